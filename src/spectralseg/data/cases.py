@@ -1,0 +1,73 @@
+"""What a reader hands over: cases that can be listed cheaply and loaded one at a time."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectralseg.errors import InputError
+
+_CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The arrays of one case in native geometry.
+
+    Attributes:
+        image: ``(H, W)``, ``(H, W, 3)`` or ``(D, H, W)`` in native intensities.
+        labels: uint8, ``(H, W)`` or ``(D, H, W)``; 0 is background, 1..K the classes of the specification.
+        spacing: millimetres per axis in array order, or None where the file format records none (then
+            distances are in pixels).
+    """
+
+    image: NDArray[Any]
+    labels: NDArray[np.uint8]
+    spacing: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of a raw dataset.
+
+    Attributes:
+        id: unique within the dataset and stable across machines.
+        group: what must never straddle two splits: the patient where known, else the case itself.
+        load: reads the arrays; called once, when the case is prepared.
+        attributes: what split rules and per-group tables use (fold, centre, frame ...), as strings.
+    """
+
+    id: str
+    group: str
+    load: Callable[[], Sample]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_files(root: Path, pattern: str) -> list[Path]:
+    """Files below ``root`` whose path relative to it ends in ``pattern`` (shell wildcards), sorted.
+
+    Archive clutter (``__MACOSX``, AppleDouble ``._*``) is never returned. The match may start at any folder, so that
+    an archive which nests its top folder twice reads like one that does not.
+    """
+    found = []
+    for path in sorted(root.rglob(pattern.rsplit("/", 1)[-1])):
+        relative = path.relative_to(root)
+        if path.name.startswith("._") or any(part in _CLUTTER for part in relative.parts):
+            continue
+        if path.is_file() and fnmatch.fnmatch("/" + relative.as_posix(), "*/" + pattern):
+            found.append(path)
+    return found
+
+
+def require_files(root: Path, pattern: str) -> list[Path]:
+    """As :func:`find_files`, but an empty result is an :class:`InputError` that names the pattern."""
+    found = find_files(root, pattern)
+    if not found:
+        raise InputError(f"{root}: no file matches '{pattern}'; give the dataset in its official layout")
+    return found

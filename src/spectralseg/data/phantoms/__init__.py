@@ -1,0 +1,39 @@
+"""Synthetic stand-ins for the datasets, in the native layout and file formats of the originals.
+
+Each module ``<dataset>.py`` has one public function::
+
+    generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]
+
+which writes archives named like the official ones into ``folder`` and returns them. ``cases`` is about how many
+training cases there are (test parts get about half as many), drawn from the official ids; ``side`` is the typical
+native image side in pixels. The same arguments give the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+from spectralseg.errors import InputError
+
+_HELPERS = {"drawing"}
+
+
+def available() -> list[str]:
+    """Names of the datasets that have a phantom."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
+
+
+def generate(name: str, folder: Path, *, cases: int = 12, side: int = 128, seed: int = 0) -> list[Path]:
+    """Write the phantom of a dataset; see the module's docstring.
+
+    Raises:
+        InputError: the dataset has no phantom.
+    """
+    if name not in available():
+        raise InputError(f"dataset '{name}' has no phantom; available: {', '.join(available())}")
+    folder.mkdir(parents=True, exist_ok=True)
+    module = importlib.import_module(f"{__name__}.{name}")
+    archives: list[Path] = module.generate(folder, cases=cases, side=side, seed=seed)
+    return archives

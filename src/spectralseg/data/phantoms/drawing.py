@@ -1,0 +1,63 @@
+"""Shapes, textures and archives that the phantoms share."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+def generator(seed: int, *keys: object) -> np.random.Generator:
+    """A random generator that depends on the seed and the keys only, not on what was drawn before."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *keys))).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+
+def texture(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> NDArray[np.float32]:
+    """Smooth noise of zero mean and unit standard deviation; ``scale`` is its correlation length in pixels."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape).astype(np.float32), scale, mode="wrap")
+    noise -= noise.mean()
+    return noise / max(float(noise.std()), 1e-6)
+
+
+def blob(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    *,
+    angle: float = 0.0,
+    wobble: float = 0.0,
+) -> NDArray[np.bool_]:
+    """A filled ellipse whose outline wobbles: ``centre`` and ``radii`` in (row, column) pixels, ``angle`` in radians,
+    ``wobble`` the relative amplitude of the outline's low harmonics."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    y, x = rows - centre[0], columns - centre[1]
+    u = (np.cos(angle) * y + np.sin(angle) * x) / radii[0]
+    v = (-np.sin(angle) * y + np.cos(angle) * x) / radii[1]
+    phase = np.arctan2(u, v)
+    outline = np.ones_like(phase)
+    for harmonic in range(2, 6):
+        outline += wobble * rng.normal() / harmonic * np.cos(harmonic * phase + rng.uniform(0, 2 * np.pi))
+    inside: NDArray[np.bool_] = np.hypot(u, v) < np.maximum(outline, 0.2)
+    return inside
+
+
+def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """[0, 1] to 0..255, clipped and rounded."""
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def zip_members(path: Path, members: dict[str, bytes], *, compress: bool = False) -> Path:
+    """Write a zip whose bytes depend on the members only (fixed times and modes). Names that end in '/' are folders."""
+    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = method
+            archive.writestr(info, content)
+    return path

@@ -1,0 +1,123 @@
+"""What is known of a dataset before any of its files is opened.
+
+A dataset is one file, ``workflow/rules/datasets/<name>.smk``. It starts with a literal ``SPECIFICATION = {...}``,
+which :func:`read_specification` reads without running the file, so that the workflow, the command line and the tests
+all see the same thing. Rules of its own may follow below.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spectralseg.errors import InputError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceFile(_Strict):
+    """One file of the official distribution."""
+
+    file: str = Field(description="name under which the file is stored")
+    url: str = Field(description="https address, girder or synapse:<entity id> or gdrive:<file id>")
+    sha256: str | None = None
+    md5: str | None = None
+
+
+class Intensity(_Strict):
+    """How native intensities become [0, 1]: exactly one of the keys. Without any, 8-bit images are divided by 255."""
+
+    window: tuple[float, float] | None = Field(None, description="clip to these values (Hounsfield units for CT)")
+    percentiles: tuple[float, float] | None = Field(None, description="clip each case to its own percentiles")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Intensity:
+        if (self.window is None) == (self.percentiles is None):
+            raise ValueError("give exactly one of 'window' and 'percentiles'")
+        return self
+
+
+class Split(_Strict):
+    """How cases are divided: exactly one rule. A validation part is then carved from training where none is given."""
+
+    list: str | None = Field(None, description="name of a published list in spectralseg/data/splits")
+    key: Literal["case", "group"] = Field("case", description="what the list names: cases or groups")
+    attribute: str | None = Field(None, description="case attribute that decides, e.g. a published fold")
+    test: tuple[str, ...] = Field((), description="values of the attribute that make a group a test group")
+    random: float | None = Field(None, gt=0, lt=1, description="share of groups that becomes the test part")
+    everything: Literal["test"] | None = Field(None, description="a dataset used for testing only")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Split:
+        rules = [self.list, self.attribute, self.random, self.everything]
+        if sum(rule is not None for rule in rules) != 1:
+            raise ValueError("give exactly one of 'list', 'attribute', 'random' and 'everything'")
+        if (self.attribute is not None) != bool(self.test):
+            raise ValueError("'attribute' and 'test' belong together")
+        return self
+
+
+class DatasetSpecification(_Strict):
+    """A dataset as the workflow knows it. ``classes`` are the foreground classes in the order of their labels, 1..K."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    modality: str
+    classes: tuple[str, ...] = Field(min_length=1)
+    dimensions: Literal[2, 3] = Field(description="3 where a case is a volume that is segmented slice by slice")
+    channels: Literal[1, 3]
+    licence: str
+    citation: str
+    homepage: str
+    sources: tuple[SourceFile, ...] = ()
+    reader: str = Field(description="module in spectralseg/data/readers")
+    reader_options: dict[str, Any] = {}
+    intensity: Intensity | None = None
+    split: Split
+    expected_cases: int | None = Field(None, description="number of labelled cases in the complete dataset")
+    exclude: dict[str, str] = Field({}, description="case id -> reason why it is left out")
+    ood: tuple[str, ...] = Field((), description="datasets on which models trained here are tested as well")
+
+
+_RULE = re.compile(r"^(rule|checkpoint|use rule|localrules|ruleorder|include|module|if|for|def)\b", re.MULTILINE)
+
+
+def read_specification(path: Path) -> DatasetSpecification:
+    """Read the literal ``SPECIFICATION`` at the head of a dataset file; nothing in the file is executed.
+
+    Raises:
+        InputError: the file has no such literal, or a key of it is unknown, missing or of the wrong type.
+    """
+    text = path.read_text(encoding="utf-8")
+    rule = _RULE.search(text)
+    try:
+        head = ast.parse(text[: rule.start()] if rule else text)
+        (value,) = (
+            node.value
+            for node in head.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SPECIFICATION"
+        )
+        specification = DatasetSpecification.model_validate(ast.literal_eval(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: SPECIFICATION key '{key}': {first['msg']}") from None
+    except (SyntaxError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot read a literal 'SPECIFICATION = {{...}}' before the first rule ({error}); "
+            "see docs/add-a-dataset.md"
+        ) from None
+    if specification.name != path.stem:
+        raise InputError(f"{path}: SPECIFICATION has name '{specification.name}'; rename the file or the dataset")
+    return specification
+
+
+def read_specifications(folder: Path) -> dict[str, DatasetSpecification]:
+    """All dataset files of a folder, by name; a new file there is a new dataset."""
+    return {path.stem: read_specification(path) for path in sorted(folder.glob("*.smk"))}

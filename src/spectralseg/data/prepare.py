@@ -1,0 +1,233 @@
+"""The one way from a raw dataset to a prepared one, the same for official files, phantoms and files of the user."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from spectralseg.data import splits
+from spectralseg.data.archives import unpacked
+from spectralseg.data.cases import Case, Sample
+from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
+from spectralseg.data.readers import read_cases
+from spectralseg.data.resize import resize_image, resize_labels
+from spectralseg.data.specification import DatasetSpecification, Intensity
+from spectralseg.errors import InputError
+from spectralseg.files import replacing_folder, sha256_of
+
+
+def prepare(
+    specification: DatasetSpecification,
+    raw: Path,
+    out: Path,
+    *,
+    image_size: int,
+    source: str,
+    validation: float = 0.1,
+    allow_partial: bool = False,
+) -> None:
+    """Read, split, resize and write a dataset into the folder ``out``, complete or not at all.
+
+    Args:
+        specification: what is known of the dataset.
+        raw: archive, folder of archives, or folder in the official layout.
+        out: folder of the prepared dataset.
+        image_size: side S of the square images in pixels.
+        source: ``official``, ``phantom`` or ``path``; recorded, and decides how results are labelled.
+        validation: share of training groups held out where the published split has no validation part.
+        allow_partial: accept a subset of the official cases; the subset is recorded.
+
+    Raises:
+        InputError: names the file or case, what is wrong, and what to do.
+    """
+    with unpacked(raw, out.parent) as root:
+        found = read_cases(specification.reader, root, specification.reader_options)
+        cases = [case for case in found if case.id not in specification.exclude]
+        if specification.expected_cases not in (None, len(cases)) and not allow_partial:
+            raise InputError(
+                f"{raw}: {len(cases)} of {specification.expected_cases} cases of '{specification.name}' are there; "
+                "complete the data or set 'allow_partial: true' for this dataset"
+            )
+        parts = splits.assign(
+            cases,
+            specification.split,
+            dataset=specification.name,
+            validation=validation,
+            allow_partial=allow_partial,
+        )
+        excluded = {case.id: specification.exclude[case.id] for case in found if case.id in specification.exclude}
+        with replacing_folder(out) as folder:
+            rows = _write_arrays(specification, cases, parts, folder, image_size)
+            info = _describe(specification, rows, parts, excluded, folder, image_size, source, allow_partial)
+            (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def normalise(image: NDArray[Any], intensity: Intensity | None) -> NDArray[np.float32]:
+    """Native intensities to [0, 1]; a constant image under ``percentiles`` becomes 0.
+
+    Raises:
+        InputError: the image holds NaN or infinity, or is not 8-bit where no intensity rule is given.
+    """
+    if not np.isfinite(image).all():
+        raise InputError("holds values that are not finite; replace the file")
+    if intensity is None:
+        if image.dtype != np.uint8:
+            raise InputError(f"is of type {image.dtype}, not 8-bit; give 'intensity' in the specification")
+        return image.astype(np.float32) / np.float32(255)
+    if intensity.percentiles is not None:
+        low, high = (float(value) for value in np.percentile(image, intensity.percentiles))
+    elif intensity.window is not None:
+        low, high = intensity.window
+    scaled = (np.clip(image.astype(np.float32), low, high) - low) / max(high - low, 1e-6)
+    return scaled.astype(np.float32)
+
+
+class _ArrayFile:
+    """A .npy file that grows by rows; numpy pads the header so that it can be rewritten with the final length."""
+
+    def __init__(self, path: Path, row: tuple[int, ...], dtype: type[np.generic]) -> None:
+        self.row, self.dtype, self.length = row, np.dtype(dtype), 0
+        self.stream = path.open("w+b")
+
+    def __enter__(self) -> Self:
+        self._write_header()
+        return self
+
+    def append(self, rows: NDArray[Any]) -> None:
+        self.stream.write(np.ascontiguousarray(rows, self.dtype).tobytes())
+        self.length += len(rows)
+
+    def _write_header(self) -> None:
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length, *self.row)}
+        np.lib.format.write_array_header_1_0(self.stream, header)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stream.seek(0)
+        self._write_header()
+        self.stream.close()
+
+
+def _write_arrays(
+    specification: DatasetSpecification, cases: Sequence[Case], parts: dict[str, str], folder: Path, size: int
+) -> list[dict[str, Any]]:
+    dtype: type[np.unsignedinteger[Any]] = np.uint8 if specification.intensity is None else np.uint16
+    rows: list[dict[str, Any]] = []
+    with (
+        _ArrayFile(folder / "images.npy", (size, size, specification.channels), dtype) as image_file,
+        _ArrayFile(folder / "masks.npy", (size, size), np.uint8) as mask_file,
+        (folder / "native_labels.bin").open("wb") as native_file,
+    ):
+        for case in tqdm(cases, desc=f"prepare {specification.name}", unit="case", mininterval=1):
+            sample = case.load()
+            _check_sample(specification, case, sample)
+            try:
+                images, masks = _resample(sample, specification, size, dtype)
+            except InputError as error:
+                raise InputError(f"{specification.name}: case '{case.id}' {error}") from None
+            native = zlib.compress(np.ascontiguousarray(sample.labels).tobytes()) if parts[case.id] == "test" else b""
+            rows.append(
+                {
+                    "case": case.id,
+                    "group": case.group,
+                    "part": parts[case.id],
+                    "first": image_file.length,
+                    "slices": len(images),
+                    "native_shape": json.dumps(sample.labels.shape),
+                    "spacing": json.dumps(sample.spacing) if sample.spacing else "",
+                    "native_offset": native_file.tell(),
+                    "native_bytes": len(native),
+                    "sha256": case_checksum(images, masks),
+                    "attributes": json.dumps(dict(case.attributes), ensure_ascii=False),
+                }
+            )
+            image_file.append(images)
+            mask_file.append(masks)
+            native_file.write(native)
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(folder / "cases.csv", index=False)
+    return rows
+
+
+def _check_sample(specification: DatasetSpecification, case: Case, sample: Sample) -> None:
+    spatial = specification.dimensions
+    shape = sample.image.shape[:spatial]
+    colour = sample.image.ndim == spatial + 1
+    if sample.labels.ndim != spatial or sample.image.ndim not in (spatial, spatial + 1):
+        problem = f"has an image of shape {sample.image.shape} and labels of shape {sample.labels.shape}"
+    elif shape != sample.labels.shape:
+        problem = f"has an image of {shape} and labels of {sample.labels.shape} pixels"
+    elif (sample.image.shape[-1] if colour else 1) != specification.channels:
+        problem = f"has an image of shape {sample.image.shape} where {specification.channels} channels are due"
+    elif int(sample.labels.max()) > len(specification.classes):
+        problem = f"has label {int(sample.labels.max())}, but there are {len(specification.classes)} classes"
+    elif min(sample.labels.shape) == 0:
+        problem = "is empty"
+    else:
+        return
+    raise InputError(f"{specification.name}: case '{case.id}' {problem}; mend or exclude it")
+
+
+def _resample(
+    sample: Sample, specification: DatasetSpecification, size: int, dtype: type[np.unsignedinteger[Any]]
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    image = normalise(sample.image, specification.intensity)
+    slices = image if specification.dimensions == 3 else image[None]
+    labels = sample.labels if specification.dimensions == 3 else sample.labels[None]
+    images = np.stack([resize_image(plane, size).reshape(size, size, -1) for plane in slices])
+    masks = np.stack([resize_labels(plane, (size, size)) for plane in labels])
+    return (np.clip(images, 0, 1) * np.iinfo(dtype).max + 0.5).astype(dtype), masks
+
+
+def _describe(
+    specification: DatasetSpecification,
+    rows: list[dict[str, Any]],
+    parts: dict[str, str],
+    excluded: dict[str, str],
+    folder: Path,
+    size: int,
+    source: str,
+    allow_partial: bool,
+) -> dict[str, Any]:
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    # Statistics come from training rows; a dataset that is only tested on is standardised by the training dataset's.
+    training = [row for row in rows if row["part"] == "train"] or rows
+    total, squares, count = np.zeros(images.shape[-1]), np.zeros(images.shape[-1]), 0
+    for row in training:
+        block = images[row["first"] : row["first"] + row["slices"]].reshape(-1, images.shape[-1])
+        values = block.astype(np.float64) / np.iinfo(images.dtype).max
+        total, squares, count = total + values.sum(0), squares + (values**2).sum(0), count + len(values)
+    mean = total / count
+    return {
+        "format": FORMAT,
+        "name": specification.name,
+        "title": specification.title,
+        "modality": specification.modality,
+        "classes": list(specification.classes),
+        "dimensions": specification.dimensions,
+        "channels": specification.channels,
+        "image_size": size,
+        "source": source,
+        "allow_partial": allow_partial,
+        "ood": list(specification.ood),
+        "licence": specification.licence,
+        "citation": specification.citation,
+        "homepage": specification.homepage,
+        "split": specification.split.model_dump(exclude_defaults=True),
+        "cases": dict(sorted(Counter(parts.values()).items())),
+        "slices": {part: sum(r["slices"] for r in rows if r["part"] == part) for part in splits.PARTS},
+        "excluded": excluded,
+        "mean": mean.tolist(),
+        "std": np.sqrt(np.maximum(squares / count - mean**2, 1e-12)).tolist(),
+        "files": {name: sha256_of(folder / name) for name in FILES if name != "dataset.json"},
+    }

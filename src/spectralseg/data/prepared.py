@@ -1,0 +1,170 @@
+"""The prepared dataset: a folder with a few large files that every later step reads.
+
+======================  ================================================================================
+``dataset.json``        specification, sizes, counts per part, intensity statistics, exclusions, checksums
+``cases.csv``           one row per case: id, group, part, rows in the arrays, native shape, spacing ...
+``images.npy``          unsigned integers (N, S, S, channels); divided by their maximum they lie in [0, 1]
+``masks.npy``           uint8 (N, S, S); 0 is background, 1..K the classes
+``native_labels.bin``   the labels of the test cases in native geometry, each deflated on its own
+======================  ================================================================================
+
+A volume occupies consecutive rows of the arrays, one per axial slice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spectralseg.errors import InputError
+from spectralseg.files import sha256_of
+
+FORMAT = 1
+FILES = ("dataset.json", "cases.csv", "images.npy", "masks.npy", "native_labels.bin")
+COLUMNS = {
+    "case": str,
+    "group": str,
+    "part": str,
+    "first": int,
+    "slices": int,
+    "native_shape": str,
+    "spacing": str,
+    "native_offset": int,
+    "native_bytes": int,
+    "sha256": str,
+    "attributes": str,
+}
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A prepared dataset, opened lazily: arrays are memory-mapped, labels inflated on request."""
+
+    path: Path
+    info: dict[str, Any]
+    cases: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return str(self.info["name"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Foreground classes in the order of their labels, 1..K."""
+        return list(self.info["classes"])
+
+    @property
+    def outputs(self) -> int:
+        """Channels of a model's logits: 1 for a binary task, K + 1 otherwise."""
+        return 1 if len(self.classes) == 1 else len(self.classes) + 1
+
+    @cached_property
+    def images(self) -> NDArray[Any]:
+        """Memory-mapped images, unsigned integers (N, S, S, channels)."""
+        return np.load(self.path / "images.npy", mmap_mode="r")  # type: ignore[no-any-return]
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8]:
+        """Memory-mapped masks, uint8 (N, S, S)."""
+        return np.load(self.path / "masks.npy", mmap_mode="r")  # type: ignore[no-any-return]
+
+    def rows(self, part: str) -> NDArray[np.int64]:
+        """Array rows of all cases of a part."""
+        chosen = self.cases[self.cases["part"] == part]
+        spans = [np.arange(first, first + n) for first, n in zip(chosen["first"], chosen["slices"], strict=True)]
+        return np.concatenate(spans) if spans else np.empty(0, np.int64)
+
+    def spacing(self, case: str) -> tuple[float, ...] | None:
+        """Millimetres per native axis, or None where distances are in pixels."""
+        value = self._row(case)["spacing"]
+        return tuple(json.loads(value)) if value else None
+
+    def native_labels(self, case: str) -> NDArray[np.uint8]:
+        """Labels of a test case in native geometry, uint8 (H, W) or (D, H, W).
+
+        Raises:
+            InputError: the case is unknown or not a test case.
+        """
+        row = self._row(case)
+        if not row["native_bytes"]:
+            raise InputError(f"{self.path}: case '{case}' is no test case, so its native labels are not stored")
+        with (self.path / "native_labels.bin").open("rb") as stream:
+            stream.seek(int(row["native_offset"]))
+            content = zlib.decompress(stream.read(int(row["native_bytes"])))
+        return np.frombuffer(content, np.uint8).reshape(json.loads(row["native_shape"]))
+
+    def _row(self, case: str) -> pd.Series:
+        found = self.cases[self.cases["case"] == case]
+        if len(found) != 1:
+            raise InputError(f"{self.path}: there is no case '{case}'")
+        return found.iloc[0]
+
+
+def open_prepared(path: Path | str) -> PreparedDataset:
+    """Open a prepared dataset without reading its arrays.
+
+    Raises:
+        InputError: a file is missing or of another format version.
+    """
+    path = Path(path)
+    missing = [name for name in FILES if not (path / name).is_file()]
+    if missing:
+        raise InputError(f"{path}: no prepared dataset, {', '.join(missing)} missing; run 'spectralseg prepare'")
+    info = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
+    if info.get("format") != FORMAT:
+        raise InputError(f"{path}: prepared in format {info.get('format')}, this version reads {FORMAT}; prepare again")
+    cases = pd.read_csv(path / "cases.csv", dtype=COLUMNS, keep_default_na=False)
+    return PreparedDataset(path, info, cases)
+
+
+def verify_prepared(path: Path | str) -> dict[str, int]:
+    """Check everything that the contract promises and return the number of cases per part.
+
+    Raises:
+        InputError: names the first thing that does not hold.
+    """
+    data = open_prepared(path)
+    for name, checksum in data.info["files"].items():
+        _check(sha256_of(data.path / name) == checksum, data.path / name, "its checksum differs from dataset.json")
+    size, channels = data.info["image_size"], data.info["channels"]
+    n = int(data.cases["slices"].sum())
+    _check(data.images.shape == (n, size, size, channels), data.path / "images.npy", f"shape is {data.images.shape}")
+    _check(data.masks.shape == (n, size, size), data.path / "masks.npy", f"shape is {data.masks.shape}")
+    _check(data.images.dtype.kind == "u", data.path / "images.npy", f"type {data.images.dtype} is not unsigned")
+    _check(data.masks.dtype == np.uint8, data.path / "masks.npy", f"type {data.masks.dtype} is not uint8")
+    cases = data.path / "cases.csv"
+    _check(data.cases["case"].is_unique, cases, "a case id is there twice")
+    _check(set(data.cases["part"]) <= {"train", "validation", "test"}, cases, "a part is unknown")
+    straddling = data.cases.groupby("group")["part"].nunique()
+    _check(bool((straddling == 1).all()), cases, f"group '{straddling.idxmax()}' straddles parts")
+    expected = data.cases["slices"].cumsum().shift(fill_value=0)
+    _check(bool((data.cases["first"] == expected).all()), cases, "rows of cases are not consecutive")
+    for _, row in data.cases.iterrows():
+        rows = slice(row["first"], row["first"] + row["slices"])
+        digest = case_checksum(data.images[rows], data.masks[rows])
+        _check(digest == row["sha256"], cases, f"arrays of case '{row['case']}' do not match their checksum")
+        _check(int(data.masks[rows].max()) <= len(data.classes), cases, f"case '{row['case']}' has an unknown label")
+        if row["part"] == "test":
+            native = data.native_labels(row["case"])
+            _check(int(native.max()) <= len(data.classes), cases, f"case '{row['case']}' has an unknown native label")
+    return {str(part): int(count) for part, count in data.cases["part"].value_counts().items()}
+
+
+def case_checksum(images: NDArray[Any], masks: NDArray[np.uint8]) -> str:
+    """Checksum of the rows of one case."""
+    return hashlib.sha256(np.ascontiguousarray(images).tobytes() + np.ascontiguousarray(masks).tobytes()).hexdigest()
+
+
+def _check(holds: bool, file: Path, problem: str) -> None:
+    if not holds:
+        raise InputError(f"{file}: {problem}; prepare the dataset again")

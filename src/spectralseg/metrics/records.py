@@ -1,0 +1,30 @@
+"""The metric record: one value of one metric on one case of one run, in long format.
+
+Every table, figure and test is computed from these rows, so a new table never trains a model again.
+
+=============  ========================================================================================
+column         meaning
+=============  ========================================================================================
+dataset        dataset that the model was trained on
+architecture   name in the configuration, e.g. ``unet``
+objective      name in the configuration, e.g. ``spatial_spectral``
+lambda         weight of the auxiliary term as the string of the configuration; ``"0"`` where there is none
+seed           seed of the run
+suite          ``iid``, ``ood`` or ``noise``
+test_dataset   dataset that the case belongs to
+corruption     ``none`` or the name of the corruption
+severity       its parameter as the string of the configuration; ``"0"`` where there is none
+case, group    ids within the test dataset
+class          foreground class, or ``all`` for metrics of the whole case
+protocol       ``published`` (traps included) or ``sound``
+metric         ``dsc``, ``iou``, ``sensitivity``, ``specificity``, ``accuracy``, ``hd95``, ``ece``, ``mce`` ...
+value          NaN where undefined
+flag           why the value is undefined or was set by the missing-structure policy; empty otherwise
+=============  ========================================================================================
+"""
+
+from __future__ import annotations
+
+RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
+CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
+COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")

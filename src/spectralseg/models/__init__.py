@@ -1,1 +1,48 @@
-"""."""
+"""Architectures. One module per model, each with ``build(in_channels, classes, encoder, encoder_weights, **options)``.
+
+A model takes float images (B, 1 or 3, H, W) and returns raw logits (B, C, H, W). It has an ``encoder`` that returns a
+list of feature maps and a ``decoder`` that takes one, so that the deepest map is found the same way in all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from spectralseg import registry
+from spectralseg.models._torchvision import ensure_operators
+
+ensure_operators()
+
+
+def available() -> list[str]:
+    """Names of the models; a new module in this package is a new model."""
+    return registry.names(__name__)
+
+
+def build_model(
+    name: str,
+    in_channels: int,
+    classes: int,
+    *,
+    encoder: str = "resnet50",
+    encoder_weights: str | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Build a model.
+
+    Args:
+        name: one of :func:`available`.
+        in_channels: channels of the images, 1 or 3.
+        classes: channels of the logits: 1 for binary tasks, otherwise foreground classes + 1.
+        encoder: encoder of segmentation-models-pytorch.
+        encoder_weights: name of pretrained encoder weights, or None for random initialisation.
+        options: passed on to the model.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    module = registry.load(__name__, name, "model")
+    model: nn.Module = module.build(in_channels, classes, encoder, encoder_weights, **options)
+    return model

@@ -22,7 +22,7 @@ _HELPERS = {"drawing"}
 
 def available() -> list[str]:
     """Names of the datasets that have a phantom."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS and m.name[0] != "_")
 
 
 def generate(name: str, folder: Path, *, cases: int = 12, side: int = 128, seed: int = 0) -> list[Path]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -61,3 +63,18 @@ def zip_members(path: Path, members: dict[str, bytes], *, compress: bool = False
             info.compress_type = method
             archive.writestr(info, content)
     return path
+
+
+def clouds(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> NDArray[np.float32]:
+    """As :func:`texture` for two dimensions, but fast for any ``scale``: coarse noise, enlarged."""
+    grid = [max(3, round(n / scale) + 2) for n in shape]
+    coarse = rng.standard_normal(grid).astype(np.float32)
+    noise: NDArray[np.float32] = cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    noise -= noise.mean()
+    return noise / max(float(noise.std()), 1e-6)
+
+
+def spread(items: Sequence[str], count: int) -> list[str]:
+    """``count`` items at even distances over the whole sequence; all of them where it is shorter."""
+    count = min(count, len(items))
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]

@@ -1,0 +1,214 @@
+"""The configuration: one typed model, from which the JSON schema of the workflow is generated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from spectralseg import registry
+from spectralseg.errors import InputError
+from spectralseg.evaluation.corruptions import CORRUPTIONS
+
+_NUMBER = re.compile(r"^(0|[1-9]\d*)(\.\d*[1-9])?$")
+
+
+def _quoted_number(value: Any) -> Any:
+    """Numbers that become part of a path travel as strings, one spelling for each: YAML would turn 1e-3 into text."""
+    if not isinstance(value, str) or not _NUMBER.match(value):
+        raise ValueError('must be a quoted decimal without trailing zeros such as "0.2"')
+    return value
+
+
+QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Phantom(_Strict):
+    """Size of a synthetic dataset."""
+
+    cases: int = Field(12, ge=3, description="about how many training cases")
+    side: int = Field(128, ge=32, description="typical native image side in pixels")
+    seed: int = Field(0, ge=0, description="seed of the drawings")
+
+
+class Dataset(_Strict):
+    """Where a dataset comes from."""
+
+    source: Literal["official", "phantom", "path"] = Field("official", description="where the raw files come from")
+    path: str | None = Field(None, description="for source 'path': folder or archive in the official layout")
+    allow_partial: bool = Field(False, description="accept a subset of the official cases and record it")
+    phantom: Phantom = Field(Phantom(), description="for source 'phantom'")
+
+    @model_validator(mode="after")
+    def _path_belongs_to_source(self) -> Dataset:
+        if (self.source == "path") != (self.path is not None):
+            raise ValueError("'path' is needed for source 'path', and only there")
+        return self
+
+
+class Architecture(_Strict):
+    """A model and its options."""
+
+    model: Name = Field(description="name in the model registry")
+    encoder: str = Field("resnet50", description="encoder of segmentation-models-pytorch")
+    encoder_weights: str | None = Field("imagenet", description="pretrained weights of the encoder, or null")
+    options: dict[str, Any] = Field({}, description="further options of the model")
+
+
+class Objective(_Strict):
+    """A base objective L, and with weight λ an auxiliary one A."""
+
+    base: Name = Field(description="name in the objective registry")
+    auxiliary: Name | None = Field(None, description="name in the objective registry; its weight is λ")
+    form: Literal["add", "printed", "convex"] = Field(
+        "add", description="add: L + λA; printed: L + λ(1 - A), the sign of the paper; convex: (1 - λ)L + λA"
+    )
+    base_options: dict[str, Any] = Field({}, description="options of the base objective")
+    auxiliary_options: dict[str, Any] = Field({}, description="options of the auxiliary objective")
+
+
+class Block(_Strict):
+    """A part of the grid: every combination of its lists. λ applies to objectives with an auxiliary term."""
+
+    datasets: list[Name] = Field(min_length=1)
+    architectures: list[Name] = Field(min_length=1)
+    objectives: list[Name] = Field(min_length=1)
+    lambdas: list[QuotedNumber] = Field([], description='quoted strings such as "0.2"')
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
+class Training(_Strict):
+    """Hyper-parameters that every run shares."""
+
+    iterations: int = Field(14000, ge=1, description="optimizer steps")
+    batch_size: int = Field(8, ge=1)
+    learning_rate: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["poly", "constant"] = Field("poly", description="poly: (1 - t/T)^0.9 per iteration")
+    flip: bool = Field(True, description="random horizontal and vertical flips")
+    rotate: float = Field(20, ge=0, le=180, description="random rotation within ± this many degrees")
+    validate_every: int = Field(500, ge=1, description="iterations between validations")
+    save_every: int = Field(500, ge=1, description="iterations between resumable states")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast on devices that support it")
+    workers: int = Field(0, ge=0, description="processes that load and augment")
+
+
+class Noise(_Strict):
+    """Corruptions of the test images of some datasets."""
+
+    datasets: list[Name] = []
+    corruptions: dict[Name, list[QuotedNumber]] = Field({}, description="corruption -> severities as quoted strings")
+
+
+class Evaluation(_Strict):
+    """What one evaluation job does for a trained run."""
+
+    checkpoint: Literal["best", "last"] = Field("best", description="best on validation, or after the last iteration")
+    suites: list[Literal["iid", "ood", "noise", "calibration"]] = ["iid", "ood", "noise", "calibration"]
+    noise: Noise = Noise()
+    batch_size: int = Field(16, ge=1)
+    examples: int = Field(3, ge=1, description="example cases per test dataset for the figures")
+
+
+class Config(_Strict):
+    """A study: datasets, what is compared on them, and how."""
+
+    name: Name = Field(description="results go to results/<name>")
+    image_size: int = Field(224, ge=32, multiple_of=32, description="side of the prepared images in pixels")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of training groups held out for model selection")
+    downloads: str = Field("results/downloads", description="folder of official archives, shared by studies")
+    datasets: dict[Name, Dataset] = Field(min_length=1)
+    architectures: dict[Name, Architecture] = Field(min_length=1)
+    objectives: dict[Name, Objective] = Field(min_length=1)
+    grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+
+def validate_config(raw: Any, file: str, known_datasets: Collection[str] | None = None) -> Config:
+    """Check a configuration against the model and against every registry.
+
+    Args:
+        raw: the parsed YAML.
+        file: its name, for messages.
+        known_datasets: names of the dataset files; None skips that check.
+
+    Raises:
+        InputError: names the file, the key, and the nearest valid name.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{file}: {_explain(error)}") from None
+    for key, name, valid in _references(config, known_datasets):
+        if name not in valid:
+            raise InputError(f"{file}: {key}: '{name}' is unknown; {registry.suggest(name, valid)}")
+    for block_name, block in config.grid.items():
+        weighted = [name for name in block.objectives if config.objectives[name].auxiliary]
+        if weighted and not block.lambdas:
+            raise InputError(f"{file}: grid.{block_name}: objective '{weighted[0]}' needs 'lambdas', e.g. [\"0.2\"]")
+    return config
+
+
+def load_config(path: Path, known_datasets: Collection[str] | None = None) -> Config:
+    """Read and check a configuration file; see :func:`validate_config`."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML ({error})") from None
+    return validate_config(raw, str(path), known_datasets)
+
+
+def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple[str, str, Collection[str]]]:
+    """Every name in the configuration that must exist elsewhere, with its key and the valid names."""
+    if known is not None:
+        yield from (("datasets", name, known) for name in config.datasets)
+    for name, architecture in config.architectures.items():
+        yield f"architectures.{name}.model", architecture.model, registry.names("spectralseg.models")
+    for name, objective in config.objectives.items():
+        valid = registry.names("spectralseg.objectives")
+        yield f"objectives.{name}.base", objective.base, valid
+        if objective.auxiliary is not None:
+            yield f"objectives.{name}.auxiliary", objective.auxiliary, valid
+    tables: Mapping[str, Mapping[str, Any]] = {
+        "datasets": config.datasets,
+        "architectures": config.architectures,
+        "objectives": config.objectives,
+    }
+    for block_name, block in config.grid.items():
+        for key, valid_names in tables.items():
+            yield from ((f"grid.{block_name}.{key}", name, valid_names) for name in getattr(block, key))
+    yield from (("evaluation.noise.datasets", name, config.datasets) for name in config.evaluation.noise.datasets)
+    yield from (("evaluation.noise.corruptions", n, CORRUPTIONS) for n in config.evaluation.noise.corruptions)
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    if first["type"] == "extra_forbidden":
+        siblings = _fields_at(first["loc"][:-1])
+        return f"{key}: unknown key; {registry.suggest(str(first['loc'][-1]), siblings)}"
+    if first["type"] == "missing":
+        return f"{key}: this key is missing"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})"
+
+
+def _fields_at(location: Iterable[int | str]) -> list[str]:
+    """Valid keys of the model that a location of pydantic's points to."""
+    model: Any = Config
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[str(part)].annotation
+        else:  # a mapping of names to models: the part is a free name
+            model = model.__args__[1]
+    return list(model.model_fields)

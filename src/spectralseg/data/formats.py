@@ -1,0 +1,119 @@
+"""File formats that several readers share, decoded so that a bad file ends in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from spectralseg.errors import InputError
+
+
+@contextmanager
+def decoding(path: Path, kind: str, remedy: str = "replace it by an intact copy from the official archive") -> Iterator[None]:
+    """Turn whatever a decoder raises inside the block into an :class:`InputError` about ``path``.
+
+    Args:
+        path: the file that is decoded.
+        kind: what the file should be, e.g. "a NIfTI volume".
+        remedy: what the user can do about it.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    # A decoder that meets garbage raises nearly any exception, so none is named here; the block holds decoding only.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: cannot be read as {kind} ({reason}); {remedy}") from None
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A NIfTI volume as it is stored.
+
+    Attributes:
+        array: three axes in file order (x, y, z).
+        zooms: millimetres per axis as the header's voxel size states them, in file order.
+        affine: voxel indices to millimetres (right, anterior, superior).
+    """
+
+    array: NDArray[Any]
+    zooms: tuple[float, float, float]
+    affine: NDArray[np.float64]
+
+
+def read_nifti(path: Path) -> Volume:
+    """Read a three-dimensional NIfTI file.
+
+    Raises:
+        InputError: the file is missing or damaged, or has another number of axes.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: the file is missing; restore it from the official archive")
+    with decoding(path, "a NIfTI volume"):
+        image = nib.load(path)
+        array = np.asanyarray(image.dataobj)
+        zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
+        affine = np.asarray(image.affine, np.float64)
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise InputError(f"{path}: has {array.ndim} axes instead of 3; give the volume of a single frame")
+    if not (min(zooms) > 0 and np.isfinite(affine).all() and np.linalg.det(affine[:3, :3])):
+        raise InputError(f"{path}: the header gives no usable voxel size and axes; replace it by an intact copy")
+    return Volume(array, (zooms[0], zooms[1], zooms[2]), affine)
+
+
+def reorient(volume: Volume, axes: str) -> Volume:
+    """Flip and permute the axes of a volume, without resampling, to the closest match of ``axes``.
+
+    Args:
+        volume: as stored.
+        axes: directions in which the indices shall grow, e.g. "LPS" for left, posterior, superior.
+    """
+    stored = nib.orientations.io_orientation(volume.affine)
+    transform = nib.orientations.ornt_transform(stored, nib.orientations.axcodes2ornt(tuple(axes)))
+    zooms = [0.0, 0.0, 0.0]
+    for axis, target in enumerate(transform[:, 0].astype(int)):
+        zooms[target] = volume.zooms[axis]
+    return Volume(
+        nib.orientations.apply_orientation(volume.array, transform),
+        (zooms[0], zooms[1], zooms[2]),
+        volume.affine @ nib.orientations.inv_ornt_aff(transform, volume.array.shape),
+    )
+
+
+def to_slices(array: NDArray[Any]) -> NDArray[Any]:
+    """(x, y, z) as a NIfTI file stores it to contiguous (z, y, x), a stack of slices."""
+    return np.ascontiguousarray(array.transpose(2, 1, 0))
+
+
+def whole_labels(path: Path, array: NDArray[Any], largest: int) -> NDArray[np.uint8]:
+    """Label values as uint8, also where the file stores floating-point numbers.
+
+    Raises:
+        InputError: a value is no whole number or lies outside 0..``largest``.
+    """
+    rounded = np.rint(array)
+    if array.dtype.kind not in "iufb" or not np.allclose(rounded, array, rtol=0, atol=1e-2):
+        raise InputError(f"{path}: label values are not whole numbers; take the label file as published, not resampled")
+    low, high = int(rounded.min()), int(rounded.max())
+    if low < 0 or high > largest:
+        wrong = low if low < 0 else high
+        raise InputError(f"{path}: label value {wrong} is unknown, expected 0..{largest}; take the file as published")
+    return rounded.astype(np.uint8)
+
+
+def refuse_other_shape(path: Path, labels: NDArray[Any], image: NDArray[Any]) -> None:
+    """Raise an :class:`InputError` about the label file ``path`` unless its array is as large as the image's."""
+    if labels.shape[:2] != image.shape[:2] or labels.shape[2:] not in ((), image.shape[2:]):
+        raise InputError(
+            f"{path}: labels have shape {labels.shape}, the image has {image.shape}; they must belong to one case"
+        )

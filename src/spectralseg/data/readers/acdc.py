@@ -1,0 +1,70 @@
+"""ACDC cine cardiac MR: ``database/training/patientNNN/`` with ``Info.cfg`` and two labelled frames per patient.
+
+Slices stay in the order and orientation of the file. The stacks are oblique (short axis), and many headers carry a
+unit matrix instead of the patient's axes, so there is nothing to reorient by; image and labels share the voxel grid.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from spectralseg.data.cases import Case, Sample, require_files
+from spectralseg.data.formats import read_nifti, refuse_other_shape, to_slices, whole_labels
+from spectralseg.errors import InputError
+
+PHASES = ("ED", "ES")
+LABELS = 3
+
+
+def read(root: Path, *, folder: str = "training") -> list[Case]:
+    """List the labelled frames: two cases per patient, end-diastole and end-systole.
+
+    Which frame is which phase is taken from ``Info.cfg``: end-diastole is not always the earlier one.
+
+    Args:
+        root: folder with the unpacked archive.
+        folder: part of the database, ``training`` (patients 001-100) or ``testing`` (101-150).
+
+    Raises:
+        InputError: a patient lacks ``Info.cfg``, an entry of it, or one of the files it names.
+    """
+    infos = require_files(root, f"{folder}/patient*/Info.cfg")
+    for database in sorted({info.parent.parent for info in infos}):
+        for patient in sorted(database.glob("patient*")):
+            if patient.is_dir() and patient / "Info.cfg" not in infos:
+                raise InputError(f"{patient}: Info.cfg is missing; restore it from the official archive")
+    return [case for info in infos for case in _cases_of(info)]
+
+
+def _cases_of(info: Path) -> list[Case]:
+    entries = _entries(info)
+    patient = info.parent.name
+    cases = []
+    for phase in PHASES:
+        if not entries.get(phase, "").isdigit():
+            raise InputError(f"{info}: has no frame number '{phase}:'; restore the file from the official archive")
+        frame = f"{int(entries[phase]):02d}"
+        image = info.with_name(f"{patient}_frame{frame}.nii.gz")
+        labels = info.with_name(f"{patient}_frame{frame}_gt.nii.gz")
+        for path in (image, labels):
+            if not path.is_file():
+                raise InputError(f"{path}: Info.cfg names this frame as {phase}, but the file is missing; restore it")
+        attributes = {"frame": frame, "phase": phase, "disease": entries.get("Group", "")}
+        cases.append(Case(f"{patient}_{phase}", patient, partial(_load, image, labels), attributes))
+    return cases
+
+
+def _entries(info: Path) -> dict[str, str]:
+    """``key: value`` lines as a dictionary."""
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _load(image_path: Path, label_path: Path) -> Sample:
+    image, label = read_nifti(image_path), read_nifti(label_path)
+    refuse_other_shape(label_path, label.array, image.array)
+    labels = whole_labels(label_path, label.array, LABELS)
+    # The voxel size of the header, not the scale of the affine: some files have an affine of unit scale.
+    return Sample(to_slices(image.array), to_slices(labels), image.zooms[::-1])

@@ -1,0 +1,74 @@
+"""BTCV / Synapse multi-organ abdomen: ``RawData/Training/{img/imgNNNN,label/labelNNNN}.nii.gz``.
+
+The folder ``Testing`` of the archive has no labels and is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectralseg.data.cases import Case, Sample, find_files, require_files
+from spectralseg.data.formats import Volume, read_nifti, refuse_other_shape, reorient, to_slices, whole_labels
+from spectralseg.errors import InputError
+
+NATIVE_LABELS = 13
+# Indices that grow to the left, to the back and upwards show slices as a radiologist sees them, once (x, y, z) is
+# turned into (z, y, x): the front of the patient at the top, the patient's right at the left.
+DISPLAY = "LPS"
+
+
+def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
+    """List the labelled cases, one per volume.
+
+    Args:
+        root: folder with the unpacked archive.
+        organs: native label values in the order of the classes 1..K; all others become background.
+
+    Raises:
+        InputError: an option is wrong, or an image or a label file lacks its partner.
+    """
+    if not organs or len(set(organs)) != len(organs) or not set(organs) <= set(range(1, NATIVE_LABELS + 1)):
+        raise InputError(f"reader option 'organs' is {list(organs)}; give distinct native labels 1..{NATIVE_LABELS}")
+    labels = {_number(path): path for path in require_files(root, "Training/label/*.nii.gz")}
+    images = {_number(path): path for path in find_files(root, "Training/img/*.nii.gz")}
+    for number in sorted(labels.keys() ^ images.keys()):
+        path, lacking = (labels[number], "image") if number in labels else (images[number], "label file")
+        raise InputError(f"{path}: the {lacking} of case {number} is missing; restore it from RawData.zip")
+    return [Case(n, n, partial(_load, images[n], labels[n], tuple(organs))) for n in sorted(labels)]
+
+
+def _number(path: Path) -> str:
+    match = re.fullmatch(r"(?:img|label)(\d{4})\.nii\.gz", path.name)
+    if match is None:
+        raise InputError(f"{path}: is not named imgNNNN.nii.gz or labelNNNN.nii.gz; keep the official file names")
+    return match.group(1)
+
+
+def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample:
+    image, label = read_nifti(image_path), read_nifti(label_path)
+    refuse_other_shape(label_path, label.array, image.array)
+    _refuse_other_position(label_path, label, image)
+    image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
+    native = whole_labels(label_path, label.array, NATIVE_LABELS)
+    return Sample(to_slices(image.array), to_slices(_lookup(organs)[native]), image.zooms[::-1])
+
+
+def _lookup(organs: tuple[int, ...]) -> NDArray[np.uint8]:
+    table = np.zeros(NATIVE_LABELS + 1, np.uint8)
+    table[list(organs)] = np.arange(1, len(organs) + 1)
+    return table
+
+
+def _refuse_other_position(path: Path, label: Volume, image: Volume) -> None:
+    """The corners of both grids must coincide within half a voxel: headers differ by rounding, not by more."""
+    shape = np.array(image.array.shape)
+    corners = np.stack([*np.indices((2, 2, 2)).reshape(3, -1) * (shape[:, None] - 1), np.ones(8)])
+    in_image = np.linalg.inv(image.affine) @ label.affine @ corners
+    if np.abs(in_image - corners).max() >= 0.5:
+        raise InputError(f"{path}: labels and image lie differently in space (affines differ); take both as published")

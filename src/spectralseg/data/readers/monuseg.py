@@ -1,0 +1,157 @@
+"""MoNuSeg 2018 nuclei: H&E tiles (TIFF) and one Aperio XML file of polygons per tile.
+
+Training tiles lie in ``MoNuSeg 2018 Training Data/{Tissue Images,Annotations}``, test tiles beside their XML files in
+``MoNuSegTestData``. The mask is the union of all polygons; a pixel belongs to a polygon when its centre lies inside it or
+on its outline.
+"""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from spectralseg.data.cases import Case, Sample, find_files
+from spectralseg.data.formats import decoding
+from spectralseg.errors import InputError
+
+TRAIN = "Tissue Images"
+TRAIN_ANNOTATIONS = "Annotations"
+TEST = "MoNuSegTestData"
+
+
+def read(root: Path) -> list[Case]:
+    """List the tiles of both archives, one case per tile.
+
+    Raises:
+        InputError: there is no tile, or a tile or an XML file lacks its partner.
+    """
+    pairs = {path: (path.parent.parent / TRAIN_ANNOTATIONS, "train") for path in find_files(root, f"{TRAIN}/*.tif")}
+    pairs |= {path: (path.parent, "test") for path in find_files(root, f"{TEST}/*.tif")}
+    if not pairs:
+        raise InputError(f"{root}: no tile in '{TRAIN}' or '{TEST}'; give the dataset in its official layout")
+    cases, annotations = [], set()
+    for path, (folder, archive) in pairs.items():
+        polygons = folder / f"{path.stem}.xml"
+        if not polygons.is_file():
+            raise InputError(f"{polygons}: the annotation of tile {path.name} is missing; restore it from the archive")
+        annotations.add(polygons)
+        participant = "-".join(path.stem.split("-")[:3])
+        attributes = {"participant": participant, "archive": archive}
+        cases.append(Case(path.stem, path.stem, partial(_load, path, polygons), attributes))
+    for pattern in (f"{TRAIN_ANNOTATIONS}/*.xml", f"{TEST}/*.xml"):
+        for orphan in sorted(set(find_files(root, pattern)) - annotations):
+            raise InputError(f"{orphan}: its tile {orphan.stem}.tif is missing; restore it from the archive")
+    return cases
+
+
+def _load(image_path: Path, polygons: Path) -> Sample:
+    with decoding(image_path, "a TIFF image"):
+        image: NDArray[Any] = tifffile.imread(image_path)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(
+            f"{image_path}: is {image.dtype} of shape {image.shape}, not an 8-bit RGB image; take the tile as published"
+        )
+    mask = np.zeros(image.shape[:2], np.uint8)
+    for polygon in read_polygons(polygons):
+        fill_polygon(mask, polygon)
+    return Sample(np.ascontiguousarray(image), mask)
+
+
+def read_polygons(path: Path) -> list[NDArray[np.float64]]:
+    """Polygons of an Aperio XML file as (N, 2) arrays of X (column) and Y (row).
+
+    Raises:
+        InputError: the file is no such XML, holds no region, or declares a document type or an entity.
+    """
+    # Only numbers in attributes matter, which are ASCII; an odd character elsewhere must not stop the reader.
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
+        raise InputError(f"{path}: declares a document type or an entity, which is refused; take the file as published")
+    with decoding(path, "an Aperio XML annotation"):
+        tree = ElementTree.fromstring(text)
+    regions = list(tree.iter("Region"))
+    if tree.tag != "Annotations" or not regions:
+        raise InputError(f"{path}: holds no annotated region; replace it by an intact copy from the official archive")
+    return [np.array(list(_vertices(path, region))).reshape(-1, 2) for region in regions]
+
+
+def _vertices(path: Path, region: ElementTree.Element) -> Iterator[tuple[float, float]]:
+    for vertex in region.iter("Vertex"):
+        try:
+            x, y = float(vertex.attrib["X"]), float(vertex.attrib["Y"])
+        except (KeyError, ValueError):
+            x = y = math.nan
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise InputError(f"{path}: region {region.get('Id')} has a vertex without numeric X and Y; mend the file")
+        yield x, y
+
+
+def fill_polygon(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
+    """Set the pixels whose centre (integer coordinates) lies inside a polygon, by the even-odd rule, or on its outline.
+
+    Vertices may lie outside the mask. A polygon with fewer than three vertices has no area and sets nothing.
+
+    Args:
+        mask: changed in place.
+        polygon: (N, 2) vertices, X (column) and Y (row).
+    """
+    if len(polygon) < 3:
+        return
+    height, width = mask.shape
+    left, top = (max(0, math.ceil(value)) for value in polygon.min(axis=0))
+    right, bottom = (
+        min(size, math.floor(value) + 1) for size, value in zip((width, height), polygon.max(axis=0), strict=True)
+    )
+    if left >= right or top >= bottom:
+        return
+    start = polygon - (left, top)
+    window = mask[top:bottom, left:right]
+    window |= _interior(start, window.shape)
+    _draw_outline(window, start)
+
+
+def _interior(start: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Pixels with an odd number of crossings to their left or at their place."""
+    rows = np.arange(shape[0])[:, None]
+    end = np.roll(start, -1, axis=0)
+    # Half-open in y, so that a row through a vertex crosses exactly one of the two edges that meet there.
+    row, edge = np.nonzero((start[:, 1] <= rows) != (end[:, 1] <= rows))
+    at = _column(start[edge], end[edge], row)
+    toggles = np.zeros((shape[0], shape[1] + 1), np.intp)
+    np.add.at(toggles, (row, np.clip(np.ceil(at), 0, shape[1]).astype(int)), 1)
+    odd: NDArray[np.uint8] = (toggles.cumsum(axis=1)[:, :-1] % 2).astype(np.uint8)
+    return odd
+
+
+def _draw_outline(window: NDArray[np.uint8], start: NDArray[np.float64]) -> None:
+    """Set the pixels whose centre an edge meets exactly; common, as many annotations have whole-numbered vertices."""
+    height, width = window.shape
+    end = np.roll(start, -1, axis=0)
+    rows = np.arange(height)[:, None]
+    low, high = np.minimum(start, end), np.maximum(start, end)
+    row, edge = np.nonzero((low[:, 1] <= rows) & (rows <= high[:, 1]) & (low[:, 1] < high[:, 1]))
+    at = _column(start[edge], end[edge], row)
+    column = np.rint(at).astype(int)
+    met = (np.abs(at - column) < 1e-6) & (column >= 0) & (column < width)
+    window[row[met], column[met]] = 1
+    for edge in np.flatnonzero((low[:, 1] == high[:, 1]) & (low[:, 1] % 1 == 0)):
+        y = int(low[edge, 1])
+        if 0 <= y < height:
+            window[y, max(0, math.ceil(low[edge, 0])) : max(0, math.floor(high[edge, 0]) + 1)] = 1
+
+
+def _column(
+    start: NDArray[np.float64], end: NDArray[np.float64], row: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Where edges that are not horizontal cross rows."""
+    (x0, y0), (x1, y1) = start.T, end.T
+    crossing: NDArray[np.float64] = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
+    return crossing

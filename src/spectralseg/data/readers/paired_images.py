@@ -1,0 +1,215 @@
+"""Folders of images with one mask file each: photographs, slides, frames; PNG, JPEG, TIFF or BMP.
+
+An image and its mask are found by one pattern each and joined on what the patterns capture in common::
+
+    {"images": "images/{id}.png", "masks": "masks/{id}.png"}
+
+A pattern is a regular expression for the path of a file relative to the dataset's folder; it may start at any folder,
+so that an archive which nests its top folder twice reads like one that does not. ``{name}`` is short for
+``(?P<name>[^/]+?)``: it captures a part of a folder's or file's name. ``id`` becomes the case id, ``group`` the group
+(the patient, say), everything else an attribute by which a dataset can be split or its results be told apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from spectralseg.data.cases import Case, Sample, find_files
+from spectralseg.errors import InputError
+
+# An orientation tag would turn the image but not its mask.
+_FLAGS = cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
+_LOSSY = (".jpg", ".jpeg", ".webp")
+
+_Labelling = Callable[[Path, NDArray[Any]], NDArray[np.uint8]]
+
+
+def read(
+    root: Path,
+    *,
+    images: str,
+    masks: str,
+    threshold: int = 127,
+    values: Sequence[int] | None = None,
+    grey: bool = False,
+) -> list[Case]:
+    """List the pairs of an image and a mask below ``root``.
+
+    Masks without an image are ignored: archives hold annotations of frames that were withdrawn.
+
+    Args:
+        root: folder that holds the dataset.
+        images: pattern of the image files; see the module's docstring. Without ``{id}``, what it captures becomes the
+            id, joined by ``_``: ``{part}/images/{name}.png`` makes ``train_001``.
+        masks: pattern of the mask files. It shares at least one name with ``images``, and what both capture must agree.
+        threshold: mask values above it are the one foreground class.
+        values: for masks that hold labels, the mask value of every label, background first; replaces ``threshold``.
+        grey: read images as one channel. Otherwise they have three, RGB.
+
+    Raises:
+        InputError: an option is malformed, nothing matches, or an image has no mask or more than one.
+    """
+    labelling = _by_threshold(threshold) if values is None else _by_values(values)
+    image_pattern, mask_pattern = _compile("images", images), _compile("masks", masks)
+    common = sorted(image_pattern.groupindex.keys() & mask_pattern.groupindex.keys())
+    if not common:
+        raise InputError(
+            f"reader options: 'images' ({images}) and 'masks' ({masks}) capture nothing in common; "
+            "name the shared part in both, e.g. images/{id}.png and masks/{id}.png"
+        )
+    files = find_files(root, "*")
+    mask_files = _matches(files, root, mask_pattern)
+    # Where both lie in one folder, {id}.png matches the masks {id}_mask.png too.
+    found = _matches(sorted(set(files) - {path for path, _ in mask_files}), root, image_pattern)
+    if not found:
+        raise InputError(f"{root}: no file matches images '{images}'; give the dataset in its official layout")
+    mask_of = _index(mask_files, common)
+    without = [path for path, names in found if _key(names, common) not in mask_of]
+    if without:
+        raise InputError(
+            f"{without[0]}: {len(without)} of {len(found)} images, this one first, have no mask that matches "
+            f"'{masks}'; complete the masks or mend the pattern"
+        )
+    return [_case(path, mask_of[_key(names, common)], names, labelling, grey) for path, names in found]
+
+
+def _compile(option: str, pattern: str) -> re.Pattern[str]:
+    expression = _PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", pattern)
+    try:
+        return re.compile(f"(?:.*/)?(?:{expression})")
+    except re.error as error:
+        raise InputError(
+            f"reader option '{option}': '{pattern}' is no valid pattern ({error}); see docs/add-a-dataset.md"
+        ) from None
+
+
+def _matches(files: Sequence[Path], root: Path, pattern: re.Pattern[str]) -> list[tuple[Path, dict[str, str]]]:
+    """Files that match, with what the pattern captures; optional parts that are absent are left out."""
+    matches = ((path, pattern.fullmatch(path.relative_to(root).as_posix())) for path in files)
+    return [(path, {k: v for k, v in m.groupdict().items() if v is not None}) for path, m in matches if m]
+
+
+def _key(names: dict[str, str], common: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names.get(name, "") for name in common)
+
+
+def _index(found: Sequence[tuple[Path, dict[str, str]]], common: Sequence[str]) -> dict[tuple[str, ...], Path]:
+    index: dict[tuple[str, ...], Path] = {}
+    for path, names in found:
+        other = index.setdefault(_key(names, common), path)
+        if other != path:
+            raise InputError(f"{path}: a mask of the same image as {other}; remove one or make 'masks' tell them apart")
+    return index
+
+
+def _case(image: Path, mask: Path, names: dict[str, str], labelling: _Labelling, grey: bool) -> Case:
+    case_id = names.get("id") or "_".join(names.values())
+    attributes = {name: value for name, value in names.items() if name not in ("id", "group")}
+    return Case(case_id, names.get("group", case_id), partial(_load, image, mask, labelling, grey), attributes)
+
+
+def _load(image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool) -> Sample:
+    image = _decode(image_path, _FLAGS | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR))
+    if not grey:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    mask = _one_channel(mask_path, _decode(mask_path, _FLAGS | cv2.IMREAD_ANYCOLOR))
+    if mask.shape != image.shape[:2]:
+        raise InputError(
+            f"{mask_path}: the mask has {_size(mask)} pixels but its image {image_path.name} has {_size(image)}; "
+            "give both in the same size"
+        )
+    return Sample(image, labelling(mask_path, mask))
+
+
+def _size(array: NDArray[Any]) -> str:
+    return f"{array.shape[1]} x {array.shape[0]}"
+
+
+def _decode(path: Path, flags: int) -> NDArray[Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+    decoded = _decoded(content, flags) if _is_complete(content) else None
+    if decoded is None:
+        raise InputError(f"{path}: damaged or truncated image file; download or copy it again")
+    return decoded
+
+
+def _decoded(content: bytes, flags: int) -> NDArray[Any] | None:
+    try:
+        decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:
+        return None
+    return decoded
+
+
+def _is_complete(content: bytes) -> bool:
+    """Whether a JPEG or PNG has its end: the decoder fills what is missing with grey and says nothing."""
+    if content.startswith(b"\xff\xd8"):
+        # Neither marker can occur inside compressed data, so the last scan must be followed by an end.
+        return content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
+    if content.startswith(b"\x89PNG"):
+        return b"IEND\xaeB`\x82" in content
+    return bool(content)
+
+
+def _one_channel(path: Path, mask: NDArray[Any]) -> NDArray[Any]:
+    """The mask as (H, W): masks are often stored as RGB with equal channels."""
+    if mask.ndim == 2:
+        return mask
+    # The colour transform of JPEG leaves differences of a few grey values even where the original had none.
+    tolerance = 8 if path.suffix.lower() in _LOSSY else 0
+    if int((mask.max(axis=2) - mask.min(axis=2)).max()) > tolerance:
+        raise InputError(f"{path}: a mask with colours or a palette; convert it to grey values, one per class")
+    one: NDArray[Any] = mask[..., 1]
+    return one
+
+
+def _by_threshold(threshold: int) -> _Labelling:
+    return partial(_threshold, threshold)
+
+
+def _threshold(threshold: int, path: Path, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    foreground = mask > threshold
+    # In a JPEG, low values are what compression makes of an empty mask; elsewhere they are labels.
+    if path.suffix.lower() not in _LOSSY and mask.any() and not foreground.any():
+        raise InputError(
+            f"{path}: the mask holds the values {_few(np.unique(mask))}, none of them above the threshold {threshold}; "
+            "list the value of every label in the reader option 'values' or lower 'threshold'"
+        )
+    return foreground.astype(np.uint8)
+
+
+def _by_values(values: Sequence[int]) -> _Labelling:
+    if len(set(values)) != len(values) or not 2 <= len(values) <= 256:
+        raise InputError(
+            f"reader option 'values': {list(values)} is no list of different mask values, background first; "
+            "give one value per label, e.g. [0, 1, 2]"
+        )
+    return partial(_look_up, tuple(values))
+
+
+def _look_up(values: tuple[int, ...], path: Path, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    unknown = np.setdiff1d(mask, values)
+    if unknown.size:
+        raise InputError(
+            f"{path}: the mask holds the values {_few(unknown)}, which are none of {list(values)}; "
+            "mend the mask or the reader option 'values'"
+        )
+    order = np.argsort(values)
+    labels = order[np.searchsorted(np.asarray(values)[order], mask)]
+    return labels.astype(np.uint8)
+
+
+def _few(values: NDArray[Any], most: int = 8) -> str:
+    return ", ".join(map(str, values[:most].tolist())) + (" ..." if values.size > most else "")

@@ -1,0 +1,47 @@
+"""The grid of runs. A run is identified by dataset, architecture, objective, λ and seed."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from spectralseg.config import Config
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """Identity of a run; λ is the string of the configuration, ``"0"`` for objectives without an auxiliary term."""
+
+    dataset: str
+    architecture: str
+    objective: str
+    lam: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Folder of the run below ``results/<name>/runs``."""
+        return f"{self.dataset}/{self.architecture}/{self.objective}/lambda{self.lam}/seed{self.seed}"
+
+    @property
+    def keys(self) -> dict[str, str | int]:
+        """The identity as columns of the metric records."""
+        return {
+            "dataset": self.dataset,
+            "architecture": self.architecture,
+            "objective": self.objective,
+            "lambda": self.lam,
+            "seed": self.seed,
+        }
+
+
+def runs(config: Config) -> list[Run]:
+    """All runs of a configuration, each once, in a stable order."""
+    found: dict[Run, None] = {}
+    for block in config.grid.values():
+        for dataset, architecture, objective, seed in itertools.product(
+            block.datasets, block.architectures, block.objectives, block.seeds
+        ):
+            lambdas = block.lambdas if config.objectives[objective].auxiliary else ["0"]
+            found.update((Run(dataset, architecture, objective, lam, seed), None) for lam in lambdas)
+    return list(found)

@@ -133,6 +133,8 @@ class Config(_Strict):
     grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    tables: list[Name] = Field([f"table_{n}" for n in range(1, 7)], description="notebooks that make tables")
+    figures: list[Name] = Field([f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)], description="and figures")
 
 
 def validate_config(raw: Any, file: str, known_datasets: Collection[str] | None = None) -> Config:

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.errors import InputError
 
+nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
+
 
 @contextmanager
-def decoding(path: Path, kind: str, remedy: str = "replace it by an intact copy from the official archive") -> Iterator[None]:
+def decoding(
+    path: Path, kind: str, remedy: str = "replace it by an intact copy from the official archive"
+) -> Iterator[None]:
     """Turn whatever a decoder raises inside the block into an :class:`InputError` about ``path``.
 
     Args:
@@ -66,6 +70,8 @@ def read_nifti(path: Path) -> Volume:
         array = array[..., 0]
     if array.ndim != 3:
         raise InputError(f"{path}: has {array.ndim} axes instead of 3; give the volume of a single frame")
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{path}: holds no plain numbers but {array.dtype}; take the file as published")
     if not (min(zooms) > 0 and np.isfinite(affine).all() and np.linalg.det(affine[:3, :3])):
         raise InputError(f"{path}: the header gives no usable voxel size and axes; replace it by an intact copy")
     return Volume(array, (zooms[0], zooms[1], zooms[2]), affine)
@@ -79,7 +85,7 @@ def reorient(volume: Volume, axes: str) -> Volume:
         axes: directions in which the indices shall grow, e.g. "LPS" for left, posterior, superior.
     """
     stored = nib.orientations.io_orientation(volume.affine)
-    transform = nib.orientations.ornt_transform(stored, nib.orientations.axcodes2ornt(tuple(axes)))
+    transform = nib.orientations.ornt_transform(stored, nib.orientations.axcodes2ornt(axes))
     zooms = [0.0, 0.0, 0.0]
     for axis, target in enumerate(transform[:, 0].astype(int)):
         zooms[target] = volume.zooms[axis]
@@ -101,19 +107,22 @@ def whole_labels(path: Path, array: NDArray[Any], largest: int) -> NDArray[np.ui
     Raises:
         InputError: a value is no whole number or lies outside 0..``largest``.
     """
+    if not array.size:
+        raise InputError(f"{path}: the labels are empty; replace the file by an intact copy")
     rounded = np.rint(array)
-    if array.dtype.kind not in "iufb" or not np.allclose(rounded, array, rtol=0, atol=1e-2):
+    if not np.allclose(rounded, array, rtol=0, atol=1e-2):
         raise InputError(f"{path}: label values are not whole numbers; take the label file as published, not resampled")
     low, high = int(rounded.min()), int(rounded.max())
     if low < 0 or high > largest:
         wrong = low if low < 0 else high
         raise InputError(f"{path}: label value {wrong} is unknown, expected 0..{largest}; take the file as published")
-    return rounded.astype(np.uint8)
+    labels: NDArray[np.uint8] = rounded.astype(np.uint8)
+    return labels
 
 
 def refuse_other_shape(path: Path, labels: NDArray[Any], image: NDArray[Any]) -> None:
     """Raise an :class:`InputError` about the label file ``path`` unless its array is as large as the image's."""
-    if labels.shape[:2] != image.shape[:2] or labels.shape[2:] not in ((), image.shape[2:]):
+    if labels.shape != image.shape:
         raise InputError(
             f"{path}: labels have shape {labels.shape}, the image has {image.shape}; they must belong to one case"
         )

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 def resize_image(image: NDArray[Any], size: int) -> NDArray[np.float32]:
     """``(H, W)`` or ``(H, W, 3)`` to ``(size, size[, 3])``: area averaging when shrinking, cubic when enlarging."""
-    shrinking = min(image.shape[:2]) >= size
-    return cv2.resize(  # type: ignore[no-any-return]
-        image.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    )
+    interpolation = cv2.INTER_AREA if min(image.shape[:2]) >= size else cv2.INTER_CUBIC
+    resized: Any = cv2.resize(image.astype(np.float32), (size, size), interpolation=interpolation)
+    return resized  # type: ignore[no-any-return]
 
 
 def resize_labels(labels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """``(H, W)`` labels to ``shape`` by nearest neighbour (the exact variant: no half-pixel shift)."""
-    return cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)  # type: ignore[no-any-return]
+    resized: Any = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized  # type: ignore[no-any-return]

@@ -1,1 +1,1 @@
-"""."""
+"""Class activation maps and spectral maps."""

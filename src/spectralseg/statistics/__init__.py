@@ -1,1 +1,1 @@
-"""."""
+"""Honest comparisons: paired bootstrap over seeds and patients."""

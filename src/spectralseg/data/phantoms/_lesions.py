@@ -6,15 +6,16 @@ A picture depends on seed, id and side only, so that an id which two challenges 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.phantoms.drawing import blob, clouds, generator, spread, to_uint8
+from spectralseg.data.phantoms.drawing import blob, clouds, colour, generator, jpeg, spread, to_uint8
 from spectralseg.data.splits import read_list
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 # Two test images of ISIC-2017 are the same picture; the second is a training image of ISIC-2018 as well.
@@ -50,7 +51,7 @@ class Look:
 
 _USUAL = Look()
 # Images of ISIC-2017 that did not become training images of ISIC-2018: another camera and other patients.
-_SHIFTED = Look((0.84, 0.88, 1.08), 0.8, (0.3, 0.8), (0.1, 0.26), 0.011, 40, 0.8, 0.6, 0.6)
+_SHIFTED = Look((0.9, 0.92, 1.06), 0.88, (0.4, 1.0), (0.12, 0.3), 0.01, 30, 0.6, 0.5, 0.5)
 
 
 def isic2018_ids(cases: int) -> list[str]:
@@ -84,9 +85,7 @@ def pair(seed: int, case: str, side: int) -> tuple[bytes, bytes]:
     case = _SAME_PICTURE.get(case, case)
     look = _USUAL if case in read_list("isic2018_bcdu_sorted") else _SHIFTED
     picture, mask = draw(generator(seed, "isic", case), side, look)
-    jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-    png = cv2.imencode(".png", mask.astype(np.uint8) * 255)[1]
-    return bytes(jpeg), bytes(png)
+    return jpeg(picture), bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255)[1])
 
 
 def draw(rng: np.random.Generator, side: int, look: Look) -> tuple[NDArray[np.uint8], Mask]:
@@ -94,10 +93,10 @@ def draw(rng: np.random.Generator, side: int, look: Look) -> tuple[NDArray[np.ui
     rows = side * rng.uniform(0.8, 1.15)
     shape = (round(rows), round(rows * rng.choice([1.07, 1.33, 1.34, 1.5])))
     mask = _outline(rng, shape, look)
-    picture = _skin(rng, shape)
+    picture: Any = _skin(rng, shape)
     picture *= np.exp(-_absorption(rng, mask, look))
     picture *= (look.exposure * rng.uniform(0.9, 1.08) * _light(rng, shape))[..., None]
-    picture = picture * np.float32(look.tint)
+    picture = picture * colour(*look.tint)
     picture = cv2.GaussianBlur(picture, (0, 0), max(0.35, look.blur * min(shape) * rng.uniform(0.6, 1.4)))
     picture += rng.normal(0, 0.01, picture.shape).astype(np.float32)
     canvas = np.ascontiguousarray(to_uint8(picture))
@@ -122,11 +121,11 @@ def _skin(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     """Skin between pale pink and light brown, with its lines, redness and some freckles."""
     side = min(shape)
     tone = rng.uniform(0, 1)
-    base = np.float32([0.93, 0.78, 0.72]) * (1 - tone) + np.float32([0.84, 0.63, 0.49]) * tone
+    base = colour(0.93, 0.78, 0.72) * (1 - tone) + colour(0.84, 0.63, 0.49) * tone
     red = 0.06 * clouds(rng, shape, 0.3 * side) + 0.03 * clouds(rng, shape, 0.08 * side)
     red += rng.uniform(0, 0.12) * np.clip(clouds(rng, shape, 0.2 * side) - 0.7, 0, 1.5)
     lines = 0.018 * clouds(rng, shape, max(1.5, 0.012 * side)) + 0.02 * clouds(rng, shape, 0.5 * side)
-    density = red[..., None] * np.float32([0.15, 0.9, 0.7]) + lines[..., None]
+    density = red[..., None] * colour(0.15, 0.9, 0.7) + lines[..., None]
     for _ in range(int(rng.uniform() ** 2 * 9)):
         spot = _spot(rng, shape, side * rng.uniform(0.012, 0.035))
         density += rng.uniform(0.15, 0.6) * spot[..., None] * _BROWN
@@ -135,9 +134,9 @@ def _skin(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 
 # Absorption per colour, red first: melanin near the surface and in the depth (blue-grey), and blood.
-_BROWN = np.float32([0.75, 1.15, 1.3])
-_BLUE_GREY = np.float32([1.25, 1.05, 0.75])
-_RED = np.float32([0.12, 0.75, 0.6])
+_BROWN = colour(0.75, 1.15, 1.3)
+_BLUE_GREY = colour(1.25, 1.05, 0.75)
+_RED = colour(0.12, 0.75, 0.6)
 
 
 def _spot(rng: np.random.Generator, shape: tuple[int, int], radius: float) -> Floats:
@@ -169,14 +168,15 @@ def _light(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     y, x = np.ogrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
     fall = rng.uniform(0.02, 0.14)
     slope = rng.uniform(-0.06, 0.06, 2)
-    return (1 - fall * (y**2 + x**2) + slope[0] * y + slope[1] * x).astype(np.float32)
+    light: Floats = 1 - fall * (y**2 + x**2) + slope[0] * y + slope[1] * x
+    return light.astype(np.float32)
 
 
 def _draw_hairs(rng: np.random.Generator, canvas: NDArray[np.uint8], count: int) -> None:
     """Bent hairs that mostly run one way."""
     rows, columns = canvas.shape[:2]
     direction = rng.uniform(0, np.pi)
-    colour = tuple(int(v) for v in np.array([58, 42, 36]) * rng.uniform(0.5, 1.9))
+    shade = tuple(int(v) for v in np.array([58, 42, 36]) * rng.uniform(0.5, 1.9))
     t = np.linspace(0, 1, 12)[:, None]
     for _ in range(count):
         angle = direction + rng.normal(0, 0.35)
@@ -186,7 +186,7 @@ def _draw_hairs(rng: np.random.Generator, canvas: NDArray[np.uint8], count: int)
         bend = start + 0.5 * length * along + rng.normal(0, 0.12) * length * across
         points = (1 - t) ** 2 * start + 2 * t * (1 - t) * bend + t**2 * (start + length * along)
         thickness = max(1, round(min(rows, columns) / 250))
-        cv2.polylines(canvas, [np.round(points * 16).astype(np.int32)], False, colour, thickness, cv2.LINE_AA, 4)
+        cv2.polylines(canvas, [np.round(points * 16).astype(np.int32)], False, shade, thickness, cv2.LINE_AA, 4)
 
 
 def _draw_ruler(rng: np.random.Generator, canvas: NDArray[np.uint8]) -> None:
@@ -201,18 +201,18 @@ def _mark(rng: np.random.Generator, canvas: NDArray[np.uint8], mask: Mask) -> No
     """A colour sticker that reaches into the picture, or strokes of a violet pen beside the lesion."""
     rows, columns = canvas.shape[:2]
     if rng.uniform() < 0.5:
-        colour = ((222, 172, 60), (70, 110, 190), (80, 150, 90), (190, 70, 80))[rng.integers(4)]
+        paint = ((222, 172, 60), (70, 110, 190), (80, 150, 90), (190, 70, 80))[rng.integers(4)]
         corner = (int(rng.integers(2)) * columns, int(rng.uniform(0.1, 0.9) * rows))
         sticker = np.zeros(mask.shape, np.uint8)
         cv2.circle(sticker, corner, int(0.22 * min(rows, columns)), 1, -1)
     else:
-        colour = (92, 66, 150)
+        paint = (92, 66, 150)
         sticker = np.zeros(mask.shape, np.uint8)
         for _ in range(3):
             points = rng.uniform(0, 1, (2, 2)) * (columns, rows)
             points[1] = points[0] + rng.normal(0, 0.12, 2) * (columns, rows)
             cv2.polylines(sticker, [points.astype(np.int32)], False, 1, max(2, rows // 45))
-    canvas[(sticker > 0) & ~mask] = colour
+    canvas[(sticker > 0) & ~mask] = paint
 
 
 def _through_tube(rng: np.random.Generator, canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.phantoms.drawing import blob, clouds, to_uint8
+from spectralseg.data.phantoms.drawing import blob, clouds, colour, to_uint8
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 
@@ -22,7 +22,7 @@ class Look:
     Attributes:
         tint: factor per colour, red first.
         exposure: factor of the brightness.
-        contrast: how much polyps differ from the mucosa around them, from this value up to two and a half times of it.
+        contrast: how much polyps differ from the mucosa around them, on average.
         radius: least and largest radius of a polyp, in parts of the shorter side.
         blur: standard deviation of the defocus, in parts of the shorter side.
         highlights: how much of the wet surface glares, in parts of it.
@@ -31,8 +31,8 @@ class Look:
 
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     exposure: float = 1.0
-    contrast: float = 0.4
-    radius: tuple[float, float] = (0.15, 0.42)
+    contrast: float = 0.9
+    radius: tuple[float, float] = (0.18, 0.44)
     blur: float = 0.004
     highlights: float = 0.012
     frame: Literal["octagon", "round", "corner", "full"] = "octagon"
@@ -44,19 +44,19 @@ def draw(
     """One frame of ``shape`` (rows, columns): RGB picture and polyp mask, which is ``empty`` on request."""
     y, x = _axes(shape)
     light, lumen = _folds(rng, shape, y, x)
-    colour = _mucosa(rng, shape)
+    tissue = _mucosa(rng, shape)
     mask = np.zeros(shape, bool) if empty else _outline(rng, shape, look)
     wet = clouds(rng, shape, 0.035 * min(shape)) + 0.5 * clouds(rng, shape, 0.3 * min(shape)) + 3 * light - 6 * lumen
     if not empty:
-        colour, shade, dome = _protrude(rng, colour, mask, look)
+        tissue, shade, dome = _protrude(rng, tissue, mask, look)
         # A polyp stands in front of the folds and of the lumen.
         cover = _soften(mask, 0.01)
         light = (light * (1 - 0.8 * cover) + 0.8 * 0.9 * cover) * shade
         lumen = lumen * (1 - cover)
         wet += 0.8 * dome
-    picture = colour * (light * (1 - 0.9 * lumen))[..., None]
+    picture: Any = tissue * (light * (1 - 0.9 * lumen))[..., None]
     picture *= (look.exposure * rng.uniform(0.88, 1.12) * _vignette(rng, y, x))[..., None]
-    picture = picture * np.float32(look.tint)
+    picture = picture * colour(*look.tint)
     picture = _glare(picture, wet, look.highlights * rng.uniform(0.3, 1.8))
     picture = cv2.GaussianBlur(picture, (0, 0), max(0.35, look.blur * min(shape) * rng.uniform(0.7, 1.5)))
     picture += rng.normal(0, 0.012, picture.shape).astype(np.float32)
@@ -96,15 +96,15 @@ def _folds(rng: np.random.Generator, shape: tuple[int, int], y: Floats, x: Float
 def _mucosa(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     """Pink to orange mucosa with red patches and, mostly, a net of vessels."""
     side = min(shape)
-    base = np.float32([0.86, rng.uniform(0.44, 0.58), 0.0])
+    base = colour(0.86, rng.uniform(0.44, 0.58), 0.0)
     base[2] = base[1] * rng.uniform(0.74, 0.95)
     redness = 0.05 * clouds(rng, shape, 0.3 * side) + 0.025 * clouds(rng, shape, 0.05 * side)
     net = sum(np.exp(-((clouds(rng, shape, part * side) / 0.09) ** 2)) for part in (0.09, 0.16))
     redness += rng.uniform(0, 0.16) * net * np.clip(0.4 + clouds(rng, shape, 0.3 * side), 0, 1)
     # Inflamed patches are as red as a polyp but flat and without an edge.
     redness += rng.uniform(0, 0.14) * np.clip(clouds(rng, shape, 0.22 * side) - 0.8, 0, 1)
-    colour: Floats = base * np.exp(-redness[..., None] * np.float32([0.5, 2.2, 2.0]))
-    return colour
+    mucosa: Floats = base * np.exp(-redness[..., None] * colour(0.5, 2.2, 2.0))
+    return mucosa
 
 
 def _outline(rng: np.random.Generator, shape: tuple[int, int], look: Look) -> Mask:
@@ -122,15 +122,13 @@ def _outline(rng: np.random.Generator, shape: tuple[int, int], look: Look) -> Ma
     return mask
 
 
-def _protrude(
-    rng: np.random.Generator, colour: Floats, mask: Mask, look: Look
-) -> tuple[Floats, Floats, Floats]:
+def _protrude(rng: np.random.Generator, mucosa: Floats, mask: Mask, look: Look) -> tuple[Floats, Floats, Floats]:
     """Colour of the frame with the polyp in it, the light that its dome catches, and the dome's height."""
     shape = (mask.shape[0], mask.shape[1])
     inside: Floats = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     radius = max(float(inside.max()), 1.0)
     dome = np.sqrt(np.clip(1 - (1 - inside / radius) ** 2, 0, 1))
-    contrast = look.contrast * rng.uniform(1, 2.5)
+    contrast = look.contrast * rng.uniform(0.6, 1.5)
     bumps = clouds(rng, shape, 0.3 * radius) + 0.7 * clouds(rng, shape, max(1.5, 0.12 * radius))
     height = cv2.GaussianBlur(dome * radius * (0.9 + 0.05 * bumps), (0, 0), max(0.8, 0.06 * radius))
     slope_y, slope_x = np.gradient(height)
@@ -141,22 +139,30 @@ def _protrude(
 
     cover = _soften(mask, 0.012)[..., None]
     pits = np.clip(clouds(rng, shape, max(1.6, 0.13 * radius)), -2, 2)[..., None]
-    change = contrast * np.float32(_COMPLEXIONS[rng.integers(len(_COMPLEXIONS))])
-    tissue = colour.mean(axis=(0, 1)) * 0.5 + colour * 0.5
-    tissue = tissue * np.exp(change + 0.07 * contrast * pits * np.float32([0.5, 1.3, 1.2]))
-    blended: Floats = colour * (1 - cover) + tissue * cover
+    change = contrast * colour(*_COMPLEXIONS[rng.integers(len(_COMPLEXIONS))])
+    tissue = mucosa.mean(axis=(0, 1)) * 0.5 + mucosa * 0.5
+    tissue = tissue * np.exp(change + 0.07 * contrast * pits * colour(0.5, 1.3, 1.2))
+    blended: Floats = mucosa * (1 - cover) + tissue * cover
     return blended, shade.astype(np.float32), dome.astype(np.float32)
 
 
-# Redder, paler and browner than the mucosa, as logarithms per colour; red polyps are the most frequent.
-_COMPLEXIONS = ((0.04, -0.40, -0.36), (0.0, -0.32, -0.28), (0.12, 0.20, 0.22), (-0.10, -0.28, -0.42))
+# Redder, browner and paler than the mucosa, as logarithms per colour; pale polyps are the exception.
+_COMPLEXIONS = (
+    (0.06, -0.42, -0.38),
+    (0.02, -0.50, -0.40),
+    (0.0, -0.36, -0.30),
+    (-0.08, -0.32, -0.48),
+    (0.04, -0.46, -0.44),
+    (0.14, 0.16, 0.18),
+)
 
 
 def _cast_shadow(mask: Mask, angle: float, radius: float) -> Floats:
     """Where the polyp keeps the light from the mucosa: a crescent on the side away from it."""
-    shift = np.float32([[1, 0, 0.28 * radius * np.cos(angle)], [0, 1, 0.28 * radius * np.sin(angle)]])
+    shift = np.array([[1, 0, 0.28 * radius * np.cos(angle)], [0, 1, 0.28 * radius * np.sin(angle)]])
     moved: Floats = cv2.warpAffine(_soften(mask, 0.02), shift, (mask.shape[1], mask.shape[0]))
-    return 0.45 * moved * (1 - _soften(mask, 0.006))
+    shadow: Floats = 0.45 * moved * (1 - _soften(mask, 0.006))
+    return shadow
 
 
 def _vignette(rng: np.random.Generator, y: Floats, x: Floats) -> Floats:
@@ -168,20 +174,21 @@ def _glare(picture: Floats, wet: Floats, share: float) -> Floats:
     """White highlights on that share of the pixels which faces the lamp best."""
     limit = float(np.quantile(wet, 1 - share))
     glare = np.clip((wet - limit) / 0.12, 0, 1)[..., None]
-    mixed: Floats = picture * (1 - glare) + np.float32([0.98, 0.97, 0.95]) * glare
+    mixed: Floats = picture * (1 - glare) + colour(0.98, 0.97, 0.95) * glare
     return mixed
 
 
 def _field(frame: str, y: Floats, x: Floats, rng: np.random.Generator) -> Mask:
     """The part of the frame that the optics show; the rest is black."""
     width = float(np.abs(x).max())
+    field: Mask = np.ones(np.broadcast_shapes(y.shape, x.shape), bool)
     if frame == "octagon":
-        return (np.abs(x) < 0.98 * width) & (np.abs(y) / 1.0 + np.abs(x) / width < rng.uniform(1.48, 1.6))
-    if frame == "round":
-        return np.hypot(y, x * 1.12 / width) < 1.13
-    if frame == "corner":
-        return np.hypot(y, x / width) < rng.uniform(1.15, 1.25)
-    return np.broadcast_to(np.ones((), bool), np.broadcast_shapes(y.shape, x.shape))
+        field &= (np.abs(x) < 0.98 * width) & (np.abs(y) + np.abs(x) / width < rng.uniform(1.48, 1.6))
+    elif frame == "round":
+        field &= np.hypot(y, x * 1.12 / width) < 1.13
+    elif frame == "corner":
+        field &= np.hypot(y, x / width) < rng.uniform(1.15, 1.25)
+    return field
 
 
 def _overlay(rng: np.random.Generator, picture: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
@@ -202,9 +209,3 @@ def _overlay(rng: np.random.Generator, picture: NDArray[np.uint8], look: Look) -
                 canvas, str(rng.integers(100, 9999)), (1, row), cv2.FONT_HERSHEY_PLAIN, rows / 360, (225, 225, 225)
             )
     return canvas
-
-
-def jpeg(picture: NDArray[np.uint8], quality: int = 92) -> bytes:
-    """A JPEG file of an RGB or grey picture."""
-    ordered = picture[..., ::-1] if picture.ndim == 3 else picture
-    return bytes(cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])

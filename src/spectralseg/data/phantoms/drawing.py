@@ -21,9 +21,10 @@ def generator(seed: int, *keys: object) -> np.random.Generator:
 
 def texture(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> NDArray[np.float32]:
     """Smooth noise of zero mean and unit standard deviation; ``scale`` is its correlation length in pixels."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape).astype(np.float32), scale, mode="wrap")
+    noise: NDArray[np.float32] = ndimage.gaussian_filter(rng.standard_normal(shape).astype(np.float32), scale, mode="wrap")
     noise -= noise.mean()
-    return noise / max(float(noise.std()), 1e-6)
+    noise /= max(float(noise.std()), 1e-6)
+    return noise
 
 
 def blob(
@@ -51,7 +52,8 @@ def blob(
 
 def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     """[0, 1] to 0..255, clipped and rounded."""
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return levels
 
 
 def zip_members(path: Path, members: dict[str, bytes], *, compress: bool = False) -> Path:
@@ -67,14 +69,28 @@ def zip_members(path: Path, members: dict[str, bytes], *, compress: bool = False
 
 def clouds(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> NDArray[np.float32]:
     """As :func:`texture` for two dimensions, but fast for any ``scale``: coarse noise, enlarged."""
+    if scale < 4:  # enlarging by so little would show the grid
+        return texture(rng, shape, 0.45 * scale)
     grid = [max(3, round(n / scale) + 2) for n in shape]
     coarse = rng.standard_normal(grid).astype(np.float32)
-    noise: NDArray[np.float32] = cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
+    noise = np.asarray(cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), np.float32)
     noise -= noise.mean()
-    return noise / max(float(noise.std()), 1e-6)
+    noise /= max(float(noise.std()), 1e-6)
+    return noise
 
 
 def spread(items: Sequence[str], count: int) -> list[str]:
     """``count`` items at even distances over the whole sequence; all of them where it is shorter."""
     count = min(count, len(items))
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def colour(red: float, green: float, blue: float) -> NDArray[np.float32]:
+    """A colour, or a factor per colour, to calculate with."""
+    return np.array([red, green, blue], np.float32)
+
+
+def jpeg(picture: NDArray[np.uint8], quality: int = 92) -> bytes:
+    """A JPEG file of an RGB or grey picture."""
+    ordered = picture[..., ::-1] if picture.ndim == 3 else picture
+    return bytes(cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])

@@ -30,7 +30,7 @@ def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
 
 def _superpixels(mask: bytes) -> bytes:
     """Indices of squares as colours, in the size of the picture."""
-    rows, columns = cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE).shape
+    rows, columns = np.asarray(cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE)).shape
     y, x = np.mgrid[:rows, :columns] // 8
     index = y * (columns // 8 + 1) + x
     blue_green_red = np.dstack([np.zeros_like(index), index // 256, index % 256]).astype(np.uint8)

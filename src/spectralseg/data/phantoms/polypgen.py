@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.phantoms._polyps import Look, Mask, draw, jpeg
-from spectralseg.data.phantoms.drawing import generator, zip_members
+from spectralseg.data.phantoms._polyps import Look, Mask, draw
+from spectralseg.data.phantoms.drawing import generator, jpeg, zip_members
 
 _TOP = "PolypGen2021_MultiCenterData_v3"
 _ORPHAN = "957OLCV1_100H0002_mask_bbox.jpg"
@@ -38,19 +38,31 @@ class _Centre:
 
 
 _CENTRES = {
-    "C1": _Centre(256, "100H{:04d}", 1.25, Look((0.95, 1.1, 0.95), 0.75, 0.36, (0.1, 0.28), 0.012, 0.025), "_mask", 0.9),
-    "C2": _Centre(
-        301, "EndoCV2021_{:06d}", 1.35, Look((0.92, 1.0, 1.22), 0.95, 0.38, (0.12, 0.32), 0.008, 0.02, "full"), "", 0.7
+    "C1": _Centre(
+        256, "100H{:04d}", 1.25, Look((0.96, 1.07, 0.96), 0.8, 0.58, (0.1, 0.28), 0.012, 0.025), "_mask", 0.9
     ),
-    "C3": _Centre(457, "C3_EndoCV2021_{:05d}", 1.33, Look((0.84, 1.14, 1.08), 0.9, 0.4, (0.12, 0.36), 0.006, 0.02), ""),
+    "C2": _Centre(
+        301, "EndoCV2021_{:06d}", 1.35, Look((0.94, 1.0, 1.16), 0.95, 0.61, (0.12, 0.32), 0.008, 0.02, "full"), "", 0.7
+    ),
+    "C3": _Centre(
+        457, "C3_EndoCV2021_{:05d}", 1.33, Look((0.88, 1.1, 1.06), 0.92, 0.64, (0.12, 0.36), 0.006, 0.02), ""
+    ),
     "C4": _Centre(
-        227, "EndoCV2021_C4_{:06d}", 1.78, Look((1.05, 0.95, 0.78), 0.72, 0.38, (0.1, 0.26), 0.01, 0.01, "corner"), "_mask"
+        227,
+        "EndoCV2021_C4_{:06d}",
+        1.78,
+        Look((1.05, 0.95, 0.78), 0.72, 0.61, (0.1, 0.26), 0.01, 0.01, "corner"),
+        "_mask",
     ),
     "C5": _Centre(
-        208, "EndoCV2021_C5_{:07d}", 1.78, Look((1.06, 1.18, 1.22), 1.0, 0.36, (0.1, 0.3), 0.011, 0.03, "full"), "_mask"
+        208, "EndoCV2021_C5_{:07d}", 1.78, Look((1.04, 1.13, 1.16), 1.0, 0.58, (0.1, 0.3), 0.011, 0.03, "full"), "_mask"
     ),
     "C6": _Centre(
-        88, "EndoCV2021_C6_{:07d}", 1.78, Look((0.88, 0.98, 1.12), 0.75, 0.4, (0.1, 0.28), 0.013, 0.02, "round"), "_mask"
+        88,
+        "EndoCV2021_C6_{:07d}",
+        1.78,
+        Look((0.88, 0.98, 1.12), 0.75, 0.64, (0.1, 0.28), 0.013, 0.02, "round"),
+        "_mask",
     ),
 }
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spectralseg.data.phantoms._volumes import nifti, spread
-from spectralseg.data.phantoms.drawing import blob, generator, texture, zip_members
+from spectralseg.data.phantoms._volumes import nifti
+from spectralseg.data.phantoms.drawing import blob, generator, spread, texture, zip_members
 from spectralseg.data.splits import read_list
 
 GALLBLADDER = 4
@@ -24,7 +24,8 @@ UNLABELLED = ("0061", "0062")
 @dataclass(frozen=True)
 class _Organ:
     """An ellipsoid in coordinates of the body: v from front (-1) to back (1), u from the patient's right (-1) to
-    left (1), t from the lowest (0) to the highest (1) slice. ``value`` is in Hounsfield units."""
+    left (1), t from the lowest (0) to the highest (1) slice. ``value`` is in Hounsfield units.
+    """
 
     label: int
     centre: tuple[float, float, float]
@@ -40,24 +41,24 @@ _ORGANS = (
     _Organ(6, (-0.46, -0.08, 0.82), (0.26, 0.40, 0.34), 108, 0.4),
     _Organ(7, (-0.32, 0.36, 0.72), (0.26, 0.29, 0.44), 62, 0.5, 14),
     _Organ(1, (0.26, 0.68, 0.74), (0.36, 0.16, 0.46), 122, -0.25),
-    _Organ(2, (0.44, -0.42, 0.30), (0.21, 0.15, 0.44), 172, 0.3),
-    _Organ(3, (0.42, 0.44, 0.38), (0.21, 0.15, 0.42), 172, -0.3),
+    _Organ(2, (0.44, -0.42, 0.30), (0.25, 0.18, 0.46), 172, 0.3),
+    _Organ(3, (0.42, 0.44, 0.38), (0.25, 0.18, 0.44), 172, -0.3),
     _Organ(11, (-0.10, 0.10, 0.48), (0.10, 0.34, 0.28), 88, 0.35, 12),
     _Organ(10, (-0.02, -0.10, 0.56), (0.07, 0.11, 0.30), 158),
     _Organ(4, (-0.40, -0.36, 0.46), (0.17, 0.13, 0.30), 14, 0.3, 3),
     _Organ(12, (0.22, -0.24, 0.66), (0.04, 0.10, 0.14), 66, 0.7),
     _Organ(13, (0.22, 0.26, 0.66), (0.04, 0.10, 0.14), 66, -0.7),
     _Organ(5, (0.08, 0.08, 0.98), (0.06, 0.06, 0.22), 48),
-    _Organ(9, (0.16, -0.13, 0.50), (0.09, 0.10, 2.00), 128),
-    _Organ(8, (0.20, 0.10, 0.50), (0.09, 0.085, 2.00), 176),
+    _Organ(9, (0.16, -0.13, 0.50), (0.10, 0.11, 2.00), 128),
+    _Organ(8, (0.20, 0.11, 0.50), (0.11, 0.10, 2.00), 176),
 )
 
 
 def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
     """Write ``RawData.zip``; see :mod:`spectralseg.data.phantoms`."""
     parts = read_list("synapse_transunet")
-    train = spread([i for i, part in parts.items() if part == "train"], cases)
-    test = spread([i for i, part in parts.items() if part == "test"], cases // 2)
+    train = spread([i for i, part in parts.items() if part == "train"], max(1, cases))
+    test = spread([i for i, part in parts.items() if part == "test"], max(1, cases // 2))
     without_gallbladder = {train[len(train) // 2], test[len(test) // 2]}
     members = {}
     for number in (*train, *test, *UNLABELLED):
@@ -90,9 +91,6 @@ def _case(
     affine = np.diag([-in_plane, -in_plane, between, 1.0])
     affine[:3, 3] = side / 2 * in_plane, side / 2 * in_plane + rng.uniform(-20, 20), rng.uniform(-300, 100)
     return np.stack(images).transpose(2, 1, 0), np.stack(labels).transpose(2, 1, 0), affine
-
-
-_STEADY = np.random.default_rng(0)  # what is drawn from it has no effect on outlines that do not wobble
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class _Body:
         bottom, right = min(self.side, int(row + reach) + 2), min(self.side, int(column + reach) + 2)
         found = np.zeros((self.side, self.side), np.bool_)
         found[top:bottom, left:right] = blob(
-            generator(self.identity, "outline", key) if wobble else _STEADY,
+            generator(self.identity, "outline", key),
             (bottom - top, right - left),
             (row - top, column - left),
             radii,
@@ -141,7 +139,7 @@ class _Body:
 
 
 def _varied(rng: np.random.Generator, organ: _Organ) -> _Organ:
-    shift, stretch = rng.normal(0, 0.025, 3), rng.uniform(0.86, 1.14, 3)
+    shift, stretch = rng.normal(0, 0.03, 3), rng.uniform(0.82, 1.16, 3)
     return _Organ(
         organ.label,
         (organ.centre[0] + shift[0], organ.centre[1] + shift[1], organ.centre[2] + shift[2]),
@@ -172,7 +170,7 @@ def _slice(
         v, u, _ = organ.centre
         scale = cut**0.5
         radii = scale * organ.radii[0], scale * organ.radii[1]
-        inside = cavity & body.region(v, u, *radii, angle=organ.angle, wobble=0.07, key=index)
+        inside = cavity & body.region(v, u, *radii, angle=organ.angle, wobble=0.1, key=index)
         image[inside] = organ.value + organ.grain * grain[inside]
         label[inside] = organ.label
         _draw_inside(image, rng, organ, grain, inside)

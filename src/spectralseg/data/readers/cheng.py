@@ -17,7 +17,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import Case, Sample, find_files, require_files
+from spectralseg.data.cases import Case, Sample, require_files
 from spectralseg.data.formats import decoding, refuse_other_shape, whole_labels
 from spectralseg.errors import InputError
 
@@ -50,7 +50,9 @@ def _case(path: Path, folds: NDArray[np.int64]) -> Case:
         pid = "".join(map(chr, np.ravel(file["cjdata/PID"][()]))).strip()
         tumour = int(np.ravel(file["cjdata/label"][()])[0])
     if not pid or tumour not in TUMOURS:
-        raise InputError(f"{path}: has no patient number or an unknown tumour type {tumour}; take the file as published")
+        raise InputError(
+            f"{path}: has no patient number or an unknown tumour type {tumour}; take the file as published"
+        )
     attributes = {"fold": str(folds[number - 1]), "tumour": TUMOURS[tumour], "pid": pid}
     return Case(f"{number:04d}", family(pid), partial(_load, path), attributes)
 
@@ -59,8 +61,11 @@ def _load(path: Path) -> Sample:
     with decoding(path, _KIND), h5py.File(path, "r") as file:
         image: NDArray[Any] = file["cjdata/image"][()]
         mask: NDArray[Any] = file["cjdata/tumorMask"][()]
-    if image.ndim != 2:
-        raise InputError(f"{path}: the image has {image.ndim} axes instead of 2; take the file as published")
+    if image.ndim != 2 or {image.dtype.kind, mask.dtype.kind} - set("iufb"):
+        raise InputError(
+            f"{path}: image and mask are {image.dtype} and {mask.dtype} with {image.ndim} and {mask.ndim} axes instead "
+            "of numbers with 2 axes; take the file as published"
+        )
     refuse_other_shape(path, mask, image)
     return Sample(np.ascontiguousarray(image.T), np.ascontiguousarray(whole_labels(path, mask, 1).T))
 

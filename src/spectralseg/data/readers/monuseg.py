@@ -1,8 +1,8 @@
 """MoNuSeg 2018 nuclei: H&E tiles (TIFF) and one Aperio XML file of polygons per tile.
 
 Training tiles lie in ``MoNuSeg 2018 Training Data/{Tissue Images,Annotations}``, test tiles beside their XML files in
-``MoNuSegTestData``. The mask is the union of all polygons; a pixel belongs to a polygon when its centre lies inside it or
-on its outline.
+``MoNuSegTestData``. The mask is the union of all polygons; a pixel belongs to a polygon when its centre lies inside it
+or on its outline.
 """
 
 from __future__ import annotations
@@ -142,15 +142,12 @@ def _draw_outline(window: NDArray[np.uint8], start: NDArray[np.float64]) -> None
     column = np.rint(at).astype(int)
     met = (np.abs(at - column) < 1e-6) & (column >= 0) & (column < width)
     window[row[met], column[met]] = 1
-    for edge in np.flatnonzero((low[:, 1] == high[:, 1]) & (low[:, 1] % 1 == 0)):
-        y = int(low[edge, 1])
-        if 0 <= y < height:
-            window[y, max(0, math.ceil(low[edge, 0])) : max(0, math.floor(high[edge, 0]) + 1)] = 1
+    flat = (low[:, 1] == high[:, 1]) & (low[:, 1] % 1 == 0) & (low[:, 1] >= 0) & (low[:, 1] < height)
+    for (first, y), (last, _) in zip(low[flat], high[flat], strict=True):
+        window[int(y), max(0, math.ceil(first)) : max(0, math.floor(last) + 1)] = 1
 
 
-def _column(
-    start: NDArray[np.float64], end: NDArray[np.float64], row: NDArray[np.intp]
-) -> NDArray[np.float64]:
+def _column(start: NDArray[np.float64], end: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
     """Where edges that are not horizontal cross rows."""
     (x0, y0), (x1, y1) = start.T, end.T
     crossing: NDArray[np.float64] = x0 + (row - y0) * (x1 - x0) / (y1 - y0)

@@ -154,7 +154,7 @@ def _decoded(content: bytes, flags: int) -> NDArray[Any] | None:
 
 
 def _is_complete(content: bytes) -> bool:
-    """Whether a JPEG or PNG has its end: the decoder fills what is missing with grey and says nothing."""
+    """Whether a JPEG or PNG has its end: some decoders fill what is missing with grey and say nothing."""
     if content.startswith(b"\xff\xd8"):
         # Neither marker can occur inside compressed data, so the last scan must be followed by an end.
         return content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")

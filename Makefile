@@ -1,0 +1,58 @@
+# make demo: the whole workflow on phantoms · make test: all tests · make help: the rest
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help demo test test-fast lint format lock schema clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.complete: envs/requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SpectralSeg needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement envs/requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: .venv/.complete  ## run the whole workflow on synthetic phantoms, into results/demo
+	$(PYTHON) workflow/scripts/exclusively.py snakemake --profile workflow/profiles/demo --nolock
+	$(MAKE) --no-print-directory results/demo/report.zip
+
+# Only when something that the report shows is newer.
+results/demo/report.zip: $(wildcard results/demo/tables/*.csv results/demo/figures/*.png workflow/report/*.rst)
+	snakemake --profile workflow/profiles/demo --nolock --report $@
+
+test: .venv/.complete  ## all tests
+	pytest
+
+test-fast: .venv/.complete  ## the tests that take less than two minutes together
+	pytest -m "not slow and not workflow and not slurm" -n 2
+
+lint: .venv/.complete  ## style, types, workflow lint, derived files
+	ruff check .
+	ruff format --check .
+	snakefmt --check --quiet .
+	mypy
+	nbstripout --verify notebooks/*.ipynb
+	python envs/derive.py --check
+	snakemake --lint
+
+format: .venv/.complete  ## format everything
+	ruff check --fix --quiet . || true
+	ruff format --quiet .
+	snakefmt --quiet .
+	nbstripout notebooks/*.ipynb
+
+lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derived from it
+	pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	    --extra workflow --extra reference --extra dev --constraint envs/constraints.txt \
+	    --output-file envs/requirements.lock pyproject.toml
+	sed -i 's/+cpu$$//' envs/requirements.lock
+	python envs/derive.py
+
+schema: .venv/.complete  ## renew what is generated from the configuration model
+	spectralseg schema --out workflow/schemas/config.schema.json
+
+clean:  ## remove results of the demo
+	rm -rf results/demo

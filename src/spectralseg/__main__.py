@@ -1,0 +1,7 @@
+"""``python -m spectralseg``."""
+
+import sys
+
+from spectralseg.cli import main
+
+sys.exit(main())

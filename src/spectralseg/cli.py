@@ -1,0 +1,215 @@
+"""The command line: one thin command per step. Every rule of the workflow is one of these, typed out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from spectralseg import __version__
+from spectralseg.errors import InputError
+
+# Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
+
+
+def phantom(arguments: argparse.Namespace) -> None:
+    """Write a synthetic dataset in the native layout of the original."""
+    from spectralseg.data import phantoms
+
+    for archive in phantoms.generate(
+        arguments.dataset, arguments.out, cases=arguments.cases, side=arguments.side, seed=arguments.seed
+    ):
+        print(archive)
+
+
+def fetch(arguments: argparse.Namespace) -> None:
+    """Download the official files of a dataset."""
+    from spectralseg.data.fetch import fetch as run
+    from spectralseg.data.specification import read_specification
+
+    run(read_specification(arguments.specification), arguments.out, arguments.file)
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """Turn raw files into a prepared dataset."""
+    from spectralseg.data.prepare import prepare as run
+    from spectralseg.data.specification import read_specification
+
+    run(
+        read_specification(arguments.specification),
+        arguments.raw,
+        arguments.out,
+        image_size=arguments.image_size,
+        source=arguments.source,
+        validation=arguments.validation,
+        allow_partial=arguments.allow_partial,
+    )
+
+
+def verify_dataset(arguments: argparse.Namespace) -> None:
+    """Check everything that a prepared dataset promises."""
+    from spectralseg.data import verify_prepared
+
+    for folder in arguments.folder:
+        parts = verify_prepared(folder)
+        print(f"{folder}: " + ", ".join(f"{count} {part}" for part, count in sorted(parts.items())))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train one run; continue it if it was interrupted."""
+    from spectralseg.config import load_config
+    from spectralseg.data import open_prepared
+    from spectralseg.grid import Run
+    from spectralseg.training.loop import train as run
+
+    _limit_threads(arguments.threads)
+    data = open_prepared(arguments.data)
+    identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
+    run(load_config(arguments.config), identity, data, arguments.out, device_name=arguments.device)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Score a trained run in every suite."""
+    from spectralseg.config import load_config
+    from spectralseg.data import open_prepared
+    from spectralseg.evaluation.suites import evaluate as run
+
+    _limit_threads(arguments.threads)
+    run(
+        arguments.run,
+        open_prepared(arguments.data),
+        [open_prepared(partner) for partner in arguments.ood],
+        load_config(arguments.config).evaluation,
+        arguments.out or arguments.run,
+        device_name=arguments.device,
+    )
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    """Join the records of many runs into one file."""
+    from spectralseg.config import load_config
+    from spectralseg.evaluation.collect import collect as run
+
+    run(load_config(arguments.config), arguments.runs, arguments.out)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Compare objectives pairwise, with intervals over seeds and patients."""
+    from spectralseg.statistics.comparison import compare as run
+
+    run(arguments.records, arguments.baseline, arguments.out)
+
+
+def schema(arguments: argparse.Namespace) -> None:
+    """Write the JSON schema of the configuration."""
+    from spectralseg.config import Config
+    from spectralseg.files import write_json
+
+    write_json(arguments.out, Config.model_json_schema(mode="validation"))
+
+
+def _limit_threads(threads: int | None) -> None:
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="spectralseg",
+        description="Benchmark of spatial and spectral objectives for medical image segmentation.",
+        epilog="The workflow runs these commands for you: snakemake -n shows which.",
+    )
+    top.add_argument("--version", action="version", version=f"spectralseg {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        added.set_defaults(function=function)
+        return added
+
+    one = command("phantom", phantom)
+    one.add_argument("dataset", help="name of the dataset")
+    one.add_argument("--out", type=Path, required=True, help="folder for the archives")
+    one.add_argument("--cases", type=int, default=12, help="about how many training cases (default: %(default)s)")
+    one.add_argument("--side", type=int, default=128, help="typical image side in pixels (default: %(default)s)")
+    one.add_argument("--seed", type=int, default=0, help="seed of the drawings (default: %(default)s)")
+
+    one = command("fetch", fetch)
+    one.add_argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")
+    one.add_argument("--out", type=Path, required=True, help="folder for the archives")
+    one.add_argument("--file", help="only this file of the dataset (default: all)")
+
+    one = command("prepare", prepare)
+    one.add_argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")
+    one.add_argument("--raw", type=Path, required=True, help="archive, folder of archives, or official layout")
+    one.add_argument("--out", type=Path, required=True, help="folder of the prepared dataset")
+    one.add_argument("--image-size", type=int, default=224, help="side of the images in pixels (default: %(default)s)")
+    one.add_argument("--source", choices=["official", "phantom", "path"], default="path", help="recorded origin")
+    one.add_argument(
+        "--validation", type=float, default=0.1, help="share of training groups held out (default: %(default)s)"
+    )
+    one.add_argument("--allow-partial", action="store_true", help="accept a subset of the official cases")
+
+    one = command("verify-dataset", verify_dataset)
+    one.add_argument("folder", type=Path, nargs="+", help="prepared dataset")
+
+    one = command("train", train)
+    _add_run_options(one)
+    one.add_argument("--architecture", required=True, help="name in the configuration")
+    one.add_argument("--objective", required=True, help="name in the configuration")
+    one.add_argument("--lambda", dest="lam", default="0", help="weight of the auxiliary term (default: %(default)s)")
+    one.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
+    one.add_argument("--out", type=Path, required=True, help="run folder")
+
+    one = command("evaluate", evaluate)
+    _add_run_options(one)
+    one.add_argument("--run", type=Path, required=True, help="run folder")
+    one.add_argument("--ood", type=Path, nargs="*", default=[], help="prepared out-of-distribution datasets")
+    one.add_argument("--out", type=Path, help="folder for records and examples (default: the run folder)")
+
+    one = command("collect", collect)
+    one.add_argument("runs", type=Path, help="folder of the runs")
+    one.add_argument("--config", type=Path, required=True, help="configuration file, whose grid decides")
+    one.add_argument("--out", type=Path, required=True, help="parquet file")
+
+    one = command("compare", compare)
+    one.add_argument("records", type=Path, help="collected records")
+    one.add_argument("--baseline", default="spatial", help="objective to compare with (default: %(default)s)")
+    one.add_argument("--out", type=Path, required=True, help="parquet file")
+
+    one = command("schema", schema)
+    one.add_argument("--out", type=Path, required=True, help="JSON file")
+    return top
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, required=True, help="configuration file")
+    command.add_argument("--data", type=Path, required=True, help="prepared dataset")
+    command.add_argument("--device", default="auto", help="torch device, or auto (default: %(default)s)")
+    command.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, or 1 after an error that the user can mend."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=os.environ.get("SPECTRALSEG_LOG", "INFO"), format="%(asctime)s %(message)s")
+    logging.captureWarnings(True)
+    try:
+        arguments.function(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""From images to probabilities, and from prepared to native geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spectralseg.config import Architecture
+from spectralseg.errors import InputError
+from spectralseg.training.batches import standardise
+from spectralseg.training.loop import model_of
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model with the standardisation of its training data."""
+
+    model: nn.Module
+    mean: Tensor
+    std: Tensor
+    batch_size: int
+
+    def standardise(self, images: NDArray[np.float32]) -> Tensor:
+        """Images (B, S, S, channels) in [0, 1] to model input on the model's device."""
+        return standardise(torch.from_numpy(np.ascontiguousarray(images)).to(self.mean.device), self.mean, self.std)
+
+    @torch.inference_mode()
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (N, C, S, S) of images (N, S, S, channels) in [0, 1].
+
+        C = 1 holds the foreground probability of binary tasks; otherwise channel 0 is the background.
+        """
+        found = []
+        for start in range(0, len(images), self.batch_size):
+            logits = self.model(self.standardise(images[start : start + self.batch_size])).float()
+            probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+            found.append(probabilities.cpu().numpy())
+        return np.concatenate(found)
+
+
+def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_size: int, device: str) -> Predictor:
+    """The model of a run folder.
+
+    Args:
+        run: folder with ``model.pt``.
+        settings: content of its ``run.json``.
+        checkpoint: ``best`` or ``last``.
+        batch_size: images per forward pass.
+        device: torch device.
+
+    Raises:
+        InputError: the weights do not fit the architecture.
+    """
+    data = settings["data"]
+    # The weights come from the run; asking for pretrained ones would need the network.
+    architecture = Architecture.model_validate({**settings["architecture"], "encoder_weights": None})
+    outputs = 1 if len(data["classes"]) == 1 else len(data["classes"]) + 1
+    model = model_of(architecture, data["channels"], outputs)
+    weights = torch.load(run / "model.pt", map_location="cpu", weights_only=True)[checkpoint]
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(f"{run / 'model.pt'}: does not fit its run.json ({error}); train the run again") from None
+    mean, std = (torch.tensor(data[key], dtype=torch.float32, device=device) for key in ("mean", "std"))
+    return Predictor(model.to(device).eval(), mean, std, batch_size)
+
+
+def to_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Labels (N, H, W) of probabilities (N, C, H, W): threshold 0.5 for C = 1, else the most probable class."""
+    if probabilities.shape[1] == 1:
+        return (probabilities[:, 0] > 0.5).astype(np.uint8)
+    labels: NDArray[np.uint8] = probabilities.argmax(1).astype(np.uint8)
+    return labels
+
+
+def native_labels(probabilities: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.uint8]:
+    """Labels in native geometry: probabilities are interpolated first and decided then, slice by slice.
+
+    Args:
+        probabilities: (N, C, S, S), one row per slice.
+        shape: native (H, W) or (D, H, W).
+    """
+    size = tuple(shape[-2:])
+    planes = [
+        to_labels(
+            functional.interpolate(torch.from_numpy(plane[None]), size, mode="bilinear", align_corners=False).numpy()
+        )
+        for plane in probabilities
+    ]
+    return np.concatenate(planes).reshape(shape)

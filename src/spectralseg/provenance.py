@@ -1,0 +1,67 @@
+"""What a run folder says about where its numbers come from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import spectralseg
+
+_PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "albumentations", "numpy", "scipy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this package and of the libraries that shape results."""
+    found = {"python": platform.python_version(), "spectralseg": spectralseg.__version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def git_revision() -> dict[str, Any]:
+    """Commit of the source tree and whether it has uncommitted changes; empty outside a git checkout."""
+    folder = Path(spectralseg.__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Host, processor and accelerator."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "cpu"
+    return {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "device_name": name,
+    }
+
+
+def peak_memory() -> dict[str, float]:
+    """Peak memory of this process in MiB: resident, and on the CUDA device if one was used."""
+    import resource
+    import sys
+
+    import torch
+
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    peak = {"resident_mib": round(resident, 1)}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        peak["cuda_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peak

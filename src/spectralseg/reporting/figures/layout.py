@@ -1,0 +1,232 @@
+"""A sheet of panels with fixed sizes in inches, a footer that says what is shown, and a stamp for demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patheffects import withStroke
+from matplotlib.textpath import text_to_path
+from numpy.typing import NDArray
+
+from spectralseg.reporting import style
+
+STAMP = "synthetic phantoms"
+_MARGIN = 0.08
+_FOOTER_LINE = style.SMALL_SIZE * 1.35 / 72
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure and its panels, ``panels[row][column]``."""
+
+    figure: Figure
+    panels: list[list[Axes]]
+
+    def column_titles(self, row: int, titles: Sequence[str], first: int = 0) -> None:
+        """Titles above the panels of a row, from a column on."""
+        for panel, title in zip(self.panels[row][first:], titles, strict=False):
+            panel.set_title(title)
+
+    def row_label(self, row: int, text: str, column: int = 0) -> None:
+        """Vertical text left of a panel."""
+        self.panels[row][column].text(
+            -0.06, 0.5, text, rotation=90, ha="right", va="center", transform=self.panels[row][column].transAxes
+        )
+
+    def heading(self, row: int, first: int, last: int, text: str, height: float = 0.2) -> None:
+        """Bold text ``height`` inches above the panels ``first`` to ``last`` of a row."""
+        left, right = self.panels[row][first].get_position(), self.panels[row][last].get_position()
+        y = left.y1 + height / self.figure.get_figheight()
+        self.figure.text((left.x0 + right.x1) / 2, y, text, ha="center", va="bottom", weight="bold")
+
+    def legend(self, row: int, handles: Sequence[Artist], *, drop: float = 0.04, columns: int = 0) -> None:
+        """A legend ``drop`` inches below the panels of a row, centred."""
+        left, right = self.panels[row][0].get_position(), self.panels[row][-1].get_position()
+        anchor = ((left.x0 + right.x1) / 2, left.y0 - drop / self.figure.get_figheight())
+        legend = self.figure.legend(
+            handles=list(handles),
+            loc="upper center",
+            bbox_to_anchor=anchor,
+            ncols=columns or len(handles),
+            handlelength=1.2,
+            columnspacing=1.2,
+            handletextpad=0.4,
+            borderpad=0,
+            fontsize=style.SMALL_SIZE + 0.4,
+        )
+        legend.set_in_layout(False)
+
+
+def sheet(
+    widths: Sequence[float],
+    heights: Sequence[float],
+    footer: Sequence[str],
+    *,
+    demonstration: bool,
+    left: float = 0.3,
+    right: float = _MARGIN,
+    top: float = 0.25,
+    gap: float = 0.04,
+    wider: Mapping[int, float] | None = None,
+    taller: Mapping[int, float] | None = None,
+    below: float = 0.08,
+) -> Sheet:
+    """Lay out panels of given sizes.
+
+    Args:
+        widths: width of each column in inches.
+        heights: height of each row in inches.
+        footer: paragraphs below the panels, wrapped to the width of the sheet.
+        demonstration: stamp the sheet as made from synthetic phantoms.
+        left: inches for row labels.
+        right: inches right of the panels.
+        top: inches for titles.
+        gap: inches between panels.
+        wider: extra inches before a column.
+        taller: extra inches before a row.
+        below: inches between panels and footer.
+    """
+    xs = _starts(widths, gap, wider or {})
+    ys = _starts(heights, gap, taller or {})
+    width = left + xs[-1] + widths[-1] + right
+    lines = _wrapped(footer, 0.98 * (width - 2 * _MARGIN))
+    stamp = 0.0 if not demonstration else 1.5 * _FOOTER_LINE
+    body = top + ys[-1] + heights[-1]
+    height = body + below + stamp + _FOOTER_LINE * len(lines) + _MARGIN
+    figure = Figure(figsize=(width, height))
+    panels = [
+        [
+            figure.add_axes(((left + x) / width, 1 - (top + y + h) / height, w / width, h / height))
+            for x, w in zip(xs, widths, strict=True)
+        ]
+        for y, h in zip(ys, heights, strict=True)
+    ]
+    figure.text(
+        _MARGIN / width,
+        _MARGIN / height,
+        "\n".join(lines),
+        fontsize=style.SMALL_SIZE,
+        color="#404040",
+        va="bottom",
+        linespacing=1.25,
+    )
+    if demonstration:
+        figure.text(
+            1 - _MARGIN / width,
+            (_MARGIN + _FOOTER_LINE * len(lines) + 0.3 * _FOOTER_LINE) / height,
+            STAMP,
+            fontsize=style.SMALL_SIZE,
+            color=style.FAINT,
+            style="italic",
+            ha="right",
+            va="bottom",
+        )
+    return Sheet(figure, panels)
+
+
+def picture(panel: Axes, image: NDArray[Any], **options: Any) -> None:
+    """Show an image (S, S), (S, S, 1) or (S, S, 3), without axes; grey from 0 to 1 unless told otherwise."""
+    plane = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    if plane.ndim == 2:
+        options = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0, **options}
+    panel.imshow(plane, aspect="auto", **options)
+    bare(panel)
+
+
+def bare(panel: Axes) -> None:
+    """Remove ticks and frame."""
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.spines[:].set_visible(False)
+
+
+def shrink(panel: Axes, factor: float) -> None:
+    """Reduce the height of a panel about its middle, so that tick labels keep clear of the rows above and below."""
+    box = panel.get_position()
+    panel.set_position((box.x0, box.y0 + box.height * (1 - factor) / 2, box.width, box.height * factor))
+
+
+def empty(panel: Axes, text: str) -> None:
+    """A panel that says why it is empty."""
+    bare(panel)
+    panel.set_facecolor(style.EMPTY)
+    panel.text(0.5, 0.5, text, ha="center", va="center", color=style.FAINT, transform=panel.transAxes)
+
+
+def outline(panel: Axes, mask: NDArray[np.bool_], colour: str, *, dashed: bool = False, width: float = 0.9) -> None:
+    """Contour of a mask, with a dark rim so that it shows on bright and dark ground; nothing for an empty mask."""
+    padded = np.pad(mask.astype(float), 1)  # closes contours at the border of the image
+    if not mask.any():
+        return
+    lines = panel.contour(
+        np.arange(-1, mask.shape[1] + 1),
+        np.arange(-1, mask.shape[0] + 1),
+        padded,
+        levels=[0.5],
+        colors=[colour],
+        linewidths=width,
+        linestyles=[(0, (2.2, 1.1))] if dashed else ["-"],
+    )
+    if not dashed:
+        lines.set_path_effects([withStroke(linewidth=width + 0.7, foreground="black", alpha=0.45)])
+    panel.set_xlim(-0.5, mask.shape[1] - 0.5)
+    panel.set_ylim(mask.shape[0] - 0.5, -0.5)
+
+
+def note(panel: Axes, text: str) -> None:
+    """Small white text on a dark ground in the lower left corner of a panel."""
+    panel.text(
+        0.02,
+        0.025,
+        text,
+        transform=panel.transAxes,
+        fontsize=style.SMALL_SIZE,
+        color="white",
+        va="bottom",
+        bbox={"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.0},
+    )
+
+
+def _starts(sizes: Sequence[float], gap: float, extra: Mapping[int, float]) -> list[float]:
+    starts, position = [], 0.0
+    for index, size in enumerate(sizes):
+        position += extra.get(index, 0.0) + (gap if index else 0.0)
+        starts.append(position)
+        position += size
+    return starts
+
+
+def _wrapped(paragraphs: Sequence[str], width: float) -> list[str]:
+    """Lines of at most ``width`` inches in the footer's font; a longer word stands alone."""
+    lines: list[str] = []
+    for paragraph in paragraphs:
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}" if line else word
+            if line and _width(longer) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines += [line] if line else []
+    return lines
+
+
+def _width(text: str) -> float:
+    """Width of a line of the footer in inches."""
+    font = FontProperties(family=style.FONT, size=style.SMALL_SIZE)
+    points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(points) / 72
+
+
+def nothing(footer: str, *, demonstration: bool) -> Figure:
+    """A sheet for a figure without any data."""
+    blank = sheet([4.0], [1.0], [footer], demonstration=demonstration)
+    empty(blank.panels[0][0], "no data")
+    return blank.figure

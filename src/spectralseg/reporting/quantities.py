@@ -1,0 +1,57 @@
+"""How each metric is printed: factor, digits, and which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spectralseg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Printing of one metric: stored values times ``factor``, with ``digits`` decimals."""
+
+    factor: float = 100.0
+    higher_is_better: bool = True
+    digits: int = 2
+
+    @property
+    def arrow(self) -> str:
+        """Up where higher values are better, down otherwise."""
+        return "↑" if self.higher_is_better else "↓"
+
+    def text(self, value: float) -> str:
+        """A value that is already in printed units, as text."""
+        return f"{value:.{self.digits}f}"
+
+
+_SHARE = Quantity()
+_ERROR = Quantity(higher_is_better=False)
+_DISTANCE = Quantity(factor=1.0, higher_is_better=False)
+_QUANTITIES = {
+    "dsc": _SHARE,
+    "iou": _SHARE,
+    "sensitivity": _SHARE,
+    "specificity": _SHARE,
+    "accuracy": _SHARE,
+    "precision": _SHARE,
+    "nsd": _SHARE,
+    "ece": _ERROR,
+    "mce": _ERROR,
+    "ace": _ERROR,
+    "brier": _ERROR,
+    "hd95": _DISTANCE,
+}
+
+
+def quantity(metric: str) -> Quantity:
+    """How a metric is printed.
+
+    Raises:
+        InputError: no rule is known for the metric.
+    """
+    try:
+        return _QUANTITIES[metric]
+    except KeyError:
+        known = ", ".join(sorted(_QUANTITIES))
+        raise InputError(f"metric '{metric}' has no printing rule; known are {known}") from None

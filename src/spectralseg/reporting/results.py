@@ -1,0 +1,148 @@
+"""A results folder: metric records, prepared datasets and the example predictions of its runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spectralseg.data.prepared import PreparedDataset, open_prepared
+from spectralseg.errors import InputError
+from spectralseg.grid import Run
+from spectralseg.metrics.records import COLUMNS
+
+BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Example predictions of one run, one entry per example slice.
+
+    Attributes:
+        dataset: name of the test dataset, str (n,).
+        case: case id, str (n,).
+        row: row in that prepared dataset's arrays, int (n,).
+        prediction: label maps, uint8 (n, S, S).
+        probability: foreground class probabilities, float16 (n, K, S, S).
+        cam: class activation maps, not negative and not rescaled, float16 (n, S, S).
+    """
+
+    dataset: NDArray[np.str_]
+    case: NDArray[np.str_]
+    row: NDArray[np.int64]
+    prediction: NDArray[np.uint8]
+    probability: NDArray[np.float16]
+    cam: NDArray[np.float16]
+
+    def find(self, dataset: str, case: str, row: int) -> int | None:
+        """Index of an example, or None where the run has no such example."""
+        found = np.flatnonzero((self.dataset == dataset) & (self.case == case) & (self.row == row))
+        return int(found[0]) if len(found) else None
+
+
+class Results:
+    """A results folder, read lazily.
+
+    Args:
+        root: folder with ``records.parquet``, ``prepared/`` and ``runs/``; each may be missing until it is used.
+
+    Raises:
+        InputError: the folder does not exist.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise InputError(f"{self.root}: there is no such results folder; run the workflow first")
+        self._examples = cache(self._load_examples)
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """All metric records; see :mod:`spectralseg.metrics.records`."""
+        return self.read()
+
+    def read(self, **allowed: Collection[str]) -> pd.DataFrame:
+        """Metric records whose columns hold one of the allowed values, e.g. ``read(metric={"dsc"})``.
+
+        Only matching rows are held in memory; no match gives an empty table with all columns.
+
+        Raises:
+            InputError: there are no records, or a column of the schema is missing.
+        """
+        file = self.root / "records.parquet"
+        if not file.is_file():
+            raise InputError(f"{file}: there are no metric records; run the workflow until 'collect'")
+        filters = [(name, "in", sorted(values)) for name, values in allowed.items()]
+        try:
+            frame = pd.read_parquet(file, columns=list(COLUMNS), filters=filters or None)
+        except ValueError as error:
+            raise InputError(f"{file}: is no table of metric records ({error}); collect them again") from None
+        text = [name for name in COLUMNS if name not in ("seed", "value")]
+        return frame.astype({**dict.fromkeys(text, "str"), "seed": "int64", "value": "float64"})
+
+    @cached_property
+    def prepared_names(self) -> list[str]:
+        """Names of the prepared datasets in the folder, sorted."""
+        return sorted(file.parent.name for file in self.root.glob("prepared/*/dataset.json"))
+
+    def prepared(self, name: str) -> PreparedDataset:
+        """Open a prepared dataset.
+
+        Raises:
+            InputError: it is missing or incomplete.
+        """
+        return open_prepared(self.root / "prepared" / name)
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Source of each prepared dataset: ``official``, ``phantom`` or ``path``."""
+        files = {name: self.root / "prepared" / name / "dataset.json" for name in self.prepared_names}
+        return {name: str(_read_json(file).get("source", "unknown")) for name, file in files.items()}
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether any prepared dataset is a phantom; then no measured value says anything about the paper."""
+        return "phantom" in self.sources.values()
+
+    def runs(self) -> list[Run]:
+        """Runs of the folder that have examples, sorted."""
+        files = self.root.glob("runs/*/*/*/lambda*/seed*/examples.npz")
+        parts = [file.relative_to(self.root / "runs").parts for file in files]
+        return sorted(Run(d, a, o, lam.removeprefix("lambda"), _seed(seed)) for d, a, o, lam, seed, _ in parts)
+
+    def examples(self, run: Run) -> Examples | None:
+        """Example predictions of a run, or None where the run has none.
+
+        Raises:
+            InputError: the file is damaged or lacks an array.
+        """
+        return self._examples(run)
+
+    def _load_examples(self, run: Run) -> Examples | None:
+        file = self.root / "runs" / run.folder / "examples.npz"
+        if not file.is_file():
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return Examples(**{name: arrays[name] for name in Examples.__dataclass_fields__})
+        except (KeyError, ValueError, OSError) as error:
+            raise InputError(f"{file}: cannot be read ({error}); evaluate the run again") from None
+
+
+def _seed(folder: str) -> int:
+    return int(folder.removeprefix("seed"))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: is no valid JSON ({error}); prepare the dataset again") from None
+    return dict(content)

@@ -1,0 +1,301 @@
+"""The reader of images with one mask file each: options, real files and malformed input."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spectralseg.data.cases import Case
+from spectralseg.data.readers import read_cases
+from spectralseg.data.specification import Split, read_specification
+from spectralseg.data.splits import assign
+from spectralseg.errors import InputError
+
+ROOT = Path(__file__).parents[3]
+REAL = Path(os.environ.get("SPECTRALSEG_REAL_SAMPLES", ROOT.parent / "shared" / "real_samples"))
+PLAIN = {"images": "images/{id}.png", "masks": "masks/{id}.png"}
+SHAPE = (20, 30)
+
+
+def write(path: Path, pixels: NDArray[Any], **flags: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def picture(shape: tuple[int, int] = SHAPE) -> NDArray[np.uint8]:
+    """BGR, as OpenCV writes it: blue 10, green 20, red 200."""
+    return np.full((*shape, 3), (10, 20, 200), np.uint8)
+
+
+def square(value: int = 255, shape: tuple[int, int] = SHAPE) -> NDArray[np.uint8]:
+    mask = np.zeros(shape, np.uint8)
+    mask[5:15, 10:20] = value
+    return mask
+
+
+def plain(root: Path, *names: str, mask: NDArray[Any] | None = None) -> Path:
+    for name in names:
+        write(root / "images" / f"{name}.png", picture())
+        write(root / "masks" / f"{name}.png", square() if mask is None else mask)
+    return root
+
+
+def read(root: Path, **options: Any) -> list[Case]:
+    return read_cases("paired_images", root, {**PLAIN, **options})
+
+
+def test_plain_folder(tmp_path: Path) -> None:
+    cases = read(plain(tmp_path, "b", "a"))
+    assert [(case.id, case.group, dict(case.attributes)) for case in cases] == [("a", "a", {}), ("b", "b", {})]
+    sample = cases[0].load()
+    assert sample.image.shape == (*SHAPE, 3)
+    assert sample.image[0, 0].tolist() == [200, 20, 10], "channels are RGB"
+    assert sample.labels.dtype == np.uint8
+    assert np.array_equal(sample.labels, square(1))
+    assert sample.spacing is None
+
+
+def test_a_nested_top_folder_makes_no_difference(tmp_path: Path) -> None:
+    plain(tmp_path / "set" / "set", "a")
+    assert [case.id for case in read(tmp_path)] == ["a"]
+
+
+def test_archive_clutter_is_no_case(tmp_path: Path) -> None:
+    plain(tmp_path, "a")
+    plain(tmp_path / "__MACOSX", "a")
+    (tmp_path / "images" / "._a.png").write_bytes(b"clutter")
+    assert [case.id for case in read(tmp_path)] == ["a"]
+
+
+def test_listing_opens_no_image_and_cases_travel_to_other_processes(tmp_path: Path) -> None:
+    plain(tmp_path, "a")
+    (tmp_path / "images" / "a.png").write_bytes(b"")
+    (case,) = read(tmp_path)
+    with pytest.raises(InputError, match=r"a\.png: damaged"):
+        pickle.loads(pickle.dumps(case)).load()
+
+
+def test_masks_without_an_image_are_ignored(tmp_path: Path) -> None:
+    plain(tmp_path, "a")
+    write(tmp_path / "masks" / "withdrawn.png", square())
+    assert [case.id for case in read(tmp_path)] == ["a"]
+
+
+def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", picture())
+    write(tmp_path / "a_mask.png", square())
+    assert [case.id for case in read(tmp_path, images="{id}.png", masks="{id}_mask.png")] == ["a"]
+
+
+def test_captured_group_and_attributes(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "north" / "p1_left.png", picture())
+    write(tmp_path / "masks" / "p1_left.png", square())
+    (case,) = read(tmp_path, images=r"images/{centre}/(?P<id>(?P<group>[^_/]+)_{eye})\.png")
+    assert (case.id, case.group) == ("p1_left", "p1")
+    assert case.attributes == {"centre": "north", "eye": "left"}
+
+
+def test_split_by_folder_with_repeated_names(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        plain(tmp_path / part, "001", "002", "003")
+    cases = read(tmp_path, images="{part}/images/{name}.png", masks="{part}/masks/{name}.png")
+    assert len({case.id for case in cases}) == 6
+    parts = assign(cases, Split(attribute="part", test=("test",)), dataset="plain")
+    assert {case for case, part in parts.items() if part == "test"} == {"test_001", "test_002", "test_003"}
+
+
+def test_one_id_twice_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        plain(tmp_path / part, "001")
+    with pytest.raises(InputError, match=r"001\.png: a mask of the same image as"):
+        read(tmp_path)
+
+
+def test_grey_images_keep_their_depth(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "a.png", np.full(SHAPE, 40000, np.uint16))
+    write(tmp_path / "masks" / "a.png", square())
+    image = read(tmp_path, grey=True)[0].load().image
+    assert image.shape == SHAPE
+    assert image.dtype == np.uint16
+    assert image[0, 0] == 40000
+    assert read(tmp_path)[0].load().image.shape == (*SHAPE, 3)
+
+
+def test_orientation_tags_are_ignored(tmp_path: Path) -> None:
+    """A tag that asks for a quarter turn would otherwise part image and mask."""
+    content = write(tmp_path / "images" / "a.jpg", picture()).read_bytes()
+    tiff = b"II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00"
+    exif = b"Exif\x00\x00" + tiff
+    tag = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
+    tagged = content[:2] + tag + content[2:]
+    assert cv2.imdecode(np.frombuffer(tagged, np.uint8), cv2.IMREAD_COLOR).shape[:2] == SHAPE[::-1], "the tag works"
+    (tmp_path / "images" / "a.jpg").write_bytes(tagged)
+    write(tmp_path / "masks" / "a.png", square())
+    sample = read(tmp_path, images="images/{id}.jpg")[0].load()
+    assert sample.image.shape[:2] == sample.labels.shape == SHAPE
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_masks_with_any_number_of_equal_channels(tmp_path: Path, channels: int) -> None:
+    mask = square() if channels == 1 else np.dstack([square()] * 3 + [np.full(SHAPE, 255, np.uint8)] * (channels - 3))
+    assert np.array_equal(read(plain(tmp_path, "a", mask=mask))[0].load().labels, square(1))
+
+
+def test_threshold(tmp_path: Path) -> None:
+    mask = square(127)
+    mask[0, :3] = 128
+    root = plain(tmp_path, "a", mask=mask)
+    assert read(root)[0].load().labels.sum() == 3
+    assert read(root, threshold=126)[0].load().labels.sum() == 103
+
+
+def test_empty_masks_are_fine(tmp_path: Path) -> None:
+    assert not read(plain(tmp_path, "a", mask=square(0)))[0].load().labels.any()
+
+
+def test_compression_noise_in_an_empty_jpeg_mask_is_fine(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "a.png", picture())
+    write(tmp_path / "masks" / "a.jpg", square(8))
+    assert not read(tmp_path, masks="masks/{id}.jpg")[0].load().labels.any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_of_zero_and_one_are_not_silently_empty(tmp_path: Path, dtype: type) -> None:
+    root = plain(tmp_path, "a", mask=square(1).astype(dtype))
+    with pytest.raises(InputError, match=r"a\.png: .* values 0, 1, none of them above the threshold 127; .*'values'"):
+        read(root)[0].load()
+    assert np.array_equal(read(root, values=[0, 1])[0].load().labels, square(1))
+
+
+def test_values_are_labels(tmp_path: Path) -> None:
+    mask = square(128)
+    mask[0] = 255
+    root = plain(tmp_path, "a", mask=mask)
+    labels = read(root, values=[0, 255, 128])[0].load().labels
+    expected = square(2)
+    expected[0] = 1
+    assert np.array_equal(labels, expected)
+    with pytest.raises(InputError, match=r"a\.png: the mask holds the values 128, 255, which are none of \[0, 1, 2\]"):
+        read(root, values=[0, 1, 2])[0].load()
+
+
+def test_coloured_masks_are_refused(tmp_path: Path) -> None:
+    root = plain(tmp_path, "a", mask=picture())
+    for options in ({}, {"values": [0, 1]}):
+        with pytest.raises(InputError, match=r"a\.png: a mask with colours or a palette; convert"):
+            read(root, **options)[0].load()
+
+
+def test_missing_mask(tmp_path: Path) -> None:
+    plain(tmp_path, "a", "b", "c")
+    (tmp_path / "masks" / "b.png").unlink()
+    with pytest.raises(InputError, match=r"images/b\.png: 1 of 3 images, this one first, have no mask"):
+        read(tmp_path)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no file matches images 'images/\{id\}\.png'"):
+        read(tmp_path)
+
+
+def test_sizes_differ(tmp_path: Path) -> None:
+    plain(tmp_path, "a", mask=square(shape=(20, 29)))
+    with pytest.raises(InputError, match=r"masks/a\.png: the mask has 29 x 20 pixels but its image a\.png has 30 x 20"):
+        read(tmp_path)[0].load()
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "tif", "bmp"])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.98])
+def test_truncated_image(tmp_path: Path, extension: str, keep: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (*SHAPE, 3), np.uint8)
+    path = write(tmp_path / "images" / f"a.{extension}", noise)
+    write(tmp_path / "masks" / "a.png", square())
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(InputError, match=rf"a\.{extension}: damaged or truncated image file"):
+        read(tmp_path, images=rf"images/{{id}}\.{extension}")[0].load()
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_truncation_is_noticed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str) -> None:
+    """Older OpenCV returns what it has of a truncated file."""
+    path = write(tmp_path / "images" / f"a.{extension}", picture())
+    write(tmp_path / "masks" / "a.png", square())
+    (case,) = read(tmp_path, images=rf"images/{{id}}\.{extension}")
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: picture() if flags & 1 else decode(data, flags))
+    assert case.load().image.shape == (*SHAPE, 3)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(InputError, match=rf"a\.{extension}: damaged or truncated image file"):
+        case.load()
+
+
+def test_damaged_mask(tmp_path: Path) -> None:
+    plain(tmp_path, "a")
+    (tmp_path / "masks" / "a.png").write_text("an error page instead of the file")
+    with pytest.raises(InputError, match=r"masks/a\.png: damaged or truncated"):
+        read(tmp_path)[0].load()
+
+
+def test_a_file_that_went_away(tmp_path: Path) -> None:
+    (case,) = read(plain(tmp_path, "a"))
+    (tmp_path / "images" / "a.png").unlink()
+    with pytest.raises(InputError, match=r"images/a\.png: cannot be read"):
+        case.load()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": "images/({id}.png"}, "'images': .* is no valid pattern"),
+        ({"masks": "masks/{name}.png"}, "capture nothing in common"),
+        ({"values": [0, 1, 1]}, r"'values': \[0, 1, 1\] is no list of different mask values"),
+        ({"values": [0]}, "'values'"),
+    ],
+)
+def test_malformed_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(plain(tmp_path, "a"), **options)
+
+
+def real(folder: str) -> Path:
+    if not (REAL / folder).is_dir():
+        pytest.skip(f"no real samples in {REAL}; set SPECTRALSEG_REAL_SAMPLES")
+    return REAL / folder
+
+
+def test_real_kvasir_pairs() -> None:
+    specification = read_specification(ROOT / "workflow/rules/datasets/kvasir_seg.smk")
+    cases = read_cases(specification.reader, real("kvasir_seg"), specification.reader_options)
+    assert [case.id for case in cases] == [
+        "cju0qkwl35piu0993l0dewei2",
+        "cju0qoxqj9q6s0835b43399p4",
+        "cju0qx73cjw570799j4n5cjze",
+    ]
+    samples = [case.load() for case in cases]
+    assert [sample.labels.shape for sample in samples] == [(529, 622), (1070, 1348), (529, 619)]
+    for case, sample in zip(cases, samples, strict=True):
+        assert sample.image.shape == (*sample.labels.shape, 3)
+        assert sample.image[..., 0].mean() > sample.image[..., 2].mean(), "mucosa is red"
+        raw = cv2.imread(str(real("kvasir_seg") / f"Kvasir-SEG/masks/{case.id}.jpg"), cv2.IMREAD_GRAYSCALE)
+        assert raw is not None
+        ringing = int((raw > 0).sum()) - int(sample.labels.sum())
+        assert ringing > 0, "a threshold of 0 would take compression noise for polyp"
+
+
+def test_real_isic_pair() -> None:
+    options = {"images": r"(?P<id>ISIC_\d+)\.jpg", "masks": r"(?P<id>ISIC_\d+)_segmentation\.png"}
+    (case,) = read_cases("paired_images", real("isic"), options)
+    sample = case.load()
+    assert case.id == "ISIC_0000256"
+    assert sample.image.shape == (384, 512, 3)
+    assert set(np.unique(sample.labels)) == {0, 1}, "interpolated grey values are binarised"
+    brightness = sample.image.mean(axis=2)
+    assert brightness[sample.labels == 1].mean() < brightness[sample.labels == 0].mean() - 50

@@ -1,0 +1,147 @@
+import shutil
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from spectralseg.errors import InputError
+from spectralseg.reporting import spectra
+from spectralseg.reporting.cases import example_cases, method_runs
+from spectralseg.reporting.figures import FIGURES, MAXIMUM_BYTES, write_figure
+from spectralseg.reporting.figures.activation import overlay, share_inside
+from spectralseg.reporting.figures.layout import STAMP
+from spectralseg.reporting.figures.segmentation import largest_error
+from spectralseg.reporting.figures.spectral import vary
+from spectralseg.reporting.results import Results
+
+
+def texts(figure):
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_files(phantom, tmp_path, name):
+    files = write_figure(name, Results(phantom), tmp_path)
+    assert files.pdf.read_bytes()[:5] == b"%PDF-"
+    with Image.open(files.png) as picture:
+        assert min(picture.size) > 200
+    assert 5_000 < files.png.stat().st_size <= MAXIMUM_BYTES
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.pdf", f"{name}.png"]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_stamp_and_rule(official, phantom, name):
+    stamped, plain = (texts(FIGURES[name](Results(root))) for root in (phantom, official))
+    assert STAMP in stamped
+    assert STAMP not in plain
+    assert "foreground area" in plain.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("name", "count"), [("figure_5", 0), ("figure_6", 3), ("figure_9", 1)])
+def test_missing_runs_are_shown_and_counted(official, name, count):
+    text = texts(FIGURES[name](Results(official))).replace("\n", " ")
+    assert text.count("no run") == count
+    assert (f"Panels without a run: {count}." if count else "No run is missing.") in text
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_without_any_run(official, tmp_path, name):
+    """Cases are then chosen from the prepared datasets alone."""
+    shutil.copytree(official / "prepared", tmp_path / "prepared")
+    text = texts(FIGURES[name](Results(tmp_path)))
+    assert "no data" not in text
+    if name not in ("figure_2", "figure_3"):
+        assert "no run" in text
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_without_anything(tmp_path, name):
+    assert "no data" in texts(FIGURES[name](Results(tmp_path)))
+
+
+def test_datasets_that_are_left_out_are_named(official, tmp_path):
+    shutil.copytree(official / "prepared" / "acdc", tmp_path / "prepared" / "acdc")
+    assert "left out (1): Synapse" in texts(FIGURES["figure_7"](Results(tmp_path))).replace("\n", " ")
+
+
+def test_activation_that_is_not_finite_is_told(official, tmp_path):
+    shutil.copytree(official / "prepared" / "acdc", tmp_path / "prepared" / "acdc")
+    run = method_runs(Results(official), "acdc")[0]
+    with np.load(official / "runs" / run.folder / "examples.npz") as stored:
+        arrays = {**stored, "cam": np.full_like(stored["cam"], np.inf)}
+    file = tmp_path / "runs" / run.folder / "examples.npz"
+    file.parent.mkdir(parents=True)
+    np.savez(file, **arrays)
+    text = texts(FIGURES["figure_9"](Results(tmp_path)))
+    assert (text.count("not finite"), text.count("no run")) == (1, 3)
+
+
+def test_unknown_figure_is_told(official, tmp_path):
+    with pytest.raises(InputError, match="figure_1"):
+        write_figure("figure_1", Results(official), tmp_path)
+
+
+def test_case_ids_are_in_the_footer(official):
+    text = texts(FIGURES["figure_5"](Results(official)))
+    for case in example_cases(Results(official), "kvasir_seg", "polypgen"):
+        assert case.case in text
+
+
+def test_all_methods_share_a_seed(official):
+    assert {run.seed for run in method_runs(Results(official), "acdc")} == {0}
+
+
+def test_largest_error():
+    reference = np.zeros((20, 20), np.uint8)
+    prediction = reference.copy()
+    assert largest_error(prediction, reference) is None
+    prediction[2, 2] = 1
+    prediction[10:14, 5:12] = 2
+    assert largest_error(prediction, reference) == (slice(10, 14), slice(5, 12))
+
+
+def test_spectra_of_a_shifted_mask():
+    mask = np.zeros((1, 32, 32))
+    mask[0, 8:20, 4:12] = 1
+    shifted = np.roll(mask, 5, axis=2)
+    assert spectra.correlation(spectra.log_magnitude(mask), spectra.log_magnitude(shifted)) == pytest.approx(1)
+    assert np.isnan(spectra.correlation(spectra.log_magnitude(mask), spectra.log_magnitude(0 * mask)))
+
+
+def test_detrending_leaves_no_radial_mean():
+    values = np.random.default_rng(0).random((16, 16))
+    rest = spectra.without_radial_mean(values)
+    rings = spectra.radii(16)
+    assert all(abs(rest[rings == radius].mean()) < 1e-12 for radius in np.unique(rings))
+
+
+def test_cumulative_power_of_a_wave():
+    wave = np.cos(2 * np.pi * 4 * np.arange(32) / 32)[None, None, :] * np.ones((1, 32, 1))
+    shares = spectra.cumulative_power(wave + 3)
+    assert shares[3] == pytest.approx(0, abs=1e-12)
+    assert shares[4] == pytest.approx(1)
+    assert np.isnan(spectra.cumulative_power(np.ones((1, 32, 32)))).all()
+
+
+def test_parseval_in_figure_3():
+    mask = np.zeros((48, 48), bool)
+    mask[10:30, 14:28] = True
+    variations = {variation.title: variation for variation in vary(mask)}
+    for variation in variations.values():
+        in_space, complex_change, amplitude_change = variation.changes
+        assert complex_change == pytest.approx(in_space)
+        assert amplitude_change <= in_space + 1e-12
+    assert variations["Shift 7 px"].changes[2] == pytest.approx(0, abs=1e-12)
+    assert variations["Scale × 1.25"].mask.sum() == pytest.approx(1.25**2 * mask.sum(), rel=0.1)
+    assert all(np.isnan(variation.changes).all() for variation in vary(np.zeros((48, 48), bool)))
+
+
+def test_activation():
+    region = np.zeros((4, 4), bool)
+    region[:2] = True
+    assert share_inside(np.ones((4, 4)), region) == 0.5
+    assert np.isnan(share_inside(np.zeros((4, 4)), region))
+    blended = overlay(np.full((4, 4, 3), 0.5), np.zeros((4, 4)), 0.0)
+    assert blended.shape == (4, 4, 3)
+    assert np.allclose(blended, 0.4)

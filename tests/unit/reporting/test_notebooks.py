@@ -1,0 +1,44 @@
+import nbformat
+import papermill
+import pytest
+
+NAMES = [*(f"table_{i}" for i in range(1, 7)), *(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_without_outputs_and_with_parameters(repository, name):
+    notebook = nbformat.read(repository / "notebooks" / f"{name}.ipynb", as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.cells[0].cell_type == "markdown"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    (parameters,) = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert "results = " in parameters.source
+    assert "out = " in parameters.source
+    assert all(word not in cell.source for cell in code for word in ("for ", "if ", "def "))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_has_a_caption(repository, name):
+    caption = (repository / "workflow" / "report" / f"{name}.rst").read_text(encoding="utf-8")
+    assert name.replace("_", " ").title() in caption
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["table_6", "figure_8"])
+def test_runs(repository, phantom, published, tmp_path, name):
+    inputs = {"published": str(published)} if name.startswith("table") else {}
+    executed = papermill.execute_notebook(
+        repository / "notebooks" / f"{name}.ipynb",
+        tmp_path / f"{name}.ipynb",
+        {"results": str(phantom), "out": str(tmp_path), **inputs},
+        kernel_name="python3",
+        progress_bar=False,
+        cwd=str(tmp_path),
+    )
+    wanted = ("csv", "md", "tex") if name.startswith("table") else ("pdf", "png")
+    assert all((tmp_path / f"{name}.{suffix}").stat().st_size > 0 for suffix in wanted)
+    shown = {kind for output in executed.cells[-1].outputs for kind in output.get("data", {})}
+    assert {"text/markdown", "image/png"} & shown

@@ -1,0 +1,181 @@
+import io
+import math
+import re
+import statistics
+
+import pandas as pd
+import pytest
+
+from spectralseg.errors import InputError
+from spectralseg.metrics.records import COLUMNS
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.tables import build_table, escape_latex
+
+NAMES = [f"table_{number}" for number in range(1, 7)]
+KEYS = ("dataset", "architecture", "objective", "lambda", "suite", "test_dataset", "corruption", "severity", "metric")
+
+
+def recomputed(records, cell):
+    """Mean, standard deviation and undefined values of a cell in plain Python."""
+    values, undefined = {}, 0
+    for record in records:
+        if record["protocol"] != cell["protocol"] or any(record[key] != cell[key] for key in KEYS):
+            continue
+        if cell["class"] not in ("mean", record["class"]):
+            continue
+        by_class = values.setdefault(record["seed"], {}).setdefault(record["class"], [])
+        if math.isnan(record["value"]):
+            undefined += 1
+        else:
+            by_class.append(record["value"])
+    seeds = [statistics.mean(statistics.mean(v) for v in by_class.values()) for by_class in values.values()]
+    factor = 1 if cell["metric"] == "hd95" else 100
+    mean = factor * statistics.mean(seeds) if seeds else math.nan
+    return mean, factor * statistics.stdev(seeds) if len(seeds) > 1 else math.nan, undefined, len(seeds)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_measured_numbers(official, published, name):
+    results = Results(official)
+    cells = build_table(results, published / f"{name}.csv").cells
+    relevant = results.records[results.records["metric"].isin(set(cells["metric"]))].to_dict("records")
+    for cell in cells.iloc[::7].to_dict("records"):
+        mean, deviation, undefined, seeds = recomputed(relevant, cell)
+        assert cell["measured"] == pytest.approx(mean, nan_ok=True)
+        assert cell["measured_sd"] == pytest.approx(deviation, nan_ok=True)
+        assert (cell["undefined"], cell["seeds"]) == (undefined, seeds)
+
+
+def test_undefined_values_are_counted(official, published):
+    cells = build_table(Results(official), published / "table_2.csv").cells
+    aorta = cells[(cells["class"] == "aorta") & (cells["metric"] == "dsc")]
+    # One case in three lacks the class, with two seeds, under the sound protocol only.
+    assert set(aorta.loc[aorta["protocol"] == "sound", "undefined"]) == {2}
+    assert set(aorta.loc[aorta["protocol"] == "published", "undefined"]) == {0}
+    assert set(aorta["values"]) == {6}
+    assert set(aorta["cases"]) == {3}
+
+
+def test_missing_runs_are_shown_and_counted(official, published):
+    table = build_table(Results(official), published / "table_1.csv")
+    missing = table.cells[(table.cells["row"] == "TransUNet") & (table.cells["group"] == "BTSeg")]
+    assert missing["measured"].isna().all()
+    assert set(missing["missing_runs"]) == {2}  # both seeds that the other methods have
+    assert "| – | – | – | – |" in table.markdown()
+    assert re.search(r"^\| Missing runs \|  \|( 0 \|){10}( 2 \|){4}$", table.markdown(), re.MULTILINE)
+
+
+def test_a_missing_seed_is_counted(official, published):
+    table = build_table(Results(official), published / "table_2.csv")
+    unet = table.cells[(table.cells["row"] == "UNet") & (table.cells["group"] == "ACDC")]
+    assert set(unet["missing_runs"]) == {1}
+    assert unet["measured_sd"].isna().all()
+    assert re.search(r"\| 1–2 \|", table.markdown())
+
+
+def test_no_run_at_all(official, published, tmp_path):
+    pd.read_parquet(official / "records.parquet")[:0].to_parquet(tmp_path / "records.parquet")
+    table = build_table(Results(tmp_path), published / "table_6.csv")
+    assert table.cells["measured"].isna().all()
+    assert set(table.cells["missing_runs"]) == {1}
+    assert not table.cells["measured_best"].any()
+    assert set(table.cells["source"]) == {"not prepared"}
+    assert table.markdown().count("–") > 40
+
+
+def test_no_defined_value(official, published, tmp_path):
+    records = pd.read_parquet(official / "records.parquet")
+    records.loc[records["architecture"] == "unet", "value"] = float("nan")
+    records.to_parquet(tmp_path / "records.parquet")
+    table = build_table(Results(tmp_path), published / "table_3.csv")
+    assert "undef." in table.markdown()
+    assert set(table.cells.loc[table.cells["row"] == "UNet", "missing_runs"]) == {0}
+
+
+def test_records_of_whole_cases(official, published, tmp_path):
+    """A metric without classes is taken as it is; beside classes, whole-case values stay out of their mean."""
+    records = pd.read_parquet(official / "records.parquet")
+    whole = records[records["metric"] == "ece"].assign(**{"class": "all", "value": 0.25})
+    rest = records[records["metric"] == "mce"]
+    beside = rest.assign(**{"class": "all", "value": 99.0})
+    pd.concat([whole, rest, beside]).to_parquet(tmp_path / "records.parquet")
+    cells = build_table(Results(tmp_path), published / "table_4.csv").cells
+    assert set(cells.loc[cells["metric"] == "ece", "measured"]) == {25.0}
+    assert cells.loc[cells["metric"] == "mce", "measured"].max() < 100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_best_is_marked_by_direction(official, published, name):
+    cells = build_table(Results(official), published / f"{name}.csv").cells
+    for _, column in cells.groupby(["protocol", "block", "group", "column"]):
+        if column["measured"].count() < 2:
+            continue
+        lower = column["metric"].iloc[0] in ("hd95", "ece", "mce")
+        best = column["measured"].min() if lower else column["measured"].max()
+        assert (column.loc[column["measured_best"], "measured"].round(2) == round(best, 2)).all()
+        assert column["measured_best"].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_latex_is_well_formed(official, published, name):
+    text = build_table(Results(official), published / f"{name}.csv").latex()
+    assert text.isascii()
+    stack = []
+    for action, environment in re.findall(r"\\(begin|end)\{([a-z*]+)\}", text):
+        if action == "begin":
+            stack.append(environment)
+        else:
+            assert stack.pop() == environment
+    assert not stack
+    assert text.count("{") == text.count("}")
+    width = 0
+    for line in text.splitlines():
+        declared = re.search(r"\\begin\{tabular\}\{(\w+)\}", line)
+        width = len(declared[1]) if declared else width
+        if line.endswith(r"\\") and "multicolumn" not in line:
+            assert line.count(" & ") == width - 1
+        assert not re.search(r"(?<!\\)[%#_]", line.removeprefix("%").removesuffix("%").replace("\\label{", ""))
+
+
+def test_latex_escapes():
+    assert escape_latex("50 % & a_b #1 λ → {x}") == r"50 \% \& a\_b \#1 $\lambda$ $\rightarrow$ \{x\}"
+    assert escape_latex("\\^~$") == r"\textbackslash{}\textasciicircum{}\textasciitilde{}\$"
+
+
+def test_banner(official, phantom, published):
+    table = build_table(Results(phantom), published / "table_1.csv")
+    assert table.markdown().splitlines()[0] == f"**{BANNER}**"
+    assert table.latex().count(rf"\caption{{{BANNER}") == 2
+    assert set(table.cells["source"]) == {BANNER}
+    plain = build_table(Results(official), published / "table_1.csv")
+    assert BANNER not in plain.markdown() + plain.latex() + plain.csv()
+    assert set(plain.cells["source"]) == {"official"}
+
+
+def test_files(official, published, tmp_path):
+    table = build_table(Results(official), published / "table_2.csv")
+    files = table.write(tmp_path / "tables")
+    assert [file.name for file in files] == ["table_2.csv", "table_2.md", "table_2.tex"]
+    again = pd.read_csv(io.StringIO(files[0].read_text(encoding="utf-8")), dtype={"lambda": "str"})
+    assert len(again) == 2 * 104
+    assert set(again["protocol"]) == {"published", "sound"}
+    markdown = files[1].read_text(encoding="utf-8")
+    assert markdown.count("## Protocol") == 2
+    assert "ACDC Mean HD ↓" in markdown
+    assert "ACDC Mean DSC ↑" in markdown
+
+
+def test_unknown_protocol_is_told(official, published, tmp_path):
+    records = pd.read_parquet(official / "records.parquet")
+    records.loc[0, "protocol"] = "other"
+    records.to_parquet(tmp_path / "records.parquet")
+    with pytest.raises(InputError, match="protocol 'other'"):
+        build_table(Results(tmp_path), published / "table_2.csv")
+
+
+def test_records_stored_as_categories(official, published, tmp_path):
+    records = pd.read_parquet(official / "records.parquet")
+    text = [name for name in COLUMNS if name not in ("seed", "value")]
+    records.astype(dict.fromkeys(text, "category")).to_parquet(tmp_path / "records.parquet")
+    first, second = (build_table(Results(root), published / "table_3.csv").cells for root in (official, tmp_path))
+    pd.testing.assert_frame_equal(first.drop(columns="source"), second.drop(columns="source"))

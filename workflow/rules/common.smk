@@ -1,0 +1,154 @@
+# Configuration, names and input functions. Everything that a rule needs to know of the grid is here.
+import os
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from spectralseg.config import validate_config
+from spectralseg.data.specification import read_specifications
+from spectralseg.errors import InputError
+from spectralseg.files import replacing
+from spectralseg.grid import runs as runs_of
+
+ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
+
+
+def repository(path):
+    """A file of the repository, relative to the working directory."""
+    return os.path.relpath(ROOT / path)
+
+
+# Snakemake merges --configfile into a configfile that the workflow names; two studies must not mix.
+if not workflow.overwrite_configfiles:
+
+    configfile: repository("config/config.yaml")
+
+
+try:
+    SPECIFICATIONS = read_specifications(ROOT / "workflow/rules/datasets")
+    CONFIG = validate_config(config, ", ".join(map(str, workflow.configfiles)), SPECIFICATIONS)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{CONFIG.name}"
+RUNS = runs_of(CONFIG)
+RUN = RESULTS + "/runs/{dataset}/{architecture}/{objective}/lambda{lam}/seed{seed}"
+ENVIRONMENT = str(ROOT / "envs/environment.yaml")
+
+
+wildcard_constraints:
+    dataset="|".join(SPECIFICATIONS),
+    architecture="|".join(CONFIG.architectures),
+    objective="|".join(CONFIG.objectives),
+    lam=r"\d+(\.\d+)?",
+    seed=r"\d+",
+    table="|".join(CONFIG.tables) or "none",
+    figure="|".join(CONFIG.figures) or "none",
+
+
+def dataset_files():
+    return sorted(str(path) for path in (ROOT / "workflow/rules/datasets").glob("*.smk"))
+
+
+def specification_file(wildcards):
+    return repository(f"workflow/rules/datasets/{wildcards.dataset}.smk")
+
+
+def write_resolved_config():
+    """The validated configuration with all defaults and overrides: what the commands read and the results keep."""
+    with replacing(Path(RESULTS) / "config.yaml") as partial:
+        partial.write_text(yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+
+
+def raw_files(wildcards):
+    """What a dataset is prepared from: downloaded archives, phantom archives, or files that the user has."""
+    choice = CONFIG.datasets[wildcards.dataset]
+    if choice.source == "path":
+        return choice.path
+    if choice.source == "phantom":
+        return f"{RESULTS}/raw/{wildcards.dataset}"
+    sources = SPECIFICATIONS[wildcards.dataset].sources
+    return [f"{CONFIG.downloads}/{wildcards.dataset}/{source.file}" for source in sources]
+
+
+def raw_folder(wildcards, input):
+    """The one path that stands for the raw files."""
+    choice = CONFIG.datasets[wildcards.dataset]
+    return f"{CONFIG.downloads}/{wildcards.dataset}" if choice.source == "official" else input.raw
+
+
+def prepare_settings(wildcards):
+    choice = CONFIG.datasets[wildcards.dataset]
+    options = f"--image-size {CONFIG.image_size} --validation {CONFIG.validation} --source {choice.source}"
+    return options + (" --allow-partial" if choice.allow_partial else "")
+
+
+def phantom_settings(wildcards):
+    phantom = CONFIG.datasets[wildcards.dataset].phantom
+    return f"--cases {phantom.cases} --side {phantom.side} --seed {phantom.seed}"
+
+
+def train_settings(wildcards):
+    """All of the configuration that the weights of a run depend on: a change retrains exactly the runs it touches."""
+    return {
+        "architecture": CONFIG.architectures[wildcards.architecture].model_dump(mode="json"),
+        "objective": CONFIG.objectives[wildcards.objective].model_dump(mode="json"),
+        "training": CONFIG.training.model_dump(mode="json"),
+    }
+
+
+def evaluation_settings(wildcards):
+    return CONFIG.evaluation.model_dump(mode="json")
+
+
+def prepared(dataset):
+    return f"{RESULTS}/prepared/{dataset}/dataset.json"
+
+
+def partners(wildcards):
+    """Prepared out-of-distribution datasets of a training dataset, as far as the study has them."""
+    names = [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
+    return [prepared(name) for name in names]
+
+
+def folders(files):
+    return [os.path.dirname(file) for file in files]
+
+
+def partner_folders(wildcards, input):
+    return folders(input.partners)
+
+
+def records():
+    return [f"{RESULTS}/runs/{run.folder}/records.parquet" for run in RUNS]
+
+
+def examples():
+    return [f"{RESULTS}/runs/{run.folder}/examples.npz" for run in RUNS]
+
+
+def tables():
+    return expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=CONFIG.tables, format=["csv", "md", "tex"])
+
+
+def figures():
+    return expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=CONFIG.figures, format=["pdf", "png"])
+
+
+def gigabytes(amount):
+    """Memory in MB that grows with every attempt."""
+
+    def mem_mb(wildcards, attempt):
+        return 1000 * amount * attempt
+
+    return mem_mb
+
+
+def minutes(amount):
+    """Run time in minutes that grows with every attempt."""
+
+    def runtime(wildcards, attempt):
+        return amount * attempt
+
+    return runtime

@@ -1,0 +1,84 @@
+# One training and one evaluation job per run. The run folder keeps its resumable state outside the declared outputs,
+# which Snakemake deletes before every attempt.
+
+
+rule train:
+    output:
+        model=RUN + "/model.pt",
+        run=RUN + "/run.json",
+        history=RUN + "/history.jsonl",
+    input:
+        data=RESULTS + "/prepared/{dataset}/dataset.json",
+    log:
+        RUN + "/train.log",
+    benchmark:
+        RUN + "/train.benchmark.jsonl"
+    params:
+        settings=train_settings,
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=gigabytes(12),
+        runtime=minutes(240),
+    shell:
+        "spectralseg train --config {RESULTS}/config.yaml --data $(dirname {input.data}) --threads {threads}"
+        " --architecture {wildcards.architecture} --objective {wildcards.objective} --lambda {wildcards.lam}"
+        " --seed {wildcards.seed} --out $(dirname {output.model}) > {log} 2>&1"
+
+
+rule evaluate:
+    output:
+        records=RUN + "/records.parquet",
+        examples=RUN + "/examples.npz",
+    input:
+        model=RUN + "/model.pt",
+        run=RUN + "/run.json",
+        data=RESULTS + "/prepared/{dataset}/dataset.json",
+        partners=partners,
+    log:
+        RUN + "/evaluate.log",
+    benchmark:
+        RUN + "/evaluate.benchmark.jsonl"
+    params:
+        settings=evaluation_settings,
+        partners=partner_folders,
+    conda:
+        ENVIRONMENT
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=gigabytes(12),
+        runtime=minutes(120),
+    shell:
+        "spectralseg evaluate --config {RESULTS}/config.yaml --run $(dirname {input.model})"
+        " --data $(dirname {input.data}) --ood {params.partners} --threads {threads} > {log} 2>&1"
+
+
+rule collect:
+    output:
+        RESULTS + "/records.parquet",
+    input:
+        records(),
+    log:
+        RESULTS + "/logs/collect.log",
+    conda:
+        ENVIRONMENT
+    localrule: True
+    shell:
+        "spectralseg collect {RESULTS}/runs --config {RESULTS}/config.yaml --out {output} > {log} 2>&1"
+
+
+rule compare:
+    output:
+        RESULTS + "/comparisons.parquet",
+    input:
+        RESULTS + "/records.parquet",
+    log:
+        RESULTS + "/logs/compare.log",
+    conda:
+        ENVIRONMENT
+    localrule: True
+    shell:
+        "spectralseg compare {input} --out {output} > {log} 2>&1"

@@ -14,12 +14,12 @@ from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.evaluation.corruptions import CORRUPTIONS
 
-_NUMBER = re.compile(r"^(0|[1-9]\d*)(\.\d*[1-9])?$")
+_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 
 
 def _quoted_number(value: Any) -> Any:
     """Numbers that become part of a path travel as strings, one spelling for each: YAML would turn 1e-3 into text."""
-    if not isinstance(value, str) or not _NUMBER.match(value):
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
         raise ValueError('must be a quoted decimal without trailing zeros such as "0.2"')
     return value
 
@@ -29,7 +29,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Phantom(_Strict):
@@ -133,7 +133,9 @@ class Config(_Strict):
     grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
-    tables: list[Name] = Field([f"table_{n}" for n in range(1, 7)], description="notebooks that make tables")
+    tables: list[Name] = Field(
+        [*(f"table_{n}" for n in range(1, 7)), "summary"], description="notebooks that make tables"
+    )
     figures: list[Name] = Field([f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)], description="and figures")
 
 
@@ -166,7 +168,7 @@ def load_config(path: Path, known_datasets: Collection[str] | None = None) -> Co
     """Read and check a configuration file; see :func:`validate_config`."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML ({error})") from None
     return validate_config(raw, str(path), known_datasets)
 

@@ -33,10 +33,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """As :func:`replacing` for a folder. Files of the same name in an existing folder are replaced one by one, so
     that logs which a workflow keeps there survive.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield partial
+        path.mkdir(exist_ok=True)
         for file in sorted(partial.iterdir()):
             file.replace(path / file.name)
     finally:

@@ -128,8 +128,18 @@ def examples():
     return [f"{RESULTS}/runs/{run.folder}/examples.npz" for run in RUNS]
 
 
+def published_numbers(wildcards):
+    """The paper's numbers for a table, if it has a counterpart there."""
+    file = repository(f"config/published/{wildcards.table}.csv")
+    return [file] if os.path.exists(file) else []
+
+
+def published_option(wildcards, input):
+    return [f"-p published {os.path.dirname(file)}" for file in input.published]
+
+
 def tables():
-    return expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=CONFIG.tables, format=["csv", "md", "tex"])
+    return expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=CONFIG.tables, format=["csv", "md", "tex", "html"])
 
 
 def figures():

@@ -7,26 +7,29 @@ NOTEBOOK = (
 
 rule table:
     output:
-        csv=report(
-            RESULTS + "/tables/{table}.csv",
-            caption="../report/{table}.rst",
-            category="Tables",
-            labels={"table": "{table}", "format": "csv"},
-        ),
+        csv=RESULTS + "/tables/{table}.csv",
         md=RESULTS + "/tables/{table}.md",
         tex=RESULTS + "/tables/{table}.tex",
+        html=report(
+            RESULTS + "/tables/{table}.html",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
         notebook=RESULTS + "/notebooks/{table}.ipynb",
     input:
         notebook=repository("notebooks/{table}.ipynb"),
         records=RESULTS + "/records.parquet",
-        published=repository("config/published/{table}.csv"),
+        published=published_numbers,
     log:
         RESULTS + "/logs/tables/{table}.log",
     conda:
         ENVIRONMENT
     localrule: True
+    params:
+        published=published_option,
     shell:
-        NOTEBOOK + " -p published $(dirname {input.published}) > {log} 2>&1"
+        NOTEBOOK + " {params.published} > {log} 2>&1"
 
 
 rule figure:
@@ -34,7 +37,7 @@ rule figure:
         pdf=RESULTS + "/figures/{figure}.pdf",
         png=report(
             RESULTS + "/figures/{figure}.png",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),

@@ -6,6 +6,7 @@ import contextlib
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def unpack(archive: Path, folder: Path) -> None:
         else:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{archive}: cannot be unpacked ({error}); fetch it again") from None
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again") from None
 
 
 def _unpack_zip(archive: Path, folder: Path) -> None:

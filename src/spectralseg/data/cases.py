@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,13 +57,15 @@ def find_files(root: Path, pattern: str) -> list[Path]:
     an archive which nests its top folder twice reads like one that does not.
     """
     found = []
-    for path in sorted(root.rglob(pattern.rsplit("/", 1)[-1])):
-        relative = path.relative_to(root)
-        if path.name.startswith("._") or any(part in _CLUTTER for part in relative.parts):
-            continue
-        if path.is_file() and fnmatch.fnmatch("/" + relative.as_posix(), "*/" + pattern):
-            found.append(path)
-    return found
+    for folder, _, names in os.walk(root, followlinks=True):  # users link folders that they already have
+        for name in names:
+            path = Path(folder, name)
+            relative = path.relative_to(root)
+            if name.startswith("._") or any(part in _CLUTTER for part in relative.parts):
+                continue
+            if fnmatch.fnmatchcase("/" + relative.as_posix(), "*/" + pattern):
+                found.append(path)
+    return sorted(found)
 
 
 def require_files(root: Path, pattern: str) -> list[Path]:

@@ -88,7 +88,7 @@ def normalise(image: NDArray[Any], intensity: Intensity | None) -> NDArray[np.fl
         low, high = (float(value) for value in np.percentile(image, intensity.percentiles))
     elif intensity.window is not None:
         low, high = intensity.window
-    scaled = (np.clip(image.astype(np.float32), low, high) - low) / max(high - low, 1e-6)
+    scaled = (np.clip(image.astype(np.float32), low, high) - low) / (high - low or 1)
     return scaled.astype(np.float32)
 
 
@@ -169,10 +169,10 @@ def _check_sample(specification: DatasetSpecification, case: Case, sample: Sampl
         problem = f"has an image of {shape} and labels of {sample.labels.shape} pixels"
     elif (sample.image.shape[-1] if colour else 1) != specification.channels:
         problem = f"has an image of shape {sample.image.shape} where {specification.channels} channels are due"
-    elif int(sample.labels.max()) > len(specification.classes):
-        problem = f"has label {int(sample.labels.max())}, but there are {len(specification.classes)} classes"
     elif min(sample.labels.shape) == 0:
         problem = "is empty"
+    elif int(sample.labels.max()) > len(specification.classes):
+        problem = f"has label {int(sample.labels.max())}, but there are {len(specification.classes)} classes"
     else:
         return
     raise InputError(f"{specification.name}: case '{case.id}' {problem}; mend or exclude it")

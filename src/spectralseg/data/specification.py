@@ -50,6 +50,7 @@ class Split(_Strict):
     key: Literal["case", "group"] = Field("case", description="what the list names: cases or groups")
     attribute: str | None = Field(None, description="case attribute that decides, e.g. a published fold")
     test: tuple[str, ...] = Field((), description="values of the attribute that make a group a test group")
+    validation: tuple[str, ...] = Field((), description="values of the attribute for validation; else it is carved")
     random: float | None = Field(None, gt=0, lt=1, description="share of groups that becomes the test part")
     everything: Literal["test"] | None = Field(None, description="a dataset used for testing only")
 
@@ -58,8 +59,8 @@ class Split(_Strict):
         rules = [self.list, self.attribute, self.random, self.everything]
         if sum(rule is not None for rule in rules) != 1:
             raise ValueError("give exactly one of 'list', 'attribute', 'random' and 'everything'")
-        if (self.attribute is not None) != bool(self.test):
-            raise ValueError("'attribute' and 'test' belong together")
+        if (self.attribute is not None) != bool(self.test) or (self.validation and self.attribute is None):
+            raise ValueError("'attribute' and 'test' belong together, and 'validation' to both")
         return self
 
 
@@ -94,9 +95,9 @@ def read_specification(path: Path) -> DatasetSpecification:
     Raises:
         InputError: the file has no such literal, or a key of it is unknown, missing or of the wrong type.
     """
-    text = path.read_text(encoding="utf-8")
-    rule = _RULE.search(text)
     try:
+        text = path.read_text(encoding="utf-8")
+        rule = _RULE.search(text)
         head = ast.parse(text[: rule.start()] if rule else text)
         (value,) = (
             node.value
@@ -108,7 +109,7 @@ def read_specification(path: Path) -> DatasetSpecification:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: SPECIFICATION key '{key}': {first['msg']}") from None
-    except (SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: cannot read a literal 'SPECIFICATION = {{...}}' before the first rule ({error}); "
             "see docs/add-a-dataset.md"

@@ -17,6 +17,7 @@ from spectralseg.config import Evaluation
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.corruptions import CORRUPTIONS
+from spectralseg.evaluation.examples import example_rows
 from spectralseg.evaluation.predict import Predictor, load_predictor, to_labels
 from spectralseg.evaluation.score import score_calibration, score_segmentation
 from spectralseg.files import replacing
@@ -131,22 +132,6 @@ def corrupt(images: NDArray[np.float32], condition: Condition, case: str) -> NDA
     return CORRUPTIONS[condition.corruption](images, float(condition.severity), rng)
 
 
-def example_rows(data: PreparedDataset, count: int) -> list[tuple[str, int]]:
-    """Example cases by a rule that knows no model: test cases at evenly spaced quantiles of foreground area.
-
-    For volumes the slice with the largest foreground stands for the case. ``count`` = 3 gives the quartiles.
-    """
-    areas = []
-    for _, case in data.cases[data.cases["part"] == "test"].iterrows():
-        masks = data.masks[case["first"] : case["first"] + case["slices"]]
-        area = (masks > 0).sum((1, 2))
-        areas.append((int(area.max()), str(case["case"]), int(case["first"] + area.argmax())))
-    areas = sorted(area for area in areas if area[0]) or sorted(areas)
-    quantiles = np.arange(1, count + 1) / (count + 1)
-    places = dict.fromkeys(round(q * (len(areas) - 1)) for q in quantiles)
-    return [areas[place][1:] for place in places]
-
-
 def examples(predictor: Predictor, datasets: Sequence[PreparedDataset], count: int) -> dict[str, NDArray[Any]]:
     """Predictions and class activation maps of the example cases, at network resolution."""
     chosen = [(data, case, row) for data in datasets for case, row in example_rows(data, count)]
@@ -159,5 +144,5 @@ def examples(predictor: Predictor, datasets: Sequence[PreparedDataset], count: i
         "row": np.array([row for _, _, row in chosen]),
         "prediction": to_labels(probabilities),
         "probability": foreground.astype(np.float16),
-        "cam": seg_grad_cam(predictor.model, predictor.standardise(images)).cpu().numpy().astype(np.float16),
+        "cam": seg_grad_cam(predictor.model, predictor.standardise(images)).cpu().numpy(),
     }

@@ -32,8 +32,9 @@ def _deepest_features(model: nn.Module) -> Iterator[list[Tensor]]:
 def seg_grad_cam(model: nn.Module, images: Tensor) -> Tensor:
     """Where the model looks for what it marks as foreground.
 
-    The score of an image is the sum of foreground logits over the pixels predicted as foreground (over all pixels if
-    there is none); channels of the deepest feature map are weighted by the mean gradient of that score.
+    The score of an image is the mean of foreground logits over the pixels predicted as foreground, or over all pixels
+    if there is none; the mean, where the publication takes the sum, makes objects of any size comparable. Channels of
+    the deepest feature map are weighted by the mean gradient of that score.
 
     Args:
         model: a model in evaluation mode with a ``decoder``.
@@ -43,7 +44,7 @@ def seg_grad_cam(model: nn.Module, images: Tensor) -> Tensor:
         Maps (B, H, W) >= 0, not rescaled, so that they can be compared between models.
     """
     with torch.enable_grad(), _deepest_features(model) as found:
-        logits = model(images.requires_grad_())
+        logits = model(images.detach().requires_grad_())
         if logits.shape[1] == 1:
             foreground, marked = logits[:, 0], logits[:, 0] > 0
         else:
@@ -52,7 +53,8 @@ def seg_grad_cam(model: nn.Module, images: Tensor) -> Tensor:
         empty = ~marked.flatten(1).any(1)
         marked = marked | empty[:, None, None]
         (features,) = found
-        gradient = torch.autograd.grad((foreground * marked).sum(), features)[0]
+        scores = (foreground * marked).sum((1, 2)) / marked.sum((1, 2))
+        gradient = torch.autograd.grad(scores.sum(), features)[0]
     weights = gradient.mean((2, 3), keepdim=True)
     maps = functional.relu((weights * features).sum(1, keepdim=True)).detach()
     return functional.interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]

@@ -83,7 +83,7 @@ def example_cases(results: Results, trained_on: str, tested_on: str) -> list[Exa
 def choose_cases(data: PreparedDataset, count: int) -> list[ExampleCase]:
     """Test cases by the rule of the evaluation, whether or not any run exists; none where there is no test case."""
     # Only here, because it loads torch, which tables and most figures do without.
-    from spectralseg.evaluation.suites import example_rows
+    from spectralseg.evaluation.examples import example_rows
 
     if not (data.cases["part"] == "test").any():
         return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,7 +68,9 @@ class _Stream(Dataset[tuple[Tensor, Tensor]]):
         epoch, place = divmod(position, len(self.rows))
         order = np.random.default_rng(seed_of("order", self.seed, epoch)).permutation(len(self.rows))
         index = order[place]
-        self.augment.set_random_seed(seed_of("augment", self.seed, position))
+        # One stream for all transforms: set_random_seed would give each the same draws, so that all act or none.
+        seed = seed_of("augment", self.seed, position)
+        self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
         pair = self.augment(image=to_float(self.images[index]), mask=self.masks[index])
         return torch.from_numpy(np.ascontiguousarray(pair["image"])), torch.from_numpy(
             np.ascontiguousarray(pair["mask"])
@@ -86,6 +89,7 @@ def batches(data: PreparedDataset, training: Training, seed: int, start: int) ->
         sampler=range(start * training.batch_size, training.iterations * training.batch_size),
         num_workers=training.workers,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else the loader draws from the stream of dropout, once more after every resume
         persistent_workers=False,
     )
     yield from loader

@@ -16,7 +16,7 @@ import scipy.io
 import tifffile
 
 from spectralseg.data import phantoms
-from spectralseg.data.formats import Volume, reorient
+from spectralseg.data.readers._formats import Volume, reorient
 from spectralseg.data.readers import monuseg, read_cases
 from spectralseg.data.readers.cheng import family
 from spectralseg.data.specification import read_specification

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
+import jinja2
 import nbformat
 import papermill
 import pytest
 
-NAMES = [*(f"table_{i}" for i in range(1, 7)), *(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9))]
+NAMES = ["summary", *(f"table_{i}" for i in range(1, 7)), *(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9))]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -22,8 +25,11 @@ def test_stored_without_outputs_and_with_parameters(repository, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_has_a_caption(repository, name):
-    caption = (repository / "workflow" / "report" / f"{name}.rst").read_text(encoding="utf-8")
-    assert name.replace("_", " ").title() in caption
+    kind = "figure" if name.startswith("figure") else "table"
+    template = jinja2.Template((repository / "workflow" / "report" / f"{kind}.rst").read_text(encoding="utf-8"))
+    caption = template.render(snakemake=SimpleNamespace(wildcards=SimpleNamespace(**{kind: name})))
+    assert len(caption) > 60
+    assert name == "summary" or name.replace("_", " ").title() in caption
 
 
 @pytest.mark.slow

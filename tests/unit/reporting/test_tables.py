@@ -8,8 +8,9 @@ import pytest
 
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
+from spectralseg.reporting.rendering import escape_latex
 from spectralseg.reporting.results import BANNER, Results
-from spectralseg.reporting.tables import build_table, escape_latex
+from spectralseg.reporting.tables import build_summary, build_table
 
 NAMES = [f"table_{number}" for number in range(1, 7)]
 KEYS = ("dataset", "architecture", "objective", "lambda", "suite", "test_dataset", "corruption", "severity", "metric")
@@ -155,7 +156,7 @@ def test_banner(official, phantom, published):
 def test_files(official, published, tmp_path):
     table = build_table(Results(official), published / "table_2.csv")
     files = table.write(tmp_path / "tables")
-    assert [file.name for file in files] == ["table_2.csv", "table_2.md", "table_2.tex"]
+    assert [file.name for file in files] == ["table_2.csv", "table_2.md", "table_2.tex", "table_2.html"]
     again = pd.read_csv(io.StringIO(files[0].read_text(encoding="utf-8")), dtype={"lambda": "str"})
     assert len(again) == 2 * 104
     assert set(again["protocol"]) == {"published", "sound"}
@@ -163,6 +164,29 @@ def test_files(official, published, tmp_path):
     assert markdown.count("## Protocol") == 2
     assert "ACDC Mean HD ↓" in markdown
     assert "ACDC Mean DSC ↑" in markdown
+
+
+def test_html_holds_every_number_of_the_markdown(phantom, published):
+    table = build_table(Results(phantom), published / "table_1.csv")
+    page = table.html()
+    assert BANNER in page
+    for number in re.findall(r"\d+\.\d\d", table.markdown()):
+        assert number in page
+
+
+def test_summary_has_every_run_on_every_test_set(official):
+    results = Results(official)
+    table = build_summary(results)
+    records = results.records
+    clean = records[records["suite"].isin(["iid", "ood"]) & (records["metric"] == "dsc")]
+    keys = ["dataset", "architecture", "objective", "lambda", "test_dataset"]
+    cells = table.cells[(table.cells["metric"] == "dsc") & (table.cells["protocol"] == "sound")]
+    assert set(map(tuple, cells[keys].to_numpy())) == set(map(tuple, clean[keys].drop_duplicates().to_numpy()))
+    cell = cells.iloc[0]
+    mine = clean[(clean["protocol"] == "sound") & (clean[keys] == cell[keys]).all(axis=1)]
+    expected = mine.groupby(["seed", "class"])["value"].mean().groupby("seed").mean().mean() * 100
+    assert cell["measured"] == pytest.approx(expected)
+    assert "published" not in table.markdown().split("## Protocol: sound")[1].split("Measured:")[0]
 
 
 def test_unknown_protocol_is_told(official, published, tmp_path):

@@ -11,18 +11,14 @@ native image side in pixels. The same arguments give the same bytes.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from pathlib import Path
 
-from spectralseg.errors import InputError
-
-_HELPERS = {"drawing"}
+from spectralseg import registry
 
 
 def available() -> list[str]:
     """Names of the datasets that have a phantom."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS and m.name[0] != "_")
+    return registry.names(__name__)
 
 
 def generate(name: str, folder: Path, *, cases: int = 12, side: int = 128, seed: int = 0) -> list[Path]:
@@ -31,9 +27,7 @@ def generate(name: str, folder: Path, *, cases: int = 12, side: int = 128, seed:
     Raises:
         InputError: the dataset has no phantom.
     """
-    if name not in available():
-        raise InputError(f"dataset '{name}' has no phantom; available: {', '.join(available())}")
+    module = registry.load(__name__, name, "phantom")
     folder.mkdir(parents=True, exist_ok=True)
-    module = importlib.import_module(f"{__name__}.{name}")
     archives: list[Path] = module.generate(folder, cases=cases, side=side, seed=seed)
     return archives

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.phantoms.drawing import blob, clouds, colour, generator, jpeg, spread, to_uint8
+from spectralseg.data.phantoms._drawing import blob, clouds, colour, generator, jpeg, spread, to_uint8
 from spectralseg.data.splits import read_list
 
 Floats = NDArray[Any]

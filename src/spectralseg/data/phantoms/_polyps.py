@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.phantoms.drawing import blob, clouds, colour, to_uint8
+from spectralseg.data.phantoms._drawing import blob, clouds, colour, to_uint8
 
 Floats = NDArray[Any]
 Mask = NDArray[np.bool_]

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from spectralseg.data.phantoms._drawing import blob, generator, spread, texture, zip_members
 from spectralseg.data.phantoms._volumes import nifti
-from spectralseg.data.phantoms.drawing import blob, generator, spread, texture, zip_members
 from spectralseg.data.splits import read_list
 
 REVERSED = "patient090"

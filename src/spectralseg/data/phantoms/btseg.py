@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spectralseg.data.phantoms.drawing import blob, generator, texture, zip_members
+from spectralseg.data.phantoms._drawing import blob, generator, texture, zip_members
 
 SLICES = 3064
 _PARTS = ((1, 766), (767, 1532), (1533, 2298), (2299, 3064))

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from spectralseg.data.phantoms._drawing import zip_members
 from spectralseg.data.phantoms._lesions import isic2017_ids, pair
-from spectralseg.data.phantoms.drawing import zip_members
 
 _IMAGES = "ISIC-2017_Test_v2_Data"
 _MASKS = "ISIC-2017_Test_v2_Part1_GroundTruth"

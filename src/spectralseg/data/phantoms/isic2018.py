@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spectralseg.data.phantoms._drawing import zip_members
 from spectralseg.data.phantoms._lesions import isic2018_ids, pair
-from spectralseg.data.phantoms.drawing import zip_members
 
 _IMAGES = "ISIC2018_Task1-2_Training_Input"
 _MASKS = "ISIC2018_Task1_Training_GroundTruth"

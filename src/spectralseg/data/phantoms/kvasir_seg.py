@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spectralseg.data.phantoms._drawing import generator, jpeg, spread, zip_members
 from spectralseg.data.phantoms._polyps import Look, Mask, draw
-from spectralseg.data.phantoms.drawing import generator, jpeg, spread, zip_members
 from spectralseg.data.splits import read_list
 
 _LOOK = Look()

@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spectralseg.data.phantoms.drawing import generator, spread, texture, to_uint8, zip_members
+from spectralseg.data.phantoms._drawing import generator, spread, texture, to_uint8, zip_members
 from spectralseg.data.splits import read_list
 
 TRAIN, TEST = "MoNuSeg 2018 Training Data", "MoNuSegTestData"

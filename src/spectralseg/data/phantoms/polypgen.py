@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from spectralseg.data.phantoms._drawing import generator, jpeg, zip_members
 from spectralseg.data.phantoms._polyps import Look, Mask, draw
-from spectralseg.data.phantoms.drawing import generator, jpeg, zip_members
 
 _TOP = "PolypGen2021_MultiCenterData_v3"
 _ORPHAN = "957OLCV1_100H0002_mask_bbox.jpg"

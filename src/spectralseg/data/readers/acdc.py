@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from spectralseg.data.cases import Case, Sample, require_files
-from spectralseg.data.formats import read_nifti, refuse_other_shape, to_slices, whole_labels
+from spectralseg.data.readers._formats import read_nifti, refuse_other_shape, to_slices, whole_labels
 from spectralseg.errors import InputError
 
 PHASES = ("ED", "ES")

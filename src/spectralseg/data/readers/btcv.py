@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, find_files, require_files
-from spectralseg.data.formats import Volume, read_nifti, refuse_other_shape, reorient, to_slices, whole_labels
+from spectralseg.data.readers._formats import Volume, read_nifti, refuse_other_shape, reorient, to_slices, whole_labels
 from spectralseg.errors import InputError
 
 NATIVE_LABELS = 13

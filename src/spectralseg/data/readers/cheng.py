@@ -18,7 +18,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, require_files
-from spectralseg.data.formats import decoding, refuse_other_shape, whole_labels
+from spectralseg.data.readers._formats import decoding, refuse_other_shape, whole_labels
 from spectralseg.errors import InputError
 
 TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}

@@ -19,7 +19,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, find_files
-from spectralseg.data.formats import decoding
+from spectralseg.data.readers._formats import decoding
 from spectralseg.errors import InputError
 
 TRAIN = "Tissue Images"

@@ -47,13 +47,7 @@ def assign(
     if rule.list is not None:
         parts = _from_list(cases, rule.list, rule.key, allow_partial)
     elif rule.attribute is not None:
-        votes: dict[str, Counter[bool]] = {}
-        for case in cases:
-            if rule.attribute not in case.attributes:
-                raise InputError(f"{dataset}: case '{case.id}' has no attribute '{rule.attribute}' to split by")
-            votes.setdefault(case.group, Counter())[case.attributes[rule.attribute] in rule.test] += 1
-        # A group that a published fold file divides goes where most of it lies; ties go to training.
-        parts = {c.id: "test" if votes[c.group][True] > votes[c.group][False] else "train" for c in cases}
+        parts = _from_attribute(cases, rule, dataset)
     elif rule.random is not None:
         test = _draw({case.group for case in cases}, rule.random, dataset, "test")
         parts = {case.id: "test" if case.group in test else "train" for case in cases}
@@ -85,10 +79,22 @@ def _from_list(cases: Sequence[Case], name: str, key: str, allow_partial: bool) 
     return {case_id: listed[value] for case_id, value in found.items()}
 
 
+def _from_attribute(cases: Sequence[Case], rule: Split, dataset: str) -> dict[str, str]:
+    """A group that the attribute divides goes where most of its cases lie; of equals, the first of :data:`PARTS`."""
+    votes: dict[str, Counter[str]] = {}
+    for case in cases:
+        value = case.attributes.get(str(rule.attribute))
+        if value is None:
+            raise InputError(f"{dataset}: case '{case.id}' has no attribute '{rule.attribute}' to split by")
+        part = "test" if value in rule.test else "validation" if value in rule.validation else "train"
+        votes.setdefault(case.group, Counter())[part] += 1
+    return {case.id: max(PARTS, key=lambda part: votes[case.group][part]) for case in cases}
+
+
 def _draw(groups: Iterable[str], share: float, dataset: str, purpose: str) -> set[str]:
-    """A share of groups, at least one, in an order fixed by name: the same group keeps its place when others join."""
+    """A share of groups, at least one but never all, in an order fixed by name: the same group keeps its place when others join."""
     ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{dataset}/{purpose}/{group}".encode()).hexdigest())
-    return set(ranked[: max(1, round(share * len(ranked)))]) if len(ranked) > 1 else set()
+    return set(ranked[: min(max(1, round(share * len(ranked))), len(ranked) - 1)])
 
 
 def _refuse_straddling(cases: Sequence[Case], parts: dict[str, str], dataset: str) -> None:

@@ -21,7 +21,9 @@ def generator(seed: int, *keys: object) -> np.random.Generator:
 
 def texture(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> NDArray[np.float32]:
     """Smooth noise of zero mean and unit standard deviation; ``scale`` is its correlation length in pixels."""
-    noise: NDArray[np.float32] = ndimage.gaussian_filter(rng.standard_normal(shape).astype(np.float32), scale, mode="wrap")
+    noise: NDArray[np.float32] = ndimage.gaussian_filter(
+        rng.standard_normal(shape).astype(np.float32), scale, mode="wrap"
+    )
     noise -= noise.mean()
     noise /= max(float(noise.std()), 1e-6)
     return noise
@@ -37,7 +39,8 @@ def blob(
     wobble: float = 0.0,
 ) -> NDArray[np.bool_]:
     """A filled ellipse whose outline wobbles: ``centre`` and ``radii`` in (row, column) pixels, ``angle`` in radians,
-    ``wobble`` the relative amplitude of the outline's low harmonics."""
+    ``wobble`` the relative amplitude of the outline's low harmonics.
+    """
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     y, x = rows - centre[0], columns - centre[1]
     u = (np.cos(angle) * y + np.sin(angle) * x) / radii[0]

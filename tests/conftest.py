@@ -1,0 +1,191 @@
+"""What the tests share: a network ban, small phantoms and the datasets prepared from them, small models and studies."""
+
+import copy
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spectralseg.config import validate_config
+from spectralseg.data import open_prepared, phantoms
+from spectralseg.data import prepare as preparation
+from spectralseg.data.cases import Case, Sample
+from spectralseg.data.specification import DatasetSpecification, read_specification
+
+REPOSITORY = Path(__file__).parents[1]
+DATASET_FILES = REPOSITORY / "workflow" / "rules" / "datasets"
+SMALL_ENCODER = "tu-test_resnet.r160_in1k"
+SMALL_OPTIONS = {
+    "unet": {"decoder_channels": [16, 16, 8, 8, 8]},
+    "transunet": {"width": 32, "layers": 2, "heads": 4, "decoder_channels": [16, 16, 8, 8]},
+}
+
+SPECIFICATION = {
+    "name": "toy",
+    "title": "Toy",
+    "modality": "drawing",
+    "classes": ["disc"],
+    "dimensions": 2,
+    "channels": 3,
+    "licence": "CC0",
+    "citation": "nobody",
+    "homepage": "https://example.org",
+    "reader": "paired_images",
+    "split": {"random": 0.3},
+}
+
+STUDY = {
+    "name": "toy",
+    "image_size": 32,
+    "datasets": {"toy": {"source": "phantom"}},
+    "architectures": {
+        name: {"model": name, "encoder": SMALL_ENCODER, "encoder_weights": None, "options": options}
+        for name, options in SMALL_OPTIONS.items()
+    },
+    "objectives": {"spatial": {"base": "bce_dice"}, "mixed": {"base": "bce_dice", "auxiliary": "spectral"}},
+    "grid": {
+        "main": {
+            "datasets": ["toy"],
+            "architectures": ["unet"],
+            "objectives": ["spatial", "mixed"],
+            "lambdas": ["0.2"],
+            "seeds": [0],
+        }
+    },
+    "training": {"iterations": 2, "batch_size": 2, "learning_rate": 0.01},
+    "evaluation": {
+        "batch_size": 4,
+        "noise": {"datasets": ["toy"], "corruptions": {"gaussian": ["0.01"], "bernoulli": ["0.1"]}},
+    },
+}
+
+
+def pytest_configure():
+    torch.set_num_threads(1)  # tiny models gain nothing from more, and parallel tests would wait for each other
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Only this machine may be reached, so that no test depends on a server or downloads official data."""
+    connect = socket.socket.connect
+
+    def local_only(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"tests must not reach {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """Root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def study():
+    """A valid raw configuration that a test may spoil."""
+    return copy.deepcopy(STUDY)
+
+
+@pytest.fixture
+def config(study):
+    """The same, checked."""
+    return validate_config(study, "toy.yaml")
+
+
+@pytest.fixture(scope="session")
+def toy_specification():
+    """Specification of an imaginary dataset of colour drawings, with any keys replaced."""
+
+    def build(**changes):
+        return DatasetSpecification.model_validate({**SPECIFICATION, **changes})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def toy_cases():
+    """Colour images of one disc each; the disc is brighter than the rest."""
+
+    def build(count=10, side=40, prefix="case"):
+        def load(number):
+            rng = np.random.default_rng(number)
+            rows, columns = np.mgrid[:side, :side]
+            centre = rng.uniform(0.35, 0.65, 2) * side
+            radius = (0.12 + 0.02 * number) * side
+            disc = np.hypot(rows - centre[0], columns - centre[1]) <= radius
+            image = rng.integers(0, 90, (side, side, 3)) + disc[..., None] * 120
+            return Sample(image.astype(np.uint8), disc.astype(np.uint8))
+
+        return [Case(f"{prefix}{n:02}", f"{prefix}{n:02}", lambda n=n: load(n), {"n": str(n)}) for n in range(count)]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def prepare_cases(toy_specification):
+    """Prepare cases that exist in memory only: everything of ``prepare`` runs but the reader."""
+
+    def run(out, cases, specification=None, **options):
+        settings = {"image_size": 32, "source": "path", "validation": 0.2, **options}
+        raw = out.parent / f"{out.name}_raw"
+        raw.mkdir(parents=True, exist_ok=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(preparation, "read_cases", lambda reader, root, given: list(cases))
+            preparation.prepare(specification or toy_specification(), raw, out, **settings)
+        return open_prepared(out)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory, prepare_cases, toy_cases):
+    """A binary colour dataset of ten prepared images; tests must not change it."""
+    return prepare_cases(tmp_path_factory.mktemp("toy") / "toy", toy_cases())
+
+
+@pytest.fixture(scope="session")
+def prepared_phantom(tmp_path_factory):
+    """Prepared phantoms by dataset, each made once; tests must not change them."""
+    made = {}
+
+    def prepare(name, image_size=32):
+        if (name, image_size) not in made:
+            folder = tmp_path_factory.mktemp(name)
+            phantoms.generate(name, folder / "raw", cases=8, side=48, seed=1)
+            preparation.prepare(
+                read_specification(DATASET_FILES / f"{name}.smk"),
+                folder / "raw",
+                folder / "prepared",
+                image_size=image_size,
+                source="phantom",
+                validation=0.3,
+                allow_partial=True,
+            )
+            made[name, image_size] = open_prepared(folder / "prepared")
+        return made[name, image_size]
+
+    return prepare
+
+
+@pytest.fixture(scope="session")
+def hearts(prepared_phantom):
+    """A multi-class dataset of volumes with spacing."""
+    return prepared_phantom("acdc")
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """Any registered model, as small as it gets."""
+    from spectralseg.models import build_model
+
+    def build(name, channels=3, outputs=1, **options):
+        torch.manual_seed(0)
+        chosen = {**SMALL_OPTIONS.get(name, {}), **options}
+        return build_model(name, channels, outputs, encoder=SMALL_ENCODER, encoder_weights=None, **chosen)
+
+    return build

@@ -1,0 +1,227 @@
+import io
+import random
+import tarfile
+import zipfile
+
+import pytest
+
+from spectralseg.data import archives
+from spectralseg.data.cases import find_files
+from spectralseg.errors import InputError
+
+
+def make_zip(path, members, compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def make_tar(path, members, mode="w"):
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def tar_link(name, target, kind=tarfile.SYMTYPE):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def refuse(archive, folder, pattern):
+    with pytest.raises(InputError, match=pattern) as caught:
+        archives.unpack(archive, folder)
+    assert str(archive) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+TAR_IS_TRUSTED = pytest.mark.xfail(
+    strict=True,
+    reason="data/archives.py unpack(): a tar archive may expand without bound and hold links, and the checksum at the "
+    "end of a tar.gz is never read",
+)
+BOTH_ARE_THERE = pytest.mark.xfail(
+    strict=True,
+    reason="data/archives.py unpacked(): a folder beside an archive that holds the same folder is linked over it",
+    raises=(InputError, FileExistsError),
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where archives are unpacked; what lies beside it must not change."""
+    target = tmp_path / "target"
+    target.mkdir()
+    return target
+
+
+@pytest.mark.parametrize("name", ["a.zip", "A.ZIP", "a.tar", "a.tar.gz", "a.tgz"])
+def test_an_archive_is_unpacked_with_its_folders(tmp_path, folder, name):
+    members = {"top/one.txt": b"1", "top/deep/two.txt": b"2"}
+    if name.lower().endswith(".zip"):
+        archive = make_zip(tmp_path / name, members)
+    else:
+        archive = make_tar(tmp_path / name, members, "w" if name.endswith(".tar") else "w:gz")
+    assert archives.is_archive(archive)
+    archives.unpack(archive, folder)
+    assert {str(path.relative_to(folder)): path.read_bytes() for path in find_files(folder, "*")} == members
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/evil.txt"])
+def test_a_zip_member_that_points_outside_is_refused_and_nothing_is_written(tmp_path, folder, name):
+    archive = make_zip(tmp_path / "a.zip", {"fine.txt": b"1", name: b"evil"})
+    refuse(archive, folder, "would be written outside")
+    assert not list(folder.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "target"]
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt"])
+def test_a_tar_member_that_points_outside_is_refused(tmp_path, folder, name):
+    refuse(make_tar(tmp_path / "a.tar", {name: b"evil"}), folder, "cannot be unpacked")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "target"]
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path, folder):
+    link = zipfile.ZipInfo("link")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    refuse(make_zip(tmp_path / "a.zip", {link: b"/etc/passwd"}), folder, "is a link")
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize("target", ["/etc/passwd", "../outside"])
+def test_a_link_out_of_a_tar_is_refused(tmp_path, folder, kind, target):
+    refuse(make_tar(tmp_path / "a.tar", {tar_link("link", target, kind): b""}), folder, "cannot be unpacked")
+    assert not list(folder.iterdir())
+
+
+@TAR_IS_TRUSTED
+def test_a_link_within_a_tar_is_refused_as_documented(tmp_path, folder):
+    archive = make_tar(tmp_path / "a.tar", {"file": b"1", tar_link("link", "file"): b""})
+    refuse(archive, folder, "link")
+
+
+def test_a_device_in_a_tar_is_refused(tmp_path, folder):
+    refuse(make_tar(tmp_path / "a.tar", {tar_link("pipe", "", tarfile.FIFOTYPE): b""}), folder, "cannot be unpacked")
+
+
+@pytest.mark.parametrize(
+    "kind", ["zip", pytest.param("tar", marks=TAR_IS_TRUSTED), pytest.param("tgz", marks=TAR_IS_TRUSTED)]
+)
+def test_an_archive_that_expands_beyond_the_limit_is_refused_before_it_does(tmp_path, folder, monkeypatch, kind):
+    monkeypatch.setattr(archives, "_MOST_BYTES", 1000)
+    zeros = {"a": bytes(600), "b": bytes(600)}
+    archive = tmp_path / f"a.{kind}"
+    make_zip(archive, zeros) if kind == "zip" else make_tar(archive, zeros, "w" if kind == "tar" else "w:gz")
+    refuse(archive, folder, "expands to more than")
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 1000
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+def test_an_archive_up_to_the_limit_is_unpacked(tmp_path, folder, monkeypatch, kind):
+    monkeypatch.setattr(archives, "_MOST_BYTES", 1200)
+    zeros = {"a": bytes(600), "b": bytes(600)}
+    archive = tmp_path / f"a.{kind}"
+    make_zip(archive, zeros) if kind == "zip" else make_tar(archive, zeros, "w" if kind == "tar" else "w:gz")
+    archives.unpack(archive, folder)
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8])
+def test_a_truncated_archive_is_an_input_error(tmp_path, folder, kind, share):
+    noise = {"a.bin": bytes((i * i) % 251 for i in range(50_000))}
+    archive = tmp_path / f"a.{kind}"
+    make_zip(archive, noise) if kind == "zip" else make_tar(archive, noise, "w" if kind == "tar" else "w:gz")
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(share * len(content))])
+    refuse(archive, folder, "cannot be unpacked .*fetch it again")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"), [("zip", 4), ("zip", 256), ("tgz", 4), pytest.param("tgz", 256, marks=TAR_IS_TRUSTED)]
+)
+def test_an_archive_with_damaged_bytes_is_an_input_error(tmp_path, folder, kind, values):
+    noise = {"a.bin": bytes(random.Random(0).choices(range(values), k=50_000))}
+    archive = tmp_path / f"a.{kind}"
+    make_zip(archive, noise) if kind == "zip" else make_tar(archive, noise, "w:gz")
+    content = bytearray(archive.read_bytes())
+    for place in range(len(content) // 3, len(content) // 3 + 200):
+        content[place] ^= 0xFF
+    archive.write_bytes(bytes(content))
+    refuse(archive, folder, "cannot be unpacked")
+
+
+def test_a_file_that_only_has_the_name_of_an_archive_is_an_input_error(tmp_path, folder):
+    for name in ("a.zip", "a.tar.gz"):
+        (tmp_path / name).write_text("<html>Please log in</html>")
+        refuse(tmp_path / name, folder, "cannot be unpacked")
+
+
+def test_an_encrypted_zip_is_an_input_error(tmp_path, folder):
+    archive = make_zip(tmp_path / "a.zip", {"a.txt": b"secret"}, zipfile.ZIP_STORED)
+    content = bytearray(archive.read_bytes())
+    content[6] |= 1  # flag of the local header
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # and of the directory
+    archive.write_bytes(bytes(content))
+    refuse(archive, folder, "cannot be unpacked")
+
+
+def test_a_folder_in_the_official_layout_is_used_in_place(tmp_path):
+    (tmp_path / "images").mkdir()
+    with archives.unpacked(tmp_path, tmp_path / "scratch") as found:
+        assert found == tmp_path
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_archives_are_unpacked_beside_links_to_the_other_entries_and_removed_afterwards(tmp_path):
+    raw = tmp_path / "raw"
+    (raw / "labels").mkdir(parents=True)
+    (raw / "labels" / "b.txt").write_text("b")
+    (raw / "readme.txt").write_text("r")
+    make_zip(raw / "a.zip", {"images/a.txt": b"a"})
+    with archives.unpacked(raw, tmp_path / "scratch") as found:
+        names = [path.relative_to(found).as_posix() for path in find_files(found, "*.txt")]
+        assert names == ["images/a.txt", "labels/b.txt", "readme.txt"]
+    assert not list((tmp_path / "scratch").iterdir())
+    assert sorted(path.name for path in raw.iterdir()) == ["a.zip", "labels", "readme.txt"]
+    assert (raw / "labels" / "b.txt").read_text() == "b"
+
+
+def test_one_archive_is_enough(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"a.txt": b"a"})
+    with archives.unpacked(archive, tmp_path / "scratch") as found:
+        assert [path.name for path in found.iterdir()] == ["a.txt"]
+
+
+def test_the_unpacked_folder_is_removed_when_the_block_fails(tmp_path):
+    archive = make_zip(tmp_path / "a.zip", {"a.txt": b"a"})
+
+    def fail():
+        with archives.unpacked(archive, tmp_path / "scratch"):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_path_that_does_not_exist_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match="does not exist"), archives.unpacked(tmp_path / "none", tmp_path):
+        pass
+
+
+@BOTH_ARE_THERE
+@pytest.mark.parametrize("folder", ["Data", "data"], ids=["sorted before", "sorted after"])
+def test_an_archive_that_was_also_unpacked_in_place_is_read_once(tmp_path, folder):
+    raw = tmp_path / "raw"
+    (raw / folder).mkdir(parents=True)
+    (raw / folder / "a.txt").write_text("mine")
+    make_zip(raw / "a.zip", {f"{folder}/a.txt": b"archived"})
+    with archives.unpacked(raw, tmp_path / "scratch") as found:
+        assert [path.name for path in find_files(found, "a.txt")] == ["a.txt"]
+    assert (raw / folder / "a.txt").read_text() == "mine"

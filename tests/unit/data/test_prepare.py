@@ -1,0 +1,342 @@
+import json
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from spectralseg.data import open_prepared, verify_prepared
+from spectralseg.data.cases import Case, Sample
+from spectralseg.data.prepare import normalise
+from spectralseg.data.resize import resize_image, resize_labels
+from spectralseg.data.specification import Intensity
+from spectralseg.errors import InputError
+from spectralseg.files import sha256_of
+
+TRACEBACK = pytest.mark.xfail(
+    strict=True,
+    reason="data/prepared.py open_prepared(), verify_prepared(): damage that the parsers notice ends in a traceback",
+    raises=(ValueError, KeyError, AttributeError, zlib.error),
+)
+ANY_SPACING = pytest.mark.xfail(
+    strict=True, reason="data/prepare.py _check_sample(): nobody checks the spacing that a reader returns"
+)
+CT = {"dimensions": 3, "channels": 1, "classes": ["a", "b"], "intensity": {"window": [-100, 300]}}
+
+
+def volumes(count=6, spacing=(5.0, 1.5, 1.5)):
+    def load(number):
+        rng = np.random.default_rng(number)
+        labels = np.zeros((3 + number, 30, 40), np.uint8)
+        labels[1, 5:20, 5:20] = 1
+        labels[2, 10:25, 15:35] = 2
+        return Sample(rng.integers(-1000, 1000, labels.shape).astype(np.int16), labels, spacing)
+
+    return [Case(f"v{n}", f"p{n}", lambda n=n: load(n), {"centre": "x"}) for n in range(count)]
+
+
+def one(sample):
+    """A case beside enough good ones."""
+    return Case("odd", "odd", lambda: sample)
+
+
+@pytest.fixture
+def copy_of_toy(tmp_path, prepare_cases, toy_cases):
+    """A prepared dataset that a test may damage."""
+    return prepare_cases(tmp_path / "toy", toy_cases()).path
+
+
+class TestWhatIsWritten:
+    def test_a_prepared_dataset_passes_its_own_verification(self, toy):
+        assert verify_prepared(toy.path) == {"train": 6, "validation": 1, "test": 3}
+        assert sorted(path.name for path in toy.path.iterdir()) == [
+            "cases.csv",
+            "dataset.json",
+            "images.npy",
+            "masks.npy",
+            "native_labels.bin",
+        ]
+
+    def test_arrays_are_the_resized_cases_in_order(self, toy, toy_cases):
+        for case, (_, row) in zip(toy_cases(), toy.cases.iterrows(), strict=True):
+            sample = case.load()
+            assert (row["case"], row["group"], row["slices"]) == (case.id, case.group, 1)
+            expected = np.round(resize_image(sample.image.astype(np.float32), 32))
+            assert np.abs(toy.images[row["first"]] - expected).max() <= 1
+            assert np.array_equal(toy.masks[row["first"]], resize_labels(sample.labels, (32, 32)))
+            assert json.loads(row["attributes"]) == dict(case.attributes)
+
+    def test_native_labels_are_stored_unchanged_for_test_cases_and_only_for_them(self, toy, toy_cases):
+        samples = {case.id: case for case in toy_cases()}
+        for _, row in toy.cases.iterrows():
+            if row["part"] == "test":
+                assert np.array_equal(toy.native_labels(row["case"]), samples[row["case"]].load().labels)
+            else:
+                with pytest.raises(InputError, match=f"case '{row['case']}' is no test case"):
+                    toy.native_labels(row["case"])
+
+    def test_statistics_are_those_of_the_training_rows(self, toy):
+        values = toy.images[toy.rows("train")].reshape(-1, 3) / 255
+        assert toy.info["mean"] == pytest.approx(values.mean(0).tolist())
+        assert toy.info["std"] == pytest.approx(values.std(0).tolist())
+
+    def test_the_card_says_what_is_there(self, toy):
+        assert toy.info["cases"] == {"train": 6, "validation": 1, "test": 3}
+        assert toy.info["slices"] == {"train": 6, "validation": 1, "test": 3}
+        assert toy.info["split"] == {"random": 0.3}
+        assert toy.info["source"] == "path"
+        assert toy.outputs == 1
+        assert toy.info["files"] == {
+            name: sha256_of(toy.path / name) for name in ("cases.csv", "images.npy", "masks.npy", "native_labels.bin")
+        }
+
+    def test_a_volume_occupies_consecutive_rows_with_its_spacing(self, tmp_path, prepare_cases, toy_specification):
+        data = prepare_cases(tmp_path / "ct", volumes(), toy_specification(**CT))
+        assert verify_prepared(data.path)
+        assert data.images.dtype == np.uint16
+        assert data.images.shape == (3 + 4 + 5 + 6 + 7 + 8, 32, 32, 1)
+        assert data.cases["slices"].tolist() == [3, 4, 5, 6, 7, 8]
+        assert data.cases["first"].tolist() == [0, 3, 7, 12, 18, 25]
+        assert data.spacing("v0") == (5.0, 1.5, 1.5)
+        assert data.outputs == 3
+        test = data.cases[data.cases["part"] == "test"].iloc[0]
+        assert data.native_labels(test["case"]).shape == (test["slices"], 30, 40)
+        expected = [
+            r
+            for _, c in data.cases.iterrows()
+            if c["part"] == "test"
+            for r in range(c["first"], c["first"] + c["slices"])
+        ]
+        assert data.rows("test").tolist() == expected
+
+    def test_a_case_without_spacing_is_measured_in_pixels(self, toy):
+        assert toy.spacing("case00") is None
+
+    def test_preparing_again_gives_the_same_bytes(self, toy, tmp_path, prepare_cases, toy_cases):
+        again = prepare_cases(tmp_path / "again", toy_cases())
+        assert again.info == toy.info
+
+    def test_ids_that_look_like_numbers_or_missing_values_stay_text(self, tmp_path, prepare_cases, toy_cases):
+        names = ["001", "1e5", "NA", "nan", "null", 'a "b", c', "ä", "True", "", "-"]
+        cases = [Case(n, n, c.load, {}) for n, c in zip(names, toy_cases(), strict=True)]
+        data = prepare_cases(tmp_path / "odd", cases)
+        assert data.cases["case"].tolist() == names
+        assert verify_prepared(data.path)
+
+    def test_excluded_cases_are_left_out_and_recorded_with_their_reason(
+        self, tmp_path, prepare_cases, toy_cases, toy_specification
+    ):
+        specification = toy_specification(exclude={"case03": "blurred", "case99": "not there"})
+        data = prepare_cases(tmp_path / "fewer", toy_cases(), specification)
+        assert "case03" not in set(data.cases["case"])
+        assert data.info["excluded"] == {"case03": "blurred"}
+
+    def test_a_dataset_for_testing_only_has_statistics_and_native_labels_of_all(
+        self, tmp_path, prepare_cases, toy_cases, toy_specification
+    ):
+        data = prepare_cases(tmp_path / "ood", toy_cases(), toy_specification(split={"everything": "test"}))
+        assert verify_prepared(data.path) == {"test": 10}
+        assert data.info["mean"] == pytest.approx((data.images[:] / 255).mean((0, 1, 2)).tolist())
+
+
+class TestCompleteness:
+    def test_a_subset_is_refused_with_counts_unless_allowed(
+        self, tmp_path, prepare_cases, toy_cases, toy_specification
+    ):
+        specification = toy_specification(expected_cases=12)
+        with pytest.raises(InputError, match=r"10 of 12 cases of 'toy' are there; .*allow_partial: true"):
+            prepare_cases(tmp_path / "toy", toy_cases(), specification)
+        assert not (tmp_path / "toy").exists()
+        assert prepare_cases(tmp_path / "toy", toy_cases(), specification, allow_partial=True).info["allow_partial"]
+
+    def test_excluded_cases_do_not_count_as_expected(self, tmp_path, prepare_cases, toy_cases, toy_specification):
+        specification = toy_specification(expected_cases=9, exclude={"case00": "blurred"})
+        assert len(prepare_cases(tmp_path / "toy", toy_cases(), specification).cases) == 9
+
+    def test_too_many_cases_are_refused_as_well(self, tmp_path, prepare_cases, toy_cases, toy_specification):
+        with pytest.raises(InputError, match="10 of 8 cases"):
+            prepare_cases(tmp_path / "toy", toy_cases(), toy_specification(expected_cases=8))
+
+    def test_an_error_half_way_leaves_the_earlier_dataset_as_it_was(self, copy_of_toy, prepare_cases, toy_cases):
+        def fail():
+            raise InputError("case is damaged")
+
+        before = {path.name: path.read_bytes() for path in copy_of_toy.iterdir()}
+        with pytest.raises(InputError, match="damaged"):
+            prepare_cases(copy_of_toy, [*toy_cases(5), Case("z", "z", fail)])
+        assert {path.name: path.read_bytes() for path in copy_of_toy.iterdir()} == before
+        assert {path.name for path in copy_of_toy.parent.iterdir()} == {"toy", "toy_raw"}
+
+
+class TestBadCases:
+    @pytest.mark.parametrize(
+        ("image", "labels", "problem"),
+        [
+            (
+                np.zeros((40, 40, 3), np.uint8),
+                np.zeros((40, 41), np.uint8),
+                r"image of \(40, 40\) and labels of \(40, 41\)",
+            ),
+            (np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8), "3 channels are due"),
+            (np.zeros((40, 40, 4), np.uint8), np.zeros((40, 40), np.uint8), "3 channels are due"),
+            (np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40, 3), np.uint8), "labels of shape"),
+            (np.zeros((40, 40, 3), np.uint8), np.full((40, 40), 2, np.uint8), "has label 2, but there are 1 classes"),
+            (np.zeros((0, 40, 3), np.uint8), np.zeros((0, 40), np.uint8), "is empty"),
+            (np.zeros((40, 40, 3), np.uint16), np.zeros((40, 40), np.uint8), "not 8-bit"),
+            (np.full((40, 40, 3), np.nan, np.float32), np.zeros((40, 40), np.uint8), "not finite"),
+        ],
+    )
+    def test_a_bad_case_is_named_with_its_problem(self, tmp_path, prepare_cases, toy_cases, image, labels, problem):
+        with pytest.raises(InputError, match=rf"toy: case 'odd' .*{problem}"):
+            prepare_cases(tmp_path / "toy", [*toy_cases(5), one(Sample(image, labels))])
+        assert not (tmp_path / "toy").exists()
+
+    @ANY_SPACING
+    @pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.0, 0.0, 1.0), (1.0, float("nan"), 1.0), (1.0, -1.0, 1.0)])
+    def test_a_spacing_that_measures_nothing_is_refused(self, tmp_path, prepare_cases, toy_specification, spacing):
+        with pytest.raises(InputError, match=r"case 'v0' .*spacing"):
+            prepare_cases(tmp_path / "ct", volumes(spacing=spacing), toy_specification(**CT))
+
+
+class TestNormalise:
+    def test_bytes_are_divided_by_255(self):
+        found = normalise(np.array([0, 51, 255], np.uint8), None)
+        assert found.tolist() == pytest.approx([0, 0.2, 1])
+        assert found.dtype == np.float32
+
+    def test_a_window_clips_and_scales(self):
+        found = normalise(np.array([-2000, -125, 75, 275, 3000], np.int16), Intensity(window=(-125, 275)))
+        assert found.tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+
+    def test_percentiles_are_those_of_the_case(self):
+        image = np.arange(101, dtype=np.float64) * 7 - 50
+        found = normalise(image, Intensity(percentiles=(10, 90)))
+        assert found[[0, 10, 50, 90, 100]].tolist() == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-6)
+
+    def test_a_constant_image_becomes_zero(self):
+        assert not normalise(np.full((4, 4), 7.0), Intensity(percentiles=(0, 100))).any()
+
+    def test_a_faint_image_is_scaled_like_any_other(self):
+        image = np.linspace(0, 1e-7, 5)
+        assert normalise(image, Intensity(percentiles=(0, 100))).tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    @pytest.mark.parametrize("intensity", [None, Intensity(window=(0, 1)), Intensity(percentiles=(0, 100))])
+    def test_values_that_are_not_finite_are_refused(self, value, intensity):
+        with pytest.raises(InputError, match="not finite"):
+            normalise(np.array([0.0, value]), intensity)
+
+
+class TestResize:
+    @pytest.mark.parametrize(("side", "size"), [(200, 64), (50, 128), (97, 96), (64, 64)])
+    def test_image_and_labels_stay_on_each_other(self, side, size):
+        rows, columns = np.mgrid[:side, :side]
+        disc = (np.hypot(rows - 0.45 * side, columns - 0.55 * side) < 0.31 * side).astype(np.uint8)
+        labels, image = resize_labels(disc, (size, size)), resize_image(disc.astype(np.float32), size)
+        centres = [[np.average(grid, weights=w) for grid in np.indices((size, size))] for w in (labels, image)]
+        assert centres[0] == pytest.approx(centres[1], abs=0.2)
+        assert set(np.unique(labels)) == {0, 1}
+
+    def test_the_same_size_changes_nothing(self):
+        image = np.random.default_rng(0).random((32, 32, 3)).astype(np.float32)
+        assert np.allclose(resize_image(image, 32), image)
+
+    def test_shapes_are_rows_by_columns(self):
+        assert resize_labels(np.zeros((10, 20), np.uint8), (30, 50)).shape == (30, 50)
+
+
+class TestVerification:
+    def rewrite(self, folder, name, change):
+        """Change a file and mend the card's checksum, so that a deeper check has to notice."""
+        change(folder / name)
+        card = json.loads((folder / "dataset.json").read_text())
+        card["files"][name] = sha256_of(folder / name)
+        (folder / "dataset.json").write_text(json.dumps(card))
+
+    def refuse(self, folder, pattern):
+        with pytest.raises(InputError, match=pattern) as caught:
+            verify_prepared(folder)
+        assert str(folder) in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "name", [pytest.param("cases.csv", marks=TRACEBACK), "images.npy", "masks.npy", "native_labels.bin"]
+    )
+    def test_a_changed_byte_is_noticed(self, copy_of_toy, name):
+        content = bytearray((copy_of_toy / name).read_bytes())
+        content[-2] ^= 1
+        (copy_of_toy / name).write_bytes(bytes(content))
+        self.refuse(copy_of_toy, f"{name}: its checksum differs")
+
+    @pytest.mark.parametrize("name", ["cases.csv", "dataset.json", "images.npy", "masks.npy", "native_labels.bin"])
+    def test_a_missing_file_is_named(self, copy_of_toy, name):
+        (copy_of_toy / name).unlink()
+        self.refuse(copy_of_toy, f"{name} missing")
+
+    def test_another_format_is_refused(self, copy_of_toy):
+        card = json.loads((copy_of_toy / "dataset.json").read_text())
+        (copy_of_toy / "dataset.json").write_text(json.dumps({**card, "format": 0}))
+        self.refuse(copy_of_toy, "prepared in format 0")
+
+    @TRACEBACK
+    @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}'])
+    def test_a_damaged_card_is_an_input_error(self, copy_of_toy, content):
+        (copy_of_toy / "dataset.json").write_text(content)
+        self.refuse(copy_of_toy, r"dataset\.json")
+
+    @pytest.mark.parametrize(
+        ("column", "value", "problem"),
+        [
+            ("case", "case00", "a case id is there twice"),
+            ("part", "tset", "a part is unknown"),
+            ("group", "case00", "group 'case00' straddles parts"),
+            ("first", 7, "rows of cases are not consecutive"),
+            ("sha256", "0", "do not match their checksum"),
+        ],
+    )
+    def test_a_case_table_that_contradicts_itself_is_noticed(self, copy_of_toy, column, value, problem):
+        cases = open_prepared(copy_of_toy).cases
+        first_test = cases.index[cases["part"] != cases["part"][0]][0]
+
+        def change(file):
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
+            table.loc[first_test, column] = str(value)
+            table.to_csv(file, index=False)
+
+        self.rewrite(copy_of_toy, "cases.csv", change)
+        self.refuse(copy_of_toy, problem)
+
+    @pytest.mark.parametrize(
+        ("name", "change", "problem"),
+        [
+            ("images.npy", lambda a: a[:-1], "shape is"),
+            ("masks.npy", lambda a: a[:, 1:], "shape is"),
+            ("images.npy", lambda a: a.astype(np.float32), "is not unsigned"),
+            ("masks.npy", lambda a: a.astype(np.int64), "is not uint8"),
+            ("images.npy", lambda a: a[::-1], "do not match their checksum"),
+            ("masks.npy", lambda a: a + 5, "do not match their checksum"),
+        ],
+    )
+    def test_arrays_of_another_shape_type_or_content_are_noticed(self, copy_of_toy, name, change, problem):
+        self.rewrite(copy_of_toy, name, lambda file: np.save(file, np.ascontiguousarray(change(np.load(file)))))
+        self.refuse(copy_of_toy, problem)
+
+    @TRACEBACK
+    def test_native_labels_that_cannot_be_inflated_are_noticed(self, copy_of_toy):
+        self.rewrite(copy_of_toy, "native_labels.bin", lambda file: file.write_bytes(bytes(file.stat().st_size)))
+        self.refuse(copy_of_toy, "native")
+
+    @TRACEBACK
+    def test_native_labels_of_another_shape_are_noticed(self, copy_of_toy):
+        def change(file):
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
+            table["native_shape"] = "[1, 2]"
+            table.to_csv(file, index=False)
+
+        self.rewrite(copy_of_toy, "cases.csv", change)
+        self.refuse(copy_of_toy, "native")
+
+    def test_an_unknown_case_is_an_input_error(self, toy):
+        with pytest.raises(InputError, match="there is no case 'nobody'"):
+            toy.native_labels("nobody")
+        with pytest.raises(InputError, match="there is no case 'nobody'"):
+            toy.spacing("nobody")

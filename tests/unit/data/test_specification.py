@@ -1,0 +1,130 @@
+import pytest
+
+from spectralseg.data.specification import DatasetSpecification, read_specification, read_specifications
+from spectralseg.errors import InputError
+
+LITERAL = {
+    "name": "toy",
+    "title": "Toy",
+    "modality": "drawing",
+    "classes": ["disc"],
+    "dimensions": 2,
+    "channels": 3,
+    "licence": "CC0",
+    "citation": "nobody",
+    "homepage": "https://example.org",
+    "reader": "paired_images",
+    "split": {"random": 0.3},
+}
+
+
+def write(tmp_path, text=None, stem="toy", **changes):
+    values = {key: value for key, value in {**LITERAL, **changes}.items() if value is not ...}
+    path = tmp_path / f"{stem}.smk"
+    path.write_text(text if text is not None else f"SPECIFICATION = {values!r}\n", encoding="utf-8")
+    return path
+
+
+def refuse(path, pattern):
+    with pytest.raises(InputError, match=pattern) as caught:
+        read_specification(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_literal_is_read_with_its_values(tmp_path):
+    found = read_specification(write(tmp_path, exclude={"a": "broken"}, intensity={"window": [-125, 275]}))
+    assert isinstance(found, DatasetSpecification)
+    assert found.classes == ("disc",)
+    assert found.exclude == {"a": "broken"}
+    assert found.intensity.window == (-125, 275)
+
+
+def test_rules_may_follow_that_are_no_python(tmp_path):
+    rules = 'rule convert:\n    input: "a"\n    shell: "false"\n'
+    assert read_specification(write(tmp_path, f"SPECIFICATION = {LITERAL!r}\n\n\n{rules}")).name == "toy"
+
+
+def test_nothing_in_the_file_is_executed(tmp_path):
+    trap = tmp_path / "executed"
+    code = f"open({str(trap)!r}, 'w').close()\n"
+    read_specification(write(tmp_path, f"import os\n{code}SPECIFICATION = {LITERAL!r}\n{code}"))
+    refuse(write(tmp_path, f"SPECIFICATION = dict(name=open({str(trap)!r}, 'w'))\n"), "literal")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing\n",
+        "OTHER = {}\n",
+        "SPECIFICATION = {'name': 'toy'\n",
+        "SPECIFICATION = make()\n",
+        "SPECIFICATION = {'name': __import__('os').getcwd()}\n",
+        "SPECIFICATION = {[]: 1}\n",
+        "rule early:\n    shell: 'true'\nSPECIFICATION = {}\n",
+        "SPECIFICATION = {}\nSPECIFICATION = {}\n",
+    ],
+)
+def test_a_file_without_one_literal_before_the_rules_is_refused(tmp_path, text):
+    refuse(write(tmp_path, text), "cannot read a literal 'SPECIFICATION")
+
+
+def test_a_missing_or_undecodable_file_is_an_input_error(tmp_path):
+    refuse(tmp_path / "none.smk", "cannot read")
+    (tmp_path / "toy.smk").write_bytes(b"SPECIFICATION = '\xff\xfe'\n")
+    refuse(tmp_path / "toy.smk", "cannot read")
+
+
+@pytest.mark.parametrize("key", list(LITERAL))
+def test_a_missing_key_is_named(tmp_path, key):
+    refuse(write(tmp_path, **{key: ...}), f"key '{key}'")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("titel", "Toy"),
+        ("name", "Toy"),
+        ("name", "toy-2"),
+        ("title", 5),
+        ("classes", []),
+        ("classes", "disc"),
+        ("dimensions", 4),
+        ("channels", 2),
+        ("channels", "3"),
+        ("split", {}),
+        ("split", {"random": 0.2, "everything": "test"}),
+        ("split", {"random": 1.0}),
+        ("split", {"random": 0}),
+        ("split", {"attribute": "fold"}),
+        ("split", {"test": ["5"], "random": 0.2}),
+        ("split", {"everything": "train"}),
+        ("split", {"list": "acdc_transunet", "key": "patient"}),
+        ("intensity", {}),
+        ("intensity", {"window": [0, 1], "percentiles": [0, 100]}),
+        ("intensity", {"window": [0]}),
+        ("sources", [{"file": "a.zip"}]),
+        ("sources", [{"file": "a.zip", "url": "https://example.org", "sha1": "0"}]),
+        ("exclude", ["a"]),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(tmp_path, key, value):
+    refuse(write(tmp_path, **{key: value}), f"SPECIFICATION key '{key}")
+
+
+def test_the_name_must_be_that_of_the_file(tmp_path):
+    refuse(write(tmp_path, stem="other"), "has name 'toy'")
+
+
+def test_a_folder_is_read_file_by_file_and_nothing_else_counts(tmp_path):
+    write(tmp_path)
+    (tmp_path / "b.smk").write_text(f"SPECIFICATION = { {**LITERAL, 'name': 'b'}!r}\n")
+    (tmp_path / "notes.md").write_text("no dataset")
+    assert list(read_specifications(tmp_path)) == ["b", "toy"]
+
+
+def test_a_specification_cannot_be_changed(toy_specification):
+    with pytest.raises(ValueError, match="frozen"):
+        toy_specification().name = "other"

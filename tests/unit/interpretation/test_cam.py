@@ -1,0 +1,128 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from spectralseg.interpretation.cam import seg_grad_cam
+from spectralseg.models import available
+
+
+class Average(nn.Module):
+    """Logits from the deepest map by fixed weights, one row per output."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = torch.tensor(weights)
+
+    def forward(self, features):
+        logits = torch.einsum("kc,bchw->bkhw", self.weights, features[-1])
+        return functional.interpolate(logits, scale_factor=4, mode="nearest")
+
+
+class Synthetic(nn.Module):
+    """Marks where the first channel is bright; the second channel is seen but plays no part unless weighted."""
+
+    def __init__(self, weights=((1.0, 0.0),)):
+        super().__init__()
+        self.decoder = Average(weights)
+
+    def forward(self, images):
+        return self.decoder([images, functional.avg_pool2d(images, 4)]) - 0.1
+
+
+def scene():
+    """Evidence in the upper left of channel 0, a distraction in the lower right of channel 1."""
+    images = torch.zeros(2, 2, 32, 32)
+    images[0, 0, 4:12, 4:12] = 1
+    images[0, 1, 20:28, 20:28] = 5
+    images[1, 0, 16:28, 8:16] = 1
+    return images
+
+
+def test_the_map_lies_on_the_evidence_and_not_on_the_distraction():
+    maps = seg_grad_cam(Synthetic(), scene())
+    assert maps.shape == (2, 32, 32)
+    for number, evidence in enumerate(scene()[:, 0] > 0):
+        assert maps[number].min() >= 0
+        assert evidence.flatten()[maps[number].argmax()]
+        near = functional.max_pool2d(evidence[None, None].float(), 9, 1, 4)[0, 0] > 0
+        assert maps[number][near].sum() / maps[number].sum() > 0.99
+
+
+def test_evidence_against_foreground_is_not_shown():
+    maps = seg_grad_cam(Synthetic(((1.0, -1.0),)), scene())
+    assert maps[0, 20:28, 20:28].max() == 0
+    assert maps[0, 4:12, 4:12].max() > 0
+
+
+def test_all_foreground_classes_count_and_background_does_not():
+    model = Synthetic(((-9.0, -9.0), (1.0, 0.0), (0.0, 1.0)))
+    maps = seg_grad_cam(model, scene())
+    assert maps[0, 6:10, 6:10].min() > 0
+    assert maps[0, 22:26, 22:26].min() > 0
+    assert maps[0, 0:2].max() == 0
+
+
+def test_an_image_without_foreground_is_explained_over_all_pixels():
+    assert torch.isfinite(seg_grad_cam(Synthetic(), -scene())).all()
+
+
+def test_each_image_is_explained_on_its_own():
+    together = seg_grad_cam(Synthetic(), scene())
+    alone = [seg_grad_cam(Synthetic(), image[None])[0] for image in scene()]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-7)
+
+
+def test_the_size_of_an_object_does_not_scale_the_map():
+    images = torch.zeros(2, 2, 32, 32)
+    images[0, 0, 8:12, 8:12] = 1
+    images[1, 0, 8:24, 8:24] = 1
+    maps = seg_grad_cam(Synthetic(), images)
+    assert maps[0].max().item() == pytest.approx(maps[1].max().item(), rel=0.3)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("name", available())
+def test_every_model_has_maps(small_model, name, outputs):
+    model = small_model(name, outputs=outputs).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps = seg_grad_cam(model, images)
+    assert maps.shape == (2, 64, 64)
+    assert maps.isfinite().all()
+    assert maps.min() >= 0
+    assert maps.max() > 0
+    assert not maps.requires_grad
+
+
+@pytest.mark.parametrize("name", available())
+def test_a_model_is_left_as_it_was(small_model, name):
+    model = small_model(name).eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    hooks = [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()]
+    images = torch.randn(1, 3, 32, 32)
+    seg_grad_cam(model, images)
+    assert [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()] == hooks
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not model.training
+    assert not images.requires_grad
+    assert images.grad is None
+
+
+def test_the_hook_is_released_when_the_model_fails():
+    class Failing(Synthetic):
+        def forward(self, images):
+            super().forward(images)
+            raise RuntimeError("broken")
+
+    model = Failing()
+    with pytest.raises(RuntimeError, match="broken"):
+        seg_grad_cam(model, scene())
+    assert not model.decoder._forward_pre_hooks
+
+
+def test_maps_can_be_made_where_gradients_are_off(small_model):
+    model, images = small_model("unet").eval(), torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        off = seg_grad_cam(model, images.clone())
+    assert torch.equal(off, seg_grad_cam(model, images.clone()))

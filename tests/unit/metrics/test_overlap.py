@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from spectralseg import metrics
+from spectralseg.metrics import overlap_counts
+
+
+def counts(tp, fp, fn, tn):
+    return metrics.Counts(*(np.atleast_1d(np.asarray(value, np.int64)) for value in (tp, fp, fn, tn)))
+
+
+def test_counts_equal_a_pixel_by_pixel_count():
+    rng = np.random.default_rng(0)
+    prediction, reference = rng.integers(0, 4, (2, 5, 6, 7)).astype(np.uint8)
+    found = overlap_counts(prediction, reference, 3)
+    for k in (1, 2, 3):
+        pairs = [(p == k, r == k) for p, r in zip(prediction.flat, reference.flat, strict=True)]
+        assert found.tp[k - 1] == pairs.count((True, True))
+        assert found.fp[k - 1] == pairs.count((True, False))
+        assert found.fn[k - 1] == pairs.count((False, True))
+        assert found.tn[k - 1] == pairs.count((False, False))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_a_binary_mask_may_be_of_any_integer_type(dtype):
+    prediction, reference = np.array([1, 1, 0, 0], dtype), np.array([1, 0, 1, 0], dtype)
+    assert [int(value[0]) for value in overlap_counts(prediction, reference, 1)] == [1, 1, 1, 1]
+
+
+def test_many_pixels_do_not_overflow_small_types():
+    ones = np.ones((300, 300), np.uint8)
+    assert overlap_counts(ones * 8, ones * 8, 8).tp[7] == 90_000
+
+
+@pytest.mark.parametrize(("prediction", "reference"), [([3], [0]), ([0], [3]), ([-1], [0]), ([0], [-1])])
+def test_labels_outside_the_classes_are_refused(prediction, reference):
+    with pytest.raises(ValueError, match=r"labels outside 0\.\.2"):
+        overlap_counts(np.array(prediction), np.array(reference), 2)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="shapes differ"):
+        overlap_counts(np.zeros((2, 3), int), np.zeros((3, 2), int), 1)
+
+
+def test_the_metrics_are_their_formulas():
+    found = counts(3, 1, 2, 14)
+    assert metrics.dice(found)[0] == pytest.approx(6 / 9)
+    assert metrics.iou(found)[0] == pytest.approx(3 / 6)
+    assert metrics.sensitivity(found)[0] == pytest.approx(3 / 5)
+    assert metrics.specificity(found)[0] == pytest.approx(14 / 15)
+    assert metrics.accuracy(found)[0] == pytest.approx(17 / 20)
+
+
+@pytest.mark.parametrize(
+    ("metric", "case"),
+    [
+        (metrics.dice, (0, 0, 0, 9)),
+        (metrics.iou, (0, 0, 0, 9)),
+        (metrics.sensitivity, (0, 5, 0, 4)),
+        (metrics.specificity, (5, 0, 4, 0)),
+        (metrics.accuracy, (0, 0, 0, 0)),
+    ],
+)
+def test_a_metric_without_a_denominator_is_nan_and_warns_of_nothing(metric, case):
+    with np.errstate(all="raise"):
+        assert np.isnan(metric(counts(*case))[0])
+
+
+def test_a_missing_prediction_scores_zero():
+    assert metrics.dice(counts(0, 0, 4, 5))[0] == metrics.iou(counts(0, 0, 4, 5))[0] == 0
+
+
+def test_pooling_counts_is_scoring_the_concatenation():
+    rng = np.random.default_rng(1)
+    pairs = [rng.integers(0, 3, (2, 8, 8)) for _ in range(4)]
+    pooled = metrics.Counts(*(sum(part) for part in zip(*(overlap_counts(*pair, 2) for pair in pairs), strict=True)))
+    whole = overlap_counts(*(np.concatenate([pair[i] for pair in pairs]) for i in (0, 1)), 2)
+    assert all(np.array_equal(a, b) for a, b in zip(pooled, whole, strict=True))
+    assert np.allclose(metrics.iou(whole), metrics.dice(whole) / (2 - metrics.dice(whole)))

@@ -1,0 +1,195 @@
+import pytest
+import yaml
+
+from spectralseg.config import Config, load_config, validate_config
+from spectralseg.errors import InputError
+
+
+def spoil(study, key, value):
+    """Set a dotted key."""
+    *path, last = key.split(".")
+    for part in path:
+        study = study.setdefault(part, {})
+    study[last] = value
+
+
+def message(raw, **options):
+    with pytest.raises(InputError) as caught:
+        validate_config(raw, "toy.yaml", **options)
+    text = str(caught.value)
+    assert text.startswith("toy.yaml: ")
+    assert "\n" not in text
+    return text
+
+
+def test_the_configurations_of_the_repository_are_valid(repository):
+    names = {path.stem for path in (repository / "workflow" / "rules" / "datasets").glob("*.smk")}
+    for file in ("config.yaml", "demo.yaml"):
+        assert isinstance(load_config(repository / "config" / file, names), Config)
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("trainning", "training"),
+        ("training.batchsize", "batch_size"),
+        ("datasets.toy.sorce", "source"),
+        ("datasets.toy.phantom.case", "cases"),
+        ("architectures.unet.encodr", "encoder"),
+        ("objectives.mixed.auxilliary", "auxiliary"),
+        ("grid.main.lambda", "lambdas"),
+        ("evaluation.noise.corruption", "corruptions"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_valid_one(study, key, nearest):
+    spoil(study, key, 1)
+    text = message(study)
+    assert f"{key}: unknown key" in text
+    assert f"did you mean '{nearest}'?" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training.iterations", "100"),
+        ("training.iterations", 1.5),
+        ("training.iterations", 0),
+        ("training.iterations", True),
+        ("training.learning_rate", "1e-2"),
+        ("training.learning_rate", 0),
+        ("training.learning_rate", float("nan")),
+        ("training.momentum", 1),
+        ("training.flip", "yes"),
+        ("training.schedule", "cosine"),
+        ("training.precision", "fp16"),
+        ("image_size", 100),
+        ("validation", 1),
+        ("validation", 0),
+        ("name", "Paper"),
+        ("name", "a/b"),
+        ("name", "paper\n"),
+        ("datasets", {}),
+        ("datasets.toy.source", "web"),
+        ("datasets.toy.phantom.cases", 2),
+        ("architectures.unet.options", [1]),
+        ("objectives.mixed.form", "subtract"),
+        ("grid.main.seeds", []),
+        ("grid.main.seeds", [-1]),
+        ("grid.main.seeds", 0),
+        ("evaluation.suites", ["iidd"]),
+        ("evaluation.checkpoint", "first"),
+    ],
+)
+def test_a_wrong_type_or_range_is_an_error_that_names_the_key(study, key, value):
+    spoil(study, key, value)
+    assert message(study).startswith(f"toy.yaml: {key}")
+
+
+@pytest.mark.parametrize("value", [0.2, 1, 1e-3, "1e-3", "0.20", "0.0", ".5", "5.", "-0.1", "+0.1", "00.1", " 0.2", ""])
+def test_a_lambda_that_is_no_canonical_quoted_decimal_is_refused(study, value):
+    spoil(study, "grid.main.lambdas", [value])
+    text = message(study)
+    assert "grid.main.lambdas.0" in text
+    assert "quoted decimal" in text
+    assert repr(value) in text
+
+
+@pytest.mark.parametrize("value", ["0.2\n", "1٢", "٢"])
+def test_a_lambda_that_would_spoil_a_path_is_refused(study, value):
+    spoil(study, "grid.main.lambdas", [value])
+    assert "grid.main.lambdas.0" in message(study)
+
+
+@pytest.mark.parametrize("value", ["0", "1", "10", "0.2", "0.05", "12.5"])
+def test_canonical_lambdas_are_kept_as_written(study, value):
+    spoil(study, "grid.main.lambdas", [value])
+    assert validate_config(study, "toy.yaml").grid["main"].lambdas == [value]
+
+
+@pytest.mark.parametrize("text", ["[0.2]", "[1e-3]", "[1.0e-3]", "[0.20]"])
+def test_a_lambda_that_yaml_reads_unquoted_is_refused(study, text):
+    spoil(study, "grid.main.lambdas", yaml.safe_load(text))
+    assert "grid.main.lambdas.0" in message(study)
+
+
+def test_severities_of_noise_follow_the_same_rule(study):
+    spoil(study, "evaluation.noise.corruptions", {"gaussian": [0.01]})
+    assert "evaluation.noise.corruptions.gaussian.0" in message(study)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named", "nearest"),
+    [
+        ("architectures.unet.model", "unett", "architectures.unet.model", "unet"),
+        ("objectives.mixed.base", "bce_dyce", "objectives.mixed.base", "bce_dice"),
+        ("objectives.mixed.auxiliary", "spektral", "objectives.mixed.auxiliary", "spectral"),
+        ("grid.main.datasets", ["toi"], "grid.main.datasets", "toy"),
+        ("grid.main.architectures", ["uunet"], "grid.main.architectures", "unet"),
+        ("grid.main.objectives", ["spatil"], "grid.main.objectives", "spatial"),
+        ("evaluation.noise.datasets", ["toyy"], "evaluation.noise.datasets", "toy"),
+        ("evaluation.noise.corruptions", {"gausian": ["0.01"]}, "evaluation.noise.corruptions", "gaussian"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_valid_one(study, key, value, named, nearest):
+    spoil(study, key, value)
+    text = message(study)
+    assert f"{named}: " in text
+    assert f"did you mean '{nearest}'?" in text
+
+
+def test_a_dataset_without_a_dataset_file_is_refused_with_the_nearest_one(study):
+    assert "did you mean 'toys'?" in message(study, known_datasets=["acdc", "toys"])
+    assert validate_config(study, "toy.yaml", ["toy"]).name == "toy"
+
+
+@pytest.mark.parametrize("key", ["name", "datasets", "architectures", "objectives", "grid"])
+def test_a_missing_key_is_named(study, key):
+    del study[key]
+    assert message(study) == f"toy.yaml: {key}: this key is missing"
+
+
+def test_a_missing_inner_key_is_named_by_its_path(study):
+    del study["grid"]["main"]["seeds"]
+    assert message(study) == "toy.yaml: grid.main.seeds: this key is missing"
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", 3])
+def test_a_configuration_that_is_no_mapping_is_refused(raw):
+    assert message(raw)
+
+
+def test_an_objective_with_auxiliary_term_needs_lambdas(study):
+    del study["grid"]["main"]["lambdas"]
+    assert "grid.main: objective 'mixed' needs 'lambdas'" in message(study)
+
+
+@pytest.mark.parametrize("choice", [{"source": "path"}, {"source": "phantom", "path": "x"}, {"path": "x"}])
+def test_a_path_is_needed_for_source_path_and_only_there(study, choice):
+    study["datasets"]["toy"] = choice
+    assert "'path'" in message(study)
+
+
+def test_a_file_that_is_missing_or_no_yaml_is_an_input_error_that_names_it(tmp_path):
+    for content in (None, b"a: [1", b"\xff\xfe\x00bad"):
+        file = tmp_path / "broken.yaml"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(InputError, match=r"broken\.yaml: cannot be read as YAML"):
+            load_config(file)
+
+
+def test_a_resolved_configuration_reads_back_as_itself(study, tmp_path):
+    config = validate_config(study, "toy.yaml")
+    file = tmp_path / "resolved.yaml"
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    assert load_config(file) == config
+
+
+def test_the_stored_schema_is_the_schema_of_the_model(repository):
+    stored = repository / "workflow" / "schemas" / "config.schema.json"
+    assert yaml.safe_load(stored.read_text(encoding="utf-8")) == Config.model_json_schema(mode="validation")
+
+
+def test_an_infinite_learning_rate_is_refused(study):
+    study["training"]["learning_rate"] = float("inf")
+    assert "training.learning_rate" in message(study)

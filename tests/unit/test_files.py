@@ -1,0 +1,128 @@
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from spectralseg.files import replacing, replacing_folder, sha256_of, write_json
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_file_appears_only_when_the_block_ends(tmp_path):
+    target = tmp_path / "deep" / "file.txt"
+    with replacing(target) as partial:
+        partial.write_text("new")
+        assert not target.exists()
+        assert partial.parent == target.parent, "a rename is atomic only within one folder"
+        assert partial.suffix == target.suffix, "writers choose their format by the suffix"
+    assert target.read_text() == "new"
+    assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_an_exception_leaves_what_was_there_and_nothing_else(tmp_path, before):
+    target = tmp_path / "file.txt"
+    if before:
+        target.write_text(before)
+
+    def fail():
+        with replacing(target) as partial:
+            partial.write_text("half")
+            raise Stop
+
+    with pytest.raises(Stop):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == (["file.txt"] if before else [])
+    if before:
+        assert target.read_text() == before
+
+
+def test_a_killed_writer_leaves_the_old_file_whole(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    code = (
+        "import os, sys; from pathlib import Path; from spectralseg.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half'); os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == 9
+    assert target.read_text() == "old"
+    assert all(path.name.startswith(".") for path in tmp_path.iterdir() if path != target)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_a_file_gets_the_permissions_that_the_umask_grants(tmp_path, umask):
+    previous = os.umask(umask)
+    try:
+        with replacing(tmp_path / "file.txt") as partial:
+            partial.write_text("x")
+        assert os.umask(umask) == umask, "the umask of the process is left alone"
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_folder_gets_its_files_when_the_block_ends_and_keeps_others(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "log.txt").write_text("log")
+    (target / "a.txt").write_text("old")
+    with replacing_folder(target) as partial:
+        (partial / "a.txt").write_text("new")
+        (partial / "b.txt").write_text("new")
+        assert (target / "a.txt").read_text() == "old"
+        assert not (target / "b.txt").exists()
+    assert {path.name: path.read_text() for path in target.iterdir()} == {
+        "a.txt": "new",
+        "b.txt": "new",
+        "log.txt": "log",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_whose_block_fails_is_as_before(tmp_path):
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "a.txt").write_text("old")
+
+    def fail():
+        with replacing_folder(target) as partial:
+            (partial / "a.txt").write_text("half")
+            raise Stop
+
+    with pytest.raises(Stop):
+        fail()
+    assert (target / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_new_folder_whose_block_fails_does_not_appear(tmp_path):
+    def fail():
+        with replacing_folder(tmp_path / "deep" / "folder"):
+            raise Stop
+
+    with pytest.raises(Stop):
+        fail()
+    assert not (tmp_path / "deep" / "folder").exists()
+
+
+def test_json_is_readable_sorted_and_ends_with_a_line_break(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": "λ"})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "a": "λ",\n  "b": 1\n}\n'
+
+
+def test_a_value_that_is_no_json_leaves_no_file(tmp_path):
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_checksum_is_that_of_the_bytes(tmp_path):
+    content = os.urandom(100_000)
+    (tmp_path / "a").write_bytes(content)
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()

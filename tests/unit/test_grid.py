@@ -1,0 +1,60 @@
+import itertools
+
+import pytest
+
+from spectralseg.config import validate_config
+from spectralseg.grid import Run, runs
+
+
+def block(**changes):
+    return {"datasets": ["toy"], "architectures": ["unet"], "objectives": ["spatial"], "seeds": [0], **changes}
+
+
+def grid_of(study, **blocks):
+    return runs(validate_config({**study, "grid": blocks}, "toy.yaml"))
+
+
+def test_a_block_is_the_product_of_its_lists(study):
+    found = grid_of(
+        study,
+        main=block(
+            architectures=["unet", "transunet"], objectives=["spatial", "mixed"], lambdas=["0.2", "0.5"], seeds=[0, 3]
+        ),
+    )
+    expected = {
+        Run("toy", architecture, objective, lam, seed)
+        for architecture, (objective, lam), seed in itertools.product(
+            ["unet", "transunet"], [("spatial", "0"), ("mixed", "0.2"), ("mixed", "0.5")], [0, 3]
+        )
+    }
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
+def test_an_objective_without_auxiliary_term_runs_once_with_lambda_zero(study):
+    assert grid_of(study, main=block(lambdas=["0.1", "0.2", "0.3"])) == [Run("toy", "unet", "spatial", "0", 0)]
+
+
+def test_a_run_in_two_blocks_is_there_once_and_keeps_its_first_place(study):
+    first = block(objectives=["spatial", "mixed"], lambdas=["0.2"])
+    second = block(objectives=["mixed"], lambdas=["0.1", "0.2"])
+    assert [run.lam for run in grid_of(study, a=first, b=second)] == ["0", "0.2", "0.1"]
+
+
+def test_repeated_entries_make_no_second_run(study):
+    assert len(grid_of(study, main=block(datasets=["toy", "toy"], seeds=[0, 0]))) == 1
+
+
+def test_the_folder_names_every_part_of_the_identity():
+    run = Run("acdc", "unet", "mixed", "0.2", 3)
+    assert run.folder == "acdc/unet/mixed/lambda0.2/seed3"
+    assert run.keys == {"dataset": "acdc", "architecture": "unet", "objective": "mixed", "lambda": "0.2", "seed": 3}
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "demo.yaml"])
+def test_no_two_runs_of_a_study_share_a_folder(repository, file):
+    from spectralseg.config import load_config
+
+    found = runs(load_config(repository / "config" / file))
+    assert len({run.folder for run in found}) == len(found)
+    assert len(found) > 10

@@ -1,0 +1,205 @@
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from spectralseg.config import Training
+from spectralseg.data.cases import Case, Sample
+from spectralseg.errors import InputError
+from spectralseg.training.batches import augmentation, batches, seed_of, standardise, to_float
+
+
+def training(**options):
+    return Training(**{"iterations": 6, "batch_size": 4, **options})
+
+
+def all_batches(data, settings, seed=0, start=0):
+    return list(batches(data, settings, seed, start))
+
+
+def equal(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+PLAIN = {"flip": False, "rotate": 0}
+
+
+def rows_of(found, data):
+    """Which prepared rows the images of plain batches are."""
+    stored = to_float(np.asarray(data.images))
+    return [int(np.abs(stored - image.numpy()).sum((1, 2, 3)).argmin()) for images, _ in found for image in images]
+
+
+def test_batches_have_the_promised_shapes_types_and_ranges(toy, hearts):
+    for data, channels in ((toy, 3), (hearts, 1)):
+        images, masks = next(batches(data, training(), 0, 0))
+        assert images.shape == (4, 32, 32, channels)
+        assert images.dtype == torch.float32
+        assert masks.shape == (4, 32, 32)
+        assert masks.dtype == torch.uint8
+        assert images.min() >= 0
+        assert images.max() <= 1
+        assert int(masks.max()) <= len(data.classes)
+
+
+def test_batches_are_a_function_of_the_seed(toy):
+    first = all_batches(toy, training())
+    assert equal(first, all_batches(toy, training()))
+    assert not equal(first, all_batches(toy, training(), seed=1))
+
+
+def test_batches_do_not_depend_on_random_states_and_leave_them_alone(toy):
+    first = all_batches(toy, training())
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002 - the legacy state is what must not matter
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    assert equal(first, all_batches(toy, training()))
+    assert torch.equal(torch.get_rng_state(), before[0]), "dropout after a resume would differ"
+    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_same_batches(toy, workers):
+    assert equal(all_batches(toy, training(workers=workers)), all_batches(toy, training()))
+
+
+@pytest.mark.parametrize("start", [1, 4, 5, 6])
+def test_a_later_start_gives_the_remaining_batches(toy, start):
+    whole = all_batches(toy, training())
+    assert equal(all_batches(toy, training(), start=start), whole[start:])
+
+
+def test_a_later_start_is_the_same_with_workers(toy):
+    assert equal(all_batches(toy, training(workers=2), start=3), all_batches(toy, training())[3:])
+
+
+def test_the_number_of_iterations_changes_no_batch(toy):
+    assert equal(all_batches(toy, training(iterations=9))[:6], all_batches(toy, training()))
+
+
+def test_every_training_row_comes_once_per_epoch_in_another_order_and_no_other_row_ever(toy):
+    count = len(toy.rows("train"))
+    assert count == 6
+    seen = rows_of(all_batches(toy, training(iterations=9, **PLAIN)), toy)
+    epochs = [seen[i : i + count] for i in range(0, len(seen), count)]
+    assert all(sorted(epoch) == sorted(toy.rows("train")) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_an_epoch_smaller_than_a_batch_is_repeated(toy):
+    seen = rows_of(all_batches(toy, training(iterations=1, batch_size=18, **PLAIN)), toy)
+    assert sorted(seen) == sorted(list(toy.rows("train")) * 3)
+
+
+def test_without_augmentation_images_and_masks_are_as_stored(toy):
+    images, masks = next(batches(toy, training(**PLAIN), 0, 0))
+    for image, mask, row in zip(images, masks, rows_of([(images, masks)], toy), strict=True):
+        assert np.array_equal(image.numpy(), to_float(toy.images[row]))
+        assert np.array_equal(mask.numpy(), toy.masks[row])
+
+
+def test_the_same_row_is_augmented_differently_in_every_epoch(toy):
+    found = [image for images, _ in islice(batches(toy, training(iterations=30), 0, 0), 30) for image in images]
+    assert len({image.numpy().tobytes() for image in found}) > len(found) * 0.6
+
+
+@pytest.mark.parametrize("options", [{"flip": True, "rotate": 0}, {"flip": False, "rotate": 20}])
+def test_image_and_mask_are_augmented_alike(options):
+    augment = augmentation(training(**options))
+    rows, columns = np.mgrid[:64, :64]
+    mask = (np.hypot(rows - 20, columns - 36) < 12).astype(np.uint8)
+    moved = 0
+    for seed in range(20):
+        augment.set_random_seed(seed)
+        pair = augment(image=mask[..., None].astype(np.float32), mask=mask)
+        assert np.mean((pair["image"].reshape(64, 64) > 0.5) != pair["mask"]) < 0.01
+        assert set(np.unique(pair["mask"])) <= {0, 1}
+        moved += not np.array_equal(pair["mask"], mask)
+    assert 4 <= moved <= 19, "each transform is applied to about half of the samples"
+
+
+def mirrorings(data, settings):
+    """How often samples are each mirror image of their row, as (rows flipped, columns flipped), or None."""
+    stored = to_float(np.asarray(data.images[data.rows("train")]))
+    variants = {
+        (rows, columns): stored[:, :: -1 if rows else 1, :: -1 if columns else 1]
+        for rows in (False, True)
+        for columns in (False, True)
+    }
+    found = Counter()
+    for images, _ in batches(data, settings, 0, 0):
+        for image in images.numpy():
+            found[next((name for name, v in variants.items() if (v == image).all((1, 2, 3)).any()), None)] += 1
+    return {name: count / found.total() for name, count in found.items()}
+
+
+def test_both_flips_act_independently_of_each_other(toy):
+    found = mirrorings(toy, training(iterations=50, batch_size=8, rotate=0))
+    assert None not in found
+    assert len(found) == 4
+    assert all(0.18 < share < 0.32 for share in found.values())
+
+
+def test_rotation_acts_independently_of_the_flips(toy):
+    found = mirrorings(toy, training(iterations=50, batch_size=8))
+    assert 0.42 < found.pop(None) < 0.58
+    assert len(found) == 4
+    assert all(0.07 < share < 0.18 for share in found.values())
+
+
+def test_rotations_spread_over_the_whole_range(toy, prepare_cases, tmp_path):
+    """Angles measured on a bright ray from the centre."""
+    image = np.zeros((65, 65, 3), np.uint8)
+    image[30:35, 40:60] = 255
+    cases = [Case(f"c{n}", f"c{n}", lambda: Sample(image, image[..., 0] // 255), {}) for n in range(4)]
+    data = prepare_cases(tmp_path / "rays", cases, image_size=64)
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    angles = []
+    for images, _ in batches(data, training(iterations=40, batch_size=8, flip=False, rotate=30), 0, 0):
+        for weight in images.numpy().mean(-1):
+            angles.append(np.degrees(np.arctan2((weight * rows).sum(), (weight * columns).sum())))
+    turned = [angle for angle in angles if abs(angle - np.median(angles)) > 0.1]
+    assert 0.42 < len(turned) / len(angles) < 0.58
+    assert np.quantile(turned, [0.05, 0.25, 0.75, 0.95]) == pytest.approx([-27, -15, 15, 27], abs=5)
+
+
+def test_a_rotation_keeps_labels_apart_and_fills_with_background():
+    augment = augmentation(training(flip=False, rotate=45))
+    mask = np.full((40, 40), 8, np.uint8)
+    seen = set()
+    for seed in range(10):
+        augment.set_random_seed(seed)
+        pair = augment(image=np.ones((40, 40, 3), np.float32), mask=mask)
+        seen |= set(np.unique(pair["mask"]))
+        assert pair["image"].min() == (0 if (pair["mask"] == 0).any() else 1)
+    assert seen == {0, 8}
+
+
+def test_a_dataset_without_training_cases_is_an_input_error(prepared_phantom):
+    with pytest.raises(InputError, match="there are no training cases"):
+        next(batches(prepared_phantom("polypgen"), training(), 0, 0))
+
+
+def test_integers_become_shares_of_their_maximum():
+    assert to_float(np.array([0, 255], np.uint8)).tolist() == [0, 1]
+    assert to_float(np.array([0, 65535], np.uint16)).tolist() == [0, 1]
+    assert to_float(np.array([51], np.uint8)).dtype == np.float32
+
+
+def test_standardised_images_have_channels_first_zero_mean_and_unit_variance():
+    images = torch.rand(4, 8, 6, 3, dtype=torch.float64)
+    mean, std = images.mean((0, 1, 2)), images.std((0, 1, 2), correction=0)
+    found = standardise(images, mean, std)
+    assert found.shape == (4, 3, 8, 6)
+    assert torch.allclose(found.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(found.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64))
+
+
+def test_seeds_are_the_same_on_every_machine_and_differ_by_key():
+    assert seed_of("order", 0, 1) == 2378549235
+    assert len({seed_of("order", seed, epoch) for seed in range(20) for epoch in range(20)}) == 400
+    assert 0 <= seed_of() < 2**32

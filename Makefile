@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-fast lint format lock schema clean
+.PHONY: help demo test test-fast lint format lock docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,7 @@ test-fast: .venv/.complete  ## the tests that take less than two minutes togethe
 lint: .venv/.complete  ## style, types, workflow lint, derived files
 	ruff check .
 	ruff format --check .
-	snakefmt --check --quiet .
+	snakefmt --check .
 	mypy
 	nbstripout --verify notebooks/*.ipynb
 	python envs/derive.py --check
@@ -41,7 +41,7 @@ lint: .venv/.complete  ## style, types, workflow lint, derived files
 format: .venv/.complete  ## format everything
 	ruff check --fix --quiet . || true
 	ruff format --quiet .
-	snakefmt --quiet .
+	snakefmt .
 	nbstripout notebooks/*.ipynb
 
 lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derived from it
@@ -51,8 +51,8 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 	sed -i 's/+cpu$$//' envs/requirements.lock
 	python envs/derive.py
 
-schema: .venv/.complete  ## renew what is generated from the configuration model
-	spectralseg schema --out workflow/schemas/config.schema.json
+docs: .venv/.complete  ## renew what is generated from the configuration model and the dataset files
+	spectralseg docs
 
 clean:  ## remove results of the demo
 	rm -rf results/demo

@@ -103,12 +103,12 @@ def compare(arguments: argparse.Namespace) -> None:
     run(arguments.records, arguments.baseline, arguments.out)
 
 
-def schema(arguments: argparse.Namespace) -> None:
-    """Write the JSON schema of the configuration."""
-    from spectralseg.config import Config
-    from spectralseg.files import write_json
+def docs(arguments: argparse.Namespace) -> None:
+    """Renew the JSON schema and the reference page of the configuration."""
+    from spectralseg.reference import write
 
-    write_json(arguments.out, Config.model_json_schema(mode="validation"))
+    for path in write(arguments.root):
+        print(f"wrote {path}")
 
 
 def _limit_threads(threads: int | None) -> None:
@@ -183,8 +183,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--baseline", default="spatial", help="objective to compare with (default: %(default)s)")
     one.add_argument("--out", type=Path, required=True, help="parquet file")
 
-    one = command("schema", schema)
-    one.add_argument("--out", type=Path, required=True, help="JSON file")
+    one = command("docs", docs)
+    one.add_argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)")
     return top
 
 

@@ -169,7 +169,7 @@ def load_config(path: Path, known_datasets: Collection[str] | None = None) -> Co
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({error})") from None
+        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
     return validate_config(raw, str(path), known_datasets)
 
 

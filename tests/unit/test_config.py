@@ -185,11 +185,6 @@ def test_a_resolved_configuration_reads_back_as_itself(study, tmp_path):
     assert load_config(file) == config
 
 
-def test_the_stored_schema_is_the_schema_of_the_model(repository):
-    stored = repository / "workflow" / "schemas" / "config.schema.json"
-    assert yaml.safe_load(stored.read_text(encoding="utf-8")) == Config.model_json_schema(mode="validation")
-
-
 def test_an_infinite_learning_rate_is_refused(study):
     study["training"]["learning_rate"] = float("inf")
     assert "training.learning_rate" in message(study)

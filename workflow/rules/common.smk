@@ -6,6 +6,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from spectralseg.config import validate_config
+from spectralseg.data.prepared import FILES as PREPARED_FILES
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
@@ -27,7 +28,9 @@ if not workflow.overwrite_configfiles:
 
 try:
     SPECIFICATIONS = read_specifications(ROOT / "workflow/rules/datasets")
-    CONFIG = validate_config(config, ", ".join(map(str, workflow.configfiles)), SPECIFICATIONS)
+    CONFIG = validate_config(
+        config, ", ".join(map(str, workflow.configfiles)), SPECIFICATIONS
+    )
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -48,7 +51,9 @@ wildcard_constraints:
 
 
 def dataset_files():
-    return sorted(str(path) for path in (ROOT / "workflow/rules/datasets").glob("*.smk"))
+    return sorted(
+        str(path) for path in (ROOT / "workflow/rules/datasets").glob("*.smk")
+    )
 
 
 def specification_file(wildcards):
@@ -58,7 +63,11 @@ def specification_file(wildcards):
 def write_resolved_config():
     """The validated configuration with all defaults and overrides: what the commands read and the results keep."""
     with replacing(Path(RESULTS) / "config.yaml") as partial:
-        partial.write_text(yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        partial.write_text(
+            yaml.safe_dump(
+                CONFIG.model_dump(mode="json"), sort_keys=False, allow_unicode=True
+            )
+        )
 
 
 def raw_files(wildcards):
@@ -69,13 +78,19 @@ def raw_files(wildcards):
     if choice.source == "phantom":
         return f"{RESULTS}/raw/{wildcards.dataset}"
     sources = SPECIFICATIONS[wildcards.dataset].sources
-    return [f"{CONFIG.downloads}/{wildcards.dataset}/{source.file}" for source in sources]
+    return [
+        f"{CONFIG.downloads}/{wildcards.dataset}/{source.file}" for source in sources
+    ]
 
 
 def raw_folder(wildcards, input):
     """The one path that stands for the raw files."""
     choice = CONFIG.datasets[wildcards.dataset]
-    return f"{CONFIG.downloads}/{wildcards.dataset}" if choice.source == "official" else input.raw
+    return (
+        f"{CONFIG.downloads}/{wildcards.dataset}"
+        if choice.source == "official"
+        else input.raw
+    )
 
 
 def prepare_settings(wildcards):
@@ -92,7 +107,9 @@ def phantom_settings(wildcards):
 def train_settings(wildcards):
     """All of the configuration that the weights of a run depend on: a change retrains exactly the runs it touches."""
     return {
-        "architecture": CONFIG.architectures[wildcards.architecture].model_dump(mode="json"),
+        "architecture": CONFIG.architectures[wildcards.architecture].model_dump(
+            mode="json"
+        ),
         "objective": CONFIG.objectives[wildcards.objective].model_dump(mode="json"),
         "training": CONFIG.training.model_dump(mode="json"),
     }
@@ -102,22 +119,18 @@ def evaluation_settings(wildcards):
     return CONFIG.evaluation.model_dump(mode="json")
 
 
-def prepared(dataset):
-    return f"{RESULTS}/prepared/{dataset}/dataset.json"
-
-
 def partners(wildcards):
     """Prepared out-of-distribution datasets of a training dataset, as far as the study has them."""
-    names = [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
-    return [prepared(name) for name in names]
-
-
-def folders(files):
-    return [os.path.dirname(file) for file in files]
+    names = [
+        name
+        for name in SPECIFICATIONS[wildcards.dataset].ood
+        if name in CONFIG.datasets
+    ]
+    return [f"{RESULTS}/prepared/{name}/dataset.json" for name in names]
 
 
 def partner_folders(wildcards, input):
-    return folders(input.partners)
+    return [os.path.dirname(file) for file in input.partners]
 
 
 def records():
@@ -138,12 +151,51 @@ def published_option(wildcards, input):
     return [f"-p published {os.path.dirname(file)}" for file in input.published]
 
 
+# All outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives
+# are left out, so that they may be deleted once the datasets are prepared.
+def raw_phantoms():
+    return [
+        f"{RESULTS}/raw/{name}"
+        for name, choice in CONFIG.datasets.items()
+        if choice.source == "phantom"
+    ]
+
+
+def prepared_files():
+    return expand(
+        f"{RESULTS}/prepared/{{dataset}}/{{file}}",
+        dataset=CONFIG.datasets,
+        file=PREPARED_FILES,
+    )
+
+
+def run_files():
+    files = ["model.pt", "run.json", "history.jsonl", "records.parquet", "examples.npz"]
+    return expand(
+        f"{RESULTS}/runs/{{run}}/{{file}}", run=[run.folder for run in RUNS], file=files
+    )
+
+
+def notebooks():
+    return expand(
+        f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures]
+    )
+
+
 def tables():
-    return expand(f"{RESULTS}/tables/{{table}}.{{format}}", table=CONFIG.tables, format=["csv", "md", "tex", "html"])
+    return expand(
+        f"{RESULTS}/tables/{{table}}.{{format}}",
+        table=CONFIG.tables,
+        format=["csv", "md", "tex", "html"],
+    )
 
 
 def figures():
-    return expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=CONFIG.figures, format=["pdf", "png"])
+    return expand(
+        f"{RESULTS}/figures/{{figure}}.{{format}}",
+        figure=CONFIG.figures,
+        format=["pdf", "png"],
+    )
 
 
 def gigabytes(amount):

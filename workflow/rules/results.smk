@@ -6,6 +6,10 @@ NOTEBOOK = (
 
 
 rule table:
+    input:
+        notebook=repository("notebooks/{table}.ipynb"),
+        records=RESULTS + "/records.parquet",
+        published=published_numbers,
     output:
         csv=RESULTS + "/tables/{table}.csv",
         md=RESULTS + "/tables/{table}.md",
@@ -17,15 +21,11 @@ rule table:
             labels={"table": "{table}"},
         ),
         notebook=RESULTS + "/notebooks/{table}.ipynb",
-    input:
-        notebook=repository("notebooks/{table}.ipynb"),
-        records=RESULTS + "/records.parquet",
-        published=published_numbers,
     log:
         RESULTS + "/logs/tables/{table}.log",
+    localrule: True
     conda:
         ENVIRONMENT
-    localrule: True
     params:
         published=published_option,
     shell:
@@ -33,6 +33,10 @@ rule table:
 
 
 rule figure:
+    input:
+        notebook=repository("notebooks/{figure}.ipynb"),
+        records=RESULTS + "/records.parquet",
+        examples=examples(),
     output:
         pdf=RESULTS + "/figures/{figure}.pdf",
         png=report(
@@ -42,14 +46,10 @@ rule figure:
             labels={"figure": "{figure}"},
         ),
         notebook=RESULTS + "/notebooks/{figure}.ipynb",
-    input:
-        notebook=repository("notebooks/{figure}.ipynb"),
-        records=RESULTS + "/records.parquet",
-        examples=examples(),
     log:
         RESULTS + "/logs/figures/{figure}.log",
+    localrule: True
     conda:
         ENVIRONMENT
-    localrule: True
     shell:
         NOTEBOOK + " > {log} 2>&1"

@@ -3,18 +3,16 @@
 
 
 rule train:
+    input:
+        data=RESULTS + "/prepared/{dataset}/dataset.json",
     output:
         model=RUN + "/model.pt",
         run=RUN + "/run.json",
         history=RUN + "/history.jsonl",
-    input:
-        data=RESULTS + "/prepared/{dataset}/dataset.json",
     log:
         RUN + "/train.log",
     benchmark:
         RUN + "/train.benchmark.jsonl"
-    params:
-        settings=train_settings,
     conda:
         ENVIRONMENT
     threads: 4
@@ -22,6 +20,8 @@ rule train:
         gpu=1,
         mem_mb=gigabytes(12),
         runtime=minutes(240),
+    params:
+        settings=train_settings,
     shell:
         "spectralseg train --config {RESULTS}/config.yaml --data $(dirname {input.data}) --threads {threads}"
         " --architecture {wildcards.architecture} --objective {wildcards.objective} --lambda {wildcards.lam}"
@@ -29,21 +29,18 @@ rule train:
 
 
 rule evaluate:
-    output:
-        records=RUN + "/records.parquet",
-        examples=RUN + "/examples.npz",
     input:
         model=RUN + "/model.pt",
         run=RUN + "/run.json",
         data=RESULTS + "/prepared/{dataset}/dataset.json",
         partners=partners,
+    output:
+        records=RUN + "/records.parquet",
+        examples=RUN + "/examples.npz",
     log:
         RUN + "/evaluate.log",
     benchmark:
         RUN + "/evaluate.benchmark.jsonl"
-    params:
-        settings=evaluation_settings,
-        partners=partner_folders,
     conda:
         ENVIRONMENT
     threads: 4
@@ -51,34 +48,37 @@ rule evaluate:
         gpu=1,
         mem_mb=gigabytes(12),
         runtime=minutes(120),
+    params:
+        settings=evaluation_settings,
+        partners=partner_folders,
     shell:
         "spectralseg evaluate --config {RESULTS}/config.yaml --run $(dirname {input.model})"
         " --data $(dirname {input.data}) --ood {params.partners} --threads {threads} > {log} 2>&1"
 
 
 rule collect:
-    output:
-        RESULTS + "/records.parquet",
     input:
         records(),
+    output:
+        RESULTS + "/records.parquet",
     log:
         RESULTS + "/logs/collect.log",
+    localrule: True
     conda:
         ENVIRONMENT
-    localrule: True
     shell:
         "spectralseg collect {RESULTS}/runs --config {RESULTS}/config.yaml --out {output} > {log} 2>&1"
 
 
 rule compare:
-    output:
-        RESULTS + "/comparisons.parquet",
     input:
         RESULTS + "/records.parquet",
+    output:
+        RESULTS + "/comparisons.parquet",
     log:
         RESULTS + "/logs/compare.log",
+    localrule: True
     conda:
         ENVIRONMENT
-    localrule: True
     shell:
         "spectralseg compare {input} --out {output} > {log} 2>&1"

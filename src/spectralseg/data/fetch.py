@@ -13,7 +13,6 @@ import spectralseg
 from spectralseg import registry
 from spectralseg.data.specification import DatasetSpecification, SourceFile
 from spectralseg.errors import InputError
-from spectralseg.files import sha256_of
 
 _log = logging.getLogger(__name__)
 
@@ -34,16 +33,16 @@ def fetch(specification: DatasetSpecification, folder: Path, file: str | None = 
 
 def _fetch_one(source: SourceFile, specification: DatasetSpecification, folder: Path) -> None:
     target = folder / source.file
+    known = f"sha256:{source.sha256}" if source.sha256 else f"md5:{source.md5}" if source.md5 else None
     if not source.url.startswith("https://"):
         if not target.is_file():
             raise InputError(
                 f"{target}: cannot be downloaded without a login; get it from {specification.homepage} "
                 f"and put it there, or set 'source: path' for '{specification.name}'"
             )
-        if source.sha256 and sha256_of(target) != source.sha256:
+        if not pooch.hashes.hash_matches(target, known):
             raise InputError(f"{target}: its checksum is not the published one; download it again")
         return
-    known = f"sha256:{source.sha256}" if source.sha256 else f"md5:{source.md5}" if source.md5 else None
     headers = {"User-Agent": f"spectralseg/{spectralseg.__version__}"}  # figshare refuses anonymous clients
     downloader = pooch.HTTPDownloader(progressbar=True, headers=headers, timeout=60)
     try:

@@ -70,8 +70,9 @@ def evaluate(
     if data.info["files"] != settings["data"]["files"]:
         raise InputError(f"{data.path}: is not the data that {run} was trained on; train the run again")
     for partner in partners:
-        if len(partner.classes) != len(data.classes) or partner.info["image_size"] != data.info["image_size"]:
-            raise InputError(f"{partner.path}: has other classes or another size than {data.path}; prepare it alike")
+        alike = all(partner.info[key] == data.info[key] for key in ("image_size", "channels"))
+        if len(partner.classes) != len(data.classes) or not alike:
+            raise InputError(f"{partner.path}: has other classes, size or channels than {data.path}; prepare it alike")
     device = choose_device(device_name)
     predictor = load_predictor(run, settings, evaluation.checkpoint, evaluation.batch_size, str(device))
     rows = [

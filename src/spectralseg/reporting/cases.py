@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.data.prepared import PreparedDataset
+from spectralseg.evaluation.examples import example_rows
 from spectralseg.grid import Run
 from spectralseg.reporting.results import Results
 
@@ -82,9 +83,6 @@ def example_cases(results: Results, trained_on: str, tested_on: str) -> list[Exa
 
 def choose_cases(data: PreparedDataset, count: int) -> list[ExampleCase]:
     """Test cases by the rule of the evaluation, whether or not any run exists; none where there is no test case."""
-    # Only here, because it loads torch, which tables and most figures do without.
-    from spectralseg.evaluation.examples import example_rows
-
     if not (data.cases["part"] == "test").any():
         return []
     return [_example(data, case, row) for case, row in example_rows(data, count)]

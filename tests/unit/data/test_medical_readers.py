@@ -16,8 +16,8 @@ import scipy.io
 import tifffile
 
 from spectralseg.data import phantoms
-from spectralseg.data.readers._formats import Volume, reorient
 from spectralseg.data.readers import monuseg, read_cases
+from spectralseg.data.readers._formats import Volume, reorient
 from spectralseg.data.readers.cheng import family
 from spectralseg.data.specification import read_specification
 from spectralseg.data.splits import assign, read_list

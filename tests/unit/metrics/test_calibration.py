@@ -78,3 +78,7 @@ def test_the_two_class_pair_is_the_mean_and_maximum_of_the_errors_of_both_classe
 @pytest.mark.parametrize("label", [0, 1])
 def test_the_two_class_pair_is_undefined_where_a_class_is_absent(label):
     assert all(np.isnan(two_class_calibration(np.array([0.2, 0.7]), np.array([label, label]))))
+
+
+def test_a_probability_on_an_edge_belongs_to_the_bin_above():
+    assert expected_calibration_error(np.array([0.5, 0.9]), np.array([0, 1]), bins=2) == pytest.approx(0.2)

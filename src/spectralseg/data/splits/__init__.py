@@ -92,7 +92,7 @@ def _from_attribute(cases: Sequence[Case], rule: Split, dataset: str) -> dict[st
 
 
 def _draw(groups: Iterable[str], share: float, dataset: str, purpose: str) -> set[str]:
-    """A share of groups, at least one but never all, in an order fixed by name: the same group keeps its place when others join."""
+    """A share of groups, at least one but never all, in an order fixed by name: others that join move few groups."""
     ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{dataset}/{purpose}/{group}".encode()).hexdigest())
     return set(ranked[: min(max(1, round(share * len(ranked))), len(ranked) - 1)])
 

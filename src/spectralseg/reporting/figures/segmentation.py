@@ -21,7 +21,11 @@ from spectralseg.reporting.figures import common, layout
 from spectralseg.reporting.results import Results
 
 _LABELS = [method.label for method in METHODS]
-_CONTOURS = "Solid: actual; dashed: predicted. DSC of the slice at prepared resolution."
+_CONTOURS = (
+    "Solid: actual; dashed: predicted. DSC of the whole slice at prepared resolution. Slices of at least 192 pixels "
+    "with more than 40 objects show their central third, marked ×3."
+)
+_CROWDED, _LARGE = 40, 192
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,17 @@ def largest_error(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -
     return rows, columns
 
 
+_WHOLE = (slice(None), slice(None))
+
+
+def detail(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The part of a slice to show: all of it, or its central third where outlines of many objects would merge."""
+    if min(mask.shape) < _LARGE or ndimage.label(mask)[1] <= _CROWDED:
+        return _WHOLE
+    rows, columns = (slice(side // 3, side - side // 3) for side in mask.shape)
+    return rows, columns
+
+
 def _strip(results: Results, trained_on: str, tested_on: str) -> _Strip:
     runs, examples = method_runs(results, trained_on), example_cases(results, trained_on, tested_on)
     found = [predictions(results, runs, example) for example in examples]
@@ -139,15 +154,16 @@ def _fill_contours(sheet: layout.Sheet, strip: _Strip | None, start: int, height
     sheet.column_titles(start, ["Image", *_LABELS], first)
     for row, (example, found) in enumerate(zip(strip.examples, strip.predictions, strict=True), start):
         image, actual = common.shown_image(strip.data, example.row), strip.data.masks[example.row] > 0
-        layout.picture(sheet.panels[row][first], image)
-        layout.note(sheet.panels[row][first], example.area_text)
+        window = detail(actual)
+        layout.picture(sheet.panels[row][first], image[window])
+        layout.note(sheet.panels[row][first], example.area_text + (", ×3" if window != _WHOLE else ""))
         for panel, prediction in zip(sheet.panels[row][first + 1 : first + columns], found, strict=True):
             if prediction is None:
                 layout.empty(panel, "no run")
                 continue
-            layout.picture(panel, image)
-            layout.outline(panel, actual, style.ACTUAL)
-            layout.outline(panel, prediction.labels > 0, style.PREDICTED, dashed=True)
+            layout.picture(panel, image[window])
+            layout.outline(panel, actual[window], style.ACTUAL)
+            layout.outline(panel, prediction.labels[window] > 0, style.PREDICTED, dashed=True)
             _note_dice(panel, common.dice(prediction.labels > 0, actual))
 
 

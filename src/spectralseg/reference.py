@@ -1,0 +1,121 @@
+"""What is generated from the configuration model and the dataset files: the JSON schema and the reference page."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from spectralseg.config import Config
+from spectralseg.data.specification import DatasetSpecification, read_specifications
+from spectralseg.files import replacing
+
+BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
+
+
+def generated_files(root: Path) -> dict[Path, str]:
+    """Path and content of every generated file of the repository at ``root``."""
+    page = root / "config" / "README.md"
+    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    tail = rest.partition(END)[2]
+    specifications = read_specifications(root / "workflow" / "rules" / "datasets")
+    body = f"{datasets_table(specifications)}\n{keys_tables()}"
+    return {
+        root / "workflow" / "schemas" / "config.schema.json": json_schema(),
+        page: f"{head}{BEGIN}\n\n{body}\n{END}{tail}",
+    }
+
+
+def write(root: Path) -> list[Path]:
+    """Bring the generated files up to date and return those that changed."""
+    changed = [p for p, text in generated_files(root).items() if not p.is_file() or p.read_text("utf-8") != text]
+    for path in changed:
+        with replacing(path) as partial:
+            partial.write_text(generated_files(root)[path], encoding="utf-8")
+    return changed
+
+
+def json_schema() -> str:
+    """JSON schema of the configuration, for editors and for other tools."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema(mode="validation")}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def datasets_table(specifications: Mapping[str, DatasetSpecification]) -> str:
+    """Every dataset file as a row."""
+    rows = [
+        (
+            f"`{one.name}`",
+            f"[{one.title}]({one.homepage})" if one.homepage.startswith("http") else one.title,
+            one.modality,
+            ", ".join(one.classes),
+            ", ".join(f"`{name}`" for name in one.ood) or "–",
+            one.licence,
+        )
+        for one in specifications.values()
+    ]
+    return "## Datasets\n\n" + _table(("name", "dataset", "modality", "classes", "tested on as well", "licence"), rows)
+
+
+def keys_tables() -> str:
+    """Every key of the configuration, one table per model."""
+    return "\n".join(f"## {title}\n\n{lead}\n\n{_keys(model)}" for title, lead, model in _models())
+
+
+def _models() -> Iterable[tuple[str, str, type[BaseModel]]]:
+    """The configuration and the models below it, in the order of their keys."""
+    yield "Top level", "The configuration as a whole.", Config
+    seen: set[type[BaseModel]] = {Config}
+    queue: list[tuple[str, type[BaseModel]]] = [("", Config)]
+    while queue:
+        prefix, parent = queue.pop(0)
+        for key, field in parent.model_fields.items():
+            for model, many in _nested(field.annotation):
+                if model not in seen:
+                    seen.add(model)
+                    path = f"{prefix}{key}.<name>" if many else f"{prefix}{key}"
+                    yield f"`{path}`", (model.__doc__ or "").split("\n")[0], model
+                    queue.append((f"{path}.", model))
+
+
+def _nested(annotation: Any) -> Iterable[tuple[type[BaseModel], bool]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, False
+    for argument in typing.get_args(annotation):
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            yield argument, True
+
+
+def _keys(model: type[BaseModel]) -> str:
+    properties = model.model_json_schema(mode="validation")["properties"]
+    rows = []
+    for key, field in model.model_fields.items():
+        default = "required" if field.default is PydanticUndefined else f"`{_plain(field.default)}`"
+        rows.append((f"`{key}`", _type(properties[key]), default, field.description or ""))
+    return _table(("key", "values", "default", "meaning"), rows)
+
+
+def _plain(value: Any) -> str:
+    return "see below" if isinstance(value, BaseModel) else json.dumps(value, ensure_ascii=False)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_type(option) for option in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_type(schema['items'])}"
+    if "$ref" in schema or schema.get("type") == "object":
+        return "mapping"
+    return str(schema.get("type", "any"))
+
+
+def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [headings, tuple("---" for _ in headings), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)

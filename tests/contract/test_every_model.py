@@ -1,0 +1,124 @@
+"""What every registered model promises."""
+
+import io
+
+import pytest
+import torch
+
+from spectralseg.models import available
+
+MODELS = available()
+
+
+@pytest.mark.parametrize("size", [64, 96])
+@pytest.mark.parametrize("outputs", [1, 9])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_have_the_size_of_the_images(small_model, name, channels, outputs, size):
+    model = small_model(name, channels, outputs).eval()
+    images = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        logits = model(images)
+    assert logits.shape == (2, outputs, size, size)
+    assert logits.dtype == torch.float32
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_raw_and_not_squeezed_into_probabilities(small_model, name, outputs, sign):
+    model = small_model(name, outputs=outputs).train()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.Adam(model.parameters(), 0.1)
+    for _ in range(30):
+        optimizer.zero_grad()
+        (sign * model(images)).mean().backward()
+        optimizer.step()
+    assert (sign * model(images)).mean() < -2, "training can push them anywhere"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_size_of_the_paper_works(small_model, name):
+    with torch.inference_mode():
+        assert small_model(name, 3, 1).eval()(torch.zeros(1, 3, 224, 224)).shape == (1, 1, 224, 224)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_reach_every_parameter(small_model, name, outputs):
+    model = small_model(name, outputs=outputs).train()
+    images = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    weights = torch.randn(4, outputs, 64, 64, generator=torch.Generator().manual_seed(1))
+    (model(images) * weights).sum().backward()
+    trainable = {key: p for key, p in model.named_parameters() if p.requires_grad}
+    assert trainable
+    assert [key for key, p in trainable.items() if p.grad is None] == []
+    assert [key for key, p in trainable.items() if not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saved_weights_give_the_same_logits(small_model, name):
+    first = small_model(name).eval()
+    stream = io.BytesIO()
+    torch.save(first.state_dict(), stream)
+    stream.seek(0)
+    second = small_model(name).eval()
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.add_(1)
+    images = torch.randn(1, 3, 64, 64)
+    assert not torch.equal(first(images), second(images))
+    second.load_state_dict(torch.load(stream, weights_only=True))
+    assert torch.equal(first(images), second(images))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_evaluation_is_deterministic_and_treats_images_one_by_one(small_model, name):
+    model = small_model(name).eval()
+    images = torch.randn(3, 3, 64, 64)
+    together = model(images)
+    assert torch.equal(together, model(images))
+    assert torch.allclose(torch.cat([model(image[None]) for image in images]), together, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_same_random_state_gives_the_same_weights(small_model, name):
+    first, second = small_model(name).state_dict(), small_model(name).state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_images_are_left_as_they_were(small_model, name):
+    images = torch.randn(1, 3, 64, 64)
+    copy = images.clone()
+    small_model(name).eval()(images)
+    assert torch.equal(images, copy)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_mixed_precision_is_accepted(small_model, name):
+    model = small_model(name).eval()
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert model(torch.randn(1, 3, 64, 64)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_has_an_encoder_and_a_decoder_for_activation_maps(small_model, name):
+    model, seen = small_model(name).eval(), []
+    model.get_submodule("encoder")
+    handle = model.get_submodule("decoder").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model(torch.zeros(1, 3, 64, 64))
+    handle.remove()
+    ((*_, deepest),) = seen
+    assert deepest.ndim == 4
+    assert 2 <= deepest.shape[-1] < 64
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_says_what_it_is(name):
+    from spectralseg import registry
+
+    module = registry.load("spectralseg.models", name, "model")
+    assert module.__doc__
+    assert module.build.__doc__

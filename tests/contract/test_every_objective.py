@@ -1,0 +1,141 @@
+"""What every registered objective promises."""
+
+import pytest
+import torch
+
+from spectralseg import registry
+from spectralseg.objectives import available, build_objective
+
+OBJECTIVES = available()
+TASKS = {"binary": 1, "multi-class": 4}
+
+
+def scene(channels, size=32, batch=2):
+    """Discs of every class in every image."""
+    rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    masks = torch.zeros(batch, size, size, dtype=torch.long)
+    for image in range(batch):
+        for label in range(1, max(2, channels)):
+            inside = torch.hypot(rows - 6.0 - 8 * ((label - 1) // 2), columns - 6.0 - 9 * label + 3 * image) < 4 + image
+            masks[image][inside] = label
+    return masks
+
+
+def logits_of(masks, channels, certainty):
+    """Logits that say the masks with a certainty that may be negative."""
+    if channels == 1:
+        return certainty * (2.0 * (masks > 0)[:, None] - 1)
+    return certainty * torch.nn.functional.one_hot(masks, channels).movedim(-1, 1).float()
+
+
+def noise(masks, channels, seed=0):
+    shape = (len(masks), channels, *masks.shape[1:])
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def situations(channels):
+    masks = scene(channels)
+    empty = torch.zeros_like(masks)
+    return {
+        "random": (noise(masks, channels), masks),
+        "empty masks": (noise(masks, channels), empty),
+        "full masks": (noise(masks, channels), empty + 1),
+        "right about nothing": (logits_of(empty, channels, 50.0), empty),
+        "wrong about everything": (logits_of(empty, channels, 50.0), empty + 1),
+        "right about everything": (logits_of(empty + 1, channels, 50.0), empty + 1),
+        "extreme logits": (1e4 * noise(masks, channels), masks),
+    }
+
+
+@pytest.fixture(params=OBJECTIVES)
+def objective(request):
+    return build_objective(request.param)
+
+
+@pytest.mark.parametrize("channels", TASKS.values(), ids=TASKS.keys())
+class TestEveryTask:
+    @pytest.mark.parametrize("situation", situations(1).keys())
+    def test_the_value_is_a_finite_scalar_with_a_finite_gradient(self, objective, channels, situation):
+        logits, masks = situations(channels)[situation]
+        logits = logits.clone().requires_grad_()
+        value = objective(logits, masks)
+        assert value.shape == ()
+        assert value.dtype == torch.float32
+        assert value.isfinite()
+        (gradient,) = torch.autograd.grad(value, logits)
+        assert gradient.isfinite().all()
+
+    def test_it_falls_as_the_prediction_improves(self, objective, channels):
+        masks = scene(channels)
+        mistakes = 0.5 * noise(masks, channels)
+        values = [
+            objective(logits_of(masks, channels, certainty) + mistakes, masks).item()
+            for certainty in (-3, -1, 0, 1, 3, 9)
+        ]
+        assert values == sorted(values, reverse=True)
+        assert values[0] - values[-1] > 0.1
+
+    def test_a_step_against_the_gradient_lowers_it(self, objective, channels):
+        masks = scene(channels)
+        logits = noise(masks, channels).requires_grad_()
+        value = objective(logits, masks)
+        (gradient,) = torch.autograd.grad(value, logits)
+        assert gradient.abs().max() > 0
+        assert objective(logits - gradient / gradient.norm(), masks) < value
+
+    def test_a_perfect_prediction_is_near_the_minimum(self, objective, channels):
+        masks = scene(channels)
+        perfect = objective(logits_of(masks, channels, 40.0), masks).item()
+        shifted = objective(logits_of(masks.roll(1, -1), channels, 40.0), masks).item()
+        assert perfect == pytest.approx(0, abs=1e-3)
+        assert shifted > perfect
+
+    def test_half_precision_logits_are_computed_in_single(self, objective, channels):
+        masks = scene(channels)
+        logits = noise(masks, channels).bfloat16()
+        leaf = logits.clone().requires_grad_()
+        value = objective(leaf, masks)
+        assert value.dtype == torch.float32
+        assert value.item() == pytest.approx(objective(logits.float(), masks).item(), abs=1e-5)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        assert gradient.dtype == torch.bfloat16
+        assert gradient.isfinite().all()
+
+    def test_masks_may_be_bytes_as_the_loader_gives_them(self, objective, channels):
+        masks = scene(channels)
+        logits = noise(masks, channels)
+        assert objective(logits, masks.to(torch.uint8)).item() == objective(logits, masks).item()
+
+    def test_the_order_in_the_batch_does_not_matter(self, objective, channels):
+        masks = scene(channels, batch=4)
+        logits = noise(masks, channels)
+        assert objective(logits.flip(0), masks.flip(0)).item() == pytest.approx(
+            objective(logits, masks).item(), rel=1e-5
+        )
+
+    def test_mirrored_images_cost_the_same(self, objective, channels):
+        masks = scene(channels)
+        logits = noise(masks, channels)
+        mirrored = objective(logits.flip(-1), masks.flip(-1)).item()
+        assert mirrored == pytest.approx(objective(logits, masks).item(), rel=1e-4)
+
+    def test_its_arguments_are_left_as_they_were(self, objective, channels):
+        masks = scene(channels)
+        logits = noise(masks, channels)
+        copies = logits.clone(), masks.clone()
+        objective(logits, masks)
+        assert torch.equal(logits, copies[0])
+        assert torch.equal(masks, copies[1])
+
+    def test_images_need_not_be_square_or_of_even_size(self, objective, channels):
+        masks = torch.randint(0, max(2, channels), (2, 21, 34), generator=torch.Generator().manual_seed(0))
+        assert objective(noise(masks, channels), masks).isfinite()
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_documentation_gives_the_range_and_what_happens_on_empty_masks(name):
+    module = registry.load("spectralseg.objectives", name, "objective")
+    text = module.build.__doc__.lower()
+    assert module.__doc__
+    assert "range" in text
+    assert "empty" in text or "absent" in text

@@ -1,0 +1,61 @@
+"""Calibration errors against torchmetrics and against a loop over bins."""
+
+import numpy as np
+import pytest
+import torch
+
+from spectralseg.metrics import (
+    adaptive_calibration_error,
+    expected_calibration_error,
+    maximum_calibration_error,
+)
+
+torchmetrics = pytest.importorskip("torchmetrics.classification")
+
+
+def draws():
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        p = rng.beta(*[(1, 1), (0.3, 0.6), (8, 2)][seed % 3], 4000)
+        yield p.astype(np.float32), rng.random(4000) < np.clip(p * rng.uniform(0.6, 1.4), 0, 1)
+
+
+@pytest.mark.parametrize("bins", [5, 10, 15])
+@pytest.mark.parametrize(("probabilities", "labels"), list(draws()))
+class TestBins:
+    def test_the_expected_error_is_that_of_torchmetrics_and_of_a_loop(self, probabilities, labels, bins):
+        found = expected_calibration_error(probabilities, labels, bins)
+        reference = torchmetrics.BinaryCalibrationError(n_bins=bins, norm="l1")
+        expected = reference(torch.from_numpy(probabilities), torch.from_numpy(labels).long()).item()
+        assert found == pytest.approx(expected, abs=1e-5)
+        assert found == pytest.approx(sum(share * gap for share, gap in loop(probabilities, labels, bins)), abs=1e-9)
+
+    def test_the_maximum_is_that_of_torchmetrics_once_no_bin_is_left_out(self, probabilities, labels, bins):
+        found = maximum_calibration_error(probabilities, labels, bins, least_share=0)
+        reference = torchmetrics.BinaryCalibrationError(n_bins=bins, norm="max")
+        expected = reference(torch.from_numpy(probabilities), torch.from_numpy(labels).long()).item()
+        assert found == pytest.approx(expected, abs=1e-5)
+
+    def test_the_maximum_leaves_out_small_bins(self, probabilities, labels, bins):
+        gaps = [gap for share, gap in loop(probabilities, labels, bins) if share >= 0.02]
+        assert maximum_calibration_error(probabilities, labels, bins, least_share=0.02) == pytest.approx(max(gaps))
+
+    def test_the_adaptive_error_is_a_mean_over_equal_shares(self, probabilities, labels, bins):
+        order = np.argsort(probabilities)
+        parts = np.array_split(order, bins)
+        gaps = [abs(probabilities[part].astype(float).mean() - labels[part].mean()) for part in parts]
+        assert adaptive_calibration_error(probabilities, labels, bins) == pytest.approx(np.mean(gaps), abs=2e-3)
+
+
+def loop(probabilities, labels, bins):
+    """Share of pixels and gap of every bin that is not empty; the last bin holds 1."""
+    for b in range(bins):
+        low, high = b / bins, (b + 1) / bins
+        inside = [
+            (float(p), bool(y))
+            for p, y in zip(probabilities, labels, strict=True)
+            if low <= float(p) and (float(p) < high or b == bins - 1)
+        ]
+        if inside:
+            p, y = zip(*inside, strict=True)
+            yield len(inside) / len(labels), abs(sum(p) / len(p) - sum(y) / len(y))

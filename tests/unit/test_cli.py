@@ -1,0 +1,233 @@
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from spectralseg import __version__, cli
+
+COMMANDS = sorted(cli.parser()._subparsers._group_actions[0].choices)
+
+
+def run(capsys, *arguments):
+    """Exit status, standard output and standard error of a command."""
+    status = cli.main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+def test_every_command_of_the_design_is_there():
+    assert {"phantom", "fetch", "prepare", "verify-dataset", "train", "evaluate", "collect", "compare"} <= set(COMMANDS)
+
+
+@pytest.mark.xfail(strict=True, reason="cli.py: DESIGN.md section 5 names status, doctor and prefetch as well")
+def test_the_commands_that_look_after_a_study_are_there():
+    assert {"status", "doctor", "prefetch"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_explains_it_and_every_option(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    parser = cli.parser()._subparsers._group_actions[0].choices[command]
+    assert " ".join(parser.description.split()) in " ".join(text.split())
+    assert all(action.help for action in parser._actions), "an option without help"
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"spectralseg {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["none"], ["phantom"], ["phantom", "acdc"], ["train", "--seed", "x"]])
+def test_wrong_usage_exits_with_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert "usage: spectralseg" in capsys.readouterr().err
+
+
+def refused(capsys, *arguments):
+    status, _, errors = run(capsys, *arguments)
+    assert status == 1
+    assert "Traceback" not in errors
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert errors.rstrip().endswith(line), "the sentence is the last word"
+    return line
+
+
+TRACEBACK = pytest.mark.xfail(strict=True, reason="cli.py: a mistake in the arguments ends in a traceback")
+
+
+class TestBadInput:
+    @pytest.fixture
+    def config_file(self, tmp_path, study):
+        (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
+        return tmp_path / "toy.yaml"
+
+    def test_an_unknown_phantom(self, capsys, tmp_path):
+        assert "'acdd'" in refused(capsys, "phantom", "acdd", "--out", tmp_path)
+
+    def test_a_missing_specification(self, capsys, tmp_path):
+        for command in ("prepare", "fetch"):
+            more = ["--raw", tmp_path] if command == "prepare" else []
+            line = refused(capsys, command, tmp_path / "none.smk", "--out", tmp_path / "out", *more)
+            assert "none.smk" in line
+
+    def test_missing_raw_files(self, capsys, tmp_path, repository):
+        specification = repository / "workflow" / "rules" / "datasets" / "acdc.smk"
+        line = refused(capsys, "prepare", specification, "--raw", tmp_path / "none", "--out", tmp_path / "out")
+        assert str(tmp_path / "none") in line
+        (tmp_path / "empty").mkdir()
+        line = refused(capsys, "prepare", specification, "--raw", tmp_path / "empty", "--out", tmp_path / "out")
+        assert str(tmp_path / "empty") in line
+
+    def test_a_folder_that_is_no_prepared_dataset(self, capsys, tmp_path):
+        assert "spectralseg prepare" in refused(capsys, "verify-dataset", tmp_path)
+
+    def test_a_broken_configuration(self, capsys, tmp_path, toy):
+        (tmp_path / "bad.yaml").write_text("name: [")
+        arguments = ["--data", toy.path, "--architecture", "unet", "--objective", "spatial", "--out", tmp_path / "out"]
+        assert "bad.yaml" in refused(capsys, "train", "--config", tmp_path / "bad.yaml", *arguments)
+
+    @pytest.mark.parametrize(
+        ("changes", "named"),
+        [
+            pytest.param({"--architecture": "unett"}, "unett", marks=TRACEBACK),
+            pytest.param({"--objective": "spatil"}, "spatil", marks=TRACEBACK),
+            pytest.param({"--objective": "mixed", "--lambda": "much"}, "much", marks=TRACEBACK),
+            pytest.param({"--device": "tpu9"}, "tpu9", marks=TRACEBACK),
+            pytest.param({"--lambda": "0.2"}, "lambda", marks=TRACEBACK),
+        ],
+        ids=["architecture", "objective", "lambda", "device", "lambda without auxiliary term"],
+    )
+    def test_a_run_that_the_configuration_does_not_know(self, capsys, tmp_path, toy, config_file, changes, named):
+        options = {"--architecture": "unet", "--objective": "spatial", "--device": "cpu", **changes}
+        pairs = [part for pair in options.items() for part in pair]
+        line = refused(capsys, "train", "--config", config_file, "--data", toy.path, "--out", tmp_path / "out", *pairs)
+        assert named in line
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda study: study["architectures"]["unet"].update(options={"widht": 3}),
+            lambda study: study["architectures"]["unet"].update(encoder="resnett50"),
+            lambda study: study["objectives"]["mixed"].update(auxiliary_options={"bend": [1, 2]}),
+        ],
+        ids=["option of a model", "encoder", "option of an objective"],
+    )
+    @TRACEBACK
+    def test_an_option_that_a_model_or_objective_does_not_take(self, capsys, tmp_path, toy, study, change):
+        change(study)
+        (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
+        run = ["--architecture", "unet", "--objective", "mixed", "--lambda", "0.2", "--out", tmp_path / "out"]
+        refused(capsys, "train", "--config", tmp_path / "toy.yaml", "--data", toy.path, "--device", "cpu", *run)
+
+    @TRACEBACK
+    def test_a_run_folder_that_was_not_trained(self, capsys, tmp_path, toy, config_file):
+        refused(capsys, "evaluate", "--run", tmp_path / "none", "--config", config_file, "--data", toy.path)
+
+    def test_runs_that_were_not_evaluated(self, capsys, tmp_path, config_file):
+        line = refused(capsys, "collect", tmp_path / "runs", "--config", config_file, "--out", tmp_path / "out.parquet")
+        assert "toy/unet/spatial/lambda0/seed0/records.parquet" in line
+        assert not (tmp_path / "out.parquet").exists()
+
+    @TRACEBACK
+    def test_records_that_are_no_parquet(self, capsys, tmp_path, config_file):
+        file = tmp_path / "runs" / "toy/unet/spatial/lambda0/seed0/records.parquet"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"no parquet")
+        refused(capsys, "collect", tmp_path / "runs", "--config", config_file, "--out", tmp_path / "out.parquet")
+
+    @TRACEBACK
+    def test_records_that_are_not_there_to_compare(self, capsys, tmp_path):
+        refused(capsys, "compare", tmp_path / "none.parquet", "--out", tmp_path / "out.parquet")
+
+
+def test_an_interrupt_exits_with_status_130_and_no_traceback(capsys, monkeypatch, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spectralseg.data.phantoms.generate", interrupt)
+    assert run(capsys, "phantom", "acdc", "--out", tmp_path) == (130, "", "interrupted\n")
+
+
+def test_an_error_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("spectralseg.data.phantoms.generate", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["phantom", "acdc", "--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "spectralseg",
+        "spectralseg.config",
+        "spectralseg.cli",
+        "spectralseg.grid",
+        "spectralseg.data.specification",
+        "spectralseg.files",
+    ],
+)
+def test_what_the_workflow_imports_does_not_import_torch(module):
+    heavy = "{'torch', 'segmentation_models_pytorch', 'albumentations', 'cv2'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_configuration_is_checked_without_torch(repository):
+    code = (
+        "import sys; from pathlib import Path; from spectralseg.config import load_config\n"
+        f"load_config(Path({str(repository / 'config' / 'demo.yaml')!r})); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "spectralseg", "phantom", "nothing", "--out", "unused"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert re.match(r"error: .*'nothing'.*\n$", done.stderr)
+
+
+def test_the_steps_follow_one_another_from_phantom_to_comparison(capsys, tmp_path, repository, study):
+    threads = torch.get_num_threads()
+    specification = repository / "workflow" / "rules" / "datasets" / "kvasir_seg.smk"
+    study |= {"datasets": {"kvasir_seg": {"source": "phantom"}}}
+    study["grid"]["main"]["datasets"] = study["evaluation"]["noise"]["datasets"] = ["kvasir_seg"]
+    config = tmp_path / "toy.yaml"
+    config.write_text(yaml.safe_dump(study))
+    raw, data, runs = tmp_path / "raw", tmp_path / "prepared", tmp_path / "runs"
+
+    status, output, _ = run(capsys, "phantom", "kvasir_seg", "--out", raw, "--cases", 8, "--side", 40)
+    assert (status, output) == (0, f"{raw / 'kvasir-seg.zip'}\n")
+    prepare = ["--image-size", 32, "--source", "phantom", "--validation", 0.3, "--allow-partial"]
+    assert run(capsys, "prepare", specification, "--raw", raw, "--out", data, *prepare)[0] == 0
+    status, output, _ = run(capsys, "verify-dataset", data)
+    assert status == 0
+    assert re.fullmatch(rf"{re.escape(str(data))}: \d+ test, \d+ train, \d+ validation\n", output)
+    shared = ["--config", config, "--data", data, "--device", "cpu", "--threads", 1]
+    for objective, lam in (("spatial", "0"), ("mixed", "0.2")):
+        folder = runs / f"kvasir_seg/unet/{objective}/lambda{lam}/seed0"
+        chosen = ["--architecture", "unet", "--objective", objective, "--lambda", lam, "--seed", 0]
+        assert run(capsys, "train", *shared, *chosen, "--out", folder)[0] == 0
+        assert run(capsys, "evaluate", *shared, "--run", folder)[0] == 0
+    assert run(capsys, "collect", runs, "--config", config, "--out", tmp_path / "records.parquet")[0] == 0
+    assert run(capsys, "compare", tmp_path / "records.parquet", "--out", tmp_path / "comparison.parquet")[0] == 0
+    records, found = pd.read_parquet(tmp_path / "records.parquet"), pd.read_parquet(tmp_path / "comparison.parquet")
+    assert set(records["objective"]) == {"spatial", "mixed"}
+    assert set(found["objective"]) == {"mixed"}
+    assert len(found) == found[["suite", "corruption", "severity", "protocol", "metric"]].drop_duplicates().shape[0]
+    torch.set_num_threads(threads)

@@ -1,0 +1,82 @@
+"""Runs Snakemake in a temporary directory, on a study small enough to finish in seconds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+
+TINY = {
+    "name": "tiny",
+    "image_size": 32,
+    "validation": 0.3,
+    "datasets": {
+        "kvasir_seg": {"source": "phantom", "allow_partial": True, "phantom": {"cases": 6, "side": 48}},
+        "polypgen": {"source": "phantom", "allow_partial": True, "phantom": {"cases": 6, "side": 48}},
+    },
+    "architectures": {
+        "unet": {
+            "model": "unet",
+            "encoder": "tu-test_resnet.r160_in1k",
+            "encoder_weights": None,
+            "options": {"decoder_channels": [8, 8, 8, 8, 8]},
+        }
+    },
+    "objectives": {"spatial": {"base": "bce_dice"}, "spatial_spectral": {"base": "bce_dice", "auxiliary": "spectral"}},
+    "grid": {
+        "main": {
+            "datasets": ["kvasir_seg"],
+            "architectures": ["unet"],
+            "objectives": ["spatial", "spatial_spectral"],
+            "lambdas": ["0.2"],
+            "seeds": [0],
+        }
+    },
+    "training": {"iterations": 6, "batch_size": 2, "learning_rate": 0.05, "validate_every": 3, "save_every": 2},
+    "evaluation": {"noise": {"datasets": ["kvasir_seg"], "corruptions": {"gaussian": ["0.01"]}}},
+    "tables": ["table_3", "summary"],
+    "figures": ["figure_5"],
+}
+
+
+def environment(**extra):
+    """The environment of a user: this interpreter's commands first, no configuration of Snakemake's."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "XDG_CONFIG_HOME": "/nonexistent", **extra}
+
+
+def snakemake(directory, *arguments, check=True, repository=REPOSITORY, **options):
+    """Run Snakemake on the workflow of a repository and return the finished process."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", repository / "Snakefile", "--directory", directory]
+    done = subprocess.run(
+        [str(part) for part in (*command, *arguments)],
+        cwd=repository,
+        env=environment(**options),
+        capture_output=True,
+        text=True,
+        timeout=540,
+        check=False,
+    )
+    if check and done.returncode:
+        pytest.fail(f"snakemake failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
+    return done
+
+
+def write_config(directory, content, name="study.yaml"):
+    """Write a configuration and return its path."""
+    file = Path(directory) / name
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return file
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished tiny study: its directory and its configuration."""
+    directory = tmp_path_factory.mktemp("study")
+    config = write_config(directory, TINY)
+    snakemake(directory, "--cores", 2, "--configfile", config, "--set-threads", "train=1", "evaluate=1", "--")
+    return directory, config

@@ -1,0 +1,80 @@
+"""The walk of docs/add-a-dataset.md, word for word, in a copy of the repository."""
+
+import re
+import shlex
+import shutil
+import subprocess
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from .conftest import REPOSITORY, environment, snakemake
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+PAGE = (REPOSITORY / "docs" / "add-a-dataset.md").read_text(encoding="utf-8")
+
+
+def copy_repository(target):
+    """The files that git tracks or would track."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        source = REPOSITORY / name
+        if source.exists() or source.is_symlink():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name, follow_symlinks=False)
+
+
+def draw_cells(folder, count=24, side=80):
+    """Bright discs on a darker, noisy ground."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    rows, columns = np.mgrid[:side, :side]
+    for number in range(count):
+        centre, radius = rng.uniform(20, side - 20, 2), rng.uniform(8, 18)
+        mask = np.hypot(rows - centre[0], columns - centre[1]) < radius
+        image = rng.normal(90, 12, (side, side, 3)) + 80 * mask[..., None]
+        cv2.imwrite(str(folder / "images" / f"{number:03d}.png"), np.clip(image, 0, 255).astype(np.uint8))
+        cv2.imwrite(str(folder / "masks" / f"{number:03d}.png"), mask.astype(np.uint8) * 255)
+
+
+def test_adding_a_dataset_as_documented(tmp_path):
+    copy_repository(tmp_path)
+    draw_cells(tmp_path / "cells")
+    files = re.findall(r"`([\w/.]+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL)
+    assert [name for name, _ in files] == ["workflow/rules/datasets/cells.smk", "config/cells.yaml"]
+    for name, content in files:
+        assert not (tmp_path / name).exists()
+        (tmp_path / name).write_text(content)
+    (command,) = re.findall(r"```bash\n(snakemake .*?)\n```", PAGE)
+    subprocess.run(shlex.split(command), cwd=tmp_path, env=environment(), check=True, timeout=300)
+
+    (verify,) = re.findall(r"`(spectralseg verify-dataset .*?)`", PAGE)
+    done = subprocess.run(
+        shlex.split(verify), cwd=tmp_path, env=environment(), check=True, capture_output=True, text=True
+    )
+    assert "6 test" in done.stdout
+    records = pd.read_parquet(tmp_path / "results/cells/records.parquet")
+    dice = records[(records["metric"] == "dsc") & (records["protocol"] == "sound")]
+    assert set(dice["objective"]) == {"spatial", "spatial_spectral"}
+    assert dice.groupby("objective", observed=True)["value"].mean().min() > 0.5
+    assert "cells" in (tmp_path / "results/cells/tables/summary.md").read_text()
+
+
+def test_a_dataset_file_with_a_typing_error_is_refused(tmp_path):
+    copy_repository(tmp_path)
+    file = tmp_path / "workflow/rules/datasets/kvasir_seg.smk"
+    file.write_text(file.read_text().replace('"modality"', '"modalty"'))
+    done = snakemake(tmp_path, "--dry-run", "--cores", 1, check=False, repository=tmp_path)
+    assert done.returncode != 0
+    assert "kvasir_seg.smk" in done.stdout + done.stderr
+    assert "modal" in done.stdout + done.stderr

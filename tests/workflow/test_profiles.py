@@ -1,0 +1,54 @@
+"""What the README promises to type works from a clean home."""
+
+import re
+
+import pytest
+
+from .conftest import REPOSITORY, environment, snakemake
+
+pytestmark = pytest.mark.workflow
+
+
+def jobs(text):
+    """Number of jobs per rule in the table that a dry run prints."""
+    table = text.partition("Job stats:")[2].partition("\n\n")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+def test_default_study_is_the_grid_of_the_paper(tmp_path):
+    done = snakemake(tmp_path, "--dry-run", "--quiet", "rules", "--cores", 1)
+    count = jobs(done.stdout + done.stderr)
+    # 6 datasets x 2 networks x 2 objectives x 3 seeds, and 2 datasets x 4 further λ x 3 seeds.
+    assert count["train"] == count["evaluate"] == 6 * 2 * 2 * 3 + 2 * 4 * 3
+    assert count["prepare"] == 8
+    assert count["table"] == 7
+    assert count["figure"] == 7
+    assert count["fetch"] == 1 + 1 + 1 + 1 + 2 + 2 + 2 + 6
+
+
+@pytest.mark.parametrize("arguments", [["--cores", "8", "--profile", "slurm"], ["--cores", "8"]])
+def test_the_two_commands_resolve_with_an_empty_home(tmp_path, arguments):
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments, "-n", "--quiet", "rules"],
+        cwd=REPOSITORY,
+        env=environment(HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert jobs(done.stdout + done.stderr)["train"] > 0
+
+
+def test_slurm_profile_is_a_link_that_survives_a_clone():
+    assert (REPOSITORY / "slurm").is_symlink()
+    assert (REPOSITORY / "slurm").resolve() == REPOSITORY / "workflow" / "profiles" / "slurm"
+
+
+@pytest.mark.parametrize("folder", ["default", "profiles/default"])
+def test_no_default_profile_overrides_the_one_that_is_named(folder):
+    assert not (REPOSITORY / folder).exists()

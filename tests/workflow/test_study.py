@@ -1,0 +1,151 @@
+"""A tiny study from archives to tables: results, incremental rebuilding, interruption, bad configurations."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from .conftest import REPOSITORY, TINY, environment, snakemake, write_config
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+RESULTS = "results/tiny"
+RUN = f"{RESULTS}/runs/kvasir_seg/unet/spatial/lambda0/seed0"
+THREADS = ["--set-threads", "train=1", "evaluate=1", "--"]
+
+
+def test_everything_is_there(finished):
+    directory, _ = finished
+    results = directory / RESULTS
+    for name in ("table_3", "summary"):
+        for suffix in ("csv", "md", "tex", "html"):
+            assert (results / "tables" / f"{name}.{suffix}").stat().st_size > 0
+        assert "Demonstration on synthetic phantoms" in (results / "tables" / f"{name}.md").read_text()
+    assert (results / "figures" / "figure_5.pdf").stat().st_size > 0
+    executed = json.loads((results / "notebooks" / "summary.ipynb").read_text())
+    assert any(cell.get("outputs") for cell in executed["cells"])
+    assert len(pd.read_parquet(results / "comparisons.parquet")) > 0
+    run = json.loads((directory / RUN / "run.json").read_text())
+    assert {"run", "architecture", "objective", "training", "data", "versions", "hardware", "seconds"} <= set(run)
+    assert not (directory / RUN / "state.pt").exists()
+
+
+def test_table_equals_the_records(finished):
+    directory, _ = finished
+    records = pd.read_parquet(directory / RESULTS / "records.parquet")
+    cells = pd.read_csv(directory / RESULTS / "tables" / "summary.csv", dtype={"lambda": "str"})
+    assert len(cells) > 0
+    for _, cell in cells.iterrows():
+        mine = records[
+            (records["objective"] == cell["objective"])
+            & (records["test_dataset"] == cell["test_dataset"])
+            & (records["suite"] == cell["suite"])
+            & (records["protocol"] == cell["protocol"])
+            & (records["metric"] == cell["metric"])
+        ]
+        values = [value for value in mine["value"].tolist() if value == value]
+        factor = 1 if cell["metric"] == "hd95" else 100
+        assert cell["measured"] == pytest.approx(factor * sum(values) / len(values))
+        assert cell["undefined"] == len(mine) - len(values)
+
+
+def test_second_run_has_nothing_to_do(finished):
+    directory, config = finished
+    done = snakemake(directory, "--cores", 2, "--configfile", config, *THREADS)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "rebuilt", "kept"),
+    [
+        (f"{RESULTS}/tables/summary.md", {"table"}, {"figure", "evaluate", "train", "collect"}),
+        (f"{RUN}/records.parquet", {"evaluate", "collect", "compare", "table"}, {"train", "prepare"}),
+        (f"{RUN}/model.pt", {"train", "evaluate", "collect"}, {"prepare", "phantom"}),
+        (f"{RESULTS}/prepared/polypgen/masks.npy", {"prepare", "evaluate"}, {"train", "phantom"}),
+    ],
+)
+def test_a_deleted_output_rebuilds_only_what_depends_on_it(finished, tmp_path, missing, rebuilt, kept):
+    directory, config = finished
+    (directory / missing).rename(tmp_path / "away")
+    try:
+        done = snakemake(directory, "--dry-run", "--cores", 2, "--configfile", config, *THREADS)
+    finally:
+        (tmp_path / "away").rename(directory / missing)
+    planned = set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE))
+    assert rebuilt <= planned
+    assert not kept & planned
+
+
+def test_a_changed_objective_retrains_its_runs_only(finished):
+    directory, _ = finished
+    changed = json.loads(json.dumps(TINY))
+    changed["objectives"]["spatial_spectral"]["form"] = "convex"
+    config = write_config(directory, changed, "changed.yaml")
+    done = snakemake(directory, "--dry-run", "--cores", 2, "--configfile", config, *THREADS)
+    text = done.stdout + done.stderr
+    assert "objective=spatial_spectral" in text
+    assert "objective=spatial," not in text
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_study_continues_to_the_same_tables(finished, tmp_path, kind):
+    source, _ = finished
+    config = write_config(tmp_path, TINY)
+    exclusively = REPOSITORY / "workflow" / "scripts" / "exclusively.py"
+    command = [sys.executable, exclusively, sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"]
+    command += ["--cores", "2", "--nolock", "--rerun-incomplete", "--configfile", config, *THREADS]
+    moments = random.Random(int(kind))
+    for _ in range(3):
+        running = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moments.uniform(4, 10))
+        os.kill(running.pid, kind)
+        running.wait(timeout=120)
+    subprocess.run([str(part) for part in command], cwd=tmp_path, env=environment(), check=True, timeout=300)
+    for name in ("table_3.csv", "summary.csv"):
+        tables = f"{RESULTS}/tables/{name}"
+        assert (tmp_path / tables).read_bytes() == (source / tables).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_sise": 64}, "did you mean 'image_size'"),
+        ({"grid": {"main": {**TINY["grid"]["main"], "lambdas": [0.2]}}}, "quoted decimal"),
+        ({"grid": {"main": {**TINY["grid"]["main"], "datasets": ["kvasir"]}}}, "did you mean 'kvasir_seg'"),
+        ({"datasets": {"kvasir_segg": {"source": "phantom"}}}, "did you mean 'kvasir_seg'"),
+    ],
+)
+def test_a_bad_configuration_is_refused_with_file_and_key(tmp_path, change, message):
+    config = write_config(tmp_path, {**TINY, **change})
+    done = snakemake(tmp_path, "--dry-run", "--cores", 1, "--configfile", config, check=False)
+    assert done.returncode != 0
+    text = done.stdout + done.stderr
+    assert message in text
+    assert config.name in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "results").exists()
+
+
+def test_report_has_captions(finished):
+    directory, config = finished
+    snakemake(directory, "--configfile", config, "--report", "report.zip", "--cores", 1)
+    import zipfile
+
+    with zipfile.ZipFile(directory / "report.zip") as archive:
+        pages = [name for name in archive.namelist() if name.endswith("report.html")]
+        text = archive.read(pages[0]).decode()
+    assert "All runs of this study" in text

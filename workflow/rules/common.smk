@@ -36,8 +36,15 @@ except InputError as error:
 
 RESULTS = f"results/{CONFIG.name}"
 RUNS = runs_of(CONFIG)
-RUN = RESULTS + "/runs/{dataset}/{architecture}/{objective}/lambda{lam}/seed{seed}"
+RESOLVED = f"{RESULTS}/config.yaml"
 ENVIRONMENT = str(ROOT / "envs/environment.yaml")
+
+
+pathvars:
+    results=RESULTS,
+    downloads=CONFIG.downloads,
+    prepared=f"{RESULTS}/prepared/{{dataset}}",
+    run=f"{RESULTS}/runs/{{dataset}}/{{architecture}}/{{objective}}/lambda{{lam}}/seed{{seed}}",
 
 
 wildcard_constraints:
@@ -62,7 +69,7 @@ def specification_file(wildcards):
 
 def write_resolved_config():
     """The validated configuration with all defaults and overrides: what the commands read and the results keep."""
-    with replacing(Path(RESULTS) / "config.yaml") as partial:
+    with replacing(Path(RESOLVED)) as partial:
         partial.write_text(
             yaml.safe_dump(
                 CONFIG.model_dump(mode="json"), sort_keys=False, allow_unicode=True
@@ -147,8 +154,9 @@ def published_numbers(wildcards):
     return [file] if os.path.exists(file) else []
 
 
-def published_option(wildcards, input):
-    return [f"-p published {os.path.dirname(file)}" for file in input.published]
+def table_parameters(wildcards, input):
+    published = [f"-p published {os.path.dirname(file)}" for file in input.published]
+    return " ".join([f"-p results {RESULTS} -p out {RESULTS}/tables", *published])
 
 
 # All outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives
@@ -159,6 +167,10 @@ def raw_phantoms():
         for name, choice in CONFIG.datasets.items()
         if choice.source == "phantom"
     ]
+
+
+def runs_folder(wildcards):
+    return f"{RESULTS}/runs"
 
 
 def prepared_files():

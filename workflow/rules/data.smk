@@ -5,22 +5,22 @@ rule fetch:
     input:
         specification=specification_file,
     output:
-        CONFIG.downloads + "/{dataset}/{file}",
+        "<downloads>/{dataset}/{file}",
     log:
-        CONFIG.downloads + "/logs/{dataset}/{file}.log",
+        "<downloads>/logs/{dataset}/{file}.log",
     retries: 2
     localrule: True
     conda:
         ENVIRONMENT
     shell:
-        "spectralseg fetch {input.specification} --file {wildcards.file:q} --out $(dirname {output:q}) > {log:q} 2>&1"
+        "spectralseg fetch {input.specification} --file {wildcards.file:q} --out \"$(dirname {output:q})\" > {log:q} 2>&1"
 
 
 rule phantom:
     output:
-        directory(RESULTS + "/raw/{dataset}"),
+        directory("<results>/raw/{dataset}"),
     log:
-        RESULTS + "/logs/phantom/{dataset}.log",
+        "<results>/logs/phantom/{dataset}.log",
     conda:
         ENVIRONMENT
     params:
@@ -34,9 +34,10 @@ rule prepare:
         specification=specification_file,
         raw=raw_files,
     output:
-        multiext(RESULTS + "/prepared/{dataset}/", *PREPARED_FILES),
+        info="<prepared>/dataset.json",
+        arrays=multiext("<prepared>/", *PREPARED_FILES[1:]),
     log:
-        RESULTS + "/logs/prepare/{dataset}.log",
+        "<results>/logs/prepare/{dataset}.log",
     conda:
         ENVIRONMENT
     resources:
@@ -46,5 +47,5 @@ rule prepare:
         raw=raw_folder,
         settings=prepare_settings,
     shell:
-        "spectralseg prepare {input.specification} --raw {params.raw:q} --out $(dirname {output[0]}) {params.settings}"
+        "spectralseg prepare {input.specification} --raw {params.raw:q} --out $(dirname {output.info}) {params.settings}"
         " > {log} 2>&1"

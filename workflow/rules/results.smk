@@ -1,55 +1,57 @@
 # Records -> tables and figures, each by a notebook of its own. Notebooks hold no logic; the package does.
 NOTEBOOK = (
     "papermill {input.notebook} {output.notebook} -k python3 --log-output --no-progress-bar --cwd ."
-    " -p results {RESULTS} -p out $(dirname {output[0]})"
+    " {params.parameters} > {log} 2>&1"
 )
 
 
 rule table:
     input:
         notebook=repository("notebooks/{table}.ipynb"),
-        records=RESULTS + "/records.parquet",
+        records="<results>/records.parquet",
         published=published_numbers,
     output:
-        csv=RESULTS + "/tables/{table}.csv",
-        md=RESULTS + "/tables/{table}.md",
-        tex=RESULTS + "/tables/{table}.tex",
+        csv="<results>/tables/{table}.csv",
+        md="<results>/tables/{table}.md",
+        tex="<results>/tables/{table}.tex",
         html=report(
-            RESULTS + "/tables/{table}.html",
+            "<results>/tables/{table}.html",
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
-        notebook=RESULTS + "/notebooks/{table}.ipynb",
+        notebook="<results>/notebooks/{table}.ipynb",
     log:
-        RESULTS + "/logs/tables/{table}.log",
+        "<results>/logs/tables/{table}.log",
     localrule: True
     conda:
         ENVIRONMENT
     params:
-        published=published_option,
+        parameters=table_parameters,
     shell:
-        NOTEBOOK + " {params.published} > {log} 2>&1"
+        NOTEBOOK
 
 
 rule figure:
     input:
         notebook=repository("notebooks/{figure}.ipynb"),
-        records=RESULTS + "/records.parquet",
+        records="<results>/records.parquet",
         examples=examples(),
     output:
-        pdf=RESULTS + "/figures/{figure}.pdf",
+        pdf="<results>/figures/{figure}.pdf",
         png=report(
-            RESULTS + "/figures/{figure}.png",
+            "<results>/figures/{figure}.png",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
-        notebook=RESULTS + "/notebooks/{figure}.ipynb",
+        notebook="<results>/notebooks/{figure}.ipynb",
     log:
-        RESULTS + "/logs/figures/{figure}.log",
+        "<results>/logs/figures/{figure}.log",
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        parameters=f"-p results {RESULTS} -p out {RESULTS}/figures",
     shell:
-        NOTEBOOK + " > {log} 2>&1"
+        NOTEBOOK

@@ -4,15 +4,15 @@
 
 rule train:
     input:
-        data=RESULTS + "/prepared/{dataset}/dataset.json",
+        data="<prepared>/dataset.json",
     output:
-        model=RUN + "/model.pt",
-        run=RUN + "/run.json",
-        history=RUN + "/history.jsonl",
+        model="<run>/model.pt",
+        run="<run>/run.json",
+        history="<run>/history.jsonl",
     log:
-        RUN + "/train.log",
+        "<run>/train.log",
     benchmark:
-        RUN + "/train.benchmark.jsonl"
+        "<run>/train.benchmark.jsonl"
     conda:
         ENVIRONMENT
     threads: 4
@@ -21,26 +21,27 @@ rule train:
         mem_mb=gigabytes(12),
         runtime=minutes(240),
     params:
+        config=RESOLVED,
         settings=train_settings,
     shell:
-        "spectralseg train --config {RESULTS}/config.yaml --data $(dirname {input.data}) --threads {threads}"
+        "spectralseg train --config {params.config} --data $(dirname {input.data}) --threads {threads}"
         " --architecture {wildcards.architecture} --objective {wildcards.objective} --lambda {wildcards.lam}"
         " --seed {wildcards.seed} --out $(dirname {output.model}) > {log} 2>&1"
 
 
 rule evaluate:
     input:
-        model=RUN + "/model.pt",
-        run=RUN + "/run.json",
-        data=RESULTS + "/prepared/{dataset}/dataset.json",
+        model="<run>/model.pt",
+        run="<run>/run.json",
+        data="<prepared>/dataset.json",
         partners=partners,
     output:
-        records=RUN + "/records.parquet",
-        examples=RUN + "/examples.npz",
+        records="<run>/records.parquet",
+        examples="<run>/examples.npz",
     log:
-        RUN + "/evaluate.log",
+        "<run>/evaluate.log",
     benchmark:
-        RUN + "/evaluate.benchmark.jsonl"
+        "<run>/evaluate.benchmark.jsonl"
     conda:
         ENVIRONMENT
     threads: 4
@@ -49,10 +50,11 @@ rule evaluate:
         mem_mb=gigabytes(12),
         runtime=minutes(120),
     params:
+        config=RESOLVED,
         settings=evaluation_settings,
         partners=partner_folders,
     shell:
-        "spectralseg evaluate --config {RESULTS}/config.yaml --run $(dirname {input.model})"
+        "spectralseg evaluate --config {params.config} --run $(dirname {input.model})"
         " --data $(dirname {input.data}) --ood {params.partners} --threads {threads} > {log} 2>&1"
 
 
@@ -60,23 +62,26 @@ rule collect:
     input:
         records(),
     output:
-        RESULTS + "/records.parquet",
+        "<results>/records.parquet",
     log:
-        RESULTS + "/logs/collect.log",
+        "<results>/logs/collect.log",
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        runs=runs_folder,
+        config=RESOLVED,
     shell:
-        "spectralseg collect {RESULTS}/runs --config {RESULTS}/config.yaml --out {output} > {log} 2>&1"
+        "spectralseg collect {params.runs} --config {params.config} --out {output} > {log} 2>&1"
 
 
 rule compare:
     input:
-        RESULTS + "/records.parquet",
+        "<results>/records.parquet",
     output:
-        RESULTS + "/comparisons.parquet",
+        "<results>/comparisons.parquet",
     log:
-        RESULTS + "/logs/compare.log",
+        "<results>/logs/compare.log",
     localrule: True
     conda:
         ENVIRONMENT

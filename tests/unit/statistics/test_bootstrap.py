@@ -20,9 +20,21 @@ def coverage(draw, groups=None, repetitions=800, truth=0.3, level=0.95):
 
 
 class TestCoverage:
+    def test_the_95_percent_interval_holds_the_truth_about_95_percent_of_the_time(self):
+        assert 0.925 <= coverage(lambda rng: crossed(rng, 30, 40), repetitions=1500) <= 0.97
+
+    @pytest.mark.slow
     @pytest.mark.parametrize("sd", [(0.5, 1.0, 0.5), (1.0, 0.3, 0.5), (0.2, 1.0, 1.0)])
-    def test_the_95_percent_interval_holds_the_truth_about_95_percent_of_the_time(self, sd):
-        assert 0.92 <= coverage(lambda rng: crossed(rng, 30, 60, sd=sd), repetitions=400) <= 0.98
+    def test_so_it_does_whatever_varies_most(self, sd):
+        assert 0.93 <= coverage(lambda rng: crossed(rng, 30, 60, sd=sd), repetitions=4000) <= 0.97
+
+    @pytest.mark.xfail(
+        strict=True,
+        reason="bootstrap.py: percentile limits are too narrow for few seeds; three cover about 81 %, five 89 %",
+    )
+    @pytest.mark.parametrize("seeds", [3, 5])
+    def test_so_it_does_with_as_few_seeds_as_the_paper_grid_has(self, seeds):
+        assert coverage(lambda rng: crossed(rng, seeds, 60), repetitions=600) >= 0.92
 
     def test_so_it_does_with_several_cases_per_patient_and_not_if_patients_are_ignored(self):
         groups = np.repeat(np.arange(40), 4)

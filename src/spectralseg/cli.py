@@ -62,13 +62,14 @@ def train(arguments: argparse.Namespace) -> None:
     """Train one run; continue it if it was interrupted."""
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
-    from spectralseg.grid import Run
+    from spectralseg.grid import Run, check_run
     from spectralseg.training.loop import train as run
 
     _limit_threads(arguments.threads)
-    data = open_prepared(arguments.data)
+    config, data = load_config(arguments.config), open_prepared(arguments.data)
     identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
-    run(load_config(arguments.config), identity, data, arguments.out, device_name=arguments.device)
+    check_run(config, identity, str(arguments.config))
+    run(config, identity, data, arguments.out, device_name=arguments.device)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:

@@ -14,12 +14,12 @@ from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.evaluation.corruptions import CORRUPTIONS
 
-_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
+QUOTED_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 
 
 def _quoted_number(value: Any) -> Any:
     """Numbers that become part of a path travel as strings, one spelling for each: YAML would turn 1e-3 into text."""
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+    if not isinstance(value, str) or not QUOTED_NUMBER.fullmatch(value):
         raise ValueError('must be a quoted decimal without trailing zeros such as "0.2"')
     return value
 
@@ -74,6 +74,12 @@ class Objective(_Strict):
     )
     base_options: dict[str, Any] = Field({}, description="options of the base objective")
     auxiliary_options: dict[str, Any] = Field({}, description="options of the auxiliary objective")
+
+    @model_validator(mode="after")
+    def _options_belong_to_an_objective(self) -> Objective:
+        if self.auxiliary_options and self.auxiliary is None:
+            raise ValueError("'auxiliary_options' needs 'auxiliary'; name the objective or remove its options")
+        return self
 
 
 class Block(_Strict):
@@ -165,12 +171,29 @@ def validate_config(raw: Any, file: str, known_datasets: Collection[str] | None 
 
 
 def load_config(path: Path, known_datasets: Collection[str] | None = None) -> Config:
-    """Read and check a configuration file; see :func:`validate_config`."""
+    """Read and check a configuration file; see :func:`validate_config`.
+
+    Raises:
+        InputError: as there, or the file is missing, is no YAML, or gives a key twice.
+    """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
     return validate_config(raw, str(path), known_datasets)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently take the last."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: key '{key.value}' is there twice; keep one")
+            seen.add((key.tag, str(key.value)))
+        return node
 
 
 def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple[str, str, Collection[str]]]:

@@ -32,13 +32,19 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """As :func:`replacing` for a folder. Files of the same name in an existing folder are replaced one by one, so
     that logs which a workflow keeps there survive.
+
+    Descriptions (``*.json``) are removed first and come last: a process that is killed in between leaves none, never
+    one that describes other files than those beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield partial
         path.mkdir(exist_ok=True)
-        for file in sorted(partial.iterdir()):
+        descriptions = sorted(partial.glob("*.json"))
+        for file in descriptions:
+            (path / file.name).unlink(missing_ok=True)
+        for file in [*sorted(set(partial.iterdir()) - set(descriptions)), *descriptions]:
             file.replace(path / file.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from spectralseg.config import Config
+from spectralseg.config import QUOTED_NUMBER, Config
+from spectralseg.errors import InputError
+from spectralseg.registry import suggest
 
 
 @dataclass(frozen=True, order=True)
@@ -45,3 +47,19 @@ def runs(config: Config) -> list[Run]:
             lambdas = block.lambdas if config.objectives[objective].auxiliary else ["0"]
             found.update((Run(dataset, architecture, objective, lam, seed), None) for lam in lambdas)
     return list(found)
+
+
+def check_run(config: Config, run: Run, file: str) -> None:
+    """Refuse a run that the configuration cannot describe.
+
+    Raises:
+        InputError: its architecture or objective is not in the configuration, or λ does not fit the objective.
+    """
+    for key, name in {"architectures": run.architecture, "objectives": run.objective}.items():
+        valid = getattr(config, key)
+        if name not in valid:
+            raise InputError(f"{file}: '{name}' is not among its {key}; {suggest(name, valid)}")
+    if not QUOTED_NUMBER.match(run.lam):
+        raise InputError(f"--lambda '{run.lam}' is no decimal without trailing zeros such as 0.2")
+    if (run.lam != "0") and config.objectives[run.objective].auxiliary is None:
+        raise InputError(f"{file}: objective '{run.objective}' has no auxiliary term, so --lambda must be 0")

@@ -49,7 +49,18 @@ def situations(channels):
 
 @pytest.fixture(params=OBJECTIVES)
 def objective(request):
-    return build_objective(request.param)
+    """The objective without its components."""
+    built = build_objective(request.param)
+    return lambda logits, masks: built(logits, masks)[0]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_it_names_its_components_and_detaches_them(name):
+    logits = torch.randn(2, 1, 8, 8, requires_grad=True)
+    value, components = build_objective(name)(logits, torch.ones(2, 8, 8, dtype=torch.long))
+    assert value.requires_grad
+    assert components
+    assert not any(component.requires_grad for component in components.values())
 
 
 @pytest.mark.parametrize("channels", TASKS.values(), ids=TASKS.keys())

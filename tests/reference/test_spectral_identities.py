@@ -121,7 +121,7 @@ class TestSpatialObjective:
     def test_binary_tasks_agree(self, smooth):
         masks, logits = masks_and_logits((3, 1, 20, 24))
         logits = logits.detach().float().requires_grad_()
-        found = build_objective("bce_dice", smooth=smooth)(logits, masks[:, 0].long())
+        found = build_objective("bce_dice", smooth=smooth)(logits, masks[:, 0].long())[0]
         dice = smp.DiceLoss("binary", from_logits=True, smooth=smooth / 2)
         expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks.float()) + dice(logits, masks)
         assert found.item() == pytest.approx(expected.item(), abs=1e-6)
@@ -133,7 +133,7 @@ class TestSpatialObjective:
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(3, 5, 20, 24, generator=generator, requires_grad=True)
         masks = torch.randint(0, 5, (3, 20, 24), generator=generator)
-        found = build_objective("bce_dice", smooth=smooth)(logits, masks)
+        found = build_objective("bce_dice", smooth=smooth)(logits, masks)[0]
         dice = smp.DiceLoss("multiclass", classes=[1, 2, 3, 4], from_logits=True, smooth=smooth / 2)
         expected = torch.nn.functional.cross_entropy(logits, masks) + dice(logits, masks)
         assert found.item() == pytest.approx(expected.item(), abs=1e-6)
@@ -145,7 +145,7 @@ class TestSpatialObjective:
         logits = torch.zeros(1, 1, 8, 8)
         empty = torch.zeros(1, 8, 8, dtype=torch.long)
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, empty[:, None].float()).item()
-        assert build_objective("bce_dice")(logits, empty).item() == pytest.approx(entropy + 1 - 1 / 33)
+        assert build_objective("bce_dice")(logits, empty)[0].item() == pytest.approx(entropy + 1 - 1 / 33)
         assert smp.DiceLoss("binary", smooth=1.0)(logits, empty[:, None]).item() == 0
 
 
@@ -154,7 +154,7 @@ def test_the_intended_sum_with_squared_dice_is_a_rescaled_dice_weight():
     masks, logits = masks_and_logits((2, 1, 32, 32))
     spectral = build_objective("spectral", method="fft")
     single = logits.detach().float().requires_grad_()
-    found = spectral(single, masks[:, 0].long())
+    found = spectral(single, masks[:, 0].long())[0]
     expected = 1 - squared_dice(single.sigmoid(), masks.float())
     assert found.item() == pytest.approx(expected.item(), abs=1e-5)
     slopes = [torch.autograd.grad(value, single)[0] for value in (found, expected)]

@@ -188,3 +188,36 @@ def test_a_resolved_configuration_reads_back_as_itself(study, tmp_path):
 def test_an_infinite_learning_rate_is_refused(study):
     study["training"]["learning_rate"] = float("inf")
     assert "training.learning_rate" in message(study)
+
+
+def test_options_of_an_auxiliary_objective_that_is_not_named_are_refused(study):
+    study["objectives"]["spatial"]["auxiliary_options"] = {"band": [1, 9]}
+    text = message(study)
+    assert text.startswith("toy.yaml: objectives.spatial: ")
+    assert "'auxiliary_options' needs 'auxiliary'" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [("name: a\nname: b", 2, "name"), ("grid:\n  main: {seeds: [0],\n    seeds: [1]}", 3, "seeds")],
+)
+def test_a_key_that_is_given_twice_is_refused(tmp_path, text, line, key):
+    file = tmp_path / "twice.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=rf"twice\.yaml: .*line {line}: key '{key}' is there twice"):
+        load_config(file)
+
+
+def test_a_key_may_replace_one_that_is_merged_from_an_anchor(study, tmp_path):
+    shared = "first: &a {base: bce_dice, form: add}\nsecond: &b {<<: *a, form: convex}\nthird: {<<: *b, form: printed}"
+    del study["objectives"]
+    for block in study["grid"].values():
+        block.update(objectives=["third"], lambdas=[])
+    indented = "".join(f"  {line}\n" for line in shared.splitlines())
+    (tmp_path / "merged.yaml").write_text(f"{yaml.safe_dump(study)}objectives:\n{indented}")
+    objectives = load_config(tmp_path / "merged.yaml").objectives
+    assert {name: objective.form for name, objective in objectives.items()} == {
+        "first": "add",
+        "second": "convex",
+        "third": "printed",
+    }

@@ -3,6 +3,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +84,32 @@ def test_a_folder_gets_its_files_when_the_block_ends_and_keeps_others(tmp_path):
         "log.txt": "log",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("moves", [0, 1, 2])
+def test_a_kill_between_two_files_never_leaves_a_description_of_others(tmp_path, monkeypatch, moves):
+    target = tmp_path / "folder"
+    target.mkdir()
+    for name in ("a.json", "b.npy", "z.npy"):
+        (target / name).write_text("old")
+    replace, moved = Path.replace, []
+
+    def stopping(source, destination):
+        if len(moved) == moves:
+            raise Stop
+        moved.append(destination.name)
+        return replace(source, destination)
+
+    def write():
+        with replacing_folder(target) as partial:
+            for name in ("a.json", "b.npy", "z.npy"):
+                (partial / name).write_text("new")
+            monkeypatch.setattr(Path, "replace", stopping)
+
+    with pytest.raises(Stop):
+        write()
+    assert moved == ["b.npy", "z.npy"][:moves]
+    assert not (target / "a.json").exists()
 
 
 def test_a_folder_whose_block_fails_is_as_before(tmp_path):

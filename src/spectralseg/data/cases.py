@@ -54,10 +54,17 @@ def find_files(root: Path, pattern: str) -> list[Path]:
     """Files below ``root`` whose path relative to it ends in ``pattern`` (shell wildcards), sorted.
 
     Archive clutter (``__MACOSX``, AppleDouble ``._*``) is never returned. The match may start at any folder, so that
-    an archive which nests its top folder twice reads like one that does not.
+    an archive which nests its top folder twice reads like one that does not. Links to folders are followed, as users
+    link what they already have, but not back into a folder that the link lies in.
     """
     found = []
-    for folder, _, names in os.walk(root, followlinks=True):  # users link folders that they already have
+    above: dict[str, frozenset[str]] = {os.fspath(root): frozenset()}  # real paths of the folders on the way
+    for folder, below, names in os.walk(root, followlinks=True):
+        real, way = os.path.realpath(folder), above.pop(folder)
+        if real in way:
+            below.clear()
+            continue
+        above.update((os.path.join(folder, name), way | {real}) for name in below)
         for name in names:
             path = Path(folder, name)
             relative = path.relative_to(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -173,9 +174,15 @@ def _check_sample(specification: DatasetSpecification, case: Case, sample: Sampl
         problem = "is empty"
     elif int(sample.labels.max()) > len(specification.classes):
         problem = f"has label {int(sample.labels.max())}, but there are {len(specification.classes)} classes"
+    elif sample.spacing is not None and not _measures(sample.spacing, spatial):
+        problem = f"has spacing {sample.spacing} where {spatial} finite positive numbers are due"
     else:
         return
     raise InputError(f"{specification.name}: case '{case.id}' {problem}; mend or exclude it")
+
+
+def _measures(spacing: Sequence[float], axes: int) -> bool:
+    return len(spacing) == axes and all(0 < step < math.inf for step in spacing)
 
 
 def _resample(

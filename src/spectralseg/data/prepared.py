@@ -16,6 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +44,17 @@ COLUMNS = {
     "native_bytes": int,
     "sha256": str,
     "attributes": str,
+}
+_CARD = {  # what later steps take from dataset.json
+    "name": str,
+    "title": str,
+    "source": str,
+    "classes": list,
+    "channels": int,
+    "image_size": int,
+    "mean": list,
+    "std": list,
+    "files": dict,
 }
 
 
@@ -71,12 +84,12 @@ class PreparedDataset:
     @cached_property
     def images(self) -> NDArray[Any]:
         """Memory-mapped images, unsigned integers (N, S, S, channels)."""
-        return np.load(self.path / "images.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return _memory_map(self.path / "images.npy")
 
     @cached_property
     def masks(self) -> NDArray[np.uint8]:
         """Memory-mapped masks, uint8 (N, S, S)."""
-        return np.load(self.path / "masks.npy", mmap_mode="r")  # type: ignore[no-any-return]
+        return _memory_map(self.path / "masks.npy")
 
     def rows(self, part: str) -> NDArray[np.int64]:
         """Array rows of all cases of a part."""
@@ -87,21 +100,23 @@ class PreparedDataset:
     def spacing(self, case: str) -> tuple[float, ...] | None:
         """Millimetres per native axis, or None where distances are in pixels."""
         value = self._row(case)["spacing"]
-        return tuple(json.loads(value)) if value else None
+        with _reading(self.path / "cases.csv", f"spacing of case '{case}'"):
+            return tuple(float(step) for step in json.loads(value)) if value else None
 
     def native_labels(self, case: str) -> NDArray[np.uint8]:
         """Labels of a test case in native geometry, uint8 (H, W) or (D, H, W).
 
         Raises:
-            InputError: the case is unknown or not a test case.
+            InputError: the case is unknown or not a test case, or its labels are damaged.
         """
         row = self._row(case)
         if not row["native_bytes"]:
             raise InputError(f"{self.path}: case '{case}' is no test case, so its native labels are not stored")
-        with (self.path / "native_labels.bin").open("rb") as stream:
+        file = self.path / "native_labels.bin"
+        with _reading(file, f"labels of case '{case}'"), file.open("rb") as stream:
             stream.seek(int(row["native_offset"]))
             content = zlib.decompress(stream.read(int(row["native_bytes"])))
-        return np.frombuffer(content, np.uint8).reshape(json.loads(row["native_shape"]))
+            return np.frombuffer(content, np.uint8).reshape(json.loads(row["native_shape"]))
 
     def _row(self, case: str) -> pd.Series:
         found = self.cases[self.cases["case"] == case]
@@ -114,16 +129,13 @@ def open_prepared(path: Path | str) -> PreparedDataset:
     """Open a prepared dataset without reading its arrays.
 
     Raises:
-        InputError: a file is missing or of another format version.
+        InputError: a file is missing, damaged or of another format version.
     """
     path = Path(path)
-    missing = [name for name in FILES if not (path / name).is_file()]
-    if missing:
-        raise InputError(f"{path}: no prepared dataset, {', '.join(missing)} missing; run 'spectralseg prepare'")
-    info = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
-    if info.get("format") != FORMAT:
-        raise InputError(f"{path}: prepared in format {info.get('format')}, this version reads {FORMAT}; prepare again")
-    cases = pd.read_csv(path / "cases.csv", dtype=COLUMNS, keep_default_na=False)
+    info = _read_card(path)
+    with _reading(path / "cases.csv"):
+        cases = pd.read_csv(path / "cases.csv", dtype=COLUMNS, keep_default_na=False)
+    _check(list(cases.columns) == list(COLUMNS), path / "cases.csv", "has other columns than this version writes")
     return PreparedDataset(path, info, cases)
 
 
@@ -133,9 +145,11 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
     Raises:
         InputError: names the first thing that does not hold.
     """
+    path = Path(path)
+    checksums = _read_card(path)["files"]
+    for name in FILES[1:]:
+        _check(sha256_of(path / name) == checksums.get(name), path / name, "its checksum differs from dataset.json")
     data = open_prepared(path)
-    for name, checksum in data.info["files"].items():
-        _check(sha256_of(data.path / name) == checksum, data.path / name, "its checksum differs from dataset.json")
     size, channels = data.info["image_size"], data.info["channels"]
     n = int(data.cases["slices"].sum())
     _check(data.images.shape == (n, size, size, channels), data.path / "images.npy", f"shape is {data.images.shape}")
@@ -143,12 +157,14 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
     _check(data.images.dtype.kind == "u", data.path / "images.npy", f"type {data.images.dtype} is not unsigned")
     _check(data.masks.dtype == np.uint8, data.path / "masks.npy", f"type {data.masks.dtype} is not uint8")
     cases = data.path / "cases.csv"
+    _check(len(data.cases) > 0, cases, "there are no cases")
     _check(data.cases["case"].is_unique, cases, "a case id is there twice")
     _check(set(data.cases["part"]) <= {"train", "validation", "test"}, cases, "a part is unknown")
     straddling = data.cases.groupby("group")["part"].nunique()
     _check(bool((straddling == 1).all()), cases, f"group '{straddling.idxmax()}' straddles parts")
     expected = data.cases["slices"].cumsum().shift(fill_value=0)
-    _check(bool((data.cases["first"] == expected).all()), cases, "rows of cases are not consecutive")
+    consecutive = (data.cases["first"] == expected) & (data.cases["slices"] > 0)
+    _check(bool(consecutive.all()), cases, "rows of cases are not consecutive")
     for _, row in data.cases.iterrows():
         rows = slice(row["first"], row["first"] + row["slices"])
         digest = case_checksum(data.images[rows], data.masks[rows])
@@ -156,13 +172,47 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
         _check(int(data.masks[rows].max()) <= len(data.classes), cases, f"case '{row['case']}' has an unknown label")
         if row["part"] == "test":
             native = data.native_labels(row["case"])
-            _check(int(native.max()) <= len(data.classes), cases, f"case '{row['case']}' has an unknown native label")
+            _check(
+                int(native.max(initial=0)) <= len(data.classes),
+                cases,
+                f"case '{row['case']}' has an unknown native label",
+            )
     return {str(part): int(count) for part, count in data.cases["part"].value_counts().items()}
 
 
 def case_checksum(images: NDArray[Any], masks: NDArray[np.uint8]) -> str:
     """Checksum of the rows of one case."""
     return hashlib.sha256(np.ascontiguousarray(images).tobytes() + np.ascontiguousarray(masks).tobytes()).hexdigest()
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    missing = [name for name in FILES if not (path / name).is_file()]
+    if missing:
+        raise InputError(f"{path}: no prepared dataset, {', '.join(missing)} missing; run 'spectralseg prepare'")
+    card = path / "dataset.json"
+    with _reading(card):
+        info = json.loads(card.read_text(encoding="utf-8"))
+    _check(isinstance(info, dict), card, "is no JSON object")
+    if info.get("format") != FORMAT:
+        raise InputError(f"{path}: prepared in format {info.get('format')}, this version reads {FORMAT}; prepare again")
+    for key, kind in _CARD.items():
+        _check(isinstance(info.get(key), kind), card, f"'{key}' is missing or of the wrong type")
+    return info  # type: ignore[no-any-return]
+
+
+def _memory_map(file: Path) -> NDArray[Any]:
+    with _reading(file):
+        return np.lib.format.open_memmap(file, mode="r")
+
+
+@contextmanager
+def _reading(file: Path, what: str = "content") -> Iterator[None]:
+    """Turn what parsers raise inside the block into an :class:`InputError` about ``file``."""
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file}: {what} cannot be read ({reason}); prepare the dataset again") from None
 
 
 def _check(holds: bool, file: Path, problem: str) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from spectralseg.config import Config
-from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs
-from spectralseg.metrics.records import COLUMNS
+from spectralseg.metrics.records import COLUMNS, read_records
 
 _REPEATED = [name for name in COLUMNS if name not in ("seed", "value")]
 
@@ -23,16 +22,7 @@ def collect(config: Config, folder: Path, out: Path) -> None:
     Raises:
         InputError: a file is missing or has other columns.
     """
-    frames = []
-    for run in runs(config):
-        file = folder / run.folder / "records.parquet"
-        try:
-            frame = pd.read_parquet(file)
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read as records ({error}); evaluate the run again") from None
-        if list(frame.columns) != list(COLUMNS):
-            raise InputError(f"{file}: has other columns than this version writes; evaluate the run again")
-        frames.append(frame)
+    frames = [read_records(folder / run.folder / "records.parquet") for run in runs(config)]
     records = pd.concat(frames, ignore_index=True)
     records[_REPEATED] = records[_REPEATED].astype("category")
     with replacing(out) as partial:

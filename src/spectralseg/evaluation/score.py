@@ -80,12 +80,12 @@ def _score(
     for k in range(classes):
         label = k + 1
         for name, count in counts._asdict().items():
-            yield Score(label, protocol, name, float(count[k]), "")
+            yield _explained(label, protocol, name, float(count[k]))
         predicted, present = counts.tp[k] + counts.fp[k], counts.tp[k] + counts.fn[k]
         case = policy.situation(int(predicted), int(present))
         distance = metrics.hausdorff95(prediction == label, reference == label, spacing, definition)
         for name, value in [*((name, values[k]) for name, values in overlaps.items()), ("hd95", distance)]:
-            yield Score(label, protocol, name, *policy.apply(protocol, name, case, float(value), worst))
+            yield _explained(label, protocol, name, *policy.apply(protocol, name, case, float(value), worst))
 
 
 def score_calibration(probabilities: NDArray[np.float32], masks: NDArray[np.uint8], classes: int) -> Iterator[Score]:
@@ -96,9 +96,14 @@ def score_calibration(probabilities: NDArray[np.float32], masks: NDArray[np.uint
     offset = 0 if probabilities.shape[1] == 1 else 1
     for k in range(classes):
         p, y = probabilities[:, k + offset], masks == k + 1
-        yield Score(k + 1, "sound", "ece", metrics.expected_calibration_error(p, y), "")
-        yield Score(k + 1, "sound", "mce", metrics.maximum_calibration_error(p, y), "")
+        yield _explained(k + 1, "sound", "ece", metrics.expected_calibration_error(p, y))
+        yield _explained(k + 1, "sound", "mce", metrics.maximum_calibration_error(p, y))
         mean, largest = metrics.two_class_calibration(p, y)
         flag = "one class" if np.isnan(mean) else ""
-        yield Score(k + 1, "published", "ece", mean, flag)
-        yield Score(k + 1, "published", "mce", largest, flag)
+        yield _explained(k + 1, "published", "ece", mean, flag)
+        yield _explained(k + 1, "published", "mce", largest, flag)
+
+
+def _explained(label: int, protocol: str, metric: str, value: float, flag: str = "") -> Score:
+    """A score that has a flag wherever its value is NaN."""
+    return Score(label, protocol, metric, value, flag or ("not defined" if np.isnan(value) else ""))

@@ -66,7 +66,7 @@ def evaluate(
     Raises:
         InputError: a dataset is not the one that the run was trained on, or has other classes.
     """
-    settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    settings = _settings(run)
     if data.info["files"] != settings["data"]["files"]:
         raise InputError(f"{data.path}: is not the data that {run} was trained on; train the run again")
     for partner in partners:
@@ -86,6 +86,14 @@ def evaluate(
     with replacing(out / "examples.npz") as partial, partial.open("wb") as stream:
         found = examples(predictor, [data, *partners], evaluation.examples)
         np.savez_compressed(stream, allow_pickle=False, **found)
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run}: is no finished run ({error}); train it first") from None
+    return settings
 
 
 def _records(run: dict[str, Any], predictor: Predictor, condition: Condition) -> Iterator[dict[str, Any]]:

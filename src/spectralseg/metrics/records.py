@@ -25,6 +25,27 @@ flag           why the value is undefined or was set by the missing-structure po
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
+
+from spectralseg.errors import InputError
+
 RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")
+
+
+def read_records(file: Path) -> pd.DataFrame:
+    """Read a file of metric records.
+
+    Raises:
+        InputError: the file is missing, damaged, or has other columns.
+    """
+    try:
+        frame = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as metric records ({error}); evaluate the runs again") from None
+    if list(frame.columns) != list(COLUMNS):
+        raise InputError(f"{file}: has other columns than this version writes; evaluate the runs again")
+    return frame

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from spectralseg import registry
+from spectralseg.errors import InputError
 from spectralseg.models._torchvision import ensure_operators
 
 ensure_operators()
@@ -41,8 +42,12 @@ def build_model(
         options: passed on to the model.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: the name, the encoder or an option is unknown, or the weights cannot be had.
     """
-    module = registry.load(__name__, name, "model")
-    model: nn.Module = module.build(in_channels, classes, encoder, encoder_weights, **options)
+    build = registry.load(__name__, name, "model").build
+    try:
+        model: nn.Module = build(in_channels, classes, encoder, encoder_weights, **options)
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"model '{name}' with encoder '{encoder}' cannot be built: {reason}") from error
     return model

@@ -1,20 +1,17 @@
 """Objectives. One module per objective, each with ``build(**options) -> Objective``; a new module is a new objective.
 
-An objective takes logits (B, C, H, W) and integer masks (B, H, W) and returns a scalar to minimise.
+An objective takes logits (B, C, H, W) and integer masks (B, H, W). It returns a scalar to minimise and its named
+components, detached, before any weighting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
-
 from spectralseg import registry
-from spectralseg.objectives._combined import Combined
+from spectralseg.errors import InputError
+from spectralseg.objectives._combined import Combined, Objective
 from spectralseg.objectives._similarity import spectral_similarity
-
-Objective = Callable[[Tensor, Tensor], Tensor]
 
 __all__ = ["Combined", "Objective", "available", "build_objective", "spectral_similarity"]
 
@@ -28,7 +25,11 @@ def build_objective(name: str, **options: Any) -> Objective:
     """Build an objective by name.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: the name or an option is unknown, or an option has a value that cannot be.
     """
-    objective: Objective = registry.load(__name__, name, "objective").build(**options)
+    build = registry.load(__name__, name, "objective").build
+    try:
+        objective: Objective = build(**options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"objective '{name}' does not take these options: {error}") from None
     return objective

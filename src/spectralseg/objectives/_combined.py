@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
+
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -16,18 +19,22 @@ class Combined:
     paper prints; it rewards disagreement. ``convex``: (1 - λ)L + λA, "interpolating" as the paper words it.
     """
 
-    base: Callable[[Tensor, Tensor], Tensor]
-    auxiliary: Callable[[Tensor, Tensor], Tensor] | None = None
+    base: Objective
+    auxiliary: Objective | None = None
     weight: float = 0.0
-    form: str = "add"
+    form: Literal["add", "printed", "convex"] = "add"
 
     def __call__(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimise, and its named components before weighting."""
-        base = self.base(logits, masks)
+        """The scalar to minimise, and the components of both parts.
+
+        Raises:
+            ValueError: ``form`` is unknown.
+        """
+        base, components = self.base(logits, masks)
         if self.auxiliary is None:
-            return base, {"base": base.detach()}
-        auxiliary = self.auxiliary(logits, masks)
-        components = {"base": base.detach(), "auxiliary": auxiliary.detach()}
+            return base, components
+        auxiliary, more = self.auxiliary(logits, masks)
+        components = {**components, **more}
         if self.form == "add":
             return base + self.weight * auxiliary, components
         if self.form == "printed":

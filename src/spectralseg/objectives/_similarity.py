@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -52,12 +56,12 @@ def spectral_similarity(
         positive, and then 1.
 
     Raises:
-        ValueError: the shapes differ, or the method is unknown.
+        ValueError: the shapes differ, an option cannot be (see :func:`check_options`), or the band holds no frequency
+            of images of this size.
     """
     if probabilities.shape != targets.shape:
         raise ValueError(f"shapes differ: {tuple(probabilities.shape)} and {tuple(targets.shape)}")
-    if method not in ("auto", "fft"):
-        raise ValueError(f"method '{method}' is unknown; valid: auto, fft")
+    check_options(band, weighting, method)
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
     # Never under autocast: half-precision FFT exists for powers of two only, and the sums overflow.
     with torch.autocast(probabilities.device.type, enabled=False):
@@ -66,23 +70,49 @@ def spectral_similarity(
             cross, energy = (y * p).sum(), (y.square() + p.square()).sum()
         else:
             transformed_p, transformed_y = torch.fft.fft2(p), torch.fft.fft2(y)
-            weights = _frequency_weights(p, band, weighting)
-            pixels = p.shape[-1] * p.shape[-2]  # so that epsilon means the same in both forms
+            height, width = p.shape[-2:]
+            low, high = band or (0.0, math.inf)
+            weights = _frequency_weights(height, width, low, high, weighting, dtype, p.device)
+            pixels = height * width  # so that epsilon means the same in both forms
             cross = (weights * (transformed_y * transformed_p.conj()).real).sum() / pixels
             energy = (weights * (_power(transformed_y) + _power(transformed_p))).sum() / pixels
         return (2 * cross + epsilon) / (energy + epsilon)
+
+
+def check_options(band: Sequence[float] | None, weighting: float, method: str) -> None:
+    """Refuse options of :func:`spectral_similarity` that suit no image.
+
+    Raises:
+        ValueError: the band is not (low, high) with low < high, the weighting is negative or not finite, or the method
+            is unknown.
+    """
+    if band is not None and not (len(band) == 2 and band[0] < band[1]):
+        raise ValueError(f"band {band} is not (low, high) with low < high in cycles per image")
+    if not 0 <= weighting < math.inf:
+        raise ValueError(f"weighting {weighting} is not a finite exponent of 0 or more")
+    if method not in ("auto", "fft"):
+        raise ValueError(f"method '{method}' is unknown; valid: auto, fft")
 
 
 def _power(spectrum: Tensor) -> Tensor:
     return spectrum.real.square() + spectrum.imag.square()
 
 
-def _frequency_weights(like: Tensor, band: tuple[float, float] | None, exponent: float) -> Tensor:
-    height, width = like.shape[-2:]
-    options = {"device": like.device, "dtype": like.dtype}
-    rows, columns = torch.fft.fftfreq(height, **options), torch.fft.fftfreq(width, **options)
-    radius = torch.hypot(rows[:, None], columns[None, :]) * max(height, width)
-    weights = radius**exponent if exponent else torch.ones_like(radius)
-    if band is not None:
-        weights = weights * ((radius >= band[0]) & (radius < band[1]))
-    return weights
+@functools.lru_cache(maxsize=32)
+def _frequency_weights(
+    height: int, width: int, low: float, high: float, exponent: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Weights (H, W) of the frequencies, made once on the host, so that no step waits for a check on the device."""
+    with torch.inference_mode(False):  # the cached tensor may be needed for a gradient later
+        rows, columns = (  # rounded, lest a whole frequency fall on the wrong side of a limit
+            (torch.fft.fftfreq(size, dtype=torch.float64, device="cpu") * size).round() * (max(height, width) / size)
+            for size in (height, width)
+        )
+        radius = torch.hypot(rows[:, None], columns[None, :])
+        weights = radius.pow(exponent) * ((radius >= low) & (radius < high))
+        if not weights.any():
+            raise ValueError(
+                f"band ({low:g}, {high:g}) holds no frequency with a weight in images of {height} × {width} pixels, "
+                f"which reach {radius.max().item():.1f} cycles per image; choose another band"
+            )
+        return weights.to(device, dtype)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 from torch.nn import functional
 
+from spectralseg.objectives._combined import Objective
 from spectralseg.objectives._similarity import probabilities_and_targets
 
 
-def build(dice_weight: float = 1.0, smooth: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+def build(dice_weight: float = 1.0, smooth: float = 1.0) -> Objective:
     r"""Cross-entropy + w · (1 - D) with the soft Dice of linear denominator.
 
     .. math:: D = \frac{1}{K} \sum_k \frac{2 \sum yp + s}{\sum y + \sum p + s},
@@ -23,7 +22,7 @@ def build(dice_weight: float = 1.0, smooth: float = 1.0) -> Callable[[Tensor, Te
         smooth: s, in pixels.
     """
 
-    def objective(logits: Tensor, masks: Tensor) -> Tensor:
+    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if logits.shape[1] == 1:
             entropy = functional.binary_cross_entropy_with_logits(logits.float()[:, 0], (masks > 0).float())
         else:
@@ -31,6 +30,7 @@ def build(dice_weight: float = 1.0, smooth: float = 1.0) -> Callable[[Tensor, Te
         p, y = probabilities_and_targets(logits, masks)
         axes = (0, 2, 3)
         dice = (2 * (p * y).sum(axes) + smooth) / (p.sum(axes) + y.sum(axes) + smooth)
-        return entropy + dice_weight * (1 - dice.mean())
+        loss = 1 - dice.mean()
+        return entropy + dice_weight * loss, {"cross_entropy": entropy.detach(), "dice": loss.detach()}
 
     return objective

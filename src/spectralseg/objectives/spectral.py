@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from spectralseg.objectives._similarity import probabilities_and_targets, spectral_similarity
+from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._similarity import check_options, probabilities_and_targets, spectral_similarity
 
 
-def build(
-    band: Sequence[float] | None = None, weighting: float = 0.0, method: str = "auto"
-) -> Callable[[Tensor, Tensor], Tensor]:
+def build(band: Sequence[float] | None = None, weighting: float = 0.0, method: str = "auto") -> Objective:
     """Mean over foreground classes of 1 - S, each S summed over the batch. Range [0, 2].
 
     The sign is the one that minimising makes sense of: the paper's text describes a similarity and its formula adds
@@ -22,10 +21,14 @@ def build(
         band: (low, high) in cycles per image; None is the paper's full band, for which 1 - S is the squared Dice.
         weighting: exponent of the frequency weights.
         method: ``fft`` computes the literal transform, ``auto`` the closed form where it is the same number.
+
+    Raises:
+        ValueError: the band is not (low, high) with low < high, the weighting is negative, or the method is unknown.
     """
+    check_options(band, weighting, method)
     limits = None if band is None else (float(band[0]), float(band[1]))
 
-    def objective(logits: Tensor, masks: Tensor) -> Tensor:
+    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         p, y = probabilities_and_targets(logits, masks)
         epsilon = 1e-6 * p.shape[-1] * p.shape[-2]
         similarities = [
@@ -34,6 +37,7 @@ def build(
             )
             for k in range(p.shape[1])
         ]
-        return 1 - torch.stack(similarities).mean()
+        loss = 1 - torch.stack(similarities).mean()
+        return loss, {"spectral": loss.detach()}
 
     return objective

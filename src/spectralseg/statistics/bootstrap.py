@@ -29,6 +29,10 @@ def paired_interval(
     Seeds and cases are crossed, so neither many cases nor many seeds alone make the interval narrow (the "pigeonhole"
     bootstrap of Owen 2007). All cases of a group are drawn together.
 
+    With few seeds the interval is too narrow: in simulated studies with 60 groups and normal differences, the nominal
+    95 % interval holds the truth about 81 % of the time with three seeds, 89 % with five, and 93 % with ten or thirty.
+    With one seed it says nothing about seeds at all.
+
     Args:
         differences: (seeds, cases) paired differences; NaN where undefined.
         groups: (cases,) group of each case; None makes every case its own.

@@ -30,9 +30,18 @@ _log = logging.getLogger(__name__)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then Apple's MPS, then the CPU; any other name is taken as it is."""
+    """``auto`` takes CUDA, then Apple's MPS, then the CPU; any other name is taken as it is.
+
+    Raises:
+        InputError: there is no such device.
+    """
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.zeros(0, device=name).device
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(
+                f"device '{name}' cannot be used ({str(error).splitlines()[0]}); try auto or cpu"
+            ) from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -189,13 +189,14 @@ class TestImages:
                 value = diagonal((60, 60), spacing) if value == "diagonal" else value
                 assert found[1, protocol, metric] == (pytest.approx(value, nan_ok=True), case)
 
-    @pytest.mark.xfail(
-        strict=True, reason="score.py: specificity is NaN without a flag where the structure fills the whole image"
-    )
     def test_every_undefined_value_says_why(self):
         full = np.ones((1, 16, 16), np.uint8)
-        for value, flag in scored(full, full, full[0]).values():
-            assert not np.isnan(value) or flag
+        found = scored(full, full, full[0])
+        assert all(flag for value, flag in found.values() if np.isnan(value))
+        assert {key[1:]: flag for key, (_, flag) in found.items() if flag} == {
+            ("published", "specificity"): "not defined",
+            ("sound", "specificity"): "not defined",
+        }
 
 
 class TestCalibration:

@@ -289,10 +289,7 @@ class TestExampleRows:
         assert 0 in areas.values()
         assert all(areas[name] > 0 for name, _ in example_rows(data, 3))
 
-    @pytest.mark.xfail(
-        strict=True, reason="examples.py: quantiles round to the same case although there are enough cases"
-    )
-    @pytest.mark.parametrize(("dataset", "count"), [("toy", 2), ("partner", 3)])
+    @pytest.mark.parametrize(("dataset", "count"), [("toy", 1), ("toy", 2), ("toy", 3), ("partner", 3), ("partner", 4)])
     def test_there_are_as_many_examples_as_asked_for(self, request, dataset, count):
         assert len(example_rows(request.getfixturevalue(dataset), count)) == count
 

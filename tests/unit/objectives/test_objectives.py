@@ -98,21 +98,38 @@ class TestSpectralSimilarity:
         with pytest.raises(ValueError, match="method 'dct' is unknown; valid: auto, fft"):
             spectral_similarity(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), method="dct")
 
-    @pytest.mark.xfail(
-        strict=True, reason="_similarity.py: a negative exponent makes the weight of the mean infinite, S becomes NaN"
-    )
-    def test_a_negative_weighting_is_refused(self):
+    @pytest.mark.parametrize("weighting", [-1.0, math.nan, math.inf])
+    def test_a_negative_weighting_is_refused(self, weighting):
         with pytest.raises(ValueError, match="weighting"):
-            spectral_similarity(probabilities(), blobs(), weighting=-1.0)
+            spectral_similarity(probabilities(), blobs(), weighting=weighting)
 
-    @pytest.mark.xfail(
-        strict=True,
-        reason="_similarity.py: in a band without frequencies S is 0 / 0, with epsilon 1 whatever the masks",
+    @pytest.mark.parametrize(
+        ("band", "weighting"), [((8, 2), 0), ((4, 4), 0), ((100, 200), 0), ((0.2, 0.8), 0), ((0, 1), 1), ((3,), 0)]
     )
-    @pytest.mark.parametrize("band", [(8, 2), (4, 4), (100, 200)])
-    def test_a_band_without_frequencies_is_refused(self, band):
+    def test_a_band_without_frequencies_is_refused(self, band, weighting):
         with pytest.raises(ValueError, match="band"):
-            spectral_similarity(probabilities(), blobs(), band=band, epsilon=1e-3)
+            spectral_similarity(probabilities(), blobs(), band=band, weighting=weighting, epsilon=1e-3)
+
+    @pytest.mark.parametrize("options", [{"band": [8, 2]}, {"band": [8]}, {"weighting": -1.0}, {"method": "dct"}])
+    def test_options_that_suit_no_image_are_refused_before_the_first_step(self, options):
+        with pytest.raises(InputError, match=next(iter(options))):
+            build_objective("spectral", **options)
+
+    def test_whole_frequencies_lie_on_the_right_side_of_a_limit(self):
+        y = blobs((1, 1, 224, 224))
+        columns = torch.arange(224, dtype=torch.float64) * 2 * math.pi / 224
+        for k in (5, 10, 13, 100):
+            wave = torch.cos(k * columns).expand(y.shape)
+            assert spectral_similarity(wave, wave, band=(k, k + 1), epsilon=1.0).item() > 0.99
+            assert spectral_similarity(wave, -wave, band=(k - 1, k), epsilon=1.0).item() > 0.99
+
+    def test_a_value_without_gradient_does_not_spoil_a_later_one_with_gradient(self):
+        p, y = probabilities((1, 1, 20, 28)), blobs((1, 1, 20, 28))
+        with torch.inference_mode():
+            spectral_similarity(p, y, band=(1, 7))
+        p.requires_grad_()
+        spectral_similarity(p, y, band=(1, 7)).backward()
+        assert p.grad.abs().sum() > 0
 
 
 class TestProbabilitiesAndTargets:
@@ -137,20 +154,21 @@ class TestBceDice:
         logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])[None, None]
         masks = torch.tensor([[1, 0], [0, 0]])[None]
         dice = (2 * 0.5 + 1) / (2 + 1 + 1)
-        assert build_objective("bce_dice")(logits, masks).item() == pytest.approx(math.log(2) + 1 - dice)
+        assert build_objective("bce_dice")(logits, masks)[0].item() == pytest.approx(math.log(2) + 1 - dice)
 
     def test_the_dice_weight_scales_only_dice(self):
         logits, masks = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), blobs((2, 1, 8, 8))[:, 0]
-        values = [build_objective("bce_dice", dice_weight=w)(logits, masks).item() for w in (0, 1, 2)]
+        values = [build_objective("bce_dice", dice_weight=w)(logits, masks)[0].item() for w in (0, 1, 2)]
         assert values[2] - values[1] == pytest.approx(values[1] - values[0], abs=1e-6)
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].double(), masks)
         assert values[0] == pytest.approx(entropy.item(), abs=1e-6)
 
     def test_smoothing_keeps_a_gradient_against_false_positives_on_empty_masks(self):
         logits = torch.zeros(1, 1, 8, 8, requires_grad=True)
-        only_dice = build_objective("bce_dice")(logits, torch.zeros(1, 8, 8)) - build_objective(
-            "bce_dice", dice_weight=0
-        )(logits, torch.zeros(1, 8, 8))
+        only_dice = (
+            build_objective("bce_dice")(logits, torch.zeros(1, 8, 8))[0]
+            - build_objective("bce_dice", dice_weight=0)(logits, torch.zeros(1, 8, 8))[0]
+        )
         assert torch.autograd.grad(only_dice, logits)[0].min().item() > 0
 
 
@@ -160,7 +178,7 @@ class TestSpectralObjective:
         logits, masks = torch.randn(2, 4, 32, 32, generator=generator), torch.randint(0, 4, (2, 32, 32))
         p, y = probabilities_and_targets(logits, masks)
         expected = 1 - sum(spectral_similarity(p[:, [k]], y[:, [k]]).item() for k in range(3)) / 3
-        assert build_objective("spectral")(logits, masks).item() == pytest.approx(expected, abs=1e-4)
+        assert build_objective("spectral")(logits, masks)[0].item() == pytest.approx(expected, abs=1e-4)
 
     @pytest.mark.parametrize("options", [{"band": [2, 9]}, {"weighting": 1.0}, {"method": "fft"}])
     def test_options_reach_the_similarity(self, options):
@@ -170,26 +188,26 @@ class TestSpectralObjective:
         expected = spectral_similarity(
             logits.sigmoid().double(), blobs(), band=band, weighting=options.get("weighting", 0.0)
         )
-        assert build_objective("spectral", **options)(logits, masks).item() == pytest.approx(
+        assert build_objective("spectral", **options)(logits, masks)[0].item() == pytest.approx(
             1 - expected.item(), abs=1e-4
         )
 
     def test_a_class_absent_from_the_batch_counts_one(self):
         logits = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        absent = build_objective("spectral")(logits, torch.zeros(1, 32, 32, dtype=torch.long))
+        absent = build_objective("spectral")(logits, torch.zeros(1, 32, 32, dtype=torch.long))[0]
         assert absent.item() == pytest.approx(1, abs=1e-3)
 
 
 class TestCombined:
     @staticmethod
-    def constant(value):
-        return lambda logits, masks: torch.tensor(value, requires_grad=True)
+    def constant(value, name="part"):
+        return lambda logits, masks: (torch.tensor(value, requires_grad=True), {name: torch.tensor(value)})
 
     @pytest.mark.parametrize(
         ("form", "expected"), [("add", 2 + 0.2 * 0.7), ("printed", 2 + 0.2 * 0.3), ("convex", 0.8 * 2 + 0.2 * 0.7)]
     )
     def test_the_forms_are_those_of_the_documentation(self, form, expected):
-        value, components = Combined(self.constant(2.0), self.constant(0.7), 0.2, form)(None, None)
+        value, components = Combined(self.constant(2.0, "base"), self.constant(0.7, "auxiliary"), 0.2, form)(None, None)
         assert value.item() == pytest.approx(expected)
         assert {name: part.item() for name, part in components.items()} == pytest.approx(
             {"base": 2.0, "auxiliary": 0.7}
@@ -197,7 +215,7 @@ class TestCombined:
         assert not any(part.requires_grad for part in components.values())
 
     def test_without_auxiliary_it_is_the_base(self):
-        value, components = Combined(self.constant(2.0), None, 0.9)(None, None)
+        value, components = Combined(self.constant(2.0, "base"), None, 0.9)(None, None)
         assert value.item() == 2
         assert list(components) == ["base"]
 
@@ -212,14 +230,14 @@ class TestCombined:
             form: torch.autograd.grad(Combined(base, auxiliary, 1.0, form)(logits, masks)[0], logits)[0]
             for form in ("add", "printed")
         }
-        plain = torch.autograd.grad(base(logits, masks), logits)[0]
+        plain = torch.autograd.grad(base(logits, masks)[0], logits)[0]
         assert torch.allclose(gradients["add"] - plain, plain - gradients["printed"], atol=1e-8)
 
     def test_lambda_zero_changes_nothing(self):
         logits, masks = torch.randn(2, 1, 16, 16), blobs((2, 1, 16, 16))[:, 0]
         base = build_objective("bce_dice")
         combined = Combined(base, build_objective("spectral"), 0.0)
-        assert combined(logits, masks)[0].item() == base(logits, masks).item()
+        assert combined(logits, masks)[0].item() == base(logits, masks)[0].item()
 
     def test_an_unknown_form_is_refused(self):
         with pytest.raises(ValueError, match="valid: add, printed, convex"):

@@ -62,7 +62,7 @@ def test_differences_are_paired_by_seed_and_case(run, categorical):
     (row,) = run(shuffled, categorical=categorical).to_dict("records")
     assert (row["objective"], row["lambda"], row["baseline"]) == ("mixed", "0.2", "spatial")
     assert (row["difference"], row["low"], row["high"]) == pytest.approx((0.02, 0.02, 0.02))
-    assert (row["seeds"], row["cases"], row["undefined"]) == (3, 6, 0)
+    assert (row["seeds"], row["cases"], row["undefined"], row["unpaired"]) == (3, 6, 0, 0)
 
 
 def test_a_loss_is_negative():
@@ -116,29 +116,43 @@ def test_a_missing_baseline_is_an_input_error(run):
         run(frame(BASELINE), "sptial")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="comparison.py: several λ of the baseline are joined with every λ of the others and averaged"
-)
-def test_a_baseline_with_several_lambdas_is_refused(run):
-    base = [records(grid(lambda s, c: 0.4), "mixed", "0.1"), records(grid(lambda s, c: 0.8), "mixed", "0.9")]
-    with pytest.raises(InputError, match=r"λ|lambda"):
+@pytest.mark.parametrize("seeds", [(0, 1, 2), (3, 4, 5)], ids=["same seeds", "other seeds"])
+def test_a_baseline_with_several_lambdas_is_refused(run, seeds):
+    again = {(seeds[s], c): value for (s, c), value in grid(lambda s, c: 0.8).items()}
+    base = [records(grid(lambda s, c: 0.4), "mixed", "0.1"), records(again, "mixed", "0.9")]
+    with pytest.raises(InputError, match=r"'mixed' has several λ \(0\.1, 0\.9\)"):
         run(frame(*base, records(grid(lambda s, c: 0.5), "spatial")), "mixed")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="comparison.py: the inner join drops runs and cases that the baseline lacks without a count"
+def test_a_baseline_may_have_another_lambda_on_another_dataset(run):
+    parts = []
+    for lam, dataset in (("0.1", "toy"), ("0.9", "other")):
+        parts.append(records(grid(lambda s, c: 0.4), "mixed", lam, dataset=dataset))
+        parts.append(records(grid(lambda s, c: 0.5), "spatial", dataset=dataset))
+    found = run(frame(*parts), "mixed")
+    assert found["difference"].tolist() == pytest.approx([0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "seeds", "cases", "unpaired"), [("seed", 0, 2, 6, 6), ("case", "c0", 3, 5, 3)]
 )
-@pytest.mark.parametrize("lacking", ["seed", "case"])
-def test_what_the_baseline_lacks_is_refused_or_counted(run, lacking):
+def test_what_the_baseline_lacks_is_counted(run, column, value, seeds, cases, unpaired):
     other = records(grid(lambda s, c: 0.6), "mixed", "0.2")
-    base = [row for row in BASELINE if row["seed" if lacking == "seed" else "case"] not in (0, "c0")]
-    try:
-        found = run(frame(base, other))
-    except InputError:
-        return
-    assert {"seeds", "cases", "undefined"} < {name for name in found.columns if found[name].dtype.kind == "i"}
+    base = [{**row, "value": 0.5} for row in BASELINE if row[column] != value]
+    (row,) = run(frame(base, other)).to_dict("records")
+    assert (row["seeds"], row["cases"], row["undefined"], row["unpaired"]) == (seeds, cases, 0, unpaired)
+    assert row["difference"] == pytest.approx(0.1)
 
 
-@pytest.mark.xfail(strict=True, reason="comparison.py: with nothing to compare the file has no columns")
+def test_a_condition_that_the_baseline_lacks_has_a_row_without_numbers(run):
+    alone = records(grid(lambda s, c: 0.6), "mixed", "0.2", suite="ood")
+    (row,) = run(frame(BASELINE, alone)).to_dict("records")
+    assert (row["seeds"], row["cases"], row["undefined"], row["unpaired"]) == (0, 0, 0, 18)
+    assert np.isnan([row["difference"], row["low"], row["high"]]).all()
+
+
 def test_a_study_with_one_objective_has_an_empty_comparison_with_columns(run):
-    assert {"objective", "difference", "low", "high"} <= set(run(frame(BASELINE)).columns)
+    several = run(frame(BASELINE, records(grid(lambda s, c: 0.6), "mixed", "0.2")))
+    alone = run(frame(BASELINE))
+    assert alone.empty
+    assert list(alone.columns) == list(several.columns)

@@ -1,0 +1,58 @@
+"""Finding files below a folder, through links and past clutter."""
+
+import pytest
+
+from spectralseg.data.cases import find_files, require_files
+from spectralseg.errors import InputError
+
+
+def write(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+def found(root, pattern):
+    return [path.relative_to(root).as_posix() for path in find_files(root, pattern)]
+
+
+def test_a_pattern_may_start_at_any_folder(tmp_path):
+    write(tmp_path, "top/images/b.png", "top/images/a.png", "images/c.png", "top/masks/a.png", "top/images/a.txt")
+    assert found(tmp_path, "images/*.png") == ["images/c.png", "top/images/a.png", "top/images/b.png"]
+
+
+def test_clutter_is_never_found(tmp_path):
+    write(tmp_path, "a.png", "._a.png", "__MACOSX/a.png", "b/.DS_Store", "b/Thumbs.db")
+    assert found(tmp_path, "*") == ["a.png"]
+
+
+def test_linked_folders_are_followed_under_each_of_their_names(tmp_path):
+    write(tmp_path / "elsewhere", "a.png", "b.txt")
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in ("images", "texts"):
+        (root / name).symlink_to(tmp_path / "elsewhere")
+    assert found(root, "images/*.png") == ["images/a.png"]
+    assert found(root, "texts/*.txt") == ["texts/b.txt"]
+
+
+@pytest.mark.parametrize("target", [".", "..", "../other", "itself"])
+def test_a_cycle_of_links_ends(tmp_path, target):
+    write(tmp_path / "root", "one/a.png", "other/b.png")
+    (tmp_path / "root" / "one" / "itself").symlink_to(target)
+    (tmp_path / "root" / "other" / "back").symlink_to("../one")
+    names = {path.name for path in find_files(tmp_path / "root", "*.png")}
+    assert names == {"a.png", "b.png"}
+    assert len(find_files(tmp_path / "root", "*.png")) <= 6
+
+
+def test_a_cycle_through_the_root_ends(tmp_path):
+    write(tmp_path, "a.png")
+    (tmp_path / "b").symlink_to(tmp_path)
+    assert found(tmp_path, "*.png") == ["a.png"]
+
+
+def test_nothing_found_is_an_input_error_that_names_the_pattern(tmp_path):
+    with pytest.raises(InputError, match=r"no file matches 'images/\*\.png'"):
+        require_files(tmp_path, "images/*.png")

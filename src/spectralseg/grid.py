@@ -59,7 +59,7 @@ def check_run(config: Config, run: Run, file: str) -> None:
         valid = getattr(config, key)
         if name not in valid:
             raise InputError(f"{file}: '{name}' is not among its {key}; {suggest(name, valid)}")
-    if not QUOTED_NUMBER.match(run.lam):
+    if not QUOTED_NUMBER.fullmatch(run.lam):
         raise InputError(f"--lambda '{run.lam}' is no decimal without trailing zeros such as 0.2")
     if (run.lam != "0") and config.objectives[run.objective].auxiliary is None:
         raise InputError(f"{file}: objective '{run.objective}' has no auxiliary term, so --lambda must be 0")

@@ -13,7 +13,7 @@ rule fetch:
     conda:
         ENVIRONMENT
     shell:
-        "spectralseg fetch {input.specification} --file {wildcards.file:q} --out \"$(dirname {output:q})\" > {log:q} 2>&1"
+        'spectralseg fetch {input.specification} --file {wildcards.file:q} --out "$(dirname {output:q})" > {log:q} 2>&1'
 
 
 rule phantom:

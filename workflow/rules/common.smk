@@ -28,9 +28,7 @@ if not workflow.overwrite_configfiles:
 
 try:
     SPECIFICATIONS = read_specifications(ROOT / "workflow/rules/datasets")
-    CONFIG = validate_config(
-        config, ", ".join(map(str, workflow.configfiles)), SPECIFICATIONS
-    )
+    CONFIG = validate_config(config, ", ".join(map(str, workflow.configfiles)), SPECIFICATIONS)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
@@ -58,9 +56,7 @@ wildcard_constraints:
 
 
 def dataset_files():
-    return sorted(
-        str(path) for path in (ROOT / "workflow/rules/datasets").glob("*.smk")
-    )
+    return sorted(str(path) for path in (ROOT / "workflow/rules/datasets").glob("*.smk"))
 
 
 def specification_file(wildcards):
@@ -70,11 +66,7 @@ def specification_file(wildcards):
 def write_resolved_config():
     """The validated configuration with all defaults and overrides: what the commands read and the results keep."""
     with replacing(Path(RESOLVED)) as partial:
-        partial.write_text(
-            yaml.safe_dump(
-                CONFIG.model_dump(mode="json"), sort_keys=False, allow_unicode=True
-            )
-        )
+        partial.write_text(yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def raw_files(wildcards):
@@ -85,19 +77,13 @@ def raw_files(wildcards):
     if choice.source == "phantom":
         return f"{RESULTS}/raw/{wildcards.dataset}"
     sources = SPECIFICATIONS[wildcards.dataset].sources
-    return [
-        f"{CONFIG.downloads}/{wildcards.dataset}/{source.file}" for source in sources
-    ]
+    return [f"{CONFIG.downloads}/{wildcards.dataset}/{source.file}" for source in sources]
 
 
 def raw_folder(wildcards, input):
     """The one path that stands for the raw files."""
     choice = CONFIG.datasets[wildcards.dataset]
-    return (
-        f"{CONFIG.downloads}/{wildcards.dataset}"
-        if choice.source == "official"
-        else input.raw
-    )
+    return f"{CONFIG.downloads}/{wildcards.dataset}" if choice.source == "official" else input.raw
 
 
 def prepare_settings(wildcards):
@@ -114,9 +100,7 @@ def phantom_settings(wildcards):
 def train_settings(wildcards):
     """All of the configuration that the weights of a run depend on: a change retrains exactly the runs it touches."""
     return {
-        "architecture": CONFIG.architectures[wildcards.architecture].model_dump(
-            mode="json"
-        ),
+        "architecture": CONFIG.architectures[wildcards.architecture].model_dump(mode="json"),
         "objective": CONFIG.objectives[wildcards.objective].model_dump(mode="json"),
         "training": CONFIG.training.model_dump(mode="json"),
     }
@@ -128,11 +112,7 @@ def evaluation_settings(wildcards):
 
 def partners(wildcards):
     """Prepared out-of-distribution datasets of a training dataset, as far as the study has them."""
-    names = [
-        name
-        for name in SPECIFICATIONS[wildcards.dataset].ood
-        if name in CONFIG.datasets
-    ]
+    names = [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
     return [f"{RESULTS}/prepared/{name}/dataset.json" for name in names]
 
 
@@ -162,11 +142,7 @@ def table_parameters(wildcards, input):
 # All outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives
 # are left out, so that they may be deleted once the datasets are prepared.
 def raw_phantoms():
-    return [
-        f"{RESULTS}/raw/{name}"
-        for name, choice in CONFIG.datasets.items()
-        if choice.source == "phantom"
-    ]
+    return [f"{RESULTS}/raw/{name}" for name, choice in CONFIG.datasets.items() if choice.source == "phantom"]
 
 
 def runs_folder(wildcards):
@@ -183,15 +159,11 @@ def prepared_files():
 
 def run_files():
     files = ["model.pt", "run.json", "history.jsonl", "records.parquet", "examples.npz"]
-    return expand(
-        f"{RESULTS}/runs/{{run}}/{{file}}", run=[run.folder for run in RUNS], file=files
-    )
+    return expand(f"{RESULTS}/runs/{{run}}/{{file}}", run=[run.folder for run in RUNS], file=files)
 
 
 def notebooks():
-    return expand(
-        f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures]
-    )
+    return expand(f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures])
 
 
 def tables():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -50,9 +51,7 @@ def paired_interval(
         return Interval(*[float("nan")] * 3)
     sums = _by_group(np.where(defined, values, 0), members)
     counts = _by_group(defined.astype(np.float64), members)
-    rng = np.random.default_rng(seed)
-    seed_weights = _weights(rng, resamples, sums.shape[0])
-    group_weights = _weights(rng, resamples, sums.shape[1])
+    seed_weights, group_weights = _weights(resamples, *sums.shape, seed)
     top = ((seed_weights @ sums) * group_weights).sum(1)
     bottom = ((seed_weights @ counts) * group_weights).sum(1)
     means = top[bottom > 0] / bottom[bottom > 0]
@@ -64,6 +63,10 @@ def _by_group(values: NDArray[np.float64], members: NDArray[np.int64]) -> NDArra
     return np.stack([np.bincount(members, row) for row in values])
 
 
-def _weights(rng: np.random.Generator, resamples: int, size: int) -> NDArray[np.float64]:
-    """How often each of ``size`` units is drawn in each resample."""
-    return rng.multinomial(size, np.full(size, 1 / size), resamples).astype(np.float64)
+@lru_cache(maxsize=32)
+def _weights(resamples: int, seeds: int, groups: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How often each seed and each group is drawn in each resample; shared by all intervals of one shape."""
+    rng = np.random.default_rng(seed)
+    draws = (rng.multinomial(size, np.full(size, 1 / size), resamples).astype(np.float64) for size in (seeds, groups))
+    by_seed, by_group = draws
+    return by_seed, by_group

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,10 +22,6 @@ from torch.utils.data import DataLoader, Dataset
 from spectralseg.config import Training
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer version
-import albumentations as A
-import cv2
 
 
 def seed_of(*keys: object) -> int:
@@ -42,8 +39,15 @@ def standardise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return ((images - mean) / std).movedim(-1, 1)
 
 
-def augmentation(training: Training) -> A.Compose:
-    """Flips and rotations, as the paper names them; masks by nearest neighbour, borders filled with 0."""
+def augmentation(training: Training) -> Any:
+    """Flips and rotations, as the paper names them; masks by nearest neighbour, borders filled with 0.
+
+    Returns:
+        An ``albumentations.Compose``.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer version
+    import albumentations as A  # evaluation, which needs only the conversions above, is spared the import
+
     transforms: list[Any] = []
     if training.flip:
         transforms += [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]

@@ -22,8 +22,8 @@ def test_either_objective_learns_real_nuclei(tmp_path):
     study = yaml.safe_load((REPOSITORY / "config" / "real_monuseg.yaml").read_text(encoding="utf-8"))
     assert study["datasets"]["monuseg"]["path"] == "../shared/real_samples/monuseg"
     study["datasets"]["monuseg"]["path"] = str(TILES)
-    study["image_size"] = 160
-    study["training"].update(iterations=60, validate_every=30)
+    study["image_size"] = 192
+    study["training"].update(iterations=120, validate_every=40)
     config = write_config(tmp_path, study)
     snakemake(tmp_path, "--cores", 2, "--configfile", config, "--set-threads", "train=1", "evaluate=1", "--")
     records = pd.read_parquet(tmp_path / "results" / "real_monuseg" / "records.parquet")

@@ -23,7 +23,7 @@ def test_either_objective_learns_real_nuclei(tmp_path):
     assert study["datasets"]["monuseg"]["path"] == "../shared/real_samples/monuseg"
     study["datasets"]["monuseg"]["path"] = str(TILES)
     study["image_size"] = 192
-    study["training"].update(iterations=120, validate_every=40)
+    study["training"].update(iterations=160, validate_every=40)
     config = write_config(tmp_path, study)
     snakemake(tmp_path, "--cores", 2, "--configfile", config, "--set-threads", "train=1", "evaluate=1", "--")
     records = pd.read_parquet(tmp_path / "results" / "real_monuseg" / "records.parquet")

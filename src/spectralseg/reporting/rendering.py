@@ -254,6 +254,7 @@ def html(table: Table) -> str:
 _STYLE = (
     "<style>body{font:15px/1.45 system-ui,sans-serif;margin:2em;color:#222}table{border-collapse:collapse;margin:1em 0}"
     "th,td{padding:.2em .7em;text-align:right;white-space:nowrap}th{border-bottom:1px solid #222}"
+    "th[colspan]{text-align:center}"
     "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}tr.published td{border-top:1px solid #ddd;color:#666}"
     "tr.count td{color:#666;font-size:85%}.banner{background:#fff3cd;padding:.6em 1em;font-weight:bold}</style>"
 )

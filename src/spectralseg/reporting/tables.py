@@ -181,7 +181,7 @@ def _complete(frame: pd.DataFrame) -> pd.DataFrame:
         frame.loc[column.index, "missing_runs"] = max(len(expected), 1) - column["seeds"]
         rule = quantity(column["metric"].iloc[0])
         printed = column["measured"].round(rule.digits)
-        if printed.count() > 1:
+        if printed.nunique() > 1:  # one value, or the same for all, is no best
             best = printed.max() if rule.higher_is_better else printed.min()
             frame.loc[column.index, "measured_best"] = printed == best
     return frame.drop(columns="seed_list")

@@ -189,6 +189,14 @@ def test_summary_has_every_run_on_every_test_set(official):
     assert "published" not in table.markdown().split("## Protocol: sound")[1].split("Measured:")[0]
 
 
+def test_where_all_measure_the_same_none_is_best(official, published, tmp_path):
+    records = pd.read_parquet(official / "records.parquet").assign(value=0.5)
+    records.to_parquet(tmp_path / "records.parquet")
+    table = build_table(Results(tmp_path), published / "table_1.csv")
+    assert table.cells["measured"].notna().any()
+    assert not table.cells["measured_best"].any()
+
+
 def test_unknown_protocol_is_told(official, published, tmp_path):
     records = pd.read_parquet(official / "records.parquet")
     records.loc[0, "protocol"] = "other"

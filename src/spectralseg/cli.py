@@ -44,6 +44,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         arguments.out,
         image_size=arguments.image_size,
         source=arguments.source,
+        split=arguments.split,
         validation=arguments.validation,
         allow_partial=arguments.allow_partial,
     )
@@ -152,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, required=True, help="folder of the prepared dataset")
     one.add_argument("--image-size", type=int, default=224, help="side of the images in pixels (default: %(default)s)")
     one.add_argument("--source", choices=["official", "phantom", "path"], default="path", help="recorded origin")
+    one.add_argument("--split", help="alternative split of the dataset file, or a .csv file (default: its own split)")
     one.add_argument(
         "--validation", type=float, default=0.1, help="share of training groups held out (default: %(default)s)"
     )

@@ -45,6 +45,9 @@ class Dataset(_Strict):
 
     source: Literal["official", "phantom", "path"] = Field("official", description="where the raw files come from")
     path: str | None = Field(None, description="for source 'path': folder or archive in the official layout")
+    split: str | None = Field(
+        None, description="an alternative split of the dataset file, or a .csv file; null for its own split"
+    )
     allow_partial: bool = Field(False, description="accept a subset of the official cases and record it")
     phantom: Phantom = Field(Phantom(), description="for source 'phantom'")
 

@@ -64,7 +64,7 @@ def test_the_split_list_exists_and_fits_the_expected_cases(specification):
     if specification.split.list is None:
         return
     assert specification.split.list in splits.available()
-    listed = splits.read_list(specification.split.list)
+    listed = splits.read_list(specification.split.list).parts
     assert not set(listed) & set(specification.exclude)
     if specification.expected_cases and specification.split.key == "case":
         assert len(listed) == specification.expected_cases

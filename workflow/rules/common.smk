@@ -1,5 +1,6 @@
 # Configuration, names and input functions. Everything that a rule needs to know of the grid is here.
 import os
+import shlex
 from pathlib import Path
 
 import yaml
@@ -86,10 +87,17 @@ def raw_folder(wildcards, input):
     return f"{CONFIG.downloads}/{wildcards.dataset}" if choice.source == "official" else input.raw
 
 
+def split_file(wildcards):
+    """A split list of the user's own; published ones belong to the package."""
+    chosen = CONFIG.datasets[wildcards.dataset].split
+    return [chosen] if chosen and chosen.endswith(".csv") else []
+
+
 def prepare_settings(wildcards):
     choice = CONFIG.datasets[wildcards.dataset]
     options = f"--image-size {CONFIG.image_size} --validation {CONFIG.validation} --source {choice.source}"
-    return options + (" --allow-partial" if choice.allow_partial else "")
+    split = f" --split {shlex.quote(choice.split)}" if choice.split else ""
+    return options + split + (" --allow-partial" if choice.allow_partial else "")
 
 
 def phantom_settings(wildcards):

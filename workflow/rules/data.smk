@@ -33,6 +33,7 @@ rule prepare:
     input:
         specification=specification_file,
         raw=raw_files,
+        split=split_file,
     output:
         info="<prepared>/dataset.json",
         arrays=multiext("<prepared>/", *PREPARED_FILES[1:]),

@@ -42,12 +42,14 @@ class Case:
         group: what must never straddle two splits: the patient where known, else the case itself.
         load: reads the arrays; called once, when the case is prepared.
         attributes: what split rules and per-group tables use (fold, centre, frame ...), as strings.
+        image: the file that holds the image, by whose bytes the leakage audit knows it again; None where it has none.
     """
 
     id: str
     group: str
     load: Callable[[], Sample]
     attributes: Mapping[str, str] = field(default_factory=dict)
+    image: Path | None = None
 
 
 def find_files(root: Path, pattern: str) -> list[Path]:

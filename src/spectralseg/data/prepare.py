@@ -22,7 +22,7 @@ from spectralseg.data.cases import Case, Sample
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
 from spectralseg.data.readers import read_cases
 from spectralseg.data.resize import resize_image, resize_labels
-from spectralseg.data.specification import DatasetSpecification, Intensity
+from spectralseg.data.specification import DatasetSpecification, Intensity, Split
 from spectralseg.errors import InputError
 from spectralseg.files import replacing_folder, sha256_of
 
@@ -34,6 +34,7 @@ def prepare(
     *,
     image_size: int,
     source: str,
+    split: str | None = None,
     validation: float = 0.1,
     allow_partial: bool = False,
 ) -> None:
@@ -45,12 +46,14 @@ def prepare(
         out: folder of the prepared dataset.
         image_size: side S of the square images in pixels.
         source: ``official``, ``phantom`` or ``path``; recorded, and decides how results are labelled.
+        split: an alternative split of the specification, or a ``.csv`` file; None for the split of the specification.
         validation: share of training groups held out where the published split has no validation part.
         allow_partial: accept a subset of the official cases; the subset is recorded.
 
     Raises:
         InputError: names the file or case, what is wrong, and what to do.
     """
+    rule = splits.choose(specification, split)
     with unpacked(raw, out.parent) as root:
         found = read_cases(specification.reader, root, specification.reader_options)
         cases = [case for case in found if case.id not in specification.exclude]
@@ -61,7 +64,7 @@ def prepare(
             )
         parts = splits.assign(
             cases,
-            specification.split,
+            rule,
             dataset=specification.name,
             validation=validation,
             allow_partial=allow_partial,
@@ -69,7 +72,7 @@ def prepare(
         excluded = {case.id: specification.exclude[case.id] for case in found if case.id in specification.exclude}
         with replacing_folder(out) as folder:
             rows = _write_arrays(specification, cases, parts, folder, image_size)
-            info = _describe(specification, rows, parts, excluded, folder, image_size, source, allow_partial)
+            info = _describe(specification, rule, rows, parts, excluded, folder, image_size, source, allow_partial)
             (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
@@ -150,6 +153,7 @@ def _write_arrays(
                     "native_offset": native_file.tell(),
                     "native_bytes": len(native),
                     "sha256": case_checksum(images, masks),
+                    "image_sha256": sha256_of(case.image) if case.image else "",
                     "attributes": json.dumps(dict(case.attributes), ensure_ascii=False),
                 }
             )
@@ -198,6 +202,7 @@ def _resample(
 
 def _describe(
     specification: DatasetSpecification,
+    rule: Split,
     rows: list[dict[str, Any]],
     parts: dict[str, str],
     excluded: dict[str, str],
@@ -230,7 +235,7 @@ def _describe(
         "licence": specification.licence,
         "citation": specification.citation,
         "homepage": specification.homepage,
-        "split": specification.split.model_dump(exclude_defaults=True),
+        "split": splits.describe(rule),
         "cases": dict(sorted(Counter(parts.values()).items())),
         "slices": {part: sum(r["slices"] for r in rows if r["part"] == part) for part in splits.PARTS},
         "excluded": excluded,

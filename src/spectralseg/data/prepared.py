@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
 
-FORMAT = 1
+FORMAT = 2
 FILES = ("dataset.json", "cases.csv", "images.npy", "masks.npy", "native_labels.bin")
 COLUMNS = {
     "case": str,
@@ -43,6 +43,7 @@ COLUMNS = {
     "native_offset": int,
     "native_bytes": int,
     "sha256": str,
+    "image_sha256": str,
     "attributes": str,
 }
 _CARD = {  # what later steps take from dataset.json

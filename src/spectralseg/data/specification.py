@@ -25,9 +25,14 @@ class SourceFile(_Strict):
     """One file of the official distribution."""
 
     file: str = Field(description="name under which the file is stored")
-    url: str = Field(description="https address, girder or synapse:<entity id> or gdrive:<file id>")
-    sha256: str | None = None
-    md5: str | None = None
+    url: str = Field(
+        description="address https://..., synapse:<id of the file or of its folder> or gdrive:<id>",
+        pattern=r"^(https?://|synapse:syn\d+$|gdrive:[\w-]+$)",
+    )
+    mirrors: tuple[str, ...] = Field((), description="other addresses of the same file")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
+    built_on_request: bool = Field(False, description="the server zips it anew: another checksum is no error")
 
 
 class Intensity(_Strict):
@@ -46,13 +51,14 @@ class Intensity(_Strict):
 class Split(_Strict):
     """How cases are divided: exactly one rule. A validation part is then carved from training where none is given."""
 
-    list: str | None = Field(None, description="name of a published list in spectralseg/data/splits")
+    list: str | None = Field(None, description="name of a published list in spectralseg/data/splits, or a .csv file")
     key: Literal["case", "group"] = Field("case", description="what the list names: cases or groups")
     attribute: str | None = Field(None, description="case attribute that decides, e.g. a published fold")
     test: tuple[str, ...] = Field((), description="values of the attribute that make a group a test group")
     validation: tuple[str, ...] = Field((), description="values of the attribute for validation; else it is carved")
     random: float | None = Field(None, gt=0, lt=1, description="share of groups that becomes the test part")
     everything: Literal["test"] | None = Field(None, description="a dataset used for testing only")
+    provenance: str | None = Field(None, description="where the rule was published, unless its list says so")
 
     @model_validator(mode="after")
     def _one_rule(self) -> Split:
@@ -81,6 +87,10 @@ class DatasetSpecification(_Strict):
     reader_options: dict[str, Any] = {}
     intensity: Intensity | None = None
     split: Split
+    alternative_splits: dict[str, Split] = Field({}, description="further splits that a configuration may choose")
+    id_namespace: str | None = Field(
+        None, description="datasets that share it show the same picture under the same id; default: the name"
+    )
     expected_cases: int | None = Field(None, description="number of labelled cases in the complete dataset")
     exclude: dict[str, str] = Field({}, description="case id -> reason why it is left out")
     ood: tuple[str, ...] = Field((), description="datasets on which models trained here are tested as well")

@@ -103,7 +103,7 @@ def test_ids_are_official_and_parts_are_in_proportion(unpacked: dict[str, Unpack
     cases = unpacked[name].read()
     specification = unpacked[name].specification
     assert specification.split.list is not None
-    listed = read_list(specification.split.list)
+    listed = read_list(specification.split.list).parts
     assert {case.id for case in cases} < set(listed)
     assert len(listed) == specification.expected_cases
     counts = {part: sum(listed[case.id] == part for case in cases) for part in ("train", "validation", "test")}
@@ -286,7 +286,7 @@ def test_isic_shared_ids_are_the_same_files(unpacked: dict[str, Unpacked]) -> No
     first, second = members(unpacked["isic2018"].archives), members(unpacked["isic2017"].archives)
     old, new = ({case.id for case in unpacked[name].read()} for name in ("isic2018", "isic2017"))
     shared = sorted(old & new)
-    known = read_list("isic2018_bcdu_sorted")
+    known = read_list("isic2018_bcdu_sorted").parts
     assert len(shared) == len(new) / 2
     assert set(shared) == {case for case in new if case in known}
     assert any(known[case] == "train" for case in shared), "a training image that is also tested on"
@@ -319,7 +319,7 @@ def test_isic2017_documented_duplicate(unpacked: dict[str, Unpacked]) -> None:
 
 
 def test_isic2017_pictures_of_its_own_look_different(unpacked: dict[str, Unpacked]) -> None:
-    known = read_list("isic2018_bcdu_sorted")
+    known = read_list("isic2018_bcdu_sorted").parts
     own = [case for case in unpacked["isic2017"].read() if case.id not in known and case.id != "ISIC_0012152"]
     assert len(own) == 2
     assert hue(own) > hue(unpacked["isic2018"].read()) * 1.05

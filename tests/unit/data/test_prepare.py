@@ -267,7 +267,7 @@ class TestVerification:
         (copy_of_toy / "dataset.json").write_text(json.dumps({**card, "format": 0}))
         self.refuse(copy_of_toy, "prepared in format 0")
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 1}', b"\xff"])
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 2}', b"\xff"])
     def test_a_damaged_card_is_an_input_error(self, copy_of_toy, content):
         (copy_of_toy / "dataset.json").write_bytes(content)
         self.refuse(copy_of_toy, r"dataset\.json: .*prepare the dataset again")

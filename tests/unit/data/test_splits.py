@@ -98,7 +98,7 @@ def test_a_missing_attribute_names_the_case():
 
 
 def test_a_published_list_is_followed_to_the_letter():
-    listed = splits.read_list("acdc_transunet")
+    listed = splits.read_list("acdc_transunet").parts
     parts = assign(
         [case(f"{p}_frame{n}", p) for p in listed for n in (1, 2)], {"list": "acdc_transunet", "key": "group"}
     )
@@ -106,14 +106,14 @@ def test_a_published_list_is_followed_to_the_letter():
 
 
 def test_validation_is_carved_from_training_where_a_list_has_none():
-    listed = splits.read_list("synapse_transunet")
+    listed = splits.read_list("synapse_transunet").parts
     parts = assign([case(name) for name in listed], {"list": "synapse_transunet"}, validation=0.2)
     assert {name for name, part in parts.items() if part == "test"} == {n for n, p in listed.items() if p == "test"}
     assert Counter(parts.values()) == {"test": 12, "validation": 4, "train": 14}
 
 
 def test_missing_cases_of_a_list_are_an_error_that_counts_and_names_them():
-    cases = [case(name) for name in list(splits.read_list("synapse_transunet"))[3:]]
+    cases = [case(name) for name in list(splits.read_list("synapse_transunet").parts)[3:]]
     with pytest.raises(
         InputError, match=r"3 of 30 cases .*synapse_transunet.* missing: \d+, \d+, \d+; .*allow_partial: true"
     ):
@@ -123,13 +123,13 @@ def test_missing_cases_of_a_list_are_an_error_that_counts_and_names_them():
 
 @pytest.mark.parametrize("allow_partial", [False, True])
 def test_a_case_that_the_list_does_not_name_is_always_an_error(allow_partial):
-    cases = [case(name) for name in (*splits.read_list("synapse_transunet"), "9999")]
+    cases = [case(name) for name in (*splits.read_list("synapse_transunet").parts, "9999")]
     with pytest.raises(InputError, match="does not name 9999"):
         assign(cases, {"list": "synapse_transunet"}, allow_partial=allow_partial)
 
 
 def test_a_list_that_divides_a_group_is_an_error_that_names_it():
-    listed = splits.read_list("synapse_transunet")
+    listed = splits.read_list("synapse_transunet").parts
     cases = [case(name, "same") for name in listed]
     with pytest.raises(InputError, match="toy: group 'same' lies in two parts"):
         assign(cases, {"list": "synapse_transunet"})
@@ -147,7 +147,7 @@ def test_a_stored_list_tells_its_provenance_and_names_each_case_once(repository,
     assert lines[0].startswith("# ")
     content = [line for line in lines if not line.startswith("#")]
     assert content[0] == "id,part"
-    listed = splits.read_list(name)
+    listed = splits.read_list(name).parts
     assert len(listed) == len(content) - 1
     assert set(listed.values()) <= set(splits.PARTS)
     assert "test" in listed.values()

@@ -45,6 +45,16 @@ SPECIFICATION = {
     "reader": "cheng",
     "intensity": {"percentiles": [0, 100]},
     # Folds keep patients together; the reader groups patient numbers that differ by a trailing letter only.
-    "split": {"attribute": "fold", "test": ["5"]},
+    "split": {
+        "attribute": "fold",
+        "test": ["5"],
+        "provenance": "cvind.mat of the archive: five folds by patient number; the paper names no split",
+    },
+    "alternative_splits": {
+        "fold1": {"attribute": "fold", "test": ["1"]},
+        "fold2": {"attribute": "fold", "test": ["2"]},
+        "fold3": {"attribute": "fold", "test": ["3"]},
+        "fold4": {"attribute": "fold", "test": ["4"]},
+    },
     "expected_cases": 3064,
 }

@@ -15,11 +15,13 @@ SPECIFICATION = {
         {
             "file": "ISIC-2017_Test_v2_Data.zip",
             "url": "https://isic-challenge-data.s3.amazonaws.com/2017/ISIC-2017_Test_v2_Data.zip",
+            "mirrors": ["https://isic-archive.s3.amazonaws.com/challenges/2017/ISIC-2017_Test_v2_Data.zip"],
             "md5": "5f6a0b5e1f2972bd1f5ea02680489f09",
         },
         {
             "file": "ISIC-2017_Test_v2_Part1_GroundTruth.zip",
             "url": "https://isic-challenge-data.s3.amazonaws.com/2017/ISIC-2017_Test_v2_Part1_GroundTruth.zip",
+            "mirrors": ["https://isic-archive.s3.amazonaws.com/challenges/2017/ISIC-2017_Test_v2_Part1_GroundTruth.zip"],
             "md5": "b1742de6bd257faca3b2b21a4aa3b781",
         },
     ],
@@ -31,5 +33,6 @@ SPECIFICATION = {
         "threshold": 127,
     },
     "split": {"list": "isic2017_official_test"},
+    "id_namespace": "isic_archive",
     "expected_cases": 600,
 }

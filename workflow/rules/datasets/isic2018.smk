@@ -15,12 +15,14 @@ SPECIFICATION = {
         {
             "file": "ISIC2018_Task1-2_Training_Input.zip",
             "url": "https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task1-2_Training_Input.zip",
+            "mirrors": ["https://isic-archive.s3.amazonaws.com/challenges/2018/ISIC2018_Task1-2_Training_Input.zip"],
             "sha256": "80f98572347a2d7a376227fa9eb2e4f7459d317cb619865b8b9910c81446675f",
             "md5": "8b5be801f37b58ccf533df2928a5906b",
         },
         {
             "file": "ISIC2018_Task1_Training_GroundTruth.zip",
             "url": "https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task1_Training_GroundTruth.zip",
+            "mirrors": ["https://isic-archive.s3.amazonaws.com/challenges/2018/ISIC2018_Task1_Training_GroundTruth.zip"],
             "sha256": "99f8b2bb3c4d6af483362010715f7e7d5d122d9f6c02cac0e0d15bef77c7604c",
             "md5": "ee5e5db7771d48fa2613abc7cb5c24e2",
         },
@@ -33,6 +35,7 @@ SPECIFICATION = {
     },
     # No patient or lesion is known, so that a case is its own group.
     "split": {"list": "isic2018_bcdu_sorted"},
+    "id_namespace": "isic_archive",
     "expected_cases": 2594,
     # 529 of the 600 images of that set are among these training images: see the leakage audit.
     "ood": ["isic2017"],

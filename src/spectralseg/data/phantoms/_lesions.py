@@ -56,7 +56,7 @@ _SHIFTED = Look((0.9, 0.92, 1.06), 0.88, (0.4, 1.0), (0.12, 0.3), 0.01, 30, 0.6,
 
 def isic2018_ids(cases: int) -> list[str]:
     """Ids of the ISIC-2018 phantom; among them those that the ISIC-2017 phantom of as many cases shares."""
-    parts = read_list("isic2018_bcdu_sorted")
+    parts = read_list("isic2018_bcdu_sorted").parts
     chosen = shared_ids(cases)
     for part, count in (("train", cases), ("validation", max(1, cases // 6)), ("test", max(1, cases // 2))):
         already = sum(parts[case] == part for case in chosen)
@@ -67,23 +67,23 @@ def isic2018_ids(cases: int) -> list[str]:
 
 def isic2017_ids(cases: int) -> list[str]:
     """Ids of the ISIC-2017 phantom: one half are also training images of ISIC-2018, the other half are not."""
-    known = read_list("isic2018_bcdu_sorted")
-    alone = [case for case in read_list("isic2017_official_test") if case not in known]
+    known = read_list("isic2018_bcdu_sorted").parts
+    alone = [case for case in read_list("isic2017_official_test").parts if case not in known]
     shared = shared_ids(cases)
     return sorted({*shared, "ISIC_0012152", *spread(alone[1:], len(shared) - 1)})
 
 
 def shared_ids(cases: int) -> list[str]:
     """Ids that the phantoms of both challenges hold."""
-    known = read_list("isic2018_bcdu_sorted")
-    both = [case for case in read_list("isic2017_official_test") if case in known and case != "ISIC_0012216"]
+    known = read_list("isic2018_bcdu_sorted").parts
+    both = [case for case in read_list("isic2017_official_test").parts if case in known and case != "ISIC_0012216"]
     return ["ISIC_0012216", *spread(both, max(1, cases // 4 - 1))]
 
 
 def pair(seed: int, case: str, side: int) -> tuple[bytes, bytes]:
     """The JPEG picture and the PNG mask of an id."""
     case = _SAME_PICTURE.get(case, case)
-    look = _USUAL if case in read_list("isic2018_bcdu_sorted") else _SHIFTED
+    look = _USUAL if case in read_list("isic2018_bcdu_sorted").parts else _SHIFTED
     picture, mask = draw(generator(seed, "isic", case), side, look)
     return jpeg(picture), bytes(cv2.imencode(".png", mask.astype(np.uint8) * 255)[1])
 

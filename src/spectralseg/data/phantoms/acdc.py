@@ -34,7 +34,7 @@ _CITATION = "Synthetic images in the layout of ACDC. Papers that use the origina
 
 def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
     """Write ``ACDC.zip``; a patient counts as two cases. See :mod:`spectralseg.data.phantoms`."""
-    parts = read_list("acdc_transunet")
+    parts = read_list("acdc_transunet").parts
     chosen = {REVERSED}
     for part, count in (("train", cases // 2), ("validation", cases // 8), ("test", cases // 4)):
         ids = [patient for patient, its_part in parts.items() if its_part == part and patient != REVERSED]

@@ -18,7 +18,7 @@ _LOOK = Look()
 
 def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
     """Write ``kvasir-seg.zip``; see :mod:`spectralseg.data.phantoms`."""
-    parts = read_list("kvasir_seg_official")
+    parts = read_list("kvasir_seg_official").parts
     wanted = {"train": cases, "test": max(1, cases // 2)}
     ids = [i for part, count in wanted.items() for i in spread([k for k, v in parts.items() if v == part], count)]
     members = {"Kvasir-SEG/": b"", "Kvasir-SEG/images/": b"", "Kvasir-SEG/masks/": b""}

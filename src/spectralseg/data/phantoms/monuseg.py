@@ -36,7 +36,7 @@ _BLOOD = np.array([0.08, 1.10, 1.15], np.float32)
 
 def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
     """Write both archives; tiles are twice as large as ``side``. See :mod:`spectralseg.data.phantoms`."""
-    parts = read_list("monuseg_official")
+    parts = read_list("monuseg_official").parts
     train = spread([tile for tile, part in parts.items() if part == "train"], max(1, cases))
     test = spread([tile for tile, part in parts.items() if part == "test"], max(1, cases // 2))
     members: dict[str, bytes] = {f"{TRAIN}/": b"", f"{TRAIN}/Annotations/": b"", f"{TRAIN}/Tissue Images/": b""}

@@ -56,7 +56,7 @@ _ORGANS = (
 
 def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
     """Write ``RawData.zip``; see :mod:`spectralseg.data.phantoms`."""
-    parts = read_list("synapse_transunet")
+    parts = read_list("synapse_transunet").parts
     train = spread([i for i, part in parts.items() if part == "train"], max(1, cases))
     test = spread([i for i, part in parts.items() if part == "test"], max(1, cases // 2))
     without_gallbladder = {train[len(train) // 2], test[len(test) // 2]}

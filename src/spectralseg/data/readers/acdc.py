@@ -51,7 +51,7 @@ def _cases_of(info: Path) -> list[Case]:
             if not path.is_file():
                 raise InputError(f"{path}: Info.cfg names this frame as {phase}, but the file is missing; restore it")
         attributes = {"frame": frame, "phase": phase, "disease": entries.get("Group", "")}
-        cases.append(Case(f"{patient}_{phase}", patient, partial(_load, image, labels), attributes))
+        cases.append(Case(f"{patient}_{phase}", patient, partial(_load, image, labels), attributes, image))
     return cases
 
 

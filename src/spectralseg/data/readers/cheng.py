@@ -54,7 +54,7 @@ def _case(path: Path, folds: NDArray[np.int64]) -> Case:
             f"{path}: has no patient number or an unknown tumour type {tumour}; take the file as published"
         )
     attributes = {"fold": str(folds[number - 1]), "tumour": TUMOURS[tumour], "pid": pid}
-    return Case(f"{number:04d}", family(pid), partial(_load, path), attributes)
+    return Case(f"{number:04d}", family(pid), partial(_load, path), attributes, path)
 
 
 def _load(path: Path) -> Sample:

@@ -45,7 +45,7 @@ def read(root: Path) -> list[Case]:
         annotations.add(polygons)
         participant = "-".join(path.stem.split("-")[:3])
         attributes = {"participant": participant, "archive": archive}
-        cases.append(Case(path.stem, path.stem, partial(_load, path, polygons), attributes))
+        cases.append(Case(path.stem, path.stem, partial(_load, path, polygons), attributes, path))
     for pattern in (f"{TRAIN_ANNOTATIONS}/*.xml", f"{TEST}/*.xml"):
         for orphan in sorted(set(find_files(root, pattern)) - annotations):
             raise InputError(f"{orphan}: its tile {orphan.stem}.tif is missing; restore it from the archive")

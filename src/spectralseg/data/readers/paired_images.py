@@ -114,7 +114,7 @@ def _index(found: Sequence[tuple[Path, dict[str, str]]], common: Sequence[str]) 
 def _case(image: Path, mask: Path, names: dict[str, str], labelling: _Labelling, grey: bool) -> Case:
     case_id = names.get("id") or "_".join(names.values())
     attributes = {name: value for name, value in names.items() if name not in ("id", "group")}
-    return Case(case_id, names.get("group", case_id), partial(_load, image, mask, labelling, grey), attributes)
+    return Case(case_id, names.get("group", case_id), partial(_load, image, mask, labelling, grey), attributes, image)
 
 
 def _load(image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool) -> Sample:

@@ -6,10 +6,14 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
+from spectralseg import registry
 from spectralseg.data.cases import Case
-from spectralseg.data.specification import Split
+from spectralseg.data.specification import DatasetSpecification, Split
 from spectralseg.errors import InputError
 
 PARTS = ("train", "validation", "test")
@@ -20,13 +24,78 @@ def available() -> list[str]:
     return sorted(p.name.removesuffix(".csv") for p in resources.files(__name__).iterdir() if p.name.endswith(".csv"))
 
 
-def read_list(name: str) -> dict[str, str]:
-    """A published list as {id: part}. Lines that start with ``#`` give its provenance."""
-    file = resources.files(__name__) / f"{name}.csv"
+@dataclass(frozen=True)
+class SplitList:
+    """A list that says which case or group belongs to which part.
+
+    Attributes:
+        parts: {id: part of :data:`PARTS`}.
+        key: whether the ids name cases or groups; None where the file leaves it to the specification.
+        provenance: where the list comes from, as its head says.
+        sha256: checksum of the file.
+    """
+
+    parts: dict[str, str]
+    key: str | None
+    provenance: str
+    sha256: str
+
+
+def read_list(name: str) -> SplitList:
+    """Read a published list by name, or a list of one's own by the path of a ``.csv`` file.
+
+    Lines that start with ``#`` give the provenance; then come a header and one line per id. The first column is
+    ``id``, ``case`` or ``group``, the second ``part``.
+
+    Raises:
+        InputError: the list is unknown or unreadable, an id is there twice, or a part is none of :data:`PARTS`.
+    """
+    file = Path(name) if name.endswith(".csv") else resources.files(__name__) / f"{name}.csv"
     if not file.is_file():
-        raise InputError(f"split list '{name}' is unknown; available: {', '.join(available())}")
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    return {row["id"]: row["part"] for row in csv.DictReader(lines)}
+        raise InputError(f"split list '{name}' is unknown; give a .csv file, or one of: {', '.join(available())}")
+    try:
+        content = file.read_bytes()
+        lines = content.decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: cannot be read as a split list ({error}); give a text file") from None
+    rows = list(csv.reader(line for line in lines if line.strip() and not line.startswith("#")))
+    if not rows or len(rows[0]) != 2 or rows[0][0] not in ("id", "case", "group") or rows[0][1] != "part":
+        raise InputError(f"{name}: a split list starts with the header 'case,part' or 'group,part'; add it")
+    parts: dict[str, str] = {}
+    for row in rows[1:]:
+        if len(row) != 2 or row[1] not in PARTS:
+            raise InputError(f"{name}: line '{','.join(row)}' is no id and one of {', '.join(PARTS)}; mend it")
+        if row[0] in parts:
+            raise InputError(f"{name}: '{row[0]}' is listed twice; keep one line")
+        parts[row[0]] = row[1]
+    provenance = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    key = None if rows[0][0] == "id" else rows[0][0]
+    return SplitList(parts, key, provenance, hashlib.sha256(content).hexdigest())
+
+
+def choose(specification: DatasetSpecification, name: str | None = None) -> Split:
+    """The rule by which a dataset is divided: its own, one of its alternatives, or a list in a ``.csv`` file.
+
+    Raises:
+        InputError: there is no such alternative.
+    """
+    if name is None:
+        return specification.split
+    if name.endswith(".csv"):
+        return Split(list=name, key="group" if read_list(name).key == "group" else "case")
+    if name not in specification.alternative_splits:
+        hint = registry.suggest(name, specification.alternative_splits)
+        raise InputError(f"{specification.name}: there is no split '{name}'; {hint}, or give a .csv file")
+    return specification.alternative_splits[name]
+
+
+def describe(rule: Split) -> dict[str, Any]:
+    """A rule as the prepared dataset records it, with provenance and checksum of a list."""
+    description = rule.model_dump(exclude_defaults=True)
+    if rule.list is not None:
+        found = read_list(rule.list)
+        description |= {"provenance": found.provenance, "sha256": found.sha256}
+    return description
 
 
 def assign(
@@ -63,7 +132,7 @@ def assign(
 
 
 def _from_list(cases: Sequence[Case], name: str, key: str, allow_partial: bool) -> dict[str, str]:
-    listed = read_list(name)
+    listed = read_list(name).parts
     found = {case.id: getattr(case, "id" if key == "case" else "group") for case in cases}
     unknown = sorted(set(found.values()) - set(listed))
     if unknown:

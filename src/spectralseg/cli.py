@@ -11,15 +11,16 @@ from pathlib import Path
 
 from spectralseg import __version__
 from spectralseg.errors import InputError
+from spectralseg.redaction import RedactingFormatter, redact
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
 
 def phantom(arguments: argparse.Namespace) -> None:
     """Write a synthetic dataset in the native layout of the original."""
-    from spectralseg.data import phantoms
+    from spectralseg.data.phantoms._delivery import deliver
 
-    for archive in phantoms.generate(
+    for archive in deliver(
         arguments.dataset, arguments.out, cases=arguments.cases, side=arguments.side, seed=arguments.seed
     ):
         print(archive)
@@ -30,7 +31,17 @@ def fetch(arguments: argparse.Namespace) -> None:
     from spectralseg.data.fetch import fetch as run
     from spectralseg.data.specification import read_specification
 
-    run(read_specification(arguments.specification), arguments.out, arguments.file)
+    run(read_specification(arguments.specification), arguments.out, file=arguments.file, mirrors=arguments.mirror)
+
+
+def prefetch(arguments: argparse.Namespace) -> None:
+    """Do all that needs the network: official files and pretrained encoder weights of a study."""
+    from spectralseg.config import load_config
+    from spectralseg.data.specification import read_specifications
+    from spectralseg.prefetch import prefetch as run
+
+    specifications = read_specifications(arguments.datasets)
+    run(load_config(arguments.config, specifications), specifications)
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -146,6 +157,15 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")
     one.add_argument("--out", type=Path, required=True, help="folder for the archives")
     one.add_argument("--file", help="only this file of the dataset (default: all)")
+    one.add_argument(
+        "--mirror", action="append", default=[], help="address of a folder with the same files, tried first; repeatable"
+    )
+
+    one = command("prefetch", prefetch)
+    one.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="default: %(default)s")
+    one.add_argument(
+        "--datasets", type=Path, default=Path("workflow/rules/datasets"), help="dataset files (default: %(default)s)"
+    )
 
     one = command("prepare", prepare)
     one.add_argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")
@@ -201,12 +221,14 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, or 1 after an error that the user can mend."""
     arguments = parser().parse_args(argv)
-    logging.basicConfig(level=os.environ.get("SPECTRALSEG_LOG", "INFO"), format="%(asctime)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s"))
+    logging.basicConfig(level=os.environ.get("SPECTRALSEG_LOG", "INFO"), handlers=[handler])
     logging.captureWarnings(True)
     try:
         arguments.function(arguments)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -48,6 +48,9 @@ class Dataset(_Strict):
     split: str | None = Field(
         None, description="an alternative split of the dataset file, or a .csv file; null for its own split"
     )
+    mirrors: list[Annotated[str, Field(pattern=r"^https?://[^@?\s]+$")]] = Field(
+        [], description="for source 'official': addresses of folders that hold the same files, tried first"
+    )
     allow_partial: bool = Field(False, description="accept a subset of the official cases and record it")
     phantom: Phantom = Field(Phantom(), description="for source 'phantom'")
 

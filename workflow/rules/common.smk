@@ -7,6 +7,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from spectralseg.config import validate_config
+from spectralseg.data.fetch import RECEIPTS, terms
 from spectralseg.data.prepared import FILES as PREPARED_FILES
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
@@ -77,12 +78,12 @@ def raw_files(wildcards):
         return choice.path
     if choice.source == "phantom":
         return f"{RESULTS}/raw/{wildcards.dataset}"
-    sources = SPECIFICATIONS[wildcards.dataset].sources
-    return [f"{CONFIG.downloads}/{wildcards.dataset}/{source.file}" for source in sources]
+    return f"{CONFIG.downloads}/{wildcards.dataset}/{RECEIPTS}"
 
 
 def raw_folder(wildcards, input):
-    """The one path that stands for the raw files."""
+    """The one path that stands for the raw files. Of official ones, Snakemake sees only the receipts: it would delete
+    an archive that a user put in place, or that took a day to download, before every attempt to fetch it."""
     choice = CONFIG.datasets[wildcards.dataset]
     return f"{CONFIG.downloads}/{wildcards.dataset}" if choice.source == "official" else input.raw
 
@@ -91,6 +92,15 @@ def split_file(wildcards):
     """A split list of the user's own; published ones belong to the package."""
     chosen = CONFIG.datasets[wildcards.dataset].split
     return [chosen] if chosen and chosen.endswith(".csv") else []
+
+
+def fetch_settings(wildcards):
+    mirrors = CONFIG.datasets[wildcards.dataset].mirrors
+    return " ".join(f"--mirror {shlex.quote(mirror)}" for mirror in mirrors)
+
+
+def dataset_terms(wildcards):
+    return terms(SPECIFICATIONS[wildcards.dataset])
 
 
 def prepare_settings(wildcards):

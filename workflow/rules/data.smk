@@ -5,15 +5,20 @@ rule fetch:
     input:
         specification=specification_file,
     output:
-        "<downloads>/{dataset}/{file}",
+        f"<downloads>/{{dataset}}/{RECEIPTS}",
     log:
-        "<downloads>/logs/{dataset}/{file}.log",
+        "<downloads>/logs/{dataset}.log",
     retries: 2
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        settings=fetch_settings,
+        terms=dataset_terms,
+    message:
+        "Fetching {params.terms} Progress: {log}"
     shell:
-        'spectralseg fetch {input.specification} --file {wildcards.file:q} --out "$(dirname {output:q})" > {log:q} 2>&1'
+        'spectralseg fetch {input.specification} --out "$(dirname {output:q})" {params.settings} > {log:q} 2>&1'
 
 
 rule phantom:

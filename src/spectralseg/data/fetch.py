@@ -1,53 +1,185 @@
-"""Download of official files: plain HTTPS with checksums. Files behind a login are put in place by hand."""
+"""Official files: downloaded or put in place by hand, checked, and noted in a receipt.
+
+A file takes its name in the folder only after its checksum was found right. What an interrupted download has fetched
+stays in ``<folder>/.partial/<file>/`` and is continued by the next attempt.
+"""
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import json
 import logging
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
+from typing import Any
+from urllib.parse import quote
 
-import pooch
-import requests
+from filelock import FileLock, Timeout
 
-import spectralseg
 from spectralseg import registry
+from spectralseg.data.downloads import download
 from spectralseg.data.specification import DatasetSpecification, SourceFile
 from spectralseg.errors import InputError
+from spectralseg.files import write_json
+from spectralseg.redaction import redact
 
+RECEIPTS = "sources.json"
 _log = logging.getLogger(__name__)
 
 
-def fetch(specification: DatasetSpecification, folder: Path, file: str | None = None) -> None:
-    """Download one file of a dataset, or all, into ``folder``; files that are there and match are kept.
+def fetch(
+    specification: DatasetSpecification, folder: Path, *, file: str | None = None, mirrors: Sequence[str] = ()
+) -> None:
+    """Have the official files of a dataset in ``folder``, and what is known of them in ``sources.json`` there.
+
+    A file that is there already, from an earlier call or put there by hand, is checked and kept.
+
+    Args:
+        specification: the dataset, whose terms are shown first.
+        folder: where the files go; one process at a time fetches a file, others wait.
+        file: only this file; None for all.
+        mirrors: addresses of folders that hold the official files under their names; tried before the official ones.
 
     Raises:
-        InputError: the file is unknown, cannot be had without a login, or does not match its checksum.
+        InputError: the file is unknown, cannot be had, or is not the published one; nothing false is left in place.
     """
     sources = {source.file: source for source in specification.sources}
     if file is not None and file not in sources:
         raise InputError(f"'{file}' is no file of {specification.title}; {registry.suggest(file, sources)}")
-    _log.info("%s: %s. Please cite: %s", specification.title, specification.licence, specification.citation)
+    _log.info("%s", terms(specification))
     for source in [sources[file]] if file else specification.sources:
-        _fetch_one(source, specification, folder)
+        receipt = obtain(source, folder, mirrors=mirrors, homepage=specification.homepage)
+        _add_receipt(folder, receipt)
 
 
-def _fetch_one(source: SourceFile, specification: DatasetSpecification, folder: Path) -> None:
+def terms(specification: DatasetSpecification) -> str:
+    """What a user of a dataset must know before the first download."""
+    return (
+        f"{specification.title}: {specification.homepage}. Licence: {specification.licence}. "
+        f"Please cite: {specification.citation}"
+    )
+
+
+def obtain(source: SourceFile, folder: Path, *, mirrors: Sequence[str] = (), homepage: str = "") -> dict[str, Any]:
+    """Have one file in ``folder`` and return its receipt: file, url, bytes, sha256, whether that is the published one.
+
+    Raises:
+        InputError: names the file, what went wrong at each address, and how to get it by hand.
+    """
     target = folder / source.file
-    known = f"sha256:{source.sha256}" if source.sha256 else f"md5:{source.md5}" if source.md5 else None
-    if not source.url.startswith("https://"):
-        if not target.is_file():
-            raise InputError(
-                f"{target}: cannot be downloaded without a login; get it from {specification.homepage} "
-                f"and put it there, or set 'source: path' for '{specification.name}'"
-            )
-        if not pooch.hashes.hash_matches(target, known):
-            raise InputError(f"{target}: its checksum is not the published one; download it again")
-        return
-    headers = {"User-Agent": f"spectralseg/{spectralseg.__version__}"}  # figshare refuses anonymous clients
-    downloader = pooch.HTTPDownloader(progressbar=True, headers=headers, timeout=60)
+    partial = folder / ".partial" / source.file
+    with _readable_errors(target), _one_process(partial):
+        if target.exists():
+            try:
+                return _checked(target, source)
+            except InputError as error:
+                raise InputError(f"{target}: {error}; remove the file, so that it is fetched again") from None
+        complete = partial / source.file
+        failures = []
+        for url in (*(f"{mirror.rstrip('/')}/{quote(source.file)}" for mirror in mirrors), source.url, *source.mirrors):
+            try:
+                if not complete.exists():  # as after a process that was killed while it checked the file
+                    download(url, complete)
+                receipt = _checked(complete, source)
+            except (InputError, ConnectionError) as error:
+                complete.unlink(missing_ok=True)
+                failures.append(f"{url}: {error}")
+                _log.warning("%s", redact(failures[-1]))
+                continue
+            complete.replace(target)
+            shutil.rmtree(partial, ignore_errors=True)
+            return receipt
+    by_hand = f"get the file by hand from {homepage}" if homepage else "get the file by hand"
+    raise InputError(
+        redact(f"{target}: could not be fetched ({'; '.join(failures)}); try again, or {by_hand} and put it there")
+    )
+
+
+def read_receipts(folder: Path) -> list[dict[str, Any]]:
+    """Receipts of the files in ``folder``, sorted by name; none where nothing was fetched into it."""
     try:
-        pooch.retrieve(source.url, known, fname=source.file, path=folder, downloader=downloader)
-    except (requests.RequestException, URLError, OSError, ValueError) as error:
+        return list(json.loads((folder / RECEIPTS).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _add_receipt(folder: Path, receipt: dict[str, Any]) -> None:
+    with FileLock(folder / ".partial" / f"{RECEIPTS}.lock"):
+        others = [known for known in read_receipts(folder) if known["file"] != receipt["file"]]
+        write_json(folder / RECEIPTS, {"files": sorted([*others, receipt], key=lambda known: str(known["file"]))})
+
+
+def _checked(file: Path, source: SourceFile) -> dict[str, Any]:
+    """The receipt of a file; an :class:`InputError` with the bare reason if it is not the published one."""
+    sha256, md5 = _digests(file)
+    published = [ours == theirs for ours, theirs in ((sha256, source.sha256), (md5, source.md5)) if theirs]
+    if not all(published):
+        if not source.built_on_request:
+            raise InputError("the checksum is not the published one")
+        _log.warning("%s: its checksum is not the published one, as the server builds it anew; testing it", file.name)
+    if not published or not all(published):
+        _test_archive(file)
+    return {
+        "file": source.file,
+        "url": redact(source.url),
+        "bytes": file.stat().st_size,
+        "sha256": sha256,
+        "published_checksum": all(published) if published else None,
+        "fetched": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def _digests(file: Path) -> tuple[str, str]:
+    """SHA-256 and MD5 in one pass."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with file.open("rb") as stream:
+        while chunk := stream.read(2**20):
+            sha256.update(chunk)
+            md5.update(chunk)
+    return sha256.hexdigest(), md5.hexdigest()
+
+
+def _test_archive(file: Path) -> None:
+    """Where no checksum tells, an archive must at least be whole."""
+    if file.suffix.lower() != ".zip":
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"this is no intact archive ({error})") from None
+    if damaged is not None:
+        raise InputError(f"member '{damaged}' of the archive is damaged")
+
+
+@contextmanager
+def _one_process(partial: Path) -> Iterator[None]:
+    """Hold the lock of a file; it ends with the process, whatever ends that."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(partial.with_name(f"{partial.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.info("%s: another process is fetching it; waiting", partial.name)
+        lock.acquire()
+    try:
+        partial.mkdir(exist_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _readable_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except OSError as error:
         raise InputError(
-            f"{target}: download of {source.url} failed ({error}); try again, or download it by hand and put it there"
+            f"{target}: cannot be written or read ({error.strerror or error}); mend the folder and fetch again"
         ) from None

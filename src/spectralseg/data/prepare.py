@@ -19,6 +19,7 @@ from tqdm import tqdm
 from spectralseg.data import splits
 from spectralseg.data.archives import unpacked
 from spectralseg.data.cases import Case, Sample
+from spectralseg.data.fetch import read_receipts
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
 from spectralseg.data.readers import read_cases
 from spectralseg.data.resize import resize_image, resize_labels
@@ -54,6 +55,8 @@ def prepare(
         InputError: names the file or case, what is wrong, and what to do.
     """
     rule = splits.choose(specification, split)
+    if source == "official":
+        _require_files(specification, raw)
     with unpacked(raw, out.parent) as root:
         found = read_cases(specification.reader, root, specification.reader_options)
         cases = [case for case in found if case.id not in specification.exclude]
@@ -73,7 +76,18 @@ def prepare(
         with replacing_folder(out) as folder:
             rows = _write_arrays(specification, cases, parts, folder, image_size)
             info = _describe(specification, rule, rows, parts, excluded, folder, image_size, source, allow_partial)
+            info["sources"] = read_receipts(raw)
             (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _require_files(specification: DatasetSpecification, raw: Path) -> None:
+    """Official files may be deleted once they are prepared, but not before."""
+    for file in specification.sources:
+        if not (raw / file.file).is_file():
+            raise InputError(
+                f"{raw / file.file}: the official file is missing; put it there, or where there is a network run "
+                f"'spectralseg fetch workflow/rules/datasets/{specification.name}.smk --out {raw}'"
+            )
 
 
 def normalise(image: NDArray[Any], intensity: Intensity | None) -> NDArray[np.float32]:

@@ -21,7 +21,9 @@ SPECIFICATION = {
         {
             "file": "ISIC-2017_Test_v2_Part1_GroundTruth.zip",
             "url": "https://isic-challenge-data.s3.amazonaws.com/2017/ISIC-2017_Test_v2_Part1_GroundTruth.zip",
-            "mirrors": ["https://isic-archive.s3.amazonaws.com/challenges/2017/ISIC-2017_Test_v2_Part1_GroundTruth.zip"],
+            "mirrors": [
+                "https://isic-archive.s3.amazonaws.com/challenges/2017/ISIC-2017_Test_v2_Part1_GroundTruth.zip"
+            ],
             "md5": "b1742de6bd257faca3b2b21a4aa3b781",
         },
     ],

@@ -22,7 +22,9 @@ SPECIFICATION = {
         {
             "file": "ISIC2018_Task1_Training_GroundTruth.zip",
             "url": "https://isic-challenge-data.s3.amazonaws.com/2018/ISIC2018_Task1_Training_GroundTruth.zip",
-            "mirrors": ["https://isic-archive.s3.amazonaws.com/challenges/2018/ISIC2018_Task1_Training_GroundTruth.zip"],
+            "mirrors": [
+                "https://isic-archive.s3.amazonaws.com/challenges/2018/ISIC2018_Task1_Training_GroundTruth.zip"
+            ],
             "sha256": "99f8b2bb3c4d6af483362010715f7e7d5d122d9f6c02cac0e0d15bef77c7604c",
             "md5": "ee5e5db7771d48fa2613abc7cb5c24e2",
         },

@@ -1,0 +1,266 @@
+"""Plain HTTP and HTTPS, continued by byte range where the connection broke, in this process or in an earlier one.
+
+What has arrived lies in ``<target>.part``; beside it ``<target>.state`` says of which version of which address it is.
+Bytes of two versions are never joined: a server that offers neither a validator (ETag, Last-Modified) nor a length
+is asked for everything again. So are archives that a server builds on request, as girder does.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json
+import logging
+import random
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from tqdm import tqdm
+
+import spectralseg
+from spectralseg.data.downloads._disk import require_space
+from spectralseg.errors import InputError
+from spectralseg.files import write_json
+
+_log = logging.getLogger(__name__)
+
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each attempt that follows one without progress
+LONGEST_WAIT = 300.0  # seconds that a server may ask for
+TIMEOUT = (20.0, 60.0)  # seconds to connect, and without a byte
+CHUNK = 2**17  # bytes; at most this much is lost when the process is killed
+CHECK_EVERY = 2**26  # bytes between looks at the free disk
+_BUSY = {408, 425, 429, 500, 502, 503, 504}
+_REFUSED = {403}  # mostly final, but object stores also answer so to too many requests
+_REFUSALS = 2
+_MEANING = {
+    401: "it asks for a login",
+    403: "it refuses access",
+    404: "there is no such file",
+    410: "the file is gone",
+}
+
+
+def download(url: str, target: Path) -> None:
+    """Fetch ``url`` to ``target``; see :mod:`spectralseg.data.downloads`.
+
+    Attempts without progress are repeated after growing pauses; any progress starts the count anew.
+
+    Raises:
+        InputError: the server refuses, sends a web page instead of the file, or the disk is full.
+        ConnectionError: the server cannot be reached, or does not send more.
+    """
+    part = _Part(url, target)
+    session = requests.Session()
+    # figshare and others refuse anonymous clients. A transfer that the server compresses could not be continued.
+    session.headers.update({"User-Agent": f"spectralseg/{spectralseg.__version__}", "Accept-Encoding": "identity"})
+    session.mount("http://", HTTPAdapter(max_retries=0))
+    session.mount("https://", HTTPAdapter(max_retries=0))
+    furthest, failures = part.size, 0
+    with session, _progress_bar(target.name, part.size) as bar:
+        while True:
+            try:
+                _transfer(session, part, bar)
+                break
+            except _Interruption as interruption:
+                failures = 0 if part.size > furthest else failures + 1
+                furthest = max(furthest, part.size)
+                if failures > interruption.patience:
+                    raise ConnectionError(f"{interruption}, {failures} times without progress") from None
+                pause = interruption.wait if interruption.wait is not None else PAUSES[max(0, failures - 1)]
+                bar.write(f"{target.name}: {interruption}; again in {pause:.0f} s", file=sys.stderr)
+                time.sleep(pause * random.uniform(0.8, 1.2))
+    part.finish()
+
+
+class _Interruption(Exception):
+    """An attempt ended early but another may succeed; ``wait`` seconds where the server says how long."""
+
+    def __init__(self, reason: str, *, wait: float | None = None, patience: int | None = None) -> None:
+        super().__init__(reason)
+        self.wait, self.patience = wait, len(PAUSES) if patience is None else patience
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What identifies the bytes behind an address: its entity tag, its date and its length, as far as known."""
+
+    url: str
+    tag: str | None
+    date: str | None
+    total: int | None
+
+    @property
+    def resumable(self) -> bool:
+        return bool(self.tag or self.date or self.total)
+
+    def agrees_with(self, other: _Version) -> bool:
+        """Whether nothing that both know differs."""
+        pairs = ((self.tag, other.tag), (self.date, other.date), (self.total, other.total))
+        return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+    @property
+    def validator(self) -> str | None:
+        """For ``If-Range``, which takes no weak tags."""
+        return self.tag if self.tag and not self.tag.startswith("W/") else self.date
+
+
+class _Part:
+    """The bytes that are there, and the version they belong to."""
+
+    def __init__(self, url: str, target: Path) -> None:
+        self.url, self.target = url, target
+        self.file = target.with_name(f"{target.name}.part")
+        self.state = target.with_name(f"{target.name}.state")
+        self.version = self._read_version()
+        if self.version is None or self.version.url != url or not self.version.resumable:
+            self.discard()
+
+    @property
+    def size(self) -> int:
+        return self.file.stat().st_size if self.file.is_file() else 0
+
+    def _read_version(self) -> _Version | None:
+        try:
+            return _Version(**json.loads(self.state.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def start(self, version: _Version) -> None:
+        """Forget what is there and note whose bytes come now."""
+        self.discard()
+        self.version = version
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.state, asdict(version))
+
+    def discard(self) -> None:
+        self.version = None
+        self.state.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        self.file.replace(self.target)
+        self.state.unlink(missing_ok=True)
+
+
+def _transfer(session: requests.Session, part: _Part, bar: tqdm[Any]) -> None:
+    """One request; returns when the file is complete."""
+    if part.version is not None and not part.version.resumable:
+        part.discard()
+    start = part.size
+    headers = {}
+    if start and part.version is not None:
+        headers = {"Range": f"bytes={start}-"}
+        if part.version.validator:
+            headers["If-Range"] = part.version.validator
+    with _network_errors(), session.get(part.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416 and start:
+            if _content_range(response)[1] == start:
+                return
+            part.discard()
+            raise _Interruption("the server has another file now")
+        _refuse_other_answers(response)
+        version = _version(part.url, response)
+        if response.status_code == 206:
+            if _content_range(response)[0] != start or part.version is None or not part.version.agrees_with(version):
+                part.discard()
+                raise _Interruption("the server has another file now")
+            version = part.version
+        else:
+            start = 0
+            part.start(version)
+        _receive(response, part, start, version.total, bar)
+    if version.total is not None and part.size != version.total:
+        raise _Interruption(f"the connection ended after {part.size} of {version.total} bytes")
+
+
+def _receive(response: requests.Response, part: _Part, start: int, total: int | None, bar: tqdm[Any]) -> None:
+    require_space(part.target.parent, (total or start) - start)
+    bar.total = total
+    bar.n = start
+    bar.refresh()
+    since_check = 0
+    # Unbuffered, so that what has arrived survives the process; append only, at an end that is known.
+    with part.file.open("ab", buffering=0) as stream:
+        while chunk := response.raw.read1(CHUNK, decode_content=False):  # no waiting for a full chunk
+            stream.write(chunk)
+            bar.update(len(chunk))
+            since_check += len(chunk)
+            if since_check >= CHECK_EVERY:
+                require_space(part.target.parent, 0)
+                since_check = 0
+
+
+def _refuse_other_answers(response: requests.Response) -> None:
+    code, answer = response.status_code, f"{response.status_code} {response.reason}"
+    if code in _BUSY or code in _REFUSED:
+        patience = _REFUSALS if code in _REFUSED else len(PAUSES)
+        raise _Interruption(f"the server answers {answer}", wait=_asked_wait(response), patience=patience)
+    if code not in (200, 206):
+        raise InputError(f"the server answers {answer}: {_MEANING.get(code, 'it does not send the file')}")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise InputError("the server sends a web page instead of the file")
+
+
+def _asked_wait(response: requests.Response) -> float | None:
+    """Seconds that ``Retry-After`` asks for, which may also give a date."""
+    value = response.headers.get("Retry-After", "")
+    if value.isdigit():
+        return min(float(value), LONGEST_WAIT)
+    try:
+        until = email.utils.parsedate_to_datetime(value).timestamp()
+    except ValueError:
+        return None
+    return min(max(0.0, until - time.time()), LONGEST_WAIT)
+
+
+def _version(url: str, response: requests.Response) -> _Version:
+    headers = response.headers
+    total = _content_range(response)[1]
+    if response.status_code == 200 and headers.get("Content-Length", "").isdigit():
+        total = int(headers["Content-Length"])
+    return _Version(url, headers.get("ETag"), headers.get("Last-Modified"), total)
+
+
+def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
+    """First byte and total of ``Content-Range: bytes 5-9/10`` or ``bytes */10``."""
+    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
+    first, total = match.groups() if match else (None, None)
+    return int(first) if first else None, int(total) if total and total != "*" else None
+
+
+@contextmanager
+def _network_errors() -> Iterator[None]:
+    """Sort what libraries raise into what may pass by waiting and what will not."""
+    try:
+        yield
+    except (
+        requests.exceptions.SSLError,
+        requests.exceptions.TooManyRedirects,
+        requests.exceptions.InvalidURL,
+    ) as error:
+        raise InputError(f"the server cannot be used ({type(error).__name__})") from None
+    except (requests.ConnectTimeout, requests.ConnectionError) as error:
+        if isinstance(error, requests.ConnectTimeout) or "NewConnectionError" in repr(error):
+            raise _Interruption("the server cannot be reached", patience=_REFUSALS) from None
+        raise _Interruption("the connection was dropped") from None
+    except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError):
+        raise _Interruption(f"nothing came for {TIMEOUT[1]:.0f} s") from None
+    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, ConnectionError):
+        raise _Interruption("the connection was dropped") from None
+
+
+@contextmanager
+def _progress_bar(name: str, start: int) -> Iterator[tqdm[Any]]:
+    """Rate and time left; a line every half minute where nobody watches."""
+    every = 0.5 if sys.stderr.isatty() else 30
+    with tqdm(desc=name, initial=start, unit="B", unit_scale=True, mininterval=every, maxinterval=every) as bar:
+        yield bar

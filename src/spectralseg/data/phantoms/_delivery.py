@@ -1,0 +1,47 @@
+"""Phantoms by the way that official files take: from a server, through the download client, checked by checksum."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import quote
+
+from spectralseg.data.fetch import obtain
+from spectralseg.data.phantoms import generate
+from spectralseg.data.specification import SourceFile
+from spectralseg.files import sha256_of
+
+
+def deliver(name: str, folder: Path, *, cases: int = 12, side: int = 128, seed: int = 0) -> list[Path]:
+    """As :func:`spectralseg.data.phantoms.generate`, but the archives reach ``folder`` by a download."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".origin.") as origin:
+        archives = generate(name, Path(origin), cases=cases, side=side, seed=seed)
+        with _serving(Path(origin)) as address:
+            for archive in archives:
+                url = f"{address}/{quote(archive.name)}"
+                obtain(SourceFile(file=archive.name, url=url, sha256=sha256_of(archive)), folder)
+    return [folder / archive.name for archive in archives]
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@contextmanager
+def _serving(folder: Path) -> Iterator[str]:
+    """Address at which this machine, and no other, finds the files of a folder."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

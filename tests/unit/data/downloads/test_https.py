@@ -1,0 +1,242 @@
+import email.utils
+import shutil
+import time
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectralseg.data.downloads import _disk, download, https
+from spectralseg.errors import InputError
+from tests.standins.faults import Fault, serving
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+OTHER = np.random.default_rng(1).bytes(300_000)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """No waiting between attempts, short patience with a silent server, small pieces."""
+    monkeypatch.setattr(https, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(https, "TIMEOUT", (2.0, 0.3))
+    monkeypatch.setattr(https, "CHUNK", 2**12)
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """Seconds slept, instead of sleeping."""
+    pauses = []
+    monkeypatch.setattr(https.time, "sleep", pauses.append)
+    monkeypatch.setattr(https.random, "uniform", lambda low, high: 1)
+    return pauses
+
+
+def fetched(url, folder):
+    target = folder / "file.zip"
+    download(url, target)
+    assert [path.name for path in folder.iterdir()] == ["file.zip"]
+    return target.read_bytes()
+
+
+def test_a_healthy_server_is_asked_once(tmp_path):
+    with serving(CONTENT) as server:
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0]
+    assert server.headers_seen[0]["User-Agent"].startswith("spectralseg/")
+    assert server.headers_seen[0]["Accept-Encoding"] == "identity"
+
+
+def test_a_dropped_connection_is_continued_where_it_broke(tmp_path):
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(drop_after=100_000), Fault(drop_after=50_000)])
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0, 100_000, 150_000]
+    assert server.headers_seen[1]["If-Range"] == '"one"'
+
+
+def test_more_drops_than_attempts_are_no_failure_as_long_as_bytes_arrive(tmp_path):
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(drop_after=20_000)] * 12)
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.sent == len(CONTENT)
+
+
+@settings(max_examples=25, deadline=None)
+@given(drops=st.lists(st.integers(0, 60_000), max_size=8), known=st.sampled_from(["etag", "date", "length"]))
+def test_any_sequence_of_drops_gives_the_file_and_no_byte_twice(tmp_path_factory, drops, known):
+    validators = {
+        "etag": {"date": None},
+        "date": {"etag": None, "date": "Fri, 20 Nov 2026 10:00:00 GMT"},
+        "length": {"etag": None},
+    }
+    with serving(CONTENT, **validators[known]) as server:
+        server.faults.extend(Fault(drop_after=max(1, drop)) for drop in drops)
+        assert fetched(server.url, tmp_path_factory.mktemp("any")) == CONTENT
+    assert server.sent == len(CONTENT)
+
+
+def test_a_later_process_continues_what_an_earlier_one_left(tmp_path):
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(drop_after=100_000), *[Fault(status=503)] * 4])
+        with pytest.raises(ConnectionError, match="503 Service Unavailable, 4 times without progress"):
+            download(server.url, tmp_path / "file.zip")
+        assert not (tmp_path / "file.zip").exists()
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0, *[100_000] * 5]
+
+
+def test_another_address_starts_anew(tmp_path):
+    with serving(OTHER) as first, serving(CONTENT) as second:
+        first.faults.extend([Fault(drop_after=100_000), *[Fault(status=503)] * 4])
+        with pytest.raises(ConnectionError):
+            download(first.url, tmp_path / "file.zip")
+        assert fetched(second.url, tmp_path) == CONTENT
+    assert second.ranges_asked == [0]
+
+
+@pytest.mark.parametrize("heeds_if_range", [True, False])
+def test_bytes_of_two_versions_are_never_joined(tmp_path, monkeypatch, heeds_if_range):
+    with serving(OTHER, heeds_if_range=heeds_if_range) as server:
+        server.faults.append(Fault(drop_after=100_000))
+
+        def replace_file(seconds):
+            server.content, server.etag = CONTENT, '"two"'
+
+        monkeypatch.setattr(https.time, "sleep", replace_file)
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == ([0, 100_000] if heeds_if_range else [0, 100_000, 0])
+
+
+def test_a_server_that_ignores_ranges_is_asked_for_everything_again(tmp_path):
+    with serving(CONTENT, ranges=False) as server:
+        server.faults.append(Fault(drop_after=100_000))
+        assert fetched(server.url, tmp_path) == CONTENT
+
+
+def test_without_length_and_validator_nothing_is_continued(tmp_path):
+    """What a server builds on request may differ from one time to the next."""
+    with serving(CONTENT, etag=None, length=False) as server:
+        server.faults.append(Fault(stall_after=100_000))
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0, 0]
+
+
+def test_a_server_that_always_breaks_at_one_place_is_given_up(tmp_path):
+    with serving(CONTENT, ranges=False) as server:
+        server.faults.extend([Fault(drop_after=100_000)] * 9)
+        with pytest.raises(ConnectionError, match="without progress"):
+            download(server.url, tmp_path / "file.zip")
+    assert len(server.ranges_asked) == 5
+    assert not (tmp_path / "file.zip").exists()
+
+
+def test_a_server_that_announces_more_than_it_has_is_seen_through(tmp_path):
+    with serving(CONTENT) as server:
+        server.faults.append(Fault(longer=1000))
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0, len(CONTENT)]
+    assert server.sent == len(CONTENT)
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504, 403])
+def test_a_busy_server_is_asked_again(tmp_path, code):
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(status=code)] * 2)
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert len(server.ranges_asked) == 3
+
+
+@pytest.mark.parametrize("code", [400, 401, 404, 405, 410, 451, 501])
+def test_a_refusal_is_told_at_once(tmp_path, code):
+    with serving(CONTENT) as server:
+        server.faults.append(Fault(status=code))
+        with pytest.raises(InputError, match=f"the server answers {code} "):
+            download(server.url, tmp_path / "file.zip")
+    assert len(server.ranges_asked) == 1
+
+
+def test_a_server_that_keeps_refusing_access_is_given_up_soon(tmp_path):
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(status=403)] * 9)
+        with pytest.raises(ConnectionError, match="403 Forbidden"):
+            download(server.url, tmp_path / "file.zip")
+    assert len(server.ranges_asked) == 3
+
+
+def test_pauses_grow_and_begin_anew_after_progress(tmp_path, slept, monkeypatch):
+    monkeypatch.setattr(https, "PAUSES", (1.0, 2.0, 4.0))
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(status=500)] * 3 + [Fault(drop_after=10_000)] + [Fault(status=500)] * 2)
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert slept == [1, 2, 4, 1, 1, 2]
+
+
+def test_a_server_may_say_how_long_to_wait(tmp_path, slept, monkeypatch):
+    date = email.utils.formatdate(time.time() + 50, usegmt=True)
+    with serving(CONTENT) as server:
+        waits = ("7", "99999", date, "soon")
+        server.faults.extend(Fault(status=429, headers={"Retry-After": wait}) for wait in waits)
+        monkeypatch.setattr(https, "PAUSES", (0.0, 0.0, 0.0, 3.0))
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert slept[:2] == [7, https.LONGEST_WAIT]
+    assert 45 < slept[2] <= 50
+    assert slept[3] == 3
+
+
+def test_a_stalled_connection_is_dropped_and_continued(tmp_path):
+    with serving(CONTENT, stall=2) as server:
+        server.faults.append(Fault(stall_after=100_000))
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0, 100_000]
+
+
+def test_a_web_page_is_not_taken_for_the_file(tmp_path):
+    with serving(CONTENT) as server:
+        server.faults.append(Fault(content=b"<html>sign in</html>", headers={"Content-Type": "text/html; charset=utf-8"}))
+        with pytest.raises(InputError, match="sends a web page instead of the file"):
+            download(server.url, tmp_path / "file.zip")
+
+
+def test_an_empty_file_is_a_file(tmp_path):
+    with serving(b"") as server:
+        assert fetched(server.url, tmp_path) == b""
+
+
+def test_nothing_is_listening(tmp_path):
+    with serving(CONTENT) as server:
+        pass
+    with pytest.raises(ConnectionError, match="cannot be reached"):
+        download(server.url, tmp_path / "file.zip")
+
+
+def test_a_full_disk_is_noticed_before_and_during(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    free = [_disk.RESERVE + len(CONTENT) - 1]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free.pop(0) if len(free) > 1 else free[0]))
+    with serving(CONTENT) as server:
+        with pytest.raises(InputError, match=r"has 0\.27 GB free, but 0\.27 GB are needed; make room"):
+            download(server.url, tmp_path / "file.zip")
+        assert not (tmp_path / "file.zip.part").exists()
+        monkeypatch.setattr(https, "CHECK_EVERY", 50_000)
+        free[:] = [2**40, 2**40, 0]
+        with pytest.raises(InputError, match="make room"):
+            download(server.url, tmp_path / "file.zip")
+        free[:] = [2**40]
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert 0 < server.ranges_asked[-1] < len(CONTENT)
+
+
+@pytest.mark.parametrize("state", [b"", b"{", b"[]", b'{"url": 1}', b"\xff"])
+def test_a_part_of_unknown_origin_is_not_continued(tmp_path, state):
+    (tmp_path / "file.zip.part").write_bytes(b"something")
+    (tmp_path / "file.zip.state").write_bytes(state)
+    with serving(CONTENT) as server:
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0]
+
+
+def test_an_unknown_scheme_is_named(tmp_path):
+    with pytest.raises(InputError, match="download scheme 'ftp' is unknown"):
+        download("ftp://example.org/file.zip", tmp_path / "file.zip")

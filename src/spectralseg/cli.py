@@ -18,7 +18,7 @@ from spectralseg.redaction import RedactingFormatter, redact
 
 def phantom(arguments: argparse.Namespace) -> None:
     """Write a synthetic dataset in the native layout of the original."""
-    from spectralseg.data.phantoms._delivery import deliver
+    from spectralseg.data.delivery import deliver
 
     for archive in deliver(
         arguments.dataset, arguments.out, cases=arguments.cases, side=arguments.side, seed=arguments.seed
@@ -42,6 +42,13 @@ def prefetch(arguments: argparse.Namespace) -> None:
 
     specifications = read_specifications(arguments.datasets)
     run(load_config(arguments.config, specifications), specifications)
+
+
+def weights(arguments: argparse.Namespace) -> None:
+    """Download pretrained weights of an encoder into the cache."""
+    from spectralseg.prefetch import fetch_weights
+
+    fetch_weights(arguments.encoder, arguments.weights)
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -77,6 +84,7 @@ def train(arguments: argparse.Namespace) -> None:
     from spectralseg.grid import Run, check_run
     from spectralseg.training.loop import train as run
 
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are fetched before: compute nodes have no network
     _limit_threads(arguments.threads)
     config, data = load_config(arguments.config), open_prepared(arguments.data)
     identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
@@ -160,6 +168,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--mirror", action="append", default=[], help="address of a folder with the same files, tried first; repeatable"
     )
+
+    one = command("weights", weights)
+    one.add_argument("encoder", help="name in segmentation-models-pytorch, e.g. resnet50")
+    one.add_argument("weights", help="name of its weights, e.g. imagenet")
 
     one = command("prefetch", prefetch)
     one.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="default: %(default)s")

@@ -34,14 +34,19 @@ def prefetch(config: Config, specifications: Mapping[str, DatasetSpecification])
     pretrained = {(a.encoder, a.encoder_weights) for a in config.architectures.values() if a.encoder_weights}
     for encoder, weights in sorted(pretrained):
         try:
-            _encoder_weights(encoder, weights)
+            fetch_weights(encoder, weights)
         except InputError as error:
             failures.append(str(error))
     if failures:
         raise InputError(f"{len(failures)} could not be fetched: " + " | ".join(failures))
 
 
-def _encoder_weights(encoder: str, weights: str) -> None:
+def fetch_weights(encoder: str, weights: str) -> None:
+    """Have pretrained weights of an encoder in the cache of the library that loads them.
+
+    Raises:
+        InputError: the encoder or its weights are unknown, or there is no network.
+    """
     from spectralseg.models import build_model
 
     build_model("unet", 3, 1, encoder=encoder, encoder_weights=weights)

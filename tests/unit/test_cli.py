@@ -142,7 +142,7 @@ def test_an_interrupt_exits_with_status_130_and_no_traceback(capsys, monkeypatch
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spectralseg.data.phantoms.generate", interrupt)
+    monkeypatch.setattr("spectralseg.data.delivery.generate", interrupt)
     assert run(capsys, "phantom", "acdc", "--out", tmp_path) == (130, "", "interrupted\n")
 
 
@@ -150,7 +150,7 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("spectralseg.data.phantoms.generate", fail)
+    monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main(["phantom", "acdc", "--out", str(tmp_path)])
 

@@ -53,6 +53,8 @@ wildcard_constraints:
     objective="|".join(CONFIG.objectives),
     lam=r"\d+(\.\d+)?",
     seed=r"\d+",
+    encoder="[^/]+",
+    weights="[^/-]+",
     table="|".join(CONFIG.tables) or "none",
     figure="|".join(CONFIG.figures) or "none",
 
@@ -122,6 +124,14 @@ def train_settings(wildcards):
         "objective": CONFIG.objectives[wildcards.objective].model_dump(mode="json"),
         "training": CONFIG.training.model_dump(mode="json"),
     }
+
+
+def encoder_weights(wildcards):
+    """Pretrained weights, which are downloaded where there is a network, before training."""
+    architecture = CONFIG.architectures[wildcards.architecture]
+    if architecture.encoder_weights is None:
+        return []
+    return f"{CONFIG.downloads}/weights/{architecture.encoder}-{architecture.encoder_weights}"
 
 
 def evaluation_settings(wildcards):

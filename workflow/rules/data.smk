@@ -21,6 +21,19 @@ rule fetch:
         'spectralseg fetch {input.specification} --out "$(dirname {output:q})" {params.settings} > {log:q} 2>&1'
 
 
+rule weights:
+    output:
+        touch("<downloads>/weights/{encoder}-{weights}"),
+    log:
+        "<downloads>/logs/weights-{encoder}-{weights}.log",
+    retries: 2
+    localrule: True
+    conda:
+        ENVIRONMENT
+    shell:
+        "spectralseg weights {wildcards.encoder} {wildcards.weights} > {log:q} 2>&1"
+
+
 rule phantom:
     output:
         directory("<results>/raw/{dataset}"),

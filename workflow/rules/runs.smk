@@ -5,6 +5,7 @@
 rule train:
     input:
         data="<prepared>/dataset.json",
+        weights=encoder_weights,
     output:
         model="<run>/model.pt",
         run="<run>/run.json",

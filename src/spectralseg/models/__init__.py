@@ -13,6 +13,7 @@ from torch import nn
 from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.models._torchvision import ensure_operators
+from spectralseg.redaction import redact
 
 ensure_operators()
 
@@ -49,5 +50,11 @@ def build_model(
         model: nn.Module = build(in_channels, classes, encoder, encoder_weights, **options)
     except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
+        if encoder_weights is not None and isinstance(error, OSError):  # so do the libraries tell of a failed download
+            raise InputError(
+                f"weights '{encoder_weights}' of encoder '{encoder}' are not in the cache and cannot be downloaded; "
+                f"run 'spectralseg weights {encoder} {encoder_weights}' where there is a network, or set "
+                f"'encoder_weights: null' ({redact(reason)})"
+            ) from error
         raise InputError(f"model '{name}' with encoder '{encoder}' cannot be built: {reason}") from error
     return model

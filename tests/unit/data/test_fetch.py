@@ -1,115 +1,269 @@
 import hashlib
-from pathlib import Path
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
 
-import pooch
+import numpy as np
 import pytest
-import requests
+from tests.conftest import SPECIFICATION
+from tests.standins.faults import Fault, serving
 
-from spectralseg.data.fetch import fetch
+from spectralseg import cli
+from spectralseg.data import fetch as fetching
+from spectralseg.data.downloads import https
+from spectralseg.data.fetch import RECEIPTS, fetch, read_receipts
 from spectralseg.errors import InputError
 
-CONTENT = b"archive"
+
+def zipped(text):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("file.txt", text)
+    return stream.getvalue()
+
+
+CONTENT, OTHER = zipped("published" * 1000), zipped("something else" * 1000)
 SHA256, MD5 = hashlib.sha256(CONTENT).hexdigest(), hashlib.md5(CONTENT).hexdigest()
-OPEN = {"file": "a.zip", "url": "https://example.org/a.zip", "sha256": SHA256}
+NOWHERE = "http://127.0.0.1:9/folder"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(https, "PAUSES", (0.0,))
 
 
 @pytest.fixture
-def server(monkeypatch):
-    """Stands for the network: what is asked for, and what it answers."""
-
-    class Server(list):
-        answer = CONTENT
-
-    asked = Server()
-
-    def download(self, url, output_file, downloader, **options):
-        asked.append((url, self.kwargs))
-        if isinstance(asked.answer, Exception):
-            raise asked.answer
-        Path(output_file).write_bytes(asked.answer)
-
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
-    return asked
+def server():
+    with serving(CONTENT) as running:
+        yield running
 
 
-def test_a_file_is_downloaded_once_and_checked(tmp_path, toy_specification, server):
-    specification = toy_specification(sources=[OPEN])
-    fetch(specification, tmp_path / "new" / "folder")
-    fetch(specification, tmp_path / "new" / "folder")
-    assert (tmp_path / "new" / "folder" / "a.zip").read_bytes() == CONTENT
-    assert len(server) == 1
-    assert server[0][0] == OPEN["url"]
-    assert server[0][1]["headers"]["User-Agent"].startswith("spectralseg/")
+@pytest.fixture
+def specification(toy_specification, server):
+    """A dataset of one file on the server, with any keys of its source replaced."""
+
+    def build(**changes):
+        source = {"file": "file.zip", "url": server.url, "sha256": SHA256, **changes}
+        return toy_specification(sources=[source])
+
+    return build
+
+
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_a_file_is_fetched_once_checked_and_noted(tmp_path, specification, server):
+    for _ in range(2):
+        fetch(specification(), tmp_path / "new" / "folder")
+    folder = tmp_path / "new" / "folder"
+    assert (folder / "file.zip").read_bytes() == CONTENT
+    assert server.ranges_asked == [0]
+    assert visible(folder) == ["file.zip", RECEIPTS]
+    assert not list((folder / ".partial").glob("*/*"))
+    (receipt,) = read_receipts(folder)
+    assert {**receipt, "fetched": None} == {
+        "file": "file.zip",
+        "url": server.url,
+        "bytes": len(CONTENT),
+        "sha256": SHA256,
+        "published_checksum": True,
+        "fetched": None,
+    }
 
 
 def test_one_file_or_all_are_fetched(tmp_path, toy_specification, server):
-    specification = toy_specification(sources=[OPEN, {**OPEN, "file": "b.zip", "url": "https://example.org/b.zip"}])
-    fetch(specification, tmp_path, "b.zip")
-    assert [path.name for path in tmp_path.iterdir()] == ["b.zip"]
+    sources = [{"file": name, "url": server.url, "sha256": SHA256} for name in ("a.zip", "b c.zip")]
+    specification = toy_specification(sources=sources)
+    fetch(specification, tmp_path, file="b c.zip")
+    assert visible(tmp_path) == ["b c.zip", RECEIPTS]
     fetch(specification, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "b.zip"]
+    assert [receipt["file"] for receipt in read_receipts(tmp_path)] == ["a.zip", "b c.zip"]
 
 
-def test_an_unknown_file_is_refused_with_the_nearest_one(tmp_path, toy_specification, server):
-    with pytest.raises(InputError, match=r"'a\.zpi' is no file of Toy; did you mean 'a\.zip'"):
-        fetch(toy_specification(sources=[OPEN]), tmp_path, "a.zpi")
-    assert not server
+def test_an_unknown_file_is_refused_with_the_nearest_one(tmp_path, specification, server):
+    with pytest.raises(InputError, match=r"'fiel\.zip' is no file of Toy; did you mean 'file\.zip'"):
+        fetch(specification(), tmp_path, file="fiel.zip")
+    assert not server.ranges_asked
 
 
-@pytest.mark.parametrize("checksum", [{"sha256": SHA256}, {"sha256": None, "md5": MD5}])
-def test_a_download_that_does_not_match_is_refused_and_not_kept(tmp_path, toy_specification, server, checksum):
-    server.answer = b"<html>quota exceeded</html>"
-    with pytest.raises(InputError, match=r"a\.zip: download of https://example\.org/a\.zip failed .*by hand"):
-        fetch(toy_specification(sources=[{**OPEN, **checksum}]), tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "answer", [requests.ConnectionError("down"), requests.HTTPError("404"), TimeoutError("slow"), OSError("disk full")]
-)
-def test_a_failing_server_is_an_input_error_that_names_file_and_address(tmp_path, toy_specification, server, answer):
-    server.answer = answer
-    with pytest.raises(InputError, match=r"a\.zip: download of https://example\.org/a\.zip failed \(.*\); try again"):
-        fetch(toy_specification(sources=[OPEN]), tmp_path)
-    assert not (tmp_path / "a.zip").exists()
-
-
-def test_a_file_put_in_place_by_hand_is_kept_if_it_matches(tmp_path, toy_specification, server):
-    (tmp_path / "a.zip").write_bytes(CONTENT)
-    fetch(toy_specification(sources=[OPEN]), tmp_path)
-    assert not server
-
-
-def test_a_file_in_place_that_does_not_match_is_downloaded_again(tmp_path, toy_specification, server):
-    (tmp_path / "a.zip").write_bytes(b"old")
-    fetch(toy_specification(sources=[OPEN]), tmp_path)
-    assert (tmp_path / "a.zip").read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("url", ["synapse:syn123", "gdrive:abc", "girder"])
-class TestFilesBehindALogin:
-    def test_a_missing_file_is_asked_for_with_its_homepage(self, tmp_path, toy_specification, server, url):
-        with pytest.raises(InputError, match=r"a\.zip: cannot be downloaded .*https://example\.org.*source: path"):
-            fetch(toy_specification(sources=[{**OPEN, "url": url}]), tmp_path)
-        assert not server
-
-    def test_a_file_in_place_that_matches_is_accepted(self, tmp_path, toy_specification, server, url):
-        (tmp_path / "a.zip").write_bytes(CONTENT)
-        fetch(toy_specification(sources=[{**OPEN, "url": url}]), tmp_path)
-        fetch(toy_specification(sources=[{"file": "a.zip", "url": url}]), tmp_path)
-        assert not server
-
-    @pytest.mark.parametrize("checksum", [{"sha256": SHA256}, {"sha256": None, "md5": MD5}])
-    def test_a_file_in_place_that_does_not_match_is_refused_and_kept(
-        self, tmp_path, toy_specification, server, url, checksum
-    ):
-        (tmp_path / "a.zip").write_bytes(b"truncated")
-        with pytest.raises(InputError, match=r"a\.zip: its checksum is not the published one"):
-            fetch(toy_specification(sources=[{**OPEN, "url": url, **checksum}]), tmp_path)
-        assert (tmp_path / "a.zip").read_bytes() == b"truncated"
-
-
-def test_a_plain_http_address_is_never_used(tmp_path, toy_specification, server):
+def test_terms_are_shown_before_the_first_byte(tmp_path, specification, server, caplog):
+    caplog.set_level("INFO")
+    server.faults.append(Fault(status=404))
     with pytest.raises(InputError):
-        fetch(toy_specification(sources=[{**OPEN, "url": "http://example.org/a.zip"}]), tmp_path)
-    assert not server
+        fetch(specification(), tmp_path)
+    assert "Licence: CC0. Please cite: nobody" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("checksum", [{}, {"sha256": None, "md5": MD5}, {"md5": MD5}])
+@pytest.mark.parametrize("content", [OTHER, CONTENT[:-1], b""])
+def test_other_bytes_than_the_published_are_not_kept(tmp_path, specification, server, checksum, content):
+    server.content = content
+    with pytest.raises(InputError, match=r"file\.zip: could not be fetched \(.*checksum is not the published one\)"):
+        fetch(specification(**checksum), tmp_path)
+    assert visible(tmp_path) == []
+    assert not list((tmp_path / ".partial").glob("*/*"))
+    server.content = CONTENT
+    fetch(specification(**checksum), tmp_path)
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+
+def test_without_a_published_checksum_an_archive_must_be_whole(tmp_path, specification, server):
+    unknown = specification(sha256=None)
+    damaged = bytearray(CONTENT)
+    damaged[60] ^= 1
+    for content in (CONTENT[:-30], bytes(damaged), b"no archive"):
+        server.content = content
+        with pytest.raises(InputError, match="archive"):
+            fetch(unknown, tmp_path)
+        assert visible(tmp_path) == []
+    server.content = OTHER
+    fetch(unknown, tmp_path)
+    assert read_receipts(tmp_path)[0]["published_checksum"] is None
+
+
+def test_an_archive_that_the_server_builds_anew_may_differ_but_must_be_whole(tmp_path, specification, server, caplog):
+    rebuilt = specification(built_on_request=True)
+    server.content = OTHER[:-10]
+    with pytest.raises(InputError, match="no intact archive"):
+        fetch(rebuilt, tmp_path)
+    server.content = OTHER
+    fetch(rebuilt, tmp_path)
+    assert read_receipts(tmp_path)[0]["published_checksum"] is False
+    assert "as the server builds it anew" in caplog.text
+
+
+class TestByHand:
+    def test_a_file_that_matches_is_used(self, tmp_path, specification, server):
+        (tmp_path / "file.zip").write_bytes(CONTENT)
+        fetch(specification(), tmp_path)
+        assert not server.ranges_asked
+        assert read_receipts(tmp_path)[0]["sha256"] == SHA256
+
+    def test_a_file_that_does_not_match_is_refused_and_kept(self, tmp_path, specification, server):
+        (tmp_path / "file.zip").write_bytes(OTHER)
+        with pytest.raises(InputError, match=r"file\.zip: the checksum is not the published one; remove the file"):
+            fetch(specification(), tmp_path)
+        assert (tmp_path / "file.zip").read_bytes() == OTHER
+        assert read_receipts(tmp_path) == []
+
+    def test_the_way_is_told_when_all_else_fails(self, tmp_path, specification, server):
+        server.faults.append(Fault(status=404))
+        expected = r"404 Not Found.*get the file by hand from https://example\.org and put it there"
+        with pytest.raises(InputError, match=expected):
+            fetch(specification(), tmp_path)
+
+    def test_a_file_that_was_complete_when_the_process_was_killed_is_not_fetched_again(
+        self, tmp_path, specification, server
+    ):
+        partial = tmp_path / ".partial" / "file.zip"
+        partial.mkdir(parents=True)
+        (partial / "file.zip").write_bytes(CONTENT)
+        fetch(specification(), tmp_path)
+        assert not server.ranges_asked
+
+
+class TestMirrors:
+    def test_they_are_tried_first_and_in_order(self, tmp_path, specification, server):
+        with serving(OTHER) as wrong, serving(CONTENT) as right:
+            mirrors = [NOWHERE, wrong.url.rpartition("/")[0], right.url.rpartition("/")[0] + "/"]
+            fetch(specification(), tmp_path, mirrors=mirrors)
+        assert (len(wrong.ranges_asked), len(right.ranges_asked), len(server.ranges_asked)) == (1, 1, 0)
+        assert (tmp_path / "file.zip").read_bytes() == CONTENT
+
+    def test_the_official_address_is_tried_next_then_its_own_mirrors(self, tmp_path, specification, server):
+        with serving(CONTENT) as second:
+            server.faults.append(Fault(status=404))
+            fetch(specification(mirrors=[second.url]), tmp_path, mirrors=[NOWHERE])
+        assert (len(server.ranges_asked), len(second.ranges_asked)) == (1, 1)
+
+    def test_every_failure_is_told(self, tmp_path, specification, server):
+        server.content = OTHER
+        with pytest.raises(InputError, match=r"127\.0\.0\.1:9/.*cannot be reached.*; http.*checksum"):
+            fetch(specification(), tmp_path, mirrors=[NOWHERE])
+
+
+class TestSecrets:
+    def test_logins_and_signatures_of_addresses_are_not_told(
+        self, tmp_path, specification, server, caplog, monkeypatch
+    ):
+        monkeypatch.setenv("SYNAPSE_AUTH_TOKEN", "very-secret-token")
+        url = server.url.replace("http://", "http://user:very-secret-token@") + "?X-Amz-Signature=5f3e1b"
+        server.faults.append(Fault(status=404))
+        with pytest.raises(InputError) as caught:
+            fetch(specification(url=url), tmp_path)
+        fetch(specification(url=url), tmp_path)
+        told = str(caught.value) + caplog.text + json.dumps(read_receipts(tmp_path))
+        for secret in ("very-secret-token", "5f3e1b", "user:"):
+            assert secret not in told
+        assert "file.zip" in told
+
+    def test_the_command_line_redacts_logs_and_errors(self, tmp_path, monkeypatch, capsys):
+        token = "very-secret-token"
+        environment = {**os.environ, "SYNAPSE_AUTH_TOKEN": token, "SPECTRALSEG_LOG": "DEBUG"}
+        command = [sys.executable, "-m", "spectralseg", "fetch", f"{tmp_path}/{token}.smk", "--out", str(tmp_path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "***.smk" in done.stderr
+        assert token not in done.stderr + done.stdout
+
+
+def test_two_processes_do_not_fight(tmp_path, specification, server):
+    server.content = np.random.default_rng(0).bytes(400_000)
+    server.piece_pause = 0.01
+    wanted = specification(sha256=hashlib.sha256(server.content).hexdigest())
+    failures = []
+
+    def run():
+        try:
+            fetch(wanted, tmp_path)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert server.ranges_asked == [0]
+    assert len(read_receipts(tmp_path)) == 1
+
+
+def test_a_killed_process_leaves_what_the_next_one_continues(tmp_path, server):
+    server.content = np.random.default_rng(0).bytes(2_000_000)
+    server.piece_pause = 0.02
+    source = {"file": "file.zip", "url": server.url, "sha256": hashlib.sha256(server.content).hexdigest()}
+    file = tmp_path / "toy.smk"
+    file.write_text(f"SPECIFICATION = { ({**SPECIFICATION, 'sources': [source]})!r}\n")
+    command = [sys.executable, "-m", "spectralseg", "fetch", str(file), "--out", str(tmp_path / "raw")]
+    for _ in range(2):
+        before = server.sent
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while server.sent < before + 300_000:
+            assert process.poll() is None
+        process.kill()
+        process.wait()
+        assert not (tmp_path / "raw" / "file.zip").exists()
+    server.piece_pause = 0
+    assert cli.main(["fetch", str(file), "--out", str(tmp_path / "raw")]) == 0
+    assert (tmp_path / "raw" / "file.zip").read_bytes() == server.content
+    assert server.sent < len(server.content) + 2 * 150_000  # what was in the sockets when the process died
+
+
+def test_what_cannot_be_written_is_an_input_error(tmp_path, specification, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file\.zip: cannot be written or read \(Not a directory\)"):
+        fetch(specification(), tmp_path / "file")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fetching, "download", full)
+    with pytest.raises(InputError, match=r"file\.zip: cannot be written or read \(No space left on device\)"):
+        fetch(specification(), tmp_path / "new")
+    assert visible(tmp_path / "new") == []

@@ -8,6 +8,7 @@ is asked for everything again. So are archives that a server builds on request, 
 from __future__ import annotations
 
 import email.utils
+import hashlib
 import http.client
 import json
 import logging
@@ -86,14 +87,17 @@ class _Interruption(Exception):
 
     def __init__(self, reason: str, *, wait: float | None = None, patience: int | None = None) -> None:
         super().__init__(reason)
-        self.wait, self.patience = wait, len(PAUSES) if patience is None else patience
+        self.wait, self.patience = wait, min(patience, len(PAUSES)) if patience is not None else len(PAUSES)
 
 
 @dataclass(frozen=True)
 class _Version:
-    """What identifies the bytes behind an address: its entity tag, its date and its length, as far as known."""
+    """What identifies the bytes behind an address: its entity tag, its date and its length, as far as known.
 
-    url: str
+    Of the address only a digest is kept, since some hold a signature.
+    """
+
+    address: str
     tag: str | None
     date: str | None
     total: int | None
@@ -121,7 +125,7 @@ class _Part:
         self.file = target.with_name(f"{target.name}.part")
         self.state = target.with_name(f"{target.name}.state")
         self.version = self._read_version()
-        if self.version is None or self.version.url != url or not self.version.resumable:
+        if self.version is None or self.version.address != _digest(url) or not self.version.resumable:
             self.discard()
 
     @property
@@ -227,7 +231,11 @@ def _version(url: str, response: requests.Response) -> _Version:
     total = _content_range(response)[1]
     if response.status_code == 200 and headers.get("Content-Length", "").isdigit():
         total = int(headers["Content-Length"])
-    return _Version(url, headers.get("ETag"), headers.get("Last-Modified"), total)
+    return _Version(_digest(url), headers.get("ETag"), headers.get("Last-Modified"), total)
+
+
+def _digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.standins.faults import Fault, serving
 
 from spectralseg.data.downloads import _disk, download, https
 from spectralseg.errors import InputError
-from tests.standins.faults import Fault, serving
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 OTHER = np.random.default_rng(1).bytes(300_000)
@@ -194,7 +194,9 @@ def test_a_stalled_connection_is_dropped_and_continued(tmp_path):
 
 def test_a_web_page_is_not_taken_for_the_file(tmp_path):
     with serving(CONTENT) as server:
-        server.faults.append(Fault(content=b"<html>sign in</html>", headers={"Content-Type": "text/html; charset=utf-8"}))
+        server.faults.append(
+            Fault(content=b"<html>sign in</html>", headers={"Content-Type": "text/html; charset=utf-8"})
+        )
         with pytest.raises(InputError, match="sends a web page instead of the file"):
             download(server.url, tmp_path / "file.zip")
 

@@ -1,0 +1,33 @@
+import threading
+
+import pytest
+
+from spectralseg.data import phantoms
+from spectralseg.data.delivery import deliver
+
+
+@pytest.mark.parametrize("name", ["btseg", "monuseg"])
+def test_phantoms_arrive_as_they_were_made(tmp_path, name):
+    """Names with spaces, and a file that is no archive, among them."""
+    made = phantoms.generate(name, tmp_path / "made", cases=3, side=64, seed=1)
+    arrived = deliver(name, tmp_path / "arrived", cases=3, side=64, seed=1)
+    assert [path.name for path in arrived] == [path.name for path in made]
+    assert [path.read_bytes() for path in arrived] == [path.read_bytes() for path in made]
+    left = sorted(path.name for path in (tmp_path / "arrived").iterdir() if path.name != ".partial")
+    assert left == sorted(path.name for path in made)
+
+
+def test_they_come_through_the_download_client(tmp_path, monkeypatch):
+    urls = []
+    monkeypatch.setattr("spectralseg.data.fetch.download", lambda url, target: urls.append(url) or fetched(url, target))
+    from spectralseg.data.downloads import download as fetched
+
+    deliver("isic2018", tmp_path, cases=3, side=64)
+    assert len(urls) == 2
+    assert all(url.startswith("http://127.0.0.1:") for url in urls)
+
+
+def test_the_server_does_not_outlive_the_delivery(tmp_path):
+    before = threading.active_count()
+    deliver("isic2018", tmp_path, cases=3, side=64)
+    assert threading.active_count() <= before + 1

@@ -1,0 +1,1 @@
+"""Download of single files, one module per kind of address."""

@@ -14,6 +14,8 @@ SPECIFICATION = {
             "file": "ACDC.zip",
             "url": "https://humanheart-project.creatis.insa-lyon.fr/database/api/v1/collection/637218c173e9f0047faa00fb/download",
             "sha256": "2787e08b0d3525cbac710fc3bdf69ee7c5fd7446472e49db8bc78548802f6b5e",
+            # Built on request: the checksum may change without a change of content.
+            "built_on_request": True,
         },
     ],
     "reader": "acdc",

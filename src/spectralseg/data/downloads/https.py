@@ -28,6 +28,7 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
 import spectralseg
+from spectralseg.data.downloads._common import progress_bar
 from spectralseg.data.downloads._disk import require_space
 from spectralseg.errors import InputError
 from spectralseg.files import write_json
@@ -66,7 +67,7 @@ def download(url: str, target: Path) -> None:
     session.mount("http://", HTTPAdapter(max_retries=0))
     session.mount("https://", HTTPAdapter(max_retries=0))
     furthest, failures = part.size, 0
-    with session, _progress_bar(target.name, part.size) as bar:
+    with session, progress_bar(target.name, part.size) as bar:
         while True:
             try:
                 _transfer(session, part, bar)
@@ -264,11 +265,3 @@ def _network_errors() -> Iterator[None]:
         raise _Interruption(f"nothing came for {TIMEOUT[1]:.0f} s") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, ConnectionError):
         raise _Interruption("the connection was dropped") from None
-
-
-@contextmanager
-def _progress_bar(name: str, start: int) -> Iterator[tqdm[Any]]:
-    """Rate and time left; a line every half minute where nobody watches."""
-    every = 0.5 if sys.stderr.isatty() else 30
-    with tqdm(desc=name, initial=start, unit="B", unit_scale=True, mininterval=every, maxinterval=every) as bar:
-        yield bar

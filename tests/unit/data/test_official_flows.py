@@ -7,14 +7,14 @@ import zipfile
 
 import numpy as np
 import pytest
+from tests.standins._server import cut, status
+from tests.standins.figshare import SIGNATURE, Figshare
+from tests.standins.girder import Girder
 
 from spectralseg.data.downloads import https
 from spectralseg.data.fetch import fetch, read_receipts
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
-from tests.standins._server import cut, status
-from tests.standins.figshare import SIGNATURE, Figshare
-from tests.standins.girder import Girder
 
 CONTENT = np.random.default_rng(0).bytes(200_000)
 

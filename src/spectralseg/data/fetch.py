@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from spectralseg import registry
 from spectralseg.data.downloads import download
+from spectralseg.data.downloads._disk import require_space
 from spectralseg.data.specification import DatasetSpecification, SourceFile
 from spectralseg.errors import InputError
 from spectralseg.files import write_json
@@ -50,6 +51,8 @@ def fetch(
     sources = {source.file: source for source in specification.sources}
     if file is not None and file not in sources:
         raise InputError(f"'{file}' is no file of {specification.title}; {registry.suggest(file, sources)}")
+    if not sources:
+        raise InputError(f"{specification.name}: its dataset file names no 'sources'; set 'source: path' for it")
     _log.info("%s", terms(specification))
     for source in [sources[file]] if file else specification.sources:
         receipt = obtain(source, folder, mirrors=mirrors, homepage=specification.homepage)
@@ -80,13 +83,10 @@ def obtain(source: SourceFile, folder: Path, *, mirrors: Sequence[str] = (), hom
                 raise InputError(f"{target}: {error}; remove the file, so that it is fetched again") from None
         complete = partial / source.file
         failures = []
-        for url in (*(f"{mirror.rstrip('/')}/{quote(source.file)}" for mirror in mirrors), source.url, *source.mirrors):
+        for url in _addresses(source, mirrors):
             try:
-                if not complete.exists():  # as after a process that was killed while it checked the file
-                    download(url, complete)
-                receipt = _checked(complete, source)
+                receipt = _download(url, complete, source)
             except (InputError, ConnectionError) as error:
-                complete.unlink(missing_ok=True)
                 failures.append(f"{url}: {error}")
                 _log.warning("%s", redact(failures[-1]))
                 continue
@@ -105,6 +105,29 @@ def read_receipts(folder: Path) -> list[dict[str, Any]]:
         return list(json.loads((folder / RECEIPTS).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _addresses(source: SourceFile, mirrors: Sequence[str]) -> list[str]:
+    ours = [f"{mirror.rstrip('/')}/{quote(source.file)}" for mirror in mirrors]
+    return [*ours, source.url, *source.mirrors]
+
+
+def _download(url: str, complete: Path, source: SourceFile) -> dict[str, Any]:
+    """Receipt of the file at ``complete``. One that is not the published is fetched again, once: it may have passed a
+    proxy or a login page, or have been damaged on the way.
+    """
+    for last in (False, True):
+        if not complete.exists():  # else a process was killed while it checked the file
+            require_space(complete.parent, 0)
+            download(url, complete)
+        try:
+            return _checked(complete, source)
+        except InputError as error:
+            complete.unlink()
+            if last:
+                raise
+            _log.warning("%s: %s; fetching it once more", source.file, error)
+    raise AssertionError
 
 
 def _add_receipt(folder: Path, receipt: dict[str, Any]) -> None:

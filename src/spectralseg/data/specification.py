@@ -24,7 +24,7 @@ class _Strict(BaseModel):
 class SourceFile(_Strict):
     """One file of the official distribution."""
 
-    file: str = Field(description="name under which the file is stored")
+    file: str = Field(description="name under which the file is stored", pattern=r"^[^./\\][^/\\]*$")
     url: str = Field(
         description="address https://..., synapse:<id of the file or of its folder> or gdrive:<id>",
         pattern=r"^(https?://|synapse:syn\d+$|gdrive:[\w-]+$)",

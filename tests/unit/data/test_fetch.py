@@ -112,6 +112,28 @@ def test_other_bytes_than_the_published_are_not_kept(tmp_path, specification, se
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
 
+def test_a_file_that_was_damaged_on_the_way_is_fetched_once_more(tmp_path, specification, server):
+    server.faults.append(Fault(content=OTHER))
+    fetch(specification(), tmp_path)
+    assert (tmp_path / "file.zip").read_bytes() == CONTENT
+    server.content = OTHER
+    (tmp_path / "file.zip").unlink()
+    with pytest.raises(InputError):
+        fetch(specification(), tmp_path)
+    assert len(server.ranges_asked) == 4
+
+
+def test_a_dataset_without_official_files_says_so(tmp_path, toy_specification):
+    with pytest.raises(InputError, match="toy: its dataset file names no 'sources'; set 'source: path'"):
+        fetch(toy_specification(), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x.zip", "a/b.zip", "/etc/x", ".partial", "a\\b", ""])
+def test_a_file_name_that_is_a_path_is_refused(toy_specification, name):
+    with pytest.raises(ValueError, match="file"):
+        toy_specification(sources=[{"file": name, "url": "https://example.org/x.zip"}])
+
+
 def test_without_a_published_checksum_an_archive_must_be_whole(tmp_path, specification, server):
     unknown = specification(sha256=None)
     damaged = bytearray(CONTENT)
@@ -172,7 +194,7 @@ class TestMirrors:
         with serving(OTHER) as wrong, serving(CONTENT) as right:
             mirrors = [NOWHERE, wrong.url.rpartition("/")[0], right.url.rpartition("/")[0] + "/"]
             fetch(specification(), tmp_path, mirrors=mirrors)
-        assert (len(wrong.ranges_asked), len(right.ranges_asked), len(server.ranges_asked)) == (1, 1, 0)
+        assert (len(wrong.ranges_asked), len(right.ranges_asked), len(server.ranges_asked)) == (2, 1, 0)
         assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
     def test_the_official_address_is_tried_next_then_its_own_mirrors(self, tmp_path, specification, server):

@@ -37,9 +37,16 @@ _log = logging.getLogger(__name__)
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each attempt that follows one without progress
 LONGEST_WAIT = 300.0  # seconds that a server may ask for
-TIMEOUT = (20.0, 60.0)  # seconds to connect, and without a byte
+TIMEOUT = (20.0, 30.0)  # seconds to connect, and without a byte
 CHUNK = 2**17  # bytes; at most this much is lost when the process is killed
 CHECK_EVERY = 2**26  # bytes between looks at the free disk
+_UNUSABLE = (
+    requests.exceptions.SSLError,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.TooManyRedirects,
+)
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _REFUSED = {403}  # mostly final, but object stores also answer so to too many requests
 _REFUSALS = 2
@@ -251,11 +258,7 @@ def _network_errors() -> Iterator[None]:
     """Sort what libraries raise into what may pass by waiting and what will not."""
     try:
         yield
-    except (
-        requests.exceptions.SSLError,
-        requests.exceptions.TooManyRedirects,
-        requests.exceptions.InvalidURL,
-    ) as error:
+    except _UNUSABLE as error:
         raise InputError(f"the server cannot be used ({type(error).__name__})") from None
     except (requests.ConnectTimeout, requests.ConnectionError) as error:
         if isinstance(error, requests.ConnectTimeout) or "NewConnectionError" in repr(error):

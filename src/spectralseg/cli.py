@@ -77,6 +77,13 @@ def verify_dataset(arguments: argparse.Namespace) -> None:
         print(f"{folder}: " + ", ".join(f"{count} {part}" for part, count in sorted(parts.items())))
 
 
+def card(arguments: argparse.Namespace) -> None:
+    """Describe a prepared dataset on one HTML page."""
+    from spectralseg.reporting.cards import write_card
+
+    write_card(arguments.prepared, arguments.out)
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train one run; continue it if it was interrupted."""
     from spectralseg.config import load_config
@@ -193,6 +200,10 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("verify-dataset", verify_dataset)
     one.add_argument("folder", type=Path, nargs="+", help="prepared dataset")
+
+    one = command("card", card)
+    one.add_argument("prepared", type=Path, help="prepared dataset")
+    one.add_argument("--out", type=Path, required=True, help="HTML file")
 
     one = command("train", train)
     _add_run_options(one)

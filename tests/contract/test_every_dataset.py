@@ -1,5 +1,6 @@
 """What every dataset file promises, from its specification to a training batch."""
 
+import html
 import inspect
 import re
 
@@ -14,6 +15,8 @@ from spectralseg.data.prepare import prepare
 from spectralseg.data.specification import read_specification, read_specifications
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
+from spectralseg.reporting.cards import write_card
+from spectralseg.reporting.cards.content import PHANTOM
 from spectralseg.training.batches import batches
 
 
@@ -105,6 +108,14 @@ def test_the_phantom_is_prepared_verified_and_described(prepared_phantom, specif
         assert native.ndim == specification.dimensions
         spacing = data.spacing(case)
         assert spacing is None or (len(spacing) == native.ndim and min(spacing) > 0)
+
+
+def test_the_phantom_has_a_card(prepared_phantom, specification, tmp_path):
+    write_card(prepared_phantom(specification.name).path, tmp_path / "card.html")
+    page = html.unescape((tmp_path / "card.html").read_text(encoding="utf-8"))
+    assert len(page) < 1_500_000
+    for text in (specification.title, specification.licence, specification.citation, *specification.classes, PHANTOM):
+        assert text in page
 
 
 def test_the_first_batch_has_the_promised_shapes_or_there_is_nothing_to_train_on(prepared_phantom, specification):

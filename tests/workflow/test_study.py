@@ -29,6 +29,8 @@ def test_everything_is_there(finished):
             assert (results / "tables" / f"{name}.{suffix}").stat().st_size > 0
         assert "Demonstration on synthetic phantoms" in (results / "tables" / f"{name}.md").read_text()
     assert (results / "figures" / "figure_5.pdf").stat().st_size > 0
+    for name in ("kvasir_seg", "polypgen"):
+        assert "Dataset card" in (results / "cards" / f"{name}.html").read_text()
     executed = json.loads((results / "notebooks" / "summary.ipynb").read_text())
     assert any(cell.get("outputs") for cell in executed["cells"])
     assert len(pd.read_parquet(results / "comparisons.parquet")) > 0
@@ -68,7 +70,7 @@ def test_second_run_has_nothing_to_do(finished):
         (f"{RESULTS}/tables/summary.md", {"table"}, {"figure", "evaluate", "train", "collect"}),
         (f"{RUN}/records.parquet", {"evaluate", "collect", "compare", "table"}, {"train", "prepare"}),
         (f"{RUN}/model.pt", {"train", "evaluate", "collect"}, {"prepare", "phantom"}),
-        (f"{RESULTS}/prepared/polypgen/masks.npy", {"prepare", "evaluate"}, {"train", "phantom"}),
+        (f"{RESULTS}/prepared/polypgen/masks.npy", {"prepare", "card", "evaluate"}, {"train", "phantom"}),
     ],
 )
 def test_a_deleted_output_rebuilds_only_what_depends_on_it(finished, tmp_path, missing, rebuilt, kept):

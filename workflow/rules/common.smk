@@ -194,6 +194,10 @@ def notebooks():
     return expand(f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures])
 
 
+def cards():
+    return expand(f"{RESULTS}/cards/{{dataset}}.html", dataset=CONFIG.datasets)
+
+
 def tables():
     return expand(
         f"{RESULTS}/tables/{{table}}.{{format}}",

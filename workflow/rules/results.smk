@@ -1,8 +1,29 @@
-# Records -> tables and figures, each by a notebook of its own. Notebooks hold no logic; the package does.
+# Prepared datasets -> cards. Records -> tables and figures, each by a notebook of its own. Notebooks hold no logic; the
+# package does.
 NOTEBOOK = (
     "papermill {input.notebook} {output.notebook} -k python3 --log-output --no-progress-bar --cwd ."
     " {params.parameters} > {log} 2>&1"
 )
+
+
+rule card:
+    input:
+        info="<prepared>/dataset.json",
+        arrays=multiext("<prepared>/", *PREPARED_FILES[1:]),
+    output:
+        report(
+            "<results>/cards/{dataset}.html",
+            caption="../report/card.rst",
+            category="Datasets",
+            labels={"dataset": "{dataset}"},
+        ),
+    log:
+        "<results>/logs/cards/{dataset}.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    shell:
+        "spectralseg card $(dirname {input.info}) --out {output} > {log} 2>&1"
 
 
 rule table:

@@ -241,6 +241,8 @@ def _describe(
         "modality": specification.modality,
         "classes": list(specification.classes),
         "dimensions": specification.dimensions,
+        "expected_cases": specification.expected_cases,
+        "intensity": specification.intensity.model_dump(exclude_none=True) if specification.intensity else None,
         "channels": specification.channels,
         "image_size": size,
         "source": source,

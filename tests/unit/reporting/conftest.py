@@ -57,10 +57,10 @@ def write_prepared(root, name, source, cases=4):
     np.save(folder / "masks.npy", masks)
     (folder / "native_labels.bin").touch()
     channels = images.shape[-1]
-    info = {"format": 1, "name": name, "title": name, "classes": CLASSES[name], "source": source, "files": {}}
+    info = {"format": 2, "name": name, "title": name, "classes": CLASSES[name], "source": source, "files": {}}
     info |= {"channels": channels, "image_size": SIDE, "mean": [0.5] * channels, "std": [0.2] * channels}
     (folder / "dataset.json").write_text(json.dumps(info))
-    rows = [[f"{name}_{i}", f"g{i}", "test", i, 1, "[32, 32]", "", 0, 0, "", "{}"] for i in range(cases)]
+    rows = [[f"{name}_{i}", f"g{i}", "test", i, 1, "[32, 32]", "", 0, 0, "", "", "{}"] for i in range(cases)]
     pd.DataFrame(rows, columns=list(CASE_COLUMNS)).to_csv(folder / "cases.csv", index=False)
     return masks
 

@@ -15,7 +15,7 @@ from spectralseg.data.prepared import FILES
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
 from spectralseg.reporting.cards import write_card
-from spectralseg.reporting.cards.charts import applied, native_sizes, percent
+from spectralseg.reporting.cards.charts import applied, intensity, native_sizes, percent
 from spectralseg.reporting.cards.content import PHANTOM
 from spectralseg.reporting.cards.measures import BINS, intensities, measure
 from spectralseg.reporting.cards.pictures import COUNT, examples, outlines
@@ -365,6 +365,22 @@ def test_the_command(toy, tmp_path, capsys):
     assert (tmp_path / "a" / "card.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert cli.main(["card", str(tmp_path), "--out", str(tmp_path / "card.html")]) == 1
     assert "no prepared dataset" in capsys.readouterr().err
+
+
+def test_many_sizes_share_marks():
+    numbers = np.random.default_rng(0).integers(500, 5000, (2, 3000)).astype(float)
+    with applied():
+        chart = native_sizes(*numbers, np.array(["train"] * 3000))
+    assert "3000 different ones" in chart
+    assert len(chart) < 500_000
+
+
+def test_axes_are_labelled_in_words_a_browser_shows(hearts, toy, tmp_path):
+    """The renderer of formulas is off, so that a tick label in its language would be shown as it is."""
+    for data in (hearts, toy):
+        assert "mathdefault" not in card(data, tmp_path / data.name)
+    with applied():
+        assert "mathdefault" not in intensity(np.full((3, BINS), 1 / BINS), [0.5] * 3, [0.2] * 3)
 
 
 @given(st.floats(0, 1))

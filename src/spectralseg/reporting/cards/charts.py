@@ -153,8 +153,12 @@ def size_ridges(sizes: Mapping[str, Values], unit: str) -> str:
 
 
 def native_sizes(widths: Values, heights: Values, parts: NDArray[Any]) -> str:
-    """Native widths and heights in pixels; the area of a mark grows with the number of its cases."""
-    sizes = pd.DataFrame({"width": widths, "height": heights, "part": parts}).value_counts().reset_index()
+    """Native widths and heights in pixels; the area of a mark grows with the number of its cases.
+
+    Sizes that differ by less than a twentieth of the range share a mark.
+    """
+    sizes = pd.DataFrame({"width": _stepped(widths), "height": _stepped(heights), "part": parts})
+    sizes = sizes.value_counts().reset_index()
     figure = _figure(_QUARTER, 240)
     panel = figure.subplots()
     for part, marker in _MARKERS.items():
@@ -165,7 +169,7 @@ def native_sizes(widths: Values, heights: Values, parts: NDArray[Any]) -> str:
     panel.margins(0.12)
     panel.set_xlabel("width in pixels")
     panel.set_ylabel("height in pixels")
-    different = len(sizes[["width", "height"]].drop_duplicates())
+    different = len(np.unique([widths, heights], axis=1).T)
     ranges = f"widths {widths.min():.0f} to {widths.max():.0f}, heights {heights.min():.0f} to {heights.max():.0f}"
     return _inline(figure, f"Native sizes: {different} different ones, {ranges} pixels.")
 
@@ -201,6 +205,8 @@ def intensity(shares: Values, mean: Sequence[float], std: Sequence[float]) -> st
     for (name, colour), heights in zip(names, np.where(shares > 0, 100 * shares, np.nan), strict=True):
         panel.stairs(heights, edges, color=colour, linewidth=1.4, label=name, baseline=None)
     panel.set_yscale("log")
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.set_ylim(10 ** np.floor(np.log10(100 * shares[shares > 0].min())), 100)
     panel.set_xlim(0, 1)
     panel.set_xlabel("intensity, scaled to 0 to 1")
     panel.set_ylabel("share of pixels per bin")
@@ -220,6 +226,13 @@ def _figure(width: int, height: int) -> Figure:
 def _mark(panel: Axes, x: pd.Series, y: NDArray[Any], part: str) -> None:
     marks = panel.scatter(x, y, s=36, c=style.PART_COLOURS[part], marker=_MARKERS[part], zorder=3)
     marks.set(edgecolor=_DARKEST, linewidth=1, clip_on=False)
+
+
+def _stepped(values: Values) -> Values:
+    """Whole numbers rounded to steps of a twentieth of their range, which bounds how many there are."""
+    step = max(1.0, float(np.ptp(values)) / 20)
+    rounded: Values = values.min() + np.round(step * np.round((values - values.min()) / step))
+    return rounded
 
 
 def _ridge(panel: Axes, values: Values, edges: Values, part: str) -> None:

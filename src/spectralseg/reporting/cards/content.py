@@ -87,7 +87,7 @@ def _facts(measures: Measures) -> Terms:
         (f"{totals['cases']:,}", cases),
         (f"{totals['groups']:,}", "patients or groups" if measures.grouped else "groups: each case its own"),
         *([(f"{totals['slices']:,}", "slices")] if measures.volumes else []),
-        (charts.percent(float(measures.foreground.mean())), "of all pixels are foreground"),
+        (charts.percent(float(measures.foreground.mean())), "foreground pixels"),
         *([(f"{empty:,}", f"{cases} without foreground")] if empty else []),
         (f"{info['image_size']} × {info['image_size']}", "pixels, prepared"),
         (str(info["channels"]), channels.get(info["channels"], "channels")),

@@ -151,3 +151,4 @@ def test_report_has_captions(finished):
         pages = [name for name in archive.namelist() if name.endswith("report.html")]
         text = archive.read(pages[0]).decode()
     assert "All runs of this study" in text
+    assert "Synthetic phantom. What the prepared dataset" in text

@@ -177,6 +177,7 @@ def test_the_same_dataset_gives_the_same_bytes(hearts, tmp_path):
     assert card(hearts, tmp_path / "a") == card(hearts, tmp_path / "b")
 
 
+@pytest.mark.filterwarnings("error:Glyph")
 def test_text_is_escaped(prepare_cases, grey, tmp_path):
     long = "a_very_long_case_id_" * 12
     cases = [square(f"{NASTY}{n}", 4 + n, 10, attributes={NASTY: NASTY}) for n in range(4)] + [square(long, 9, 10)]

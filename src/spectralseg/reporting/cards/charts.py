@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -292,7 +293,8 @@ def _short(name: str) -> str:
 def _inline(figure: Figure, description: str) -> str:
     """A figure as an SVG element, the same for the same figure, with ids that no other figure of a page has."""
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": description}):
+    with matplotlib.rc_context({"svg.hashsalt": description}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser brings its own fonts
         figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = stream.getvalue()
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg[svg.index("<svg") :])

@@ -60,11 +60,6 @@ def prepare(
     with unpacked(raw, out.parent) as root:
         found = read_cases(specification.reader, root, specification.reader_options)
         cases = [case for case in found if case.id not in specification.exclude]
-        if specification.expected_cases not in (None, len(cases)) and not allow_partial:
-            raise InputError(
-                f"{raw}: {len(cases)} of {specification.expected_cases} cases of '{specification.name}' are there; "
-                "complete the data or set 'allow_partial: true' for this dataset"
-            )
         parts = splits.assign(
             cases,
             rule,
@@ -72,6 +67,11 @@ def prepare(
             validation=validation,
             allow_partial=allow_partial,
         )
+        if specification.expected_cases not in (None, len(cases)) and not allow_partial:
+            raise InputError(
+                f"{raw}: {len(cases)} of {specification.expected_cases} cases of '{specification.name}' are there; "
+                "complete the data or set 'allow_partial: true' for this dataset"
+            )
         excluded = {case.id: specification.exclude[case.id] for case in found if case.id in specification.exclude}
         with replacing_folder(out) as folder:
             rows = _write_arrays(specification, cases, parts, folder, image_size)

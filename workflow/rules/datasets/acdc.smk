@@ -27,4 +27,5 @@ SPECIFICATION = {
         "ssl4mis": {"list": "acdc_ssl4mis", "key": "group"},
         "adawac": {"list": "acdc_adawac", "key": "group"},
     },
+    "expected_cases": 200,
 }

@@ -33,4 +33,5 @@ SPECIFICATION = {
         "TCGA-UZ-A9PN-01Z-00-DX1": "added to the archive later; not among the 30 training tiles",
         "TCGA-XS-A8TJ-01Z-00-DX1": "added to the archive later; not among the 30 training tiles",
     },
+    "expected_cases": 44,
 }

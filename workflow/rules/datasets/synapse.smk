@@ -30,4 +30,5 @@ SPECIFICATION = {
     "reader_options": {"organs": [8, 4, 3, 2, 6, 11, 1, 7]},
     "intensity": {"window": [-125, 275]},
     "split": {"list": "synapse_transunet", "key": "case"},
+    "expected_cases": 30,
 }

@@ -27,6 +27,14 @@ def test_they_come_through_the_download_client(tmp_path, monkeypatch):
     assert all(url.startswith("http://127.0.0.1:") for url in urls)
 
 
+def test_a_proxy_is_not_asked_for_what_is_on_this_machine(tmp_path, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert len(deliver("isic2018", tmp_path, cases=3, side=64)) == 2
+
+
 def test_the_server_does_not_outlive_the_delivery(tmp_path):
     before = threading.active_count()
     deliver("isic2018", tmp_path, cases=3, side=64)

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -71,6 +72,8 @@ def download(url: str, target: Path) -> None:
     session = requests.Session()
     # figshare and others refuse anonymous clients. A transfer that the server compresses could not be continued.
     session.headers.update({"User-Agent": f"spectralseg/{spectralseg.__version__}", "Accept-Encoding": "identity"})
+    if urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost"):
+        session.trust_env = False  # a proxy would look for it on its own machine
     session.mount("http://", HTTPAdapter(max_retries=0))
     session.mount("https://", HTTPAdapter(max_retries=0))
     furthest, failures = part.size, 0

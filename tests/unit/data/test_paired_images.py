@@ -83,10 +83,14 @@ def test_listing_opens_no_image_and_cases_travel_to_other_processes(tmp_path: Pa
         pickle.loads(pickle.dumps(case)).load()
 
 
-def test_masks_without_an_image_are_ignored(tmp_path: Path) -> None:
+def test_masks_without_an_image_are_listed_with_a_defect(tmp_path: Path) -> None:
     plain(tmp_path, "a")
     write(tmp_path / "masks" / "withdrawn.png", square())
-    assert [case.id for case in read(tmp_path)] == ["a"]
+    whole, withdrawn = read(tmp_path)
+    assert (whole.id, whole.defect) == ("a", "")
+    assert (withdrawn.id, withdrawn.defect) == ("withdrawn", "mask withdrawn.png alone, without an image")
+    with pytest.raises(InputError, match=r"withdrawn\.png: a mask without an image"):
+        withdrawn.load()
 
 
 def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:
@@ -247,7 +251,7 @@ def test_damaged_mask(tmp_path: Path) -> None:
 def test_a_file_that_went_away(tmp_path: Path) -> None:
     (case,) = read(plain(tmp_path, "a"))
     (tmp_path / "images" / "a.png").unlink()
-    with pytest.raises(InputError, match=r"images/a\.png: cannot be read"):
+    with pytest.raises(InputError, match=r"images/a\.png: the file is missing"):
         case.load()
 
 

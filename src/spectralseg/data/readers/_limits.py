@@ -5,7 +5,6 @@ than any real image or volume. A header costs nothing to forge; decoding what it
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import math
 import stat
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import nibabel
 import numpy as np
 import tifffile
+from isal import igzip
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -83,11 +83,13 @@ class Picture(NamedTuple):
     """What the head of an image file says of pixels that can be decoded faithfully to 8 or 16 bits per channel.
 
     Attributes:
+        shape: rows and columns.
         grey: one channel.
         turned: an orientation tag asks for other than the stored pixels.
         quarter_turn: it asks for width and height to be exchanged.
     """
 
+    shape: tuple[int, int]
     grey: bool
     turned: bool
     quarter_turn: bool
@@ -119,7 +121,9 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
             with contextlib.suppress(Exception):  # tags that cannot be read turn nothing
                 orientation = int(picture.getexif().get(_ORIENTATION, 1))
             grey = picture.getbands()[0] in ("1", "L", "I", "F")
-            return Picture(grey, orientation in range(2, 9), orientation in range(5, 9))
+            return Picture(
+                (picture.height, picture.width), grey, orientation in range(2, 9), orientation in range(5, 9)
+            )
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -147,7 +151,8 @@ def open_volume(path: Path) -> Any:
         Exception: of any kind, where the file is no NIfTI file.
     """
     stored = regular_file(path)
-    with path.open("rb") as file, gzip.open(file) if path.suffix == ".gz" else contextlib.nullcontext(file) as stream:
+    unzip: Any = igzip.open  # it has no annotations
+    with unzip(path) if path.suffix == ".gz" else path.open("rb") as stream:
         head = stream.read(_NIFTI2_HEADER)
         sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}
         kind = nib.Nifti2Image if _NIFTI2_HEADER in sizes else nib.Nifti1Image

@@ -239,8 +239,7 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
     if not archives:
         yield raw
         return
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".unpacked.") as name:
+    with _temporary_folder(scratch) as name:
         folder = Path(name)
         taken = {_stem(archive) for archive in archives}
         for archive in archives:
@@ -256,6 +255,14 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
             yield folder
         except InputError as error:
             raise InputError(str(error).replace(name, str(raw if raw.is_dir() else raw.parent))) from None
+
+
+def _temporary_folder(scratch: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=scratch, prefix=".unpacked.")
+    except OSError as error:
+        raise InputError(f"{scratch}: cannot hold unpacked archives: {explained(error)}") from None
 
 
 def _stem(archive: Path) -> str:

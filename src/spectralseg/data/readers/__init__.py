@@ -41,7 +41,7 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
     for case in cases:
         for text in (case.id, case.group, *case.attributes.values()):
             if not text.isprintable():
-                raise InputError(f"{root}: case '{case.id}': '{text}' has characters that no table can hold; rename it")
+                raise InputError(f"{root}: case '{case.id}': '{text}' has characters that no table can hold; change it")
     by_name = sorted(cases, key=lambda case: case.id.casefold())
     for first, second in itertools.pairwise(by_name):
         if first.id == second.id:

@@ -108,10 +108,10 @@ def whole_labels(path: Path, array: NDArray[Any], largest: int) -> NDArray[np.ui
     rounded = np.rint(array)
     if not np.allclose(rounded, array, rtol=0, atol=1e-2):
         raise InputError(f"{path}: label values are not whole numbers; take the label file as published, not resampled")
-    low, high = int(rounded.min()), int(rounded.max())
+    low, high = rounded.min(), rounded.max()
     if low < 0 or high > largest:
         wrong = low if low < 0 else high
-        raise InputError(f"{path}: label value {wrong} is unknown, expected 0..{largest}; take the file as published")
+        raise InputError(f"{path}: label value {wrong:g} is unknown, expected 0..{largest}; take the file as published")
     labels: NDArray[np.uint8] = rounded.astype(np.uint8)
     return labels
 

@@ -126,9 +126,15 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
             )
     except InputError:
         raise
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"{path}: the image has more than {MAX_PIXELS} pixels by its header; exclude the case"
+        ) from None
     except UnidentifiedImageError:
-        what = "is no intact PNG, JPEG, TIFF, BMP or WebP file of 8-bit grey or RGB values"
-        raise InputError(f"{path}: damaged or truncated image file, or {what}; download or convert it again") from None
+        raise InputError(
+            f"{path}: damaged or truncated image file, or none of the kinds PNG, JPEG, TIFF, BMP and WebP with grey or "
+            "RGB values; download or convert it again"
+        ) from None
     # A decoder that meets garbage raises nearly any exception, so none is named here.
     except Exception as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
@@ -209,7 +215,8 @@ def open_tile(path: Path) -> tuple[NDArray[Any], bool]:
             )
         refuse_larger(path, "the image", page.shape[:2], MAX_PIXELS)
         ends = [start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        if not all(page.databytecounts) or max(ends) > stored:  # tifffile fills such parts with zeros
+        # tifffile fills such parts with zeros.
+        if len(ends) != math.prod(page.chunked) or not all(page.databytecounts) or max(ends) > stored:
             raise InputError(f"{path}: parts of the image are missing; replace it by an intact copy")
         orientation = page.tags.get("Orientation")
         return page.asarray(), orientation is not None and orientation.value in range(2, 9)

@@ -42,12 +42,21 @@ def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
     """
     if not organs or len(set(organs)) != len(organs) or not set(organs) <= set(range(1, NATIVE_LABELS + 1)):
         raise InputError(f"reader option 'organs' is {list(organs)}; give distinct native labels 1..{NATIVE_LABELS}")
-    labels = {_number(path): path for path in require_files(root, "Training/label/*.nii.gz")}
-    images = {_number(path): path for path in find_files(root, "Training/img/*.nii.gz")}
+    labels = _by_number(require_files(root, "Training/label/*.nii.gz"))
+    images = _by_number(find_files(root, "Training/img/*.nii.gz"))
     for number in sorted(labels.keys() ^ images.keys()):
         path, lacking = (labels[number], "image") if number in labels else (images[number], "label file")
         raise InputError(f"{path}: the {lacking} of case {number} is missing; restore it from RawData.zip")
     return [Case(n, n, partial(_load, images[n], labels[n], tuple(organs)), image=images[n]) for n in sorted(labels)]
+
+
+def _by_number(paths: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(_number(path), path)
+        if other != path:
+            raise InputError(f"{path}: case {_number(path)} is there twice, also as {other}; remove one copy")
+    return found
 
 
 def _number(path: Path) -> str:

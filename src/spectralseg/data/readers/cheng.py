@@ -86,8 +86,8 @@ def _read_folds(root: Path) -> NDArray[np.int64]:
             with _opened(path, kind) as file:
                 values = _numbers(path, file, "cvind", _MOST_SLICES)
         else:  # small variables are often saved in the older format
-            (shape,) = (shape for name, shape, _ in scipy.io.whosmat(path) if name == "cvind")
-            refuse_larger(path, "'cvind'", shape, _MOST_SLICES)
+            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+            refuse_larger(path, "'cvind'", shapes["cvind"], _MOST_SLICES)
             values = np.ravel(scipy.io.loadmat(path, variable_names=["cvind"])["cvind"])
     if values.dtype.kind not in "iuf" or not np.isin(values, (1, 2, 3, 4, 5)).all():
         raise InputError(f"{path}: fold numbers other than 1..5; take the file as published")

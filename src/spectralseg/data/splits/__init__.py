@@ -133,7 +133,9 @@ def assign(
         held_out = _draw(train, validation, dataset, "validation")
         parts.update({c.id: "validation" for c in cases if parts[c.id] == "train" and c.group in held_out})
     _refuse_straddling(cases, parts, dataset)
-    for part in ("train", "test"):
+    # A list without training cases is one for testing only.
+    trains = rule.list is None or "train" in read_list(rule.list).parts.values()
+    for part in ("train", "test") if trains else ("test",):
         if part not in parts.values():
             raise InputError(
                 f"{dataset}: the split leaves none of the {len(cases)} cases for '{part}'; complete the data or choose "

@@ -27,6 +27,7 @@ from spectralseg.data.specification import DatasetSpecification, Intensity, Spli
 from spectralseg.errors import InputError
 from spectralseg.files import replacing_folder, sha256_of
 
+_LARGEST_SIDE = 4096  # pixels
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +57,10 @@ def prepare(
     Raises:
         InputError: names the file or case, what is wrong, and what to do.
     """
+    if not 1 <= image_size <= _LARGEST_SIDE:
+        raise InputError(f"image size {image_size}: is no number of pixels from 1 to {_LARGEST_SIDE}; choose another")
+    if not 0 <= validation < 1:
+        raise InputError(f"validation share {validation}: is no share of 0 or more but less than 1; choose another")
     rule = splits.choose(specification, split)
     with unpacked(raw, out.parent) as root:
         found = read_cases(specification.reader, root, specification.reader_options)

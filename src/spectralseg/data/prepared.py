@@ -211,8 +211,11 @@ def _reading(file: Path, what: str = "content") -> Iterator[None]:
     """Turn what parsers raise inside the block into an :class:`InputError` about ``file``."""
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, zlib.error) as error:
-        reason = " ".join(str(error).split())
+    except InputError:
+        raise
+    # Parsers that meet garbage raise nearly any exception, so none is named here; the blocks hold parsing only.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:100]
         raise InputError(f"{file}: {what} cannot be read ({reason}); prepare the dataset again") from None
 
 

@@ -154,7 +154,8 @@ class _Sips:
 
 def _checked(archive: Path, members: Iterable[_Member], free: int) -> list[_Member]:
     """All members; nothing is written before the last one is known to be harmless."""
-    most = max(_SMALL, _RATIO * archive.stat().st_size)
+    size = archive.stat().st_size
+    most = max(_SMALL, _RATIO * size)
     found: list[_Member] = []
     total = 0
     for member in members:
@@ -164,7 +165,9 @@ def _checked(archive: Path, members: Iterable[_Member], free: int) -> list[_Memb
         found.append(member)
         total += member.size
         if total > most:
-            raise InputError(f"{archive}: expands to more than {_mib(most)}, as a bomb does; {_BY_HAND}")
+            raise InputError(
+                f"{archive}: its {size} bytes expand to more than {_mib(most)}, as a bomb does; {_BY_HAND}"
+            )
         if len(found) > _MOST_MEMBERS:
             raise InputError(f"{archive}: has more than {_MOST_MEMBERS} members, as a bomb does; {_BY_HAND}")
     if total > free:

@@ -1,7 +1,7 @@
 """The prepared dataset: a folder with a few large files that every later step reads.
 
 ======================  ================================================================================
-``dataset.json``        specification, sizes, counts per part, intensity statistics, exclusions, checksums
+``dataset.json``        specification, sizes, counts per part, intensity statistics, exclusions, remarks, checksums
 ``cases.csv``           one row per case: id, group, part, rows in the arrays, native shape, spacing ...
 ``images.npy``          unsigned integers (N, S, S, channels); divided by their maximum they lie in [0, 1]
 ``masks.npy``           uint8 (N, S, S); 0 is background, 1..K the classes

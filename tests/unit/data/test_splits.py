@@ -175,11 +175,18 @@ def test_a_cell_without_end_is_an_input_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "part"), [(["a,train", "b,train"], "test"), (["a,test", "b,test", "c,train"], "train")]
+    ("cases", "rule", "part"),
+    [([case("a", fold="1")], {"attribute": "fold", "test": ["2"]}, "test"), ([case("a")], {"random": 0.3}, "test")],
 )
-def test_a_split_that_leaves_no_case_for_a_part_is_refused(tmp_path, rows, part):
-    with pytest.raises(InputError, match=f"toy: the split leaves none of the 2 cases for '{part}'"):
-        assign([case("a"), case("b")], {"list": write_list(tmp_path, *rows)}, allow_partial=True)
+def test_a_part_without_cases_is_refused_unless_a_subset_is_accepted(cases, rule, part):
+    with pytest.raises(InputError, match=f"toy: the split leaves none of the 1 cases for '{part}'"):
+        assign(cases, rule)
+    assert assign(cases, rule, allow_partial=True) == {"a": "train"}
+
+
+def test_a_list_without_test_cases_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"own\.csv' names no case to test with; give"):
+        assign([case("a")], {"list": write_list(tmp_path, "a,train")}, allow_partial=True)
 
 
 def test_a_list_without_training_cases_is_for_testing_only(tmp_path):

@@ -112,7 +112,7 @@ def assign(
         rule: the rule of the dataset's specification.
         dataset: name that seeds the order in which groups are drawn.
         validation: share of training groups that becomes the validation part where the rule names none.
-        allow_partial: accept that cases of a published list are missing.
+        allow_partial: accept that cases of a published list are missing, even all of a part.
 
     Raises:
         InputError: cases are missing or unknown, a group would straddle two parts, or none is left to train on or to
@@ -136,7 +136,7 @@ def assign(
     # A list without training cases is one for testing only.
     trains = rule.list is None or "train" in read_list(rule.list).parts.values()
     for part in ("train", "test") if trains else ("test",):
-        if part not in parts.values():
+        if part not in parts.values() and not allow_partial:
             raise InputError(
                 f"{dataset}: the split leaves none of the {len(cases)} cases for '{part}'; complete the data or choose "
                 "another split"
@@ -146,6 +146,8 @@ def assign(
 
 def _from_list(cases: Sequence[Case], name: str, key: str, allow_partial: bool) -> dict[str, str]:
     listed = read_list(name).parts
+    if "test" not in listed.values():
+        raise InputError(f"split list '{name}' names no case to test with; give at least one the part 'test'")
     found = {case.id: getattr(case, "id" if key == "case" else "group") for case in cases}
     unknown = sorted(set(found.values()) - set(listed))
     if unknown:

@@ -78,12 +78,7 @@ ENTRIES = [
     _refused(
         "none to test with",
         lambda raw: [(name, "train") for name in _ids(raw)],
-        r"the split leaves none of the \d cases for 'test'",
-    ),
-    _refused(
-        "none that is there to train on",
-        lambda raw: [("gone", "train"), *((name, "test") for name in _ids(raw))],
-        r"the split leaves none of the \d cases for 'train'",
+        r"split\.csv' names no case to test with",
     ),
     _accepted("spaces", lambda raw: [(f" {name}\t", f" {part} ") for name, part in _good(raw)]),
     _accepted(

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case
@@ -225,6 +226,25 @@ def test_truncated_image(tmp_path: Path, extension: str, keep: float) -> None:
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
     with pytest.raises(InputError, match=rf"a\.{extension}: damaged or truncated image file"):
         read(tmp_path, images=rf"images/{{id}}\.{extension}")[0].load()
+
+
+def test_a_tiff_with_a_damaged_strip(tmp_path: Path) -> None:
+    """OpenCV leaves such parts black and says nothing."""
+    write(tmp_path / "masks" / "a.png", square())
+    (tmp_path / "images").mkdir()
+    noise = np.random.default_rng(0).integers(1, 255, (*SHAPE, 3), np.uint8)
+    path = tmp_path / "images" / "a.tif"
+    tifffile.imwrite(path, noise, photometric="rgb", compression="lzw", byteorder="<", metadata=None)
+    (case,) = read(tmp_path, images=r"images/{id}\.tif")
+    assert np.array_equal(case.load().image, noise)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        place = file.pages.first.tags["StripByteCounts"].offset + 8
+    content[place : place + 4] = (5).to_bytes(4, "little")
+    path.write_bytes(bytes(content))
+    assert not cv2.imread(str(path)).any(), "OpenCV does"
+    with pytest.raises(InputError, match=r"a\.tif: damaged or truncated"):
+        case.load()
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg"])

@@ -26,6 +26,10 @@ MAX_PIXELS = 2**27  # of an image plane; the largest photograph of the eight dat
 MAX_VOXELS = 2**29  # of a volume; the largest of the eight datasets has 2**25.7
 MAX_IMAGE_BYTES = 2**30  # of an image file: MAX_PIXELS of 16-bit RGB without compression
 MAX_TEXT_BYTES = 2**25  # of an annotation; the largest of the eight datasets has 2**22
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+# As Pillow calls them; what is missing, such as CMYK, is decoded differently by different libraries.
+_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I", "F")
+_ORIENTATION = 0x0112  # tag of Exif and TIFF
 _NIFTI2_HEADER = 540  # bytes
 _PADDING = 2**20  # bytes of zeros that may follow the voxels
 _SMALLEST_MM = 1e-6
@@ -108,6 +112,8 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
             if picture.format == "PNG":
                 with Image.open(io.BytesIO(content), formats=("PNG",)) as checked:
                     checked.verify()  # its checksums, which OpenCV does not mind
+            elif picture.format == "TIFF":
+                picture.load()  # all of it, as OpenCV leaves damaged parts black
             if picture.mode not in _MODES:
                 raise InputError(
                     f"{path}: holds {picture.mode} colours, which decoders read differently; convert it to RGB"
@@ -139,11 +145,6 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
     except Exception as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"{path}: damaged or truncated image file ({reason}); download or copy it again") from None
-
-
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I", "F")
-_ORIENTATION = 0x0112
 
 
 def open_volume(path: Path) -> Any:

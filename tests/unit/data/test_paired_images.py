@@ -242,7 +242,7 @@ def test_a_tiff_with_a_damaged_strip(tmp_path: Path) -> None:
         place = file.pages.first.tags["StripByteCounts"].offset + 8
     content[place : place + 4] = (5).to_bytes(4, "little")
     path.write_bytes(bytes(content))
-    assert not cv2.imread(str(path)).any(), "OpenCV does"
+    assert (cv2.imread(str(path)) == 0).mean() > 0.9, "OpenCV does"
     with pytest.raises(InputError, match=r"a\.tif: damaged or truncated"):
         case.load()
 

@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 from spectralseg.errors import InputError, explained
 
 MAX_PIXELS = 2**27  # of an image plane; the largest photograph of the eight datasets has 2**24.9
-MAX_VOXELS = 2**29  # of a volume; the largest of the eight datasets has 2**25.7
+MAX_VOXELS = 2**28  # of a volume; the largest of the eight datasets has 2**25.7
 MAX_IMAGE_BYTES = 2**30  # of an image file: MAX_PIXELS of 16-bit RGB without compression
 MAX_TEXT_BYTES = 2**25  # of an annotation; the largest of the eight datasets has 2**22
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")

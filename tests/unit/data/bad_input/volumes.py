@@ -63,9 +63,9 @@ def _with(value, dtype):
 
 
 def _bomb(path):
-    """A header that promises 511 MiB and zeros without end: 40 MiB here, in 40 KiB."""
+    """A header that promises 250 MiB and zeros without end: 40 MiB here, in 40 KiB."""
     header = nib.Nifti1Header()
-    header.set_data_shape((812, 812, 812))
+    header.set_data_shape((640, 640, 640))
     header.set_data_dtype(np.uint8)
     header["magic"], header["vox_offset"] = b"n+1", 352
     path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + bytes(40 * 2**20), 9, mtime=0))

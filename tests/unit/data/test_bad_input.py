@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -11,6 +12,7 @@ import re
 import resource
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import zipfile
 from collections import Counter
@@ -266,3 +268,32 @@ def test_random_damage_is_read_or_refused_but_never_a_fault(dataset, valid, tmp_
             outcomes["all"] += 1
         path.write_bytes(content)
     assert 5 < outcomes["read"] < outcomes["all"] - 5
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
+def test_randomly_damaged_archives_are_unpacked_or_refused_and_leave_nothing(suffix, tmp_path):
+    archive, folder = tmp_path / f"a{suffix}", tmp_path / "folder"
+    members = {f"top/{n}.txt": bytes([n]) * 300 for n in range(5)}
+    if suffix == ".zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:
+            for name, text in members.items():
+                content.writestr(name, text)
+    else:
+        with tarfile.open(archive, "w" if suffix == ".tar" else "w:gz") as content:
+            for name, text in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(text)
+                content.addfile(info, io.BytesIO(text))
+    whole, rng, read = archive.read_bytes(), random.Random(suffix), 0
+    for attempt in range(300):
+        head = rng.choice([0, len(whole) // 2])  # the directory of a zip lies at its end
+        damaged = whole[:head] + _damaged(whole[head:], rng)
+        if suffix == ".tar.gz" and attempt % 2:
+            damaged = gzip.compress(_damaged(gzip.decompress(whole), rng), 1, mtime=0)
+        archive.write_bytes(damaged)
+        with contextlib.suppress(InputError):
+            archives.unpack(archive, folder)
+            read += 1
+            shutil.rmtree(folder)
+        assert os.listdir(tmp_path) == [archive.name]
+    assert 5 < read < 295

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spectralseg import __version__
-from spectralseg.errors import InputError
+from spectralseg.errors import InputError, explained
 from spectralseg.redaction import RedactingFormatter, redact
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
@@ -252,6 +252,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.function(arguments)
     except InputError as error:
         print(f"error: {redact(str(error))}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno is None:  # raised by a library for reasons of its own, which is a fault of the program
+            raise
+        sentence = InputError(f"{error.filename or 'a file without a name'}: {explained(error)}")
+        print(f"error: {redact(str(sentence))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,8 +1,37 @@
 """The one exception that stands for a problem the user can mend."""
 
+from __future__ import annotations
+
+import errno
+import os
+
+_REMEDIES = {
+    errno.ENOSPC: "free some disk space or choose another folder",
+    errno.EDQUOT: "free some disk space or choose another folder",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f) or choose another disk",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "change the permissions of the file and its folder",
+    errno.EPERM: "change the permissions of the file and its folder",
+    errno.ENOENT: "check the path, and where it leads if it is a link",
+    errno.EEXIST: "choose another name or remove what is there",
+    errno.ENOTDIR: "choose a path whose folders are not files",
+    errno.ELOOP: "mend the link, which leads back to itself",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
 
 class InputError(Exception):
     """Bad input, told in one sentence: which file or key, what is wrong, and what to do.
 
-    The command line prints the sentence without a traceback and exits with status 1.
+    The command line prints the sentence without a traceback and exits with status 1. It is one line of text whatever
+    characters the names of files bring along.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
+
+
+def explained(error: OSError) -> str:
+    """What the operating system refused, and what to do: the end of a sentence that starts with the file's name."""
+    number = error.errno or 0
+    return f"{os.strerror(number).lower()}; {_REMEDIES.get(number, 'check the path and the disk, and try again')}"

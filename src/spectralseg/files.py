@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -16,16 +17,17 @@ from typing import Any
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; it takes the final name only when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with _blaming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            yield partial
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -36,18 +38,33 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Descriptions (``*.json``) are removed first and come last: a process that is killed in between leaves none, never
     one that describes other files than those beside it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    with _blaming(path):
+        if path.exists() and not path.is_dir():  # noticed before the work, not after it
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        try:
+            yield partial
+            path.mkdir(exist_ok=True)
+            descriptions = sorted(partial.glob("*.json"))
+            for file in descriptions:
+                (path / file.name).unlink(missing_ok=True)
+            for file in [*sorted(set(partial.iterdir()) - set(descriptions)), *descriptions]:
+                file.replace(path / file.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Make errors of the system name ``path``: a full disk names no file, and partial files mean nothing to anyone."""
     try:
-        yield partial
-        path.mkdir(exist_ok=True)
-        descriptions = sorted(partial.glob("*.json"))
-        for file in descriptions:
-            (path / file.name).unlink(missing_ok=True)
-        for file in [*sorted(set(partial.iterdir()) - set(descriptions)), *descriptions]:
-            file.replace(path / file.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        yield
+    except OSError as error:
+        hidden = os.fspath(path.parent / f".{path.name}.")
+        if error.errno is None or (error.filename is not None and not str(error.filename).startswith(hidden)):
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:

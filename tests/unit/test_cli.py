@@ -1,3 +1,4 @@
+import errno
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import torch
 import yaml
 
 from spectralseg import __version__, cli
+from spectralseg.errors import InputError
 
 COMMANDS = sorted(cli.parser()._subparsers._group_actions[0].choices)
 
@@ -144,6 +146,37 @@ def test_an_interrupt_exits_with_status_130_and_no_traceback(capsys, monkeypatch
 
     monkeypatch.setattr("spectralseg.data.delivery.generate", interrupt)
     assert run(capsys, "phantom", "acdc", "--out", tmp_path) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "", "/disk/file"), "/disk/file: no space left on device; free some disk space"),
+        (OSError(errno.EDQUOT, "", "/disk/file"), "/disk/file: disk quota exceeded; free some disk space"),
+        (OSError(errno.EROFS, "", "/disk/file"), "/disk/file: read-only file system; choose a folder that can"),
+        (OSError(errno.EACCES, "", "/disk/a\nb"), r"/disk/a\nb: permission denied; change the permissions"),
+        (OSError(errno.EIO, ""), "a file without a name: input/output error; check the path and the disk"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_sentence(capsys, monkeypatch, tmp_path, error, told):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
+    assert told in refused(capsys, "phantom", "acdc", "--out", tmp_path)
+
+
+def test_an_error_of_a_library_in_the_guise_of_the_system_keeps_its_traceback(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise OSError("no number")
+
+    monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
+    with pytest.raises(OSError, match="no number"):
+        cli.main(["phantom", "acdc", "--out", str(tmp_path)])
+
+
+def test_an_input_error_is_one_line_whatever_the_names_of_files():
+    assert str(InputError("a\nb\udcff\x07: ä λ; é")) == r"a\nb\udcff\x07: ä λ; é"
 
 
 def test_an_error_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):

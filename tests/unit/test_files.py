@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import stat
@@ -136,6 +137,34 @@ def test_a_new_folder_whose_block_fails_does_not_appear(tmp_path):
     with pytest.raises(Stop):
         fail()
     assert not (tmp_path / "deep" / "folder").exists()
+
+
+@pytest.mark.parametrize("writer", [replacing, replacing_folder])
+def test_errors_of_the_system_name_what_was_to_be_written(tmp_path, writer):
+    def fail(filename):
+        with writer(tmp_path / "target") as partial:
+            raise OSError(errno.ENOSPC, "No space left on device", filename and filename(partial))
+
+    for filename in (None, lambda partial: str(partial)):
+        with pytest.raises(OSError, match="No space left") as caught:
+            fail(filename)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "target"))
+    with pytest.raises(OSError, match="No space left") as caught:
+        fail(lambda _: "/elsewhere")
+    assert caught.value.filename == "/elsewhere"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_not_written_over_a_file(tmp_path):
+    (tmp_path / "target").write_text("mine")
+
+    def fail():
+        with replacing_folder(tmp_path / "target"):
+            pytest.fail("the work began")
+
+    with pytest.raises(FileExistsError, match="target"):
+        fail()
+    assert (tmp_path / "target").read_text() == "mine"
 
 
 def test_json_is_readable_sorted_and_ends_with_a_line_break(tmp_path):

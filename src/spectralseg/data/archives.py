@@ -1,22 +1,41 @@
-"""Unpacking archives without letting them write elsewhere or expand without bound."""
+"""Unpacking archives without letting them write elsewhere or expand without bound.
+
+An archive is believed in nothing. All of its headers are checked before the first byte is written, the bytes are
+counted again while they are written, and an archive that fails leaves nothing behind.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import gzip
+import itertools
+import math
+import re
+import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
-from spectralseg.errors import InputError
+from spectralseg.errors import InputError, explained
+from spectralseg.files import replacing_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-_MOST_BYTES = 200 * 2**30
+# Whatever an archive of images, volumes or masks expands to lies far below; what expands further is a bomb, or so
+# unusual that its owner must unpack it by hand.
+_SMALL = 2**28  # bytes; below, any ratio is harmless
+_RATIO = 300  # bytes out per byte in: label volumes reach about 200, zeros 1032
+_MOST_MEMBERS = 200_000
+_MOST_FOLDERS = 64  # above one another
+_RESERVE = 2**26  # bytes of free disk that are left alone
 _CHUNK = 2**20
+_LOCAL_HEADER = 30  # bytes before every member of a zip, besides its name
+_BY_HAND = "if you trust it, unpack it by hand and give the folder"
 
 
 def is_archive(path: Path) -> bool:
@@ -25,65 +44,191 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive into ``folder``; an archive that cannot be trusted writes nothing.
+    """Unpack a zip or tar archive into the new folder ``folder``, completely or not at all.
+
+    Archives within the archive stay as they are.
 
     Raises:
-        InputError: the archive is damaged, would write outside ``folder``, holds links or devices, or is absurdly
-            large.
+        InputError: the archive is damaged or encrypted, would write outside ``folder``, holds links, devices or two
+            files of one name, has members that overlap, or expands beyond what its size or the disk allows.
     """
     try:
-        if archive.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(archive) as content:
-                _check(archive, folder, [_zip_member(member) for member in content.infolist()])
-                content.extractall(folder)
-        else:
-            with tarfile.open(archive) as tar:
-                members = [_Member(m.name, m.size, m.isreg() or m.isdir()) for m in tar]
-                _read_to_the_end(tar)
-                _check(archive, folder, members)
-                tar.extractall(folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        opened = _zip if archive.name.lower().endswith(".zip") else _tar
+        with opened(archive) as members, replacing_folder(folder) as partial_folder:
+            for member in _checked(archive, members, shutil.disk_usage(folder.parent).free - _RESERVE):
+                _write(archive, member, partial_folder)
+    except InputError:
+        raise
+    # A parser that meets garbage raises nearly any exception; the block holds nothing but parsing and writing.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the start
+            raise InputError(f"{archive}: cannot be unpacked to {folder.parent}: {explained(error)}") from None
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again") from None
 
 
 class _Member(NamedTuple):
-    """What zip and tar say alike of what they hold. ``plain``: a file or folder, neither link nor device."""
+    """What zip and tar say alike of what they hold. ``problem``: why it must not be unpacked; empty where it may."""
 
     name: str
     size: int
-    plain: bool
+    is_folder: bool
+    problem: str
+    open: Callable[[], IO[bytes]]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(part for part in self.name.split("/") if part not in ("", "."))
 
 
-def _zip_member(member: zipfile.ZipInfo) -> _Member:
-    kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
-    return _Member(member.filename, member.file_size, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+@contextlib.contextmanager
+def _zip(archive: Path) -> Iterator[Iterable[_Member]]:
+    with zipfile.ZipFile(archive) as content:
+        entries = content.infolist()
+        places = sorted((e.header_offset, e.header_offset + _LOCAL_HEADER + e.compress_size) for e in entries)
+        places.append((content.start_dir, content.start_dir))
+        if any(end > start for (_, end), (start, _) in itertools.pairwise(places)):
+            raise InputError(f"{archive}: has members that overlap, as a zip bomb does; do not use this file")
+        yield [
+            _Member(e.orig_filename, e.file_size, e.is_dir(), _zip_problem(e), partial(content.open, e))
+            for e in entries
+        ]
 
 
-def _check(archive: Path, folder: Path, members: Sequence[_Member]) -> None:
-    if sum(member.size for member in members) > _MOST_BYTES:
-        raise InputError(f"{archive}: expands to more than {_MOST_BYTES >> 30} GiB; this is not a known dataset")
-    root = folder.resolve()
-    for member in members:
-        if not (root / member.name).resolve().is_relative_to(root):
-            raise InputError(f"{archive}: member '{member.name}' would be written outside; do not use this file")
-        if not member.plain:
-            raise InputError(f"{archive}: member '{member.name}' is a link or device; do not use this file")
+def _zip_problem(entry: zipfile.ZipInfo) -> str:
+    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was not made on Unix
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or device; do not use this file"
+    if entry.flag_bits & 1:
+        return "is encrypted; unpack it by hand with its password and give the folder"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"is packed by a method that is rarely used (number {entry.compress_type}); {_BY_HAND}"
+    return ""
 
 
-def _read_to_the_end(tar: tarfile.TarFile) -> None:
-    """Look where tarfile does not: at the checksum of gzip, and at what follows the last readable member."""
-    while tar.fileobj is not None and (chunk := tar.fileobj.read(_CHUNK)):
+@contextlib.contextmanager
+def _tar(archive: Path) -> Iterator[Iterable[_Member]]:
+    with archive.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        with contextlib.ExitStack() as stack:
+            stream = _Sips(stack.enter_context(gzip.GzipFile(fileobj=file)) if zipped else file)
+            tar = stack.enter_context(tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:"))
+            yield _tar_members(tar, stream)
+
+
+def _tar_members(tar: tarfile.TarFile, stream: _Sips) -> Iterator[_Member]:
+    for info in tar:
+        plain = (info.isreg() or info.isdir()) and not info.issparse() and info.size >= 0
+        problem = "" if plain else "is a link or device; do not use this file"
+        yield _Member(info.name, info.size, info.isdir(), problem, partial(_tar_open, tar, info))
+        stream.left = _CHUNK
+    stream.left = math.inf
+    # Here tarfile does not look: what follows the last readable member, and the checksum of gzip.
+    for _ in range(16):
+        chunk = stream.read(_CHUNK)
         if chunk.strip(b"\0"):
             raise tarfile.ReadError("unreadable data behind the last member")
+        if not chunk:
+            return
+    raise tarfile.ReadError("endless padding behind the last member")
+
+
+def _tar_open(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    return cast(IO[bytes], tar.extractfile(info))
+
+
+class _Sips:
+    """A stream of which ``left`` bytes may be read: tarfile would read a header of any size into memory."""
+
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
+        self.left: float = _CHUNK
+        self.seek, self.tell, self._read = stream.seek, stream.tell, stream.read
+
+    def read(self, size: int) -> bytes:
+        self.left -= size
+        if size < 0 or self.left < 0:
+            raise tarfile.ReadError("a header of absurd size")
+        return self._read(size)
+
+
+def _checked(archive: Path, members: Iterable[_Member], free: int) -> list[_Member]:
+    """All members; nothing is written before the last one is known to be harmless."""
+    size = archive.stat().st_size
+    most = max(_SMALL, _RATIO * size)
+    found: list[_Member] = []
+    total = 0
+    for member in members:
+        problem = member.problem or _name_problem(member)
+        if problem:
+            raise InputError(f"{archive}: member '{member.name[:100]}' {problem}")
+        found.append(member)
+        total += member.size
+        if total > most:
+            raise InputError(
+                f"{archive}: its {size} bytes expand to more than {_mib(most)}, as a bomb does; {_BY_HAND}"
+            )
+        if len(found) > _MOST_MEMBERS:
+            raise InputError(f"{archive}: has more than {_MOST_MEMBERS} members, as a bomb does; {_BY_HAND}")
+    if total > free:
+        raise InputError(
+            f"{archive}: expands to {_mib(total)}, but only {_mib(max(free, 0))} of the disk are free beyond a reserve "
+            f"of {_mib(_RESERVE)}; free some space or choose an output folder on another disk"
+        )
+    _refuse_same_names(archive, found)
+    return found
+
+
+def _name_problem(member: _Member) -> str:
+    name = member.name
+    if name.startswith("/") or ".." in member.parts or re.match(r"[A-Za-z]:", name) or "\\" in name or "\0" in name:
+        return "would be written outside on some system; do not use this file"
+    if len(member.parts) > _MOST_FOLDERS:
+        return f"lies more than {_MOST_FOLDERS} folders deep; do not use this file"
+    if not member.parts and not member.is_folder:
+        return "has no name; do not use this file"
+    return ""
+
+
+def _refuse_same_names(archive: Path, members: Iterable[_Member]) -> None:
+    files: set[tuple[str, ...]] = set()
+    folders: set[tuple[str, ...]] = set()
+    for member in members:
+        if member.parts in files:
+            raise InputError(f"{archive}: member '{member.name}' is there twice; do not use this file")
+        (folders if member.is_folder else files).add(member.parts)
+        folders.update(member.parts[:depth] for depth in range(1, len(member.parts)))
+    for parts in files & folders:
+        raise InputError(f"{archive}: member '{'/'.join(parts)}' is a file and a folder; do not use this file")
+
+
+def _write(archive: Path, member: _Member, folder: Path) -> None:
+    target = folder.joinpath(*member.parts)
+    if member.is_folder:
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = member.size
+    # Never over a file that is there: some file systems take two names for one.
+    with member.open() as source, target.open("xb") as sink:
+        while left >= 0 and (chunk := source.read(_CHUNK)):
+            sink.write(chunk)
+            left -= len(chunk)
+    if left:
+        raise InputError(f"{archive}: member '{member.name}' is not as long as its header says; fetch it again")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"
 
 
 @contextlib.contextmanager
 def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
     """A folder in which a reader finds the official layout.
 
-    ``raw`` is an archive, a folder of archives (unpacked for the time of the block, with other files linked beside
-    them), or a folder that already has the layout (used in place).
+    ``raw`` is an archive, a folder of archives (each unpacked into a folder of its own for the time of the block, with
+    other files linked beside them), or a folder that already has the layout (used in place). An :class:`InputError`
+    of the block names files by their place in ``raw``, as the unpacked ones are gone by then.
 
     Raises:
         InputError: ``raw`` does not exist, an archive cannot be unpacked, or it lies beside its own content.
@@ -92,22 +237,35 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
         raise InputError(f"{raw}: does not exist; give a folder or an archive in the official layout")
     entries = sorted(raw.iterdir()) if raw.is_dir() else [raw]
     archives = [entry for entry in entries if is_archive(entry)]
+    if not raw.is_dir() and not archives:
+        raise InputError(f"{raw}: is neither a folder nor an archive; give one of {', '.join(SUFFIXES)}")
     if not archives:
         yield raw
         return
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".unpacked.") as name:
+    with _temporary_folder(scratch) as name:
         folder = Path(name)
-        for archive in archives:  # first, so that nothing is written through a link
-            unpack(archive, folder)
-        taken = {path.name for path in folder.iterdir()} | {_stem(archive) for archive in archives}
+        taken = {_stem(archive) for archive in archives}
+        for archive in archives:
+            unpack(archive, folder / archive.name)
+            taken |= {path.name for path in (folder / archive.name).iterdir()}
         for entry in entries:
             if entry in archives or entry.name.startswith("."):  # what file managers leave is no data
                 continue
             if entry.name in taken:
                 raise InputError(f"{entry}: an archive beside it holds the same; keep one of the two")
-            (folder / entry.name).symlink_to(entry.resolve())
-        yield folder
+            (folder / entry.name).symlink_to(entry.absolute())
+        try:
+            yield folder
+        except InputError as error:
+            raise InputError(str(error).replace(name, str(raw if raw.is_dir() else raw.parent))) from None
+
+
+def _temporary_folder(scratch: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=scratch, prefix=".unpacked.")
+    except OSError as error:
+        raise InputError(f"{scratch}: cannot hold unpacked archives: {explained(error)}") from None
 
 
 def _stem(archive: Path) -> str:

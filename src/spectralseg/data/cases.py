@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.errors import InputError
+from spectralseg.errors import InputError, explained
 
+ANY_FOLDER = "(?:(?s:.*)/)?"  # a pattern that starts with it may start at any folder
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
@@ -26,11 +28,13 @@ class Sample:
         labels: uint8, ``(H, W)`` or ``(D, H, W)``; 0 is background, 1..K the classes of the specification.
         spacing: millimetres per axis in array order, or None where the file format records none (then
             distances are in pixels).
+        remarks: short phrases on what is legal but should be seen, e.g. a tag that was not obeyed.
     """
 
     image: NDArray[Any]
     labels: NDArray[np.uint8]
     spacing: tuple[float, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Case:
         load: reads the arrays; called once, when the case is prepared.
         attributes: what split rules and per-group tables use (fold, centre, frame ...), as strings.
         image: the file that holds the image, by whose bytes the leakage audit knows it again; None where it has none.
+        defect: why the case cannot be used, which is recorded; empty where it can.
     """
 
     id: str
@@ -50,31 +55,50 @@ class Case:
     load: Callable[[], Sample]
     attributes: Mapping[str, str] = field(default_factory=dict)
     image: Path | None = None
+    defect: str = ""
 
 
-def find_files(root: Path, pattern: str) -> list[Path]:
-    """Files below ``root`` whose path relative to it ends in ``pattern`` (shell wildcards), sorted.
+def find_files(root: Path, pattern: str | re.Pattern[str]) -> list[Path]:
+    """Files below ``root`` whose path relative to it matches ``pattern``, sorted.
 
-    Archive clutter (``__MACOSX``, AppleDouble ``._*``) is never returned. The match may start at any folder, so that
-    an archive which nests its top folder twice reads like one that does not. Links to folders are followed, as users
-    link what they already have, but not back into a folder that the link lies in.
+    Archive clutter (``__MACOSX``, AppleDouble ``._*``) is never returned. Links to folders are followed, as users link
+    what they already have, but not back into a folder that the link lies in.
+
+    Args:
+        root: folder in which to look.
+        pattern: an expression for the whole relative path; or shell wildcards for its end, of which upper and lower
+            case are the same, and which may start at any folder, so that an archive which nests its top folder twice
+            reads like one that does not.
+
+    Raises:
+        InputError: a folder may not be listed, or has the name of a file.
     """
+    if isinstance(pattern, str):
+        pattern = re.compile(ANY_FOLDER + fnmatch.translate(pattern), re.IGNORECASE)
     found = []
     above: dict[str, frozenset[str]] = {os.fspath(root): frozenset()}  # real paths of the folders on the way
-    for folder, below, names in os.walk(root, followlinks=True):
+    for folder, below, names in os.walk(root, followlinks=True, onerror=_refuse_to_skip):
         real, way = os.path.realpath(folder), above.pop(folder)
         if real in way:
             below.clear()
             continue
         above.update((os.path.join(folder, name), way | {real}) for name in below)
-        for name in names:
+        for number, name in enumerate([*names, *below]):
             path = Path(folder, name)
             relative = path.relative_to(root)
             if name.startswith("._") or any(part in _CLUTTER for part in relative.parts):
                 continue
-            if fnmatch.fnmatchcase("/" + relative.as_posix(), "*/" + pattern):
+            if not pattern.fullmatch(relative.as_posix()):
+                continue
+            if number < len(names):
                 found.append(path)
+            elif path.suffix:
+                raise InputError(f"{path}: is a folder where a file is due; remove it or restore the file")
     return sorted(found)
+
+
+def _refuse_to_skip(error: OSError) -> None:
+    raise InputError(f"{error.filename}: cannot be listed: {explained(error)}")
 
 
 def require_files(root: Path, pattern: str) -> list[Path]:

@@ -24,7 +24,7 @@ from spectralseg import registry
 from spectralseg.data.downloads import download
 from spectralseg.data.downloads._disk import require_space
 from spectralseg.data.specification import DatasetSpecification, SourceFile
-from spectralseg.errors import InputError
+from spectralseg.errors import InputError, explained
 from spectralseg.files import write_json
 from spectralseg.redaction import redact
 
@@ -203,6 +203,4 @@ def _readable_errors(target: Path) -> Iterator[None]:
     except ConnectionError:
         raise
     except OSError as error:
-        raise InputError(
-            f"{target}: cannot be written or read ({error.strerror or error}); mend the folder and fetch again"
-        ) from None
+        raise InputError(f"{target}: cannot be written or read: {explained(error)}") from None

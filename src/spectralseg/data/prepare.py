@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import zlib
 from collections import Counter
@@ -26,6 +27,9 @@ from spectralseg.data.resize import resize_image, resize_labels
 from spectralseg.data.specification import DatasetSpecification, Intensity, Split
 from spectralseg.errors import InputError
 from spectralseg.files import replacing_folder, sha256_of
+
+_LARGEST_SIDE = 4096  # pixels
+_log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -54,12 +58,19 @@ def prepare(
     Raises:
         InputError: names the file or case, what is wrong, and what to do.
     """
+    if not 1 <= image_size <= _LARGEST_SIDE:
+        raise InputError(f"image size {image_size}: is no number of pixels from 1 to {_LARGEST_SIDE}; choose another")
+    if not 0 <= validation < 1:
+        raise InputError(f"validation share {validation}: is no share of 0 or more but less than 1; choose another")
     rule = splits.choose(specification, split)
     if source == "official":
         _require_files(specification, raw)
     with unpacked(raw, out.parent) as root:
         found = read_cases(specification.reader, root, specification.reader_options)
-        cases = [case for case in found if case.id not in specification.exclude]
+        excluded = {case.id: specification.exclude.get(case.id, case.defect) for case in found}
+        excluded = {identity: reason for identity, reason in excluded.items() if reason}
+        cases = [case for case in found if case.id not in excluded]
+        _warn("are left out", excluded)
         parts = splits.assign(
             cases,
             rule,
@@ -72,9 +83,10 @@ def prepare(
                 f"{raw}: {len(cases)} of {specification.expected_cases} cases of '{specification.name}' are there; "
                 "complete the data or set 'allow_partial: true' for this dataset"
             )
-        excluded = {case.id: specification.exclude[case.id] for case in found if case.id in specification.exclude}
         with replacing_folder(out) as folder:
             rows = _write_arrays(specification, cases, parts, folder, image_size)
+            _refuse_without_foreground(raw, _training(rows))
+            _warn("have remarks", {row["case"]: ", ".join(row["remarks"]) for row in rows if row["remarks"]})
             info = _describe(specification, rule, rows, parts, excluded, folder, image_size, source, allow_partial)
             info["sources"] = read_receipts(raw)
             (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -94,10 +106,11 @@ def normalise(image: NDArray[Any], intensity: Intensity | None) -> NDArray[np.fl
     """Native intensities to [0, 1]; a constant image under ``percentiles`` becomes 0.
 
     Raises:
-        InputError: the image holds NaN or infinity, or is not 8-bit where no intensity rule is given.
+        InputError: the image holds NaN or infinity or nearly so, or is not 8-bit where no intensity rule is given.
     """
-    if not np.isfinite(image).all():
-        raise InputError("holds values that are not finite; replace the file")
+    # Beyond, differences overflow in single precision. NaN fails the comparison, too.
+    if image.dtype.kind == "f" and not (np.abs(image) < 1e30).all():
+        raise InputError("holds values that are not finite, or absurdly large; replace the file")
     if intensity is None:
         if image.dtype != np.uint8:
             raise InputError(f"is of type {image.dtype}, not 8-bit; give 'intensity' in the specification")
@@ -154,6 +167,11 @@ def _write_arrays(
                 images, masks = _resample(sample, specification, size, dtype)
             except InputError as error:
                 raise InputError(f"{specification.name}: case '{case.id}' {error}") from None
+            except MemoryError:
+                raise InputError(
+                    f"{specification.name}: case '{case.id}' of shape {sample.image.shape} does not fit in memory; "
+                    "exclude it or use a machine with more"
+                ) from None
             native = zlib.compress(np.ascontiguousarray(sample.labels).tobytes()) if parts[case.id] == "test" else b""
             rows.append(
                 {
@@ -169,6 +187,8 @@ def _write_arrays(
                     "sha256": case_checksum(images, masks),
                     "image_sha256": sha256_of(case.image) if case.image else "",
                     "attributes": json.dumps(dict(case.attributes), ensure_ascii=False),
+                    "foreground": bool(sample.labels.any()),
+                    "remarks": [*sample.remarks, *_remarks(images, sample.labels)],
                 }
             )
             image_file.append(images)
@@ -176,6 +196,37 @@ def _write_arrays(
             native_file.write(native)
     pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(folder / "cases.csv", index=False)
     return rows
+
+
+def _remarks(images: NDArray[Any], labels: NDArray[np.uint8]) -> list[str]:
+    """What is legal but should be seen, in short phrases."""
+    corners = labels[np.ix_(*[[0, -1]] * labels.ndim)]
+    noticed = {
+        "constant image": images.min() == images.max(),
+        "no foreground": not labels.any(),
+        "foreground everywhere": labels.all(),
+        "foreground in all corners, as if the mask were inverted": corners.all() and not labels.all(),
+    }
+    return [phrase for phrase, holds in noticed.items() if holds]
+
+
+def _warn(what: str, cases: dict[str, str]) -> None:
+    for identity, reason in list(cases.items())[:1]:
+        _log.warning(
+            "%d cases %s, listed in dataset.json, the first: case '%s' (%s)", len(cases), what, identity, reason
+        )
+
+
+def _training(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of the training part, or all of a dataset that is only tested on."""
+    return [row for row in rows if row["part"] == "train"] or rows
+
+
+def _refuse_without_foreground(raw: Path, rows: list[dict[str, Any]]) -> None:
+    if not any(row["foreground"] for row in rows):
+        raise InputError(
+            f"{raw}: none of the {len(rows)} cases to train on has foreground; check masks and reader options"
+        )
 
 
 def _check_sample(specification: DatasetSpecification, case: Case, sample: Sample) -> None:
@@ -226,10 +277,9 @@ def _describe(
     allow_partial: bool,
 ) -> dict[str, Any]:
     images = np.load(folder / "images.npy", mmap_mode="r")
-    # Statistics come from training rows; a dataset that is only tested on is standardised by the training dataset's.
-    training = [row for row in rows if row["part"] == "train"] or rows
+    # A dataset that is only tested on is standardised by the training dataset's statistics, not by these.
     total, squares, count = np.zeros(images.shape[-1]), np.zeros(images.shape[-1]), 0
-    for row in training:
+    for row in _training(rows):
         block = images[row["first"] : row["first"] + row["slices"]].reshape(-1, images.shape[-1])
         values = block.astype(np.float64) / np.iinfo(images.dtype).max
         total, squares, count = total + values.sum(0), squares + (values**2).sum(0), count + len(values)
@@ -255,6 +305,7 @@ def _describe(
         "cases": dict(sorted(Counter(parts.values()).items())),
         "slices": {part: sum(r["slices"] for r in rows if r["part"] == part) for part in splits.PARTS},
         "excluded": excluded,
+        "remarks": {row["case"]: row["remarks"] for row in rows if row["remarks"]},
         "mean": mean.tolist(),
         "std": np.sqrt(np.maximum(squares / count - mean**2, 1e-12)).tolist(),
         "files": {name: sha256_of(folder / name) for name in FILES if name != "dataset.json"},

@@ -1,7 +1,7 @@
 """The prepared dataset: a folder with a few large files that every later step reads.
 
 ======================  ================================================================================
-``dataset.json``        specification, sizes, counts per part, intensity statistics, exclusions, checksums
+``dataset.json``        specification, sizes, counts per part, intensity statistics, exclusions, remarks, checksums
 ``cases.csv``           one row per case: id, group, part, rows in the arrays, native shape, spacing ...
 ``images.npy``          unsigned integers (N, S, S, channels); divided by their maximum they lie in [0, 1]
 ``masks.npy``           uint8 (N, S, S); 0 is background, 1..K the classes
@@ -211,8 +211,11 @@ def _reading(file: Path, what: str = "content") -> Iterator[None]:
     """Turn what parsers raise inside the block into an :class:`InputError` about ``file``."""
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, zlib.error) as error:
-        reason = " ".join(str(error).split())
+    except InputError:
+        raise
+    # Parsers that meet garbage raise nearly any exception, so none is named here; the blocks hold parsing only.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:100]
         raise InputError(f"{file}: {what} cannot be read ({reason}); prepare the dataset again") from None
 
 

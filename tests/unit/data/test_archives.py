@@ -1,8 +1,11 @@
+import gzip
 import io
 import random
+import re
 import stat
 import tarfile
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,6 +41,7 @@ def refuse(archive, folder, pattern):
         archives.unpack(archive, folder)
     assert str(archive) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert not list(folder.iterdir()), "an archive that fails leaves nothing behind"
 
 
 @pytest.fixture
@@ -64,7 +68,6 @@ def test_an_archive_is_unpacked_with_its_folders(tmp_path, folder, name):
 def test_a_zip_member_that_points_outside_is_refused_and_nothing_is_written(tmp_path, folder, name):
     archive = make_zip(tmp_path / "a.zip", {"fine.txt": b"1", name: b"evil"})
     refuse(archive, folder, "would be written outside")
-    assert not list(folder.iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "target"]
 
 
@@ -72,7 +75,6 @@ def test_a_zip_member_that_points_outside_is_refused_and_nothing_is_written(tmp_
 def test_a_tar_member_that_points_outside_is_refused_and_nothing_is_written(tmp_path, folder, name):
     archive = make_tar(tmp_path / "a.tar", {"fine.txt": b"1", name: b"evil"})
     refuse(archive, folder, "would be written outside")
-    assert not list(folder.iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "target"]
 
 
@@ -81,7 +83,6 @@ def test_a_link_or_device_in_a_zip_is_refused(tmp_path, folder, kind):
     link = zipfile.ZipInfo("link")
     link.create_system, link.external_attr = 3, (kind | 0o777) << 16
     refuse(make_zip(tmp_path / "a.zip", {link: b"/etc/passwd"}), folder, "'link' is a link or device")
-    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
@@ -89,7 +90,6 @@ def test_a_link_or_device_in_a_zip_is_refused(tmp_path, folder, kind):
 def test_a_link_in_a_tar_is_refused(tmp_path, folder, kind, target):
     archive = make_tar(tmp_path / "a.tar", {"file": b"1", tar_link("link", target, kind): b""})
     refuse(archive, folder, "'link' is a link or device")
-    assert not list(folder.iterdir())
 
 
 def test_a_device_in_a_tar_is_refused(tmp_path, folder):
@@ -97,24 +97,122 @@ def test_a_device_in_a_tar_is_refused(tmp_path, folder):
     refuse(archive, folder, "'pipe' is a link or device")
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
-def test_an_archive_that_expands_beyond_the_limit_is_refused_before_it_does(tmp_path, folder, monkeypatch, kind):
-    monkeypatch.setattr(archives, "_MOST_BYTES", 1000)
-    zeros = {"a": bytes(600), "b": bytes(600)}
-    archive = tmp_path / f"a.{kind}"
-    make_zip(archive, zeros) if kind == "zip" else make_tar(archive, zeros, "w" if kind == "tar" else "w:gz")
-    refuse(archive, folder, "expands to more than")
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 1000
+def make(path, members):
+    if path.suffix == ".zip":
+        return make_zip(path, members)
+    return make_tar(path, members, "w" if path.suffix == ".tar" else "w:gz")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
-def test_an_archive_up_to_the_limit_is_unpacked(tmp_path, folder, monkeypatch, kind):
-    monkeypatch.setattr(archives, "_MOST_BYTES", 1200)
-    zeros = {"a": bytes(600), "b": bytes(600)}
-    archive = tmp_path / f"a.{kind}"
-    make_zip(archive, zeros) if kind == "zip" else make_tar(archive, zeros, "w" if kind == "tar" else "w:gz")
+def test_an_archive_that_expands_beyond_a_multiple_of_its_size_is_refused_before_it_does(
+    tmp_path, folder, monkeypatch, kind
+):
+    archive = make(tmp_path / f"a.{kind}", {"a": bytes(600_000), "b": bytes(600_000)})
+    monkeypatch.setattr(archives, "_SMALL", 1_000_000)
+    monkeypatch.setattr(archives, "_RATIO", 0)
+    refuse(archive, folder, r"its \d+ bytes expand to more than 1 MiB, as a bomb does; .*unpack it by hand")
+    monkeypatch.setattr(archives, "_RATIO", 1_200_000 / archive.stat().st_size)
     archives.unpack(archive, folder)
-    assert len(list(folder.iterdir())) == 2
+    assert sorted(path.stat().st_size for path in folder.iterdir()) == [600_000, 600_000]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+def test_the_free_disk_is_respected_and_both_figures_are_named(tmp_path, folder, monkeypatch, kind):
+    archive = make(tmp_path / f"a.{kind}", {"a": bytes(9 * 2**20)})
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=archives._RESERVE + 5 * 2**20))
+    refuse(archive, folder, "expands to 9 MiB, but only 5 MiB of the disk are free beyond a reserve of 64 MiB")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+def test_members_are_counted(tmp_path, folder, monkeypatch, kind):
+    archive = make(tmp_path / f"a.{kind}", {str(n): b"" for n in range(11)})
+    monkeypatch.setattr(archives, "_MOST_MEMBERS", 10)
+    refuse(archive, folder, "more than 10 members")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+@pytest.mark.parametrize("name", ["..\\evil.txt", "a\\b.txt", "C:/evil.txt", "c:evil.txt"])
+def test_names_that_only_another_system_would_write_elsewhere_are_refused(tmp_path, folder, kind, name):
+    refuse(make(tmp_path / f"a.{kind}", {"fine.txt": b"1", name: b"evil"}), folder, "would be written outside")
+
+
+def test_a_name_with_a_nul_is_refused(tmp_path, folder):
+    archive = make_zip(tmp_path / "a.zip", {"aXb.txt": b"1"}, zipfile.ZIP_STORED)
+    archive.write_bytes(archive.read_bytes().replace(b"aXb", b"a\0b"))
+    refuse(archive, folder, "would be written outside")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+def test_a_name_that_is_there_twice_is_refused(tmp_path, folder, kind):
+    archive = make(tmp_path / f"a.{kind}", {"a": b"1", "./a": b"2"})
+    refuse(archive, folder, "'(./)?a' is there twice")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+def test_a_file_that_is_also_a_folder_is_refused(tmp_path, folder, kind):
+    refuse(make(tmp_path / f"a.{kind}", {"a/b": b"1", "a": b"2"}), folder, "'a' is a file and a folder")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
+def test_folders_without_end_are_refused(tmp_path, folder, kind):
+    refuse(make(tmp_path / f"a.{kind}", {"a/" * 1500 + "b": b"1"}), folder, "more than 64 folders deep")
+
+
+def test_members_that_overlap_are_refused(tmp_path, folder):
+    """Every entry of the directory points to the same compressed bytes."""
+    archive = make_zip(tmp_path / "a.zip", {"a": bytes(9999), "b": bytes(9999), "c": bytes(9999)})
+    content = bytearray(archive.read_bytes())
+    for place in [match.start() for match in re.finditer(b"PK\x01\x02", content)]:
+        content[place + 42 : place + 46] = bytes(4)  # offset of the local header
+    archive.write_bytes(bytes(content))
+    refuse(archive, folder, "members that overlap")
+
+
+def test_a_size_that_lies_is_noticed(tmp_path, folder):
+    archive = make_zip(tmp_path / "a.zip", {"a": bytes(999)})
+    content = bytearray(archive.read_bytes())
+    place = content.index(b"PK\x01\x02") + 24  # uncompressed size
+    content[place : place + 4] = (1000).to_bytes(4, "little")
+    archive.write_bytes(bytes(content))
+    refuse(archive, folder, "'a' is not as long as its header says")
+    content[place : place + 4] = (998).to_bytes(4, "little")
+    archive.write_bytes(bytes(content))
+    refuse(archive, folder, "cannot be unpacked")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_rare_methods_of_compression_are_refused(tmp_path, folder, method):
+    refuse(make_zip(tmp_path / "a.zip", {"a": b"1" * 999}, method), folder, "'a' is packed by a method")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, folder, kind):
+    archive = tmp_path / "a.tar.gz"
+    info = tarfile.TarInfo("a")
+    info.type, info.size = kind, 50 * 2**20
+    with gzip.open(archive, "wb") as stream:
+        stream.write(info.tobuf(tarfile.GNU_FORMAT))
+        stream.write(bytes(info.size))
+    refuse(archive, folder, "a header of absurd size")
+
+
+def test_padding_without_end_is_refused(tmp_path, folder):
+    archive = make_tar(tmp_path / "a.tgz", {"a": b"1"}, "w:gz")
+    with gzip.open(archive, "ab") as stream:
+        stream.write(bytes(40 * 2**20))
+    refuse(archive, folder, "endless padding")
+
+
+def test_a_sparse_file_is_refused(tmp_path, folder):
+    info = tarfile.TarInfo("a")
+    info.type = tarfile.GNUTYPE_SPARSE
+    refuse(make_tar(tmp_path / "a.tar", {info: b""}), folder, "'a' is a link or device")
+
+
+def test_archives_within_an_archive_stay_as_they_are(tmp_path, folder):
+    inner = make_zip(tmp_path / "inner.zip", {"a": b"1"})
+    archives.unpack(make_zip(tmp_path / "a.zip", {"inner.zip": inner.read_bytes()}), folder)
+    assert [path.name for path in folder.iterdir()] == ["inner.zip"]
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
@@ -161,7 +259,7 @@ def test_an_encrypted_zip_is_an_input_error(tmp_path, folder):
     content[6] |= 1  # flag of the local header
     content[content.index(b"PK\x01\x02") + 8] |= 1  # and of the directory
     archive.write_bytes(bytes(content))
-    refuse(archive, folder, "cannot be unpacked")
+    refuse(archive, folder, "'a.txt' is encrypted; .*password")
 
 
 def test_a_folder_in_the_official_layout_is_used_in_place(tmp_path):
@@ -179,7 +277,7 @@ def test_archives_are_unpacked_beside_links_to_the_other_entries_and_removed_aft
     make_zip(raw / "a.zip", {"images/a.txt": b"a"})
     with archives.unpacked(raw, tmp_path / "scratch") as found:
         names = [path.relative_to(found).as_posix() for path in find_files(found, "*.txt")]
-        assert names == ["images/a.txt", "labels/b.txt", "readme.txt"]
+        assert names == ["a.zip/images/a.txt", "labels/b.txt", "readme.txt"]
     assert not list((tmp_path / "scratch").iterdir())
     assert sorted(path.name for path in raw.iterdir()) == ["a.zip", "labels", "readme.txt"]
     assert (raw / "labels" / "b.txt").read_text() == "b"
@@ -188,7 +286,31 @@ def test_archives_are_unpacked_beside_links_to_the_other_entries_and_removed_aft
 def test_one_archive_is_enough(tmp_path):
     archive = make_zip(tmp_path / "a.zip", {"a.txt": b"a"})
     with archives.unpacked(archive, tmp_path / "scratch") as found:
-        assert [path.name for path in found.iterdir()] == ["a.txt"]
+        assert [path.relative_to(found).as_posix() for path in find_files(found, "*.txt")] == ["a.zip/a.txt"]
+
+
+def test_files_of_one_name_in_two_archives_do_not_replace_each_other(tmp_path):
+    for name in ("a", "b"):
+        make_zip(tmp_path / f"{name}.zip", {"same.txt": name.encode()})
+    with archives.unpacked(tmp_path, tmp_path / "scratch") as found:
+        assert [path.read_text() for path in find_files(found, "same.txt")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_errors_name_a_file_by_its_archive_and_not_by_the_folder_that_is_gone(tmp_path, whole):
+    archive = make_zip(tmp_path / "a.zip", {"top/a.txt": b"a"})
+    with (
+        pytest.raises(InputError) as caught,
+        archives.unpacked(tmp_path if whole else archive, tmp_path / "scratch") as found,
+    ):
+        raise InputError(f"{found / 'a.zip' / 'top' / 'a.txt'}: is odd")
+    assert str(caught.value) == f"{archive}/top/a.txt: is odd"
+
+
+def test_a_file_that_is_no_archive_is_an_input_error(tmp_path):
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
+    with pytest.raises(InputError, match=r"a\.rar: is neither"), archives.unpacked(tmp_path / "a.rar", tmp_path):
+        pass
 
 
 def test_the_unpacked_folder_is_removed_when_the_block_fails(tmp_path):
@@ -237,4 +359,4 @@ def test_what_file_managers_leave_collides_with_nothing(tmp_path):
     (raw / ".DS_Store").write_text("mine")
     make_zip(raw / "a.zip", {".DS_Store": b"archived", "a.txt": b"a"})
     with archives.unpacked(raw, tmp_path / "scratch") as found:
-        assert [path.name for path in find_files(found, "*")] == ["a.txt"]
+        assert [path.name for path in find_files(found, "a.zip/*")] == ["a.txt"]

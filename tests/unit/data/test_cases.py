@@ -1,8 +1,12 @@
 """Finding files below a folder, through links and past clutter."""
 
+import errno
+import os
+import re
+
 import pytest
 
-from spectralseg.data.cases import find_files, require_files
+from spectralseg.data.cases import ANY_FOLDER, find_files, require_files
 from spectralseg.errors import InputError
 
 
@@ -51,6 +55,38 @@ def test_a_cycle_through_the_root_ends(tmp_path):
     write(tmp_path, "a.png")
     (tmp_path / "b").symlink_to(tmp_path)
     assert found(tmp_path, "*.png") == ["a.png"]
+
+
+def test_upper_and_lower_case_are_the_same(tmp_path):
+    write(tmp_path, "Images/A.PNG", "images/b.png")
+    assert found(tmp_path, "images/*.png") == ["Images/A.PNG", "images/b.png"]
+
+
+def test_an_expression_is_for_the_whole_path(tmp_path):
+    write(tmp_path, "a.png", "top/b.png", "top/c.txt")
+    assert found(tmp_path, re.compile(r"top/.*\.png")) == ["top/b.png"]
+    assert found(tmp_path, re.compile(ANY_FOLDER + r"\w\.png")) == ["a.png", "top/b.png"]
+
+
+def test_a_folder_with_the_name_of_a_file_is_an_input_error(tmp_path):
+    write(tmp_path, "images/a.png/b.txt", "v1.2/images/a.png")
+    with pytest.raises(InputError, match=r"images/a\.png: is a folder where a file is due"):
+        find_files(tmp_path, "images/*.png")
+    assert found(tmp_path, "*.txt") == ["images/a.png/b.txt"]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_skipped(tmp_path, monkeypatch):
+    write(tmp_path, "a/a.png", "b/b.png")
+    scan = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).endswith("/b"):
+            raise PermissionError(errno.EACCES, "", os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(InputError, match=r"/b: cannot be listed: permission denied; change the permissions"):
+        find_files(tmp_path, "*.png")
 
 
 def test_nothing_found_is_an_input_error_that_names_the_pattern(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case
@@ -83,10 +84,14 @@ def test_listing_opens_no_image_and_cases_travel_to_other_processes(tmp_path: Pa
         pickle.loads(pickle.dumps(case)).load()
 
 
-def test_masks_without_an_image_are_ignored(tmp_path: Path) -> None:
+def test_masks_without_an_image_are_listed_with_a_defect(tmp_path: Path) -> None:
     plain(tmp_path, "a")
     write(tmp_path / "masks" / "withdrawn.png", square())
-    assert [case.id for case in read(tmp_path)] == ["a"]
+    whole, withdrawn = read(tmp_path)
+    assert (whole.id, whole.defect) == ("a", "")
+    assert (withdrawn.id, withdrawn.defect) == ("withdrawn", "mask withdrawn.png alone, without an image")
+    with pytest.raises(InputError, match=r"withdrawn\.png: a mask without an image"):
+        withdrawn.load()
 
 
 def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:
@@ -223,6 +228,25 @@ def test_truncated_image(tmp_path: Path, extension: str, keep: float) -> None:
         read(tmp_path, images=rf"images/{{id}}\.{extension}")[0].load()
 
 
+def test_a_tiff_with_a_damaged_strip(tmp_path: Path) -> None:
+    """OpenCV leaves such parts black and says nothing."""
+    write(tmp_path / "masks" / "a.png", square())
+    (tmp_path / "images").mkdir()
+    noise = np.random.default_rng(0).integers(1, 255, (*SHAPE, 3), np.uint8)
+    path = tmp_path / "images" / "a.tif"
+    tifffile.imwrite(path, noise, photometric="rgb", compression="lzw", byteorder="<", metadata=None)
+    (case,) = read(tmp_path, images=r"images/{id}\.tif")
+    assert np.array_equal(case.load().image, noise)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        place = file.pages.first.tags["StripByteCounts"].offset + 8
+    content[place : place + 4] = (5).to_bytes(4, "little")
+    path.write_bytes(bytes(content))
+    assert (cv2.imread(str(path)) == 0).mean() > 0.9, "OpenCV does"
+    with pytest.raises(InputError, match=r"a\.tif: damaged or truncated"):
+        case.load()
+
+
 @pytest.mark.parametrize("extension", ["png", "jpg"])
 def test_truncation_is_noticed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str) -> None:
     """Older OpenCV returns what it has of a truncated file."""
@@ -247,7 +271,7 @@ def test_damaged_mask(tmp_path: Path) -> None:
 def test_a_file_that_went_away(tmp_path: Path) -> None:
     (case,) = read(plain(tmp_path, "a"))
     (tmp_path / "images" / "a.png").unlink()
-    with pytest.raises(InputError, match=r"images/a\.png: cannot be read"):
+    with pytest.raises(InputError, match=r"images/a\.png: the file is missing"):
         case.load()
 
 

@@ -122,6 +122,38 @@ class TestWhatIsWritten:
         assert "case03" not in set(data.cases["case"])
         assert data.info["excluded"] == {"case03": "blurred"}
 
+    def test_cases_with_a_defect_are_left_out_recorded_and_warned_of(self, tmp_path, prepare_cases, toy_cases, caplog):
+        cases = [*toy_cases(), Case("gone", "gone", lambda: pytest.fail("was loaded"), defect="its image is missing")]
+        data = prepare_cases(tmp_path / "fewer", cases)
+        assert len(data.cases) == 10
+        assert data.info["excluded"] == {"gone": "its image is missing"}
+        assert "1 cases are left out, listed in dataset.json, the first: case 'gone' (its image" in caplog.text
+
+    def test_what_is_legal_but_odd_is_remarked_and_warned_of(self, tmp_path, prepare_cases, toy_cases, caplog):
+        image, labels = toy_cases(1)[0].load().image, np.zeros((40, 40), np.uint8)
+        inverted = np.ones_like(labels)
+        inverted[9:20, 9:20] = 0
+        odd = {
+            "a": Sample(image, labels, remarks=("seen by the reader",)),
+            "b": Sample(image, labels + np.uint8(1)),
+            "c": Sample(image, inverted),
+            "d": Sample(np.full_like(image, 7), inverted),
+        }
+        cases = [*toy_cases(), *(Case(name, name, lambda sample=sample: sample) for name, sample in odd.items())]
+        data = prepare_cases(tmp_path / "odd", cases)
+        assert data.info["remarks"] == {
+            "a": ["seen by the reader", "no foreground"],
+            "b": ["foreground everywhere"],
+            "c": ["foreground in all corners, as if the mask were inverted"],
+            "d": ["constant image", "foreground in all corners, as if the mask were inverted"],
+        }
+        assert (
+            "4 cases have remarks, listed in dataset.json, the first: case 'a' (seen by the reader, no" in caplog.text
+        )
+
+    def test_nothing_odd_is_nothing_to_remark(self, toy, caplog):
+        assert toy.info["remarks"] == toy.info["excluded"] == {}
+
     def test_a_dataset_for_testing_only_has_statistics_and_native_labels_of_all(
         self, tmp_path, prepare_cases, toy_cases, toy_specification
     ):
@@ -190,6 +222,32 @@ class TestBadCases:
             prepare_cases(tmp_path / "ct", volumes(spacing=spacing), toy_specification(**CT))
 
 
+class TestWhatCannotBePrepared:
+    @pytest.mark.parametrize("split", [{"random": 0.3}, {"everything": "test"}])
+    def test_a_dataset_without_foreground_to_train_on(
+        self, tmp_path, prepare_cases, toy_cases, toy_specification, split
+    ):
+        image = toy_cases(1)[0].load().image
+        empty = Sample(image, np.zeros(image.shape[:2], np.uint8))
+        cases = [Case(f"case{n:02}", f"case{n:02}", lambda: empty) for n in range(10)]
+        with pytest.raises(InputError, match=r"none of the (6|10) cases to train on has foreground"):
+            prepare_cases(tmp_path / "toy", cases, toy_specification(split=split))
+        assert not (tmp_path / "toy").exists()
+
+    @pytest.mark.parametrize("options", [{"image_size": 0}, {"image_size": 5000}, {"validation": 1.0}])
+    def test_sizes_and_shares_without_sense(self, tmp_path, prepare_cases, toy_cases, options):
+        with pytest.raises(InputError, match=r"image size|validation share"):
+            prepare_cases(tmp_path / "toy", toy_cases(), **options)
+
+    def test_a_case_that_does_not_fit_in_memory(self, tmp_path, prepare_cases, toy_cases, monkeypatch):
+        def exhausted(*_):
+            raise MemoryError
+
+        monkeypatch.setattr("spectralseg.data.prepare.resize_labels", exhausted)
+        with pytest.raises(InputError, match=r"case 'case00' of shape \(40, 40, 3\) does not fit in memory"):
+            prepare_cases(tmp_path / "toy", toy_cases())
+
+
 class TestNormalise:
     def test_bytes_are_divided_by_255(self):
         found = normalise(np.array([0, 51, 255], np.uint8), None)
@@ -212,7 +270,7 @@ class TestNormalise:
         image = np.linspace(0, 1e-7, 5)
         assert normalise(image, Intensity(percentiles=(0, 100))).tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -1e38, np.finfo(np.float64).max])
     @pytest.mark.parametrize("intensity", [None, Intensity(window=(0, 1)), Intensity(percentiles=(0, 100))])
     def test_values_that_are_not_finite_are_refused(self, value, intensity):
         with pytest.raises(InputError, match="not finite"):

@@ -151,3 +151,43 @@ def test_a_stored_list_tells_its_provenance_and_names_each_case_once(repository,
     assert len(listed) == len(content) - 1
     assert set(listed.values()) <= set(splits.PARTS)
     assert "test" in listed.values()
+
+
+def write_list(folder, *rows, head="case,part"):
+    (folder / "own.csv").write_text("\n".join([head, *rows]) + "\n")
+    return str(folder / "own.csv")
+
+
+def test_spaces_around_cells_mean_nothing(tmp_path):
+    name = write_list(tmp_path, " a ,train", "b\t, test", head="case , part")
+    assert splits.read_list(name).parts == {"a": "train", "b": "test"}
+
+
+@pytest.mark.parametrize("row", [",train", "a", "a,train,b", "a,training"])
+def test_a_line_that_is_no_id_and_part_is_named(tmp_path, row):
+    with pytest.raises(InputError, match=rf"own\.csv: line '{row}' is no id and one of train, validation, test"):
+        splits.read_list(write_list(tmp_path, row))
+
+
+def test_a_cell_without_end_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"own\.csv: cannot be read as a split list"):
+        splits.read_list(write_list(tmp_path, '"' + "a" * 200_000))
+
+
+@pytest.mark.parametrize(
+    ("cases", "rule", "part"),
+    [([case("a", fold="1")], {"attribute": "fold", "test": ["2"]}, "test"), ([case("a")], {"random": 0.3}, "test")],
+)
+def test_a_part_without_cases_is_refused_unless_a_subset_is_accepted(cases, rule, part):
+    with pytest.raises(InputError, match=f"toy: the split leaves none of the 1 cases for '{part}'"):
+        assign(cases, rule)
+    assert assign(cases, rule, allow_partial=True) == {"a": "train"}
+
+
+def test_a_list_without_test_cases_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"own\.csv' names no case to test with; give"):
+        assign([case("a")], {"list": write_list(tmp_path, "a,train")}, allow_partial=True)
+
+
+def test_a_list_without_training_cases_is_for_testing_only(tmp_path):
+    assert set(assign([case("a")], {"list": write_list(tmp_path, "a,test")}).values()) == {"test"}

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from spectralseg.files import replacing
+
 
 def generator(seed: int, *keys: object) -> np.random.Generator:
     """A random generator that depends on the seed and the keys only, not on what was drawn before."""
@@ -62,7 +64,7 @@ def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
 def zip_members(path: Path, members: dict[str, bytes], *, compress: bool = False) -> Path:
     """Write a zip whose bytes depend on the members only (fixed times and modes). Names that end in '/' are folders."""
     method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
-    with zipfile.ZipFile(path, "w", method) as archive:
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w", method) as archive:
         for name, content in members.items():
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = method

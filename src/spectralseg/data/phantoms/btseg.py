@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spectralseg.data.phantoms._drawing import blob, generator, texture, zip_members
+from spectralseg.files import replacing
 
 SLICES = 3064
 _PARTS = ((1, 766), (767, 1532), (1533, 2298), (2299, 3064))
@@ -46,8 +47,9 @@ def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
         members = {f"{n}.mat": content for n, content in sorted(slices.items()) if first <= n <= last}
         archives.append(zip_members(folder / f"brainTumorDataPublic_{first}-{last}.zip", members))
     cvind, text = folder / "cvind.mat", folder / "README 2024.txt"
-    cvind.write_bytes(_matlab({"cvind": folds[None].astype(np.float64)}))
-    text.write_text(_README, encoding="utf-8")
+    for path, content in ((cvind, _matlab({"cvind": folds[None].astype(np.float64)})), (text, _README.encode())):
+        with replacing(path) as partial:
+            partial.write_bytes(content)
     return [*archives, cvind, text]
 
 

@@ -27,7 +27,8 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
     """List the cases below ``root``, sorted by id.
 
     Raises:
-        InputError: the reader or an option is unknown, there is no case, or two cases have one id.
+        InputError: the reader or an option is unknown, there is no case, two cases have one id, or an id, a group or an
+            attribute cannot be written to a table.
     """
     read = registry.load(__name__, reader, "reader").read
     try:
@@ -37,7 +38,16 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
     cases: list[Case] = sorted(read(root, **options), key=lambda case: case.id)
     if not cases:
         raise InputError(f"{root}: reader '{reader}' finds no case; give the dataset in its official layout")
-    for first, second in itertools.pairwise(cases):
+    for case in cases:
+        for text in (case.id, case.group, *case.attributes.values()):
+            if not text.isprintable():
+                raise InputError(f"{root}: case '{case.id}': '{text}' has characters that no table can hold; change it")
+    by_name = sorted(cases, key=lambda case: case.id.casefold())
+    for first, second in itertools.pairwise(by_name):
         if first.id == second.id:
             raise InputError(f"{root}: case '{first.id}' is there twice; remove one copy")
+        if first.id.casefold() == second.id.casefold():
+            raise InputError(
+                f"{root}: cases '{first.id}' and '{second.id}' differ in upper and lower case only; rename one"
+            )
     return cases

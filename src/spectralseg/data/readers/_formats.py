@@ -12,7 +12,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.errors import InputError
+from spectralseg.data.readers._limits import open_volume
+from spectralseg.errors import InputError, explained
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 
@@ -30,11 +31,13 @@ def decoding(
     """
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError:
         raise
     # A decoder that meets garbage raises nearly any exception, so none is named here; the block holds decoding only.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, PermissionError):
+            raise InputError(f"{path}: cannot be read: {explained(error)}") from None
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"{path}: cannot be read as {kind} ({reason}); {remedy}") from None
 
 
@@ -57,24 +60,17 @@ def read_nifti(path: Path) -> Volume:
     """Read a three-dimensional NIfTI file.
 
     Raises:
-        InputError: the file is missing or damaged, or has another number of axes.
+        InputError: the file is missing, damaged or implausible, or has another number of axes.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: the file is missing; restore it from the official archive")
     with decoding(path, "a NIfTI volume"):
-        image = nib.load(path)
+        image = open_volume(path)
         array = np.asanyarray(image.dataobj)
         zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
         affine = np.asarray(image.affine, np.float64)
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim != 3:
-        raise InputError(f"{path}: has {array.ndim} axes instead of 3; give the volume of a single frame")
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{path}: holds no plain numbers but {array.dtype}; take the file as published")
-    if not (min(zooms) > 0 and np.isfinite(affine).all() and np.linalg.det(affine[:3, :3])):
-        raise InputError(f"{path}: the header gives no usable voxel size and axes; replace it by an intact copy")
-    return Volume(array, (zooms[0], zooms[1], zooms[2]), affine)
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and sides.min() > 0 and abs(np.linalg.det(affine[:3, :3] / sides)) > 1e-3):
+        raise InputError(f"{path}: the header gives no usable axes; replace it by an intact copy")
+    return Volume(array.reshape(array.shape[:3]), (zooms[0], zooms[1], zooms[2]), affine)
 
 
 def reorient(volume: Volume, axes: str) -> Volume:
@@ -112,12 +108,34 @@ def whole_labels(path: Path, array: NDArray[Any], largest: int) -> NDArray[np.ui
     rounded = np.rint(array)
     if not np.allclose(rounded, array, rtol=0, atol=1e-2):
         raise InputError(f"{path}: label values are not whole numbers; take the label file as published, not resampled")
-    low, high = int(rounded.min()), int(rounded.max())
+    low, high = rounded.min(), rounded.max()
     if low < 0 or high > largest:
         wrong = low if low < 0 else high
-        raise InputError(f"{path}: label value {wrong} is unknown, expected 0..{largest}; take the file as published")
+        raise InputError(f"{path}: label value {wrong:g} is unknown, expected 0..{largest}; take the file as published")
     labels: NDArray[np.uint8] = rounded.astype(np.uint8)
     return labels
+
+
+def refuse_other_grid(path: Path, label: Volume, image: Volume) -> None:
+    """Raise an :class:`InputError` about the label file ``path`` unless shape and voxel size are those of the image."""
+    refuse_other_shape(path, label.array, image.array)
+    if not np.allclose(label.zooms, image.zooms, rtol=0.01):  # headers differ by rounding, not by more
+        voxels = [" x ".join(f"{zoom:.4g}" for zoom in volume.zooms) for volume in (label, image)]
+        raise InputError(
+            f"{path}: labels have voxels of {voxels[0]} mm, the image of {voxels[1]} mm; take both as published"
+        )
+
+
+def refuse_other_place(path: Path, label: Volume, image: Volume) -> None:
+    """Raise an :class:`InputError` about the label file ``path`` unless its grid lies on the image's in space.
+
+    The corners of both grids must coincide within half a voxel: headers differ by rounding, not by more.
+    """
+    shape = np.array(image.array.shape)
+    corners = np.stack([*np.indices((2, 2, 2)).reshape(3, -1) * (shape[:, None] - 1), np.ones(8)])
+    in_image = np.linalg.inv(image.affine) @ label.affine @ corners
+    if np.abs(in_image - corners).max() >= 0.5:
+        raise InputError(f"{path}: labels and image lie differently in space (affines differ); take both as published")
 
 
 def refuse_other_shape(path: Path, labels: NDArray[Any], image: NDArray[Any]) -> None:

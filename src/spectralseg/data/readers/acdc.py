@@ -2,15 +2,28 @@
 
 Slices stay in the order and orientation of the file. The stacks are oblique (short axis), and many headers carry a
 unit matrix instead of the patient's axes, so there is nothing to reorient by; image and labels share the voxel grid.
+Where both headers carry axes, or neither does, they must agree.
 """
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from spectralseg.data.cases import Case, Sample, require_files
-from spectralseg.data.readers._formats import read_nifti, refuse_other_shape, to_slices, whole_labels
+from spectralseg.data.readers._formats import (
+    Volume,
+    decoding,
+    read_nifti,
+    refuse_other_grid,
+    refuse_other_place,
+    to_slices,
+    whole_labels,
+)
+from spectralseg.data.readers._limits import MAX_TEXT_BYTES, regular_file
 from spectralseg.errors import InputError
 
 PHASES = ("ED", "ES")
@@ -40,16 +53,18 @@ def read(root: Path, *, folder: str = "training") -> list[Case]:
 def _cases_of(info: Path) -> list[Case]:
     entries = _entries(info)
     patient = info.parent.name
+    if entries.get("ED") and entries.get("ED") == entries.get("ES"):
+        raise InputError(f"{info}: gives one frame as ED and ES alike; restore the file from the official archive")
     cases = []
     for phase in PHASES:
-        if not entries.get(phase, "").isdigit():
+        if not re.fullmatch("[0-9]{1,4}", entries.get(phase, "")):
             raise InputError(f"{info}: has no frame number '{phase}:'; restore the file from the official archive")
         frame = f"{int(entries[phase]):02d}"
         image = info.with_name(f"{patient}_frame{frame}.nii.gz")
         labels = info.with_name(f"{patient}_frame{frame}_gt.nii.gz")
         for path in (image, labels):
             if not path.is_file():
-                raise InputError(f"{path}: Info.cfg names this frame as {phase}, but the file is missing; restore it")
+                raise InputError(f"{path}: Info.cfg names this frame as {phase}, but there is no such file; restore it")
         attributes = {"frame": frame, "phase": phase, "disease": entries.get("Group", "")}
         cases.append(Case(f"{patient}_{phase}", patient, partial(_load, image, labels), attributes, image))
     return cases
@@ -57,14 +72,25 @@ def _cases_of(info: Path) -> list[Case]:
 
 def _entries(info: Path) -> dict[str, str]:
     """``key: value`` lines as a dictionary."""
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    regular_file(info, MAX_TEXT_BYTES)
+    with decoding(info, "a text of 'key: value' lines"):
+        lines = info.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     pairs = (line.partition(":") for line in lines if ":" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _load(image_path: Path, label_path: Path) -> Sample:
     image, label = read_nifti(image_path), read_nifti(label_path)
-    refuse_other_shape(label_path, label.array, image.array)
+    refuse_other_grid(label_path, label, image)
+    remarks: tuple[str, ...] = ()
+    if _has_axes(label) == _has_axes(image):
+        refuse_other_place(label_path, label, image)
+    else:
+        remarks = ("only one of image and labels carries the patient's axes",)
     labels = whole_labels(label_path, label.array, LABELS)
     # The voxel size of the header, not the scale of the affine: some files have an affine of unit scale.
-    return Sample(to_slices(image.array), to_slices(labels), image.zooms[::-1])
+    return Sample(to_slices(image.array), to_slices(labels), image.zooms[::-1], remarks)
+
+
+def _has_axes(volume: Volume) -> bool:
+    return not np.array_equal(np.abs(volume.affine[:3, :3]), np.eye(3))

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, find_files, require_files
-from spectralseg.data.readers._formats import Volume, read_nifti, refuse_other_shape, reorient, to_slices, whole_labels
+from spectralseg.data.readers._formats import (
+    read_nifti,
+    refuse_other_grid,
+    refuse_other_place,
+    reorient,
+    to_slices,
+    whole_labels,
+)
 from spectralseg.errors import InputError
 
 NATIVE_LABELS = 13
@@ -35,12 +42,21 @@ def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
     """
     if not organs or len(set(organs)) != len(organs) or not set(organs) <= set(range(1, NATIVE_LABELS + 1)):
         raise InputError(f"reader option 'organs' is {list(organs)}; give distinct native labels 1..{NATIVE_LABELS}")
-    labels = {_number(path): path for path in require_files(root, "Training/label/*.nii.gz")}
-    images = {_number(path): path for path in find_files(root, "Training/img/*.nii.gz")}
+    labels = _by_number(require_files(root, "Training/label/*.nii.gz"))
+    images = _by_number(find_files(root, "Training/img/*.nii.gz"))
     for number in sorted(labels.keys() ^ images.keys()):
         path, lacking = (labels[number], "image") if number in labels else (images[number], "label file")
         raise InputError(f"{path}: the {lacking} of case {number} is missing; restore it from RawData.zip")
     return [Case(n, n, partial(_load, images[n], labels[n], tuple(organs)), image=images[n]) for n in sorted(labels)]
+
+
+def _by_number(paths: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        other = found.setdefault(_number(path), path)
+        if other != path:
+            raise InputError(f"{path}: case {_number(path)} is there twice, also as {other}; remove one copy")
+    return found
 
 
 def _number(path: Path) -> str:
@@ -52,8 +68,8 @@ def _number(path: Path) -> str:
 
 def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample:
     image, label = read_nifti(image_path), read_nifti(label_path)
-    refuse_other_shape(label_path, label.array, image.array)
-    _refuse_other_position(label_path, label, image)
+    refuse_other_grid(label_path, label, image)
+    refuse_other_place(label_path, label, image)
     image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
     native = whole_labels(label_path, label.array, NATIVE_LABELS)
     return Sample(to_slices(image.array), to_slices(_lookup(organs)[native]), image.zooms[::-1])
@@ -63,12 +79,3 @@ def _lookup(organs: tuple[int, ...]) -> NDArray[np.uint8]:
     table = np.zeros(NATIVE_LABELS + 1, np.uint8)
     table[list(organs)] = np.arange(1, len(organs) + 1)
     return table
-
-
-def _refuse_other_position(path: Path, label: Volume, image: Volume) -> None:
-    """The corners of both grids must coincide within half a voxel: headers differ by rounding, not by more."""
-    shape = np.array(image.array.shape)
-    corners = np.stack([*np.indices((2, 2, 2)).reshape(3, -1) * (shape[:, None] - 1), np.ones(8)])
-    in_image = np.linalg.inv(image.affine) @ label.affine @ corners
-    if np.abs(in_image - corners).max() >= 0.5:
-        raise InputError(f"{path}: labels and image lie differently in space (affines differ); take both as published")

@@ -8,6 +8,8 @@ are known among them and the published folds part some, so they form one group h
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,13 @@ from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, require_files
 from spectralseg.data.readers._formats import decoding, refuse_other_shape, whole_labels
+from spectralseg.data.readers._limits import MAX_PIXELS, MAX_TEXT_BYTES, refuse_hollow, refuse_larger, regular_file
 from spectralseg.errors import InputError
 
 TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 FOLDS = "cvind.mat"
+_MOST_CHARACTERS = 64  # of a patient number
+_MOST_SLICES = 2**20
 _KIND = "a MATLAB v7.3 slice with a group 'cjdata'"
 
 
@@ -33,7 +38,7 @@ def read(root: Path) -> list[Case]:
         InputError: ``cvind.mat`` is missing or does not fit, or a slice cannot be opened.
     """
     folds = _read_folds(root)
-    slices = [path for path in require_files(root, "*.mat") if path.stem.isdigit()]
+    slices = [path for path in require_files(root, "*.mat") if path.name != FOLDS]
     return [_case(path, folds) for path in slices]
 
 
@@ -43,12 +48,16 @@ def family(pid: str) -> str:
 
 
 def _case(path: Path, folds: NDArray[np.int64]) -> Case:
+    if not re.fullmatch("[0-9]{1,9}", path.stem):
+        raise InputError(
+            f"{path}: is neither {FOLDS} nor a slice such as 1.mat; keep the official names, and no others"
+        )
     number = int(path.stem)
     if not 1 <= number <= len(folds):
         raise InputError(f"{path}: {FOLDS} has no fold for slice {number}; take both from one release")
-    with decoding(path, _KIND), h5py.File(path, "r") as file:
-        pid = "".join(map(chr, np.ravel(file["cjdata/PID"][()]))).strip()
-        tumour = int(np.ravel(file["cjdata/label"][()])[0])
+    with _opened(path, _KIND) as file:
+        pid = "".join(map(chr, _numbers(path, file, "cjdata/PID", _MOST_CHARACTERS))).strip()
+        tumour = int(_numbers(path, file, "cjdata/label", 1)[0])
     if not pid or tumour not in TUMOURS:
         raise InputError(
             f"{path}: has no patient number or an unknown tumour type {tumour}; take the file as published"
@@ -58,14 +67,9 @@ def _case(path: Path, folds: NDArray[np.int64]) -> Case:
 
 
 def _load(path: Path) -> Sample:
-    with decoding(path, _KIND), h5py.File(path, "r") as file:
-        image: NDArray[Any] = file["cjdata/image"][()]
-        mask: NDArray[Any] = file["cjdata/tumorMask"][()]
-    if image.ndim != 2 or {image.dtype.kind, mask.dtype.kind} - set("iufb"):
-        raise InputError(
-            f"{path}: image and mask are {image.dtype} and {mask.dtype} with {image.ndim} and {mask.ndim} axes instead "
-            "of numbers with 2 axes; take the file as published"
-        )
+    with _opened(path, _KIND) as file:
+        image = _numbers(path, file, "cjdata/image", MAX_PIXELS, axes=2)
+        mask = _numbers(path, file, "cjdata/tumorMask", MAX_PIXELS, axes=2)
     refuse_other_shape(path, mask, image)
     return Sample(np.ascontiguousarray(image.T), np.ascontiguousarray(whole_labels(path, mask, 1).T))
 
@@ -75,12 +79,46 @@ def _read_folds(root: Path) -> NDArray[np.int64]:
     path, *others = require_files(root, FOLDS)
     if others:
         raise InputError(f"{others[0]}: {FOLDS} is there twice; remove one copy")
-    with decoding(path, "a MATLAB file with a variable 'cvind'"):
+    kind = "a MATLAB file with a variable 'cvind'"
+    regular_file(path, MAX_TEXT_BYTES)
+    with decoding(path, kind):
         if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
-                values = np.ravel(file["cvind"][()])
+            with _opened(path, kind) as file:
+                values = _numbers(path, file, "cvind", _MOST_SLICES)
         else:  # small variables are often saved in the older format
-            values = np.ravel(scipy.io.loadmat(path)["cvind"])
+            shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+            refuse_larger(path, "'cvind'", shapes["cvind"], _MOST_SLICES)
+            values = np.ravel(scipy.io.loadmat(path, variable_names=["cvind"])["cvind"])
     if values.dtype.kind not in "iuf" or not np.isin(values, (1, 2, 3, 4, 5)).all():
         raise InputError(f"{path}: fold numbers other than 1..5; take the file as published")
     return values.astype(np.int64)
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[h5py.File]:
+    regular_file(path)
+    with decoding(path, kind), h5py.File(path, "r") as file:
+        yield file
+
+
+def _numbers(path: Path, file: h5py.File, name: str, most: int, axes: int | None = None) -> NDArray[Any]:
+    """The numbers of a dataset, with ``axes`` axes or else as one row, read only if they lie in this file.
+
+    HDF5 can name other files as the place of a group or of numbers, and promise any number of them without storing one.
+    """
+    group = file
+    for part in name.split("/"):
+        if not isinstance(group.get(part, getlink=True), h5py.HardLink):
+            raise InputError(f"{path}: '{name}' is missing or a link; take the file as published")
+        group = group[part]
+    dataset = group
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb" or dataset.shape is None:
+        raise InputError(f"{path}: '{name}' holds no numbers; take the file as published")
+    if axes is not None and dataset.ndim != axes:
+        raise InputError(f"{path}: '{name}' has {dataset.ndim} axes instead of {axes}; take the file as published")
+    refuse_larger(path, f"'{name}'", dataset.shape, most)
+    if dataset.external or dataset.is_virtual:
+        raise InputError(f"{path}: '{name}' lies in another file; take the file as published")
+    refuse_hollow(path, f"'{name}'", dataset.nbytes, dataset.id.get_storage_size())
+    array: NDArray[Any] = dataset[()]
+    return array if axes is not None else np.ravel(array)

@@ -7,24 +7,30 @@ or on its outline.
 
 from __future__ import annotations
 
+import codecs
 import math
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from xml.parsers import expat
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, find_files
 from spectralseg.data.readers._formats import decoding
+from spectralseg.data.readers._limits import MAX_TEXT_BYTES, open_tile, regular_file
 from spectralseg.errors import InputError
 
 TRAIN = "Tissue Images"
 TRAIN_ANNOTATIONS = "Annotations"
 TEST = "MoNuSegTestData"
+# Tiles hold up to about 2000 regions of some hundred vertices; filling costs vertices times rows.
+_MOST_REGIONS = 20_000
+_MOST_VERTICES = 10_000
+_FARTHEST = 1e7  # pixels
 
 
 def read(root: Path) -> list[Case]:
@@ -54,47 +60,66 @@ def read(root: Path) -> list[Case]:
 
 def _load(image_path: Path, polygons: Path) -> Sample:
     with decoding(image_path, "a TIFF image"):
-        image: NDArray[Any] = tifffile.imread(image_path)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise InputError(
-            f"{image_path}: is {image.dtype} of shape {image.shape}, not an 8-bit RGB image; take the tile as published"
-        )
+        image, turned = open_tile(image_path)
     mask = np.zeros(image.shape[:2], np.uint8)
-    for polygon in read_polygons(polygons):
-        fill_polygon(mask, polygon)
-    return Sample(np.ascontiguousarray(image), mask)
+    left_out = Counter(fill_polygon(mask, polygon) for polygon in read_polygons(polygons))
+    remarks = [f"{count} regions {reason} left out" for reason, count in sorted(left_out.items()) if reason]
+    if turned:
+        remarks.append("orientation tag of the image not obeyed")
+    return Sample(np.ascontiguousarray(image), mask, remarks=tuple(remarks))
 
 
 def read_polygons(path: Path) -> list[NDArray[np.float64]]:
     """Polygons of an Aperio XML file as (N, 2) arrays of X (column) and Y (row).
 
     Raises:
-        InputError: the file is no such XML, holds no region, or declares a document type or an entity.
+        InputError: the file is no such XML, holds no region or absurdly many, or declares a document type.
     """
-    # Only numbers in attributes matter, which are ASCII; an odd character elsewhere must not stop the reader.
-    text = path.read_bytes().decode("utf-8-sig", errors="replace")
-    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
-        raise InputError(f"{path}: declares a document type or an entity, which is refused; take the file as published")
+    regular_file(path, MAX_TEXT_BYTES)
     with decoding(path, "an Aperio XML annotation"):
+        content = path.read_bytes()
+        # Only numbers in attributes matter, which are ASCII; an odd character elsewhere must not stop the reader.
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
+        _refuse_document_type(path, text)
         tree = ElementTree.fromstring(text)
     regions = list(tree.iter("Region"))
     if tree.tag != "Annotations" or not regions:
         raise InputError(f"{path}: holds no annotated region; replace it by an intact copy from the official archive")
+    if len(regions) > _MOST_REGIONS:
+        raise InputError(f"{path}: holds more than {_MOST_REGIONS} regions; replace it by an intact copy")
     return [np.array(list(_vertices(path, region))).reshape(-1, 2) for region in regions]
 
 
+def _refuse_document_type(path: Path, text: str) -> None:
+    """Without a document type there is no entity to expand, and no other file to fetch."""
+
+    def refuse(*_: object) -> None:
+        raise InputError(f"{path}: declares a document type, which is refused; take the file as published")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(text, True)
+
+
 def _vertices(path: Path, region: ElementTree.Element) -> Iterator[tuple[float, float]]:
-    for vertex in region.iter("Vertex"):
+    vertices = list(region.iter("Vertex"))
+    if len(vertices) > _MOST_VERTICES:
+        raise InputError(f"{path}: region {region.get('Id')} has more than {_MOST_VERTICES} vertices; mend the file")
+    for vertex in vertices:
         try:
             x, y = float(vertex.attrib["X"]), float(vertex.attrib["Y"])
         except (KeyError, ValueError):
             x = y = math.nan
-        if not (math.isfinite(x) and math.isfinite(y)):
-            raise InputError(f"{path}: region {region.get('Id')} has a vertex without numeric X and Y; mend the file")
+        if not (abs(x) < _FARTHEST and abs(y) < _FARTHEST):
+            raise InputError(
+                f"{path}: region {region.get('Id')} has a vertex whose X and Y are no numbers, or lie far outside; "
+                "mend the file"
+            )
         yield x, y
 
 
-def fill_polygon(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
+def fill_polygon(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> str:
     """Set the pixels whose centre (integer coordinates) lies inside a polygon, by the even-odd rule, or on its outline.
 
     Vertices may lie outside the mask. A polygon with fewer than three vertices has no area and sets nothing.
@@ -102,20 +127,24 @@ def fill_polygon(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
     Args:
         mask: changed in place.
         polygon: (N, 2) vertices, X (column) and Y (row).
+
+    Returns:
+        Why nothing was set; empty where the polygon was filled.
     """
     if len(polygon) < 3:
-        return
+        return "of fewer than three vertices"
     height, width = mask.shape
     left, top = (max(0, math.ceil(value)) for value in polygon.min(axis=0))
     right, bottom = (
         min(size, math.floor(value) + 1) for size, value in zip((width, height), polygon.max(axis=0), strict=True)
     )
     if left >= right or top >= bottom:
-        return
+        return "outside the image"
     start = polygon - (left, top)
     window = mask[top:bottom, left:right]
     window |= _interior(start, window.shape)
     _draw_outline(window, start)
+    return ""
 
 
 def _interior(start: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.uint8]:

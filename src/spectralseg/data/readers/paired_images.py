@@ -22,8 +22,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import Case, Sample, find_files
-from spectralseg.errors import InputError
+from spectralseg.data.cases import ANY_FOLDER, Case, Sample, find_files
+from spectralseg.data.readers._limits import MAX_IMAGE_BYTES, Picture, inspect_picture, regular_file
+from spectralseg.errors import InputError, explained
+
+# What OpenCV would print on its own is said in the sentence of an error.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # An orientation tag would turn the image but not its mask.
 _FLAGS = cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
@@ -44,12 +48,13 @@ def read(
 ) -> list[Case]:
     """List the pairs of an image and a mask below ``root``.
 
-    Masks without an image are ignored: archives hold annotations of frames that were withdrawn.
+    A mask without an image is listed as a case with a defect: archives hold annotations of frames that were withdrawn.
 
     Args:
         root: folder that holds the dataset.
-        images: pattern of the image files; see the module's docstring. Without ``{id}``, what it captures becomes the
-            id, joined by ``_``: ``{part}/images/{name}.png`` makes ``train_001``.
+        images: pattern of the image files, of which upper and lower case are the same; see the module's docstring.
+            Without ``{id}``, what it captures becomes the id, joined by ``_``: ``{part}/images/{name}.png`` makes
+            ``train_001``.
         masks: pattern of the mask files. It shares at least one name with ``images``, and what both capture must agree.
         threshold: mask values above it are the one foreground class.
         values: for masks that hold labels, the mask value of every label, background first; replaces ``threshold``.
@@ -66,10 +71,9 @@ def read(
             f"reader options: 'images' ({images}) and 'masks' ({masks}) capture nothing in common; "
             "name the shared part in both, e.g. images/{id}.png and masks/{id}.png"
         )
-    files = find_files(root, "*")
-    mask_files = _matches(files, root, mask_pattern)
+    mask_files = _matches(root, mask_pattern)
     # Where both lie in one folder, {id}.png matches the masks {id}_mask.png too.
-    found = _matches(sorted(set(files) - {path for path, _ in mask_files}), root, image_pattern)
+    found = [(path, names) for path, names in _matches(root, image_pattern) if path not in dict(mask_files)]
     if not found:
         raise InputError(f"{root}: no file matches images '{images}'; give the dataset in its official layout")
     mask_of = _index(mask_files, common)
@@ -79,22 +83,27 @@ def read(
             f"{without[0]}: {len(without)} of {len(found)} images, this one first, have no mask that matches "
             f"'{masks}'; complete the masks or mend the pattern"
         )
-    return [_case(path, mask_of[_key(names, common)], names, labelling, grey) for path, names in found]
+    pictured = {_key(names, common) for _, names in found}
+    withdrawn = [(mask, names) for mask, names in mask_files if _key(names, common) not in pictured]
+    return [
+        *(_case(path, mask_of[_key(names, common)], names, labelling, grey) for path, names in found),
+        *(_withdrawn(mask, names) for mask, names in withdrawn),
+    ]
 
 
 def _compile(option: str, pattern: str) -> re.Pattern[str]:
     expression = _PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", pattern)
     try:
-        return re.compile(f"(?:.*/)?(?:{expression})")
+        return re.compile(f"{ANY_FOLDER}(?:{expression})", re.IGNORECASE)
     except re.error as error:
         raise InputError(
             f"reader option '{option}': '{pattern}' is no valid pattern ({error}); see docs/add-a-dataset.md"
         ) from None
 
 
-def _matches(files: Sequence[Path], root: Path, pattern: re.Pattern[str]) -> list[tuple[Path, dict[str, str]]]:
+def _matches(root: Path, pattern: re.Pattern[str]) -> list[tuple[Path, dict[str, str]]]:
     """Files that match, with what the pattern captures; optional parts that are absent are left out."""
-    matches = ((path, pattern.fullmatch(path.relative_to(root).as_posix())) for path in files)
+    matches = ((path, pattern.fullmatch(path.relative_to(root).as_posix())) for path in find_files(root, pattern))
     return [(path, {k: v for k, v in m.groupdict().items() if v is not None}) for path, m in matches if m]
 
 
@@ -112,37 +121,66 @@ def _index(found: Sequence[tuple[Path, dict[str, str]]], common: Sequence[str]) 
 
 
 def _case(image: Path, mask: Path, names: dict[str, str], labelling: _Labelling, grey: bool) -> Case:
-    case_id = names.get("id") or "_".join(names.values())
     attributes = {name: value for name, value in names.items() if name not in ("id", "group")}
-    return Case(case_id, names.get("group", case_id), partial(_load, image, mask, labelling, grey), attributes, image)
+    load = partial(_load, image, mask, labelling, grey)
+    return Case(_id(names), names.get("group", _id(names)), load, attributes, image)
+
+
+def _withdrawn(mask: Path, names: dict[str, str]) -> Case:
+    return Case(
+        _id(names),
+        names.get("group", _id(names)),
+        partial(_refuse, mask),
+        defect=f"mask {mask.name} alone, without an image",
+    )
+
+
+def _refuse(mask: Path) -> Sample:
+    raise InputError(f"{mask}: a mask without an image; leave the case out")
+
+
+def _id(names: dict[str, str]) -> str:
+    return names.get("id") or "_".join(names.values())
 
 
 def _load(image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool) -> Sample:
-    image = _decode(image_path, _FLAGS | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR))
+    image, picture = _decode(image_path, _FLAGS | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR))
     if not grey:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    mask = _one_channel(mask_path, _decode(mask_path, _FLAGS | cv2.IMREAD_ANYCOLOR))
+    stored, mask_picture = _decode(mask_path, _FLAGS | cv2.IMREAD_ANYCOLOR)
+    mask = _one_channel(mask_path, stored)
     if mask.shape != image.shape[:2]:
+        turned = mask.shape == image.shape[1::-1] and picture.quarter_turn
         raise InputError(
             f"{mask_path}: the mask has {_size(mask)} pixels but its image {image_path.name} has {_size(image)}; "
-            "give both in the same size"
+            + (
+                "turn the image as its orientation tag asks, and remove the tag"
+                if turned
+                else "give both in the same size"
+            )
         )
-    return Sample(image, labelling(mask_path, mask))
+    of = {"image": picture, "mask": mask_picture}
+    remarks = [f"orientation tag of the {kind} not obeyed" for kind in of if of[kind].turned]
+    if picture.grey and not grey:
+        remarks.append("image stored in grey values")
+    return Sample(image, labelling(mask_path, mask), remarks=tuple(remarks))
 
 
 def _size(array: NDArray[Any]) -> str:
     return f"{array.shape[1]} x {array.shape[0]}"
 
 
-def _decode(path: Path, flags: int) -> NDArray[Any]:
+def _decode(path: Path, flags: int) -> tuple[NDArray[Any], Picture]:
+    regular_file(path, MAX_IMAGE_BYTES)
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from None
+        raise InputError(f"{path}: cannot be read: {explained(error)}") from None
+    picture = inspect_picture(path, content)
     decoded = _decoded(content, flags) if _is_complete(content) else None
     if decoded is None:
         raise InputError(f"{path}: damaged or truncated image file; download or copy it again")
-    return decoded
+    return decoded, picture
 
 
 def _decoded(content: bytes, flags: int) -> NDArray[Any] | None:
@@ -180,6 +218,11 @@ def _by_threshold(threshold: int) -> _Labelling:
 
 
 def _threshold(threshold: int, path: Path, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    if mask.dtype != np.uint8 and np.unique(mask).size > 2:
+        raise InputError(
+            f"{path}: the mask holds many values of type {mask.dtype}, for which 'threshold' {threshold} is not meant; "
+            "convert it to 8 bit"
+        )
     foreground = mask > threshold
     # In a JPEG, low values are what compression makes of an empty mask; elsewhere they are labels.
     if path.suffix.lower() not in _LOSSY and mask.any() and not foreground.any():

@@ -45,7 +45,7 @@ def read_list(name: str) -> SplitList:
     """Read a published list by name, or a list of one's own by the path of a ``.csv`` file.
 
     Lines that start with ``#`` give the provenance; then come a header and one line per id. The first column is
-    ``id``, ``case`` or ``group``, the second ``part``.
+    ``id``, ``case`` or ``group``, the second ``part``. Spaces around them mean nothing.
 
     Raises:
         InputError: the list is unknown or unreadable, an id is there twice, or a part is none of :data:`PARTS`.
@@ -58,13 +58,17 @@ def read_list(name: str) -> SplitList:
         lines = content.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{name}: cannot be read as a split list ({error}); give a text file") from None
-    rows = list(csv.reader(line for line in lines if line.strip() and not line.startswith("#")))
+    try:
+        table = csv.reader(line for line in lines if line.strip() and not line.startswith("#"))
+        rows = [[cell.strip() for cell in row] for row in table]
+    except csv.Error as error:
+        raise InputError(f"{name}: cannot be read as a split list ({error}); give lines of id and part") from None
     if not rows or len(rows[0]) != 2 or rows[0][0] not in ("id", "case", "group") or rows[0][1] != "part":
         raise InputError(f"{name}: a split list starts with the header 'case,part' or 'group,part'; add it")
     parts: dict[str, str] = {}
     for row in rows[1:]:
-        if len(row) != 2 or row[1] not in PARTS:
-            raise InputError(f"{name}: line '{','.join(row)}' is no id and one of {', '.join(PARTS)}; mend it")
+        if len(row) != 2 or not row[0] or row[1] not in PARTS:
+            raise InputError(f"{name}: line '{','.join(row)[:100]}' is no id and one of {', '.join(PARTS)}; mend it")
         if row[0] in parts:
             raise InputError(f"{name}: '{row[0]}' is listed twice; keep one line")
         parts[row[0]] = row[1]
@@ -108,10 +112,11 @@ def assign(
         rule: the rule of the dataset's specification.
         dataset: name that seeds the order in which groups are drawn.
         validation: share of training groups that becomes the validation part where the rule names none.
-        allow_partial: accept that cases of a published list are missing.
+        allow_partial: accept that cases of a published list are missing, even all of a part.
 
     Raises:
-        InputError: cases are missing or unknown, or a group would straddle two parts.
+        InputError: cases are missing or unknown, a group would straddle two parts, or none is left to train on or to
+            test with.
     """
     if rule.list is not None:
         parts = _from_list(cases, rule.list, rule.key, allow_partial)
@@ -128,11 +133,21 @@ def assign(
         held_out = _draw(train, validation, dataset, "validation")
         parts.update({c.id: "validation" for c in cases if parts[c.id] == "train" and c.group in held_out})
     _refuse_straddling(cases, parts, dataset)
+    # A list without training cases is one for testing only.
+    trains = rule.list is None or "train" in read_list(rule.list).parts.values()
+    for part in ("train", "test") if trains else ("test",):
+        if part not in parts.values() and not allow_partial:
+            raise InputError(
+                f"{dataset}: the split leaves none of the {len(cases)} cases for '{part}'; complete the data or choose "
+                "another split"
+            )
     return parts
 
 
 def _from_list(cases: Sequence[Case], name: str, key: str, allow_partial: bool) -> dict[str, str]:
     listed = read_list(name).parts
+    if "test" not in listed.values():
+        raise InputError(f"split list '{name}' names no case to test with; give at least one the part 'test'")
     found = {case.id: getattr(case, "id" if key == "case" else "group") for case in cases}
     unknown = sorted(set(found.values()) - set(listed))
     if unknown:

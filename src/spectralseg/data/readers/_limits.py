@@ -1,0 +1,223 @@
+"""What is checked of a file before it is decoded: that it is one, what its header promises, and that it is no larger
+than any real image or volume. A header costs nothing to forge; decoding what it promises can cost all memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import stat
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nibabel
+import numpy as np
+import tifffile
+from isal import igzip
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from spectralseg.errors import InputError, explained
+
+MAX_PIXELS = 2**27  # of an image plane; the largest photograph of the eight datasets has 2**24.9
+MAX_VOXELS = 2**28  # of a volume; the largest of the eight datasets has 2**25.7
+MAX_IMAGE_BYTES = 2**30  # of an image file: MAX_PIXELS of 16-bit RGB without compression
+MAX_TEXT_BYTES = 2**25  # of an annotation; the largest of the eight datasets has 2**22
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+# As Pillow calls them; what is missing, such as CMYK, is decoded differently by different libraries.
+_MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I", "F")
+_ORIENTATION = 0x0112  # tag of Exif and TIFF
+_NIFTI2_HEADER = 540  # bytes
+_PADDING = 2**20  # bytes of zeros that may follow the voxels
+_SMALLEST_MM = 1e-6
+_DEFLATE = 1032  # bytes out per byte in: what deflate reaches at most
+
+nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS decides
+
+
+def regular_file(path: Path, most: int | None = None) -> int:
+    """Size in bytes of a file that exists, is no folder, pipe or device, and has at most ``most`` bytes.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        what = "the link leads nowhere" if path.is_symlink() else "the file is missing"
+        raise InputError(f"{path}: {what}; restore the file from the official archive") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {explained(error)}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is a folder, pipe or device; replace it by the file from the official archive")
+    if most is not None and status.st_size > most:
+        raise InputError(
+            f"{path}: has {status.st_size >> 20} MiB, more than any such file of the dataset (limit {most >> 20} MiB); "
+            "replace it by an intact copy"
+        )
+    return status.st_size
+
+
+def refuse_larger(path: Path, what: str, shape: Sequence[int], most: int) -> None:
+    """Raise an :class:`InputError` about ``what`` in ``path`` where ``shape`` has no or more than ``most`` elements."""
+    size = " x ".join(map(str, shape))
+    if any(length < 1 for length in shape):
+        raise InputError(f"{path}: {what} is empty ({size}); replace the file by an intact copy")
+    if math.prod(shape) > most:
+        raise InputError(
+            f"{path}: {what} is {size} in size, more than the limit of {most} elements; replace the file by an intact "
+            "copy or exclude the case"
+        )
+
+
+def refuse_hollow(path: Path, what: str, promised: int, stored: int) -> None:
+    """Raise an :class:`InputError` where ``stored`` deflated bytes cannot hold the ``promised`` ones of ``what``."""
+    if promised > _DEFLATE * stored:
+        raise InputError(
+            f"{path}: {what} should have {promised} bytes, which {stored} stored ones cannot hold; "
+            "replace the file by an intact copy"
+        )
+
+
+class Picture(NamedTuple):
+    """What the head of an image file says of pixels that can be decoded faithfully to 8 or 16 bits per channel.
+
+    Attributes:
+        shape: rows and columns.
+        grey: one channel.
+        turned: an orientation tag asks for other than the stored pixels.
+        quarter_turn: it asks for width and height to be exchanged.
+    """
+
+    shape: tuple[int, int]
+    grey: bool
+    turned: bool
+    quarter_turn: bool
+
+
+def inspect_picture(path: Path, content: bytes) -> Picture:
+    """Look at a PNG, JPEG, TIFF, BMP or WebP file before its pixels are decoded.
+
+    Raises:
+        InputError: the file is none of these, is damaged, holds several pictures, too many pixels, a transparency, or
+            colours other than grey values, RGB or a palette.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+            refuse_larger(path, "the image", picture.size, MAX_PIXELS)
+            if picture.format == "PNG":
+                with Image.open(io.BytesIO(content), formats=("PNG",)) as checked:
+                    checked.verify()  # its checksums, which OpenCV does not mind
+            elif picture.format == "TIFF":
+                picture.load()  # all of it, as OpenCV leaves damaged parts black
+            if picture.mode not in _MODES:
+                raise InputError(
+                    f"{path}: holds {picture.mode} colours, which decoders read differently; convert it to RGB"
+                )
+            if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+                raise InputError(f"{path}: holds several pictures; give one file for each")
+            alpha = "A" in picture.getbands() or "transparency" in picture.info
+            if alpha and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+                raise InputError(f"{path}: is transparent in parts, which would be lost; give it without alpha")
+            orientation = 1
+            with contextlib.suppress(Exception):  # tags that cannot be read turn nothing
+                orientation = int(picture.getexif().get(_ORIENTATION, 1))
+            grey = picture.getbands()[0] in ("1", "L", "I", "F")
+            return Picture(
+                (picture.height, picture.width), grey, orientation in range(2, 9), orientation in range(5, 9)
+            )
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise InputError(
+            f"{path}: the image has more than {MAX_PIXELS} pixels by its header; exclude the case"
+        ) from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path}: damaged or truncated image file, or none of the kinds PNG, JPEG, TIFF, BMP and WebP with grey or "
+            "RGB values; download or convert it again"
+        ) from None
+    # A decoder that meets garbage raises nearly any exception, so none is named here.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise InputError(f"{path}: damaged or truncated image file ({reason}); download or copy it again") from None
+
+
+def open_volume(path: Path) -> Any:
+    """A NIfTI image whose header is plausible and whose voxels are all there, inflated and verified by the checksum.
+
+    nibabel repairs or ignores most of what is refused here.
+
+    Raises:
+        InputError: there are no three axes of plausible length, voxels are no plain numbers, or the file is longer or
+            shorter than its header says.
+        Exception: of any kind, where the file is no NIfTI file.
+    """
+    stored = regular_file(path)
+    unzip: Any = igzip.open  # it has no annotations
+    with unzip(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        head = stream.read(_NIFTI2_HEADER)
+        sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}
+        kind = nib.Nifti2Image if _NIFTI2_HEADER in sizes else nib.Nifti1Image
+        header = kind.header_class(head[: kind.header_class.sizeof_hdr], check=False)
+        if header["magic"].item() != header.single_magic:
+            raise ValueError("it does not start like one")
+        end = _data_end(path, header)
+        refuse_hollow(path, "the volume", end, stored)
+        content = head + stream.read(max(0, end - len(head)))
+        beyond = content[end:] + stream.read(_PADDING)
+        if len(content) < end or beyond.strip(b"\0") or stream.read(1):  # to the end, where gzip has its checksum
+            raise InputError(f"{path}: holds more or less data than its header says; replace it by an intact copy")
+    return kind.from_bytes(content[:end])
+
+
+def _data_end(path: Path, header: Any) -> int:
+    """Number of bytes up to the last voxel, by a header that is not believed yet."""
+    axes = int(header["dim"][0])
+    shape = [int(length) for length in header["dim"][1 : 1 + max(0, axes)]]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    if len(shape) != 3:
+        raise InputError(f"{path}: has {axes} axes instead of 3; give the volume of a single frame")
+    refuse_larger(path, "the volume", shape, MAX_VOXELS)
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise InputError(f"{path}: holds no plain numbers but {dtype}; take the file as published")
+    if not all(_SMALLEST_MM < zoom < 1 / _SMALLEST_MM for zoom in header["pixdim"][1:4]):
+        raise InputError(f"{path}: the header gives no usable voxel size; replace it by an intact copy")
+    offset = float(header["vox_offset"])
+    if not header.single_vox_offset <= offset < 2**31:
+        raise InputError(f"{path}: its header places the voxels at byte {offset:g}; take the file as published")
+    return int(offset) + math.prod(shape) * int(dtype.itemsize)
+
+
+def open_tile(path: Path) -> tuple[NDArray[Any], bool]:
+    """The pixels of a TIFF file with one 8-bit RGB image, (H, W, 3), and whether a tag asks to turn them.
+
+    Raises:
+        InputError: the file holds another kind of image, several, or parts of one.
+        Exception: of any kind, where the file is no TIFF file.
+    """
+    stored = regular_file(path, MAX_IMAGE_BYTES)
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        if len(file.pages) > 1:
+            raise InputError(f"{path}: holds several images; give one file for each")
+        faithful = page.photometric == tifffile.PHOTOMETRIC.RGB or page.compression == tifffile.COMPRESSION.JPEG
+        if len(page.shape) != 3 or page.shape[2] != 3 or page.dtype != np.uint8 or not faithful:
+            kind = getattr(page.photometric, "name", "unknown")
+            raise InputError(
+                f"{path}: is {page.dtype} of shape {page.shape} ({kind}), not an 8-bit RGB image; "
+                "take the tile as published"
+            )
+        refuse_larger(path, "the image", page.shape[:2], MAX_PIXELS)
+        ends = [start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        # tifffile fills such parts with zeros.
+        if len(ends) != math.prod(page.chunked) or not all(page.databytecounts) or max(ends) > stored:
+            raise InputError(f"{path}: parts of the image are missing; replace it by an intact copy")
+        orientation = page.tags.get("Orientation")
+        return page.asarray(), orientation is not None and orientation.value in range(2, 9)

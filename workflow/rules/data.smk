@@ -50,3 +50,22 @@ rule prepare:
     shell:
         "spectralseg prepare {input.specification} --raw {params.raw:q} --out $(dirname {output.info}) {params.settings}"
         " > {log} 2>&1"
+
+
+checkpoint leakage:
+    input:
+        audited(),
+    output:
+        leaks="<results>/leakage.parquet",
+        pairs="<results>/leakage.csv",
+    log:
+        "<results>/logs/leakage.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=minutes(30),
+    params:
+        settings=audit_settings,
+    shell:
+        "spectralseg leakage {params.settings} --out {output.leaks} > {log} 2>&1"

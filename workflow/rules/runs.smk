@@ -4,6 +4,7 @@
 
 rule train:
     input:
+        permission,
         data="<prepared>/dataset.json",
     output:
         model="<run>/model.pt",

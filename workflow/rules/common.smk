@@ -134,8 +134,12 @@ def audited():
     return expand(f"{RESULTS}/prepared/{{dataset}}/dataset.json", dataset=CONFIG.datasets)
 
 
-def audit_settings(wildcards, input):
-    return " ".join([*map(os.path.dirname, input), *(["--fail-on-leakage"] if CONFIG.fail_on_leakage else [])])
+def audited_folders(wildcards, input):
+    return [os.path.dirname(file) for file in input]
+
+
+def audit_settings(wildcards):
+    return "--fail-on-leakage" if CONFIG.fail_on_leakage else ""
 
 
 def permission(wildcards):

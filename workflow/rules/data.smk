@@ -66,6 +66,7 @@ checkpoint leakage:
         mem_mb=gigabytes(4),
         runtime=minutes(30),
     params:
+        folders=audited_folders,
         settings=audit_settings,
     shell:
-        "spectralseg leakage {params.settings} --out {output.leaks} > {log} 2>&1"
+        "spectralseg leakage {params.folders} {params.settings} --out {output.leaks} > {log} 2>&1"

@@ -13,15 +13,10 @@ every dataset:
 A match with the training part is a leak, with the validation part one by way of model selection. A match with the
 test part of another training dataset is none, but results in and out of distribution then rest on the same images.
 
-Near-duplicates: a perceptual hash of 256 bits (DCT of 64 x 64 grey pixels) that differs in at most 32 bits, and a
-correlation of 32 x 32 grey thumbnails of at least 0.95. Measured at image sizes of 64 and 224, on slices of all eight
-phantoms and on the few real photographs and histology tiles at hand (582 images): all copies that were compressed as
-JPEG of quality 30 to 90, halved or doubled in size, changed in brightness, contrast, gamma or colour, overlaid with
-noise, or several of these, stay within both limits (at most 28 bits, at least 0.96), and 91 % of the copies that lost
-2 % of their width and height. Of 1.09 million pairs of different phantom patients none does; the nearest that meets
-one limit misses the other by 6 bits or 0.05. Mirrored, rotated and more strongly cropped copies are not found.
-
-A volume is compared slice by slice: it counts as near-duplicate of a case that matches half of its informative slices.
+Two slices look the same if their perceptual hashes (256 bits, from the lowest frequencies of 64 x 64 grey pixels)
+differ in at most 32 bits and their grey thumbnails (32 x 32) correlate with at least 0.95. ``docs/leakage.md`` gives
+the measurements behind these limits, and what they cannot find: mirrored, rotated and cropped copies. A case counts as
+near-duplicate of another if that one matches at least half of its slices that show anything; an image is one slice.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Audit:
         """
         findings = self.used.loc[self.used["seen"] > 0, "finding"].tolist()
         if findings:
-            more = f", and {len(findings) - 1} more pairs leak" if findings[1:] else ""
+            more = f" (further pairs that leak: {len(findings) - 1})" if findings[1:] else ""
             raise InputError(f"{findings[0]}{more}; choose other splits or test data, or set 'fail_on_leakage: false'")
 
     def write(self, file: Path) -> None:

@@ -312,7 +312,9 @@ class TestPairs:
         first = dataset("first", ood=["second", "third"], **training())
         second = dataset("second", test=[case("x", picture(2)), case("y", picture(70))])
         third = dataset("third", test=[case("x", picture(0)), case("y", picture(90)), case("z", picture(71))])
-        with pytest.raises(InputError, match=r"^first → third: 2 of 3 .* \(1 train, 1 validation\), and 1 more pair"):
+        with pytest.raises(
+            InputError, match=r"^first → third: 2 of 3 .* \(1 train, 1 validation\) \(further pairs that leak: 1\); "
+        ):
             audit([first, second, third]).refuse()
 
     def test_a_dataset_that_is_given_twice_is_refused(self, dataset):

@@ -22,6 +22,7 @@ from spectralseg.reporting.results import Results
 
 _SHARES = LinearSegmentedColormap.from_list("shares", ["white", style.VERMILLION])
 _EXAMPLES = 4
+_CELL = (0.93, 0.36)  # inches
 _READING = (
     "Numbers: test cases that match training or validation data, of all test cases; in brackets those that match test "
     "cases only. Colour: their share, without those in brackets. Framed: own test sets and partners out of "
@@ -43,7 +44,7 @@ def leakage_matrix(results: Results) -> Figure:
     names = list(dict.fromkeys(audit.pairs[["train_dataset", "test_dataset"]].to_numpy().ravel()))
     sheet = layout.sheet(
         [0.86] * (2 * _EXAMPLES),
-        [0.36 * len(names)] + [0.86] * bool(len(examples)),
+        [_CELL[1] * len(names)] + [0.86] * bool(len(examples)),
         [_READING, *([_RULE] if len(examples) else ["No framed pair has a match."])],
         demonstration=results.demonstration,
         left=0.95,
@@ -52,7 +53,7 @@ def leakage_matrix(results: Results) -> Figure:
         taller={1: 0.62},
         below=0.24,
     )
-    _matrix(_joined(sheet.panels[0]), audit, names)
+    _matrix(_joined(sheet, _CELL[0] * len(names)), audit, names)
     for panel in sheet.panels[-1][2 * len(examples) :] if len(examples) else []:
         panel.set_visible(False)
     for index, match in enumerate(examples.to_dict("records")):
@@ -74,12 +75,14 @@ def _examples(audit: Audit) -> pd.DataFrame:
     return each.iloc[np.unique(np.linspace(0, len(each) - 1, min(_EXAMPLES, len(each))).round().astype(int))]
 
 
-def _joined(panels: Sequence[Axes]) -> Axes:
-    """The first panel of a row, widened to all of them."""
+def _joined(sheet: layout.Sheet, width: float) -> Axes:
+    """The first panel of the first row, widened to ``width`` inches but at most to the end of the row."""
+    panels = sheet.panels[0]
     first, last = panels[0].get_position(), panels[-1].get_position()
     for panel in panels[1:]:
         panel.set_visible(False)
-    panels[0].set_position((first.x0, first.y0, last.x1 - first.x0, first.height))
+    share = min(width / sheet.figure.get_figwidth(), last.x1 - first.x0)
+    panels[0].set_position((first.x0, first.y0, share, first.height))
     return panels[0]
 
 

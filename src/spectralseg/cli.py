@@ -84,6 +84,20 @@ def card(arguments: argparse.Namespace) -> None:
     write_card(arguments.prepared, arguments.out)
 
 
+def leakage(arguments: argparse.Namespace) -> None:
+    """Find test cases that training data show as well: same picture, near-duplicate, same patient."""
+    from spectralseg.data import open_prepared
+    from spectralseg.data.leakage import audit
+
+    found = audit([open_prepared(folder) for folder in arguments.folder])
+    found.write(arguments.out)
+    for finding in found.matching["finding"]:
+        print(finding)
+    print(f"{arguments.out}: {len(found.pairs)} pairs of datasets compared, {len(found.matching)} with matches")
+    if arguments.fail_on_leakage:
+        found.refuse()
+
+
 def train(arguments: argparse.Namespace) -> None:
     """Train one run; continue it if it was interrupted."""
     from spectralseg.config import load_config
@@ -204,6 +218,15 @@ def parser() -> argparse.ArgumentParser:
     one = command("card", card)
     one.add_argument("prepared", type=Path, help="prepared dataset")
     one.add_argument("--out", type=Path, required=True, help="HTML file")
+
+    one = command("leakage", leakage)
+    one.add_argument("folder", type=Path, nargs="+", help="prepared dataset")
+    one.add_argument("--out", type=Path, required=True, help="parquet file; a .csv of the same name lists the pairs")
+    one.add_argument(
+        "--fail-on-leakage",
+        action="store_true",
+        help="exit with status 1 where test cases match training or validation data of the same study",
+    )
 
     one = command("train", train)
     _add_run_options(one)

@@ -137,6 +137,7 @@ class Config(_Strict):
 
     name: Name = Field(description="results go to results/<name>")
     image_size: int = Field(224, ge=32, multiple_of=32, description="side of the prepared images in pixels")
+    fail_on_leakage: bool = Field(False, description="train nothing where test cases match training or validation data")
     validation: float = Field(0.1, gt=0, lt=1, description="share of training groups held out for model selection")
     downloads: str = Field("results/downloads", description="folder of official archives, shared by studies")
     datasets: dict[Name, Dataset] = Field(min_length=1)
@@ -146,9 +147,12 @@ class Config(_Strict):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     tables: list[Name] = Field(
-        [*(f"table_{n}" for n in range(1, 7)), "summary"], description="notebooks that make tables"
+        [*(f"table_{n}" for n in range(1, 7)), "summary", "leakage", "leakage_effect"],
+        description="notebooks that make tables",
     )
-    figures: list[Name] = Field([f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)], description="and figures")
+    figures: list[Name] = Field(
+        [*(f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix"], description="and figures"
+    )
 
 
 def validate_config(raw: Any, file: str, known_datasets: Collection[str] | None = None) -> Config:

@@ -21,7 +21,8 @@ def run(capsys, *arguments):
 
 
 def test_every_step_is_a_command():
-    assert {"phantom", "fetch", "prepare", "verify-dataset", "train", "evaluate", "collect", "compare"} <= set(COMMANDS)
+    steps = {"phantom", "fetch", "prepare", "verify-dataset", "leakage", "train", "evaluate", "collect", "compare"}
+    assert steps <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -138,6 +139,30 @@ class TestBadInput:
 
     def test_records_that_are_not_there_to_compare(self, capsys, tmp_path):
         refused(capsys, "compare", tmp_path / "none.parquet", "--out", tmp_path / "out.parquet")
+
+
+class TestLeakage:
+    def test_what_is_found_is_told_and_written(self, capsys, tmp_path, prepared_phantom):
+        folders = [prepared_phantom(name).path for name in ("isic2018", "isic2017")]
+        out = tmp_path / "leakage.parquet"
+        status, output, _ = run(capsys, "leakage", *folders, "--out", out)
+        assert status == 0
+        assert re.search(r"^isic2018 → isic2017: \d of \d test cases match cases of isic2018 \(", output, re.MULTILINE)
+        assert output.endswith(f"{out}: 3 pairs of datasets compared, 2 with matches\n")
+        assert len(pd.read_csv(out.with_suffix(".csv"))) == 3
+        assert {"id", "bytes", "near_duplicate"} == set(pd.read_parquet(out)["kind"])
+        line = refused(capsys, "leakage", *folders, "--out", out, "--fail-on-leakage")
+        assert line.startswith("error: isic2018 → isic2017: ")
+
+    def test_where_nothing_leaks_nothing_fails(self, capsys, tmp_path, prepared_phantom):
+        folders = [prepared_phantom(name).path for name in ("kvasir_seg", "polypgen")]
+        out = tmp_path / "leakage.parquet"
+        status, output, _ = run(capsys, "leakage", *folders, "--out", out, "--fail-on-leakage")
+        assert (status, output) == (0, f"{out}: 3 pairs of datasets compared, 0 with matches\n")
+
+    def test_a_folder_that_is_no_prepared_dataset(self, capsys, tmp_path):
+        assert "spectralseg prepare" in refused(capsys, "leakage", tmp_path, "--out", tmp_path / "leakage.parquet")
+        assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupt_exits_with_status_130_and_no_traceback(capsys, monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The walk of docs/add-a-dataset.md, word for word, in a copy of the repository."""
+"""What the pages of docs/ tell to type, word for word."""
 
 import re
 import shlex
@@ -68,6 +68,18 @@ def test_adding_a_dataset_as_documented(tmp_path):
     assert set(dice["objective"]) == {"spatial", "spatial_spectral"}
     assert dice.groupby("objective", observed=True)["value"].mean().min() > 0.5
     assert "cells" in (tmp_path / "results/cells/tables/summary.md").read_text()
+
+
+def test_the_leakage_page_shows_what_its_commands_print(tmp_path, capsys):
+    page = (REPOSITORY / "docs" / "leakage.md").read_text(encoding="utf-8")
+    (python, printed), (bash, told) = re.findall(r"```(?:python|bash)\n(.*?)```.*?```text\n(.*?)```", page, re.DOTALL)
+    exec(python, {})
+    assert capsys.readouterr().out == printed
+    (tmp_path / "workflow").symlink_to(REPOSITORY / "workflow")
+    done = subprocess.run(
+        ["bash", "-e"], input=bash, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert "".join(line for line in done.stdout.splitlines(True) if not line.startswith("raw/")) == told
 
 
 def test_a_dataset_file_with_a_typing_error_is_refused(tmp_path):

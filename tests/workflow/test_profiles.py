@@ -21,8 +21,9 @@ def test_default_study_is_the_grid_of_the_paper(tmp_path):
     # 6 datasets x 2 networks x 2 objectives x 3 seeds, and 2 datasets x 4 further λ x 3 seeds.
     assert count["train"] == count["evaluate"] == 6 * 2 * 2 * 3 + 2 * 4 * 3
     assert count["prepare"] == 8
-    assert count["table"] == 7
-    assert count["figure"] == 7
+    assert count["leakage"] == 1
+    assert count["table"] == 9
+    assert count["figure"] == 8
     assert count["fetch"] == 1 + 1 + 1 + 1 + 2 + 2 + 2 + 6
 
 

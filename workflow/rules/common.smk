@@ -1,4 +1,6 @@
 # Configuration, names and input functions. Everything that a rule needs to know of the grid is here.
+import contextlib
+import csv
 import os
 import shlex
 from pathlib import Path
@@ -148,6 +150,36 @@ def partner_folders(wildcards, input):
     return [os.path.dirname(file) for file in input.partners]
 
 
+def audited():
+    return expand(f"{RESULTS}/prepared/{{dataset}}/dataset.json", dataset=CONFIG.datasets)
+
+
+def audited_folders(wildcards, input):
+    return [os.path.dirname(file) for file in input]
+
+
+def audit_settings(wildcards):
+    return "--fail-on-leakage" if CONFIG.fail_on_leakage else ""
+
+
+def permission(wildcards):
+    """Nothing; but where a leak is to stop the study, training waits for the audit to pass. The audit is a checkpoint,
+    which orders jobs without becoming an input: neither switching the key nor a new audit trains anything again."""
+    if CONFIG.fail_on_leakage:
+        checkpoints.leakage.get()
+    return []
+
+
+def leaks():
+    """What the last audit found, in sentences; nothing where there was none yet."""
+    file = Path(f"{RESULTS}/leakage.csv")
+    with file.open(encoding="utf-8") if file.exists() else contextlib.nullcontext([]) as lines:
+        return [pair["finding"] for pair in csv.DictReader(lines) if pair["finding"]]
+
+
+config["leaks"] = leaks()  # for the front page of the report, which sees the configuration only
+
+
 def records():
     return [f"{RESULTS}/runs/{run.folder}/records.parquet" for run in RUNS]
 
@@ -183,6 +215,10 @@ def prepared_files():
         dataset=CONFIG.datasets,
         file=PREPARED_FILES,
     )
+
+
+def audit_files():
+    return [f"{RESULTS}/leakage.parquet", f"{RESULTS}/leakage.csv"]
 
 
 def run_files():

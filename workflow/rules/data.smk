@@ -68,3 +68,23 @@ rule prepare:
     shell:
         "spectralseg prepare {input.specification} --raw {params.raw:q} --out $(dirname {output.info}) {params.settings}"
         " > {log} 2>&1"
+
+
+checkpoint leakage:
+    input:
+        audited(),
+    output:
+        leaks="<results>/leakage.parquet",
+        pairs="<results>/leakage.csv",
+    log:
+        "<results>/logs/leakage.log",
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=minutes(30),
+    params:
+        folders=audited_folders,
+        settings=audit_settings,
+    shell:
+        "spectralseg leakage {params.folders} {params.settings} --out {output.leaks} > {log} 2>&1"

@@ -30,6 +30,7 @@ rule table:
     input:
         notebook=repository("notebooks/{table}.ipynb"),
         records="<results>/records.parquet",
+        leaks="<results>/leakage.parquet",
         published=published_numbers,
     output:
         csv="<results>/tables/{table}.csv",
@@ -57,6 +58,7 @@ rule figure:
     input:
         notebook=repository("notebooks/{figure}.ipynb"),
         records="<results>/records.parquet",
+        leaks="<results>/leakage.parquet",
         examples=examples(),
     output:
         pdf="<results>/figures/{figure}.pdf",

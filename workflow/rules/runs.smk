@@ -4,6 +4,7 @@
 
 rule train:
     input:
+        permission,
         data="<prepared>/dataset.json",
         weights=encoder_weights,
     output:

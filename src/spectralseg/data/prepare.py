@@ -297,6 +297,7 @@ def _describe(
         "image_size": size,
         "source": source,
         "allow_partial": allow_partial,
+        "id_namespace": specification.id_namespace or specification.name,
         "ood": list(specification.ood),
         "licence": specification.licence,
         "citation": specification.citation,

@@ -53,6 +53,8 @@ _CARD = {  # what later steps take from dataset.json
     "classes": list,
     "channels": int,
     "image_size": int,
+    "id_namespace": str,
+    "ood": list,
     "mean": list,
     "std": list,
     "files": dict,
@@ -76,6 +78,11 @@ class PreparedDataset:
     def classes(self) -> list[str]:
         """Foreground classes in the order of their labels, 1..K."""
         return list(self.info["classes"])
+
+    @property
+    def id_namespace(self) -> str:
+        """Datasets that share it show the same picture, or the same patient, under the same id."""
+        return str(self.info["id_namespace"])
 
     @property
     def outputs(self) -> int:

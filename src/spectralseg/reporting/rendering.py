@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from spectralseg.reporting.quantities import quantity
-
-if TYPE_CHECKING:
-    from spectralseg.reporting.tables import Table
 
 PROTOCOLS = {
     "published": "as the paper most likely computed the metrics, traps included; distances in pixels",
@@ -31,75 +27,122 @@ _LATEX_COLUMNS = 8
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """Text of a cell."""
+
     text: str
     bold: bool = False
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
+    """A row: its label, what its second column says, and its entries."""
+
     label: str
     kind: str
-    entries: tuple[_Entry, ...]
+    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True)
-class _Block:
-    """A block of a table as text, the common ground of Markdown and LaTeX."""
+class Block:
+    """Rows under common headings; neighbouring columns of one group share a heading above. ``counts`` stand below."""
 
     title: str
     groups: tuple[str, ...]
     headings: tuple[str, ...]
-    methods: tuple[_Line, ...]
-    counts: tuple[_Line, ...]
+    rows: tuple[Line, ...]
+    counts: tuple[Line, ...] = ()
 
 
-def _blocks(cells: pd.DataFrame) -> list[_Block]:
-    """The blocks of one protocol. Cells that the paper does not print are empty."""
-    return [_block(str(title), part) for title, part in cells.groupby("block", sort=False)]
+@dataclass(frozen=True)
+class Section:
+    """A part of a page with a heading of its own; ``key`` distinguishes it in labels."""
+
+    key: str
+    title: str
+    blocks: tuple[Block, ...]
 
 
-def _block(title: str, cells: pd.DataFrame) -> _Block:
-    columns = [part for _, part in cells.groupby(["group", "column"], sort=False)]
-    methods: list[_Line] = []
-    for row in cells["row"].unique():
-        here = [part[part["row"] == row] for part in columns]
-        if cells["published"].notna().any():
-            methods.append(_Line(row, "published", tuple(_published_entry(cell) for cell in here)))
-            row = ""
-        methods.append(_Line(row, "measured", tuple(_measured_entry(cell) for cell in here)))
-    counts = {
-        "Cases": [_range(part["cases"]) for part in columns],
-        "Seeds": [_range(part["seeds"]) for part in columns],
-        "Undefined values": [f"{part['undefined'].sum()} of {part['values'].sum()}" for part in columns],
-        "Missing runs": [str(part["missing_runs"].sum()) for part in columns],
-    }
-    return _Block(
-        title,
-        tuple(str(part["group"].iloc[0]) for part in columns),
-        tuple(f"{part['column'].iloc[0]} {quantity(part['metric'].iloc[0]).arrow}" for part in columns),
-        tuple(methods),
-        tuple(_Line(label, "", tuple(_Entry(text) for text in texts)) for label, texts in counts.items()),
+@dataclass(frozen=True)
+class Page:
+    """A table as text, the common ground of Markdown, LaTeX and HTML.
+
+    Attributes:
+        name: name of the table, e.g. ``table_1``.
+        title: its title.
+        warnings: what a reader must know before any number.
+        row_headings: headings of the two label columns.
+        sections: the parts of the table.
+        legend: how to read the entries.
+        notes: further remarks.
+    """
+
+    name: str
+    title: str
+    warnings: tuple[str, ...]
+    row_headings: tuple[str, str]
+    sections: tuple[Section, ...]
+    legend: str
+    notes: tuple[str, ...]
+
+
+def protocol_sections(cells: pd.DataFrame) -> tuple[Section, ...]:
+    """One section per metric protocol, with one block per ``block`` of the cells."""
+    return tuple(
+        Section(protocol, f"Protocol: {protocol} ({description})", tuple(_blocks(cells[cells["protocol"] == protocol])))
+        for protocol, description in PROTOCOLS.items()
     )
 
 
-def _published_entry(cell: pd.DataFrame) -> _Entry:
+def _blocks(cells: pd.DataFrame) -> Iterable[Block]:
+    return (_block(str(title), part) for title, part in cells.groupby("block", sort=False))
+
+
+def _block(title: str, cells: pd.DataFrame) -> Block:
+    columns = [part for _, part in cells.groupby(["group", "column"], sort=False)]
+    rows = [_method(str(row), [part[part["row"] == row] for part in columns]) for row in cells["row"].unique()]
+    lines = list(cells["line"].unique())
+    counts = [
+        Line(label, line, tuple(_count(part[part["line"] == (line or lines[0])], text) for part in columns))
+        for label, text in _COUNTS.items()
+        for line in (lines if lines[1:] and label in _PER_LINE else [""])
+    ]
+    return Block(
+        title,
+        tuple(str(part["group"].iloc[0]) for part in columns),
+        tuple(f"{part['column'].iloc[0]} {quantity(part['metric'].iloc[0]).arrow}" for part in columns),
+        tuple(itertools.chain.from_iterable(rows)),
+        tuple(counts),
+    )
+
+
+def _method(row: str, cells: Sequence[pd.DataFrame]) -> Iterable[Line]:
+    """The lines of a row of the table: published, measured, and where results are given twice, leak-free."""
+    together = pd.concat(cells)
+    labels = itertools.chain([row], itertools.repeat(""))
+    if together["published"].notna().any():
+        yield Line(next(labels), "published", tuple(_published_entry(cell) for cell in cells))
+    for line in together["line"].unique():
+        yield Line(next(labels), line, tuple(_measured_entry(cell[cell["line"] == line]) for cell in cells))
+
+
+def _published_entry(cell: pd.DataFrame) -> Entry:
     if cell.empty or np.isnan(cell["published"].iloc[0]):
-        return _Entry("")
+        return Entry("")
     rule = quantity(cell["metric"].iloc[0])
-    return _Entry(rule.text(cell["published"].iloc[0]), bool(cell["published_bold"].iloc[0]))
+    return Entry(rule.text(cell["published"].iloc[0]), bool(cell["published_bold"].iloc[0]))
 
 
-def _measured_entry(cell: pd.DataFrame) -> _Entry:
+def _measured_entry(cell: pd.DataFrame) -> Entry:
     if cell.empty:
-        return _Entry("")
+        return Entry("")
     if cell["seeds"].iloc[0] == 0:
-        return _Entry(NO_RUN)
+        return Entry(NO_RUN)
     value, spread, rule = cell["measured"].iloc[0], cell["measured_sd"].iloc[0], quantity(cell["metric"].iloc[0])
     if np.isnan(value):
-        return _Entry(UNDEFINED)
+        return Entry(UNDEFINED)
     text = rule.text(value) if np.isnan(spread) else f"{rule.text(value)} ± {rule.text(spread)}"
-    return _Entry(text, bool(cell["measured_best"].iloc[0]))
+    return Entry(text, bool(cell["measured_best"].iloc[0]))
 
 
 def _range(counts: pd.Series) -> str:
@@ -111,24 +154,37 @@ def _range(counts: pd.Series) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
-def markdown(table: Table) -> str:
-    """One section per protocol, one pipe table per block."""
-    lines = [f"**{table.banner}**", ""] if table.banner else []
-    lines += [f"# {_number(table.name)}. {table.published.title}", ""]
-    for protocol, description in PROTOCOLS.items():
-        lines += [f"## Protocol: {protocol} ({description})", ""]
-        for block in _blocks(table.cells[table.cells["protocol"] == protocol]):
+_COUNTS: dict[str, Callable[[pd.DataFrame], str]] = {
+    "Cases": lambda cells: _range(cells["cases"]),
+    "Seeds": lambda cells: _range(cells["seeds"]),
+    "Undefined values": lambda cells: f"{cells['undefined'].sum()} of {cells['values'].sum()}",
+    "Missing runs": lambda cells: str(cells["missing_runs"].sum()),
+}
+_PER_LINE = ("Cases", "Undefined values")  # the others do not depend on which cases are left out
+
+
+def _count(cells: pd.DataFrame, text: Callable[[pd.DataFrame], str]) -> Entry:
+    return Entry("" if cells.empty else text(cells))
+
+
+def markdown(page: Page) -> str:
+    """One heading per section, one pipe table per block."""
+    lines = [line for warning in page.warnings for line in (f"**{warning}**", "")]
+    lines += [f"# {_heading(page)}", ""]
+    for section in page.sections:
+        lines += [f"## {section.title}", ""] if section.title else []
+        for block in section.blocks:
             lines += [f"### {block.title}", ""] if block.title else []
-            lines += [*_pipe_table(block, table.published.row_heading), ""]
-    lines += [LEGEND, "", *(f"- {note}" for note in table.published.notes)]
+            lines += [*_pipe_table(block, page.row_headings), ""]
+    lines += [page.legend, "", *(f"- {note}" for note in page.notes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _pipe_table(block: _Block, row_heading: str) -> Iterable[str]:
+def _pipe_table(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
     headings = [f"{group} {heading}".strip() for group, heading in zip(block.groups, block.headings, strict=True)]
-    yield _pipes([row_heading, "", *headings])
+    yield _pipes([*row_headings, *headings])
     yield _pipes([":--", ":--", *("--:" for _ in headings)])
-    for line in (*block.methods, *block.counts):
+    for line in (*block.rows, *block.counts):
         yield _pipes([line.label, line.kind, *(f"**{e.text}**" if e.bold else e.text for e in line.entries)])
 
 
@@ -136,27 +192,22 @@ def _pipes(texts: Sequence[str]) -> str:
     return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
 
 
-def latex(table: Table) -> str:
-    """One ``table`` environment per protocol."""
+def latex(page: Page) -> str:
+    """One ``table`` environment per section."""
     lines = ["% Needs \\usepackage{booktabs,graphicx}."]
-    for protocol, description in PROTOCOLS.items():
-        blocks = _blocks(table.cells[table.cells["protocol"] == protocol])
-        caption = f"{table.published.title}. Protocol: {protocol} ({description})."
-        caption = f"{table.banner} {caption}" if table.banner else caption
+    for section in page.sections:
+        caption = " ".join([*page.warnings, f"{page.title}.", *([f"{section.title}."] if section.title else [])])
+        label = "-".join([page.name.replace("_", "-"), *([section.key] if section.key else [])])
         lines += ["\\begin{table*}", "\\centering", f"\\caption{{{escape_latex(caption)}}}"]
-        lines += [
-            f"\\label{{tab:{table.name.replace('_', '-')}-{protocol}}}",
-            "\\footnotesize",
-            "\\setlength{\\tabcolsep}{3pt}",
-        ]
-        for part in (part for block in blocks for part in _parts(block)):
-            lines += _tabular(part, table.published.row_heading)
-        notes = " ".join((LEGEND, *table.published.notes))
+        lines += [f"\\label{{tab:{label}}}", "\\footnotesize", "\\setlength{\\tabcolsep}{3pt}"]
+        for part in (part for block in section.blocks for part in _parts(block)):
+            lines += _tabular(part, page.row_headings)
+        notes = " ".join((page.legend, *page.notes))
         lines += [f"\\parbox{{\\linewidth}}{{\\scriptsize {escape_latex(notes)}}}", "\\end{table*}", ""]
     return "\n".join(lines)
 
 
-def _parts(block: _Block) -> Iterable[_Block]:
+def _parts(block: Block) -> Iterable[Block]:
     """A block cut between groups into parts that stay readable on a page; a group is never cut."""
     first = 0
     ends = list(itertools.accumulate(len(list(run)) for _, run in itertools.groupby(block.groups)))
@@ -166,15 +217,15 @@ def _parts(block: _Block) -> Iterable[_Block]:
             first = end
 
 
-def _slice(block: _Block, columns: slice) -> _Block:
-    def cut(lines: tuple[_Line, ...]) -> tuple[_Line, ...]:
-        return tuple(_Line(line.label, line.kind, line.entries[columns]) for line in lines)
+def _slice(block: Block, columns: slice) -> Block:
+    def cut(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+        return tuple(Line(line.label, line.kind, line.entries[columns]) for line in lines)
 
     title = block.title if columns.start == 0 else ""
-    return _Block(title, block.groups[columns], block.headings[columns], cut(block.methods), cut(block.counts))
+    return Block(title, block.groups[columns], block.headings[columns], cut(block.rows), cut(block.counts))
 
 
-def _tabular(block: _Block, row_heading: str) -> Iterable[str]:
+def _tabular(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
     if block.title:
         yield f"\\textit{{{escape_latex(block.title)}}}\\par\\smallskip"
     # Natural width where the table fits, shrunk to the line where it does not.
@@ -185,20 +236,21 @@ def _tabular(block: _Block, row_heading: str) -> Iterable[str]:
     if any(block.groups):
         yield " & & " + " & ".join(f"\\multicolumn{{{n}}}{{c}}{{{escape_latex(g)}}}" for g, n in spans) + " \\\\"
         ends = list(itertools.accumulate(n for _, n in spans))
-        yield " ".join(f"\\cmidrule(lr){{{end - n + 3}-{end + 2}}}" for (_, n), end in zip(spans, ends, strict=True))
-    yield _row([row_heading, "", *block.headings])
+        yield " ".join(f"\\cmidrule(lr){{{e - n + 3}-{e + 2}}}" for (g, n), e in zip(spans, ends, strict=True) if g)
+    yield _row([*row_headings, *block.headings])
     yield "\\midrule"
-    for line in block.methods:
+    for line, below in itertools.zip_longest(block.rows, block.rows[1:]):
         yield _line_row(line)
-        if line.kind == "measured" and line is not block.methods[-1]:
+        if below and below.label and not line.label:
             yield "\\addlinespace"
-    yield "\\midrule"
+    if block.counts:
+        yield "\\midrule"
     yield from (_line_row(line) for line in block.counts)
     yield "\\bottomrule"
     yield "\\end{tabular}}\\par\\medskip"
 
 
-def _line_row(line: _Line) -> str:
+def _line_row(line: Line) -> str:
     texts = [escape_latex(line.label), escape_latex(line.kind)]
     texts += [f"\\textbf{{{_value(e.text)}}}" if e.bold else _value(e.text) for e in line.entries]
     return " & ".join(texts) + " \\\\"
@@ -235,17 +287,17 @@ def escape_latex(text: str) -> str:
     return "".join(_ESCAPES.get(character, character) for character in text)
 
 
-def html(table: Table) -> str:
-    """A self-contained page with one section per protocol."""
-    body = [f"<p class='banner'>{escape(table.banner)}</p>"] if table.banner else []
-    body += [f"<h1>{escape(_number(table.name))}. {escape(table.published.title)}</h1>"]
-    for protocol, description in PROTOCOLS.items():
-        body += [f"<h2>Protocol: {protocol} <small>({escape(description)})</small></h2>"]
-        for block in _blocks(table.cells[table.cells["protocol"] == protocol]):
+def html(page: Page) -> str:
+    """A self-contained page with one heading per section."""
+    body = [f"<p class='banner'>{escape(warning)}</p>" for warning in page.warnings]
+    body += [f"<h1>{escape(_heading(page))}</h1>"]
+    for section in page.sections:
+        body += [f"<h2>{escape(section.title)}</h2>"] if section.title else []
+        for block in section.blocks:
             body += [f"<h3>{escape(block.title)}</h3>"] if block.title else []
-            body += ["<table>", *_html_rows(block, table.published.row_heading), "</table>"]
-    body += [f"<p>{escape(note)}</p>" for note in (LEGEND, *table.published.notes)]
-    title = escape(table.published.title)
+            body += ["<table>", *_html_rows(block, page.row_headings), "</table>"]
+    body += [f"<p>{escape(note)}</p>" for note in (page.legend, *page.notes)]
+    title = escape(page.title)
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{title}</title>{_STYLE}{''.join(body)}</html>\n"
     )
@@ -260,16 +312,18 @@ _STYLE = (
 )
 
 
-def _html_rows(block: _Block, row_heading: str) -> Iterable[str]:
+def _html_rows(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
     spans = [(group, len(list(run))) for group, run in itertools.groupby(block.groups)]
     if any(block.groups):
         yield f"<tr><th><th>{''.join(f'<th colspan={n}>{escape(group)}' for group, n in spans)}"
-    yield f"<tr><th>{escape(row_heading)}<th>{''.join(f'<th>{escape(heading)}' for heading in block.headings)}"
-    for line in (*block.methods, *block.counts):
+    labels = "<th>".join(escape(heading) for heading in row_headings)
+    yield f"<tr><th>{labels}<th>{''.join(f'<th>{escape(heading)}' for heading in block.headings)}"
+    for line in (*block.rows, *block.counts):
         entries = (f"<b>{escape(entry.text)}</b>" if entry.bold else escape(entry.text) for entry in line.entries)
-        yield f"<tr class='{line.kind or 'count'}'><td>{escape(line.label)}<td>{line.kind}<td>{'<td>'.join(entries)}"
+        style = "count" if line in block.counts else line.kind
+        yield f"<tr class='{style}'><td>{escape(line.label)}<td>{escape(line.kind)}<td>{'<td>'.join(entries)}"
 
 
-def _number(name: str) -> str:
-    """``table_1`` as ``Table 1``."""
-    return name.replace("_", " ").capitalize()
+def _heading(page: Page) -> str:
+    """``table_1`` as ``Table 1``, and the title."""
+    return f"{page.name.replace('_', ' ').capitalize()}. {page.title}"

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
@@ -79,13 +80,24 @@ class Results:
         file = self.root / "records.parquet"
         if not file.is_file():
             raise InputError(f"{file}: there are no metric records; run the workflow until 'collect'")
-        filters = [(name, "in", sorted(values)) for name, values in allowed.items()]
+        # A list without any value has no type that could be compared; no text of a record is a null character.
+        filters = [(name, "in", sorted(values) or ["\0"]) for name, values in allowed.items()]
         try:
             frame = pd.read_parquet(file, columns=list(COLUMNS), filters=filters or None)
         except ValueError as error:
             raise InputError(f"{file}: is no table of metric records ({error}); collect them again") from None
         text = [name for name in COLUMNS if name not in ("seed", "value")]
         return frame.astype({**dict.fromkeys(text, "str"), "seed": "int64", "value": "float64"})
+
+    @cached_property
+    def leakage(self) -> Audit:
+        """The leakage audit; one that compared nothing where there was none.
+
+        Raises:
+            InputError: its files are damaged.
+        """
+        file = self.root / "leakage.parquet"
+        return read_audit(file) if file.is_file() else no_audit()
 
     @cached_property
     def prepared_names(self) -> list[str]:

@@ -3,11 +3,15 @@
 One code path serves every table: the file of published numbers says where a cell stands and which records it is
 computed from. A measured number is, per seed, the mean over cases of the defined values of a class, then the mean over
 classes; over seeds it is given as mean ± sample standard deviation. What is undefined or missing is counted below.
+
+What is measured on another dataset, or on test cases that training data show as well, stands there twice: over all
+cases, as in the paper, and over those that the leakage audit leaves (:mod:`spectralseg.data.leakage`).
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spectralseg.data.leakage import Audit
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.reporting import rendering
@@ -26,8 +31,11 @@ SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "ece": "ECE"}
 MEAN = "mean"
 WHOLE_CASE = "all"
 
+LEAK_FREE = "validation"  # of a result that is given twice: no match in training or validation data
+_MEASURED = ("measured", "measured_sd", "cases", "values", "undefined", "seed_list")
+_CELL = ("table", "protocol", *PLACE, "line", *SELECTION, "leak_free", "class", "metric", "published", "published_bold")
 _CONDITION = [*SELECTION, "metric"]
-_COLUMN = ["protocol", "block", "group", "column"]
+_COLUMN = ["protocol", "block", "group", "column", "line"]
 
 
 @dataclass(frozen=True)
@@ -35,21 +43,21 @@ class Table:
     """A finished table.
 
     Attributes:
-        published: the printed table that it follows.
-        banner: what a reader must know before any number, or None.
-        cells: one row per protocol and printed cell, in printed units: ``published``, ``published_bold``,
-            ``measured``, ``measured_sd``, ``measured_best``, ``cases``, ``values``, ``undefined``, ``seeds``,
-            ``missing_runs`` and the columns that place and select the cell.
+        page: the table as text.
+        cells: its numbers. Of a table of metrics: one row per protocol and printed cell, in printed units:
+            ``published``, ``published_bold``, ``measured``, ``measured_sd``, ``measured_best``, ``cases``, ``values``,
+            ``undefined``, ``seeds``, ``missing_runs`` and the columns that place and select the cell. ``leak_free``
+            is empty where all cases count; otherwise those with a match in the parts up to the one that it names are
+            left out.
     """
 
-    published: PublishedTable
-    banner: str | None
+    page: rendering.Page
     cells: pd.DataFrame
 
     @property
     def name(self) -> str:
         """Name of the table and stem of its files."""
-        return self.published.name
+        return self.page.name
 
     def csv(self) -> str:
         """The cells in long format; column ``source`` tells where the data come from."""
@@ -57,15 +65,15 @@ class Table:
 
     def markdown(self) -> str:
         """One section per protocol, one pipe table per block."""
-        return rendering.markdown(self)
+        return rendering.markdown(self.page)
 
     def latex(self) -> str:
         """One ``table`` environment per protocol; needs the packages booktabs and graphicx."""
-        return rendering.latex(self)
+        return rendering.latex(self.page)
 
     def html(self) -> str:
         """A self-contained page."""
-        return rendering.html(self)
+        return rendering.html(self.page)
 
     def write(self, folder: Path | str) -> list[Path]:
         """Write ``<name>.csv``, ``.md``, ``.tex`` and ``.html`` into a folder and return their paths."""
@@ -87,50 +95,137 @@ def build_table(results: Results, published_file: Path | str) -> Table:
     Raises:
         InputError: a file is missing or malformed.
     """
-    return _fill(results, read_published(published_file))
+    return _fill(results, read_published(published_file), _twice)
 
 
 def build_summary(results: Results) -> Table:
     """All runs of a study on their own test sets and partners, without published numbers beside them."""
-    records = results.read(metric=set(SUMMARY_METRICS), suite={"iid", "ood"})
+    cells = _all_runs(results, SUMMARY_METRICS)
+    notes = ("Mean over foreground classes. HD95 in millimetres or pixels, see the protocol.",)
+    return _fill(results, PublishedTable("summary", "All runs of this study", "Method", notes, cells), _twice)
+
+
+def build_leakage_effect(results: Results) -> Table:
+    """What leaks do to the Dice coefficient: every run that is tested on another dataset, or on cases that leak."""
+    cells = _all_runs(results, {"dsc": "DSC, all"})
+    cells = cells[_pairs(cells).isin(_reported_twice(results.leakage))]
+    reading = (
+        "Columns from left to right: all test cases; without those that match training data; nor validation data; nor "
+        "the test data of the training dataset, so that nothing is shared with the results on its own test set."
+    )
+    nothing = "No run is tested on another dataset, or on test cases that match its training or validation data."
+    title = "DSC with and without test cases that the training dataset shows as well"
+    return _fill(
+        results,
+        PublishedTable("leakage_effect", title, "Method", (nothing if cells.empty else reading,), cells),
+        _step_by_step,
+    )
+
+
+def _all_runs(results: Results, metrics: Mapping[str, str]) -> pd.DataFrame:
+    """Cells for every run of a study on its own test set and its partners; ``metrics`` maps metrics to columns."""
+    records = results.read(metric=set(metrics), suite={"iid", "ood"})
     found = records.drop_duplicates([*SELECTION, "metric"])[[*SELECTION, "metric"]]
-    order = {metric: place for place, metric in enumerate(SUMMARY_METRICS)}
+    order = {metric: place for place, metric in enumerate(metrics)}
     found = found.sort_values([*SELECTION, "metric"], key=lambda c: c.map(order) if c.name == "metric" else c)
     weights = found["lambda"].where(found["lambda"] != "0", "").map(lambda lam: f", λ = {lam}" if lam else "")
     cells = found.assign(
         row=found["architecture"] + " " + found["objective"] + weights,
         block="",
         group=found["dataset"].where(found["suite"] == "iid", found["dataset"] + " → " + found["test_dataset"]),
-        column=found["metric"].map(SUMMARY_METRICS),
+        column=found["metric"].map(metrics),
         value=np.nan,
         bold=False,
         **{"class": MEAN},
     )
-    notes = ("Mean over foreground classes. HD95 in millimetres or pixels, see the protocol.",)
-    return _fill(results, PublishedTable("summary", "All runs of this study", "Method", notes, cells[list(COLUMNS)]))
+    return cells[list(COLUMNS)]
 
 
-def _fill(results: Results, published: PublishedTable) -> Table:
-    cells = published.cells
+def _twice(cells: pd.DataFrame) -> pd.DataFrame:
+    """The same cells once more, on a line of their own, over leak-free cases."""
+    return cells.assign(line="leak-free", leak_free=LEAK_FREE)
+
+
+def _step_by_step(cells: pd.DataFrame) -> pd.DataFrame:
+    """The same cells over ever fewer cases, a column for each part that is left out."""
+    names = {"train": "not in training", "validation": "nor validation", "test": "nor test"}
+    return pd.concat([cells.assign(column=name, leak_free=part) for part, name in names.items()])
+
+
+def _reported_twice(audit: Audit) -> set[tuple[str, str]]:
+    """Pairs of training and test dataset that differ, or whose test cases match training or validation data."""
+    pairs = audit.pairs
+    chosen = (pairs["train_dataset"] != pairs["test_dataset"]) | (pairs["train"] + pairs["validation"] > 0)
+    return set(zip(pairs.loc[chosen, "train_dataset"], pairs.loc[chosen, "test_dataset"], strict=True))
+
+
+def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataFrame], pd.DataFrame]) -> Table:
+    """Measure every cell, and those of :func:`_reported_twice` once more as ``again`` says."""
+    audit, cells = results.leakage, published.cells.reset_index(drop=True).assign(line="measured", leak_free="")
+    more = again(cells[_pairs(cells).isin(_reported_twice(audit))]).assign(value=np.nan, bold=False)
+    cells = pd.concat([cells, more]).sort_index(kind="stable", ignore_index=True)
     records = results.read(**{name: set(cells[name]) for name in ("dataset", "suite", "test_dataset", "metric")})
     unknown = sorted(set(records["protocol"]) - set(rendering.PROTOCOLS))
     if unknown:
         raise InputError(f"{results.root}: protocol '{unknown[0]}' of the records is unknown; collect them again")
-    per_seed = _per_class_and_seed(records)
+    per_seed = {part: _per_class_and_seed(records, _leaking(records, audit, part)) for part in set(cells["leak_free"])}
     rows = [
         {
             "table": published.name,
             "protocol": protocol,
-            **{name: cell[name] for name in (*PLACE, *SELECTION, "class", "metric")},
+            **{name: cell[name] for name in (*PLACE, "line", *SELECTION, "leak_free", "class", "metric")},
             "published": cell["value"],
             "published_bold": cell["bold"],
-            **_measure(per_seed.get((*(cell[name] for name in _CONDITION), protocol)), cell["class"], cell["metric"]),
+            **_measure(
+                per_seed[cell["leak_free"]].get((*(cell[name] for name in _CONDITION), protocol)),
+                cell["class"],
+                cell["metric"],
+            ),
         }
         for protocol, cell in itertools.product(rendering.PROTOCOLS, cells.to_dict("records"))
     ]
-    frame = _complete(pd.DataFrame(rows))
-    banner = BANNER if results.demonstration else None
-    return Table(published, banner, frame.assign(source=banner or _sources(results, frame)))
+    frame = _complete(pd.DataFrame(rows, columns=[*_CELL, *_MEASURED]))
+    banner = [BANNER] if results.demonstration else []
+    page = rendering.Page(
+        name=published.name,
+        title=published.title,
+        warnings=(*banner, *_found(audit, cells)),
+        row_headings=(published.row_heading, ""),
+        sections=rendering.protocol_sections(frame),
+        legend=rendering.LEGEND,
+        notes=(*published.notes, *_remarks(audit, cells)),
+    )
+    return Table(page, frame.assign(source=BANNER if banner else _sources(results, frame)))
+
+
+def _pairs(frame: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(frame[["dataset", "test_dataset"]])
+
+
+def _leaking(records: pd.DataFrame, audit: Audit, beyond: str) -> pd.Series:
+    """Whether the case of a record has a match in the parts up to ``beyond``; nowhere where that is empty."""
+    keys = pd.MultiIndex.from_frame(records[["dataset", "test_dataset", "case"]])
+    return pd.Series(keys.isin(audit.seen(beyond)) if beyond else False, records.index)
+
+
+def _found(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
+    """What the audit found between the datasets of a table."""
+    shown = set(_pairs(cells))
+    for pair in audit.matching.to_dict("records"):
+        if (pair["train_dataset"], pair["test_dataset"]) in shown:
+            yield f"Leakage audit. {pair['finding']}."
+
+
+def _remarks(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
+    if (cells["leak_free"] != "").any():
+        yield (
+            "Leak-free: without test cases that match training or validation data in id, bytes, looks or patient; how "
+            "many are left is said below the columns."
+        )
+    audited = set(zip(audit.pairs["train_dataset"], audit.pairs["test_dataset"], strict=True))
+    missing = [" → ".join(pair) for pair in dict.fromkeys(_pairs(cells)) if pair not in audited]
+    if missing:
+        yield f"Not audited for leakage: {', '.join(missing)}; run 'spectralseg leakage' on the prepared datasets."
 
 
 def _sources(results: Results, frame: pd.DataFrame) -> list[str]:
@@ -140,11 +235,17 @@ def _sources(results: Results, frame: pd.DataFrame) -> list[str]:
     return [", ".join(dict.fromkeys(known.get(name, "not prepared") for name in pair)) for pair in pairs]
 
 
-def _per_class_and_seed(records: pd.DataFrame) -> dict[tuple[Any, ...], pd.DataFrame]:
-    """Per condition and protocol: one row per class and seed with mean, number of cases, of values and of defined."""
+def _per_class_and_seed(records: pd.DataFrame, left_out: pd.Series) -> dict[tuple[Any, ...], pd.DataFrame]:
+    """Per condition and protocol: one row per class and seed with mean, number of cases, of values and of defined.
+
+    Where all cases of a seed are left out, its row stays, with none of them.
+    """
     keys = [*_CONDITION, "protocol"]
-    summary = records.groupby([*keys, "class", "seed"], as_index=False).agg(
-        mean=("value", "mean"), cases=("case", "nunique"), values=("value", "size"), defined=("value", "count")
+    counted = records.assign(
+        counted=~left_out, case=records["case"].mask(left_out), value=records["value"].mask(left_out)
+    )
+    summary = counted.groupby([*keys, "class", "seed"], as_index=False).agg(
+        mean=("value", "mean"), cases=("case", "nunique"), values=("counted", "sum"), defined=("value", "count")
     )
     return dict(iter(summary.groupby(keys)))
 

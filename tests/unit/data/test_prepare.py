@@ -76,6 +76,7 @@ class TestWhatIsWritten:
         assert toy.info["slices"] == {"train": 6, "validation": 1, "test": 3}
         assert toy.info["split"] == {"random": 0.3}
         assert toy.info["source"] == "path"
+        assert (toy.id_namespace, toy.info["ood"]) == ("toy", [])
         assert toy.outputs == 1
         assert toy.info["files"] == {
             name: sha256_of(toy.path / name) for name in ("cases.csv", "images.npy", "masks.npy", "native_labels.bin")
@@ -332,7 +333,7 @@ class TestVerification:
         with pytest.raises(InputError, match=r"dataset\.json: "):
             open_prepared(copy_of_toy)
 
-    @pytest.mark.parametrize("key", ["classes", "files", "mean"])
+    @pytest.mark.parametrize("key", ["classes", "files", "mean", "id_namespace", "ood"])
     def test_a_card_without_what_later_steps_need_is_an_input_error(self, copy_of_toy, key):
         card = json.loads((copy_of_toy / "dataset.json").read_text())
         (copy_of_toy / "dataset.json").write_text(json.dumps({**card, key: None}))

@@ -7,7 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spectralseg.data.leakage import LEAKS, PAIRS, Audit, finding
 from spectralseg.data.prepared import COLUMNS as CASE_COLUMNS
+from spectralseg.data.prepared import FORMAT
+from spectralseg.data.splits import PARTS
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
 
@@ -57,8 +60,9 @@ def write_prepared(root, name, source, cases=4):
     np.save(folder / "masks.npy", masks)
     (folder / "native_labels.bin").touch()
     channels = images.shape[-1]
-    info = {"format": 2, "name": name, "title": name, "classes": CLASSES[name], "source": source, "files": {}}
+    info = {"format": FORMAT, "name": name, "title": name, "classes": CLASSES[name], "source": source, "files": {}}
     info |= {"channels": channels, "image_size": SIDE, "mean": [0.5] * channels, "std": [0.2] * channels}
+    info |= {"id_namespace": name, "ood": PARTNERS.get(name, [])}
     (folder / "dataset.json").write_text(json.dumps(info))
     rows = [[f"{name}_{i}", f"g{i}", "test", i, 1, "[32, 32]", "", 0, 0, "", "", "{}"] for i in range(cases)]
     pd.DataFrame(rows, columns=list(CASE_COLUMNS)).to_csv(folder / "cases.csv", index=False)
@@ -106,7 +110,7 @@ def records_of(run, rng, cases=3):
                             "test_dataset": test,
                             "corruption": corruption,
                             "severity": severity,
-                            "case": f"c{case}",
+                            "case": f"{test}_{case}",
                             "group": f"g{case}",
                             "class": name,
                             "protocol": protocol,
@@ -114,6 +118,21 @@ def records_of(run, rng, cases=3):
                             "value": np.nan if undefined else value,
                             "flag": "absent" if undefined else "",
                         }
+
+
+def audit():
+    """Of three test cases of isic2017, one is a training image of isic2018 and one a test image."""
+    pairs = []
+    for training, test in [*((name, name) for name in CLASSES), *((a, b) for a in PARTNERS for b in PARTNERS[a])]:
+        counts = {"train": 1, "validation": 0, "test": 1} if test == "isic2017" != training else dict.fromkeys(PARTS, 0)
+        role, told = "own" if training == test else "ood", finding(training, test, 3, counts)
+        pairs.append([training, test, role, 3, 0, *counts.values(), told])
+    leaks = [
+        ["isic2018", "isic2017", "isic2017_0", kind, "isic2018_1", "train", distance]
+        for kind, distance in (("bytes", np.nan), ("near_duplicate", 0.0))
+    ]
+    leaks.append(["isic2018", "isic2017", "isic2017_2", "near_duplicate", "isic2018_3", "test", 8.0])
+    return Audit(pd.DataFrame(pairs, columns=list(PAIRS)), pd.DataFrame(leaks, columns=list(LEAKS)))
 
 
 def all_runs():
@@ -135,6 +154,7 @@ def make_results(root, source="official"):
         if run.seed == 0:
             write_examples(root, run, masks)
     pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(root / "records.parquet")
+    audit().write(root / "leakage.parquet")
     return root
 
 

@@ -5,7 +5,13 @@ import nbformat
 import papermill
 import pytest
 
-NAMES = ["summary", *(f"table_{i}" for i in range(1, 7)), *(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9))]
+TABLES = [*(f"table_{i}" for i in range(1, 7)), "summary", "leakage", "leakage_effect"]
+FIGURES = [*(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix"]
+NAMES = [*TABLES, *FIGURES]
+
+
+def test_every_notebook_is_known(repository):
+    assert sorted(file.stem for file in (repository / "notebooks").glob("*.ipynb")) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -25,17 +31,18 @@ def test_stored_without_outputs_and_with_parameters(repository, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_has_a_caption(repository, name):
-    kind = "figure" if name.startswith("figure") else "table"
+    kind = "figure" if name in FIGURES else "table"
     template = jinja2.Template((repository / "workflow" / "report" / f"{kind}.rst").read_text(encoding="utf-8"))
     caption = template.render(snakemake=SimpleNamespace(wildcards=SimpleNamespace(**{kind: name})))
     assert len(caption) > 60
-    assert name == "summary" or name.replace("_", " ").title() in caption
+    assert "_" not in name or name.startswith("leakage") or name.replace("_", " ").title() in caption
+    assert "notebook" not in caption
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["table_6", "figure_8"])
+@pytest.mark.parametrize("name", ["table_6", "figure_8", "leakage", "leakage_effect", "leakage_matrix"])
 def test_runs(repository, phantom, published, tmp_path, name):
-    inputs = {"published": str(published)} if name.startswith("table") else {}
+    inputs = {"published": str(published)} if name == "table_6" else {}
     executed = papermill.execute_notebook(
         repository / "notebooks" / f"{name}.ipynb",
         tmp_path / f"{name}.ipynb",
@@ -44,7 +51,7 @@ def test_runs(repository, phantom, published, tmp_path, name):
         progress_bar=False,
         cwd=str(tmp_path),
     )
-    wanted = ("csv", "md", "tex") if name.startswith("table") else ("pdf", "png")
+    wanted = ("csv", "md", "tex") if name in TABLES else ("pdf", "png")
     assert all((tmp_path / f"{name}.{suffix}").stat().st_size > 0 for suffix in wanted)
     shown = {kind for output in executed.cells[-1].outputs for kind in output.get("data", {})}
     assert {"text/markdown", "image/png"} & shown

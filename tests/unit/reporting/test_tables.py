@@ -24,6 +24,8 @@ def recomputed(records, cell):
             continue
         if cell["class"] not in ("mean", record["class"]):
             continue
+        if cell["leak_free"] and (record["dataset"], record["case"]) == ("isic2018", "isic2017_0"):
+            continue
         by_class = values.setdefault(record["seed"], {}).setdefault(record["class"], [])
         if math.isnan(record["value"]):
             undefined += 1
@@ -108,7 +110,7 @@ def test_records_of_whole_cases(official, published, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_best_is_marked_by_direction(official, published, name):
     cells = build_table(Results(official), published / f"{name}.csv").cells
-    for _, column in cells.groupby(["protocol", "block", "group", "column"]):
+    for _, column in cells.groupby(["protocol", "block", "group", "column", "line"]):
         if column["measured"].count() < 2:
             continue
         lower = column["metric"].iloc[0] in ("hd95", "ece", "mce")
@@ -209,5 +211,6 @@ def test_records_stored_as_categories(official, published, tmp_path):
     records = pd.read_parquet(official / "records.parquet")
     text = [name for name in COLUMNS if name not in ("seed", "value")]
     records.astype(dict.fromkeys(text, "category")).to_parquet(tmp_path / "records.parquet")
+    Results(official).leakage.write(tmp_path / "leakage.parquet")
     first, second = (build_table(Results(root), published / "table_3.csv").cells for root in (official, tmp_path))
     pd.testing.assert_frame_equal(first.drop(columns="source"), second.drop(columns="source"))

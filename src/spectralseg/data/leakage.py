@@ -1,0 +1,323 @@
+"""The leakage audit: which test cases does training data show as well?
+
+Four kinds of match are looked for between every training dataset and every test dataset of equal channels, and within
+every dataset:
+
+==================  ============================================================================================
+``id``              the same case id, between datasets of one id namespace
+``bytes``           image files with the same SHA-256
+``near_duplicate``  images that look the same: perceptual hash, confirmed by the correlation of thumbnails
+``group``           another picture of the same patient or family, between datasets of one id namespace
+==================  ============================================================================================
+
+A match with the training part is a leak, with the validation part one by way of model selection. A match with the
+test part of another training dataset is none, but results in and out of distribution then rest on the same images.
+
+Two slices look the same if their perceptual hashes (256 bits, from the lowest frequencies of 64 x 64 grey pixels)
+differ in at most 32 bits and their grey thumbnails (32 x 32) correlate with at least 0.95. ``docs/leakage.md`` gives
+the measurements behind these limits, and what they cannot find: mirrored, rotated and cropped copies. A case counts as
+near-duplicate of another if that one matches at least half of its slices that show anything; an image is one slice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import imagehash
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from spectralseg.data.prepared import PreparedDataset
+from spectralseg.data.splits import PARTS, read_list
+from spectralseg.errors import InputError
+from spectralseg.files import replacing
+
+EXACT = {"id": "case", "bytes": "image_sha256", "group": "group"}  # kinds of match, and the column that agrees
+KINDS = ("id", "bytes", "near_duplicate", "group")
+LEAKS = ("train_dataset", "test_dataset", "test_case", "kind", "train_case", "train_part", "distance")
+PAIRS = ("train_dataset", "test_dataset", "role", "cases", "not_hashed", *PARTS, "finding")
+HASH_SIDE, HASH_BITS, CORRELATION, SLICES = 16, 32, 0.95, 0.5
+_THUMBNAIL = 32
+_FLAT = 2.0  # standard deviation in grey levels of 255, below which a slice shows nothing
+_BLOCK = 1 << 20  # pairs of slices that are compared at a time
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was compared and what was found.
+
+    Attributes:
+        pairs: one row per compared pair of datasets, columns :data:`PAIRS`. ``role`` is ``own`` (a dataset with
+            itself), ``ood`` (the training dataset names the other as its partner) or ``other``. ``cases`` counts the
+            test cases, ``not_hashed`` those without an informative slice. ``train``, ``validation`` and ``test``
+            count the test cases with a match, each under the first of these parts that it matches. ``finding`` says
+            the same in a sentence, empty where nothing was found.
+        leaks: one row per match, columns :data:`LEAKS`. ``distance`` is the number of hash bits that differ, over the
+            matching slices the median; NaN for other kinds.
+    """
+
+    pairs: pd.DataFrame
+    leaks: pd.DataFrame
+
+    def between(self, training: str, test: str) -> pd.DataFrame:
+        """The matches of one pair of datasets."""
+        return self.leaks[(self.leaks["train_dataset"] == training) & (self.leaks["test_dataset"] == test)]
+
+    @property
+    def matching(self) -> pd.DataFrame:
+        """The pairs with any match."""
+        return self.pairs[(self.pairs[list(PARTS)] > 0).any(axis=1)]
+
+    @property
+    def used(self) -> pd.DataFrame:
+        """The pairs that are tested together, with how many test cases were ``seen`` in training or model selection,
+        those with most first.
+        """
+        pairs = self.pairs[self.pairs["role"] != "other"]
+        pairs = pairs.assign(seen=pairs["train"] + pairs["validation"])
+        return pairs.sort_values(["seen", "test"], ascending=False, kind="stable")
+
+    def seen(self, beyond: str) -> pd.MultiIndex:
+        """(training dataset, test dataset, test case) of every match in the parts up to ``beyond``."""
+        found = self.leaks[self.leaks["train_part"].isin(_up_to(beyond))]
+        return pd.MultiIndex.from_frame(found[["train_dataset", "test_dataset", "test_case"]].drop_duplicates())
+
+    def refuse(self) -> None:
+        """Stop where datasets that are tested together have test cases that match training or validation data.
+
+        Raises:
+            InputError: names the pair with the most of them.
+        """
+        findings = self.used.loc[self.used["seen"] > 0, "finding"].tolist()
+        if findings:
+            more = f" (further pairs that leak: {len(findings) - 1})" if findings[1:] else ""
+            raise InputError(f"{findings[0]}{more}; choose other splits or test data, or set 'fail_on_leakage: false'")
+
+    def write(self, file: Path) -> None:
+        """Write the matches as parquet and the pairs beside it as ``.csv`` of the same name."""
+        with replacing(file) as partial:
+            self.leaks.to_parquet(partial, index=False)
+        with replacing(file.with_suffix(".csv")) as partial:
+            self.pairs.to_csv(partial, index=False)
+
+
+def read_audit(file: Path) -> Audit:
+    """Read what :meth:`Audit.write` wrote.
+
+    Raises:
+        InputError: a file is missing, damaged or has other columns.
+    """
+    try:
+        leaks = pd.read_parquet(file)
+        pairs = pd.read_csv(file.with_suffix(".csv"), keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as a leakage audit ({error}); run 'spectralseg leakage'") from None
+    if (tuple(leaks.columns), tuple(pairs.columns)) != (LEAKS, PAIRS):
+        raise InputError(f"{file}: has other columns than this version writes; run 'spectralseg leakage' again")
+    return Audit(pairs, leaks)
+
+
+def audit(datasets: Sequence[PreparedDataset]) -> Audit:
+    """Compare every dataset that has a training part with every one that has a test part, and each with itself.
+
+    Pairs whose images differ in channels are not compared.
+
+    Raises:
+        InputError: two datasets have one name.
+    """
+    names = [data.name for data in datasets]
+    if len(set(names)) < len(names):
+        raise InputError(f"dataset '{max(names, key=names.count)}' is given twice; give each prepared dataset once")
+    prints = {data.name: fingerprint(data) for data in datasets}
+    pairs, leaks = [], []
+    for training, test in itertools.product(datasets, datasets):
+        trains, tests = "train" in set(training.cases["part"]), "test" in set(test.cases["part"])
+        if tests and (trains or training is test) and training.info["channels"] == test.info["channels"]:
+            leaks.append(_matches(training, test, prints))
+            pairs.append(_summary(training, test, prints[test.name], leaks[-1]))
+    return Audit(pd.DataFrame(pairs), pd.concat(leaks, ignore_index=True)) if pairs else no_audit()
+
+
+def no_audit() -> Audit:
+    """An audit that compared nothing."""
+    numbers = {"distance": "float64", **dict.fromkeys(("cases", "not_hashed", *PARTS), "int64")}
+    empty = [pd.DataFrame({name: pd.Series(dtype=numbers.get(name, "str")) for name in c}) for c in (PAIRS, LEAKS)]
+    return Audit(*empty)
+
+
+def leak_free(leaks: pd.DataFrame, cases: Iterable[str], beyond: str) -> list[str]:
+    """Test cases without a match in any part up to ``beyond``, in their order.
+
+    Args:
+        leaks: matches of one pair of datasets.
+        cases: ids of the test cases.
+        beyond: ``train`` leaves out what training shows, ``validation`` also what model selection saw, ``test`` also
+            what the test part of the training dataset holds.
+    """
+    seen = set(leaks.loc[leaks["train_part"].isin(_up_to(beyond)), "test_case"])
+    return [case for case in cases if case not in seen]
+
+
+def count_by_part(leaks: pd.DataFrame) -> dict[str, int]:
+    """How many test cases match each part; every one counts under the first of :data:`PARTS` that it matches."""
+    first = leaks["train_part"].map(PARTS.index).groupby(leaks["test_case"]).min().value_counts()
+    return {part: int(first.get(index, 0)) for index, part in enumerate(PARTS)}
+
+
+def listed(name: str) -> pd.DataFrame:
+    """Cases of a published split list as :func:`exact_matches` takes them: columns ``case`` and ``part``."""
+    parts = read_list(name).parts
+    return pd.DataFrame({"case": parts.keys(), "part": parts.values()}, dtype="str")
+
+
+def exact_matches(kind: str, training: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Test cases that agree with cases of another table in what a kind compares. Empty values never agree.
+
+    Args:
+        kind: a key of :data:`EXACT`.
+        training: cases of any part, with columns ``case``, ``part`` and the one that is compared.
+        test: the same; only its test cases are looked at.
+
+    Returns:
+        Columns ``test_case``, ``kind``, ``train_case``, ``train_part`` and ``distance``.
+    """
+    left, right = (frame.assign(key=frame[EXACT[kind]])[["key", "case", "part"]] for frame in (test, training))
+    both = left[(left["part"] == "test") & (left["key"] != "")].merge(right, on="key", suffixes=("_test", "_train"))
+    return _rows(kind, both["case_test"], both["case_train"], both["part_train"], np.nan)
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What the cases of a dataset look like, slice by slice; slices that show nothing are left out.
+
+    Attributes:
+        cases: the case table.
+        case: row of each slice's case in that table, int64 (n,).
+        bits: perceptual hashes, uint64 (n, 4).
+        thumbnail: grey thumbnails without their mean and of unit length, float32 (n, 1024).
+    """
+
+    cases: pd.DataFrame
+    case: NDArray[np.int64]
+    bits: NDArray[np.uint64]
+    thumbnail: NDArray[np.float32]
+
+    def of(self, part: str) -> Fingerprints:
+        """Those of one part; the case table stays whole."""
+        here = (self.cases["part"] == part).to_numpy()[self.case]
+        return Fingerprints(self.cases, self.case[here], self.bits[here], self.thumbnail[here])
+
+
+def fingerprint(data: PreparedDataset) -> Fingerprints:
+    """Hash every slice of a prepared dataset that is not nearly constant."""
+    case, bits, thumbnail = [], [], []
+    spans = list(zip(data.cases["first"], data.cases["slices"], strict=True))
+    for index, (first, slices) in enumerate(tqdm(spans, desc=f"hash {data.name}", unit="case", mininterval=1)):
+        for image in data.images[first : first + slices]:
+            grey = _grey(image)
+            if grey.std() < _FLAT:
+                continue
+            small = cv2.resize(grey, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+            small -= small.mean()
+            case.append(index)
+            bits.append(np.packbits(imagehash.phash(Image.fromarray(grey), HASH_SIDE).hash))
+            thumbnail.append(small.ravel() / max(float(np.linalg.norm(small)), 1e-6))
+    return Fingerprints(
+        data.cases,
+        np.array(case, np.int64),
+        np.array(bits, np.uint8).reshape(len(case), HASH_SIDE**2 // 8).view(np.uint64),
+        np.array(thumbnail, np.float32).reshape(len(case), _THUMBNAIL**2),
+    )
+
+
+def near_duplicates(training: Fingerprints, test: Fingerprints) -> pd.DataFrame:
+    """Cases of the test part that look like a case of another dataset; columns as of :func:`exact_matches`."""
+    test = test.of("test")
+    found = [np.empty((0, 3), np.int64)]
+    rows = max(1, _BLOCK // max(1, len(training.bits)))
+    for start in range(0, len(test.bits), rows):
+        block = slice(start, start + rows)
+        distance = np.zeros((len(test.bits[block]), len(training.bits)), np.uint16)
+        for left, right in zip(test.bits[block].T, training.bits.T, strict=True):
+            distance += np.bitwise_count(left[:, None] ^ right[None, :])
+        correlation = test.thumbnail[block] @ training.thumbnail.T
+        i, j = np.nonzero((distance <= HASH_BITS) & (correlation >= CORRELATION))
+        found.append(np.column_stack([start + i, training.case[j], distance[i, j]]))
+    alike = pd.DataFrame(np.concatenate(found), columns=["slice", "train", "distance"])
+    nearest = alike.groupby(["slice", "train"], as_index=False)["distance"].min()
+    pairs = (
+        nearest.assign(test=test.case[nearest["slice"]])
+        .groupby(["test", "train"], as_index=False)
+        .agg(distance=("distance", "median"), slices=("slice", "size"))
+    )
+    informative = np.bincount(test.case, minlength=1)
+    pairs = pairs[pairs["slices"] >= SLICES * informative[pairs["test"]]]
+    cases, twins = test.cases["case"].iloc[pairs["test"]], training.cases.iloc[pairs["train"]]
+    return _rows("near_duplicate", cases, twins["case"], twins["part"], pairs["distance"])
+
+
+def _matches(training: PreparedDataset, test: PreparedDataset, prints: Mapping[str, Fingerprints]) -> pd.DataFrame:
+    kinds = EXACT if training.id_namespace == test.id_namespace else ("bytes",)
+    found = [exact_matches(kind, training.cases, test.cases) for kind in kinds]
+    leaks = pd.concat([*found, near_duplicates(prints[training.name], prints[test.name])])
+    # Another picture of the patient, not the one that the id has found already.
+    leaks = leaks[(leaks["kind"] != "group") | (leaks["test_case"] != leaks["train_case"])]
+    if training is test:
+        # That a test set holds each case once, and several pictures of a patient, is no finding.
+        group = test.cases.set_index("case")["group"]
+        alike = group[leaks["test_case"]].to_numpy() == group[leaks["train_case"]].to_numpy()
+        leaks = leaks[~(alike & (leaks["train_part"] == "test").to_numpy())]
+    leaks = leaks.assign(train_dataset=training.name, test_dataset=test.name)
+    return leaks[list(LEAKS)].sort_values(["test_case", "kind", "train_case"], ignore_index=True)
+
+
+def _rows(
+    kind: str, test: pd.Series[str], train: pd.Series[str], part: pd.Series[str], distance: pd.Series[float] | float
+) -> pd.DataFrame:
+    cases = {"test_case": test.to_numpy(), "train_case": train.to_numpy(), "train_part": part.to_numpy()}
+    found = pd.DataFrame(cases, dtype="str").assign(kind=kind, distance=np.asarray(distance))
+    return found.astype({"kind": "str", "distance": "float64"})
+
+
+def _summary(
+    training: PreparedDataset, test: PreparedDataset, prints: Fingerprints, leaks: pd.DataFrame
+) -> dict[str, str | int]:
+    cases = test.cases.loc[test.cases["part"] == "test", "case"]
+    counts = count_by_part(leaks)
+    partner = "ood" if test.name in training.info["ood"] else "other"
+    return {
+        "train_dataset": training.name,
+        "test_dataset": test.name,
+        "role": "own" if training is test else partner,
+        "cases": len(cases),
+        "not_hashed": len(cases) - len(np.unique(prints.of("test").case)),
+        **counts,
+        "finding": finding(training.name, test.name, len(cases), counts),
+    }
+
+
+def finding(training: str, test: str, cases: int, counts: Mapping[str, int]) -> str:
+    """How many test cases match which parts of a training dataset, as a sentence; empty where none does."""
+    matches = ", ".join(f"{counts[part]} {part}" for part in PARTS if counts[part])
+    if not matches:
+        return ""
+    subject, other = (training, "other ") if training == test else (f"{training} → {test}", "")
+    total = sum(counts[part] for part in PARTS)
+    return f"{subject}: {total} of {cases} test cases match {other}cases of {training} ({matches})"
+
+
+def _up_to(part: str) -> tuple[str, ...]:
+    return PARTS[: PARTS.index(part) + 1]
+
+
+def _grey(image: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:
+    """A slice (S, S, 1 or 3) of any unsigned type as 8-bit grey (S, S)."""
+    eight = image if image.dtype == np.uint8 else (image >> 8 * (image.itemsize - 1)).astype(np.uint8)
+    return eight[..., 0] if eight.shape[-1] == 1 else np.asarray(Image.fromarray(eight).convert("L"))

@@ -1,0 +1,115 @@
+"""The leakage audit as a table: what was compared, what matches, and how many test cases are left without a match."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from spectralseg.data.leakage import KINDS, Audit, count_by_part
+from spectralseg.data.splits import PARTS
+from spectralseg.errors import InputError
+from spectralseg.reporting.rendering import Block, Entry, Line, Page, Section
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.style import dataset_label
+from spectralseg.reporting.tables import Table
+
+ANY = "any"
+LABELS = {
+    "id": "same id",
+    "bytes": "same bytes",
+    "near_duplicate": "near-duplicate",
+    "group": "same patient",
+    ANY: "any of these",
+}
+ROLES = {"ood": "Out of distribution", "own": "Own test set", "other": "Never tested together, but matching"}
+LEGEND = (
+    "Test cases that match a case of the training dataset, as the sum of those with a match in its training + "
+    "validation + test part, each counted under the first of them. Right: how many have no match in the training part; "
+    "in training and validation part; in any. Bold: seen in training or model selection. Datasets whose images differ "
+    "in channels are not compared."
+)
+
+
+def build_leakage(results: Results) -> Table:
+    """One row per pair of datasets that a study uses, and per other pair with a match.
+
+    The cells have one row for each compared pair, matching or not, with columns ``<kind>_<part>`` (test cases whose
+    first match of this kind is in that part), ``any_<part>`` and ``left_<part>`` (without a match up to that part).
+
+    Raises:
+        InputError: there was no audit.
+    """
+    audit = results.leakage
+    if audit.pairs.empty:
+        raise InputError(f"{results.root}: leakage was not audited; run the workflow until 'leakage'")
+    cells = pd.DataFrame([_counts(pair, audit) for pair in audit.pairs.to_dict("records")])
+    shown = cells[(cells["role"] != "other") | (cells["finding"] != "")]
+    banner = [BANNER] if results.demonstration else []
+    page = Page(
+        name="leakage",
+        title="Test cases that training data show as well",
+        warnings=(*banner, *(f"Leakage audit. {finding}." for finding in audit.matching["finding"])),
+        row_headings=("Training dataset", "Test dataset"),
+        sections=(Section("", "", tuple(_blocks(shown))),),
+        legend=LEGEND,
+        notes=tuple(_notes(cells, shown)),
+    )
+    sources = results.sources
+    return Table(page, cells.assign(source=banner[0] if banner else cells["test_dataset"].map(sources)))
+
+
+def _counts(pair: dict[Any, Any], audit: Audit) -> dict[str, Any]:
+    leaks = audit.between(pair["train_dataset"], pair["test_dataset"])
+    by_kind = {kind: count_by_part(leaks[leaks["kind"] == kind]) for kind in KINDS} | {ANY: count_by_part(leaks)}
+    left = pair["cases"] - pd.Series(by_kind[ANY]).cumsum()
+    return {
+        **{name: pair[name] for name in ("train_dataset", "test_dataset", "role", "cases", "not_hashed")},
+        **{f"{kind}_{part}": count for kind, counts in by_kind.items() for part, count in counts.items()},
+        **{f"left_{part}": int(left[part]) for part in PARTS},
+        "finding": pair["finding"],
+    }
+
+
+def _blocks(cells: pd.DataFrame) -> Iterable[Block]:
+    return (_block(title, cells[cells["role"] == role]) for role, title in ROLES.items() if role in set(cells["role"]))
+
+
+def _block(title: str, cells: pd.DataFrame) -> Block:
+    groups = ("", *("Test cases with",) * len(LABELS), *("Left without a match in",) * len(PARTS))
+    headings = ("Test cases", *LABELS.values(), "training", "+ validation", "+ test")
+    rows = (
+        Line(
+            dataset_label(pair["train_dataset"]),
+            dataset_label(pair["test_dataset"]),
+            (
+                Entry(str(pair["cases"])),
+                *(_entry([pair[f"{kind}_{part}"] for part in PARTS]) for kind in LABELS),
+                *(Entry(str(pair[f"left_{part}"])) for part in PARTS),
+            ),
+        )
+        for pair in cells.to_dict("records")
+    )
+    return Block(title, groups, headings, tuple(rows))
+
+
+def _entry(counts: list[int]) -> Entry:
+    """``529 = 108 + 61 + 360``, or ``0``."""
+    total = sum(counts)
+    return Entry(f"{total} = {' + '.join(map(str, counts))}" if total else "0", bold=counts[-1] < total)
+
+
+def _notes(cells: pd.DataFrame, shown: pd.DataFrame) -> Iterable[str]:
+    for pair in cells.to_dict("records"):
+        by_id = [pair[f"id_{part}"] for part in PARTS]
+        if any(by_id):
+            left = ", ".join(str(pair["cases"] - seen) for seen in itertools.accumulate(by_id))
+            names = f"{dataset_label(pair['train_dataset'])} → {dataset_label(pair['test_dataset'])}"
+            yield f"{names}: by ids alone, {left} test cases would be left."
+    for pair in shown[shown["not_hashed"] > 0].drop_duplicates("test_dataset").to_dict("records"):
+        yield f"{dataset_label(pair['test_dataset'])}: {pair['not_hashed']} test cases show nothing and are not hashed."
+    rest = len(cells) - len(shown)
+    if rest:
+        yield f"Compared as well, without any match: {rest} pairs that are never tested together; see the CSV."

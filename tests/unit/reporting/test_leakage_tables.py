@@ -1,0 +1,205 @@
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from spectralseg.data.leakage import LEAKS, PAIRS, Audit, count_by_part, exact_matches, finding, listed, no_audit
+from spectralseg.data.splits import PARTS
+from spectralseg.errors import InputError
+from spectralseg.reporting.figures import FIGURES
+from spectralseg.reporting.figures.layout import STAMP
+from spectralseg.reporting.leakage import build_leakage
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.tables import build_leakage_effect, build_summary, build_table
+
+FINDING = "isic2018 → isic2017: 2 of 3 test cases match cases of isic2018 (1 train, 1 test)"
+
+
+@pytest.fixture
+def results(official, tmp_path):
+    """Builds a folder with the records of the official one and an audit of one's own."""
+
+    def build(audit=None):
+        pd.read_parquet(official / "records.parquet").to_parquet(tmp_path / "records.parquet")
+        if audit is not None:
+            audit.write(tmp_path / "leakage.parquet")
+        return Results(tmp_path)
+
+    return build
+
+
+def mean_over(results, cell, cases):
+    records = results.records
+    keys = ["dataset", "architecture", "objective", "lambda", "suite", "test_dataset", "metric", "protocol"]
+    mine = records[(records[keys] == cell[keys]).all(axis=1) & records["case"].isin(cases)]
+    return mine.groupby(["seed", "class"])["value"].mean().groupby("seed").mean().mean() * 100
+
+
+def cells_of(table, training, **wanted):
+    cells = table.cells[table.cells["dataset"] == training]
+    for name, value in wanted.items():
+        cells = cells[cells[name] == value]
+    return cells
+
+
+class TestOutOfDistribution:
+    @pytest.mark.parametrize("name", ["table_3", "summary"])
+    def test_every_result_is_given_twice(self, official, published, name):
+        results = Results(official)
+        table = build_summary(results) if name == "summary" else build_table(results, published / f"{name}.csv")
+        twice = table.cells[table.cells["suite"] == "ood"]
+        assert twice.groupby("test_dataset")["line"].value_counts().groupby("test_dataset").nunique().eq(1).all()
+        assert set(twice["line"]) == {"measured", "leak-free"}
+        cells = cells_of(table, "isic2018", test_dataset="isic2017", metric="dsc", line="leak-free")
+        assert set(cells["cases"]) == {2}
+        cell = cells.iloc[0]
+        assert cell["measured"] == pytest.approx(mean_over(results, cell, ["isic2017_1", "isic2017_2"]))
+        assert np.isnan(cell["published"])
+        assert set(cells_of(table, "kvasir_seg", test_dataset="polypgen", line="leak-free")["cases"]) == {3}
+
+    def test_the_line_below_says_how_many_cases_are_left(self, official, published):
+        text = build_table(Results(official), published / "table_3.csv").markdown()
+        assert re.search(r"^\| UNet \| published .*\n\|  \| measured .*\n\|  \| leak-free ", text, re.MULTILINE)
+        assert "| Cases | measured | 3 | 3 | 3 | 3 | 3 | 3 | 3 | 3 |" in text
+        assert "| Cases | leak-free | 2 | 2 | 2 | 2 | 3 | 3 | 3 | 3 |" in text
+
+    def test_a_leak_is_told_before_any_number(self, official, phantom, published):
+        table = build_table(Results(official), published / "table_3.csv")
+        assert table.markdown().splitlines()[0] == f"**Leakage audit. {FINDING}.**"
+        assert table.html().index(FINDING) < table.html().index("<table>")
+        assert "isic2018 $\\rightarrow$ isic2017: 2 of 3 test cases match" in table.latex()
+        assert build_table(Results(phantom), published / "table_3.csv").page.warnings[0] == BANNER
+        assert "Leakage" not in build_table(Results(official), published / "table_2.csv").markdown()
+
+    def test_without_an_audit_the_table_says_so(self, results, published):
+        table = build_table(results(), published / "table_3.csv")
+        assert set(table.cells["line"]) == {"measured"}
+        assert "Not audited for leakage: isic2018 → isic2017, kvasir_seg → polypgen; run" in table.markdown()
+
+    def test_where_no_case_is_left_no_run_is_missing(self, official, results, published):
+        audit = Results(official).leakage
+        pair = audit.between("isic2018", "isic2017").iloc[[0]]
+        everything = [pair.assign(test_case=f"isic2017_{n}", train_part="train") for n in range(3)]
+        table = build_table(results(dataclasses.replace(audit, leaks=pd.concat(everything))), published / "table_3.csv")
+        cells = cells_of(table, "isic2018", line="leak-free")
+        assert set(cells["cases"]) == {0}
+        assert set(cells["missing_runs"]) == {0}
+        assert "| leak-free | undef. |" in table.markdown()
+
+
+def test_a_leak_in_the_own_test_set_is_reported_twice_as_well(official, results, published):
+    audit = Results(official).leakage
+    own = (audit.pairs["train_dataset"] == "btseg") & (audit.pairs["test_dataset"] == "btseg")
+    pairs = audit.pairs.assign(validation=audit.pairs["validation"].mask(own, 1))
+    leak = ["btseg", "btseg", "btseg_1", "group", "btseg_9", "validation", np.nan]
+    leaks = pd.concat([audit.leaks, pd.DataFrame([leak], columns=audit.leaks.columns)])
+    table = build_table(results(dataclasses.replace(audit, pairs=pairs, leaks=leaks)), published / "table_1.csv")
+    twice = table.cells[table.cells["line"] == "leak-free"]
+    assert set(twice["dataset"]) == {"btseg"}
+    assert set(twice.loc[twice["seeds"] > 0, "cases"]) == {2}
+
+
+class TestEffect:
+    def test_ever_fewer_cases(self, official):
+        results = Results(official)
+        table = build_leakage_effect(results)
+        columns = cells_of(table, "isic2018", architecture="unet", objective="spatial", protocol="sound")
+        assert columns["leak_free"].tolist() == ["", *PARTS]
+        assert columns["cases"].tolist() == [3, 2, 2, 1]
+        left = [["isic2017_0", "isic2017_1", "isic2017_2"], *[["isic2017_1", "isic2017_2"]] * 2, ["isic2017_1"]]
+        for (_, cell), cases in zip(columns.iterrows(), left, strict=True):
+            assert cell["measured"] == pytest.approx(mean_over(results, cell, cases), nan_ok=True)
+        assert set(table.cells["suite"]) == {"ood"}
+
+    def test_a_study_on_own_test_sets_only(self, official, results):
+        audit = Results(official).leakage
+        own = audit.pairs[audit.pairs["role"] == "own"]
+        table = build_leakage_effect(results(dataclasses.replace(audit, pairs=own)))
+        assert table.cells.empty
+        assert "No run is tested on another dataset" in table.markdown()
+        assert table.latex().count("\\begin{table*}") == 2
+
+
+class TestTable:
+    def test_counts(self, official):
+        table = build_leakage(Results(official))
+        (row,) = table.cells[table.cells["role"].eq("ood") & table.cells["test_dataset"].eq("isic2017")].to_dict(
+            "records"
+        )
+        assert [row[f"bytes_{part}"] for part in PARTS] == [1, 0, 0]
+        assert [row[f"near_duplicate_{part}"] for part in PARTS] == [1, 0, 1]
+        assert [row[f"any_{part}"] for part in PARTS] == [1, 0, 1]
+        assert [row[f"left_{part}"] for part in PARTS] == [2, 2, 1]
+        text = table.markdown()
+        assert (
+            "| ISIC-18 | ISIC-17 | 3 | 0 | **1 = 1 + 0 + 0** | **2 = 1 + 0 + 1** | 0 | **2 = 1 + 0 + 1** | 2 | 2 | 1 |"
+            in text
+        )
+        assert "| Kvasir-SEG | PolypGen | 3 | 0 | 0 | 0 | 0 | 0 | 3 | 3 | 3 |" in text
+        assert FINDING in text
+
+    def test_the_published_lists(self, results):
+        """The counts of the two ISIC challenges, by id alone."""
+        first, second = listed("isic2018_bcdu_sorted"), listed("isic2017_official_test")
+        matches = exact_matches("id", first, second).assign(train_dataset="isic2018", test_dataset="isic2017")
+        counts = count_by_part(matches)
+        told = finding("isic2018", "isic2017", 600, counts)
+        pairs = pd.DataFrame([["isic2018", "isic2017", "ood", 600, 0, *counts.values(), told]], columns=list(PAIRS))
+        text = build_leakage(results(Audit(pairs, matches[list(LEAKS)]))).markdown()
+        assert "**529 = 108 + 61 + 360**" in text
+        assert "| 492 | 431 | 71 |" in text
+        assert "ISIC-18 → ISIC-17: by ids alone, 492, 431, 71 test cases would be left." in text
+        assert "529 of 600 test cases match cases of isic2018 (108 train, 61 validation, 360 test)" in text
+
+    def test_nothing_is_silent(self, official, results):
+        audit = Results(official).leakage
+        more = audit.pairs.iloc[[0, 0]].assign(test_dataset=["acdc", "btseg"], role="other", not_hashed=2)
+        more["finding"] = ["", "synapse → btseg: 1 of 3 test cases match cases of synapse (1 test)"]
+        own = audit.pairs.assign(not_hashed=audit.pairs["test_dataset"].eq("polypgen").astype(int))
+        table = build_leakage(results(dataclasses.replace(audit, pairs=pd.concat([own, more]))))
+        text = table.markdown()
+        assert "Never tested together, but matching" in text
+        assert "without any match: 1 pairs that are never tested together" in text
+        assert "PolypGen: 1 test cases show nothing and are not hashed." in text
+        assert len(table.cells) == len(own) + 2
+
+    def test_files(self, phantom, tmp_path):
+        table = build_leakage(Results(phantom))
+        files = table.write(tmp_path)
+        assert [file.name for file in files] == [f"leakage.{suffix}" for suffix in ("csv", "md", "tex", "html")]
+        assert table.markdown().startswith(f"**{BANNER}**")
+        assert set(pd.read_csv(files[0])["source"]) == {BANNER}
+        assert files[2].read_text().isascii()
+
+    def test_without_an_audit(self, results):
+        for audit in (None, no_audit()):
+            with pytest.raises(InputError, match="leakage was not audited"):
+                build_leakage(results(audit))
+
+
+class TestFigure:
+    def texts(self, root):
+        return "\n".join(text.get_text() for text in FIGURES["leakage_matrix"](Results(root)).findobj(Text))
+
+    def test_every_pair_and_the_matching_images(self, official, phantom):
+        text = self.texts(official)
+        assert text.count("0 of 3") == len(Results(official).leakage.pairs) - 1
+        assert "1 of 3 (+1)" in text
+        assert "ISIC-17 test\nisic2017_0" in text
+        assert "ISIC-18 train\nisic2018_1" in text
+        assert "same bytes, near-duplicate" in text
+        assert "isic2017_2" not in text, "a match with training comes before one with test data"
+        assert STAMP in self.texts(phantom)
+        assert STAMP not in text
+
+    def test_without_a_match(self, official, results):
+        audit = Results(official).leakage
+        pairs = audit.pairs.assign(train=0, test=0)
+        root = results(dataclasses.replace(audit, pairs=pairs, leaks=audit.leaks[:0])).root
+        assert "No framed pair has a match." in self.texts(root)
+
+    def test_without_an_audit(self, tmp_path):
+        assert "Leakage was not audited." in self.texts(tmp_path)

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -51,14 +52,14 @@ def dataset(tmp_path, prepare_cases, toy_specification):
     """Prepare cases of given parts: ``dataset("a", train=[...], test=[...])``."""
 
     def build(name, *, namespace=None, ood=(), dimensions=2, channels=3, size=SIDE, **parts):
-        cases = [one for group in parts.values() for one in group]
-        lines = [f"{one.id},{part}" for part, group in parts.items() for one in group]
-        (tmp_path / f"{name}.csv").write_text("\n".join(["case,part", *lines]))
-        whole = {"everything": "test"} if set(parts) == {"test"} else {"list": str(tmp_path / f"{name}.csv")}
+        cases = [replace(one, attributes={"part": part}) for part, group in parts.items() for one in group]
+        whole = {"attribute": "part", "validation": ["validation"], "test": ["test"]}
+        if set(parts) == {"test"}:
+            whole = {"everything": "test"}
         specification = toy_specification(
             name=name, split=whole, id_namespace=namespace, ood=ood, dimensions=dimensions, channels=channels
         )
-        return prepare_cases(tmp_path / name, cases, specification, image_size=size)
+        return prepare_cases(tmp_path / name, cases, specification, image_size=size, allow_partial=True)
 
     return build
 

@@ -10,7 +10,6 @@ import pandas as pd
 
 from spectralseg.data.leakage import KINDS, Audit, count_by_part
 from spectralseg.data.splits import PARTS
-from spectralseg.errors import InputError
 from spectralseg.reporting.rendering import Block, Entry, Line, Page, Section
 from spectralseg.reporting.results import BANNER, Results
 from spectralseg.reporting.style import dataset_label
@@ -42,9 +41,7 @@ def build_leakage(results: Results) -> Table:
     Raises:
         InputError: there was no audit.
     """
-    audit = results.leakage
-    if audit.pairs.empty:
-        raise InputError(f"{results.root}: leakage was not audited; run the workflow until 'leakage'")
+    audit = results.require_audit()
     cells = pd.DataFrame([_counts(pair, audit) for pair in audit.pairs.to_dict("records")])
     shown = cells[(cells["role"] != "other") | (cells["finding"] != "")]
     banner = [BANNER] if results.demonstration else []

@@ -99,6 +99,16 @@ class Results:
         file = self.root / "leakage.parquet"
         return read_audit(file) if file.is_file() else no_audit()
 
+    def require_audit(self) -> Audit:
+        """The leakage audit.
+
+        Raises:
+            InputError: there was none, or its files are damaged.
+        """
+        if self.leakage.pairs.empty:
+            raise InputError(f"{self.root}: leakage was not audited; run the workflow until 'leakage'")
+        return self.leakage
+
     @cached_property
     def prepared_names(self) -> list[str]:
         """Names of the prepared datasets in the folder, sorted."""

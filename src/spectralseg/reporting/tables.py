@@ -106,9 +106,13 @@ def build_summary(results: Results) -> Table:
 
 
 def build_leakage_effect(results: Results) -> Table:
-    """What leaks do to the Dice coefficient: every run that is tested on another dataset, or on cases that leak."""
+    """What leaks do to the Dice coefficient: every run that is tested on another dataset, or on cases that leak.
+
+    Raises:
+        InputError: there was no audit.
+    """
     cells = _all_runs(results, {"dsc": "DSC, all"})
-    cells = cells[_pairs(cells).isin(_reported_twice(results.leakage))]
+    cells = cells[_pairs(cells).isin(_reported_twice(results.require_audit()))]
     reading = (
         "Columns from left to right: all test cases; without those that match training data; nor validation data; nor "
         "the test data of the training dataset, so that nothing is shared with the results on its own test set."

@@ -176,8 +176,9 @@ class TestTable:
 
     def test_without_an_audit(self, results):
         for audit in (None, no_audit()):
-            with pytest.raises(InputError, match="leakage was not audited"):
-                build_leakage(results(audit))
+            for build in (build_leakage, build_leakage_effect):
+                with pytest.raises(InputError, match="leakage was not audited"):
+                    build(results(audit))
 
 
 class TestFigure:

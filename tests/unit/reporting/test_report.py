@@ -23,3 +23,10 @@ def test_real_data_carry_no_banner(overview):
     text = overview({"name": "paper", "datasets": {"acdc": {"source": "path"}, "btseg": {}}})
     assert BANNER not in text
     assert text.startswith("Study ``paper``")
+
+
+def test_leaks_are_told(overview):
+    study = {"name": "paper", "datasets": {"isic2018": {}, "isic2017": {}}}
+    finding = "isic2018 → isic2017: 529 of 600 test cases match cases of isic2018 (108 train, 61 validation, 360 test)"
+    assert f"**Leakage audit.** {finding}.\n\n" in overview({**study, "leaks": [finding]})
+    assert "Leakage audit" not in overview({**study, "leaks": []})

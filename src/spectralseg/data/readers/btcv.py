@@ -47,7 +47,9 @@ def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
     for number in sorted(labels.keys() ^ images.keys()):
         path, lacking = (labels[number], "image") if number in labels else (images[number], "label file")
         raise InputError(f"{path}: the {lacking} of case {number} is missing; restore it from RawData.zip")
-    return [Case(n, n, partial(_load, images[n], labels[n], tuple(organs)), image=images[n]) for n in sorted(labels)]
+    return [
+        Case(n, n, partial(_load, images[n], labels[n], tuple(organs)), image=images[n]) for n in sorted(labels)
+    ]
 
 
 def _by_number(paths: Sequence[Path]) -> dict[str, Path]:

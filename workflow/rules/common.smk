@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from spectralseg.config import validate_config
 from spectralseg.data.fetch import RECEIPTS, terms
 from spectralseg.data.prepared import FILES as PREPARED_FILES
+from spectralseg.data.prepared import FORMAT
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 from spectralseg.files import replacing

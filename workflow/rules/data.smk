@@ -64,6 +64,7 @@ rule prepare:
         runtime=minutes(120),
     params:
         raw=raw_folder,
+        format=FORMAT,  # a version that writes another one prepares again
         settings=prepare_settings,
     shell:
         "spectralseg prepare {input.specification} --raw {params.raw:q} --out $(dirname {output.info}) {params.settings}"

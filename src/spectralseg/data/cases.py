@@ -26,11 +26,14 @@ class Sample:
         labels: uint8, ``(H, W)`` or ``(D, H, W)``; 0 is background, 1..K the classes of the specification.
         spacing: millimetres per axis in array order, or None where the file format records none (then
             distances are in pixels).
+        reduction: the image, never the labels, has 1/reduction of its native sides, rounded up; see
+            :attr:`Case.load_reduced`.
     """
 
     image: NDArray[Any]
     labels: NDArray[np.uint8]
     spacing: tuple[float, ...] | None = None
+    reduction: int = 1
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Case:
         load: reads the arrays; called once, when the case is prepared.
         attributes: what split rules and per-group tables use (fold, centre, frame ...), as strings.
         image: the file that holds the image, by whose bytes the leakage audit knows it again; None where it has none.
+        load_reduced: as ``load``, but faster: an image is decoded at a half, a quarter or an eighth of its size as long
+            as no side falls below the number of pixels given; None where the file format has no such short cut.
     """
 
     id: str
@@ -50,6 +55,7 @@ class Case:
     load: Callable[[], Sample]
     attributes: Mapping[str, str] = field(default_factory=dict)
     image: Path | None = None
+    load_reduced: Callable[[int], Sample] | None = None
 
 
 def find_files(root: Path, pattern: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 from spectralseg.errors import InputError
@@ -63,7 +65,7 @@ def read_nifti(path: Path) -> Volume:
         raise InputError(f"{path}: the file is missing; restore it from the official archive")
     with decoding(path, "a NIfTI volume"):
         image = nib.load(path)
-        array = np.asanyarray(image.dataobj)
+        array = _voxels(path, image.dataobj)
         zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
         affine = np.asarray(image.affine, np.float64)
     while array.ndim > 3 and array.shape[-1] == 1:
@@ -75,6 +77,22 @@ def read_nifti(path: Path) -> Volume:
     if not (min(zooms) > 0 and np.isfinite(affine).all() and np.linalg.det(affine[:3, :3])):
         raise InputError(f"{path}: the header gives no usable voxel size and axes; replace it by an intact copy")
     return Volume(array, (zooms[0], zooms[1], zooms[2]), affine)
+
+
+def _voxels(path: Path, stored: Any) -> NDArray[Any]:
+    """What ``np.asanyarray(stored)`` gives, at twice the speed and with a look at the checksum behind the voxels.
+
+    Args:
+        path: file of a single volume, gzipped or not.
+        stored: nibabel's proxy of the array in that file.
+    """
+    with igzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+        stream.seek(stored.offset)
+        content = stream.read(math.prod(stored.shape) * stored.dtype.itemsize)
+        stream.read(1)
+    array = np.frombuffer(content, stored.dtype).reshape(stored.shape, order="F")
+    scaled: NDArray[Any] = nib.volumeutils.apply_read_scaling(array, stored.slope, stored.inter)
+    return scaled
 
 
 def reorient(volume: Volume, axes: str) -> Volume:
@@ -109,14 +127,19 @@ def whole_labels(path: Path, array: NDArray[Any], largest: int) -> NDArray[np.ui
     """
     if not array.size:
         raise InputError(f"{path}: the labels are empty; replace the file by an intact copy")
-    rounded = np.rint(array)
-    if not np.allclose(rounded, array, rtol=0, atol=1e-2):
-        raise InputError(f"{path}: label values are not whole numbers; take the label file as published, not resampled")
-    low, high = int(rounded.min()), int(rounded.max())
+    if array.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):  # of infinity; a comparison with what comes of it is false
+            whole = all(np.abs(np.rint(plane) - plane).max() <= 1e-2 for plane in array.T)
+        if not whole:
+            raise InputError(
+                f"{path}: label values are not whole numbers; take the label file as published, not resampled"
+            )
+        array = np.rint(array)
+    low, high = int(array.min()), int(array.max())
     if low < 0 or high > largest:
         wrong = low if low < 0 else high
         raise InputError(f"{path}: label value {wrong} is unknown, expected 0..{largest}; take the file as published")
-    labels: NDArray[np.uint8] = rounded.astype(np.uint8)
+    labels: NDArray[np.uint8] = array.astype(np.uint8, copy=False)
     return labels
 
 

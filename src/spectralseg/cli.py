@@ -65,6 +65,8 @@ def prepare(arguments: argparse.Namespace) -> None:
         split=arguments.split,
         validation=arguments.validation,
         allow_partial=arguments.allow_partial,
+        reduced_decoding=not arguments.full_decoding,
+        threads=arguments.threads,
     )
 
 
@@ -153,6 +155,12 @@ def docs(arguments: argparse.Namespace) -> None:
         print(f"wrote {path}")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no positive number")
+    return int(text)
+
+
 def _limit_threads(threads: int | None) -> None:
     if threads:
         import torch
@@ -211,6 +219,8 @@ def parser() -> argparse.ArgumentParser:
         "--validation", type=float, default=0.1, help="share of training groups held out (default: %(default)s)"
     )
     one.add_argument("--allow-partial", action="store_true", help="accept a subset of the official cases")
+    one.add_argument("--full-decoding", action="store_true", help="decode large JPEG images in full, which is slower")
+    one.add_argument("--threads", type=_positive, default=4, help="cases at a time (default: %(default)s)")
 
     one = command("verify-dataset", verify_dataset)
     one.add_argument("folder", type=Path, nargs="+", help="prepared dataset")

@@ -139,6 +139,11 @@ class Config(_Strict):
     image_size: int = Field(224, ge=32, multiple_of=32, description="side of the prepared images in pixels")
     fail_on_leakage: bool = Field(False, description="train nothing where test cases match training or validation data")
     validation: float = Field(0.1, gt=0, lt=1, description="share of training groups held out for model selection")
+    reduced_decoding: bool = Field(
+        True,
+        description="decode JPEG images, never masks, at a half, a quarter or an eighth of their size where twice "
+        "image_size is left: faster, and on average less than one of 255 grey levels away; see benchmarks/README.md",
+    )
     downloads: str = Field("results/downloads", description="folder of official archives, shared by studies")
     datasets: dict[Name, Dataset] = Field(min_length=1)
     architectures: dict[Name, Architecture] = Field(min_length=1)

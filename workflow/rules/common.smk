@@ -112,7 +112,8 @@ def prepare_settings(wildcards):
     choice = CONFIG.datasets[wildcards.dataset]
     options = f"--image-size {CONFIG.image_size} --validation {CONFIG.validation} --source {choice.source}"
     split = f" --split {shlex.quote(choice.split)}" if choice.split else ""
-    return options + split + (" --allow-partial" if choice.allow_partial else "")
+    partial = " --allow-partial" if choice.allow_partial else ""
+    return options + split + partial + ("" if CONFIG.reduced_decoding else " --full-decoding")
 
 
 def phantom_settings(wildcards):

@@ -59,6 +59,7 @@ rule prepare:
         "<results>/logs/prepare/{dataset}.log",
     conda:
         ENVIRONMENT
+    threads: 4
     resources:
         mem_mb=gigabytes(8),
         runtime=minutes(120),
@@ -68,7 +69,7 @@ rule prepare:
         settings=prepare_settings,
     shell:
         "spectralseg prepare {input.specification} --raw {params.raw:q} --out $(dirname {output.info}) {params.settings}"
-        " > {log} 2>&1"
+        " --threads {threads} > {log} 2>&1"
 
 
 checkpoint leakage:

@@ -29,12 +29,15 @@ class Sample:
         spacing: millimetres per axis in array order, or None where the file format records none (then
             distances are in pixels).
         remarks: short phrases on what is legal but should be seen, e.g. a tag that was not obeyed.
+        reduction: the image, never the labels, has 1/reduction of its native sides, rounded up; see
+            :attr:`Case.load_reduced`.
     """
 
     image: NDArray[Any]
     labels: NDArray[np.uint8]
     spacing: tuple[float, ...] | None = None
     remarks: tuple[str, ...] = ()
+    reduction: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Case:
         attributes: what split rules and per-group tables use (fold, centre, frame ...), as strings.
         image: the file that holds the image, by whose bytes the leakage audit knows it again; None where it has none.
         defect: why the case cannot be used, which is recorded; empty where it can.
+        load_reduced: as ``load``, but faster: an image is decoded at a half, a quarter or an eighth of its size as long
+            as no side falls below the number of pixels given; None where the file format has no such short cut.
     """
 
     id: str
@@ -56,6 +61,7 @@ class Case:
     attributes: Mapping[str, str] = field(default_factory=dict)
     image: Path | None = None
     defect: str = ""
+    load_reduced: Callable[[int], Sample] | None = None
 
 
 def find_files(root: Path, pattern: str | re.Pattern[str]) -> list[Path]:

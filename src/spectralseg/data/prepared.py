@@ -190,7 +190,9 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
 
 def case_checksum(images: NDArray[Any], masks: NDArray[np.uint8]) -> str:
     """Checksum of the rows of one case."""
-    return hashlib.sha256(np.ascontiguousarray(images).tobytes() + np.ascontiguousarray(masks).tobytes()).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(masks).data)
+    return digest.hexdigest()
 
 
 def _read_card(path: Path) -> dict[str, Any]:

@@ -275,6 +275,80 @@ def test_a_file_that_went_away(tmp_path: Path) -> None:
         case.load()
 
 
+def photograph(root: Path, shape: tuple[int, int], extension: str = "jpg", **mask: Any) -> Case:
+    """A pair of a smooth colourful image and the mask of an off-centre square."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    waves = [127 + 100 * np.sin(rows / a + columns / b) for a, b in ((40, 90), (70, 30), (55, 60))]
+    write(root / "images" / f"a.{extension}", np.stack(waves, axis=-1).astype(np.uint8))
+    write(root / "masks" / "a.png", square(**{"shape": shape, **mask}))
+    return read(root, images=rf"images/{{id}}\.{extension}")[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "smallest_side", "reduction"),
+    [
+        ((320, 400), 160, 2),
+        ((320, 400), 161, 1),
+        ((321, 403), 80, 4),
+        ((333, 415), 41, 8),
+        ((333, 415), 42, 4),
+        ((320, 400), 2, 8),
+        ((320, 400), 500, 1),
+    ],
+)
+def test_jpeg_images_are_reduced_as_far_as_the_smallest_side_allows(
+    tmp_path: Path, shape: tuple[int, int], smallest_side: int, reduction: int
+) -> None:
+    case = photograph(tmp_path, shape)
+    full, reduced = case.load(), case.load_reduced(smallest_side)
+    assert (full.reduction, reduced.reduction) == (1, reduction)
+    assert full.image.shape == (*shape, 3)
+    assert reduced.image.shape == (-(-shape[0] // reduction), -(-shape[1] // reduction), 3)
+    height, width = (side // reduction for side in shape)
+    blocks = full.image[: height * reduction, : width * reduction].reshape(height, reduction, width, reduction, 3)
+    assert np.abs(reduced.image[:height, :width] - blocks.mean(axis=(1, 3))).max() < 4, "the mean of what they cover"
+    assert np.array_equal(reduced.labels, full.labels), "labels are never reduced"
+
+
+def test_reduced_grey_images(tmp_path: Path) -> None:
+    photograph(tmp_path, (64, 80))
+    (case,) = read(tmp_path, images="images/{id}.jpg", grey=True)
+    assert case.load_reduced(8).image.shape == (8, 10)
+
+
+@pytest.mark.parametrize(("written", "named"), [("png", "png"), ("png", "jpg"), ("tif", "tif"), ("bmp", "bmp")])
+def test_other_images_are_never_reduced_whatever_their_name(tmp_path: Path, written: str, named: str) -> None:
+    photograph(tmp_path, (64, 80), written)
+    (tmp_path / "images" / f"a.{written}").rename(tmp_path / "images" / f"a.{named}")
+    (case,) = read(tmp_path, images=rf"images/{{id}}\.{named}")
+    full, reduced = case.load(), case.load_reduced(8)
+    assert reduced.reduction == 1
+    assert np.array_equal(reduced.image, full.image)
+
+
+def test_masks_are_never_reduced_though_they_are_jpeg(tmp_path: Path) -> None:
+    photograph(tmp_path, (64, 80))
+    write(tmp_path / "masks" / "a.jpg", square(shape=(64, 80)))
+    (case,) = read(tmp_path, images="images/{id}.jpg", masks="masks/{id}.jpg")
+    assert case.load_reduced(8).labels.shape == (64, 80)
+
+
+def test_reduced_sizes_are_compared_to_the_pixel(tmp_path: Path) -> None:
+    case = photograph(tmp_path, (61, 80))
+    write(tmp_path / "masks" / "a.png", square(shape=(64, 80)))  # an eighth of both has 8 x 10 pixels
+    with pytest.raises(InputError, match=r"mask has 80 x 64 pixels but its image a\.jpg has 80 x 61"):
+        case.load_reduced(7)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.01, 0.5, 0.98])
+def test_truncated_images_are_noticed_at_reduced_size(tmp_path: Path, keep: float) -> None:
+    case = photograph(tmp_path, (64, 80))
+    path = tmp_path / "images" / "a.jpg"
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(InputError, match=r"a\.jpg: damaged or truncated image file"):
+        case.load_reduced(8)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,17 +1,27 @@
+import functools
+import hashlib
 import json
+import math
+import tracemalloc
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from spectralseg.data import open_prepared, verify_prepared
+from spectralseg.data import open_prepared, phantoms, verify_prepared
+from spectralseg.data.archives import unpack
 from spectralseg.data.cases import Case, Sample
-from spectralseg.data.prepare import normalise
+from spectralseg.data.prepare import intensity_limits, normalise, prepare
+from spectralseg.data.prepared import FILES
+from spectralseg.data.readers import read_cases
 from spectralseg.data.resize import resize_image, resize_labels
-from spectralseg.data.specification import Intensity
+from spectralseg.data.specification import Intensity, read_specification
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
 
+DATASET_FILES = Path(__file__).parents[3] / "workflow" / "rules" / "datasets"
 CT = {"dimensions": 3, "channels": 1, "classes": ["a", "b"], "intensity": {"window": [-100, 300]}}
 
 
@@ -29,6 +39,10 @@ def volumes(count=6, spacing=(5.0, 1.5, 1.5)):
 def one(sample):
     """A case beside enough good ones."""
     return Case("odd", "odd", lambda: sample)
+
+
+def normalised(image, intensity):
+    return normalise(image, *intensity_limits(image, intensity))
 
 
 @pytest.fixture
@@ -163,6 +177,146 @@ class TestWhatIsWritten:
         assert data.info["mean"] == pytest.approx((data.images[:] / 255).mean((0, 1, 2)).tolist())
 
 
+def straightforward(sample, specification, size):
+    """The arrays of a case by the shortest path: normalise everything, resize plane by plane, stack."""
+    intensity = specification.intensity
+    if intensity is None:
+        image, levels = sample.image.astype(np.float32) / np.float32(255), 255
+    else:
+        low, high = intensity.window or np.percentile(sample.image, intensity.percentiles).tolist()
+        image = (np.clip(sample.image.astype(np.float32), low, high) - low) / (high - low or 1)
+        levels = 65535
+    volume = specification.dimensions == 3
+    images, masks = [], []
+    for plane, labels in zip(
+        image if volume else image[None], sample.labels if volume else sample.labels[None], strict=True
+    ):
+        method = cv2.INTER_AREA if min(plane.shape[:2]) >= size else cv2.INTER_CUBIC
+        images.append(cv2.resize(plane, (size, size), interpolation=method).reshape(size, size, -1))
+        masks.append(cv2.resize(labels, (size, size), interpolation=cv2.INTER_NEAREST_EXACT))
+    images = (np.clip(np.stack(images), 0, 1) * levels + 0.5).astype(np.uint8 if levels == 255 else np.uint16)
+    return images, np.stack(masks)
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    """Specification and raw folder of a phantom, each drawn once; photographs are large enough to be reduced."""
+
+    @functools.cache
+    def draw(name):
+        folder = tmp_path_factory.mktemp(name)
+        side = 260 if name == "isic2018" else 72
+        for archive in phantoms.generate(name, folder / "archives", cases=5, side=side, seed=2):
+            unpack(archive, folder / "raw")
+        return read_specification(DATASET_FILES / f"{name}.smk"), folder / "raw"
+
+    return draw
+
+
+def prepare_phantom(specification, raw, out, **options):
+    settings = {"image_size": 32, "source": "phantom", "validation": 0.3, "allow_partial": True, **options}
+    prepare(specification, raw, out, **settings)
+    return open_prepared(out)
+
+
+@pytest.mark.parametrize("name", ["isic2018", "synapse", "acdc"])
+def test_arrays_are_bit_by_bit_those_of_a_straightforward_implementation(tmp_path, phantom, name):
+    """Colour photographs, a window, percentiles; decoded in full."""
+    specification, raw = phantom(name)
+    data = prepare_phantom(specification, raw, tmp_path / "prepared", reduced_decoding=False, threads=2)
+    cases = {case.id: case for case in read_cases(specification.reader, raw, specification.reader_options)}
+    assert list(cases) == data.cases["case"].tolist()
+    for _, row in data.cases.iterrows():
+        sample = cases[row["case"]].load()
+        rows = slice(row["first"], row["first"] + row["slices"])
+        images, masks = straightforward(sample, specification, 32)
+        assert np.array_equal(data.images[rows], images)
+        assert np.array_equal(data.masks[rows], masks)
+        assert row["sha256"] == hashlib.sha256(images.tobytes() + masks.tobytes()).hexdigest()
+        if row["part"] == "test":
+            assert np.array_equal(data.native_labels(row["case"]), sample.labels)
+
+
+@pytest.mark.parametrize("name", ["isic2018", "synapse"])
+def test_the_number_of_threads_changes_no_byte(tmp_path, phantom, name):
+    specification, raw = phantom(name)
+    one, three = (prepare_phantom(specification, raw, tmp_path / str(n), threads=n).path for n in (1, 3))
+    for file in FILES:
+        assert (one / file).read_bytes() == (three / file).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, phantom):
+    """Photographs prepared with reduced decoding and without."""
+    folder = tmp_path_factory.mktemp("both")
+    return [prepare_phantom(*phantom("isic2018"), folder / str(on), reduced_decoding=on) for on in (True, False)]
+
+
+class TestReducedDecoding:
+    def test_it_cannot_change_masks(self, both):
+        reduced, full = both
+        for file in ("masks.npy", "native_labels.bin"):
+            assert (reduced.path / file).read_bytes() == (full.path / file).read_bytes()
+
+    def test_it_changes_images_by_little(self, both):
+        reduced, full = both
+        difference = reduced.images[:].astype(int) - full.images
+        assert 0 < np.abs(difference).mean() < 1
+        assert abs(difference.mean()) < 0.1
+        assert np.percentile(np.abs(difference), 99) <= 12
+
+    def test_it_is_on_record(self, both):
+        reduced, full = both
+        assert (reduced.info["reduced_decoding"], full.info["reduced_decoding"]) == (True, False)
+
+    def test_small_images_are_as_if_it_were_off(self, tmp_path, phantom):
+        specification, raw = phantom("isic2018")
+        reduced, full = (
+            prepare_phantom(specification, raw, tmp_path / str(on), image_size=128, reduced_decoding=on)
+            for on in (True, False)
+        )
+        assert np.array_equal(reduced.images, full.images)
+
+    def test_at_least_twice_the_pixels_that_are_due_are_decoded(self, tmp_path, prepare_cases):
+        asked = []
+
+        def load_reduced(smallest_side):
+            asked.append(smallest_side)
+            return load()
+
+        def load():
+            return Sample(np.zeros((40, 40, 3), np.uint8), np.eye(40, dtype=np.uint8))
+
+        cases = [Case(f"c{n}", f"c{n}", load, load_reduced=load_reduced) for n in range(6)]
+        prepare_cases(tmp_path / "reduced", cases)
+        assert asked == [64] * 6
+        prepare_cases(tmp_path / "full", cases, reduced_decoding=False)
+        assert asked == [64] * 6
+
+    @pytest.mark.parametrize("shape", [(4, 5, 3), (6, 5, 3), (5, 4, 3)])
+    def test_a_reduced_image_of_another_size_is_refused(self, tmp_path, prepare_cases, toy_cases, shape):
+        sample = Sample(np.zeros(shape, np.uint8), np.zeros((33, 40), np.uint8), reduction=8)
+        with pytest.raises(InputError, match=r"case 'odd' has an image of .* and labels of \(33, 40\) pixels"):
+            prepare_cases(tmp_path / "toy", [*toy_cases(5), one(sample)])
+
+
+def test_memory_is_bounded_by_the_cases_at_work(tmp_path, prepare_cases, toy_specification):
+    """Two threads never hold what four cases take, though the results of all would be more than that."""
+    shape, size, count = (40, 160, 160), 64, 40
+
+    def load():
+        return Sample(np.zeros(shape, np.int16), np.eye(*shape[1:], dtype=np.uint8) + np.zeros(shape, np.uint8))
+
+    one_case = 3 * math.prod(shape)
+    assert 3 * count * shape[0] * size**2 > 6 * one_case
+    cases = [Case(f"c{n}", f"c{n}", load) for n in range(count)]
+    tracemalloc.start()
+    prepare_cases(tmp_path / "many", cases, toy_specification(**CT), image_size=size, threads=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * one_case
+
+
 class TestCompleteness:
     def test_a_subset_is_refused_with_counts_unless_allowed(
         self, tmp_path, prepare_cases, toy_cases, toy_specification
@@ -251,31 +405,31 @@ class TestWhatCannotBePrepared:
 
 class TestNormalise:
     def test_bytes_are_divided_by_255(self):
-        found = normalise(np.array([0, 51, 255], np.uint8), None)
+        found = normalised(np.array([0, 51, 255], np.uint8), None)
         assert found.tolist() == pytest.approx([0, 0.2, 1])
         assert found.dtype == np.float32
 
     def test_a_window_clips_and_scales(self):
-        found = normalise(np.array([-2000, -125, 75, 275, 3000], np.int16), Intensity(window=(-125, 275)))
+        found = normalised(np.array([-2000, -125, 75, 275, 3000], np.int16), Intensity(window=(-125, 275)))
         assert found.tolist() == pytest.approx([0, 0, 0.5, 1, 1])
 
     def test_percentiles_are_those_of_the_case(self):
         image = np.arange(101, dtype=np.float64) * 7 - 50
-        found = normalise(image, Intensity(percentiles=(10, 90)))
+        found = normalised(image, Intensity(percentiles=(10, 90)))
         assert found[[0, 10, 50, 90, 100]].tolist() == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-6)
 
     def test_a_constant_image_becomes_zero(self):
-        assert not normalise(np.full((4, 4), 7.0), Intensity(percentiles=(0, 100))).any()
+        assert not normalised(np.full((4, 4), 7.0), Intensity(percentiles=(0, 100))).any()
 
     def test_a_faint_image_is_scaled_like_any_other(self):
         image = np.linspace(0, 1e-7, 5)
-        assert normalise(image, Intensity(percentiles=(0, 100))).tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+        assert normalised(image, Intensity(percentiles=(0, 100))).tolist() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -1e38, np.finfo(np.float64).max])
     @pytest.mark.parametrize("intensity", [None, Intensity(window=(0, 1)), Intensity(percentiles=(0, 100))])
     def test_values_that_are_not_finite_are_refused(self, value, intensity):
         with pytest.raises(InputError, match="not finite"):
-            normalise(np.array([0.0, value]), intensity)
+            normalised(np.array([0.0, value]), intensity)
 
 
 class TestResize:
@@ -287,6 +441,19 @@ class TestResize:
         centres = [[np.average(grid, weights=w) for grid in np.indices((size, size))] for w in (labels, image)]
         assert centres[0] == pytest.approx(centres[1], abs=0.2)
         assert set(np.unique(labels)) == {0, 1}
+
+    @pytest.mark.parametrize("reduction", [2, 4, 8])
+    @pytest.mark.parametrize("side", [509, 512, 515])
+    def test_the_extent_keeps_a_reduced_image_in_place(self, side, reduction):
+        """The last block of an odd image lies partly beyond it; without the extent everything else would shift."""
+        ramp = np.broadcast_to(np.arange(side, dtype=np.float32), (side, side))
+        padded = np.pad(ramp, (0, -side % reduction), mode="edge")
+        blocks = padded.reshape(len(padded) // reduction, reduction, -1, reduction).mean(axis=(1, 3))
+        found = resize_image(blocks, 31, (side / reduction, side / reduction))
+        assert found.shape == (31, 31)
+        inner = slice(0, 30)  # the last pixel averages what lies beyond the edge as well
+        assert found[:, inner] == pytest.approx(resize_image(ramp, 31)[:, inner], abs=1.0)
+        assert abs(float((found - resize_image(ramp, 31))[:, inner].mean())) < 0.1
 
     def test_the_same_size_changes_nothing(self):
         image = np.random.default_rng(0).random((32, 32, 3)).astype(np.float32)

@@ -91,12 +91,14 @@ class Picture(NamedTuple):
         grey: one channel.
         turned: an orientation tag asks for other than the stored pixels.
         quarter_turn: it asks for width and height to be exchanged.
+        jpeg: it can be decoded at reduced size.
     """
 
     shape: tuple[int, int]
     grey: bool
     turned: bool
     quarter_turn: bool
+    jpeg: bool
 
 
 def inspect_picture(path: Path, content: bytes) -> Picture:
@@ -128,7 +130,11 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
                 orientation = int(picture.getexif().get(_ORIENTATION, 1))
             grey = picture.getbands()[0] in ("1", "L", "I", "F")
             return Picture(
-                (picture.height, picture.width), grey, orientation in range(2, 9), orientation in range(5, 9)
+                (picture.height, picture.width),
+                grey,
+                turned=orientation in range(2, 9),
+                quarter_turn=orientation in range(5, 9),
+                jpeg=picture.format in ("JPEG", "MPO"),
             )
     except InputError:
         raise

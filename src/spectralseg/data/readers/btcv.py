@@ -9,7 +9,9 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,9 +49,7 @@ def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
     for number in sorted(labels.keys() ^ images.keys()):
         path, lacking = (labels[number], "image") if number in labels else (images[number], "label file")
         raise InputError(f"{path}: the {lacking} of case {number} is missing; restore it from RawData.zip")
-    return [
-        Case(n, n, partial(_load, images[n], labels[n], tuple(organs)), image=images[n]) for n in sorted(labels)
-    ]
+    return [Case(n, n, partial(_load, images[n], labels[n], tuple(organs)), image=images[n]) for n in sorted(labels)]
 
 
 def _by_number(paths: Sequence[Path]) -> dict[str, Path]:
@@ -74,10 +74,11 @@ def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample
     refuse_other_place(label_path, label, image)
     image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
     native = whole_labels(label_path, label.array, NATIVE_LABELS)
-    return Sample(to_slices(image.array), to_slices(_lookup(organs)[native]), image.zooms[::-1])
+    return Sample(to_slices(image.array), _organs_only(to_slices(native), organs), image.zooms[::-1])
 
 
-def _lookup(organs: tuple[int, ...]) -> NDArray[np.uint8]:
-    table = np.zeros(NATIVE_LABELS + 1, np.uint8)
+def _organs_only(native: NDArray[np.uint8], organs: tuple[int, ...]) -> NDArray[np.uint8]:
+    table = np.zeros(256, np.uint8)
     table[list(organs)] = np.arange(1, len(organs) + 1)
-    return table
+    labels: Any = cv2.LUT(native.reshape(-1, 1), table).reshape(native.shape)  # several times as fast as table[native]
+    return labels  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ so that an archive which nests its top folder twice reads like one that does not
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,6 +32,13 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 # An orientation tag would turn the image but not its mask.
 _FLAGS = cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
+# Reductions that the discrete cosine transform of JPEG gives for free, and what asks for them.
+_REDUCTIONS = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    1: 0,
+}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 _LOSSY = (".jpg", ".jpeg", ".webp")
 
@@ -123,7 +131,7 @@ def _index(found: Sequence[tuple[Path, dict[str, str]]], common: Sequence[str]) 
 def _case(image: Path, mask: Path, names: dict[str, str], labelling: _Labelling, grey: bool) -> Case:
     attributes = {name: value for name, value in names.items() if name not in ("id", "group")}
     load = partial(_load, image, mask, labelling, grey)
-    return Case(_id(names), names.get("group", _id(names)), load, attributes, image)
+    return Case(_id(names), names.get("group", _id(names)), load, attributes, image, load_reduced=load)
 
 
 def _withdrawn(mask: Path, names: dict[str, str]) -> Case:
@@ -143,16 +151,22 @@ def _id(names: dict[str, str]) -> str:
     return names.get("id") or "_".join(names.values())
 
 
-def _load(image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool) -> Sample:
-    image, picture = _decode(image_path, _FLAGS | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR))
+def _load(
+    image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool, smallest_side: float = math.inf
+) -> Sample:
+    content, picture = _read(image_path)
+    reduction = next((r for r in _REDUCTIONS if picture.jpeg and min(picture.shape) >= r * smallest_side), 1)
+    colour = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    image = _decode(image_path, content, _FLAGS | _REDUCTIONS[reduction] | colour)
     if not grey:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    stored, mask_picture = _decode(mask_path, _FLAGS | cv2.IMREAD_ANYCOLOR)
-    mask = _one_channel(mask_path, stored)
-    if mask.shape != image.shape[:2]:
-        turned = mask.shape == image.shape[1::-1] and picture.quarter_turn
+    content, mask_picture = _read(mask_path)
+    mask = _one_channel(mask_path, _decode(mask_path, content, _FLAGS | cv2.IMREAD_ANYCOLOR))
+    if mask.shape != picture.shape:
+        turned = mask.shape == picture.shape[::-1] and picture.quarter_turn
         raise InputError(
-            f"{mask_path}: the mask has {_size(mask)} pixels but its image {image_path.name} has {_size(image)}; "
+            f"{mask_path}: the mask has {_size(mask.shape)} pixels but its image {image_path.name} has "
+            f"{_size(picture.shape)}; "
             + (
                 "turn the image as its orientation tag asks, and remove the tag"
                 if turned
@@ -163,24 +177,27 @@ def _load(image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool) 
     remarks = [f"orientation tag of the {kind} not obeyed" for kind in of if of[kind].turned]
     if picture.grey and not grey:
         remarks.append("image stored in grey values")
-    return Sample(image, labelling(mask_path, mask), remarks=tuple(remarks))
+    return Sample(image, labelling(mask_path, mask), remarks=tuple(remarks), reduction=reduction)
 
 
-def _size(array: NDArray[Any]) -> str:
-    return f"{array.shape[1]} x {array.shape[0]}"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]}"
 
 
-def _decode(path: Path, flags: int) -> tuple[NDArray[Any], Picture]:
+def _read(path: Path) -> tuple[bytes, Picture]:
     regular_file(path, MAX_IMAGE_BYTES)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {explained(error)}") from None
-    picture = inspect_picture(path, content)
+    return content, inspect_picture(path, content)
+
+
+def _decode(path: Path, content: bytes, flags: int) -> NDArray[Any]:
     decoded = _decoded(content, flags) if _is_complete(content) else None
     if decoded is None:
         raise InputError(f"{path}: damaged or truncated image file; download or copy it again")
-    return decoded, picture
+    return decoded
 
 
 def _decoded(content: bytes, flags: int) -> NDArray[Any] | None:
@@ -195,7 +212,8 @@ def _is_complete(content: bytes) -> bool:
     """Whether a JPEG or PNG has its end: some decoders fill what is missing with grey and say nothing."""
     if content.startswith(b"\xff\xd8"):
         # Neither marker can occur inside compressed data, so the last scan must be followed by an end.
-        return content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
+        end = content.rfind(b"\xff\xd9")
+        return end >= 0 and content.find(b"\xff\xda", end) < 0
     if content.startswith(b"\x89PNG"):
         return b"IEND\xaeB`\x82" in content
     return bool(content)
@@ -207,9 +225,10 @@ def _one_channel(path: Path, mask: NDArray[Any]) -> NDArray[Any]:
         return mask
     # The colour transform of JPEG leaves differences of a few grey values even where the original had none.
     tolerance = 8 if path.suffix.lower() in _LOSSY else 0
-    if int((mask.max(axis=2) - mask.min(axis=2)).max()) > tolerance:
+    channels = np.ascontiguousarray(mask.transpose(2, 0, 1))
+    if int((channels.max(axis=0) - channels.min(axis=0)).max()) > tolerance:
         raise InputError(f"{path}: a mask with colours or a palette; convert it to grey values, one per class")
-    one: NDArray[Any] = mask[..., 1]
+    one: NDArray[Any] = channels[1]
     return one
 
 
@@ -225,12 +244,13 @@ def _threshold(threshold: int, path: Path, mask: NDArray[Any]) -> NDArray[np.uin
         )
     foreground = mask > threshold
     # In a JPEG, low values are what compression makes of an empty mask; elsewhere they are labels.
-    if path.suffix.lower() not in _LOSSY and mask.any() and not foreground.any():
+    if not foreground.any() and mask.any() and path.suffix.lower() not in _LOSSY:
         raise InputError(
             f"{path}: the mask holds the values {_few(np.unique(mask))}, none of them above the threshold {threshold}; "
             "list the value of every label in the reader option 'values' or lower 'threshold'"
         )
-    return foreground.astype(np.uint8)
+    labels: NDArray[np.uint8] = foreground.view(np.uint8)
+    return labels
 
 
 def _by_values(values: Sequence[int]) -> _Labelling:

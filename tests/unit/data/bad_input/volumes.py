@@ -273,7 +273,7 @@ ENTRIES = [
         "label infinite",
         "synapse",
         on(ABDOMEN_LABEL, _voxels(_with(np.inf, np.float32))),
-        r"label\d+\.nii\.gz: label value inf is unknown",
+        r"label\d+\.nii\.gz: label values are not whole numbers",
     ),
     Entry(
         "labels scaled by the header",

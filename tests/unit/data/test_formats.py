@@ -1,0 +1,102 @@
+"""NIfTI files as nibabel reads them, and label values."""
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from spectralseg.data.readers._formats import read_nifti, whole_labels
+from spectralseg.errors import InputError
+
+SHAPE = (5, 4, 3)
+
+
+def volume(dtype):
+    values = np.random.default_rng(0).integers(0, 200, SHAPE)
+    return values.astype(dtype)
+
+
+def write(path, array, *, slope=None, inter=None, kind=nib.Nifti1Image):
+    image = kind(array, np.diag([1.5, 1.5, 4.0, 1.0]))
+    image.header.set_data_dtype(array.dtype)
+    image.header.set_slope_inter(slope, inter)
+    image.to_filename(path)
+    return path
+
+
+class TestVoxels:
+    @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+    @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+    @pytest.mark.parametrize("dtype", ["u1", "i2", ">i2", "u2", "i4", "f4", "f8", ">f4"])
+    def test_are_those_of_nibabel(self, tmp_path, name, kind, dtype):
+        path = write(tmp_path / name, volume(dtype), kind=kind)
+        found, expected = read_nifti(path).array, np.asanyarray(nib.load(path).dataobj)
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+        assert np.array_equal(found.astype(np.float64), nib.load(path).get_fdata())
+
+    @pytest.mark.parametrize(("slope", "inter"), [(1, 0), (2, 0), (1, -1024), (0.1, 0.3), (np.nan, np.nan)])
+    @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+    def test_are_scaled_as_nibabel_scales_them(self, tmp_path, dtype, slope, inter):
+        path = tmp_path / "a.nii.gz"
+        header = nib.Nifti1Header()
+        header.set_data_dtype(dtype)
+        header.set_data_shape(SHAPE)
+        header["vox_offset"], header["scl_slope"], header["scl_inter"] = 352, slope, inter
+        header["pixdim"][1:4] = header["srow_x"][0] = header["srow_y"][1] = header["srow_z"][2] = 1
+        header["sform_code"] = 1
+        path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + volume(dtype).tobytes(order="F")))
+        found, expected = read_nifti(path).array, np.asanyarray(nib.load(path).dataobj)
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)
+        assert (found == volume(dtype)).all() == ((slope, inter) == (1, 0) or np.isnan(slope))
+
+    def test_a_singleton_fourth_axis_is_dropped(self, tmp_path):
+        assert read_nifti(write(tmp_path / "a.nii.gz", volume("i2")[..., None])).array.shape == SHAPE
+
+    @pytest.mark.parametrize("keep", [0.0, 0.3, 0.7, 0.99])
+    def test_a_truncated_file_is_refused(self, tmp_path, keep):
+        path = write(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(-999, 999, (20, 20, 20), np.int16))
+        path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+        with pytest.raises(InputError, match=r"a\.nii\.gz: cannot be read as a NIfTI volume"):
+            read_nifti(path)
+
+    def test_a_truncated_plain_file_is_refused(self, tmp_path):
+        path = write(tmp_path / "a.nii", volume("i2"))
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(InputError, match=r"a\.nii: holds more or less data than its header says"):
+            read_nifti(path)
+
+    def test_a_changed_voxel_is_noticed_by_the_checksum(self, tmp_path):
+        content = bytearray(gzip.compress(write(tmp_path / "a.nii", volume("u1")).read_bytes(), compresslevel=0))
+        content[-20] ^= 1  # stored as it is, so that it still inflates
+        path = tmp_path / "a.nii.gz"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.nii\.gz: cannot be read as a NIfTI volume"):
+            read_nifti(path)
+
+
+class TestWholeLabels:
+    @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "f4", "f8", "?"])
+    def test_values_are_kept_whatever_their_type(self, tmp_path, dtype):
+        found = whole_labels(tmp_path, np.array([[0, 1], [1, 0]], dtype), 3)
+        assert found.dtype == np.uint8
+        assert found.tolist() == [[0, 1], [1, 0]]
+
+    def test_rounding_of_the_file_format_is_undone(self, tmp_path):
+        assert whole_labels(tmp_path, np.array([[0.001, 1.999, 3.0]], np.float32), 3).tolist() == [[0, 2, 3]]
+
+    @pytest.mark.parametrize("value", [0.5, 1.02, np.nan, np.inf, -np.inf])
+    def test_other_numbers_are_refused(self, tmp_path, value):
+        with pytest.raises(InputError, match="not whole numbers"):
+            whole_labels(tmp_path, np.array([[0, 1], [value, 1]], np.float32), 3)
+
+    @pytest.mark.parametrize(("dtype", "value"), [("i2", -1), ("u1", 4), ("f4", -1.0), ("f4", 300.0), ("i4", 70000)])
+    def test_unknown_values_are_named(self, tmp_path, dtype, value):
+        with pytest.raises(InputError, match=f"label value {int(value)} is unknown, expected 0..3"):
+            whole_labels(tmp_path, np.array([[0, value]], dtype), 3)
+
+    def test_an_empty_array_is_refused(self, tmp_path):
+        with pytest.raises(InputError, match="labels are empty"):
+            whole_labels(tmp_path, np.zeros((0, 3), np.uint8), 3)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-fast lint format lock docs clean
+.PHONY: help demo test test-fast lint format lock docs bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 
 docs: .venv/.complete  ## renew what is generated from the configuration model and the dataset files
 	spectralseg docs
+
+bench: .venv/.complete  ## measure prepare beside the plain way of doing the same
+	python benchmarks/prepare.py
 
 clean:  ## remove results of the demo
 	rm -rf results/demo

@@ -141,8 +141,8 @@ class Config(_Strict):
     validation: float = Field(0.1, gt=0, lt=1, description="share of training groups held out for model selection")
     reduced_decoding: bool = Field(
         True,
-        description="decode JPEG images, never masks, at a half, a quarter or an eighth of their size where twice "
-        "image_size is left: faster, and on average less than one of 255 grey levels away; see benchmarks/README.md",
+        description="decode JPEG images, never masks, at a half, a quarter or an eighth of their size where at least "
+        "twice image_size is left: faster, and on average within one of 255 grey levels; see benchmarks/README.md",
     )
     downloads: str = Field("results/downloads", description="folder of official archives, shared by studies")
     datasets: dict[Name, Dataset] = Field(min_length=1)

@@ -1,4 +1,5 @@
 import errno
+import json
 import re
 import subprocess
 import sys
@@ -49,6 +50,14 @@ def test_wrong_usage_exits_with_status_2(arguments, capsys):
         cli.main(arguments)
     assert stop.value.code == 2
     assert "usage: spectralseg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5", ""])
+def test_threads_are_a_positive_number(threads, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["prepare", "toy.smk", "--raw", "raw", "--out", "out", f"--threads={threads}"])
+    assert stop.value.code == 2
+    assert f"--threads: '{threads}' is no positive number" in capsys.readouterr().err
 
 
 def refused(capsys, *arguments):
@@ -260,7 +269,9 @@ def test_the_steps_follow_one_another_from_phantom_to_comparison(capsys, tmp_pat
     status, output, _ = run(capsys, "phantom", "kvasir_seg", "--out", raw, "--cases", 8, "--side", 40)
     assert (status, output) == (0, f"{raw / 'kvasir-seg.zip'}\n")
     prepare = ["--image-size", 32, "--source", "phantom", "--validation", 0.3, "--allow-partial"]
+    prepare += ["--full-decoding", "--threads", 2]
     assert run(capsys, "prepare", specification, "--raw", raw, "--out", data, *prepare)[0] == 0
+    assert json.loads((data / "dataset.json").read_text())["reduced_decoding"] is False
     status, output, _ = run(capsys, "verify-dataset", data)
     assert status == 0
     assert re.fullmatch(rf"{re.escape(str(data))}: \d+ test, \d+ train, \d+ validation\n", output)

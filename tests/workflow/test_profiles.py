@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from .conftest import REPOSITORY, environment, snakemake
+from .conftest import REPOSITORY, TINY, environment, snakemake, write_config
 
 pytestmark = pytest.mark.workflow
 
@@ -43,6 +43,16 @@ def test_the_two_commands_resolve_with_an_empty_home(tmp_path, arguments):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert jobs(done.stdout + done.stderr)["train"] > 0
+
+
+@pytest.mark.parametrize(("value", "given"), [("true", False), ("false", True)])
+def test_the_configuration_decides_how_images_are_decoded(tmp_path, value, given):
+    config = write_config(tmp_path, {**TINY, "reduced_decoding": value == "true"})
+    done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--cores", 2, "--configfile", config)
+    commands = re.findall(r"spectralseg prepare .*", done.stdout + done.stderr)
+    assert len(commands) == 2
+    assert all(("--full-decoding" in command) == given for command in commands)
+    assert all("--threads 2" in command for command in commands)
 
 
 def test_slurm_profile_is_a_link_that_survives_a_clone():

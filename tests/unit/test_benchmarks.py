@@ -1,0 +1,32 @@
+"""The benchmark runs and says what it measured; how fast anything is, is for nobody to assert here."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+TINY = ["--repeats", 1, "--photographs", 2, "--side", 500, "--grain", 2, "--volumes", 1]
+TINY += ["--volume-side", 48, "--slices", 4]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_prepare_runs(repository, tmp_path):
+    command = [sys.executable, repository / "benchmarks" / "prepare.py", *TINY, "--out", tmp_path / "results.json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "results.json").read_text()
+    found = json.loads(text)
+    photographs, volumes = found["results"].values()
+    ways = {"plain", "1 thread", "1 thread, full decoding", "2 threads"}
+    for result in (photographs, volumes):
+        assert result["ways"].keys() == ways
+        assert all(way["seconds"] > 0 and len(way["seconds_of_all_runs"]) == 1 for way in result["ways"].values())
+        assert result["ways"]["plain"]["times_faster"] == 1
+    assert photographs["pixel_differences"]["masks_equal"]
+    assert photographs["pixel_differences"]["bilinear_filter"]["mean_absolute"] > 0
+    assert volumes["input"]["shapes"][0] == "48 x 48 x 4"
+    assert {"processor", "cores"} < found["machine"].keys()
+    assert {"python", "numpy", "pillow"} < found["versions"].keys()
+    assert str(repository) not in text
+    assert done.stdout.count("\n| volumes, 0.0 MB each |") == len(ways)

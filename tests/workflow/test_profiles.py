@@ -24,7 +24,8 @@ def test_default_study_is_the_grid_of_the_paper(tmp_path):
     assert count["leakage"] == 1
     assert count["table"] == 9
     assert count["figure"] == 8
-    assert count["fetch"] == 1 + 1 + 1 + 1 + 2 + 2 + 2 + 6
+    assert count["fetch"] == 8
+        assert count["weights"] == 1
 
 
 @pytest.mark.parametrize("arguments", [["--cores", "8", "--profile", "slurm"], ["--cores", "8"]])

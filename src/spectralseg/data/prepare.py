@@ -236,6 +236,7 @@ def _prepare_case(
     part = parts[case.id]
     # ISA-L deflates label maps more than ten times as fast as zlib, to about the same size.
     native = isal_zlib.compress(np.ascontiguousarray(sample.labels)) if part == "test" else b""
+    remarks = _remarks(images, sample.labels)
     columns = {
         "case": case.id,
         "group": case.group,
@@ -247,8 +248,8 @@ def _prepare_case(
         "sha256": case_checksum(images, masks),
         "image_sha256": sha256_of(case.image) if case.image else "",
         "attributes": json.dumps(dict(case.attributes), ensure_ascii=False),
-        "foreground": bool(sample.labels.any()),
-        "remarks": [*sample.remarks, *_remarks(images, sample.labels)],
+        "foreground": "no foreground" not in remarks,
+        "remarks": [*sample.remarks, *remarks],
     }
     return _PreparedCase(images, masks, native, columns)
 
@@ -256,11 +257,12 @@ def _prepare_case(
 def _remarks(images: NDArray[Any], labels: NDArray[np.uint8]) -> list[str]:
     """What is legal but should be seen, in short phrases."""
     corners = labels[np.ix_(*[[0, -1]] * labels.ndim)]
+    everywhere = bool(labels.min())
     noticed = {
         "constant image": images.min() == images.max(),
-        "no foreground": not labels.any(),
-        "foreground everywhere": labels.all(),
-        "foreground in all corners, as if the mask were inverted": corners.all() and not labels.all(),
+        "no foreground": not labels.max(),
+        "foreground everywhere": everywhere,
+        "foreground in all corners, as if the mask were inverted": corners.all() and not everywhere,
     }
     return [phrase for phrase, holds in noticed.items() if holds]
 
@@ -297,8 +299,8 @@ def _check_sample(specification: DatasetSpecification, case: Case, sample: Sampl
         problem = f"has an image of shape {sample.image.shape} where {specification.channels} channels are due"
     elif min(sample.labels.shape) == 0:
         problem = "is empty"
-    elif int(sample.labels.max()) > len(specification.classes):
-        problem = f"has label {int(sample.labels.max())}, but there are {len(specification.classes)} classes"
+    elif (largest := int(sample.labels.max())) > len(specification.classes):
+        problem = f"has label {largest}, but there are {len(specification.classes)} classes"
     elif sample.spacing is not None and not _measures(sample.spacing, spatial):
         problem = f"has spacing {sample.spacing} where {spatial} finite positive numbers are due"
     else:

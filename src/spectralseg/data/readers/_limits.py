@@ -88,17 +88,22 @@ class Picture(NamedTuple):
 
     Attributes:
         shape: rows and columns.
-        grey: one channel.
+        format: as Pillow calls it, ``PNG`` or ``JPEG`` for instance.
+        mode: of its pixels as Pillow calls it, ``L`` or ``RGB`` for instance.
         turned: an orientation tag asks for other than the stored pixels.
         quarter_turn: it asks for width and height to be exchanged.
-        jpeg: it can be decoded at reduced size.
     """
 
     shape: tuple[int, int]
-    grey: bool
+    format: str
+    mode: str
     turned: bool
     quarter_turn: bool
-    jpeg: bool
+
+    @property
+    def grey(self) -> bool:
+        """One channel."""
+        return self.mode[0] in "1LIF"
 
 
 def inspect_picture(path: Path, content: bytes) -> Picture:
@@ -126,15 +131,16 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
             if alpha and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
                 raise InputError(f"{path}: is transparent in parts, which would be lost; give it without alpha")
             orientation = 1
-            with contextlib.suppress(Exception):  # tags that cannot be read turn nothing
-                orientation = int(picture.getexif().get(_ORIENTATION, 1))
-            grey = picture.getbands()[0] in ("1", "L", "I", "F")
+            # Pillow decodes a PNG file to its end in search of tags.
+            if picture.format != "PNG" or b"eXIf" in content or b"Raw profile type" in content:
+                with contextlib.suppress(Exception):  # tags that cannot be read turn nothing
+                    orientation = int(picture.getexif().get(_ORIENTATION, 1))
             return Picture(
                 (picture.height, picture.width),
-                grey,
+                str(picture.format),
+                picture.mode,
                 turned=orientation in range(2, 9),
                 quarter_turn=orientation in range(5, 9),
-                jpeg=picture.format in ("JPEG", "MPO"),
             )
     except InputError:
         raise

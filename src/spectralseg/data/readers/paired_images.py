@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +40,7 @@ _REDUCTIONS = {
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     1: 0,
 }
+_REDUCIBLE = ("JPEG", "MPO")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 _LOSSY = (".jpg", ".jpeg", ".webp")
 
@@ -155,13 +157,14 @@ def _load(
     image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool, smallest_side: float = math.inf
 ) -> Sample:
     content, picture = _read(image_path)
-    reduction = next((r for r in _REDUCTIONS if picture.jpeg and min(picture.shape) >= r * smallest_side), 1)
+    small_enough = [r for r in _REDUCTIONS if min(picture.shape) >= r * smallest_side]
+    reduction = small_enough[0] if small_enough and picture.format in _REDUCIBLE else 1
     colour = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
-    image = _decode(image_path, content, _FLAGS | _REDUCTIONS[reduction] | colour)
+    image = _decode(image_path, content, picture, _FLAGS | _REDUCTIONS[reduction] | colour)
     if not grey:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     content, mask_picture = _read(mask_path)
-    mask = _one_channel(mask_path, _decode(mask_path, content, _FLAGS | cv2.IMREAD_ANYCOLOR))
+    mask = _one_channel(mask_path, _decode(mask_path, content, mask_picture, _FLAGS | cv2.IMREAD_ANYCOLOR))
     if mask.shape != picture.shape:
         turned = mask.shape == picture.shape[::-1] and picture.quarter_turn
         raise InputError(
@@ -193,17 +196,21 @@ def _read(path: Path) -> tuple[bytes, Picture]:
     return content, inspect_picture(path, content)
 
 
-def _decode(path: Path, content: bytes, flags: int) -> NDArray[Any]:
-    decoded = _decoded(content, flags) if _is_complete(content) else None
+def _decode(path: Path, content: bytes, picture: Picture, flags: int) -> NDArray[Any]:
+    decoded = _decoded(content, picture, flags) if _is_complete(content) else None
     if decoded is None:
         raise InputError(f"{path}: damaged or truncated image file; download or copy it again")
     return decoded
 
 
-def _decoded(content: bytes, flags: int) -> NDArray[Any] | None:
+def _decoded(content: bytes, picture: Picture, flags: int) -> NDArray[Any] | None:
+    decoded: NDArray[Any] | None
     try:
-        decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error:
+        if (picture.format, picture.mode) == ("PNG", "L") and flags & cv2.IMREAD_ANYCOLOR:
+            decoded = imagecodecs.png_decode(content)  # most masks, in two thirds of the time
+        else:
+            decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except (cv2.error, imagecodecs.PngError):
         return None
     return decoded
 
@@ -242,15 +249,14 @@ def _threshold(threshold: int, path: Path, mask: NDArray[Any]) -> NDArray[np.uin
             f"{path}: the mask holds many values of type {mask.dtype}, for which 'threshold' {threshold} is not meant; "
             "convert it to 8 bit"
         )
-    foreground = mask > threshold
+    foreground: NDArray[np.uint8] = (mask > threshold).view(np.uint8)
     # In a JPEG, low values are what compression makes of an empty mask; elsewhere they are labels.
-    if not foreground.any() and mask.any() and path.suffix.lower() not in _LOSSY:
+    if not foreground.max() and mask.any() and path.suffix.lower() not in _LOSSY:
         raise InputError(
             f"{path}: the mask holds the values {_few(np.unique(mask))}, none of them above the threshold {threshold}; "
             "list the value of every label in the reader option 'values' or lower 'threshold'"
         )
-    labels: NDArray[np.uint8] = foreground.view(np.uint8)
-    return labels
+    return foreground
 
 
 def _by_values(values: Sequence[int]) -> _Labelling:

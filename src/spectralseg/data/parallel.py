@@ -17,9 +17,10 @@ _Result = TypeVar("_Result")
 def map_in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
     """As the built-in ``map``, with up to ``threads`` calls at a time.
 
-    Threads serve where decoders, compressors and array operations release the interpreter's lock. Every call has one
-    thread to itself: those of OpenCV are off meanwhile. Memory is bounded, as no more than ``threads`` + 1 items are
-    begun before the result of the first of them is taken. After an error no further call begins.
+    One thread is the caller's own. More serve where decoders, compressors and array operations release the
+    interpreter's lock. Every call has one thread to itself: those of OpenCV are off meanwhile. Memory is bounded, as no
+    more than ``threads`` + 1 items are begun before the result of the first of them is taken. After an error no further
+    call begins.
 
     Args:
         function: is called in other threads.
@@ -28,6 +29,9 @@ def map_in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], t
     """
     begun: deque[Future[_Result]] = deque()
     with _one_opencv_thread():
+        if threads == 1:  # a tenth faster without a hand-over between threads
+            yield from map(function, items)
+            return
         pool = ThreadPoolExecutor(threads)
         try:
             for item in items:

@@ -63,10 +63,9 @@ def read_nifti(path: Path) -> Volume:
         InputError: the file is missing, damaged or implausible, or has another number of axes.
     """
     with decoding(path, "a NIfTI volume"):
-        image = open_volume(path)
-        array = np.asanyarray(image.dataobj)
-        zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
-        affine = np.asarray(image.affine, np.float64)
+        header, array = open_volume(path)
+        zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
+        affine = np.asarray(header.get_best_affine(), np.float64)
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     if not (np.isfinite(affine).all() and sides.min() > 0 and abs(np.linalg.det(affine[:3, :3] / sides)) > 1e-3):
         raise InputError(f"{path}: the header gives no usable axes; replace it by an intact copy")

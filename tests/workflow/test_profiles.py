@@ -25,7 +25,7 @@ def test_default_study_is_the_grid_of_the_paper(tmp_path):
     assert count["table"] == 9
     assert count["figure"] == 8
     assert count["fetch"] == 8
-        assert count["weights"] == 1
+    assert count["weights"] == 1
 
 
 @pytest.mark.parametrize("arguments", [["--cores", "8", "--profile", "slurm"], ["--cores", "8"]])

@@ -130,6 +130,19 @@ def _download(url: str, complete: Path, source: SourceFile) -> dict[str, Any]:
     raise AssertionError
 
 
+def receipts_of_given(specification: DatasetSpecification, raw: Path) -> list[dict[str, Any]]:
+    """Receipts of the official files that a user gives: ``raw`` itself, or files in the folder ``raw``.
+
+    A checksum that is not the published one is noted and no error, as the user may have good reasons.
+    """
+    given = ((raw if raw.is_file() and raw.name == s.file else raw / s.file, s) for s in specification.sources)
+    receipts = [_receipt(file, source) for file, source in given if file.is_file()]
+    for receipt in receipts:
+        if receipt["published_checksum"] is False:
+            _log.warning("%s: its checksum is not the published one; the dataset card says so", receipt["file"])
+    return receipts
+
+
 def _add_receipt(folder: Path, receipt: dict[str, Any]) -> None:
     with FileLock(folder / ".partial" / f"{RECEIPTS}.lock"):
         others = [known for known in read_receipts(folder) if known["file"] != receipt["file"]]
@@ -138,21 +151,25 @@ def _add_receipt(folder: Path, receipt: dict[str, Any]) -> None:
 
 def _checked(file: Path, source: SourceFile) -> dict[str, Any]:
     """The receipt of a file; an :class:`InputError` with the bare reason if it is not the published one."""
-    sha256, md5 = _digests(file)
-    published = [ours == theirs for ours, theirs in ((sha256, source.sha256), (md5, source.md5)) if theirs]
-    if not all(published):
+    receipt = _receipt(file, source)
+    if receipt["published_checksum"] is False:
         if not source.built_on_request:
             raise InputError("the checksum is not the published one")
         _log.warning("%s: its checksum is not the published one, as the server builds it anew; testing it", file.name)
-    if not published or not all(published):
+    if not receipt["published_checksum"]:
         _test_archive(file)
+    return {**receipt, "fetched": datetime.datetime.now(datetime.UTC).date().isoformat()}
+
+
+def _receipt(file: Path, source: SourceFile) -> dict[str, Any]:
+    sha256, md5 = _digests(file)
+    published = [ours == theirs for ours, theirs in ((sha256, source.sha256), (md5, source.md5)) if theirs]
     return {
         "file": source.file,
         "url": redact(source.url),
         "bytes": file.stat().st_size,
         "sha256": sha256,
         "published_checksum": all(published) if published else None,
-        "fetched": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
 
 

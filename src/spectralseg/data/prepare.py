@@ -23,7 +23,7 @@ from tqdm import tqdm
 from spectralseg.data import splits
 from spectralseg.data.archives import unpacked
 from spectralseg.data.cases import Case, Sample
-from spectralseg.data.fetch import read_receipts
+from spectralseg.data.fetch import read_receipts, receipts_of_given
 from spectralseg.data.parallel import map_in_order
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
 from spectralseg.data.readers import read_cases
@@ -74,8 +74,12 @@ def prepare(
     if not 0 <= validation < 1:
         raise InputError(f"validation share {validation}: is no share of 0 or more but less than 1; choose another")
     rule = splits.choose(specification, split)
+    receipts: list[dict[str, Any]] = []
     if source == "official":
         _require_files(specification, raw)
+        receipts = read_receipts(raw)
+    elif source == "path":
+        receipts = receipts_of_given(specification, raw)
     with unpacked(raw, out.parent) as root:
         found = read_cases(specification.reader, root, specification.reader_options)
         excluded = {case.id: specification.exclude.get(case.id, case.defect) for case in found}
@@ -113,7 +117,7 @@ def prepare(
                 "reduced_decoding": reduced_decoding,
             }
             info = _describe(specification, rule, rows, parts, excluded, folder, choices)
-            info["sources"] = read_receipts(raw)
+            info["sources"] = receipts
             (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 

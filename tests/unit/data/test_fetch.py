@@ -15,7 +15,7 @@ from tests.standins.faults import Fault, serving
 from spectralseg import cli
 from spectralseg.data import fetch as fetching
 from spectralseg.data.downloads import https
-from spectralseg.data.fetch import RECEIPTS, fetch, read_receipts
+from spectralseg.data.fetch import RECEIPTS, fetch, read_receipts, receipts_of_given
 from spectralseg.errors import InputError
 
 
@@ -187,6 +187,17 @@ class TestByHand:
         (partial / "file.zip").write_bytes(CONTENT)
         fetch(specification(), tmp_path)
         assert not server.ranges_asked
+
+
+@pytest.mark.parametrize("given", ["folder", "folder/file.zip"])
+def test_files_that_a_user_gives_are_compared_with_the_published_checksum(tmp_path, specification, given, caplog):
+    (tmp_path / "folder").mkdir()
+    for content, expected in ((CONTENT, True), (OTHER, False)):
+        (tmp_path / "folder" / "file.zip").write_bytes(content)
+        (receipt,) = receipts_of_given(specification(), tmp_path / given)
+        assert receipt["published_checksum"] is expected
+        assert ("not the published one" in caplog.text) is not expected
+    assert receipts_of_given(specification(file="other.zip"), tmp_path / given) == []
 
 
 class TestMirrors:

@@ -74,12 +74,8 @@ def prepare(
     if not 0 <= validation < 1:
         raise InputError(f"validation share {validation}: is no share of 0 or more but less than 1; choose another")
     rule = splits.choose(specification, split)
-    receipts: list[dict[str, Any]] = []
     if source == "official":
         _require_files(specification, raw)
-        receipts = read_receipts(raw)
-    elif source == "path":
-        receipts = receipts_of_given(specification, raw)
     with unpacked(raw, out.parent) as root:
         found = read_cases(specification.reader, root, specification.reader_options)
         excluded = {case.id: specification.exclude.get(case.id, case.defect) for case in found}
@@ -117,7 +113,7 @@ def prepare(
                 "reduced_decoding": reduced_decoding,
             }
             info = _describe(specification, rule, rows, parts, excluded, folder, choices)
-            info["sources"] = receipts
+            info["sources"] = receipts_of_given(specification, raw) if source == "path" else read_receipts(raw)
             (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 

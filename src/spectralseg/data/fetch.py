@@ -190,7 +190,7 @@ def _test_archive(file: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError) as error:
         raise InputError(f"this is no intact archive ({error})") from None
     if damaged is not None:
         raise InputError(f"member '{damaged}' of the archive is damaged")

@@ -64,7 +64,7 @@ def prepare(tmp_path, repository, capsys):
     """Exit status and error output of ``spectralseg prepare``; whatever fails must leave nothing behind."""
 
     def run(dataset, raw, *options, out=None):
-        out = out or tmp_path / "work" / "prepared"
+        out = out or tmp_path / "study" / "prepared"
         out.parent.mkdir(exist_ok=True)
         specification = repository / "workflow" / "rules" / "datasets" / f"{dataset}.smk"
         arguments = [specification, "--raw", raw, "--out", out, "--image-size", 16, "--allow-partial", *options]
@@ -98,7 +98,7 @@ def test_there_are_enough_entries_for_every_dataset():
 def test_the_phantoms_that_are_spoilt_are_valid(valid, prepare, dataset, packed, tmp_path):
     status, errors = prepare(dataset, valid(dataset, packed))
     assert status == 0, errors
-    assert verify_prepared(tmp_path / "work" / "prepared")
+    assert verify_prepared(tmp_path / "study" / "prepared")
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=str)
@@ -108,8 +108,8 @@ def test_malformed_data(entry, valid, prepare, tmp_path):
     status, errors = prepare(entry.dataset, raw, *(["--split", raw / entry.split] if entry.split else []))
     if entry.recorded:
         assert status == 0, errors
-        assert verify_prepared(tmp_path / "work" / "prepared")
-        card = json.loads((tmp_path / "work" / "prepared" / "dataset.json").read_text())
+        assert verify_prepared(tmp_path / "study" / "prepared")
+        card = json.loads((tmp_path / "study" / "prepared" / "dataset.json").read_text())
         assert re.search(entry.says, json.dumps([card["remarks"], card["excluded"]]))
     else:
         assert re.search(entry.says, sentence(status, errors))
@@ -137,7 +137,7 @@ def open_folder(valid):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(valid("kvasir_seg", False), folder / "raw")
-        (folder / "work").mkdir()
+        (folder / "study").mkdir()
         for path in (folder, *folder.rglob("*")):
             path.chmod(0o777)
         yield folder
@@ -148,7 +148,7 @@ def test_what_may_not_be_read_is_named(open_folder, prepare, place):
     closed = next((open_folder / "raw" / "Kvasir-SEG").glob(place)) if place != "." else open_folder / "raw"
     closed.chmod(0)
     with _as_nobody():
-        told = sentence(*prepare("kvasir_seg", open_folder / "raw", out=open_folder / "work" / "prepared"))
+        told = sentence(*prepare("kvasir_seg", open_folder / "raw", out=open_folder / "study" / "prepared"))
     assert re.search(rf"{closed}: .*permission denied; change the permissions", told)
 
 
@@ -156,7 +156,7 @@ def test_an_archive_that_may_not_be_read_is_named(open_folder, valid, prepare):
     archive = Path(shutil.copy(valid("kvasir_seg", True) / "kvasir-seg.zip", open_folder))
     archive.chmod(0)
     with _as_nobody():
-        told = sentence(*prepare("kvasir_seg", archive, out=open_folder / "work" / "prepared"))
+        told = sentence(*prepare("kvasir_seg", archive, out=open_folder / "study" / "prepared"))
     assert re.search(r"kvasir-seg\.zip: cannot be unpacked to .*: permission denied; change the permissions", told)
 
 
@@ -166,10 +166,10 @@ def test_a_folder_that_may_not_be_written_is_named(open_folder, valid, prepare, 
     if packed:
         raw = Path(shutil.copy(valid("kvasir_seg", True) / "kvasir-seg.zip", open_folder))
         raw.chmod(0o444)
-    (open_folder / "work").chmod(0o555)
+    (open_folder / "study").chmod(0o555)
     with _as_nobody():
-        told = sentence(*prepare("kvasir_seg", raw, out=open_folder / "work" / "prepared"))
-    assert re.search(r"/work(/prepared)?: .*permission denied; change the permissions", told)
+        told = sentence(*prepare("kvasir_seg", raw, out=open_folder / "study" / "prepared"))
+    assert re.search(r"/study(/prepared)?: .*permission denied; change the permissions", told)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_limit_on_the_size_of_files_is_named(valid, prepare, tmp_path):
         status, errors = prepare("kvasir_seg", valid("kvasir_seg", False), "--image-size", 200)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert f"{tmp_path}/work/prepared: file too large; raise the limit" in sentence(status, errors)
+    assert f"{tmp_path}/study/prepared: file too large; raise the limit" in sentence(status, errors)
 
 
 @pytest.mark.parametrize("dataset", ["kvasir_seg", "acdc"])

@@ -12,7 +12,6 @@ import gzip
 import itertools
 import math
 import re
-import shutil
 import stat
 import tarfile
 import tempfile
@@ -22,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
+from spectralseg.data.disk import RESERVE, free_space
 from spectralseg.errors import InputError, explained
 from spectralseg.files import replacing_folder
 
@@ -32,7 +32,6 @@ _SMALL = 2**28  # bytes; below, any ratio is harmless
 _RATIO = 300  # bytes out per byte in: label volumes reach about 200, zeros 1032
 _MOST_MEMBERS = 200_000
 _MOST_FOLDERS = 64  # above one another
-_RESERVE = 2**26  # bytes of free disk that are left alone
 _CHUNK = 2**20
 _LOCAL_HEADER = 30  # bytes before every member of a zip, besides its name
 _BY_HAND = "if you trust it, unpack it by hand and give the folder"
@@ -55,7 +54,7 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         opened = _zip if archive.name.lower().endswith(".zip") else _tar
         with opened(archive) as members, replacing_folder(folder) as partial_folder:
-            for member in _checked(archive, members, shutil.disk_usage(folder.parent).free - _RESERVE):
+            for member in _checked(archive, members, free_space(folder.parent)):
                 _write(archive, member, partial_folder)
     except InputError:
         raise
@@ -173,7 +172,7 @@ def _checked(archive: Path, members: Iterable[_Member], free: int) -> list[_Memb
     if total > free:
         raise InputError(
             f"{archive}: expands to {_mib(total)}, but only {_mib(max(free, 0))} of the disk are free beyond a reserve "
-            f"of {_mib(_RESERVE)}; free some space or choose an output folder on another disk"
+            f"of {_mib(RESERVE)}; free some space or choose an output folder on another disk"
         )
     _refuse_same_names(archive, found)
     return found

@@ -21,8 +21,8 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from spectralseg import registry
+from spectralseg.data.disk import require_space
 from spectralseg.data.downloads import download
-from spectralseg.data.downloads._disk import require_space
 from spectralseg.data.specification import DatasetSpecification, SourceFile
 from spectralseg.errors import InputError, explained
 from spectralseg.files import write_json

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spectralseg.data import archives
+from spectralseg.data import archives, disk
 from spectralseg.data.cases import find_files
 from spectralseg.errors import InputError
 
@@ -119,7 +119,7 @@ def test_an_archive_that_expands_beyond_a_multiple_of_its_size_is_refused_before
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
 def test_the_free_disk_is_respected_and_both_figures_are_named(tmp_path, folder, monkeypatch, kind):
     archive = make(tmp_path / f"a.{kind}", {"a": bytes(9 * 2**20)})
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=archives._RESERVE + 5 * 2**20))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=disk.RESERVE + 5 * 2**20))
     refuse(archive, folder, "expands to 9 MiB, but only 5 MiB of the disk are free beyond a reserve of 64 MiB")
 
 

@@ -25,7 +25,7 @@ import pytest
 from bad_input.entry import DATASETS, IMAGE, LABEL
 
 from spectralseg import cli
-from spectralseg.data import archives, phantoms, verify_prepared
+from spectralseg.data import archives, disk, phantoms, verify_prepared
 from spectralseg.data.prepare import intensity_limits, normalise
 from spectralseg.data.readers import read_cases
 from spectralseg.data.specification import read_specification
@@ -198,7 +198,7 @@ def test_a_full_disk_is_named_before_an_archive_is_unpacked(valid, prepare, smal
 
 def test_a_full_disk_is_named_while_an_archive_is_unpacked(valid, prepare, small_disk, monkeypatch):
     """Others may fill the disk after the check."""
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**40))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**40))
     told = sentence(*prepare("monuseg", valid("monuseg", True), out=small_disk / "prepared"))
     assert re.search(r"Data\.zip: cannot be unpacked to .*: no space left on device; free some disk space", told)
 

@@ -29,8 +29,8 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
 import spectralseg
+from spectralseg.data.disk import require_space
 from spectralseg.data.downloads._common import progress_bar
-from spectralseg.data.downloads._disk import require_space
 from spectralseg.errors import InputError
 from spectralseg.files import write_json
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.standins.faults import Fault, serving
 
-from spectralseg.data.downloads import _disk, download, https
+from spectralseg.data import disk
+from spectralseg.data.downloads import download, https
 from spectralseg.errors import InputError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -215,7 +216,7 @@ def test_nothing_is_listening(tmp_path):
 
 def test_a_full_disk_is_noticed_before_and_during(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    free = [_disk.RESERVE + len(CONTENT) - 1]
+    free = [disk.RESERVE + len(CONTENT) - 1]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free.pop(0) if len(free) > 1 else free[0]))
     with serving(CONTENT) as server:
         with pytest.raises(InputError, match=r"has 0\.27 GB free, but 0\.27 GB are needed; make room"):

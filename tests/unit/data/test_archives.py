@@ -120,7 +120,7 @@ def test_an_archive_that_expands_beyond_a_multiple_of_its_size_is_refused_before
 def test_the_free_disk_is_respected_and_both_figures_are_named(tmp_path, folder, monkeypatch, kind):
     archive = make(tmp_path / f"a.{kind}", {"a": bytes(9 * 2**20)})
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=disk.RESERVE + 5 * 2**20))
-    refuse(archive, folder, "expands to 9 MiB, but only 5 MiB of the disk are free beyond a reserve of 64 MiB")
+    refuse(archive, folder, "expands to 9 MiB, but only 5 MiB of the disk are free beyond a reserve of 256 MiB")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])

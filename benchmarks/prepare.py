@@ -8,10 +8,12 @@ See benchmarks/README.md for what was found.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,6 +39,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "nibabel", "isal")
 SIZE = 224
+LARGE_PHOTOGRAPHS = 6  # about how many are drawn, as that takes seconds each
+MIRRORS = [np.s_[::rows, ::columns] for rows in (1, -1) for columns in (1, -1)]
 
 
 # What ``prepare`` is told; None is the plain way.
@@ -52,7 +56,7 @@ WAYS: dict[str, dict[str, Any] | None] = {
 
 
 def draw_photographs(folder: Path, cases: int, side: int, grain: float) -> None:
-    """JPEG photographs of quality 90 and PNG masks in the layout of ISIC-2018.
+    """JPEG photographs of quality 90 and PNG masks in the layout of ISIC-2018: a few, and their mirror images.
 
     Args:
         folder: where they go.
@@ -61,13 +65,20 @@ def draw_photographs(folder: Path, cases: int, side: int, grain: float) -> None:
         grain: standard deviation of noise in grey levels, which decides how large the files are.
     """
     rng = np.random.default_rng(0)
-    _draw("isic2018", folder, cases, side)
-    for path in tqdm(sorted(folder.rglob("*.jpg")), desc="draw photographs", unit="file"):
-        picture = np.asarray(Image.open(path))
-        picture = picture + grain * rng.standard_normal((*picture.shape[:2], 1), np.float32)
-        Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(path, quality=90)
-    for path in sorted(folder.rglob("*.png")):  # as Pillow filters rows; OpenCV's choice takes longer to decode
-        Image.fromarray(np.asarray(Image.open(path))).save(path)
+    _draw("isic2018", folder, cases, 64)
+    _draw("isic2018", folder.with_name("large"), LARGE_PHOTOGRAPHS, side)
+    large, small = (
+        list(zip(sorted(f.rglob("*.jpg")), sorted(f.rglob("*.png")), strict=True))
+        for f in (folder.with_name("large"), folder)
+    )
+    turned = itertools.cycle(itertools.product(MIRRORS, large))
+    for (image, mask), (mirror, (picture, outline)) in zip(tqdm(small, desc="draw photographs"), turned, strict=False):
+        pixels = np.asarray(Image.open(picture))[mirror]
+        noisy = pixels + grain * rng.standard_normal((*pixels.shape[:2], 1), np.float32)
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(image, quality=90)
+        # As Pillow filters rows; OpenCV's choice takes longer to decode.
+        Image.fromarray(np.asarray(Image.open(outline))[mirror]).save(mask)
+    shutil.rmtree(folder.with_name("large"))
 
 
 def draw_volumes(folder: Path, cases: int, side: int, slices: int) -> None:
@@ -240,7 +251,7 @@ def _inputs(raw: Path, pattern: str) -> dict[str, Any]:
     return {
         "cases": len(paths),
         "mean_megabytes": round(statistics.mean(path.stat().st_size for path in paths) / 1e6, 2),
-        "shapes": [" x ".join(map(str, shape)) for shape in shapes],
+        "shapes": [" x ".join(map(str, shape)) for shape in dict.fromkeys(shapes)],
     }
 
 
@@ -276,8 +287,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/prepare_<processor>.json)")
-    parser.add_argument("--repeats", type=int, default=7, help="turns (default: %(default)s)")
-    parser.add_argument("--photographs", type=int, default=24, help="about how many (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="turns (default: %(default)s)")
+    parser.add_argument("--photographs", type=int, default=60, help="about how many (default: %(default)s)")
     parser.add_argument("--side", type=int, default=2200, help="their typical shorter side (default: %(default)s)")
     parser.add_argument(
         "--grain",

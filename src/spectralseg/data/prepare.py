@@ -237,6 +237,7 @@ def _prepare_case(
     # ISA-L deflates label maps more than ten times as fast as zlib, to about the same size.
     native = isal_zlib.compress(np.ascontiguousarray(sample.labels)) if part == "test" else b""
     remarks = _remarks(images, sample.labels)
+    mean, deviation = (moment.ravel() for moment in cv2.meanStdDev(images.reshape(-1, 1, images.shape[-1])))
     columns = {
         "case": case.id,
         "group": case.group,
@@ -250,6 +251,8 @@ def _prepare_case(
         "attributes": json.dumps(dict(case.attributes), ensure_ascii=False),
         "foreground": "no foreground" not in remarks,
         "remarks": [*sample.remarks, *remarks],
+        "mean": mean,
+        "mean_square": deviation**2 + mean**2,
     }
     return _PreparedCase(images, masks, native, columns)
 
@@ -257,7 +260,7 @@ def _prepare_case(
 def _remarks(images: NDArray[Any], labels: NDArray[np.uint8]) -> list[str]:
     """What is legal but should be seen, in short phrases."""
     corners = labels[np.ix_(*[[0, -1]] * labels.ndim)]
-    everywhere = bool(labels.min())
+    everywhere = bool(corners.all() and labels.min())
     noticed = {
         "constant image": images.min() == images.max(),
         "no foreground": not labels.max(),
@@ -313,7 +316,7 @@ def _measures(spacing: Sequence[float], axes: int) -> bool:
 
 
 def _resample(sample: Sample, specification: DatasetSpecification, size: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Slice by slice, so that a volume is never held as floating-point numbers."""
+    """Slice by slice, so that a volume is never held as floating-point numbers; 8-bit colours stay what they are."""
     low, high = intensity_limits(sample.image, specification.intensity)
     planes = sample.image if specification.dimensions == 3 else sample.image[None]
     labels = sample.labels if specification.dimensions == 3 else sample.labels[None]
@@ -321,8 +324,11 @@ def _resample(sample: Sample, specification: DatasetSpecification, size: int) ->
     images = np.empty((len(planes), size, size, specification.channels), _dtype(specification))
     masks = np.empty((len(planes), size, size), np.uint8)
     for z, plane in enumerate(planes):
-        shown = resize_image(normalise(plane, low, high), size, (height, width)).reshape(images.shape[1:])
-        images[z] = np.clip(shown, 0, 1) * np.iinfo(images.dtype).max + 0.5
+        if specification.intensity is None:
+            images[z] = resize_image(plane, size, (height, width)).reshape(images.shape[1:])
+        else:
+            shown = resize_image(normalise(plane, low, high), size, (height, width)).reshape(images.shape[1:])
+            images[z] = np.clip(shown, 0, 1) * np.iinfo(images.dtype).max + 0.5
         masks[z] = resize_labels(labels[z], (size, size))
     return images, masks
 
@@ -336,14 +342,12 @@ def _describe(
     folder: Path,
     choices: dict[str, Any],
 ) -> dict[str, Any]:
-    images = np.load(folder / "images.npy", mmap_mode="r")
     # A dataset that is only tested on is standardised by the training dataset's statistics, not by these.
-    total, squares, count = np.zeros(images.shape[-1]), np.zeros(images.shape[-1]), 0
-    for row in _training(rows):
-        block = images[row["first"] : row["first"] + row["slices"]].reshape(-1, images.shape[-1])
-        values = block.astype(np.float64) / np.iinfo(images.dtype).max
-        total, squares, count = total + values.sum(0), squares + (values**2).sum(0), count + len(values)
-    mean = total / count
+    training, full = _training(rows), np.iinfo(_dtype(specification)).max
+    mean, mean_square = (
+        np.average([row[moment] for row in training], axis=0, weights=[row["slices"] for row in training])
+        for moment in ("mean", "mean_square")
+    )
     return {
         "format": FORMAT,
         "name": specification.name,
@@ -365,7 +369,7 @@ def _describe(
         "slices": {part: sum(r["slices"] for r in rows if r["part"] == part) for part in splits.PARTS},
         "excluded": excluded,
         "remarks": {row["case"]: row["remarks"] for row in rows if row["remarks"]},
-        "mean": mean.tolist(),
-        "std": np.sqrt(np.maximum(squares / count - mean**2, 1e-12)).tolist(),
+        "mean": (mean / full).tolist(),
+        "std": np.sqrt(np.maximum((mean_square - mean**2) / full**2, 1e-12)).tolist(),
         "files": {name: sha256_of(folder / name) for name in FILES if name != "dataset.json"},
     }

@@ -9,20 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def resize_image(image: NDArray[Any], size: int, extent: tuple[float, float] | None = None) -> NDArray[np.float32]:
+def resize_image(image: NDArray[Any], size: int, extent: tuple[float, float] | None = None) -> NDArray[Any]:
     """``(H, W)`` or ``(H, W, 3)`` to ``(size, size[, 3])``: area averaging when shrinking, cubic when enlarging.
 
     Args:
-        image: any numbers.
+        image: float32, or uint8, which is rounded.
         size: side of the result in pixels.
         extent: rows and columns of ``image`` that the result shows, where not all: an image that was decoded at 1/8 of
             1613 x 2419 pixels has 202 x 303, of which 201.625 x 302.375 are picture.
     """
     height, width = extent or image.shape[:2]
     interpolation = cv2.INTER_AREA if min(height, width) >= size else cv2.INTER_CUBIC
-    pixels = image.astype(np.float32, copy=False)
     # Given as factors, the sides may be fractional; what lies beyond the extent then makes at most one more pixel.
-    resized: Any = cv2.resize(pixels, None, fx=size / width, fy=size / height, interpolation=interpolation)
+    resized: Any = cv2.resize(image, None, fx=size / width, fy=size / height, interpolation=interpolation)
     return resized[:size, :size]  # type: ignore[no-any-return]
 
 

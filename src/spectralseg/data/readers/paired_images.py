@@ -249,14 +249,15 @@ def _threshold(threshold: int, path: Path, mask: NDArray[Any]) -> NDArray[np.uin
             f"{path}: the mask holds many values of type {mask.dtype}, for which 'threshold' {threshold} is not meant; "
             "convert it to 8 bit"
         )
-    foreground: NDArray[np.uint8] = (mask > threshold).view(np.uint8)
     # In a JPEG, low values are what compression makes of an empty mask; elsewhere they are labels.
-    if not foreground.max() and mask.any() and path.suffix.lower() not in _LOSSY:
+    if 0 < mask.max() <= threshold and path.suffix.lower() not in _LOSSY:
         raise InputError(
             f"{path}: the mask holds the values {_few(np.unique(mask))}, none of them above the threshold {threshold}; "
             "list the value of every label in the reader option 'values' or lower 'threshold'"
         )
-    return foreground
+    # In place: to fill fresh memory of that size takes longer than to compare.
+    found: Any = cv2.threshold(mask, threshold, 1, cv2.THRESH_BINARY, dst=mask)[1]
+    return found.astype(np.uint8, copy=False)  # type: ignore[no-any-return]
 
 
 def _by_values(values: Sequence[int]) -> _Labelling:

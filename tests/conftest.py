@@ -185,7 +185,7 @@ def small_model():
 
     def build(name, channels=3, outputs=1, **options):
         torch.manual_seed(0)
-        chosen = {**SMALL_OPTIONS.get(name, {}), **options}
-        return build_model(name, channels, outputs, encoder=SMALL_ENCODER, encoder_weights=None, **chosen)
+        small = {"transunet_original": {"encoder": "resnet50", "width": 48, "layers": 1, "heads": 4}, **SMALL_OPTIONS}
+        return build_model(name, channels, outputs, **{"encoder": SMALL_ENCODER, **small.get(name, {}), **options})
 
     return build

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spectralseg import __version__
-from spectralseg.errors import InputError, explained
+from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, redact
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
@@ -48,7 +48,7 @@ def weights(arguments: argparse.Namespace) -> None:
     """Download pretrained weights of an encoder into the cache."""
     from spectralseg.prefetch import fetch_weights
 
-    fetch_weights(arguments.encoder, arguments.weights)
+    fetch_weights(arguments.encoder, arguments.weights, arguments.model)
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -201,6 +201,7 @@ def parser() -> argparse.ArgumentParser:
     one = command("weights", weights)
     one.add_argument("encoder", help="name in segmentation-models-pytorch, e.g. resnet50")
     one.add_argument("weights", help="name of its weights, e.g. imagenet")
+    one.add_argument("--model", default="unet", help="model that the encoder belongs to (default: %(default)s)")
 
     one = command("prefetch", prefetch)
     one.add_argument("--config", type=Path, default=Path("config/config.yaml"), help="default: %(default)s")
@@ -275,7 +276,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, or 1 after an error that the user can mend."""
+    """Run a command; the exit status is 0, 1 after an error that the user can mend, 75 if asked to stop halfway."""
     arguments = parser().parse_args(argv)
     handler = logging.StreamHandler()
     handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s"))
@@ -292,6 +293,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence = InputError(f"{error.filename or 'a file without a name'}: {explained(error)}")
         print(f"error: {redact(str(sentence))}", file=sys.stderr)
         return 1
+    except Interrupted as reason:
+        print(redact(str(reason)), file=sys.stderr)
+        return 75  # EX_TEMPFAIL of sysexits.h: try again
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -24,6 +24,11 @@ def _quoted_number(value: Any) -> Any:
     return value
 
 
+def _off(value: Any) -> Any:
+    """YAML takes an unquoted ``off`` for false."""
+    return "off" if value is False else value
+
+
 QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -66,7 +71,9 @@ class Architecture(_Strict):
 
     model: Name = Field(description="name in the model registry")
     encoder: str = Field("resnet50", description="encoder of segmentation-models-pytorch")
-    encoder_weights: str | None = Field("imagenet", description="pretrained weights of the encoder, or null")
+    encoder_weights: str | None = Field(
+        "imagenet", description="pretrained weights of the encoder: their name, a file of a state_dict, or null"
+    )
     options: dict[str, Any] = Field({}, description="further options of the model")
 
 
@@ -102,16 +109,27 @@ class Training(_Strict):
     """Hyper-parameters that every run shares."""
 
     iterations: int = Field(14000, ge=1, description="optimizer steps")
+    epochs: float | None = Field(None, gt=0, description="passes over the training images; where given, iterations follow")
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(1e-4, ge=0)
-    schedule: Literal["poly", "constant"] = Field("poly", description="poly: (1 - t/T)^0.9 per iteration")
+    schedule: Literal["poly", "cosine", "constant"] = Field(
+        "poly", description="learning rate times (1 - t/T)^0.9, (1 + cos(π t/T)) / 2 or 1 at iteration t of T"
+    )
+    gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no limit")
     flip: bool = Field(True, description="random horizontal and vertical flips")
     rotate: float = Field(20, ge=0, le=180, description="random rotation within ± this many degrees")
     validate_every: int = Field(500, ge=1, description="iterations between validations")
     save_every: int = Field(500, ge=1, description="iterations between resumable states")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast on devices that support it")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; else autocast")
+    channels_last: bool = Field(True, description="memory layout; faster on most devices")
+    deterministic: Annotated[Literal["off", "warn", "strict"], BeforeValidator(_off)] = Field(
+        "warn",
+        description="warn: deterministic algorithms where there are some; strict: an error where there are none; "
+        "off: the fastest",
+    )
+    tensorboard: bool = Field(False, description="write event files into <run>/tensorboard")
     workers: int = Field(0, ge=0, description="processes that load and augment")
 
 
@@ -216,7 +234,7 @@ def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple
     if known is not None:
         yield from (("datasets", name, known) for name in config.datasets)
     for name, architecture in config.architectures.items():
-        yield f"architectures.{name}.model", architecture.model, registry.names("spectralseg.models")
+        yield f"architectures.{name}.model", architecture.model, registry.model_names()
     for name, objective in config.objectives.items():
         valid = registry.names("spectralseg.objectives")
         yield f"objectives.{name}.base", objective.base, valid

@@ -1,4 +1,4 @@
-"""The one exception that stands for a problem the user can mend."""
+"""The exceptions that end a command without a traceback: a problem the user can mend, and a request to stop."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class InputError(Exception):
 
     def __init__(self, sentence: str) -> None:
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
+
+
+class Interrupted(Exception):
+    """Work was put down at somebody's request, and doing it again continues; the command line exits with status 75."""
 
 
 def explained(error: OSError) -> str:

@@ -11,9 +11,12 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 from spectralseg.errors import InputError
+
+_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 
 
 def names(package: str) -> list[str]:
@@ -22,6 +25,34 @@ def names(package: str) -> list[str]:
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError(f"{package} is no package")
     return sorted(m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_"))
+
+
+# Models that segmentation-models-pytorch builds under these names. They stand here because the library takes seconds to
+# import; a test compares.
+LIBRARY_MODELS = (
+    "deeplabv3",
+    "deeplabv3plus",
+    "dpt",
+    "fpn",
+    "linknet",
+    "manet",
+    "pan",
+    "pspnet",
+    "segformer",
+    "unet",
+    "unetplusplus",
+    "upernet",
+)
+
+
+def model_names() -> list[str]:
+    """Names of all models: modules of :mod:`spectralseg.models`, and :data:`LIBRARY_MODELS`."""
+    return sorted({*names("spectralseg.models"), *LIBRARY_MODELS})
+
+
+def weights_file(weights: str | None) -> Path | None:
+    """The file that ``encoder_weights`` names, or None for a name of published weights: files have a suffix."""
+    return Path(weights) if weights is not None and Path(weights).suffix in _WEIGHTS else None
 
 
 def load(package: str, name: str, kind: str) -> ModuleType:

@@ -5,9 +5,36 @@ import io
 import pytest
 import torch
 
-from spectralseg.models import available
+from spectralseg import registry
+from spectralseg.errors import InputError
+from spectralseg.models import available, build_model
 
-MODELS = available()
+SLOW = {"transunet_original", "dpt"}  # cannot be built small
+MODELS = [  # of the library's, one stands for all
+    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+    for name in ("unet", *registry.names("spectralseg.models"))
+]
+
+
+def test_every_model_is_available():
+    assert {"unet", *registry.names("spectralseg.models")} < set(available())
+
+
+@pytest.mark.parametrize("name", [name for name in registry.LIBRARY_MODELS if name not in SLOW])
+def test_every_model_of_the_library_can_be_built_and_trained(name):
+    model = build_model(name, 3, 2, encoder="tu-test_resnet.r160_in1k")
+    images = torch.randn(2, 3, 160, 160)
+    logits = model(images)
+    assert logits.shape == (2, 2, 160, 160)
+    logits.square().mean().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.slow
+def test_the_vision_transformer_of_the_library_needs_an_encoder_of_one_stride():
+    assert build_model("dpt", 3, 2, encoder="tu-test_vit.r160_in1k")(torch.randn(1, 3, 160, 160)).shape[-1] == 160
+    with pytest.raises(InputError, match="model 'dpt' with encoder 'resnet18' cannot be built"):
+        build_model("dpt", 3, 2, encoder="resnet18")
 
 
 @pytest.mark.parametrize("size", [64, 96])
@@ -115,10 +142,8 @@ def test_a_model_has_an_encoder_and_a_decoder_for_activation_maps(small_model, n
     assert 2 <= deepest.shape[-1] < 64
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", registry.names("spectralseg.models"))
 def test_a_model_says_what_it_is(name):
-    from spectralseg import registry
-
     module = registry.load("spectralseg.models", name, "model")
     assert module.__doc__
     assert module.build.__doc__

@@ -13,6 +13,12 @@ def test_the_networks_of_the_paper_have_the_published_size(name, expected):
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
 
 
+def test_the_original_transunet_has_the_size_of_its_authors_code():
+    with torch.device("meta"):
+        model = build_model("transunet_original", 3, 9)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 105_277_081
+
+
 @pytest.mark.parametrize("name", ["unet", "transunet"])
 def test_grey_images_and_more_classes_change_the_first_and_last_layer_only(name):
     def count(channels, classes):

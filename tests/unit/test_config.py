@@ -60,8 +60,8 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(study, key, nearest)
         ("training.learning_rate", float("nan")),
         ("training.momentum", 1),
         ("training.flip", "yes"),
-        ("training.schedule", "cosine"),
-        ("training.precision", "fp16"),
+        ("training.schedule", "linear"),
+        ("training.precision", "int8"),
         ("image_size", 100),
         ("validation", 1),
         ("validation", 0),
@@ -83,6 +83,18 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(study, key, nearest)
 def test_a_wrong_type_or_range_is_an_error_that_names_the_key(study, key, value):
     spoil(study, key, value)
     assert message(study).startswith(f"toy.yaml: {key}")
+
+
+def test_off_needs_no_quotes(study):
+    """YAML reads it as false."""
+    spoil(study, "training.deterministic", yaml.safe_load("off"))
+    assert validate_config(study, "toy.yaml").training.deterministic == "off"
+
+
+@pytest.mark.parametrize("name", ["unet", "transunet", "transunet_original", "deeplabv3plus"])
+def test_every_model_can_be_named(study, name):
+    spoil(study, "architectures.unet.model", name)
+    assert validate_config(study, "toy.yaml").architectures["unet"].model == name
 
 
 @pytest.mark.parametrize("value", [0.2, 1, 1e-3, "1e-3", "0.20", "0.0", ".5", "5.", "-0.1", "+0.1", "00.1", " 0.2", ""])

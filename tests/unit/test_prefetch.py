@@ -25,7 +25,7 @@ def no_weights(monkeypatch):
     asked = []
 
     def build(name, in_channels, classes, *, encoder, encoder_weights):
-        asked.append((encoder, encoder_weights))
+        asked.append((name, encoder, encoder_weights))
         if encoder == "missing":
             raise InputError("weights of 'missing' are not in the cache")
 
@@ -47,12 +47,13 @@ def test_everything_is_fetched_and_every_failure_told(tmp_path, study, toy_speci
         study["architectures"] |= {
             "one": {**options, "encoder": "missing", "encoder_weights": "imagenet"},
             "two": {**options, "encoder": "resnet18", "encoder_weights": "imagenet"},
+            "own": {**options, "encoder": "resnet18", "encoder_weights": "encoder.pth"},
         }
         server.faults.append(Fault(status=404))
         with pytest.raises(InputError, match=r"^2 could not be fetched: .*first/a\.txt.*404.* \| weights of 'missing'"):
             prefetch.prefetch(validate_config(study, "toy.yaml"), specifications)
     assert [(tmp_path / name / "a.txt").exists() for name in specifications] == [False, False, True, True]
-    assert no_weights == [("missing", "imagenet"), ("resnet18", "imagenet")]
+    assert no_weights == [("unet", "missing", "imagenet"), ("unet", "resnet18", "imagenet")]
     assert "toy: source 'phantom' needs no download" in caplog.text
 
 
@@ -69,7 +70,7 @@ def test_without_a_network_the_missing_weights_are_named_with_a_remedy(tmp_path,
     assert cli.main(["weights", "resnet18", "imagenet"]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert "weights 'imagenet' of encoder 'resnet18' are not in the cache" in error
-    assert "run 'spectralseg weights resnet18 imagenet' where there is a network" in error
+    assert "run 'spectralseg weights resnet18 imagenet --model unet' where there is a network" in error
 
 
 def test_weights_in_the_cache_need_no_network(tmp_path, monkeypatch):

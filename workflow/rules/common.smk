@@ -16,6 +16,7 @@ from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
+from spectralseg.registry import weights_file
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -56,6 +57,7 @@ wildcard_constraints:
     objective="|".join(CONFIG.objectives),
     lam=r"\d+(\.\d+)?",
     seed=r"\d+",
+    model="[^/]+",
     encoder="[^/]+",
     weights="[^/-]+",
     table="|".join(CONFIG.tables) or "none",
@@ -135,7 +137,9 @@ def encoder_weights(wildcards):
     architecture = CONFIG.architectures[wildcards.architecture]
     if architecture.encoder_weights is None:
         return []
-    return f"{CONFIG.downloads}/weights/{architecture.encoder}-{architecture.encoder_weights}"
+    if weights_file(architecture.encoder_weights):
+        return architecture.encoder_weights
+    return f"{CONFIG.downloads}/weights/{architecture.model}/{architecture.encoder}-{architecture.encoder_weights}"
 
 
 def evaluation_settings(wildcards):

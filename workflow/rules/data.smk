@@ -23,15 +23,15 @@ rule fetch:
 
 rule weights:
     output:
-        touch("<downloads>/weights/{encoder}-{weights}"),
+        touch("<downloads>/weights/{model}/{encoder}-{weights}"),
     log:
-        "<downloads>/logs/weights-{encoder}-{weights}.log",
+        "<downloads>/logs/weights-{model}-{encoder}-{weights}.log",
     retries: 2
     localrule: True
     conda:
         ENVIRONMENT
     shell:
-        "spectralseg weights {wildcards.encoder} {wildcards.weights} > {log:q} 2>&1"
+        "spectralseg weights {wildcards.encoder} {wildcards.weights} --model {wildcards.model} > {log:q} 2>&1"
 
 
 rule phantom:

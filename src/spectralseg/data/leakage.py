@@ -32,12 +32,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.data.splits import PARTS, read_list
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
+from spectralseg.progress import progress_bar
 
 EXACT = {"id": "case", "bytes": "image_sha256", "group": "group"}  # kinds of match, and the column that agrees
 KINDS = ("id", "bytes", "near_duplicate", "group")
@@ -219,7 +219,7 @@ def fingerprint(data: PreparedDataset) -> Fingerprints:
     """Hash every slice of a prepared dataset that is not nearly constant."""
     case, bits, thumbnail = [], [], []
     spans = list(zip(data.cases["first"], data.cases["slices"], strict=True))
-    for index, (first, slices) in enumerate(tqdm(spans, desc=f"hash {data.name}", unit="case", mininterval=1)):
+    for index, (first, slices) in enumerate(progress_bar(spans, desc=f"hash {data.name}", unit="case")):
         for image in data.images[first : first + slices]:
             grey = _grey(image)
             if grey.std() < _FLAT:

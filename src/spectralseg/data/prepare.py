@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from isal import isal_zlib
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from spectralseg.data import splits
 from spectralseg.data.archives import unpacked
@@ -31,6 +30,7 @@ from spectralseg.data.resize import resize_image, resize_labels
 from spectralseg.data.specification import DatasetSpecification, Intensity, Split
 from spectralseg.errors import InputError
 from spectralseg.files import replacing_folder, sha256_of
+from spectralseg.progress import progress_bar
 
 _LARGEST_SIDE = 4096  # pixels
 _log = logging.getLogger(__name__)
@@ -96,12 +96,11 @@ def prepare(
             )
         with replacing_folder(out) as folder:
             prepare_one = partial(_prepare_case, specification, parts, image_size, reduced_decoding)
-            done = tqdm(
+            done = progress_bar(
                 map_in_order(prepare_one, cases, threads),
                 desc=f"prepare {specification.name}",
-                total=len(cases),
                 unit="case",
-                mininterval=1,
+                total=len(cases),
             )
             rows = _write_arrays(specification, done, folder, image_size)
             _refuse_without_foreground(raw, _training(rows))

@@ -126,6 +126,12 @@ class PreparedDataset:
             content = zlib.decompress(stream.read(int(row["native_bytes"])))
             return np.frombuffer(content, np.uint8).reshape(json.loads(row["native_shape"]))
 
+    def describe_row(self, row: int) -> str:
+        """The case that an array row belongs to, with the number of its slice, from 0, where it has several."""
+        place = int(np.searchsorted(self.cases["first"], row, side="right")) - 1
+        case = self.cases.iloc[place]
+        return f"{case['case']} (slice {row - case['first']})" if case["slices"] > 1 else str(case["case"])
+
     def _row(self, case: str) -> pd.Series:
         found = self.cases[self.cases["case"] == case]
         if len(found) != 1:

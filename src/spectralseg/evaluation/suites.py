@@ -24,7 +24,7 @@ from spectralseg.files import replacing
 from spectralseg.interpretation.cam import seg_grad_cam
 from spectralseg.metrics.records import COLUMNS, RUN_KEYS
 from spectralseg.training.batches import seed_of, to_float
-from spectralseg.training.loop import choose_device
+from spectralseg.training.learner import choose_device
 
 
 @dataclass(frozen=True)

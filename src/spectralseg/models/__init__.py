@@ -1,4 +1,6 @@
-"""Architectures. One module per model, each with ``build(in_channels, classes, encoder, encoder_weights, **options)``.
+"""Architectures: one module per model, each with ``build(in_channels, classes, encoder, encoder_weights, **options)``,
+and all that segmentation-models-pytorch builds by name, among them ``unet`` (Ronneberger et al. 2015), which with
+``resnet50`` and 3 channels has 32.52 M parameters at one class.
 
 A model takes float images (B, 1 or 3, H, W) and returns raw logits (B, C, H, W). It has an ``encoder`` that returns a
 list of feature maps and a ``decoder`` that takes one, so that the deepest map is found the same way in all of them.
@@ -6,6 +8,7 @@ list of feature maps and a ``decoder`` that takes one, so that the deepest map i
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -13,6 +16,7 @@ from torch import nn
 from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.models._torchvision import ensure_operators
+from spectralseg.models._weights import file_of, load_encoder
 from spectralseg.redaction import redact
 
 ensure_operators()
@@ -20,7 +24,7 @@ ensure_operators()
 
 def available() -> list[str]:
     """Names of the models; a new module in this package is a new model."""
-    return registry.names(__name__)
+    return registry.model_names()
 
 
 def build_model(
@@ -39,13 +43,19 @@ def build_model(
         in_channels: channels of the images, 1 or 3.
         classes: channels of the logits: 1 for binary tasks, otherwise foreground classes + 1.
         encoder: encoder of segmentation-models-pytorch.
-        encoder_weights: name of pretrained encoder weights, or None for random initialisation.
+        encoder_weights: pretrained weights: a name that the encoder's library knows, loaded from its cache or the
+            network; a file with a ``state_dict`` (``.pt``, ``.pth``, ``.bin``, ``.safetensors``); None for random ones.
         options: passed on to the model.
 
     Raises:
         InputError: the name, the encoder or an option is unknown, or the weights cannot be had.
     """
-    build = registry.load(__name__, name, "model").build
+    if name not in available():
+        raise InputError(f"model '{name}' is unknown; {registry.suggest(name, available())}")
+    if name in registry.LIBRARY_MODELS:
+        build: Any = partial(_from_library, name)
+    else:
+        build = registry.load(__name__, name, "model").build
     try:
         model: nn.Module = build(in_channels, classes, encoder, encoder_weights, **options)
     except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -53,8 +63,22 @@ def build_model(
         if encoder_weights is not None and isinstance(error, OSError):  # so do the libraries tell of a failed download
             raise InputError(
                 f"weights '{encoder_weights}' of encoder '{encoder}' are not in the cache and cannot be downloaded; "
-                f"run 'spectralseg weights {encoder} {encoder_weights}' where there is a network, or set "
-                f"'encoder_weights: null' ({redact(reason)})"
+                f"run 'spectralseg weights {encoder} {encoder_weights} --model {name}' where there is a network, or "
+                f"set 'encoder_weights' to a file or to null ({redact(reason)})"
             ) from error
         raise InputError(f"model '{name}' with encoder '{encoder}' cannot be built: {reason}") from error
+    return model
+
+
+def _from_library(
+    name: str, in_channels: int, classes: int, encoder: str, encoder_weights: str | None, **options: Any
+) -> nn.Module:
+    import segmentation_models_pytorch as smp
+
+    file = file_of(encoder_weights)
+    model: nn.Module = smp.create_model(
+        name, encoder, None if file else encoder_weights, 3 if file else in_channels, classes, **options
+    )
+    if file is not None:
+        load_encoder(model.encoder, file, in_channels)
     return model

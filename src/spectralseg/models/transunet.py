@@ -17,6 +17,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spectralseg.models._weights import file_of, load_encoder
+
 _DEPTH = 4  # encoder stages: strides 2, 4, 8, 16
 
 
@@ -57,9 +59,14 @@ class TransUNet(nn.Module):
         decoder_channels: Sequence[int],
     ) -> None:
         super().__init__()
-        self.encoder = smp.encoders.get_encoder(encoder, in_channels=in_channels, depth=_DEPTH, weights=encoder_weights)
+        file = file_of(encoder_weights)
+        self.encoder = smp.encoders.get_encoder(
+            encoder, 3 if file else in_channels, _DEPTH, None if file else encoder_weights
+        )
         if hasattr(self.encoder, "layer4"):  # ResNets keep their unused last stage: 15 M idle parameters in ResNet-50
             self.encoder.layer4 = nn.Identity()
+        if file is not None:
+            load_encoder(self.encoder, file, in_channels)
         channels = self.encoder.out_channels
         self.bottleneck = Transformer(channels[-1], width, layers, heads, dropout, self.grid)
         self.decoder = CascadedUpsampler(width, [*channels[-2:0:-1], 0], decoder_channels)
@@ -94,14 +101,17 @@ class Transformer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Mix all positions of ``features`` (B, C, h, w)."""
-        maps = self.embed(features)
-        height, width = maps.shape[-2:]
-        position: Tensor = self.position
-        if position.shape[-2:] != (height, width):
-            position = functional.interpolate(position, (height, width), mode="bicubic", align_corners=False)
-        tokens: Tensor = self.dropout(maps + position).flatten(2).transpose(1, 2)
+        maps = with_positions(self.embed(features), self.position)
+        tokens: Tensor = self.dropout(maps).flatten(2).transpose(1, 2)
         tokens = self.norm(self.blocks(tokens))
         return tokens.transpose(1, 2).reshape(maps.shape)
+
+
+def with_positions(maps: Tensor, positions: Tensor) -> Tensor:
+    """Add a position embedding (1, C, h', w') to maps (B, C, h, w), interpolated where the sizes differ."""
+    if positions.shape[-2:] != maps.shape[-2:]:
+        positions = functional.interpolate(positions, maps.shape[-2:], mode="bicubic", align_corners=False)
+    return maps + positions
 
 
 class CascadedUpsampler(nn.Module):

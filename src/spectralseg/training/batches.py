@@ -6,6 +6,7 @@ state to save: a resumed run, and any number of worker processes, see exactly th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import random
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from spectralseg.config import Training
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
+from spectralseg.training.interruption import ignore_signals
 
 
 def seed_of(*keys: object) -> int:
@@ -69,9 +71,7 @@ class _Stream(Dataset[tuple[Tensor, Tensor]]):
         self.augment, self.seed = augmentation(training), seed
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        epoch, place = divmod(position, len(self.rows))
-        order = np.random.default_rng(seed_of("order", self.seed, epoch)).permutation(len(self.rows))
-        index = order[place]
+        index = _index(len(self.rows), self.seed, position)
         # One stream for all transforms: set_random_seed would give each the same draws, so that all act or none.
         seed = seed_of("augment", self.seed, position)
         self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
@@ -81,8 +81,27 @@ class _Stream(Dataset[tuple[Tensor, Tensor]]):
         )
 
 
-def batches(data: PreparedDataset, training: Training, seed: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of iterations ``start`` .. ``training.iterations`` - 1.
+def _index(count: int, seed: int, position: int) -> int:
+    """Which of ``count`` rows comes at a position of the endless stream: all once per epoch, in a new order."""
+    epoch, place = divmod(position, count)
+    return int(_order(count, seed, epoch)[place])
+
+
+@functools.lru_cache(maxsize=2)
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng(seed_of("order", seed, epoch)).permutation(count)
+
+
+def batch_of(rows: NDArray[np.int64], batch_size: int, seed: int, iteration: int) -> list[int]:
+    """The rows, of these training rows, that make up the batch of an iteration, counted from 0."""
+    positions = range(iteration * batch_size, (iteration + 1) * batch_size)
+    return [int(rows[_index(len(rows), seed, position)]) for position in positions]
+
+
+def batches(
+    data: PreparedDataset, training: Training, seed: int, start: int, stop: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of iterations ``start`` .. ``stop`` - 1.
 
     Yields:
         Images float32 (B, S, S, channels) in [0, 1] and masks uint8 (B, S, S).
@@ -90,10 +109,10 @@ def batches(data: PreparedDataset, training: Training, seed: int, start: int) ->
     loader = DataLoader(
         _Stream(data, training, seed),
         batch_size=training.batch_size,
-        sampler=range(start * training.batch_size, training.iterations * training.batch_size),
+        sampler=range(start * training.batch_size, stop * training.batch_size),
         num_workers=training.workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else the loader draws from the stream of dropout, once more after every resume
-        persistent_workers=False,
+        worker_init_fn=ignore_signals,
     )
     yield from loader

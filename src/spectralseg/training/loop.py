@@ -1,50 +1,41 @@
-"""Training of one run: fixed iterations, validation, resume."""
+"""Training of one run: steps, validations, checkpoints, resume."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import functools
 import logging
+import math
+import operator
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from spectralseg import provenance
-from spectralseg.config import Architecture, Config, Training
+from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
-from spectralseg.errors import InputError
+from spectralseg.errors import InputError, Interrupted
 from spectralseg.files import replacing, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
+from spectralseg.progress import progress_bar
 from spectralseg.training import state as states
-from spectralseg.training.batches import batches, seed_of, standardise, to_float
+from spectralseg.training.batches import batch_of, batches, seed_of
+from spectralseg.training.interruption import stop_requests
+from spectralseg.training.journal import Journal
+from spectralseg.training.learner import Learner, choose_device, make_deterministic
+from spectralseg.training.schedule import iterations, learning_rate
+from spectralseg.training.validation import validation_dice
 
+_READ_EVERY = 50  # iterations between looks at the objective, each of which makes host and device wait
 _log = logging.getLogger(__name__)
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then Apple's MPS, then the CPU; any other name is taken as it is.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    if name != "auto":
-        try:
-            return torch.zeros(0, device=name).device
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(
-                f"device '{name}' cannot be used ({str(error).splitlines()[0]}); try auto or cpu"
-            ) from None
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def objective_of(choice: ObjectiveChoice, lam: str) -> Combined:
@@ -63,13 +54,6 @@ def model_of(architecture: Architecture, channels: int, outputs: int) -> nn.Modu
         encoder_weights=architecture.encoder_weights,
         **architecture.options,
     )
-
-
-def learning_rate(training: Training, iteration: int) -> float:
-    """Learning rate of an iteration, counted from 0."""
-    if training.schedule == "constant":
-        return training.learning_rate
-    return float(training.learning_rate * (1 - iteration / training.iterations) ** 0.9)
 
 
 def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, Any]:
@@ -95,90 +79,91 @@ def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, An
 def train(config: Config, run: Run, data: PreparedDataset, out: Path, *, device_name: str = "auto") -> None:
     """Train a run and write ``model.pt``, ``run.json`` and ``history.jsonl`` into ``out``.
 
-    A state left by an interrupted attempt at the same settings is continued.
+    A state left by an interrupted attempt at the same settings and data is continued, to the same weights, bit by bit
+    on a CPU, as without the interruption. SIGTERM and SIGUSR1 save the state and stop.
 
     Raises:
         InputError: the dataset lacks a part, or the objective is no longer finite.
+        Interrupted: a signal asked to stop; the state is saved.
     """
     out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     training, device = config.training, choose_device(device_name)
-    settings = settings_of(config, run, data)
-    fingerprint = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # A debugging aid that costs a tenth of the step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.manual_seed(seed_of("initialisation", run.seed))  # the same start for every objective: seeds are paired
+    make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
     model = model_of(config.architectures[run.architecture], data.info["channels"], data.outputs).to(device)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the batches come in this layout
     objective = objective_of(config.objectives[run.objective], run.lam)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        training.learning_rate,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
-    progress = states.restore(out, model, optimizer, fingerprint)
-    mean = torch.tensor(data.info["mean"], dtype=torch.float32, device=device)
-    std = torch.tensor(data.info["std"], dtype=torch.float32, device=device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16")
+    learner = Learner(model, objective, training, data.info["mean"], data.info["std"])
+    settings = settings_of(config, run, data)
+    progress = states.restore(out, learner, settings)
+    last = iterations(training, len(data.rows("train")))
+    clock = _Clock(progress)
 
-    loss_sum = torch.tensor(progress.loss_sum, device=device)
-    bar = tqdm(total=training.iterations, initial=progress.iteration, desc="train", unit="it", mininterval=2)
-    for images, masks in batches(data, training, run.seed, progress.iteration):
-        model.train()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(training, progress.iteration)
-        with autocast:
-            logits = model(standardise(images.to(device, non_blocking=True), mean, std))
-        loss, _ = objective(logits, masks.to(device, non_blocking=True))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        loss_sum += loss.detach()  # stays on the device: reading it back would stall the step
-        progress.loss_count += 1
-        progress.iteration += 1
-        bar.update()
+    def stop(reason: str) -> None:
+        clock.stop()
+        states.save(out, progress, learner, settings)
+        raise Interrupted(f"{out}: stopped by {reason} after iteration {progress.iteration} of {last}; run it again")
 
-        last = progress.iteration == training.iterations
-        if last or progress.iteration % training.validate_every == 0:
-            mean_loss = float(loss_sum) / progress.loss_count
-            loss_sum, progress.loss_count = torch.zeros_like(loss_sum), 0
-            if not np.isfinite(mean_loss):
-                raise InputError(
-                    f"{out}: the objective is not finite before iteration {progress.iteration}; lower 'learning_rate'"
-                )
-            score = validation_dice(model, data, mean, std, config.evaluation.batch_size)
-            progress.history.append({"iteration": progress.iteration, "loss": mean_loss, "validation_dice": score})
-            _log.info("iteration %d: loss %.4f, validation Dice %.4f", progress.iteration, mean_loss, score)
-            if score > progress.best_score:
-                progress.best_score, progress.best_iteration = score, progress.iteration
-                progress.best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
-        if not last and progress.iteration % training.save_every == 0:
-            progress.loss_sum = float(loss_sum)
-            progress.seconds += time.monotonic() - started
-            started = time.monotonic()
-            states.save(out, progress, model, optimizer, fingerprint)
-    bar.close()
+    window = _Window(lambda bad: _not_finite(out, data, training.batch_size, run.seed, bad))
+    bar: tqdm[Any]
+    with (
+        stop_requests() as request,
+        Journal(out, tensorboard=training.tensorboard, start=progress.iteration) as journal,
+        progress_bar(desc="train", unit="it", total=last, initial=progress.iteration) as bar,
+    ):
+        for images, masks in batches(data, training, run.seed, progress.iteration, last):
+            rate = learning_rate(training, progress.iteration, last)
+            window.add(progress.iteration, learner.step(images, masks, rate))
+            progress.iteration += 1
+            bar.update()
+            done, asked = progress.iteration == last, bool(request)
+            validate = done or progress.iteration % training.validate_every == 0
+            save = not done and progress.iteration % training.save_every == 0
+            if validate or save or asked or progress.iteration % _READ_EVERY == 0:
+                losses = window.read()
+                # One after the other: any other order would round differently after a resume.
+                progress.loss_sum = functools.reduce(operator.add, losses, progress.loss_sum)
+                progress.loss_count += len(losses)
+                bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
+                journal.scalars(progress.iteration, {"objective": losses[-1], "learning_rate": rate})
+            if validate:
+                _validate(learner, data, config.evaluation.batch_size, progress)
+                journal.scalars(progress.iteration, {"validation_dice": progress.history[-1]["validation_dice"]})
+                journal.write(progress.history)
+            if asked and not done:
+                stop(str(request.signal))
+            if save:
+                clock.stop()
+                states.save(out, progress, learner, settings)
+        journal.write(progress.history)
+    clock.stop()
+    _write_outputs(out, learner, progress, settings)
 
-    with replacing(out / "history.jsonl") as partial:
-        partial.write_text("".join(json.dumps(entry) + "\n" for entry in progress.history))
-    last_weights = {name: value.cpu() for name, value in model.state_dict().items()}
-    best = last_weights if progress.best_iteration == training.iterations else progress.best
+
+def _validate(learner: Learner, data: PreparedDataset, batch_size: int, progress: states.State) -> None:
+    """Score the validation part, note it, and keep the weights if they are the best so far."""
+    loss, score = progress.loss_sum / progress.loss_count, validation_dice(learner, data, batch_size)
+    progress.loss_sum, progress.loss_count = 0.0, 0
+    progress.history.append({"iteration": progress.iteration, "loss": loss, "validation_dice": score})
+    _log.info("iteration %d: loss %.4f, validation Dice %.4f", progress.iteration, loss, score)
+    if score > progress.best_score:
+        progress.best_score, progress.best_iteration, progress.best = score, progress.iteration, learner.weights()
+
+
+def _write_outputs(out: Path, learner: Learner, progress: states.State, settings: dict[str, Any]) -> None:
+    last = learner.weights()
+    best = last if progress.best_iteration == progress.iteration else progress.best
     with replacing(out / "model.pt") as partial:
-        torch.save({"best": best, "last": last_weights}, partial)  # equal weights are stored once
+        torch.save({"best": best, "last": last}, partial)  # equal weights are stored once
     write_json(
         out / "run.json",
         {
             **settings,
-            "fingerprint": fingerprint,
+            "iterations": progress.iteration,
             "best_iteration": progress.best_iteration,
             "validation_dice": progress.best_score,
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "seconds": round(progress.seconds + time.monotonic() - started, 2),
+            "parameters": sum(parameter.numel() for parameter in learner.model.parameters()),
+            "seconds": round(progress.seconds, 2),
             "peak_memory": provenance.peak_memory(),
-            "hardware": provenance.hardware(str(device)),
+            "hardware": provenance.hardware(str(learner.device)),
             "versions": provenance.versions(),
             "git": provenance.git_revision(),
         },
@@ -186,29 +171,52 @@ def train(config: Config, run: Run, data: PreparedDataset, out: Path, *, device_
     (out / states.FILE).unlink(missing_ok=True)
 
 
-@torch.inference_mode()
-def validation_dice(model: nn.Module, data: PreparedDataset, mean: Tensor, std: Tensor, batch_size: int) -> float:
-    """Dice pooled over the validation part, mean over foreground classes; in [0, 1].
+def _not_finite(out: Path, data: PreparedDataset, batch_size: int, seed: int, iteration: int) -> InputError:
+    """Says which cases were in the batch: one of them, or the learning rate, is the reason."""
+    cases = ", ".join(data.describe_row(row) for row in batch_of(data.rows("train"), batch_size, seed, iteration))
+    return InputError(
+        f"{out}: the objective is not finite in iteration {iteration + 1}, whose batch holds the cases {cases}; lower "
+        "'learning_rate', set 'gradient_clip', or look at these cases"
+    )
 
-    Pooling needs no rule for slices without a class. A class absent from both prediction and reference counts 1.
 
-    Raises:
-        InputError: there is no validation part.
-    """
-    rows = data.rows("validation")
-    if not len(rows):
-        raise InputError(f"{data.path}: there are no validation cases; add training cases or raise 'validation'")
-    model.eval()
-    classes = len(data.classes)
-    overlap, total = torch.zeros(classes), torch.zeros(classes)
-    for start in range(0, len(rows), batch_size):
-        chosen = rows[start : start + batch_size]
-        images = torch.from_numpy(to_float(data.images[chosen])).to(mean.device)
-        logits = model(standardise(images, mean, std))
-        predicted = (logits[:, 0] > 0).long() if classes == 1 else logits.argmax(1)
-        reference = torch.from_numpy(np.asarray(data.masks[chosen])).to(mean.device)
-        for k in range(classes):
-            p, y = predicted == k + 1, reference == k + 1
-            overlap[k] += (p & y).sum().cpu()
-            total[k] += p.sum().cpu() + y.sum().cpu()
-    return float(torch.where(total > 0, 2 * overlap / total.clamp(min=1), torch.ones(classes)).mean())
+class _Window:
+    """Values of the objective that stay on the device until they are read, as each reading makes the device wait."""
+
+    def __init__(self, error: Callable[[int], InputError]) -> None:
+        self.error = error
+        self.values: list[Tensor] = []
+        self.first = 0
+
+    def add(self, iteration: int, value: Tensor) -> None:
+        if not self.values:
+            self.first = iteration
+        self.values.append(value)
+
+    def read(self) -> list[float]:
+        """The values since the last reading.
+
+        Raises:
+            InputError: one of them is not finite.
+        """
+        found: list[float] = torch.stack(self.values).tolist()
+        self.values = []
+        for offset, value in enumerate(found):
+            if not math.isfinite(value):
+                raise self.error(self.first + offset)
+        return found
+
+
+@dataclass
+class _Clock:
+    """Adds the time since it was last stopped to the seconds of a run."""
+
+    progress: states.State
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+
+    def stop(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self.started
+        self.started = now

@@ -6,15 +6,16 @@ It lives in the run folder but is no declared output of the workflow, which woul
 from __future__ import annotations
 
 import logging
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
 
+from spectralseg.errors import InputError
 from spectralseg.files import replacing
+from spectralseg.training.learner import Learner
 
 FILE = "state.pt"
 _log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class State:
-    """Progress besides model and optimizer.
+    """Progress besides the learner's.
 
     Attributes:
         iteration: optimizer steps done.
@@ -45,34 +46,39 @@ class State:
     seconds: float = 0.0
 
 
-def save(folder: Path, state: State, model: nn.Module, optimizer: Optimizer, fingerprint: str) -> None:
+def save(folder: Path, state: State, learner: Learner, settings: dict[str, Any]) -> None:
     """Write the state atomically: a kill at any moment leaves the previous one or this one."""
-    content = {
-        "fingerprint": fingerprint,
-        "progress": vars(state),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
     with replacing(folder / FILE) as partial:
-        torch.save(content, partial)
+        torch.save({"settings": settings, "progress": vars(state), "learner": learner.state_dict()}, partial)
 
 
-def restore(folder: Path, model: nn.Module, optimizer: Optimizer, fingerprint: str) -> State:
-    """The saved state, loaded into model and optimizer; a fresh one if there is none or it is of another setting."""
+def restore(folder: Path, learner: Learner, settings: dict[str, Any]) -> State:
+    """The saved state, loaded into the learner; a fresh one where there is none, or one of other settings or data.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     path = folder / FILE
     if not path.is_file():
         return State()
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["fingerprint"] != fingerprint:
-        _log.warning("%s belongs to other settings or data; training starts anew", path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        saved, progress, learned = content["settings"], content["progress"], content["learner"]
+    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+        raise InputError(f"{path}: is no state of an interrupted training; delete it to train anew") from None
+    if saved != settings:
+        _log.warning("%s: is not resumed, for %s differs; training starts anew", path, _difference(saved, settings))
         return State()
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    torch.set_rng_state(content["torch_rng"])
-    if torch.cuda.is_available() and content["cuda_rng"]:
-        torch.cuda.set_rng_state_all(content["cuda_rng"])
-    state = State(**content["progress"])
+    learner.load_state_dict(learned)
+    state = State(**progress)
     _log.info("resume at iteration %d", state.iteration)
     return state
+
+
+def _difference(saved: Any, current: Any, key: str = "") -> str:
+    """The first key in which two settings differ."""
+    if isinstance(saved, dict) and isinstance(current, dict):
+        for name in sorted({*saved, *current}):
+            if saved.get(name) != current.get(name):
+                return _difference(saved.get(name), current.get(name), f"{key}.{name}" if key else name)
+    return f"'{key}'"

@@ -1,10 +1,17 @@
+import importlib
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from spectralseg.errors import InputError
 from spectralseg.models import available, build_model
 from spectralseg.models.transunet import CascadedUpsampler, Transformer
+from spectralseg.registry import LIBRARY_MODELS
+
+# After the import of spectralseg.models, which prepares torchvision.
+smp, timm = (importlib.import_module(name) for name in ("segmentation_models_pytorch", "timm"))
 
 
 def test_the_models_of_the_paper_are_there():
@@ -73,3 +80,80 @@ def test_dropout_acts_in_training_only(small_model):
     assert not torch.equal(model(images), model(images))
     model.eval()
     assert torch.equal(model(images), model(images))
+
+
+def test_the_names_of_the_library_are_all_there():
+    assert sorted(smp.MODEL_ARCHITECTURES_MAPPING) == sorted(LIBRARY_MODELS)
+
+
+class TestWeightsFromAFile:
+    @pytest.fixture
+    def file(self, tmp_path):
+        """Weights of a classifier: all of an encoder and a head."""
+        torch.manual_seed(1)
+        state = smp.encoders.get_encoder("resnet18", weights=None).state_dict()
+        state |= {"fc.weight": torch.zeros(2, 512), "fc.bias": torch.zeros(2)}
+        torch.save(state, tmp_path / "resnet18.pth")
+        save_file(state, tmp_path / "resnet18.safetensors")
+        return tmp_path / "resnet18.pth"
+
+    @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+    @pytest.mark.parametrize("name", ["unet", "fpn", "transunet"])
+    def test_they_fill_the_encoder(self, file, name, suffix):
+        options = {"width": 32, "layers": 1, "heads": 4} if name == "transunet" else {}
+        model = build_model(name, 3, 1, encoder="resnet18", encoder_weights=str(file.with_suffix(suffix)), **options)
+        expected = torch.load(file, weights_only=True)
+        assert torch.equal(model.encoder.conv1.weight, expected["conv1.weight"])
+        assert torch.equal(model.encoder.layer3[1].conv2.weight, expected["layer3.1.conv2.weight"])
+
+    def test_grey_images_see_what_an_equally_grey_colour_image_would(self, file):
+        grey, colour = (build_model("unet", n, 1, encoder="resnet18", encoder_weights=str(file)) for n in (1, 3))
+        images = torch.randn(1, 1, 32, 32)
+        found, expected = grey.encoder.conv1(images), colour.encoder.conv1(images.expand(-1, 3, -1, -1))
+        assert torch.allclose(found, expected, atol=1e-5)
+
+    def test_the_original_transunet_takes_those_of_the_whole_hybrid(self, tmp_path, small_model):
+        small = {"embed_dim": 48, "depth": 1, "num_heads": 4}
+        hybrid = timm.create_model("vit_base_r50_s16_224", **small)
+        torch.save(hybrid.state_dict(), tmp_path / "vit.pth")
+        for channels in (1, 3):
+            model = small_model("transunet_original", channels, encoder_weights=str(tmp_path / "vit.pth"))
+            assert torch.equal(model.blocks[0].attn.qkv.weight, hybrid.blocks[0].attn.qkv.weight)
+            assert torch.equal(model.position.flatten(2).transpose(1, 2), hybrid.pos_embed[:, 1:])
+        assert torch.equal(model.encoder.stem.conv.weight, hybrid.patch_embed.backbone.stem.conv.weight)
+
+    @pytest.mark.parametrize(
+        ("content", "complaint"),
+        [
+            (None, "there are no such encoder weights"),
+            (b"no weights", "cannot be loaded as encoder weights"),
+            ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, r"lacks \d+ of the encoder's arrays, bn1.weight first"),
+            ({"conv1.weight": torch.zeros(64, 3, 5, 5)}, "cannot be loaded as encoder weights .*size mismatch"),
+        ],
+    )
+    def test_unfit_ones_are_refused(self, tmp_path, content, complaint):
+        file = tmp_path / "weights.pth"
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+        elif content:
+            torch.save(content, file)
+        with pytest.raises(InputError, match=f"weights.pth: {complaint}"):
+            build_model("unet", 3, 1, encoder="resnet18", encoder_weights=str(file))
+
+
+def test_the_original_transunet_computes_what_timm_does_up_to_the_tokens(small_model):
+    """Without the class token, which takes part in timm's attention: so the transformer is taken out of both."""
+    model = small_model("transunet_original").eval()
+    model.blocks, model.norm, seen = nn.Identity(), nn.Identity(), []
+    model.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    images = torch.randn(1, 3, 224, 224)
+    model(images)
+    stride2, stride4, stride8, deepest = seen[0]
+    assert [tuple(f.shape[1:]) for f in (stride2, stride4, stride8)] == [(64, 112, 112), (256, 56, 56), (512, 28, 28)]
+    expected = model.embed(model.encoder.forward_features(images)) + model.position
+    assert torch.allclose(deepest, expected, atol=1e-4)
+
+
+def test_the_original_transunet_has_no_other_encoder():
+    with pytest.raises(InputError, match="there is one encoder for it"):
+        build_model("transunet_original", 3, 1, encoder="resnet18")

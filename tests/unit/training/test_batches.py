@@ -1,5 +1,4 @@
 from collections import Counter
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ def training(**options):
 
 
 def all_batches(data, settings, seed=0, start=0):
-    return list(batches(data, settings, seed, start))
+    return list(batches(data, settings, seed, start, settings.iterations))
 
 
 def equal(first, second):
@@ -36,7 +35,7 @@ def rows_of(found, data):
 
 def test_batches_have_the_promised_shapes_types_and_ranges(toy, hearts):
     for data, channels in ((toy, 3), (hearts, 1)):
-        images, masks = next(batches(data, training(), 0, 0))
+        images, masks = next(batches(data, training(), 0, 0, 6))
         assert images.shape == (4, 32, 32, channels)
         assert images.dtype == torch.float32
         assert masks.shape == (4, 32, 32)
@@ -96,14 +95,14 @@ def test_an_epoch_smaller_than_a_batch_is_repeated(toy):
 
 
 def test_without_augmentation_images_and_masks_are_as_stored(toy):
-    images, masks = next(batches(toy, training(**PLAIN), 0, 0))
+    images, masks = next(batches(toy, training(**PLAIN), 0, 0, 6))
     for image, mask, row in zip(images, masks, rows_of([(images, masks)], toy), strict=True):
         assert np.array_equal(image.numpy(), to_float(toy.images[row]))
         assert np.array_equal(mask.numpy(), toy.masks[row])
 
 
 def test_the_same_row_is_augmented_differently_in_every_epoch(toy):
-    found = [image for images, _ in islice(batches(toy, training(iterations=30), 0, 0), 30) for image in images]
+    found = [image for images, _ in batches(toy, training(), 0, 0, 30) for image in images]
     assert len({image.numpy().tobytes() for image in found}) > len(found) * 0.6
 
 
@@ -131,7 +130,7 @@ def mirrorings(data, settings):
         for columns in (False, True)
     }
     found = Counter()
-    for images, _ in batches(data, settings, 0, 0):
+    for images, _ in batches(data, settings, 0, 0, settings.iterations):
         for image in images.numpy():
             found[next((name for name, v in variants.items() if (v == image).all((1, 2, 3)).any()), None)] += 1
     return {name: count / found.total() for name, count in found.items()}
@@ -159,7 +158,7 @@ def test_rotations_spread_over_the_whole_range(toy, prepare_cases, tmp_path):
     data = prepare_cases(tmp_path / "rays", cases, image_size=64)
     rows, columns = np.mgrid[:64, :64] - 31.5
     angles = []
-    for images, _ in batches(data, training(iterations=40, batch_size=8, flip=False, rotate=30), 0, 0):
+    for images, _ in batches(data, training(batch_size=8, flip=False, rotate=30), 0, 0, 40):
         for weight in images.numpy().mean(-1):
             angles.append(np.degrees(np.arctan2((weight * rows).sum(), (weight * columns).sum())))
     turned = [angle for angle in angles if abs(angle - np.median(angles)) > 0.1]
@@ -181,7 +180,7 @@ def test_a_rotation_keeps_labels_apart_and_fills_with_background():
 
 def test_a_dataset_without_training_cases_is_an_input_error(prepared_phantom):
     with pytest.raises(InputError, match="there are no training cases"):
-        next(batches(prepared_phantom("polypgen"), training(), 0, 0))
+        next(batches(prepared_phantom("polypgen"), training(), 0, 0, 6))
 
 
 def test_integers_become_shares_of_their_maximum():

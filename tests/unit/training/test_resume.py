@@ -1,13 +1,26 @@
 import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
 import torch
+import yaml
+from tensorboard.backend.event_processing import event_accumulator
 
 from spectralseg.config import validate_config
-from spectralseg.errors import InputError
+from spectralseg.errors import InputError, Interrupted
 from spectralseg.grid import Run
 from spectralseg.training import loop
 from spectralseg.training import state as states
+from spectralseg.training.batches import batch_of
+from spectralseg.training.learner import Learner
+from spectralseg.training.validation import validation_dice
 
 
 class Stop(Exception):
@@ -55,12 +68,12 @@ def iterations(monkeypatch):
 
     seen, rate = Seen(), loop.learning_rate
 
-    def watch(training, iteration):
+    def watch(training, iteration, last):
         if iteration == seen.stop_at:
             seen.stop_at = None
             raise Stop
         seen.append(iteration)
-        return rate(training, iteration)
+        return rate(training, iteration, last)
 
     monkeypatch.setattr(loop, "learning_rate", watch)
     return seen
@@ -123,7 +136,7 @@ def test_a_state_that_is_cut_while_it_is_written_leaves_the_one_before(
         patch.setattr(torch, "save", cut)
         with pytest.raises(Stop):
             train(config, toy, tmp_path / "run")
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [states.FILE]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"history.jsonl", states.FILE}
     del iterations[:]
     weights, _, _ = train(config, toy, tmp_path / "run")
     assert iterations[0] == 2
@@ -176,7 +189,7 @@ def test_the_run_folder_describes_the_run(config, toy, tmp_path, whole):
     assert info["data"]["files"] == toy.info["files"]
     assert info["parameters"] > 0
     assert info["seconds"] > 0
-    assert {"versions", "git", "hardware", "peak_memory", "fingerprint"} <= info.keys()
+    assert {"versions", "git", "hardware", "peak_memory"} <= info.keys()
     best = max(history, key=lambda entry: entry["validation_dice"])
     assert (info["best_iteration"], info["validation_dice"]) == (best["iteration"], best["validation_dice"])
     assert weights["best"].keys() == weights["last"].keys()
@@ -186,9 +199,9 @@ def test_objectives_of_one_seed_start_from_the_same_weights(config, toy, tmp_pat
     starts = []
     restore = states.restore
 
-    def watch(folder, model, *rest):
-        starts.append({name: value.clone() for name, value in model.state_dict().items()})
-        return restore(folder, model, *rest)
+    def watch(folder, learner, settings):
+        starts.append(learner.weights())
+        return restore(folder, learner, settings)
 
     monkeypatch.setattr(states, "restore", watch)
     train(config, toy, tmp_path / "a")
@@ -197,10 +210,20 @@ def test_objectives_of_one_seed_start_from_the_same_weights(config, toy, tmp_pat
 
 
 def test_an_objective_that_is_no_longer_finite_is_an_input_error(config, toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "objective_of", lambda *_: lambda logits, masks: (logits.sum() * float("nan"), {}))
-    with pytest.raises(InputError, match="not finite before iteration 3; lower 'learning_rate'"):
+    calls = []
+
+    def fails_in_the_third_iteration(logits, masks):
+        calls.append(masks)
+        return logits.sum() * (float("nan") if len(calls) == 3 else 0.0), {}
+
+    monkeypatch.setattr(loop, "objective_of", lambda *_: fails_in_the_third_iteration)
+    rows = batch_of(toy.rows("train"), config.training.batch_size, RUN.seed, 2)
+    cases = ", ".join(toy.cases["case"][row] for row in rows)
+    with pytest.raises(InputError, match=f"not finite in iteration 3, whose batch holds the cases {cases}; lower"):
         train(config, toy, tmp_path / "run")
     assert not (tmp_path / "run" / "model.pt").exists()
+    state = torch.load(tmp_path / "run" / states.FILE, weights_only=True)
+    assert state["progress"]["iteration"] == 2, "no state is saved after the failure"
 
 
 def test_a_dataset_without_validation_cases_is_an_input_error(config, tmp_path, prepare_cases, toy_cases):
@@ -209,7 +232,7 @@ def test_a_dataset_without_validation_cases_is_an_input_error(config, tmp_path, 
         train(config, data, tmp_path / "run")
 
 
-def test_validation_dice_is_pooled_over_slices_and_meaned_over_classes(hearts):
+def test_validation_dice_is_pooled_over_slices_and_meaned_over_classes(config, hearts):
     class Perfect(torch.nn.Module):
         """Knows the masks of the validation rows, in the order in which they are asked for."""
 
@@ -219,29 +242,188 @@ def test_validation_dice_is_pooled_over_slices_and_meaned_over_classes(hearts):
             for label in wrong:
                 self.masks[self.masks == label] = 0
             self.place = 0
+            self.parameter = torch.nn.Parameter(torch.zeros(1))
 
         def forward(self, images):
             chosen = self.masks[self.place : self.place + len(images)]
             self.place += len(images)
             return torch.nn.functional.one_hot(chosen, 4).movedim(-1, 1).float()
 
-    zero, one = torch.zeros(1), torch.ones(1)
-    assert loop.validation_dice(Perfect(), hearts, zero, one, 5) == pytest.approx(1)
-    assert loop.validation_dice(Perfect(wrong=[2]), hearts, zero, one, 5) == pytest.approx(2 / 3)
-    assert loop.validation_dice(Perfect(wrong=[1, 2, 3]), hearts, zero, one, 100) == pytest.approx(0)
+    def score(batch_size, **options):
+        learner = Learner(Perfect(**options), lambda *_: None, config.training, [0.0], [1.0])
+        return validation_dice(learner, hearts, batch_size)
+
+    assert score(5) == pytest.approx(1)
+    assert score(5, wrong=[2]) == pytest.approx(2 / 3)
+    assert score(100, wrong=[1, 2, 3]) == pytest.approx(0)
 
 
-def test_the_poly_schedule_falls_from_the_learning_rate_towards_zero(config):
-    training = config.training
-    rates = [loop.learning_rate(training, iteration) for iteration in range(training.iterations)]
-    assert rates[0] == training.learning_rate
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] == pytest.approx(training.learning_rate * (1 / 7) ** 0.9)
-    constant = training.model_copy(update={"schedule": "constant"})
-    assert {loop.learning_rate(constant, i) for i in range(7)} == {training.learning_rate}
+def with_training(config, **options):
+    return config.model_copy(update={"training": config.training.model_copy(update=options)})
 
 
-def test_bf16_training_runs_on_the_cpu(config, toy, tmp_path):
-    changed = config.model_copy(update={"training": config.training.model_copy(update={"precision": "bf16"})})
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"precision": "bf16"},
+        {"precision": "fp16"},
+        {"channels_last": False, "schedule": "cosine"},
+        {"gradient_clip": 0.5, "deterministic": "strict"},
+        {"deterministic": "off", "workers": 1},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_every_way_of_training_resumes_exactly(config, toy, tmp_path, iterations, options):
+    changed = with_training(config, **options)
+    weights, history, _ = train(changed, toy, tmp_path / "whole")
+    iterations.stop_at = 3
+    with pytest.raises(Stop):
+        train(changed, toy, tmp_path / "run")
+    again = train(changed, toy, tmp_path / "run")
+    assert same_weights(again[0], weights)
+    assert again[1] == history
+    assert all(np.isfinite(entry["loss"]) for entry in history)
+
+
+def test_clipping_bounds_the_step(config, toy, tmp_path, whole):
+    """With momentum the whole way is at most rate / (1 - momentum) times the sum of the clipped norms."""
+    start = train(with_training(config, iterations=1, learning_rate=1e-12), toy, tmp_path / "start")[0]["last"]
+    clipped = train(with_training(config, gradient_clip=1e-3, weight_decay=0.0), toy, tmp_path / "run")[0]["last"]
+
+    def way(weights):
+        return sum(
+            float((weights[n].double() - start[n]).square().sum()) for n in start if start[n].is_floating_point()
+            and "running" not in n
+        ) ** 0.5  # fmt: skip
+
+    assert 0 < way(clipped) <= 7 * 0.05 * 1e-3 / (1 - 0.9)
+    assert way(whole[0]["last"]) > 10 * way(clipped)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_a_signal_saves_the_state_and_stops(config, toy, tmp_path, whole, monkeypatch, name, after):
+    """After the iteration in which it comes: between two states, with a validation, with a state."""
+    step, handler, seen = Learner.step, signal.getsignal(getattr(signal, name)), []
+
+    def signalled(*arguments):
+        seen.append(1)
+        if len(seen) == after:
+            os.kill(os.getpid(), getattr(signal, name))
+        return step(*arguments)
+
+    monkeypatch.setattr(Learner, "step", signalled)
+    with pytest.raises(Interrupted, match=f"stopped by {name} after iteration {after} of 7; run it again"):
+        train(config, toy, tmp_path / "run")
+    assert len(seen) == after
+    assert signal.getsignal(getattr(signal, name)) == handler
+    weights, history, _ = train(config, toy, tmp_path / "run")
+    assert len(seen) == 7, "no step is done twice"
+    assert same_weights(weights, whole[0])
+    assert history == whole[1]
+
+
+def test_a_signal_in_the_last_iteration_stops_nothing(config, toy, tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(loop, "validation_dice", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or 0.5)
+    with pytest.raises(Interrupted):
+        train(config, toy, tmp_path / "early")
+    monkeypatch.undo()
+    validate = loop.validation_dice
+
+    def signalled(learner, data, batch_size):
+        if len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return validate(learner, data, batch_size)
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "history.jsonl").write_text("")
+    monkeypatch.setattr(loop, "validation_dice", signalled)
+    assert same_weights(train(config, toy, tmp_path / "run")[0], whole[0])
+
+
+def test_workers_outlive_a_signal_to_the_whole_process_group(config, toy, tmp_path, whole, monkeypatch):
+    """As batch systems send it; the loop alone decides when to stop."""
+    step, seen = Learner.step, []
+
+    def signalled(*arguments):
+        seen.append(1)
+        if len(seen) == 2:
+            for child in multiprocessing.active_children():
+                os.kill(child.pid, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*arguments)
+
+    monkeypatch.setattr(Learner, "step", signalled)
+    changed = with_training(config, workers=2)
+    with pytest.raises(Interrupted, match="after iteration 2 of 7"):
+        train(changed, toy, tmp_path / "run")
+    weights, history, _ = train(changed, toy, tmp_path / "run")
+    assert same_weights(weights, whole[0])
+    assert history == whole[1]
+
+
+def test_a_damaged_state_is_an_input_error(config, toy, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / states.FILE).write_bytes(b"half")
+    with pytest.raises(InputError, match=r"state\.pt: is no state of an interrupted training; delete it"):
+        train(config, toy, tmp_path / "run")
+
+
+def test_the_log_says_which_setting_keeps_a_state_from_being_resumed(config, toy, tmp_path, iterations, caplog):
+    iterations.stop_at = 5
+    with pytest.raises(Stop):
+        train(config, toy, tmp_path / "run")
+    train(with_training(config, momentum=0.8), toy, tmp_path / "run")
+    assert "is not resumed, for 'training.momentum' differs; training starts anew" in caplog.text
+
+
+def test_event_files_hold_what_the_history_says(config, toy, tmp_path, iterations):
+    changed = with_training(config, tensorboard=True)
+    iterations.stop_at = 5
+    with pytest.raises(Stop):
+        train(changed, toy, tmp_path / "run")
     _, history, _ = train(changed, toy, tmp_path / "run")
-    assert len(history) == 3
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert set(events.Tags()["scalars"]) == {"objective", "learning_rate", "validation_dice"}
+    found = [(event.step, event.value) for event in events.Scalars("validation_dice")]
+    assert found == [(entry["iteration"], pytest.approx(entry["validation_dice"])) for entry in history]
+
+
+def test_epochs_instead_of_iterations(config, toy, tmp_path):
+    """Six training images in batches of two."""
+    changed = with_training(config, epochs=2.5)
+    _, history, info = train(changed, toy, tmp_path / "run")
+    assert config.training.batch_size == 2
+    assert info["iterations"] == history[-1]["iteration"] == 8
+
+
+@pytest.mark.slow
+def test_a_killed_process_continues_to_the_same_bits(study, toy, tmp_path):
+    """Real processes, SIGKILL at any moment from start to end."""
+    study["training"] |= {"iterations": 30, "save_every": 4, "validate_every": 7}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+
+    def start(out):
+        command = [sys.executable, "-m", "spectralseg", "train", "--config", tmp_path / "study.yaml"]
+        command += ["--data", toy.path, "--architecture", RUN.architecture, "--objective", RUN.objective]
+        command += ["--lambda", RUN.lam, "--out", out, "--device", "cpu", "--threads", "1"]
+        return subprocess.Popen([str(part) for part in command], stderr=subprocess.DEVNULL)
+
+    began = time.monotonic()
+    assert start(tmp_path / "whole").wait() == 0
+    duration = time.monotonic() - began
+    chance, killed = random.Random(0), 0
+    for pause in sorted(chance.uniform(0.3, 1.05) * duration for _ in range(6)):
+        process = start(tmp_path / "run")
+        try:
+            process.wait(pause)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            killed += 1
+        process.wait()
+    assert killed
+    assert start(tmp_path / "run").wait() == 0
+    weights, history, _ = outcome(tmp_path / "run")
+    expected = outcome(tmp_path / "whole")
+    assert same_weights(weights, expected[0])
+    assert history == expected[1]

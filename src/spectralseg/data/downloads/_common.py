@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from typing import NoReturn
 
 from tqdm import tqdm
 
 from spectralseg.errors import InputError
+from spectralseg.progress import progress_bar
 
 
-def progress_bar(name: str, start: int = 0) -> tqdm[NoReturn]:
-    """Bytes, rate and time left of one file on stderr; twice a minute where that is a log and no terminal.
+def download_bar(name: str, start: int = 0) -> tqdm[NoReturn]:
+    """Bytes, rate and time left of one file.
 
     Args:
         name: what the bar is labelled with.
         start: bytes that an earlier call has left, which do not count for the rate.
     """
-    every = 0.5 if sys.stderr.isatty() else 30
-    return tqdm(desc=name, initial=start, unit="B", unit_scale=True, mininterval=every, maxinterval=every)
+    return progress_bar(desc=name, unit="B", initial=start, unit_scale=True)
 
 
 def failure(service: str, status: int | None, refusal: str) -> ConnectionError | InputError:

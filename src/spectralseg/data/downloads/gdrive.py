@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 
-from spectralseg.data.downloads._common import failure, progress_bar
+from spectralseg.data.downloads._common import download_bar, failure
 from spectralseg.errors import InputError
 
 COOKIES = "~/.cache/gdown/cookies.txt"  # where "gdown --cookies-from-browser" puts them
@@ -32,7 +32,7 @@ def download(address: str, target: Path) -> None:
     refusal = f"Google Drive gives no file {address}; see whether {page} is still shared, and download it by hand"
     target.unlink(missing_ok=True)  # gdown would keep it
     try:
-        with progress_bar(target.name) as bar:
+        with download_bar(target.name) as bar:
 
             def show(received: int, total: int | None) -> None:
                 bar.total = total

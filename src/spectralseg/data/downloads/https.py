@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 import spectralseg
 from spectralseg.data.disk import require_space
-from spectralseg.data.downloads._common import progress_bar
+from spectralseg.data.downloads._common import download_bar
 from spectralseg.errors import InputError
 from spectralseg.files import write_json
 
@@ -77,7 +77,7 @@ def download(url: str, target: Path) -> None:
     session.mount("http://", HTTPAdapter(max_retries=0))
     session.mount("https://", HTTPAdapter(max_retries=0))
     furthest, failures = part.size, 0
-    with session, progress_bar(target.name, part.size) as bar:
+    with session, download_bar(target.name, part.size) as bar:
         while True:
             try:
                 _transfer(session, part, bar)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from spectralseg.data.downloads._common import failure, progress_bar
+from spectralseg.data.downloads._common import download_bar, failure
 from spectralseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def download(address: str, target: Path) -> None:
         target.unlink(missing_ok=True)
         try:
             # Unlike the client's transfer in parts this one can be continued later, and leaves no copy in a cache.
-            with progress_bar(target.name) as bar:
+            with download_bar(target.name) as bar:
                 download_from_url(
                     handle["preSignedURL"],
                     str(target),

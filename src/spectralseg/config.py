@@ -109,7 +109,7 @@ class Training(_Strict):
     """Hyper-parameters that every run shares."""
 
     iterations: int = Field(14000, ge=1, description="optimizer steps")
-    epochs: float | None = Field(None, gt=0, description="passes over the training images; where given, iterations follow")
+    epochs: float | None = Field(None, gt=0, description="passes over the training images; if given, iterations follow")
     batch_size: int = Field(8, ge=1)
     learning_rate: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spectralseg.files import replacing, replacing_folder, sha256_of, write_json
+from spectralseg.files import remove_leftovers, replacing, replacing_folder, sha256_of, write_json
 
 
 class Stop(Exception):
@@ -24,6 +24,19 @@ def test_a_file_appears_only_when_the_block_ends(tmp_path):
         assert partial.suffix == target.suffix, "writers choose their format by the suffix"
     assert target.read_text() == "new"
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+
+
+def test_leftovers_of_a_killed_writer_can_be_removed_and_nothing_else(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("whole")
+    script = "import os, sys, pathlib; from spectralseg.files import replacing\n"
+    script += "with replacing(pathlib.Path(sys.argv[1])) as partial: os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", script, str(target)], check=False)
+    (tmp_path / ".file.txt-of-another").write_text("")
+    assert len(list(tmp_path.iterdir())) == 3
+    remove_leftovers(target)
+    assert {path.name for path in tmp_path.iterdir()} == {"file.txt", ".file.txt-of-another"}
+    assert target.read_text() == "whole"
 
 
 @pytest.mark.parametrize("before", [None, "old"])

@@ -21,7 +21,7 @@ from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError, Interrupted
-from spectralseg.files import replacing, write_json
+from spectralseg.files import remove_leftovers, replacing, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
@@ -87,6 +87,8 @@ def train(config: Config, run: Run, data: PreparedDataset, out: Path, *, device_
         Interrupted: a signal asked to stop; the state is saved.
     """
     out.mkdir(parents=True, exist_ok=True)
+    for name in (states.FILE, "model.pt", "run.json", "history.jsonl"):
+        remove_leftovers(out / name)
     training, device = config.training, choose_device(device_name)
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
     model = model_of(config.architectures[run.architecture], data.info["channels"], data.outputs).to(device)

@@ -425,5 +425,6 @@ def test_a_killed_process_continues_to_the_same_bits(study, toy, tmp_path):
     assert start(tmp_path / "run").wait() == 0
     weights, history, _ = outcome(tmp_path / "run")
     expected = outcome(tmp_path / "whole")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["history.jsonl", "model.pt", "run.json"]
     assert same_weights(weights, expected[0])
     assert history == expected[1]

@@ -8,6 +8,7 @@ import torch
 from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.models import available, build_model
+from spectralseg.objectives import build_objective
 
 SLOW = {"transunet_original", "dpt"}  # cannot be built small
 MODELS = [  # of the library's, one stands for all
@@ -65,10 +66,38 @@ def test_logits_are_raw_and_not_squeezed_into_probabilities(small_model, name, o
     assert (sign * model(images)).mean() < -2, "training can push them anywhere"
 
 
+@pytest.mark.parametrize("size", [224, 256, 320])
 @pytest.mark.parametrize("name", MODELS)
-def test_the_size_of_the_paper_works(small_model, name):
+def test_common_sizes_work(small_model, name, size):
     with torch.inference_mode():
-        assert small_model(name, 3, 1).eval()(torch.zeros(1, 3, 224, 224)).shape == (1, 1, 224, 224)
+        assert small_model(name, 3, 1).eval()(torch.zeros(1, 3, size, size)).shape == (1, 1, size, size)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize("name", MODELS)
+def test_training_changes_every_trainable_tensor(small_model, name, outputs):
+    """In two steps, as timm starts the last norm of a block at zero, which stops the gradient in the first."""
+    model = small_model(name, outputs=outputs).train()
+    check_that_all_change(model, outputs, steps=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["unet", "transunet", "transunet_original"])
+def test_one_step_changes_every_trainable_tensor_of_the_large_networks(name):
+    check_that_all_change(build_model(name, 3, 1).train(), 1, steps=1)
+
+
+def check_that_all_change(model, outputs, steps):
+    before = {key: parameter.detach().clone() for key, parameter in model.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, max(2, outputs), (4, 64, 64), generator=generator)
+    images = torch.randn(4, 3, 64, 64, generator=generator)
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    for _ in range(steps):
+        loss, _ = build_objective("bce_dice")(model(images), masks)
+        loss.backward()
+        optimizer.step()
+    assert [key for key, parameter in model.named_parameters() if torch.equal(parameter, before[key])] == []
 
 
 @pytest.mark.parametrize("outputs", [1, 4])

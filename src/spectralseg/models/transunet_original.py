@@ -76,6 +76,10 @@ class OriginalTransUNet(nn.Module):
                 first.weight = nn.Parameter(first.weight.sum(1, keepdim=True))
                 first.in_channels = in_channels
         self.encoder = vit.patch_embed.backbone
+        if weights is None:  # timm starts these at zero, the first code at one
+            for stage in self.encoder.stages:
+                for block in stage.blocks:
+                    nn.init.ones_(block.norm3.weight)
         self.embed = vit.patch_embed.proj
         # There is no class token here, so its position goes, too; the others become a map.
         grid = vit.patch_embed.grid_size

@@ -2,6 +2,7 @@
 
 Lengths are in pixels of a picture of 224 pixels, the size that they were published for, and grow with the side.
 Contrast, brightness and gamma are settings of a whole case; all else acts on each image or slice by itself.
+Albumentations has most of them, but with whole radii only and a motion blur without the published deviation.
 """
 
 from __future__ import annotations

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from spectralseg import registry
 from spectralseg.errors import InputError
-from spectralseg.evaluation.corruptions import CORRUPTIONS
+from spectralseg.evaluation.corruptions import CORRUPTIONS, conditions_of
+
+if TYPE_CHECKING:
+    from spectralseg.data.specification import DatasetSpecification
 
 QUOTED_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 
@@ -134,10 +137,13 @@ class Training(_Strict):
 
 
 class Noise(_Strict):
-    """Corruptions of the test images of some datasets."""
+    """Corruptions of the test images of some datasets; see docs/corruptions.md."""
 
-    datasets: list[Name] = []
+    datasets: list[Name] = Field([], description="datasets on which `corruptions` are run")
     corruptions: dict[Name, list[QuotedNumber]] = Field({}, description="corruption -> severities as quoted strings")
+    sweep: list[Name] = Field(
+        [], description="datasets on which every corruption of their modality is run at severities 1 to 5"
+    )
 
 
 class Evaluation(_Strict):
@@ -178,13 +184,13 @@ class Config(_Strict):
     )
 
 
-def validate_config(raw: Any, file: str, known_datasets: Collection[str] | None = None) -> Config:
+def validate_config(raw: Any, file: str, known_datasets: Mapping[str, DatasetSpecification] | None = None) -> Config:
     """Check a configuration against the model and against every registry.
 
     Args:
         raw: the parsed YAML.
         file: its name, for messages.
-        known_datasets: names of the dataset files; None skips that check.
+        known_datasets: specifications of the dataset files; None skips the checks that need them.
 
     Raises:
         InputError: names the file, the key, and the nearest valid name.
@@ -196,6 +202,12 @@ def validate_config(raw: Any, file: str, known_datasets: Collection[str] | None 
     for key, name, valid in _references(config, known_datasets):
         if name not in valid:
             raise InputError(f"{file}: {key}: '{name}' is unknown; {registry.suggest(name, valid)}")
+    if known_datasets is not None:
+        for name in config.evaluation.noise.sweep:
+            try:
+                conditions_of(known_datasets[name].modality)
+            except InputError as error:
+                raise InputError(f"{file}: evaluation.noise.sweep: {name}: {error}") from None
     for block_name, block in config.grid.items():
         weighted = [name for name in block.objectives if config.objectives[name].auxiliary]
         if weighted and not block.lambdas:
@@ -203,7 +215,7 @@ def validate_config(raw: Any, file: str, known_datasets: Collection[str] | None 
     return config
 
 
-def load_config(path: Path, known_datasets: Collection[str] | None = None) -> Config:
+def load_config(path: Path, known_datasets: Mapping[str, DatasetSpecification] | None = None) -> Config:
     """Read and check a configuration file; see :func:`validate_config`.
 
     Raises:
@@ -248,8 +260,10 @@ def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple
     for block_name, block in config.grid.items():
         for key, valid_names in tables.items():
             yield from ((f"grid.{block_name}.{key}", name, valid_names) for name in getattr(block, key))
-    yield from (("evaluation.noise.datasets", name, config.datasets) for name in config.evaluation.noise.datasets)
-    yield from (("evaluation.noise.corruptions", n, CORRUPTIONS) for n in config.evaluation.noise.corruptions)
+    noise = config.evaluation.noise
+    yield from (("evaluation.noise.datasets", name, config.datasets) for name in noise.datasets)
+    yield from (("evaluation.noise.sweep", name, config.datasets) for name in noise.sweep)
+    yield from (("evaluation.noise.corruptions", name, CORRUPTIONS) for name in noise.corruptions)
 
 
 def _explain(error: ValidationError) -> str:

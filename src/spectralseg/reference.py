@@ -1,4 +1,4 @@
-"""What is generated from the configuration model and the dataset files: the JSON schema and the reference page."""
+"""What is generated from the configuration model, the dataset files and the corruptions: schema and reference pages."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from spectralseg.config import Config
 from spectralseg.data.specification import DatasetSpecification, read_specifications
+from spectralseg.evaluation.corruptions.severities import KINDS, Kind
 from spectralseg.files import replacing
 
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
@@ -20,15 +21,19 @@ BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 
 def generated_files(root: Path) -> dict[Path, str]:
     """Path and content of every generated file of the repository at ``root``."""
-    page = root / "config" / "README.md"
-    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    tail = rest.partition(END)[2]
     specifications = read_specifications(root / "workflow" / "rules" / "datasets")
-    body = f"{datasets_table(specifications)}\n{keys_tables()}"
+    configuration, corruptions = root / "config" / "README.md", root / "docs" / "corruptions.md"
     return {
         root / "workflow" / "schemas" / "config.schema.json": json_schema(),
-        page: f"{head}{BEGIN}\n\n{body}\n{END}{tail}",
+        configuration: _with_body(configuration, f"{datasets_table(specifications)}\n{keys_tables()}"),
+        corruptions: _with_body(corruptions, corruptions_tables()),
     }
+
+
+def _with_body(page: Path, body: str) -> str:
+    """A page with its generated part replaced."""
+    head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    return f"{head}{BEGIN}\n\n{body}\n{END}{rest.partition(END)[2]}"
 
 
 def write(root: Path) -> list[Path]:
@@ -60,6 +65,24 @@ def datasets_table(specifications: Mapping[str, DatasetSpecification]) -> str:
         for one in specifications.values()
     ]
     return "## Datasets\n\n" + _table(("name", "dataset", "modality", "classes", "tested on as well", "licence"), rows)
+
+
+def corruptions_tables() -> str:
+    """The corruptions of every kind of modality with the values of their parameters, one table per kind."""
+    return "\n".join(f"### {name}\n\n{_corruptions(kind)}" for name, kind in KINDS.items())
+
+
+def _corruptions(kind: Kind) -> str:
+    rows = [
+        (
+            f"`{name}`",
+            "; ".join(f"{key} {', '.join(f'{v:g}' for v in values)}" for key, values in sweep.parameters.items()),
+            sweep.source,
+        )
+        for name, sweep in kind.sweeps.items()
+    ]
+    named = f"Modalities that name one of: {', '.join(sorted(kind.words))}.\n\n"
+    return named + _table(("corruption", "severities 1, 2, 3, 4, 5", "source"), rows)
 
 
 def keys_tables() -> str:

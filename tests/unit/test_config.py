@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from spectralseg.config import Config, load_config, validate_config
+from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 
 
@@ -23,9 +24,9 @@ def message(raw, **options):
 
 
 def test_the_configurations_of_the_repository_are_valid(repository):
-    names = {path.stem for path in (repository / "workflow" / "rules" / "datasets").glob("*.smk")}
+    specifications = read_specifications(repository / "workflow" / "rules" / "datasets")
     for file in ("config.yaml", "demo.yaml"):
-        assert isinstance(load_config(repository / "config" / file, names), Config)
+        assert isinstance(load_config(repository / "config" / file, specifications), Config)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,7 @@ def test_severities_of_noise_follow_the_same_rule(study):
         ("grid.main.objectives", ["spatil"], "grid.main.objectives", "spatial"),
         ("evaluation.noise.datasets", ["toyy"], "evaluation.noise.datasets", "toy"),
         ("evaluation.noise.corruptions", {"gausian": ["0.01"]}, "evaluation.noise.corruptions", "gaussian"),
+        ("evaluation.noise.sweep", ["tooy"], "evaluation.noise.sweep", "toy"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_valid_one(study, key, value, named, nearest):
@@ -149,9 +151,19 @@ def test_an_unknown_name_is_refused_with_the_nearest_valid_one(study, key, value
     assert f"did you mean '{nearest}'?" in text
 
 
-def test_a_dataset_without_a_dataset_file_is_refused_with_the_nearest_one(study):
-    assert "did you mean 'toys'?" in message(study, known_datasets=["acdc", "toys"])
-    assert validate_config(study, "toy.yaml", ["toy"]).name == "toy"
+def test_a_dataset_without_a_dataset_file_is_refused_with_the_nearest_one(study, toy_specification):
+    toy = toy_specification()
+    assert "did you mean 'toys'?" in message(study, known_datasets={"acdc": toy, "toys": toy})
+    assert validate_config(study, "toy.yaml", {"toy": toy}).name == "toy"
+
+
+def test_a_sweep_needs_a_dataset_of_the_study_whose_modality_has_one(study, toy_specification):
+    spoil(study, "evaluation.noise.sweep", ["toy"])
+    assert "evaluation.noise.sweep: toy: modality 'drawing'" in message(
+        study, known_datasets={"toy": toy_specification()}
+    )
+    known = {"toy": toy_specification(modality="cranial CT")}
+    assert validate_config(study, "toy.yaml", known).evaluation.noise.sweep == ["toy"]
 
 
 @pytest.mark.parametrize("key", ["name", "datasets", "architectures", "objectives", "grid"])

@@ -8,9 +8,10 @@ import yaml
 from tests.conftest import REPOSITORY
 
 from spectralseg import cli
-from spectralseg.config import Config, Dataset
+from spectralseg.config import Config, Dataset, Evaluation
 from spectralseg.data import splits
 from spectralseg.data.specification import read_specifications
+from spectralseg.evaluation.corruptions import CORRUPTIONS
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 NAMES = [page.name for page in PAGES]
@@ -47,6 +48,14 @@ def test_dataset_settings_of_the_data_guide_are_valid():
             choice = Dataset.model_validate(settings)
             if choice.split and not choice.split.endswith(".csv"):
                 splits.choose(specifications[name], choice.split)
+
+
+def test_the_example_of_the_page_on_corruptions_is_valid():
+    text = (REPOSITORY / "docs" / "corruptions.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    noise = Evaluation.model_validate(yaml.safe_load(block)["evaluation"]).noise
+    assert set(noise.corruptions) <= set(CORRUPTIONS)
+    assert all(f"| `{name}` | " in text for name in CORRUPTIONS)
 
 
 def test_the_table_of_splits_names_every_dataset_and_alternative():

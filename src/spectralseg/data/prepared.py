@@ -49,6 +49,7 @@ COLUMNS = {
 _CARD = {  # what later steps take from dataset.json
     "name": str,
     "title": str,
+    "modality": str,
     "source": str,
     "classes": list,
     "channels": int,
@@ -78,6 +79,11 @@ class PreparedDataset:
     def classes(self) -> list[str]:
         """Foreground classes in the order of their labels, 1..K."""
         return list(self.info["classes"])
+
+    @property
+    def modality(self) -> str:
+        """How the images were taken, in the words of the dataset file."""
+        return str(self.info["modality"])
 
     @property
     def id_namespace(self) -> str:

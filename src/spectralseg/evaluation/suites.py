@@ -16,7 +16,8 @@ from tqdm import tqdm
 from spectralseg.config import Evaluation
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
-from spectralseg.evaluation.corruptions import CORRUPTIONS
+from spectralseg.evaluation.corruptions import apply as corruptions
+from spectralseg.evaluation.corruptions import conditions_of
 from spectralseg.evaluation.examples import example_rows
 from spectralseg.evaluation.predict import Predictor, load_predictor, to_labels
 from spectralseg.evaluation.score import score_calibration, score_segmentation
@@ -49,6 +50,8 @@ def conditions(evaluation: Evaluation, data: PreparedDataset, partners: Sequence
     if "noise" in evaluation.suites and data.name in evaluation.noise.datasets:
         for corruption, severities in evaluation.noise.corruptions.items():
             found += [Condition("noise", data, corruption, severity) for severity in severities]
+    if "noise" in evaluation.suites and data.name in evaluation.noise.sweep:
+        found += [Condition("noise", data, *pair) for pair in conditions_of(data.modality)]
     return found
 
 
@@ -138,7 +141,7 @@ def corrupt(images: NDArray[np.float32], condition: Condition, case: str) -> NDA
     if condition.corruption == "none":
         return images
     rng = np.random.default_rng(seed_of("corruption", condition.corruption, condition.severity, case))
-    return CORRUPTIONS[condition.corruption](images, float(condition.severity), rng)
+    return corruptions.corrupt(images, condition.corruption, condition.severity, condition.data.modality, rng)
 
 
 def examples(predictor: Predictor, datasets: Sequence[PreparedDataset], count: int) -> dict[str, NDArray[Any]]:

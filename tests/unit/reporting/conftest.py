@@ -36,6 +36,16 @@ CLASSES = {
     "monuseg": ["nucleus"],
     "btseg": ["tumour"],
 }
+MODALITIES = {
+    "synapse": "abdominal CT",
+    "acdc": "cardiac MR",
+    "kvasir_seg": "colonoscopy",
+    "polypgen": "colonoscopy",
+    "isic2018": "dermoscopy",
+    "isic2017": "dermoscopy",
+    "monuseg": "histopathology",
+    "btseg": "brain MR",
+}
 PARTNERS = {"kvasir_seg": ["polypgen"], "isic2018": ["isic2017"]}
 METHODS = [
     ("unet", "spatial", "0"),
@@ -61,6 +71,7 @@ def write_prepared(root, name, source, cases=4):
     (folder / "native_labels.bin").touch()
     channels = images.shape[-1]
     info = {"format": FORMAT, "name": name, "title": name, "classes": CLASSES[name], "source": source, "files": {}}
+    info["modality"] = MODALITIES[name]
     info |= {"channels": channels, "image_size": SIDE, "mean": [0.5] * channels, "std": [0.2] * channels}
     info |= {"id_namespace": name, "ood": PARTNERS.get(name, [])}
     (folder / "dataset.json").write_text(json.dumps(info))

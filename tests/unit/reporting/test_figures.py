@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -77,6 +78,18 @@ def test_activation_that_is_not_finite_is_told(official, tmp_path):
     np.savez(file, **arrays)
     text = texts(FIGURES["figure_9"](Results(tmp_path)))
     assert (text.count("not finite"), text.count("no run")) == (1, 3)
+
+
+def test_corruptions_are_shown_once_per_kind_of_modality(official, tmp_path):
+    text = texts(FIGURES["corruptions"](Results(official)))
+    for label in ("ISIC-17", "Kvasir-SEG", "MoNuSeg", "Synapse", "ACDC", "patient motion", "specular highlights"):
+        assert text.count(label) == 1
+    assert "PolypGen" not in text
+    folder = tmp_path / "prepared" / "acdc"
+    shutil.copytree(official / "prepared" / "acdc", folder)
+    info = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**info, "modality": "ultrasound"}))
+    assert "no data" in texts(FIGURES["corruptions"](Results(tmp_path)))
 
 
 def test_unknown_figure_is_told(official, tmp_path):

@@ -6,7 +6,7 @@ import papermill
 import pytest
 
 TABLES = [*(f"table_{i}" for i in range(1, 7)), "summary", "leakage", "leakage_effect"]
-FIGURES = [*(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix"]
+FIGURES = [*(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix", "corruptions"]
 NAMES = [*TABLES, *FIGURES]
 
 

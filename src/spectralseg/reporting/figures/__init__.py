@@ -1,4 +1,4 @@
-"""The paper's figures, redrawn from stored predictions, and one of leakage. Its Figures 1 and 4 show no results."""
+"""The paper's figures, redrawn from stored predictions, and others. Its Figures 1 and 4 show no results."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.reporting import style
 from spectralseg.reporting.figures.activation import figure_9
+from spectralseg.reporting.figures.corruptions import corruptions
 from spectralseg.reporting.figures.leakage import leakage_matrix
 from spectralseg.reporting.figures.segmentation import figure_5, figure_6, figure_7
 from spectralseg.reporting.figures.spectral import figure_2, figure_3, figure_8
@@ -28,6 +29,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "figure_8": figure_8,
     "figure_9": figure_9,
     "leakage_matrix": leakage_matrix,
+    "corruptions": corruptions,
 }
 MAXIMUM_BYTES = 700_000
 

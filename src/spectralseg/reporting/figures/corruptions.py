@@ -1,0 +1,73 @@
+"""What corruptions do to the images of a study: one dataset per kind of modality, clean and at three severities."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from spectralseg.data.prepared import PreparedDataset
+from spectralseg.errors import InputError
+from spectralseg.evaluation.corruptions.apply import corrupt
+from spectralseg.evaluation.corruptions.severities import kind_of
+from spectralseg.evaluation.examples import example_rows
+from spectralseg.reporting import style
+from spectralseg.reporting.figures import layout
+from spectralseg.reporting.results import Results
+
+_SHOWN = {
+    "dermoscopy": ("shot_noise", "defocus_blur", "brightness_down"),
+    "endoscopy": ("specular_highlights", "motion_blur", "jpeg_compression"),
+    "histology": ("saturate", "contrast_down", "pixelate"),
+    "CT": ("gaussian_noise", "gaussian_blur", "gamma_down"),
+    "MR": ("bias_field", "ghosting", "patient_motion"),
+}
+_SEVERITIES = ("1", "3", "5")
+_SIDE = 0.72  # inches
+_READING = (
+    "The first dataset of each kind of modality, clean and under three of its corruptions at severities 1, 3 and 5. "
+    "Case: test case with the median foreground area, of volumes the slice with the largest. The draws are for this "
+    "figure; those of the evaluation depend on the case."
+)
+
+
+def corruptions(results: Results) -> Figure:
+    """One row per kind of modality among the prepared datasets that have test cases."""
+    chosen: dict[str, PreparedDataset] = {}
+    for name in results.prepared_names:
+        data = results.prepared(name)
+        kind = _kind(data)
+        if kind and len(data.rows("test")):
+            chosen.setdefault(kind, data)
+    if not chosen:
+        return layout.nothing("No prepared dataset has a severity sweep.", demonstration=results.demonstration)
+    count = len(_SEVERITIES)
+    sheet = layout.sheet(
+        [_SIDE] * (1 + 3 * count),
+        [_SIDE] * len(chosen),
+        [_READING],
+        demonstration=results.demonstration,
+        wider=dict.fromkeys(range(1, 1 + 3 * count, count), 0.06),
+        taller=dict.fromkeys(range(1, len(chosen)), 0.2),
+    )
+    for row, kind in enumerate(name for name in _SHOWN if name in chosen):
+        data = chosen[kind]
+        ((name, shown),) = example_rows(data, 1)
+        case = data.cases[data.cases["case"] == name].iloc[0]
+        images = data.images[case["first"] : case["first"] + case["slices"]]
+        clean = images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
+        layout.picture(sheet.panels[row][0], clean[shown - case["first"]])
+        sheet.row_label(row, style.dataset_label(data.name))
+        for place, corruption in enumerate(_SHOWN[kind]):
+            first = 1 + count * place
+            sheet.heading(row, first, first + count - 1, corruption.replace("_", " "), height=0.03)
+            for panel, severity in zip(sheet.panels[row][first:], _SEVERITIES, strict=False):
+                found = corrupt(clean, corruption, severity, data.info["modality"], np.random.default_rng(0))
+                layout.picture(panel, found[shown - case["first"]])
+    return sheet.figure
+
+
+def _kind(data: PreparedDataset) -> str | None:
+    try:
+        return kind_of(str(data.info.get("modality")))
+    except InputError:
+        return None

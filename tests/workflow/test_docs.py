@@ -90,3 +90,13 @@ def test_a_dataset_file_with_a_typing_error_is_refused(tmp_path):
     assert done.returncode != 0
     assert "kvasir_seg.smk" in done.stdout + done.stderr
     assert "modal" in done.stdout + done.stderr
+
+
+def test_training_a_run_as_documented(tmp_path):
+    copy_repository(tmp_path)
+    page = (REPOSITORY / "docs" / "train-a-run.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    for command in commands.splitlines():
+        subprocess.run(shlex.split(command), cwd=tmp_path, env=environment(), check=True, timeout=300)
+    run = tmp_path / "results" / "try" / "run"
+    assert sorted(path.name for path in run.iterdir()) == ["history.jsonl", "model.pt", "run.json"]

@@ -66,12 +66,12 @@ def cam_scores(
         rng: draws the random map and breaks ties; seed it by the case, so that every model meets the same.
         layer: see :func:`spectralseg.interpretation.cam.seg_grad_cam`.
         method: see there.
-        steps: steps of insertion and deletion.
+        steps: steps of insertion and deletion, which cost nearly all of the time; 0 leaves them out.
         batch_size: images per forward pass of insertion and deletion, which take 4 × (steps + 1) images.
 
     Returns:
-        A score for each of :data:`CAM_METRICS`, with label 0. The flag of a NaN is the situation of the foreground
-        (``missed``, ``spurious`` or ``absent``), ``not finite`` or ``constant map``.
+        A score for each of :data:`CAM_METRICS` that is asked for, with label 0. The flag of a NaN is the situation of
+        the foreground (``missed``, ``spurious`` or ``absent``), ``not finite`` or ``constant map``.
 
     Raises:
         InputError: the layer or the method is unknown, or the model has no decoder.
@@ -89,7 +89,7 @@ def cam_scores(
     if not unplaced:
         for prefix, one in zip(_MAPS, maps, strict=True):
             values |= {f"{prefix}_{name}": function(one, region) for name, function in _LOCALISATION.items()}
-    if not unexplained:
+    if steps and not unexplained:
         ranks = np.stack([pixel_ranks(one, rng) for one in maps])
         curves = perturbation_curves(model, image, labels, ranks, steps=steps, batch_size=batch_size)
         for prefix, pair in zip(_MAPS, curves, strict=True):
@@ -99,6 +99,7 @@ def cam_scores(
         if metric in values
         else Score(0, metric, float("nan"), unexplained if metric.endswith(_PERTURBATION) else unplaced)
         for metric in CAM_METRICS
+        if steps or not metric.endswith(_PERTURBATION)
     ]
 
 

@@ -105,6 +105,17 @@ class TestMaps:
         scored(model, scene(), np.ones((32, 32), np.uint8), steps=5)
         assert model.images == 4 * (5 + 1) + 2
 
+    def test_insertion_and_deletion_can_be_left_out(self):
+        model, mask = Bright(), (scene()[0] > 0).numpy().astype(np.uint8)
+        all_scores = scored(model, scene(), mask)
+        model.images = 0
+        scores = cam_scores(model, scene(), mask, np.random.default_rng(0), steps=0)
+        assert model.images == 2
+        assert [score.metric for score in scores] == [
+            m for m in CAM_METRICS if not m.endswith(("insertion", "deletion"))
+        ]
+        assert all(score == all_scores[score.metric] for score in scores)
+
     def test_the_generator_decides_on_the_floor(self):
         mask = (scene()[0] > 0).numpy().astype(np.uint8)
         first, again, other = (values(scored(Bright(), scene(), mask, seed=seed, steps=2)) for seed in (0, 0, 1))

@@ -112,6 +112,15 @@ class TestTranslation:
             ring = rings == radius
             assert found[radius] == pytest.approx((power * cosine)[ring].sum() / power[ring].sum(), abs=1e-9)
 
+    def test_the_magnitude_correlation_prefers_a_disjoint_mask_to_a_good_one(self):
+        rows, columns = np.mgrid[:224, :224]
+        disc, smaller = (1.0 * (np.hypot(rows - 100, columns - 90) < radius) for radius in (30, 28))
+        moved, good = of(np.roll(disc, 80, axis=1), disc), of(smaller, disc)
+        assert spectra.similarity(moved) == pytest.approx(0, abs=1e-9)
+        assert spectra.similarity(good) > 0.9
+        assert spectra.magnitude_correlation(moved) == pytest.approx(1)
+        assert spectra.magnitude_correlation(good) < 0.5
+
     def test_the_trend_alone_makes_unlike_masks_correlate(self):
         rows, columns = np.mgrid[:96, :96]
         disc = 1.0 * (np.hypot(rows - 30, columns - 40) < 14)

@@ -1,60 +1,108 @@
-"""Class activation maps for segmentation: Seg-Grad-CAM (Vinogradova et al. 2020, arXiv 2002.11434)."""
+"""Class activation maps for segmentation: Seg-Grad-CAM (Vinogradova et al. 2020, arXiv 2002.11434).
+
+The hook is our own. MONAI's ``GradCAM`` gives the same maps, and a test holds the two together, but it takes the
+output of a named module, where encoders return lists; it leaves its hooks in the model, switches in-place activations
+off for good and clears the gradients of the parameters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-@contextmanager
-def _deepest_features(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Collects the deepest map that enters the decoder, the same place in every architecture."""
-    found: list[Tensor] = []
-
-    def hook(_: nn.Module, inputs: tuple[object, ...]) -> None:
-        features = inputs[0] if isinstance(inputs[0], list | tuple) else inputs
-        deepest = features[-1]
-        assert isinstance(deepest, Tensor)
-        found.append(deepest)
-
-    decoder = model.get_submodule("decoder")
-    handle = decoder.register_forward_pre_hook(hook)
-    try:
-        yield found
-    finally:
-        handle.remove()
+from spectralseg.errors import InputError
 
 
-def seg_grad_cam(model: nn.Module, images: Tensor) -> Tensor:
+def _deepest(inputs: tuple[Any, ...], output: Tensor) -> Any:
+    return (inputs[0] if isinstance(inputs[0], list | tuple) else inputs)[-1]
+
+
+def _decoder(inputs: tuple[Any, ...], output: Tensor) -> Any:
+    return output
+
+
+# Places that every encoder-decoder has, from what enters and leaves its decoder.
+LAYERS: dict[str, Callable[[tuple[Any, ...], Tensor], Any]] = {"deepest": _deepest, "decoder": _decoder}
+
+# How the gradient of the score weighs the features.
+METHODS: dict[str, Callable[[Tensor], Tensor]] = {
+    "grad_cam": lambda gradient: gradient.mean((2, 3), keepdim=True),  # Selvaraju et al. 2017
+    "hires_cam": lambda gradient: gradient,  # Draelos and Carin 2020, arXiv 2011.08891
+}
+
+
+def seg_grad_cam(model: nn.Module, images: Tensor, *, layer: str = "deepest", method: str = "grad_cam") -> Tensor:
     """Where the model looks for what it marks as foreground.
 
     The score of an image is the mean of foreground logits over the pixels predicted as foreground, or over all pixels
-    if there is none; the mean, where the publication takes the sum, makes objects of any size comparable. Channels of
-    the deepest feature map are weighted by the mean gradient of that score.
+    if there is none; the mean, where the publication takes the sum, makes objects of any size comparable. With several
+    classes each pixel counts with the logit of its predicted class, so that one map explains all foreground.
 
     Args:
         model: a model in evaluation mode with a ``decoder``.
         images: standardised images (B, channels, H, W).
+        layer: the map that is weighed: ``deepest``, the last that enters the decoder, or ``decoder``, the one that
+            leaves it.
+        method: ``grad_cam`` weighs whole channels by their mean gradient, ``hires_cam`` every place by its own.
 
     Returns:
-        Maps (B, H, W) >= 0, not rescaled, so that they can be compared between models.
+        Maps (B, H, W) >= 0, not rescaled, so that they can be compared between images.
+
+    Raises:
+        InputError: the layer or the method is unknown, or the model has no decoder.
     """
-    with torch.enable_grad(), _deepest_features(model) as found:
+    return enlarge(coarse_maps(model, images, layer=layer, method=method), images.shape[-2:])
+
+
+def coarse_maps(model: nn.Module, images: Tensor, *, layer: str = "deepest", method: str = "grad_cam") -> Tensor:
+    """As :func:`seg_grad_cam`, at the resolution of the layer: (B, h, w)."""
+    for name, known in ((layer, LAYERS), (method, METHODS)):
+        if name not in known:
+            raise InputError(f"'{name}' is unknown to class activation maps; choose one of {', '.join(known)}")
+    with torch.enable_grad(), _captured(model, layer) as found:
         logits = model(images.detach().requires_grad_())
-        if logits.shape[1] == 1:
-            foreground, marked = logits[:, 0], logits[:, 0] > 0
-        else:
-            foreground, label = logits[:, 1:].max(1)[0], logits.argmax(1)
-            marked = label > 0
-        empty = ~marked.flatten(1).any(1)
-        marked = marked | empty[:, None, None]
+        foreground = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1:].max(1)[0]
+        marked = labels_of(logits) > 0
+        marked = marked | ~marked.flatten(1).any(1)[:, None, None]
         (features,) = found
         scores = (foreground * marked).sum((1, 2)) / marked.sum((1, 2))
         gradient = torch.autograd.grad(scores.sum(), features)[0]
-    weights = gradient.mean((2, 3), keepdim=True)
-    maps = functional.relu((weights * features).sum(1, keepdim=True)).detach()
-    return functional.interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    return functional.relu((METHODS[method](gradient) * features).sum(1)).detach()
+
+
+def random_map(resolution: tuple[int, ...], size: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    """A map (H, W) that knows nothing: uniform noise at the resolution of a layer, enlarged as its maps are."""
+    return enlarge(torch.from_numpy(rng.random((1, *resolution))), size)[0]
+
+
+def enlarge(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Maps (B, h, w) to (B, H, W), bilinear."""
+    return functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def labels_of(logits: Tensor) -> Tensor:
+    """Labels (B, H, W), int64, of logits (B, C, H, W): the sign for C = 1, else the largest; 0 is background."""
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+
+
+@contextmanager
+def _captured(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
+    """Collects the features of a layer while the model runs."""
+    found: list[Tensor] = []
+
+    def hook(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        found.append(LAYERS[layer](inputs, output))
+
+    if not isinstance(decoder := getattr(model, "decoder", None), nn.Module):
+        raise InputError(f"{type(model).__name__}: has no module 'decoder' to take maps from; give the model one")
+    handle = decoder.register_forward_hook(hook)
+    try:
+        yield found
+    finally:
+        handle.remove()

@@ -28,6 +28,24 @@ class Quantity:
 _SHARE = Quantity()
 _ERROR = Quantity(higher_is_better=False)
 _DISTANCE = Quantity(factor=1.0, higher_is_better=False)
+_TIMES = Quantity(factor=1.0)
+_CORRELATION = Quantity(factor=1.0, digits=3)
+_MAP = {
+    "energy": _SHARE,
+    "energy_relative": _TIMES,
+    "pointing": _SHARE,
+    "iou": _SHARE,
+    "insertion": _SHARE,
+    "deletion": _ERROR,
+}
+_SPECTRAL = (
+    "spectral_correlation",
+    "spectral_correlation_detrended",
+    "spectral_similarity",
+    "frc_low",
+    "frc_mid",
+    "frc_high",
+)
 _QUANTITIES = {
     "dsc": _SHARE,
     "iou": _SHARE,
@@ -41,6 +59,8 @@ _QUANTITIES = {
     "ace": _ERROR,
     "brier": _ERROR,
     "hd95": _DISTANCE,
+    **{f"{prefix}_{name}": rule for prefix in ("cam", "cam_random") for name, rule in _MAP.items()},
+    **{f"{name}{suffix}": _CORRELATION for name in _SPECTRAL for suffix in ("", "_soft")},
 }
 
 

@@ -3,8 +3,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from spectralseg.interpretation.cam import seg_grad_cam
+from spectralseg.errors import InputError
+from spectralseg.evaluation.predict import to_labels
+from spectralseg.interpretation.cam import LAYERS, METHODS, coarse_maps, labels_of, seg_grad_cam
 from spectralseg.models import available
+
+smp = pytest.importorskip("segmentation_models_pytorch")
 
 
 class Average(nn.Module):
@@ -81,12 +85,14 @@ def test_the_size_of_an_object_does_not_scale_the_map():
     assert maps[0].max().item() == pytest.approx(maps[1].max().item(), rel=0.3)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("outputs", [1, 4])
 @pytest.mark.parametrize("name", available())
-def test_every_model_has_maps(small_model, name, outputs):
+def test_every_model_has_maps(small_model, name, outputs, layer, method):
     model = small_model(name, outputs=outputs).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    maps = seg_grad_cam(model, images)
+    maps = seg_grad_cam(model, images, layer=layer, method=method)
     assert maps.shape == (2, 64, 64)
     assert maps.isfinite().all()
     assert maps.min() >= 0
@@ -126,3 +132,60 @@ def test_maps_can_be_made_where_gradients_are_off(small_model):
     with torch.no_grad():
         off = seg_grad_cam(model, images.clone())
     assert torch.equal(off, seg_grad_cam(model, images.clone()))
+
+
+@pytest.mark.parametrize(("name", "deepest"), [("unet", 2), ("transunet", 4)])
+def test_layers_are_the_ends_of_the_decoder(small_model, name, deepest):
+    model, images = small_model(name).eval(), torch.randn(1, 3, 64, 64)
+    assert coarse_maps(model, images, layer="deepest").shape == (1, deepest, deepest)
+    assert coarse_maps(model, images, layer="decoder").shape == (1, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "architecture", ["UnetPlusPlus", "MAnet", "Linknet", "FPN", "DeepLabV3Plus", "UPerNet", "Segformer"]
+)
+def test_models_of_segmentation_models_pytorch_have_both_layers(architecture):
+    model = getattr(smp, architecture)("resnet18", encoder_weights=None, in_channels=3, classes=2).eval()
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    sizes = [coarse_maps(model, images, layer=layer).shape[1] for layer in ("deepest", "decoder")]
+    assert sizes[0] < sizes[1]
+
+
+def test_a_gradient_that_is_the_same_everywhere_makes_both_methods_one():
+    model, images = Synthetic(), torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0)) + 0.2
+    maps = [seg_grad_cam(model, images, method=method) for method in ("grad_cam", "hires_cam")]
+    assert torch.allclose(16 * 4 * maps[0] / 64, maps[1], atol=1e-7)
+
+
+def test_pointwise_weights_are_blind_to_features_that_the_prediction_does_not_use():
+    """A part of the same channel outside the marked object: its evidence is not in the score."""
+    images = scene()
+    images[0, 0, 20:28, 20:28] = 0.05  # below the threshold, thus not marked
+    pooled, pointwise = (seg_grad_cam(Synthetic(), images, method=method)[0] for method in ("grad_cam", "hires_cam"))
+    assert pooled[22:26, 22:26].min() > 0
+    assert pointwise[22:26, 22:26].max() == 0
+    assert pointwise[6:10, 6:10].min() > 0
+
+
+def test_pointwise_maps_of_a_linear_head_add_up_to_the_score():
+    """Completeness (Draelos and Carin 2020), here with positive evidence only."""
+    images = torch.rand(2, 2, 32, 32, generator=torch.Generator().manual_seed(0)) + 0.2
+    maps = coarse_maps(Synthetic(), images, method="hires_cam")
+    assert torch.allclose(maps.sum((1, 2)), Synthetic()(images).mean((1, 2, 3)) + 0.1, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"layer": "layer4"}, {"method": "score_cam"}])
+def test_unknown_choices_are_told(options):
+    with pytest.raises(InputError, match=f"'{next(iter(options.values()))}' is unknown .* choose one of "):
+        seg_grad_cam(Synthetic(), scene(), **options)
+
+
+def test_a_model_without_decoder_is_told():
+    with pytest.raises(InputError, match="Conv2d: has no module 'decoder'"):
+        seg_grad_cam(nn.Conv2d(2, 1, 1), scene())
+
+
+def test_labels_are_those_of_the_probabilities():
+    logits = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert (labels_of(logits).numpy() == to_labels(logits.softmax(1).numpy())).all()
+    assert (labels_of(logits[:, :1]).numpy() == to_labels(logits[:, :1].sigmoid().numpy())).all()

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spectralseg.data.prepared import PreparedDataset
+from spectralseg.interpretation.localisation import energy_share
 from spectralseg.reporting import style
 from spectralseg.reporting.cases import METHODS, ExampleCase, Prediction, example_cases, method_runs, predictions
 from spectralseg.reporting.figures import common, layout
@@ -60,12 +61,6 @@ def overlay(image: NDArray[np.float64], activation: NDArray[np.float64], largest
     return blended
 
 
-def share_inside(activation: NDArray[np.float64], region: NDArray[np.bool_]) -> float:
-    """Share of the activation that lies in a region; NaN where there is no activation."""
-    total = float(activation.sum())
-    return float(activation[region].sum()) / total if total > 0 else float("nan")
-
-
 def _fill(
     sheet: layout.Sheet, row: int, data: PreparedDataset, example: ExampleCase, found: Sequence[Prediction | None]
 ) -> None:
@@ -85,7 +80,7 @@ def _fill(
             continue
         layout.picture(panel, overlay(image, cam, largest))
         layout.outline(panel, region, "white", width=0.6)
-        inside = share_inside(cam, region)
+        inside = energy_share(cam, region)
         layout.note(panel, "no activation" if np.isnan(inside) else f"{100 * inside:.0f} % inside, max {cam.max():.3g}")
     if largest > 0:
         scale = ScalarMappable(Normalize(0, largest), style.ACTIVATION_MAP)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spectralseg.data.prepared import PreparedDataset
-from spectralseg.reporting import spectra, style
+from spectralseg.interpretation import spectra
+from spectralseg.reporting import style
 from spectralseg.reporting.cases import (
     METHODS,
     ExampleCase,

@@ -1,0 +1,57 @@
+"""Seg-Grad-CAM against MONAI's Grad-CAM of a model whose one output is the score of the image."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from spectralseg.interpretation.cam import coarse_maps, seg_grad_cam
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    visualize = pytest.importorskip("monai.visualize")
+smp = pytest.importorskip("segmentation_models_pytorch")
+
+
+class Score(nn.Module):
+    """Mean logit of the predicted foreground class over the pixels that are predicted as foreground."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        found = []
+        for logits in self.model(images):
+            marked = logits[0] > 0 if len(logits) == 1 else logits.argmax(0) > 0
+            foreground = logits[0] if len(logits) == 1 else logits[1:].amax(0)
+            found.append(foreground[marked].mean())
+        return torch.stack(found)[:, None]
+
+
+def unet(outputs):
+    torch.manual_seed(0)
+    return smp.Unet("resnet18", encoder_weights=None, decoder_channels=(32, 16, 16, 8, 8), classes=outputs)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook:UserWarning")
+@pytest.mark.parametrize("outputs", [1, 4])
+@pytest.mark.parametrize(
+    ("name", "layer", "module"),
+    [
+        ("unet", "deepest", "encoder.layer4"),
+        ("unet", "decoder", "decoder"),
+        ("transunet", "deepest", "bottleneck"),
+        ("transunet", "decoder", "decoder"),
+    ],
+)
+def test_maps_are_those_of_monai(small_model, name, layer, module, outputs):
+    model = (unet(outputs) if name == "unet" else small_model(name, outputs=outputs)).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ours = coarse_maps(model, images, layer=layer), seg_grad_cam(model, images, layer=layer)
+    reference = visualize.GradCAM(Score(model), f"model.{module}", postprocessing=lambda maps: maps)
+    theirs = reference.compute_map(images, class_idx=0), reference(images, class_idx=0)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.max() > 0
+        assert torch.allclose(mine, other[:, 0].detach(), rtol=1e-4, atol=1e-6 * mine.max().item())

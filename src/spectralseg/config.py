@@ -146,14 +146,30 @@ class Noise(_Strict):
     )
 
 
+class Interpretation(_Strict):
+    """What class activation maps are scored on; see docs/interpretation.md."""
+
+    cases: int = Field(24, ge=1, description="test cases per dataset, at even quantiles of foreground area")
+    layers: list[Literal["deepest", "decoder"]] = Field(["deepest"], description="maps that enter or leave the decoder")
+    steps: int = Field(16, ge=0, description="steps of insertion and deletion, which cost most; 0 leaves them out")
+
+
 class Evaluation(_Strict):
     """What one evaluation job does for a trained run."""
 
     checkpoint: Literal["best", "last"] = Field("best", description="best on validation, or after the last iteration")
-    suites: list[Literal["iid", "ood", "noise", "calibration"]] = ["iid", "ood", "noise", "calibration"]
+    suites: list[Literal["iid", "ood", "noise", "calibration", "interpretation"]] = [
+        "iid",
+        "ood",
+        "noise",
+        "calibration",
+        "interpretation",
+    ]
     noise: Noise = Noise()
     batch_size: int = Field(16, ge=1)
     examples: int = Field(3, ge=1, description="example cases per test dataset for the figures")
+    interpretation: Interpretation = Interpretation()
+    recheck: int = Field(2, ge=0, description="random test cases per dataset that medpy and MONAI score again")
 
 
 class Config(_Strict):

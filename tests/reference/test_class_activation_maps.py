@@ -49,7 +49,7 @@ def unet(outputs):
 def test_maps_are_those_of_monai(small_model, name, layer, module, outputs):
     model = (unet(outputs) if name == "unet" else small_model(name, outputs=outputs)).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    ours = coarse_maps(model, images, layer=layer), seg_grad_cam(model, images, layer=layer)
+    ours = coarse_maps(model, images, layer=layer)[0], seg_grad_cam(model, images, layer=layer)
     reference = visualize.GradCAM(Score(model), f"model.{module}", postprocessing=lambda maps: maps)
     theirs = reference.compute_map(images, class_idx=0), reference(images, class_idx=0)
     for mine, other in zip(ours, theirs, strict=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -44,6 +45,34 @@ class Predictor:
             probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
             found.append(probabilities.cpu().numpy())
         return np.concatenate(found)
+
+
+def predicted_cases(
+    predictor: Predictor, cases: pd.DataFrame, images: Callable[[pd.Series], NDArray[np.float32]]
+) -> Iterator[tuple[pd.Series, NDArray[np.float32]]]:
+    """Cases with their probabilities (N, C, S, S), predicted in batches that hold several small cases.
+
+    Args:
+        predictor: the model.
+        cases: rows of a case table.
+        images: gives the images (N, S, S, channels) of a case in [0, 1]; called once for each.
+    """
+    waiting: list[tuple[pd.Series, NDArray[np.float32]]] = []
+    for _, case in cases.iterrows():
+        waiting.append((case, images(case)))
+        if sum(len(one) for _, one in waiting) >= predictor.batch_size:
+            yield from _predicted(predictor, waiting)
+            waiting = []
+    yield from _predicted(predictor, waiting)
+
+
+def _predicted(
+    predictor: Predictor, waiting: Sequence[tuple[pd.Series, NDArray[np.float32]]]
+) -> Iterator[tuple[pd.Series, NDArray[np.float32]]]:
+    if waiting:
+        probabilities = predictor(np.concatenate([images for _, images in waiting]))
+        ends = np.cumsum([len(images) for _, images in waiting])
+        yield from zip((case for case, _ in waiting), np.split(probabilities, ends[:-1]), strict=True)
 
 
 def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_size: int, device: str) -> Predictor:

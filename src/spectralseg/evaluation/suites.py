@@ -1,58 +1,36 @@
-"""One evaluation job per run: every suite, all records, and the example cases of the figures."""
+"""One evaluation job per run: every suite in one pass over each condition, so that nothing is predicted twice."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from spectralseg.config import Evaluation
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
-from spectralseg.evaluation.corruptions import apply as corruptions
-from spectralseg.evaluation.corruptions import conditions_of
+from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.evaluation.predict import Predictor, load_predictor, to_labels
-from spectralseg.evaluation.score import score_calibration, score_segmentation
+from spectralseg.evaluation.predict import Predictor, load_predictor, predicted_cases, to_labels
+from spectralseg.evaluation.recheck import Labelled, recheck, to_recheck
+from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.files import replacing
 from spectralseg.interpretation.cam import seg_grad_cam
-from spectralseg.metrics.records import COLUMNS, RUN_KEYS
+from spectralseg.interpretation.scores import Score as InterpretationScore
+from spectralseg.interpretation.scores import cam_scores, spectral_scores
+from spectralseg.metrics.calibration import Reliability
+from spectralseg.metrics.records import COLUMNS, POOLED, RUN_KEYS
+from spectralseg.progress import progress_bar
 from spectralseg.training.batches import seed_of, to_float
 from spectralseg.training.learner import choose_device
 
-
-@dataclass(frozen=True)
-class Condition:
-    """What is tested on: a dataset, clean or corrupted. ``severity`` is the string of the configuration."""
-
-    suite: str
-    data: PreparedDataset
-    corruption: str = "none"
-    severity: str = "0"
-    calibration: bool = False
-
-
-def conditions(evaluation: Evaluation, data: PreparedDataset, partners: Sequence[PreparedDataset]) -> list[Condition]:
-    """The conditions of a run trained on ``data``; ``partners`` are its out-of-distribution datasets."""
-    calibration = "calibration" in evaluation.suites
-    found = []
-    if "iid" in evaluation.suites or calibration:
-        found.append(Condition("iid", data, calibration=calibration))
-    if "ood" in evaluation.suites or calibration:
-        found += [Condition("ood", partner, calibration=calibration) for partner in partners]
-    if "noise" in evaluation.suites and data.name in evaluation.noise.datasets:
-        for corruption, severities in evaluation.noise.corruptions.items():
-            found += [Condition("noise", data, corruption, severity) for severity in severities]
-    if "noise" in evaluation.suites and data.name in evaluation.noise.sweep:
-        found += [Condition("noise", data, *pair) for pair in conditions_of(data.modality)]
-    return found
+_RELIABILITY_COLUMNS = ("suite", "test_dataset", "class", "region", "bin", "pixels", "probability", "foreground")
 
 
 def evaluate(
@@ -64,10 +42,11 @@ def evaluate(
     *,
     device_name: str = "auto",
 ) -> None:
-    """Evaluate a trained run and write ``records.parquet`` and ``examples.npz`` into ``out``.
+    """Evaluate a trained run and write ``records.parquet``, ``reliability.parquet`` and ``examples.npz`` into ``out``.
 
     Raises:
-        InputError: a dataset is not the one that the run was trained on, or has other classes.
+        InputError: a dataset is not the one that the run was trained on, or has other classes; or another
+            implementation of a metric disagrees.
     """
     settings = _settings(run)
     if data.info["files"] != settings["data"]["files"]:
@@ -78,17 +57,23 @@ def evaluate(
             raise InputError(f"{partner.path}: has other classes, size or channels than {data.path}; prepare it alike")
     device = choose_device(device_name)
     predictor = load_predictor(run, settings, evaluation.checkpoint, evaluation.batch_size, str(device))
-    rows = [
-        record
-        for condition in conditions(evaluation, data, partners)
-        for record in _records(settings["run"], predictor, condition)
-    ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    keys = {key: settings["run"][key] for key in RUN_KEYS}
+    chance = np.random.default_rng(seed_of("recheck", *keys.values()))
+    found = [_examine(predictor, one, evaluation, chance) for one in conditions(evaluation, data, partners)]
+    recheck((labelled for one in found for labelled in one.sample), len(data.classes))
+    clean = {one.condition.data.name: one for one in found if one.condition.clean}
+    shown = [_examples(predictor, other, clean.get(other.name), evaluation.examples) for other in (data, *partners)]
+    records = pd.DataFrame([row for one in found for row in one.rows], columns=list(COLUMNS[len(RUN_KEYS) :]))
+    reliability = pd.DataFrame(
+        [row for one in clean.values() for row in one.reliability()], columns=list(_RELIABILITY_COLUMNS)
+    )
     with replacing(out / "records.parquet") as partial:
-        frame.to_parquet(partial, index=False)
+        _with_keys(keys, records).to_parquet(partial, index=False)
+    with replacing(out / "reliability.parquet") as partial:
+        _with_keys(keys, reliability).to_parquet(partial, index=False)
     with replacing(out / "examples.npz") as partial, partial.open("wb") as stream:
-        found = examples(predictor, [data, *partners], evaluation.examples)
-        np.savez_compressed(stream, allow_pickle=False, **found)
+        arrays = {name: np.concatenate([one[name] for one in shown]) for name in shown[0]}
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
 def _settings(run: Path) -> dict[str, Any]:
@@ -99,62 +84,128 @@ def _settings(run: Path) -> dict[str, Any]:
     return settings
 
 
-def _records(run: dict[str, Any], predictor: Predictor, condition: Condition) -> Iterator[dict[str, Any]]:
-    data, classes = condition.data, condition.data.classes
-    cases = data.cases[data.cases["part"] == "test"]
-    if not len(cases):
-        raise InputError(f"{data.path}: there are no test cases; choose another split")
-    label = f"{condition.suite} {data.name} {condition.corruption}"
-    for _, case in tqdm(cases.iterrows(), total=len(cases), desc=label, unit="case", mininterval=2):
-        span = slice(case["first"], case["first"] + case["slices"])
-        masks = np.asarray(data.masks[span])
-        probabilities = predictor(corrupt(to_float(data.images[span]), condition, case["case"]))
-        scores = list(
-            score_segmentation(
-                probabilities, masks, data.native_labels(case["case"]), data.spacing(case["case"]), len(classes)
-            )
+def _with_keys(keys: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with the identity of the run before its columns."""
+    return pd.concat([pd.DataFrame(dict(keys), index=frame.index), frame], axis=1)
+
+
+@dataclass
+class _Findings:
+    """What one pass over a condition gives.
+
+    Attributes:
+        condition: what was tested on.
+        rows: metric records without the identity of the run.
+        pooled: calibration of the whole test set, by label and region.
+        shown: probabilities (C, S, S) of the example rows.
+        sample: cases to be scored again.
+    """
+
+    condition: Condition
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    pooled: dict[tuple[int, str], Reliability] = field(default_factory=dict)
+    shown: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    sample: list[Labelled] = field(default_factory=list)
+
+    def add(self, case: str, group: str, scores: Iterable[tuple[int, str, str, float, str]], prefix: str = "") -> None:
+        """Note scores (label, protocol, metric, value, flag); label 0 is the whole foreground."""
+        names, keys = ["all", *self.condition.data.classes], tuple(self.condition.keys.values())
+        for label, protocol, metric, value, flag in scores:
+            self.rows.append((*keys, case, group, names[label], protocol, prefix + metric, value, flag))
+
+    def reliability(self) -> Iterator[tuple[Any, ...]]:
+        """The pooled reliability histograms, a row per bin."""
+        suite, dataset = self.condition.suite, self.condition.data.name
+        for (label, region), sums in self.pooled.items():
+            for number, (pixels, probability, positive) in enumerate(sums.binned().T):
+                name = self.condition.data.classes[label - 1]
+                yield suite, dataset, name, region, number, int(pixels), probability, int(positive)
+
+
+def _examine(
+    predictor: Predictor, condition: Condition, evaluation: Evaluation, chance: np.random.Generator
+) -> _Findings:
+    """Predict every test case of a condition once, and score it in all suites that ask for it."""
+    data, cases = condition.data, condition.cases()
+    calibrated, interpreted = (
+        condition.clean and suite in evaluation.suites for suite in ("calibration", "interpretation")
+    )
+    shown = {row for _, row in example_rows(data, evaluation.examples)} if condition.clean else set()
+    count = min(evaluation.recheck, len(cases)) if condition.clean else 0
+    sampled = set(chance.choice(cases["case"], count, replace=False))
+    found = _Findings(condition)
+    label = f"{condition.suite} {data.name} {condition.corruption} {condition.severity}".removesuffix(" none 0")
+    for case, probabilities in progress_bar(
+        predicted_cases(predictor, cases, condition.images), desc=label, unit="case", total=len(cases)
+    ):
+        name, rows = str(case["case"]), range(case["first"], case["first"] + case["slices"])
+        masks, native, spacing = (
+            np.asarray(data.masks[rows.start : rows.stop]),
+            data.native_labels(name),
+            data.spacing(name),
         )
-        if condition.calibration:
-            scores += score_calibration(probabilities, masks, len(classes))
-        shared = {
-            **{key: run[key] for key in RUN_KEYS},
-            "suite": condition.suite,
-            "test_dataset": data.name,
-            "corruption": condition.corruption,
-            "severity": condition.severity,
-            "case": case["case"],
-            "group": case["group"],
-        }
-        for score in scores:
-            yield {
-                **shared,
-                "class": classes[score.label - 1],
-                "protocol": score.protocol,
-                "metric": score.metric,
-                "value": score.value,
-                "flag": score.flag,
-            }
+        scores = list(score_segmentation(probabilities, masks, native, spacing, len(data.classes)))
+        found.add(name, case["group"], scores)
+        if name in sampled:
+            found.sample += to_recheck(name, probabilities, masks, native, spacing, scores)
+        if calibrated:
+            sums = reliabilities(probabilities, masks, len(data.classes))
+            found.add(name, case["group"], score_reliabilities(sums))
+            for key, one in sums.items():
+                found.pooled[key] = found.pooled.get(key, Reliability.empty()) + one
+        if interpreted:
+            spectral = spectral_scores(probabilities, to_labels(probabilities), masks)
+            found.add(name, case["group"], _sound(spectral))
+        found.shown.update((row, probabilities[row - rows.start].copy()) for row in shown & set(rows))
+    found.add(POOLED, POOLED, score_reliabilities(found.pooled), f"{POOLED}_")
+    if interpreted:
+        _add_activation_maps(found, predictor, evaluation)
+    return found
 
 
-def corrupt(images: NDArray[np.float32], condition: Condition, case: str) -> NDArray[np.float32]:
-    """Corrupt the images of a case; the draw depends on case and corruption only, so that every model sees the same."""
-    if condition.corruption == "none":
-        return images
-    rng = np.random.default_rng(seed_of("corruption", condition.corruption, condition.severity, case))
-    return corruptions.corrupt(images, condition.corruption, condition.severity, condition.data.modality, rng)
+def _sound(scores: Iterable[InterpretationScore]) -> Iterator[tuple[int, str, str, float, str]]:
+    """Scores of interpretation know no protocol."""
+    return ((score.label, "sound", score.metric, score.value, score.flag) for score in scores)
 
 
-def examples(predictor: Predictor, datasets: Sequence[PreparedDataset], count: int) -> dict[str, NDArray[Any]]:
+def _add_activation_maps(found: _Findings, predictor: Predictor, evaluation: Evaluation) -> None:
+    """Score class activation maps of some test cases, by the rule of the examples."""
+    data, choice = found.condition.data, evaluation.interpretation
+    groups = dict(zip(data.cases["case"], data.cases["group"], strict=True))
+    rows = example_rows(data, choice.cases)
+    for case, row in progress_bar(rows, desc=f"activation maps {data.name}", unit="case"):
+        image = predictor.standardise(to_float(np.asarray(data.images[row : row + 1])))[0]
+        rng = np.random.default_rng(seed_of("activation map", data.name, case))
+        for layer in choice.layers:
+            scores = cam_scores(
+                predictor.model,
+                image,
+                np.asarray(data.masks[row]),
+                rng,
+                layer=layer,
+                steps=choice.steps,
+                batch_size=predictor.batch_size,
+            )
+            found.add(case, groups[case], _sound(scores))
+
+
+def _examples(
+    predictor: Predictor, data: PreparedDataset, clean: _Findings | None, count: int
+) -> dict[str, NDArray[Any]]:
     """Predictions and class activation maps of the example cases, at network resolution."""
-    chosen = [(data, case, row) for data in datasets for case, row in example_rows(data, count)]
-    images = np.stack([to_float(np.asarray(data.images[row])) for data, _, row in chosen])
-    probabilities = predictor(images)
+    cases, rows = zip(*example_rows(data, count), strict=True)
+    images = np.stack([to_float(np.asarray(data.images[row])) for row in rows])
+    probabilities = predictor(images) if clean is None else np.stack([clean.shown[row] for row in rows])
     foreground = probabilities if probabilities.shape[1] == 1 else probabilities[:, 1:]
+    maps = [
+        seg_grad_cam(predictor.model, predictor.standardise(images[start : start + predictor.batch_size])).cpu().numpy()
+        for start in range(0, len(images), predictor.batch_size)
+    ]
     return {
-        "dataset": np.array([data.name for data, _, _ in chosen]),
-        "case": np.array([case for _, case, _ in chosen]),
-        "row": np.array([row for _, _, row in chosen]),
+        "dataset": np.array([data.name] * len(rows)),
+        "case": np.array(cases),
+        "row": np.array(rows),
         "prediction": to_labels(probabilities),
         "probability": foreground.astype(np.float16),
-        "cam": seg_grad_cam(predictor.model, predictor.standardise(images)).cpu().numpy(),
+        "cam": np.concatenate(maps),
     }

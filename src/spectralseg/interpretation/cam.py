@@ -57,23 +57,26 @@ def seg_grad_cam(model: nn.Module, images: Tensor, *, layer: str = "deepest", me
     Raises:
         InputError: the layer or the method is unknown, or the model has no decoder.
     """
-    return enlarge(coarse_maps(model, images, layer=layer, method=method), images.shape[-2:])
+    return enlarge(coarse_maps(model, images, layer=layer, method=method)[0], images.shape[-2:])
 
 
-def coarse_maps(model: nn.Module, images: Tensor, *, layer: str = "deepest", method: str = "grad_cam") -> Tensor:
-    """As :func:`seg_grad_cam`, at the resolution of the layer: (B, h, w)."""
+def coarse_maps(
+    model: nn.Module, images: Tensor, *, layer: str = "deepest", method: str = "grad_cam"
+) -> tuple[Tensor, Tensor]:
+    """As :func:`seg_grad_cam`, at the resolution of the layer, (B, h, w); and the predicted labels (B, H, W)."""
     for name, known in ((layer, LAYERS), (method, METHODS)):
         if name not in known:
             raise InputError(f"'{name}' is unknown to class activation maps; choose one of {', '.join(known)}")
     with torch.enable_grad(), _captured(model, layer) as found:
         logits = model(images.detach().requires_grad_())
         foreground = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1:].max(1)[0]
-        marked = labels_of(logits) > 0
+        labels = labels_of(logits)
+        marked = labels > 0
         marked = marked | ~marked.flatten(1).any(1)[:, None, None]
         (features,) = found
         scores = (foreground * marked).sum((1, 2)) / marked.sum((1, 2))
         gradient = torch.autograd.grad(scores.sum(), features)[0]
-    return functional.relu((METHODS[method](gradient) * features).sum(1)).detach()
+    return functional.relu((METHODS[method](gradient) * features).sum(1)).detach(), labels
 
 
 def random_map(resolution: tuple[int, ...], size: tuple[int, ...], rng: np.random.Generator) -> Tensor:

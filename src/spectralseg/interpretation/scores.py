@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spectralseg.interpretation import localisation, spectra
-from spectralseg.interpretation.cam import coarse_maps, enlarge, labels_of, random_map
+from spectralseg.interpretation.cam import coarse_maps, enlarge, random_map
 from spectralseg.interpretation.perturbation import area, perturbation_curves, pixel_ranks
 from spectralseg.metrics.policy import Situation, situation
 
@@ -32,6 +31,11 @@ SPECTRAL_METRICS = (
     "spectral_similarity",
     *(f"frc_{band}" for band in spectra.BANDS),
 )
+
+
+def name_of(metric: str, layer: str) -> str:
+    """Name of one of :data:`CAM_METRICS` where it comes from the map of this layer."""
+    return metric if layer == "deepest" else metric.replace("cam", f"cam_{layer}", 1)
 
 
 class Score(NamedTuple):
@@ -70,15 +74,14 @@ def cam_scores(
         batch_size: images per forward pass of insertion and deletion, which take 4 × (steps + 1) images.
 
     Returns:
-        A score for each of :data:`CAM_METRICS` that is asked for, with label 0. The flag of a NaN is the situation of
+        A score for each of :data:`CAM_METRICS` that is asked for, with label 0; for the layer ``decoder`` the names
+        start with ``cam_decoder`` instead of ``cam``. The flag of a NaN is the situation of
         the foreground (``missed``, ``spurious`` or ``absent``), ``not finite`` or ``constant map``.
 
     Raises:
         InputError: the layer or the method is unknown, or the model has no decoder.
     """
-    with torch.inference_mode():
-        labels = labels_of(model(image[None]))[0]
-    coarse = coarse_maps(model, image[None], layer=layer, method=method)
+    coarse, (labels,) = coarse_maps(model, image[None], layer=layer, method=method)
     cam = enlarge(coarse, mask.shape)[0].double().cpu().numpy()
     maps = np.stack([cam, random_map(coarse.shape[1:], mask.shape, rng).numpy()])
     region, case = mask > 0, situation(int(labels.any()), int(mask.any()))
@@ -95,9 +98,9 @@ def cam_scores(
         for prefix, pair in zip(_MAPS, curves, strict=True):
             values |= {f"{prefix}_{name}": area(curve) for name, curve in zip(_PERTURBATION, pair, strict=True)}
     return [
-        Score(0, metric, values[metric], "")
+        Score(0, name_of(metric, layer), values[metric], "")
         if metric in values
-        else Score(0, metric, float("nan"), unexplained if metric.endswith(_PERTURBATION) else unplaced)
+        else Score(0, name_of(metric, layer), float("nan"), unexplained if metric.endswith(_PERTURBATION) else unplaced)
         for metric in CAM_METRICS
         if steps or not metric.endswith(_PERTURBATION)
     ]

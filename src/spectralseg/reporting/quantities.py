@@ -59,7 +59,11 @@ _QUANTITIES = {
     "ace": _ERROR,
     "brier": _ERROR,
     "hd95": _DISTANCE,
-    **{f"{prefix}_{name}": rule for prefix in ("cam", "cam_random") for name, rule in _MAP.items()},
+    **{
+        f"{prefix}_{name}": rule
+        for prefix in ("cam", "cam_random", "cam_decoder", "cam_decoder_random")
+        for name, rule in _MAP.items()
+    },
     **{f"{name}{suffix}": _CORRELATION for name in _SPECTRAL for suffix in ("", "_soft")},
 }
 

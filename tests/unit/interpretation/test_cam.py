@@ -137,8 +137,8 @@ def test_maps_can_be_made_where_gradients_are_off(small_model):
 @pytest.mark.parametrize(("name", "deepest"), [("unet", 2), ("transunet", 4)])
 def test_layers_are_the_ends_of_the_decoder(small_model, name, deepest):
     model, images = small_model(name).eval(), torch.randn(1, 3, 64, 64)
-    assert coarse_maps(model, images, layer="deepest").shape == (1, deepest, deepest)
-    assert coarse_maps(model, images, layer="decoder").shape == (1, 64, 64)
+    assert coarse_maps(model, images, layer="deepest")[0].shape == (1, deepest, deepest)
+    assert coarse_maps(model, images, layer="decoder")[0].shape == (1, 64, 64)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_layers_are_the_ends_of_the_decoder(small_model, name, deepest):
 def test_models_of_segmentation_models_pytorch_have_both_layers(architecture):
     model = getattr(smp, architecture)("resnet18", encoder_weights=None, in_channels=3, classes=2).eval()
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    sizes = [coarse_maps(model, images, layer=layer).shape[1] for layer in ("deepest", "decoder")]
+    sizes = [coarse_maps(model, images, layer=layer)[0].shape[1] for layer in ("deepest", "decoder")]
     assert sizes[0] < sizes[1]
 
 
@@ -170,7 +170,7 @@ def test_pointwise_weights_are_blind_to_features_that_the_prediction_does_not_us
 def test_pointwise_maps_of_a_linear_head_add_up_to_the_score():
     """Completeness (Draelos and Carin 2020), here with positive evidence only."""
     images = torch.rand(2, 2, 32, 32, generator=torch.Generator().manual_seed(0)) + 0.2
-    maps = coarse_maps(Synthetic(), images, method="hires_cam")
+    maps = coarse_maps(Synthetic(), images, method="hires_cam")[0]
     assert torch.allclose(maps.sum((1, 2)), Synthetic()(images).mean((1, 2, 3)) + 0.1, atol=1e-6)
 
 

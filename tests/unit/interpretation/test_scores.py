@@ -9,7 +9,14 @@ from torch.nn import functional
 from spectralseg import metrics
 from spectralseg.evaluation.predict import to_labels
 from spectralseg.interpretation import spectra
-from spectralseg.interpretation.scores import CAM_METRICS, SPECTRAL_METRICS, cam_scores, case_spectra, spectral_scores
+from spectralseg.interpretation.scores import (
+    CAM_METRICS,
+    SPECTRAL_METRICS,
+    cam_scores,
+    case_spectra,
+    name_of,
+    spectral_scores,
+)
 from spectralseg.reporting.quantities import quantity
 
 
@@ -42,7 +49,9 @@ def scene():
 
 def scored(model, image, mask, seed=0, **options):
     scores = cam_scores(model.eval(), image, mask, np.random.default_rng(seed), **options)
-    assert [score.metric for score in scores] == list(CAM_METRICS)
+    assert [score.metric for score in scores] == [
+        name_of(metric, options.get("layer", "deepest")) for metric in CAM_METRICS
+    ]
     assert all(score.label == 0 for score in scores)
     assert all(bool(score.flag) == math.isnan(score.value) for score in scores)
     return {score.metric: score for score in scores}
@@ -98,19 +107,19 @@ class TestMaps:
     def test_nothing_is_computed_for_what_is_undefined(self):
         model = Bright()
         scored(model, -scene(), np.ones((32, 32), np.uint8))
-        assert model.images == 2
+        assert model.images == 1
 
     def test_the_cost_is_as_documented(self):
         model = Bright()
         scored(model, scene(), np.ones((32, 32), np.uint8), steps=5)
-        assert model.images == 4 * (5 + 1) + 2
+        assert model.images == 4 * (5 + 1) + 1
 
     def test_insertion_and_deletion_can_be_left_out(self):
         model, mask = Bright(), (scene()[0] > 0).numpy().astype(np.uint8)
         all_scores = scored(model, scene(), mask)
         model.images = 0
         scores = cam_scores(model, scene(), mask, np.random.default_rng(0), steps=0)
-        assert model.images == 2
+        assert model.images == 1
         assert [score.metric for score in scores] == [
             m for m in CAM_METRICS if not m.endswith(("insertion", "deletion"))
         ]

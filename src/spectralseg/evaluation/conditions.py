@@ -1,0 +1,83 @@
+"""What a run is tested on: datasets, clean or corrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spectralseg.config import Evaluation
+from spectralseg.data import PreparedDataset
+from spectralseg.errors import InputError
+from spectralseg.evaluation.corruptions import apply, conditions_of
+from spectralseg.training.batches import seed_of, to_float
+
+CLEAN = "none"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A dataset, clean or corrupted. ``severity`` is the string of the configuration."""
+
+    suite: str
+    data: PreparedDataset
+    corruption: str = CLEAN
+    severity: str = "0"
+
+    @property
+    def clean(self) -> bool:
+        """Whether the images are as they were prepared."""
+        return self.corruption == CLEAN
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The condition as columns of the metric records."""
+        return {
+            "suite": self.suite,
+            "test_dataset": self.data.name,
+            "corruption": self.corruption,
+            "severity": self.severity,
+        }
+
+    def cases(self) -> pd.DataFrame:
+        """Rows of the case table that are tested on.
+
+        Raises:
+            InputError: there are none.
+        """
+        found = self.data.cases[self.data.cases["part"] == "test"]
+        if not len(found):
+            raise InputError(f"{self.data.path}: there are no test cases; choose another split")
+        return found
+
+    def images(self, case: pd.Series) -> NDArray[np.float32]:
+        """Images (N, S, S, channels) of a case in [0, 1], corrupted alike for every model.
+
+        What is drawn depends on case and corruption only.
+        """
+        images = to_float(self.data.images[case["first"] : case["first"] + case["slices"]])
+        if self.clean:
+            return images
+        rng = np.random.default_rng(seed_of("corruption", self.corruption, self.severity, case["case"]))
+        return apply.corrupt(images, self.corruption, self.severity, self.data.modality, rng)
+
+
+def conditions(evaluation: Evaluation, data: PreparedDataset, partners: Sequence[PreparedDataset]) -> list[Condition]:
+    """The conditions of a run trained on ``data``, each once; ``partners`` are its out-of-distribution datasets."""
+    suites, noise = set(evaluation.suites), evaluation.noise
+    everywhere = suites & {"calibration", "interpretation"}
+    found = []
+    if "iid" in suites or everywhere:
+        found.append(Condition("iid", data))
+    if "ood" in suites or everywhere:
+        found += [Condition("ood", partner) for partner in partners]
+    if "noise" in suites and data.name in noise.datasets:
+        found += [
+            Condition("noise", data, name, level) for name, levels in noise.corruptions.items() for level in levels
+        ]
+    if "noise" in suites and data.name in noise.sweep:
+        found += [Condition("noise", data, *pair) for pair in conditions_of(data.modality)]
+    return found

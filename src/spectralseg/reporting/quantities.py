@@ -36,11 +36,13 @@ _QUANTITIES = {
     "accuracy": _SHARE,
     "precision": _SHARE,
     "nsd": _SHARE,
+    "boundary_iou": _SHARE,
     "ece": _ERROR,
     "mce": _ERROR,
     "ace": _ERROR,
     "brier": _ERROR,
     "hd95": _DISTANCE,
+    "assd": _DISTANCE,
 }
 
 

@@ -108,9 +108,9 @@ class Reliability:
     def adaptive_error(self, bins: int = BINS) -> float:
         """As :func:`adaptive_calibration_error`, with bins that end where cells end.
 
-        A bin takes in the whole cell that its quantile lies in. The error is off by no more than twice the share of
-        pixels in such cells, in practice by less than 0.001: of those in the first and the last cell, which hold most
-        pixels, only 1/F per pixel counts, as gaps add up within them unless a label is rarer than its probability.
+        A bin takes in the whole cell that its quantile lies in, so that the value is off by at most twice the share of
+        pixels in such cells. The first and the last cell, which can hold most pixels, cost less: gaps within them have
+        one sign and add up, except for 2/F at most. On smooth distributions the whole is below 0.001.
         """
         count, probability, positive = self.binned(self.pixels.shape[1])
         cumulative = count.cumsum()

@@ -17,10 +17,18 @@ severity       its parameter as the string of the configuration; ``"0"`` where t
 case, group    ids within the test dataset
 class          foreground class, or ``all`` for metrics of the whole case
 protocol       ``published`` (traps included) or ``sound``
-metric         ``dsc``, ``iou``, ``sensitivity``, ``specificity``, ``accuracy``, ``hd95``, ``ece``, ``mce`` ...
+metric         see below
 value          NaN where undefined
 flag           why the value is undefined or was set by the missing-structure policy; empty otherwise
 =============  ========================================================================================
+
+Metrics of a class of a case: the pixel counts ``tp``, ``fp``, ``fn``, ``tn``; those of
+:data:`spectralseg.metrics.policy.POLICY`; and where the suite has calibration, ``ece``, ``mce`` and, under ``sound``,
+``ace``, ``brier``, ``nll`` and all five with the prefix ``band_`` near the boundary.
+
+Volumes also have, under ``sound``, the mean over slices ``slice_<metric>`` of each overlap metric and the number of
+slices ``slices_<metric>`` that it is over. The mean over all slices of a test set is the mean of the first weighted by
+the second; two rows per case thus stand for four counts of each slice, of which there may be hundreds.
 """
 
 from __future__ import annotations

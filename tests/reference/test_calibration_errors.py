@@ -1,16 +1,19 @@
-"""Calibration errors against torchmetrics and against a loop over bins."""
+"""Calibration errors against torchmetrics, MONAI, scikit-learn and a loop over bins."""
 
 import numpy as np
 import pytest
 import torch
 
 from spectralseg.metrics import (
+    Reliability,
     adaptive_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
 )
 
 torchmetrics = pytest.importorskip("torchmetrics.classification")
+monai = pytest.importorskip("monai.metrics")
+sklearn = pytest.importorskip("sklearn.metrics")
 
 
 def draws():
@@ -35,6 +38,26 @@ class TestBins:
         reference = torchmetrics.BinaryCalibrationError(n_bins=bins, norm="max")
         expected = reference(torch.from_numpy(probabilities), torch.from_numpy(labels).long()).item()
         assert found == pytest.approx(expected, abs=1e-5)
+
+    def test_both_errors_are_those_of_monai(self, probabilities, labels, bins):
+        batch = [torch.from_numpy(part.astype(np.float32))[None, None] for part in (probabilities, labels)]
+        for reduction, found in (
+            ("expected", expected_calibration_error(probabilities, labels, bins)),
+            ("maximum", maximum_calibration_error(probabilities, labels, bins, least_share=0)),
+        ):
+            metric = monai.CalibrationErrorMetric(num_bins=bins, calibration_reduction=reduction)
+            metric(y_pred=batch[0], y=batch[1])
+            assert found == pytest.approx(metric.aggregate().item(), abs=1e-5)
+
+    def test_sums_over_cases_give_the_errors_of_all_pixels_together(self, probabilities, labels, bins):
+        parts = zip(np.array_split(probabilities, 7), np.array_split(labels, 7), strict=True)
+        sums = sum((Reliability.of(*part, cells=bins * 64) for part in parts), Reliability.empty(bins * 64))
+        reference = torchmetrics.BinaryCalibrationError(n_bins=bins, norm="l1")
+        expected = reference(torch.from_numpy(probabilities), torch.from_numpy(labels).long()).item()
+        assert sums.expected_error(bins) == pytest.approx(expected, abs=1e-5)
+        exact = probabilities.astype(float)
+        assert sums.brier() == pytest.approx(sklearn.brier_score_loss(labels, exact), rel=1e-9)
+        assert sums.negative_log_likelihood() == pytest.approx(sklearn.log_loss(labels, exact), rel=1e-6)
 
     def test_the_maximum_leaves_out_small_bins(self, probabilities, labels, bins):
         gaps = [gap for share, gap in loop(probabilities, labels, bins) if share >= 0.02]

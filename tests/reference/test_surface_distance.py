@@ -1,4 +1,4 @@
-"""Surface distances against MedPy and MONAI, which implement the two definitions."""
+"""Surface metrics against MedPy and MONAI, which implement the two definitions of HD95, and against brute force."""
 
 import warnings
 
@@ -8,8 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.spatial.distance import cdist
 
-from spectralseg.metrics import hausdorff95
+from spectralseg.metrics import (
+    SurfaceDistances,
+    average_surface_distance,
+    boundary_iou,
+    hausdorff95,
+    normalized_surface_dice,
+)
 
 medpy = pytest.importorskip("medpy.metric.binary")
 with warnings.catch_warnings():
@@ -34,22 +41,122 @@ def monai_distance(prediction, reference, spacing):
         ).item()
 
 
+def islands(rng, shape):
+    """Single pixels and boxes anywhere, at the border too."""
+    mask = np.zeros(shape, bool)
+    for _ in range(rng.integers(1, 6)):
+        first = [rng.integers(0, size) for size in shape]
+        mask[tuple(slice(start, start + rng.integers(1, 5)) for start in first)] = True
+    return mask
+
+
+def noise(rng, shape):
+    """Pixels drawn one by one, few or many."""
+    mask = rng.random(shape) < rng.uniform(0.02, 1)
+    mask.flat[rng.integers(0, mask.size)] = True
+    return mask
+
+
+def full(rng, shape):
+    return np.ones(shape, bool)
+
+
+def single(rng, shape):
+    mask = np.zeros(shape, bool)
+    mask.flat[rng.integers(0, mask.size)] = True
+    return mask
+
+
+KINDS = [blob, islands, noise, full, single]
 sizes = st.one_of(
-    st.tuples(*[st.integers(4, 40)] * 2),
-    st.tuples(*[st.integers(3, 14)] * 3),
+    st.tuples(*[st.integers(1, 40)] * 2),
+    st.tuples(*[st.integers(1, 14)] * 3),
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(shape=sizes, seed=st.integers(0, 2**32 - 1), data=st.data())
-def test_both_definitions_agree_with_their_reference_on_random_masks(shape, seed, data):
-    rng = np.random.default_rng(seed)
-    prediction, reference = blob(rng, shape), blob(rng, shape)
-    spacing = data.draw(st.none() | st.tuples(*[st.floats(0.25, 8)] * len(shape)))
+@st.composite
+def masks(draw):
+    """Two masks, none of them empty, and a spacing."""
+    shape = draw(sizes)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    pair = [draw(st.sampled_from(KINDS))(rng, shape) for _ in range(2)]
+    return *pair, draw(st.none() | st.tuples(*[st.floats(0.25, 8)] * len(shape)))
+
+
+def surface_points(mask, spacing):
+    """Pixels with a direct neighbour outside the mask or the image, one by one."""
+    padded = np.pad(mask, 1)
+    kept = []
+    for point in np.argwhere(padded):
+        steps = [step * sign for step in np.eye(mask.ndim, dtype=int) for sign in (1, -1)]
+        if not all(padded[tuple(point + step)] for step in steps):
+            kept.append(point)
+    return np.array(kept) * (spacing or (1,) * mask.ndim)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(masks())
+def test_distances_equal_brute_force(drawn):
+    prediction, reference, spacing = drawn
+    points = surface_points(prediction, spacing), surface_points(reference, spacing)
+    table = cdist(*points)
+    found = SurfaceDistances.between(prediction, reference, spacing)
+    for distances, expected in ((found.forward, table.min(1)), (found.backward, table.min(0))):
+        assert np.sort(distances) == pytest.approx(np.sort(expected), rel=1e-9, abs=1e-9)
+    both = np.concatenate([table.min(1), table.min(0)])
+    assert average_surface_distance(prediction, reference, spacing) == pytest.approx(both.mean())
+    tolerance = float(np.median(both)) + 1e-6
+    share = normalized_surface_dice(prediction, reference, tolerance, spacing)
+    assert share == pytest.approx((both <= tolerance).mean())
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(masks())
+def test_both_definitions_agree_with_their_reference_on_random_masks(drawn):
+    prediction, reference, spacing = drawn
     pooled = hausdorff95(prediction, reference, spacing, "pooled")
+    # On a grid of one unit every squared distance is an integer, and the two agree to the last bit or nearly so.
     assert pooled == pytest.approx(medpy.hd95(prediction, reference, spacing or 1), rel=1e-9, abs=1e-9)
     larger = hausdorff95(prediction, reference, spacing, "max")
     assert larger == pytest.approx(monai_distance(prediction, reference, spacing), rel=1e-5, abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(masks())
+def test_average_and_surface_dice_agree_with_their_reference(drawn):
+    prediction, reference, spacing = drawn
+    found = SurfaceDistances.between(prediction, reference, spacing)
+    directed = medpy.asd(prediction, reference, spacing or 1), medpy.asd(reference, prediction, spacing or 1)
+    assert (found.forward.mean(), found.backward.mean()) == pytest.approx(directed, rel=1e-9, abs=1e-9)
+    batch = [torch.from_numpy(np.stack([~mask, mask])[None]).float() for mask in (prediction, reference)]
+    options = {"include_background": False, "spacing": spacing}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        average = monai.compute_average_surface_distance(*batch, symmetric=True, **options).item()
+        tolerance = float(np.median(found.both)) + 1e-3
+        share = monai.compute_surface_dice(*batch, class_thresholds=[tolerance], **options).item()
+    assert found.average() == pytest.approx(average, rel=1e-5, abs=1e-5)
+    assert found.normalized_dice(tolerance) == pytest.approx(share, abs=1e-5)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(masks(), st.integers(1, 12))
+def test_boundary_iou_is_that_of_repeated_erosion_with_all_neighbours(drawn, steps):
+    prediction, reference, _ = drawn
+    neighbours = ndimage.generate_binary_structure(prediction.ndim, prediction.ndim)
+    bands = [
+        mask & ~ndimage.binary_erosion(mask, neighbours, iterations=steps, border_value=0)
+        for mask in (prediction, reference)
+    ]
+    expected = (bands[0] & bands[1]).sum() / (bands[0] | bands[1]).sum()
+    assert boundary_iou(prediction, reference, width=steps) == pytest.approx(expected)
+
+
+def test_boundary_iou_with_spacing_reaches_as_far_in_every_direction():
+    rng = np.random.default_rng(0)
+    fine = np.repeat(blob(rng, (12, 30, 30)), 3, 0), np.repeat(blob(rng, (12, 30, 30)), 3, 0)
+    coarse = [mask[::3] for mask in fine]
+    assert boundary_iou(*coarse, (3.0, 1.0, 1.0), 6) == pytest.approx(boundary_iou(*fine, None, 6))
 
 
 @pytest.mark.parametrize("spacing", [None, (3.0, 0.8, 0.7)])

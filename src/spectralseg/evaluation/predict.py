@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from spectralseg.config import Architecture
 from spectralseg.errors import InputError
 from spectralseg.training.batches import standardise
 from spectralseg.training.loop import model_of
+
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -103,25 +104,56 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
 
 
 def to_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Labels (N, H, W) of probabilities (N, C, H, W): threshold 0.5 for C = 1, else the most probable class."""
+    """Labels (N, ...) of probabilities (N, C, ...): threshold 0.5 for C = 1, else the most probable class."""
     if probabilities.shape[1] == 1:
         return (probabilities[:, 0] > 0.5).astype(np.uint8)
-    labels: NDArray[np.uint8] = probabilities.argmax(1).astype(np.uint8)
+    # The first class that attains the maximum, as argmax has it, which takes many times as long along a short axis.
+    largest = probabilities.max(1)
+    labels = np.zeros(largest.shape, np.uint8)
+    for label in reversed(range(probabilities.shape[1])):
+        np.copyto(labels, np.uint8(label), where=probabilities[:, label] == largest)
     return labels
 
 
 def native_labels(probabilities: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Labels in native geometry: probabilities are interpolated first and decided then, slice by slice.
+    """Labels in native geometry: probabilities are interpolated bilinearly first and decided then, slice by slice.
+
+    Where the four neighbours of a native pixel have the same label, so has any mean of theirs; only the others, at the
+    boundaries, are interpolated.
 
     Args:
         probabilities: (N, C, S, S), one row per slice.
         shape: native (H, W) or (D, H, W).
     """
-    size = tuple(shape[-2:])
-    planes = [
-        to_labels(
-            functional.interpolate(torch.from_numpy(plane[None]), size, mode="bilinear", align_corners=False).numpy()
-        )
-        for plane in probabilities
-    ]
-    return np.concatenate(planes).reshape(shape)
+    labels = np.empty((len(probabilities), *shape[-2:]), np.uint8)
+    for plane, found in zip(probabilities, labels, strict=True):
+        _interpolate_labels(plane, found)
+    return labels.reshape(shape)
+
+
+def _interpolate_labels(plane: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+    """Decide the labels ``out`` (H, W) from the probabilities ``plane`` (C, S, S)."""
+    small, pixels = to_labels(plane[None])[0], plane.reshape(len(plane), -1).T.copy()
+    side = small.shape[1]
+    top, bottom, down = _neighbours(small.shape[0], out.shape[0])
+    left, right, across = _neighbours(side, out.shape[1])
+    padded = np.pad(small, (0, 1), "edge")
+    mixed = (small != padded[1:, :-1]) | (small != padded[:-1, 1:]) | (small != padded[1:, 1:])
+    # Rows by the block, as a large and noisy image has boundaries everywhere.
+    step = max(1, _BLOCK // out.shape[1])
+    for start in range(0, len(out), step):
+        rows = slice(start, start + step)
+        out[rows] = small[top[rows]][:, left]
+        row, column = np.divmod(np.flatnonzero(mixed[top[rows]][:, left]), out.shape[1])
+        above, below, west, east = top[rows][row] * side, bottom[rows][row] * side, left[column], right[column]
+        lower_share, right_share = down[rows][row, None], across[column, None]
+        upper = pixels[above + west] * (1 - right_share) + pixels[above + east] * right_share
+        lower = pixels[below + west] * (1 - right_share) + pixels[below + east] * right_share
+        out[rows][row, column] = to_labels(upper * (1 - lower_share) + lower * lower_share)
+
+
+def _neighbours(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """For each of ``target`` pixels along an axis the two nearest of ``size``, and the weight of the second."""
+    place = np.clip((np.arange(target) + 0.5) * size / target - 0.5, 0, None)
+    low = place.astype(np.intp)
+    return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from spectralseg import metrics
 from spectralseg.data.resize import resize_labels
 from spectralseg.evaluation.predict import native_labels, to_labels
 from spectralseg.metrics import policy
-from spectralseg.metrics.surface import diagonal
+from spectralseg.metrics.averaging import OVERLAP, over_units
+from spectralseg.metrics.calibration import Reliability
+from spectralseg.metrics.overlap import Counts, overlap_counts, slice_counts
+from spectralseg.metrics.surface import (
+    SurfaceDistances,
+    boundary_band,
+    boundary_iou,
+    boundary_width,
+    bounding_box,
+    diagonal,
+)
+
+TOLERANCE = 2.0  # of the normalised surface Dice: millimetres where the spacing is known, else pixels
 
 
 class Score(NamedTuple):
@@ -23,15 +35,6 @@ class Score(NamedTuple):
     metric: str
     value: float
     flag: str
-
-
-_OVERLAP = {
-    "dsc": metrics.dice,
-    "iou": metrics.iou,
-    "sensitivity": metrics.sensitivity,
-    "specificity": metrics.specificity,
-    "accuracy": metrics.accuracy,
-}
 
 
 def score_segmentation(
@@ -46,7 +49,8 @@ def score_segmentation(
     ``published`` repeats the TransUNet protocol: images are scored at network resolution, volumes after a
     nearest-neighbour zoom of the labels to native size; distances are in pixels, pooled. ``sound`` scores both in
     native geometry from interpolated probabilities; distances are in millimetres where the spacing is known, the
-    larger of the two directed percentiles.
+    larger of the two directed percentiles. Of volumes it also has the means over slices, each with the number of
+    slices that it is over, so that the mean over all slices of a test set follows from its cases.
 
     Args:
         probabilities: (N, C, S, S), one row per slice.
@@ -55,15 +59,25 @@ def score_segmentation(
         spacing: millimetres per native axis, or None.
         classes: number of foreground classes.
     """
-    labels = to_labels(probabilities)
+    published, sound = predictions(probabilities, native.shape)
+    reference = native if native.ndim == 3 else np.asarray(masks[0])
+    yield from _score("published", published, reference, None, overlap_counts(published, reference, classes))
+    plane = native.shape[-2:]
+    slices = slice_counts(sound.reshape(-1, *plane), native.reshape(-1, *plane), classes)
+    yield from _score("sound", sound, native, spacing, Counts(*(count.sum(0) for count in slices)))
     if native.ndim == 3:
-        size = (native.shape[1], native.shape[2])
-        published = np.stack([resize_labels(plane, size) for plane in labels]), native
-    else:
-        published = labels[0], np.asarray(masks[0])
-    sound = native_labels(probabilities, native.shape), native
-    yield from _score("published", *published, None, "pooled", classes)
-    yield from _score("sound", *sound, spacing, "max", classes)
+        yield from _score_slices(slices)
+
+
+def predictions(
+    probabilities: NDArray[np.float32], shape: Sequence[int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Labels that are scored under ``published`` and ``sound``, for a case of native ``shape``."""
+    labels = to_labels(probabilities)
+    if len(shape) == 3:
+        size = (shape[1], shape[2])
+        return np.stack([resize_labels(plane, size) for plane in labels]), native_labels(probabilities, shape)
+    return labels[0], native_labels(probabilities, shape)
 
 
 def _score(
@@ -71,39 +85,98 @@ def _score(
     prediction: NDArray[np.uint8],
     reference: NDArray[np.uint8],
     spacing: Sequence[float] | None,
-    definition: Any,
-    classes: int,
+    counts: Counts,
 ) -> Iterator[Score]:
-    counts = metrics.overlap_counts(prediction, reference, classes)
-    worst = diagonal(reference.shape, spacing)
-    overlaps = {name: function(counts) for name, function in _OVERLAP.items()}
-    for k in range(classes):
-        label = k + 1
+    overlaps = {name: function(counts) for name, function in OVERLAP.items()}
+    worst, width = diagonal(reference.shape, spacing), boundary_width(reference.shape, spacing)
+    whole = bounding_box(prediction | reference)
+    prediction, reference = prediction[whole], reference[whole]
+    boxes = zip(*(ndimage.find_objects(labels, len(counts.tp)) for labels in (prediction, reference)), strict=True)
+    for k, found in enumerate(boxes):
+        label, box = k + 1, _joint_box(*found, dimensions=reference.ndim)
         for name, count in counts._asdict().items():
-            yield _explained(label, protocol, name, float(count[k]))
-        predicted, present = counts.tp[k] + counts.fp[k], counts.tp[k] + counts.fn[k]
-        case = policy.situation(int(predicted), int(present))
-        distance = metrics.hausdorff95(prediction == label, reference == label, spacing, definition)
-        for name, value in [*((name, values[k]) for name, values in overlaps.items()), ("hd95", distance)]:
-            yield _explained(label, protocol, name, *policy.apply(protocol, name, case, float(value), worst))
+            yield Score(label, protocol, name, float(count[k]), "")
+        case = policy.situation(int(counts.tp[k] + counts.fp[k]), int(counts.tp[k] + counts.fn[k]))
+        masks = prediction[box] == label, reference[box] == label
+        distances = SurfaceDistances.between(*masks, spacing)
+        values = {name: float(value[k]) for name, value in overlaps.items()}
+        if protocol == "published":
+            values |= {"hd95": distances.hausdorff95("pooled")}
+        else:
+            values |= {
+                "hd95": distances.hausdorff95("max"),
+                "assd": distances.average(),
+                "nsd": distances.normalized_dice(TOLERANCE),
+                "boundary_iou": boundary_iou(*masks, spacing, width),
+            }
+        for name, value in values.items():
+            yield Score(label, protocol, name, *policy.apply(protocol, name, case, value, worst))
+
+
+def _joint_box(*boxes: tuple[slice, ...] | None, dimensions: int) -> tuple[slice, ...]:
+    """The smallest box around all; without any pixel if there is none."""
+    found = [box for box in boxes if box]
+    if not found:
+        return (slice(0, 0),) * dimensions
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found, strict=True))
+
+
+def _score_slices(counts: Counts) -> Iterator[Score]:
+    """Means of the overlap metrics over slices, and over how many: slices without a value are left out."""
+    for metric in OVERLAP:
+        mean = over_units(counts, metric)
+        for k, (value, slices) in enumerate(zip(mean.value, mean.units, strict=True)):
+            flag = "" if slices else " ".join(mean.undefined[k])
+            yield Score(k + 1, "sound", f"slice_{metric}", float(value), flag)
+            yield Score(k + 1, "sound", f"slices_{metric}", float(slices), "")
 
 
 def score_calibration(probabilities: NDArray[np.float32], masks: NDArray[np.uint8], classes: int) -> Iterator[Score]:
     """Calibration of a case at network resolution, each foreground class against the rest.
 
-    ``sound``: 15 equal-width bins; ``published``: mean and maximum over the two true classes.
+    Args:
+        probabilities: (N, C, S, S), one row per slice.
+        masks: reference at network resolution, (N, S, S).
+        classes: number of foreground classes.
     """
-    offset = 0 if probabilities.shape[1] == 1 else 1
-    for k in range(classes):
-        p, y = probabilities[:, k + offset], masks == k + 1
-        yield _explained(k + 1, "sound", "ece", metrics.expected_calibration_error(p, y))
-        yield _explained(k + 1, "sound", "mce", metrics.maximum_calibration_error(p, y))
-        mean, largest = metrics.two_class_calibration(p, y)
-        flag = "one class" if np.isnan(mean) else ""
-        yield _explained(k + 1, "published", "ece", mean, flag)
-        yield _explained(k + 1, "published", "mce", largest, flag)
+    return score_reliabilities(reliabilities(probabilities, masks, classes))
 
 
-def _explained(label: int, protocol: str, metric: str, value: float, flag: str = "") -> Score:
-    """A score that has a flag wherever its value is NaN."""
-    return Score(label, protocol, metric, value, flag or ("not defined" if np.isnan(value) else ""))
+def reliabilities(
+    probabilities: NDArray[np.float32], masks: NDArray[np.uint8], classes: int
+) -> dict[tuple[int, str], Reliability]:
+    """Sums from which the calibration of a case is computed, by label and region; those of cases can be added up.
+
+    Regions: ``image``, all pixels; ``band``, those within 10 pixels of the boundary of the class in prediction or
+    reference.
+    """
+    labels, offset = to_labels(probabilities), 0 if probabilities.shape[1] == 1 else 1
+    found = {}
+    for label in range(1, classes + 1):
+        p, y = probabilities[:, label - 1 + offset], masks == label
+        band = boundary_band(labels == label, y)
+        found[label, "image"] = Reliability.of(p, y)
+        found[label, "band"] = Reliability.of(p[band], y[band])
+    return found
+
+
+def score_reliabilities(found: Mapping[tuple[int, str], Reliability]) -> Iterator[Score]:
+    """Calibration errors of a case, or of many whose sums were added up.
+
+    ``sound``: 15 equal-width bins and the rest of :mod:`spectralseg.metrics.calibration`, over the image and, with the
+    prefix ``band_``, near the boundary; ``published``: mean and maximum over the two true classes.
+    """
+    for (label, region), sums in found.items():
+        prefix = "" if region == "image" else f"{region}_"
+        values = {
+            "ece": sums.expected_error(),
+            "mce": sums.maximum_error(),
+            "ace": sums.adaptive_error(),
+            "brier": sums.brier(),
+            "nll": sums.negative_log_likelihood(),
+        }
+        for metric, value in values.items():
+            yield Score(label, "sound", prefix + metric, value, "no boundary" if np.isnan(value) else "")
+        if region == "image":
+            for metric, value in zip(("ece", "mce"), sums.two_class(), strict=True):
+                yield Score(label, "published", metric, value, "one class" if np.isnan(value) else "")

@@ -18,8 +18,8 @@ from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import example_rows
 from spectralseg.evaluation.predict import Predictor, load_predictor, predicted_cases, to_labels
-from spectralseg.evaluation.recheck import Labelled, recheck, to_recheck
-from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
+from spectralseg.evaluation.recheck import Labelled, recheck
+from spectralseg.evaluation.score import Score, predictions, reliabilities, score_reliabilities, score_segmentation
 from spectralseg.files import replacing
 from spectralseg.interpretation.cam import seg_grad_cam
 from spectralseg.interpretation.scores import Score as InterpretationScore
@@ -147,7 +147,7 @@ def _examine(
         scores = list(score_segmentation(probabilities, masks, native, spacing, len(data.classes)))
         found.add(name, case["group"], scores)
         if name in sampled:
-            found.sample += to_recheck(name, probabilities, masks, native, spacing, scores)
+            found.sample += _to_recheck(name, probabilities, masks, native, spacing, scores)
         if calibrated:
             sums = reliabilities(probabilities, masks, len(data.classes))
             found.add(name, case["group"], score_reliabilities(sums))
@@ -161,6 +161,33 @@ def _examine(
     if interpreted:
         _add_activation_maps(found, predictor, evaluation)
     return found
+
+
+_HAUSDORFF = {"published": "hd95 pooled", "sound": "hd95 max"}  # as other packages define it
+
+
+def _to_recheck(
+    case: str,
+    probabilities: NDArray[np.float32],
+    masks: NDArray[np.uint8],
+    native: NDArray[np.uint8],
+    spacing: Sequence[float] | None,
+    scores: Sequence[Score],
+) -> Iterator[Labelled]:
+    """A case as both protocols see it, with the values that were recorded and not set by the policy."""
+    published, sound = predictions(probabilities, native.shape)
+    seen = {
+        "published": (published, native if native.ndim == 3 else masks[0], None),
+        "sound": (sound, native, spacing),
+    }
+    for protocol, arrays in seen.items():
+        names = {"dsc": "dsc", "hd95": _HAUSDORFF[protocol]}
+        recorded = {
+            (score.label, names[score.metric]): score.value
+            for score in scores
+            if score.protocol == protocol and score.metric in names and not score.flag
+        }
+        yield Labelled(case, *arrays, recorded)
 
 
 def _sound(scores: Iterable[InterpretationScore]) -> Iterator[tuple[int, str, str, float, str]]:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_CHUNK = 1 << 20
+
 
 class Counts(NamedTuple):
-    """Pixels per foreground class, each an int64 array (K,)."""
+    """Pixels per foreground class, each an int64 array (K,), or (n, K) for n images, slices or cases."""
 
     tp: NDArray[np.int64]
     fp: NDArray[np.int64]
@@ -25,19 +27,22 @@ def overlap_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: i
         reference: integer labels of the same shape.
         classes: number of foreground classes K.
 
+    Returns:
+        Counts of shape (K,).
+
     Raises:
         ValueError: the shapes differ or a label is outside 0..K.
     """
-    if prediction.shape != reference.shape:
-        raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
-    size = classes + 1
-    pair = reference.astype(np.int64).ravel() * size + prediction.astype(np.int64).ravel()
-    if pair.size and (min(prediction.min(), reference.min()) < 0 or max(prediction.max(), reference.max()) > classes):
-        raise ValueError(f"labels outside 0..{classes}")
-    table = np.bincount(pair, minlength=size * size).reshape(size, size)
-    tp = np.diag(table)[1:]
-    fp, fn = table.sum(0)[1:] - tp, table.sum(1)[1:] - tp
-    return Counts(tp, fp, fn, pair.size - tp - fp - fn)
+    pairs = _pairs(prediction, reference, classes).ravel()
+    starts = range(0, pairs.size, _CHUNK)
+    table = sum((_table(pairs[start : start + _CHUNK], classes) for start in starts), _table(pairs[:0], classes))
+    return _counts(table)
+
+
+def slice_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: int) -> Counts:
+    """As :func:`overlap_counts` for each index of the first axis by itself, of shape (n, K)."""
+    pairs = _pairs(prediction, reference, classes)
+    return _counts(np.stack([_table(plane, classes) for plane in pairs]))
 
 
 def dice(counts: Counts) -> NDArray[np.float64]:
@@ -63,6 +68,37 @@ def specificity(counts: Counts) -> NDArray[np.float64]:
 def accuracy(counts: Counts) -> NDArray[np.float64]:
     """(TP + TN) / all per class in [0, 1]; NaN for an image without pixels."""
     return _ratio(counts.tp + counts.tn, sum(counts))
+
+
+def _pairs(prediction: NDArray[Any], reference: NDArray[Any], classes: int) -> NDArray[Any]:
+    """Both labels of each pixel as one number, of the smallest type that holds it."""
+    if prediction.shape != reference.shape:
+        raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
+    for labels in (prediction, reference):
+        if labels.size and not 0 <= labels.min() <= labels.max() <= classes:
+            raise ValueError(f"labels outside 0..{classes}")
+    kind = np.min_scalar_type((classes + 1) ** 2 - 1)
+    pairs = reference.astype(kind)
+    pairs *= kind.type(classes + 1)
+    pairs += prediction.astype(kind, copy=False)
+    return pairs
+
+
+def _table(pairs: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """Confusion matrix (K + 1, K + 1), reference by prediction. Background on background, mostly the bulk, is what
+    remains of the whole.
+    """
+    size = classes + 1
+    table = np.bincount(pairs[pairs > 0], minlength=size * size)
+    table[0] = pairs.size - table.sum()
+    return table.reshape(size, size)
+
+
+def _counts(table: NDArray[np.int64]) -> Counts:
+    """Counts of confusion matrices (..., K + 1, K + 1)."""
+    tp = np.diagonal(table, axis1=-2, axis2=-1)[..., 1:]
+    fp, fn = table.sum(-2)[..., 1:] - tp, table.sum(-1)[..., 1:] - tp
+    return Counts(tp, fp, fn, table.sum((-2, -1))[..., None] - tp - fp - fn)
 
 
 def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> NDArray[np.float64]:

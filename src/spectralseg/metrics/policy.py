@@ -7,6 +7,8 @@ image diagonal, ``undefined`` leaves the case out of means, where it is counted.
 ``published`` follows TransUNet's ``calculate_metric_percase``, traps included: a false structure scores Dice 1 and
 distance 0, a missed one distance 0. ``sound`` follows Metrics Reloaded (Maier-Hein et al. 2024): misses and false
 structures get the worst value, and nothing is claimed where there is nothing to find.
+
+A protocol has the metrics of its table, in that order.
 """
 
 from __future__ import annotations
@@ -18,27 +20,35 @@ Entry = float | Literal["computed", "diagonal", "undefined"]
 
 PROTOCOLS = ("published", "sound")
 
-_RATIO: dict[str, Entry] = {"missed": "computed", "spurious": "undefined", "absent": "undefined"}
+_TRANSUNET: dict[str, Entry] = {"missed": 0.0, "spurious": 1.0, "absent": 0.0}
+_SHARE: dict[str, Entry] = {"missed": 0.0, "spurious": 0.0, "absent": "undefined"}
+_DISTANCE: dict[str, Entry] = {"missed": "diagonal", "spurious": "diagonal", "absent": "undefined"}
+_DETECTION: dict[str, Entry] = {"missed": "computed", "spurious": "undefined", "absent": "undefined"}
 _COMPUTED: dict[str, Entry] = {"missed": "computed", "spurious": "computed", "absent": "computed"}
 
 POLICY: dict[str, dict[str, dict[str, Entry]]] = {
     "published": {
-        "dsc": {"missed": 0.0, "spurious": 1.0, "absent": 0.0},
-        "iou": {"missed": 0.0, "spurious": 1.0, "absent": 0.0},
-        "hd95": {"missed": 0.0, "spurious": 0.0, "absent": 0.0},
-        "sensitivity": _RATIO,
+        "dsc": _TRANSUNET,
+        "iou": _TRANSUNET,
+        "sensitivity": _DETECTION,
         "specificity": _COMPUTED,
         "accuracy": _COMPUTED,
+        "hd95": {"missed": 0.0, "spurious": 0.0, "absent": 0.0},
     },
     "sound": {
-        "dsc": {"missed": 0.0, "spurious": 0.0, "absent": "undefined"},
-        "iou": {"missed": 0.0, "spurious": 0.0, "absent": "undefined"},
-        "hd95": {"missed": "diagonal", "spurious": "diagonal", "absent": "undefined"},
-        "sensitivity": _RATIO,
+        "dsc": _SHARE,
+        "iou": _SHARE,
+        "sensitivity": _DETECTION,
         "specificity": _COMPUTED,
         "accuracy": _COMPUTED,
+        "hd95": _DISTANCE,
+        "assd": _DISTANCE,
+        "nsd": _SHARE,
+        "boundary_iou": _SHARE,
     },
 }
+# Why a metric has no value of its own, other than by a missing structure.
+NOT_DEFINED = {"specificity": "no background", "accuracy": "no pixels"}
 
 
 def situation(predicted: int, present: int) -> Situation:
@@ -59,11 +69,11 @@ def apply(protocol: str, metric: str, case: Situation, value: float, worst: floa
         worst: the image diagonal in the units of the metric.
 
     Returns:
-        The value (NaN where undefined) and a flag, empty unless the policy decided.
+        The value (NaN where undefined) and a flag, empty unless the policy decided or there is no value.
     """
     entry = "computed" if case == "present" else POLICY[protocol][metric][case]
     if entry == "computed":
-        return value, ""
+        return value, "" if value == value else NOT_DEFINED[metric]
     if entry == "diagonal":
         return worst, case
     if entry == "undefined":

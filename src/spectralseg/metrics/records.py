@@ -14,13 +14,25 @@ suite          ``iid``, ``ood`` or ``noise``
 test_dataset   dataset that the case belongs to
 corruption     ``none`` or the name of the corruption
 severity       its parameter as the string of the configuration; ``"0"`` where there is none
-case, group    ids within the test dataset
-class          foreground class, or ``all`` for metrics of the whole case
+case, group    ids within the test dataset, or ``pooled`` for metrics of the test set as a whole
+class          foreground class, or ``all`` for the foreground as a whole
 protocol       ``published`` (traps included) or ``sound``
-metric         ``dsc``, ``iou``, ``sensitivity``, ``specificity``, ``accuracy``, ``hd95``, ``ece``, ``mce`` ...
+metric         see below
 value          NaN where undefined
 flag           why the value is undefined or was set by the missing-structure policy; empty otherwise
 =============  ========================================================================================
+
+Metrics of a class of a case: the pixel counts ``tp``, ``fp``, ``fn``, ``tn``; those of
+:data:`spectralseg.metrics.policy.POLICY`; and where the suite has calibration, ``ece``, ``mce`` and, under ``sound``,
+``ace``, ``brier``, ``nll`` and all five with the prefix ``band_`` near the boundary.
+
+The same calibration metrics with the prefix ``pooled_`` are those of all pixels of the test set together. Where the
+suite has interpretation, the records hold ``CAM_METRICS`` and ``SPECTRAL_METRICS`` of
+:mod:`spectralseg.interpretation.scores`, too.
+
+Volumes also have, under ``sound``, the mean over slices ``slice_<metric>`` of each overlap metric and the number of
+slices ``slices_<metric>`` that it is over. The mean over all slices of a test set is the mean of the first weighted by
+the second; two rows per case thus stand for four counts of each slice, of which there may be hundreds.
 """
 
 from __future__ import annotations
@@ -31,6 +43,7 @@ import pandas as pd
 
 from spectralseg.errors import InputError
 
+POOLED = "pooled"
 RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")

@@ -1,25 +1,89 @@
-"""Surface distances."""
+"""Surface distances, and what is computed from them.
+
+The surface of a mask is what an erosion with direct neighbours removes; the image border counts as outside.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import KDTree
+
+Definition = Literal["max", "pooled"]
+
+
+@dataclass(frozen=True)
+class SurfaceDistances:
+    """Distances between two surfaces, measured once; every metric of the pair follows from them.
+
+    Attributes:
+        forward: from each surface pixel of the prediction to the nearest one of the reference, float64 (n,) in any
+            order, in units of the spacing. Infinite where the reference is empty.
+        backward: the same from the reference to the prediction, float64 (m,).
+    """
+
+    forward: NDArray[np.float64]
+    backward: NDArray[np.float64]
+
+    @classmethod
+    def between(
+        cls, prediction: NDArray[Any], reference: NDArray[Any], spacing: Sequence[float] | None = None
+    ) -> SurfaceDistances:
+        """Measure two masks.
+
+        Args:
+            prediction: boolean mask, 2-D or 3-D; other types are taken as true where they are not 0.
+            reference: boolean mask of the same shape.
+            spacing: millimetres per axis; None measures in pixels.
+
+        Raises:
+            ValueError: the shapes differ.
+        """
+        if prediction.shape != reference.shape:
+            raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
+        first, second = np.asarray(prediction, bool), np.asarray(reference, bool)
+        # Cropping changes no distance and saves most of the work.
+        box = bounding_box(first | second)
+        surfaces = surface(first[box]), surface(second[box])
+        scale = np.ones(first.ndim) if spacing is None else np.asarray(spacing, np.float64)
+        return cls(_distances(*surfaces, scale), _distances(*surfaces[::-1], scale))
+
+    @cached_property
+    def both(self) -> NDArray[np.float64]:
+        """The distances of both directions."""
+        return np.concatenate([self.forward, self.backward])
+
+    def hausdorff95(self, definition: Definition = "max") -> float:
+        """See :func:`hausdorff95`."""
+        if definition not in get_args(Definition):
+            raise ValueError(f"definition '{definition}' is unknown; valid: {', '.join(get_args(Definition))}")
+        if not (self.forward.size and self.backward.size):
+            return float("inf") if self.both.size else float("nan")
+        sets = [self.both] if definition == "pooled" else [self.forward, self.backward]
+        return float(max(np.percentile(distances, 95) for distances in sets))
+
+    def average(self) -> float:
+        """See :func:`average_surface_distance`."""
+        return float(self.both.mean()) if self.both.size else float("nan")
+
+    def normalized_dice(self, tolerance: float) -> float:
+        """See :func:`normalized_surface_dice`."""
+        return float((self.both <= tolerance).mean()) if self.both.size else float("nan")
 
 
 def hausdorff95(
     prediction: NDArray[Any],
     reference: NDArray[Any],
     spacing: Sequence[float] | None = None,
-    definition: Literal["max", "pooled"] = "max",
+    definition: Definition = "max",
 ) -> float:
     """95th percentile of the distances between two surfaces.
-
-    The surface of a mask is what an erosion with direct neighbours removes; the image border counts as outside.
 
     Args:
         prediction: boolean mask, 2-D or 3-D.
@@ -35,21 +99,99 @@ def hausdorff95(
     Raises:
         ValueError: the shapes differ or the definition is unknown.
     """
+    return SurfaceDistances.between(prediction, reference, spacing).hausdorff95(definition)
+
+
+def average_surface_distance(
+    prediction: NDArray[Any], reference: NDArray[Any], spacing: Sequence[float] | None = None
+) -> float:
+    """Average symmetric surface distance (ASSD): the mean over the surface pixels of both masks (Heimann et al. 2009).
+
+    Arguments, empty masks and errors as for :func:`hausdorff95`. Every pixel counts alike; the mean of the two
+    directed means (``medpy.metric.binary.assd``) differs where the surfaces differ in size.
+    """
+    return SurfaceDistances.between(prediction, reference, spacing).average()
+
+
+def normalized_surface_dice(
+    prediction: NDArray[Any], reference: NDArray[Any], tolerance: float, spacing: Sequence[float] | None = None
+) -> float:
+    """Share of the surface pixels of both masks within ``tolerance`` of the other surface (NSD, Nikolov et al. 2018).
+
+    Surface pixels count alike, without weights by area, as in MONAI and Metrics Reloaded.
+
+    Args:
+        prediction: boolean mask, 2-D or 3-D.
+        reference: boolean mask of the same shape.
+        tolerance: in units of ``spacing``; a distance equal to it is within.
+        spacing: millimetres per axis; None measures in pixels.
+
+    Returns:
+        A share in [0, 1]; 0 if exactly one mask is empty, NaN if both are.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return SurfaceDistances.between(prediction, reference, spacing).normalized_dice(tolerance)
+
+
+def boundary_iou(
+    prediction: NDArray[Any],
+    reference: NDArray[Any],
+    spacing: Sequence[float] | None = None,
+    width: float | None = None,
+) -> float:
+    """IoU of the inner boundary bands of two masks (Cheng et al. 2021).
+
+    The band of a mask is what repeated erosion with all neighbours removes, over ``width`` rounded to pixels, along
+    each axis at least one; the image border counts as outside. An object thinner than two bands is all band, so that
+    the value is its IoU.
+
+    Args:
+        prediction: boolean mask, 2-D or 3-D.
+        reference: boolean mask of the same shape.
+        spacing: millimetres per axis; None measures in pixels.
+        width: of the band in units of ``spacing``; None takes 2 % of the image diagonal, as its authors do.
+
+    Returns:
+        A share in [0, 1]; 0 if exactly one mask is empty, NaN if both are.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     if prediction.shape != reference.shape:
         raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
-    if definition not in ("max", "pooled"):
-        raise ValueError(f"definition '{definition}' is unknown; valid: max, pooled")
     first, second = np.asarray(prediction, bool), np.asarray(reference, bool)
-    if not first.any() or not second.any():
-        return float("nan") if first.any() == second.any() else float("inf")
-    box = _bounding_box(first | second)
-    scale = np.ones(first.ndim) if spacing is None else np.asarray(spacing, np.float64)
-    points = [np.argwhere(_surface(mask[box])) * scale for mask in (first, second)]
-    forward = KDTree(points[1]).query(points[0])[0]
-    backward = KDTree(points[0]).query(points[1])[0]
-    if definition == "pooled":
-        return float(np.percentile(np.concatenate([forward, backward]), 95))
-    return float(max(np.percentile(forward, 95), np.percentile(backward, 95)))
+    width = boundary_width(first.shape, spacing) if width is None else width
+    reach = np.maximum(1, np.rint(np.divide(width, np.ones(first.ndim) if spacing is None else spacing))).astype(int)
+    box = bounding_box(first | second)
+    bands = [mask & ~_eroded(mask, reach) for mask in (first[box], second[box])]
+    union = np.count_nonzero(bands[0] | bands[1])
+    return int(np.count_nonzero(bands[0] & bands[1])) / int(union) if union else float("nan")
+
+
+def boundary_width(shape: Sequence[int], spacing: Sequence[float] | None = None) -> float:
+    """2 % of the image diagonal in units of ``spacing``: the usual width of the band of :func:`boundary_iou`."""
+    return 0.02 * diagonal(shape, spacing)
+
+
+def boundary_band(prediction: NDArray[Any], reference: NDArray[Any], width: float = 10) -> NDArray[np.bool_]:
+    """Pixels within ``width`` pixels of the surface of either mask, slice by slice.
+
+    Args:
+        prediction: boolean masks (N, H, W).
+        reference: boolean masks of the same shape.
+        width: largest Euclidean distance in pixels, on either side.
+
+    Returns:
+        Boolean (N, H, W); nothing in slices without a surface.
+    """
+    band = np.zeros(prediction.shape, bool)
+    for first, second, found in zip(prediction, reference, band, strict=True):
+        if first.any() or second.any():
+            away = (~(surface(first) | surface(second))).view(np.uint8)
+            found[:] = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= width
+    return band
 
 
 def diagonal(shape: Sequence[int], spacing: Sequence[float] | None = None) -> float:
@@ -57,12 +199,52 @@ def diagonal(shape: Sequence[int], spacing: Sequence[float] | None = None) -> fl
     return float(np.linalg.norm(np.multiply(shape, 1 if spacing is None else spacing)))
 
 
-def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    surface: NDArray[np.bool_] = mask & ~ndimage.binary_erosion(mask)
-    return surface
-
-
-def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The part of the image that matters: cropping to it changes no distance and saves most of the work."""
-    box: tuple[slice, ...] = ndimage.find_objects(mask.astype(np.uint8), 1)[0]
+def bounding_box(mask: NDArray[Any]) -> tuple[slice, ...]:
+    """The smallest box that holds all of a mask or of labels; one without any pixel if there is nothing."""
+    box: tuple[slice, ...] = ()
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        found = np.flatnonzero(mask[box].any(others))
+        box = (*box, slice(found[0], found[-1] + 1) if found.size else slice(0, 0))
     return box
+
+
+def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What an erosion with direct neighbours removes from a mask; outside of the image is background."""
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        pixels, kept = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
+        kept[1:] &= pixels[:-1]
+        kept[:-1] &= pixels[1:]
+        kept[:1] = kept[-1:] = False
+    removed: NDArray[np.bool_] = mask & ~inner
+    return removed
+
+
+def _distances(start: NDArray[np.bool_], target: NDArray[np.bool_], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From each pixel of one surface to the nearest of the other; zeros, which need no search, come last."""
+    apart, points = (_points(mask) * scale for mask in (start & ~target, target))
+    distances = np.zeros(np.count_nonzero(start))
+    # Measured: this shape of tree is built and searched fastest for points on a grid that are searched once.
+    tree = KDTree(points, leafsize=32, compact_nodes=False, balanced_tree=False)
+    distances[: len(apart)] = tree.query(apart)[0]
+    return distances
+
+
+def _points(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """``np.argwhere``, several times as fast."""
+    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), 1)
+
+
+def _eroded(mask: NDArray[np.bool_], reach: Sequence[int] | NDArray[np.int_]) -> NDArray[np.bool_]:
+    """Erosion by a box of ``reach`` pixels to either side of its centre, axis by axis; outside is background."""
+    for axis, steps in enumerate(reach):
+        kept = np.pad(np.moveaxis(mask, axis, 0), [(steps, steps)] + [(0, 0)] * (mask.ndim - 1))
+        # The minimum over a long window is that of two shorter ones: few passes, however long it is.
+        length = 1
+        while length <= 2 * steps:
+            shift = min(length, 2 * steps + 1 - length)
+            kept = kept[shift:] & kept[:-shift]
+            length += shift
+        mask = np.moveaxis(kept, 0, axis)
+    return mask

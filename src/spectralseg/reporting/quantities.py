@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from spectralseg.errors import InputError
@@ -54,11 +55,14 @@ _QUANTITIES = {
     "accuracy": _SHARE,
     "precision": _SHARE,
     "nsd": _SHARE,
+    "boundary_iou": _SHARE,
     "ece": _ERROR,
     "mce": _ERROR,
     "ace": _ERROR,
     "brier": _ERROR,
+    "nll": Quantity(factor=1.0, higher_is_better=False, digits=3),
     "hd95": _DISTANCE,
+    "assd": _DISTANCE,
     **{
         f"{prefix}_{name}": rule
         for prefix in ("cam", "cam_random", "cam_decoder", "cam_decoder_random")
@@ -69,13 +73,13 @@ _QUANTITIES = {
 
 
 def quantity(metric: str) -> Quantity:
-    """How a metric is printed.
+    """How a metric is printed: near the boundary, pooled or of slices as elsewhere.
 
     Raises:
         InputError: no rule is known for the metric.
     """
     try:
-        return _QUANTITIES[metric]
+        return _QUANTITIES[re.sub("^(pooled_)?(band_|slice_)?", "", metric)]
     except KeyError:
         known = ", ".join(sorted(_QUANTITIES))
         raise InputError(f"metric '{metric}' has no printing rule; known are {known}") from None

@@ -1,13 +1,20 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from spectralseg.data.resize import resize_labels
+from spectralseg.evaluation import predict
 from spectralseg.evaluation.predict import Predictor, native_labels, to_labels
-from spectralseg.evaluation.score import score_calibration, score_segmentation
-from spectralseg.metrics.surface import diagonal
+from spectralseg.evaluation.score import reliabilities, score_calibration, score_reliabilities, score_segmentation
+from spectralseg.metrics import Reliability, adaptive_calibration_error, averages, slice_counts
+from spectralseg.metrics.policy import POLICY
+from spectralseg.metrics.surface import boundary_iou, diagonal
 
 
 def one_hot(masks, classes):
@@ -71,10 +78,33 @@ class TestNativeGeometry:
         masks[1] = 1
         assert native_labels(one_hot(masks, 1), (3, 24, 20)).sum((1, 2)).tolist() == [0, 480, 0]
 
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        channels=st.sampled_from([1, 2, 5]),
+        side=st.integers(1, 24),
+        shape=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+        smooth=st.floats(0, 4),
+        block=st.sampled_from([7, 100, 1 << 20]),
+    )
+    def test_only_boundaries_are_interpolated_and_nobody_can_tell(self, seed, channels, side, shape, smooth, block):
+        rng = np.random.default_rng(seed)
+        drawn = ndimage.gaussian_filter(rng.random((2, channels, side, side)), (0, 0, smooth, smooth))
+        drawn = ((drawn - drawn.min()) / np.ptp(drawn)).astype(np.float32) if drawn.size > 1 else drawn
+        whole = torch.nn.functional.interpolate(torch.from_numpy(drawn), shape, mode="bilinear").numpy()
+        # Where the decision hangs on the last bit, either is right.
+        ranked = np.sort(whole, 1)
+        margin = abs(whole[:, 0] - 0.5) if channels == 1 else ranked[:, -1] - ranked[:, -2]
+        with patch.object(predict, "_BLOCK", block):
+            found = native_labels(drawn.astype(np.float32), (2, *shape))
+        assert np.array_equal(found[margin > 1e-5], to_labels(whole)[margin > 1e-5])
+
     def test_labels_are_decided_at_one_half_or_by_the_largest(self):
         assert to_labels(np.array([0.5, 0.51], np.float32).reshape(1, 1, 1, 2)).tolist() == [[[0, 1]]]
         probabilities = np.array([[0.4, 0.2], [0.35, 0.5], [0.25, 0.3]], np.float32).reshape(1, 3, 1, 2)
         assert to_labels(probabilities).tolist() == [[[0, 1]]]
+        ties = np.array([[0.4, 0.2, 0.1], [0.4, 0.4, 0.1], [0.2, 0.4, 0.8]], np.float32).reshape(1, 3, 1, 3)
+        assert to_labels(ties).tolist() == [[[0, 1, 2]]]
 
 
 def surface(mask):
@@ -140,10 +170,46 @@ class TestValues:
                     "sound": max(np.percentile(part, 95) for part in directed),
                 }
                 assert found[k, protocol, "hd95"] == (pytest.approx(expected[protocol]), "")
+                if protocol == "sound":
+                    both = np.concatenate(directed)
+                    assert found[k, protocol, "assd"] == (pytest.approx(both.mean()), "")
+                    assert found[k, protocol, "nsd"] == (pytest.approx((both <= 2).mean()), "")
+
+    def test_boundary_iou_has_a_band_of_two_percent_of_the_whole_image(self, volume, found):
+        prediction, native = self.prediction("sound", volume), volume[2]
+        for k in (1, 2, 3):
+            expected = boundary_iou(prediction == k, native == k, self.spacing)
+            assert 0 < expected < found[k, "sound", "iou"][0]
+            assert found[k, "sound", "boundary_iou"] == (pytest.approx(expected), "")
+
+    def test_means_over_slices_come_with_the_number_of_slices(self, volume, found):
+        prediction, native = self.prediction("sound", volume).copy(), volume[2].copy()
+        native[:2][native[:2] == 2] = 0
+        counts = slice_counts(prediction, native, 3)
+        for metric, number in (("dsc", [5, 5, 5]), ("sensitivity", [5, 3, 5]), ("accuracy", [5, 5, 5])):
+            mean = averages(counts, np.zeros(5), metric)["per_image"]
+            changed = table(score_segmentation(volume[0], volume[1], native, self.spacing, 3))
+            assert mean.units.tolist() == number
+            for k in (1, 2, 3):
+                assert changed[k, "sound", f"slice_{metric}"] == (pytest.approx(mean.value[k - 1]), "")
+                assert changed[k, "sound", f"slices_{metric}"] == (number[k - 1], "")
+
+    def test_a_class_without_a_slice_has_no_mean_and_says_why(self):
+        labels = np.zeros((2, 16, 16), np.uint8)
+        labels[:, 2:9, 2:9] = 1
+        found = scored(labels, labels, labels, None, 2)
+        assert found[1, "sound", "slice_dsc"] == (1, "")
+        assert found[2, "sound", "slice_dsc"] == (pytest.approx(np.nan, nan_ok=True), "absent")
+        assert found[2, "sound", "slices_dsc"] == (0, "")
 
     def test_each_class_metric_and_protocol_is_there_once(self, volume, found):
         scores = list(score_segmentation(*volume, self.spacing, 3))
-        assert len(scores) == len(found) == 3 * 2 * (4 + 6)
+        assert len(scores) == len(found) == 3 * ((4 + 6) + (4 + 9) + 2 * 5)
+
+    def test_the_metrics_are_those_of_the_policy(self, found):
+        for protocol, rows in POLICY.items():
+            names = {metric for k, p, metric in found if p == protocol and not metric.startswith("slice")}
+            assert names == rows.keys() | {"tp", "fp", "fn", "tn"}
 
 
 def bilinear(plane, shape):
@@ -175,9 +241,9 @@ class TestImages:
     @pytest.mark.parametrize(
         ("predicted", "present", "case", "expected"),
         [
-            (False, True, "missed", {"published": (0, 0), "sound": (0, "diagonal")}),
-            (True, False, "spurious", {"published": (1, 0), "sound": (0, "diagonal")}),
-            (False, False, "absent", {"published": (0, 0), "sound": (np.nan, np.nan)}),
+            (False, True, "missed", {"published": (0, 0), "sound": (0, "diagonal", "diagonal", 0, 0)}),
+            (True, False, "spurious", {"published": (1, 0), "sound": (0, "diagonal", "diagonal", 0, 0)}),
+            (False, False, "absent", {"published": (0, 0), "sound": (np.nan,) * 5}),
         ],
     )
     def test_missing_structures_follow_the_policy(self, predicted, present, case, expected):
@@ -185,7 +251,8 @@ class TestImages:
         masks, prediction = disc(32, 16, 16, 8)[None] * present, disc(32, 16, 16, 8)[None] * predicted
         found = scored(prediction, masks, native, spacing)
         for protocol, values in expected.items():
-            for metric, value in zip(("dsc", "hd95"), values, strict=True):
+            metrics = ("dsc", "hd95", "assd", "nsd", "boundary_iou")[: len(values)]
+            for metric, value in zip(metrics, values, strict=True):
                 value = diagonal((60, 60), spacing) if value == "diagonal" else value
                 assert found[1, protocol, metric] == (pytest.approx(value, nan_ok=True), case)
 
@@ -194,8 +261,8 @@ class TestImages:
         found = scored(full, full, full[0])
         assert all(flag for value, flag in found.values() if np.isnan(value))
         assert {key[1:]: flag for key, (_, flag) in found.items() if flag} == {
-            ("published", "specificity"): "not defined",
-            ("sound", "specificity"): "not defined",
+            ("published", "specificity"): "no background",
+            ("sound", "specificity"): "no background",
         }
 
 
@@ -223,6 +290,42 @@ class TestCalibration:
         value, flag = found[1, "published", "ece"]
         assert np.isnan(value)
         assert flag == "one class"
+
+    def test_the_band_is_what_is_near_the_boundaries(self):
+        rng = np.random.default_rng(0)
+        masks = np.zeros((2, 64, 64), np.uint8)
+        masks[0, 20:30, 20:30] = 1
+        probabilities = (0.8 * masks[:, None] + 0.1 + 0.05 * rng.random((2, 1, 64, 64))).astype(np.float32)
+        found = table(score_calibration(probabilities, masks, 1))
+        away = ndimage.distance_transform_edt(~(masks[0] & ~ndimage.binary_erosion(masks[0])).astype(bool))
+        band = np.stack([away <= 10, np.zeros((64, 64), bool)])
+        p, y = probabilities[:, 0], masks
+        for region, kept in (("", np.ones_like(band)), ("band_", band)):
+            exact = p[kept].astype(float)
+            assert found[1, "sound", f"{region}brier"] == (pytest.approx(np.mean((exact - y[kept]) ** 2)), "")
+            likelihood = np.log(np.where(y[kept], exact, 1 - exact))
+            assert found[1, "sound", f"{region}nll"] == (pytest.approx(-likelihood.mean()), "")
+            error = adaptive_calibration_error(exact, y[kept])
+            assert found[1, "sound", f"{region}ace"] == (pytest.approx(error, abs=1e-3), "")
+        assert found[1, "sound", "band_ece"][0] != found[1, "sound", "ece"][0]
+
+    def test_without_a_boundary_there_is_no_band(self):
+        found = table(score_calibration(np.full((1, 1, 8, 8), 0.1, np.float32), np.zeros((1, 8, 8), np.uint8), 1))
+        for metric in ("ece", "mce", "ace", "brier", "nll"):
+            assert found[1, "sound", f"band_{metric}"] == (pytest.approx(np.nan, nan_ok=True), "no boundary")
+            assert found[1, "sound", metric][1] == ""
+
+    def test_sums_of_cases_give_the_calibration_of_the_test_set(self):
+        rng = np.random.default_rng(1)
+        masks = (ndimage.gaussian_filter(rng.random((5, 32, 32)), (0, 4, 4)) > 0.5).astype(np.uint8)
+        probabilities = np.clip(0.7 * masks + 0.3 * rng.random((5, 32, 32)), 0, 1).astype(np.float32)[:, None]
+        total = {key: Reliability.empty() for key in ((1, "image"), (1, "band"))}
+        for part in (slice(0, 2), slice(2, 5)):
+            for key, sums in reliabilities(probabilities[part], masks[part], 1).items():
+                total[key] += sums
+        together, whole = table(score_reliabilities(total)), table(score_calibration(probabilities, masks, 1))
+        assert together.keys() == whole.keys()
+        assert all(together[key] == (pytest.approx(value), flag) for key, (value, flag) in whole.items())
 
 
 def test_a_predictor_gives_probabilities_whatever_the_batch_size(small_model):

@@ -155,7 +155,7 @@ class TestEvaluate:
         }
         assert set(records[records["suite"] == "iid"]["case"]) == set(toy.cases[toy.cases["part"] == "test"]["case"])
         per_case = records[(records["suite"] == "iid") & (records["case"] == records["case"][0])]
-        assert len(per_case) == 2 * 10 + 4
+        assert len(per_case) == (4 + 6) + (4 + 9) + 2 * 5 + 2
         assert set(records[records["suite"] == "noise"]["metric"]).isdisjoint({"ece", "mce"})
         assert records[
             ["dataset", "architecture", "objective", "lambda", "seed"]

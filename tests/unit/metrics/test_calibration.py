@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spectralseg.metrics import (
+    Reliability,
     adaptive_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
@@ -82,3 +85,74 @@ def test_the_two_class_pair_is_undefined_where_a_class_is_absent(label):
 
 def test_a_probability_on_an_edge_belongs_to_the_bin_above():
     assert expected_calibration_error(np.array([0.5, 0.9]), np.array([0, 1]), bins=2) == pytest.approx(0.2)
+
+
+class TestReliability:
+    def pixels(self, seed=0, size=20_000, shape=(0.3, 1.5)):
+        rng = np.random.default_rng(seed)
+        p = rng.beta(*shape, size).astype(np.float32)
+        return p, rng.random(size) < np.clip(p + 0.1 * np.sin(20 * p), 0, 1)
+
+    def test_its_values_are_those_of_all_pixels(self):
+        p, y = self.pixels()
+        sums, exact = Reliability.of(p, y), p.astype(float)
+        assert sums.expected_error() == pytest.approx(expected_calibration_error(p, y), rel=1e-9)
+        assert sums.maximum_error() == pytest.approx(maximum_calibration_error(p, y), rel=1e-9)
+        assert sums.two_class() == pytest.approx(two_class_calibration(p, y), rel=1e-9)
+        assert sums.brier() == pytest.approx(np.mean((exact - y) ** 2), rel=1e-9)
+        assert sums.negative_log_likelihood() == pytest.approx(
+            -np.mean(np.log(np.maximum(np.where(y, exact, 1 - exact), 2.0**-24))), rel=1e-9
+        )
+
+    def test_parts_add_up_to_the_whole(self):
+        p, y = self.pixels()
+        parts = [Reliability.of(*part) for part in ((p[:7], y[:7]), (p[7:9000], y[7:9000]), (p[9000:], y[9000:]))]
+        total, whole = sum(parts, Reliability.empty()), Reliability.of(p, y)
+        assert np.array_equal(total.pixels, whole.pixels)
+        assert np.allclose(total.probability, whole.probability)
+        for value in ("expected_error", "maximum_error", "adaptive_error", "brier", "negative_log_likelihood"):
+            assert getattr(total, value)() == pytest.approx(getattr(whole, value)(), rel=1e-9)
+
+    def test_its_size_does_not_grow_with_the_pixels(self):
+        sizes = {Reliability.of(*self.pixels(size=size)).probability.nbytes for size in (10, 1000, 300_000)}
+        assert len(sizes) == 1
+
+    def test_more_pixels_than_are_taken_at_a_time_are_all_counted(self):
+        p, y = self.pixels(size=600_000)
+        assert Reliability.of(p, y).pixels.sum(1).tolist() == [(~y).sum(), y.sum()]
+
+    def test_no_pixels_have_no_value(self):
+        nothing = Reliability.empty()
+        assert all(np.isnan(value) for value in nothing.two_class())
+        for value in ("expected_error", "maximum_error", "adaptive_error", "brier", "negative_log_likelihood"):
+            assert np.isnan(getattr(nothing, value)())
+
+    def test_the_logarithm_of_a_certain_error_is_finite(self):
+        assert Reliability.of(np.array([0.0, 1.0]), np.array([1, 0])).negative_log_likelihood() == pytest.approx(
+            24 * np.log(2)
+        )
+        assert Reliability.of(np.array([0.0, 1.0]), np.array([0, 1])).negative_log_likelihood() == 0
+
+    def test_bins_hold_pixels_probabilities_and_foreground(self):
+        found = Reliability.of(np.array([0.1, 0.2, 0.9, 1.0]), np.array([0, 1, 1, 0])).binned(3)
+        assert found == pytest.approx(np.array([[2, 0, 2], [0.3, 0, 1.9], [1, 0, 1]]))
+
+    def test_bins_that_cut_cells_are_refused(self):
+        with pytest.raises(ValueError, match="16 cells do not make 15 bins"):
+            Reliability.empty(16).expected_error(15)
+
+    @settings(max_examples=80, deadline=None, derandomize=True)
+    @given(seed=st.integers(0, 2**32 - 1), a=st.floats(0.01, 4), b=st.floats(0.01, 4), size=st.integers(1, 30_000))
+    def test_the_adaptive_error_is_within_its_documented_bound(self, seed, a, b, size):
+        p, y = self.pixels(seed, size, (a, b))
+        sums = Reliability.of(p, y)
+        exact, places = p.astype(float), np.arange(1, 15) / 15
+        ends = [np.quantile(exact, places, method=method) for method in ("lower", "higher")]
+        cells = np.unique(np.minimum((np.concatenate(ends) * 15 * 1024).astype(int), 15 * 1024 - 1))
+        bound = 2 * sums.pixels.sum(0)[cells].sum() / size
+        assert sums.adaptive_error() == pytest.approx(adaptive_calibration_error(p, y), abs=bound + 1e-9)
+
+    @pytest.mark.parametrize("shape", [(0.3, 1.5), (0.05, 0.5), (0.02, 0.1), (8, 2), (1, 1)])
+    def test_the_adaptive_error_of_many_pixels_is_close_to_the_exact_one(self, shape):
+        p, y = self.pixels(1, 300_000, shape)
+        assert Reliability.of(p, y).adaptive_error() == pytest.approx(adaptive_calibration_error(p, y), abs=1e-3)

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from spectralseg import metrics
-from spectralseg.metrics import overlap_counts
+from spectralseg.metrics import overlap_counts, slice_counts
 
 
 def counts(tp, fp, fn, tn):
@@ -36,6 +38,37 @@ def test_many_pixels_do_not_overflow_small_types():
 def test_labels_outside_the_classes_are_refused(prediction, reference):
     with pytest.raises(ValueError, match=r"labels outside 0\.\.2"):
         overlap_counts(np.array(prediction), np.array(reference), 2)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    shape=st.lists(st.integers(0, 7), min_size=1, max_size=4),
+    classes=st.sampled_from([1, 2, 8, 15, 16, 255, 300]),
+    seed=st.integers(0, 2**32 - 1),
+    background=st.floats(0, 1),
+    kinds=st.tuples(*[st.sampled_from([np.uint16, np.int32, np.int64])] * 2),
+)
+def test_counts_equal_those_of_each_class_by_itself(shape, classes, seed, background, kinds):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes + 1, (2, *shape)) * (rng.random((2, *shape)) >= background)
+    prediction, reference = (part.astype(kind) for part, kind in zip(labels, kinds, strict=True))
+    found = overlap_counts(prediction, reference, classes)
+    k = np.arange(1, classes + 1)
+    p, r = (part.ravel()[:, None] == k for part in (prediction, reference))
+    expected = (p & r).sum(0), (p & ~r).sum(0), (~p & r).sum(0), (~p & ~r).sum(0)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    if shape[0]:
+        slices = slice_counts(prediction, reference, classes)
+        for i in range(shape[0]):
+            one = overlap_counts(prediction[i : i + 1], reference[i : i + 1], classes)
+            assert all(np.array_equal(many[i], own) for many, own in zip(slices, one, strict=True))
+
+
+def test_more_pixels_than_are_counted_at_a_time_are_all_counted():
+    labels = np.tile(np.arange(4, dtype=np.uint8), 700_000)
+    found = overlap_counts(labels, np.roll(labels, 1), 3)
+    assert found.fp.tolist() == found.fn.tolist() == [700_000] * 3
+    assert found.tn.tolist() == [1_400_000] * 3
 
 
 def test_shapes_must_agree():

@@ -6,20 +6,25 @@ from spectralseg.metrics import policy
 
 OWN, WORST = 0.37, 123.0
 UNDEFINED = math.nan
-# (published, sound) of missed, spurious, absent. TransUNet: dice 1 and distance 0 for a false structure, else 0 and 0.
+# Of missed, spurious and absent. TransUNet: Dice 1 and distance 0 for a false structure, else 0 and 0.
+COMMON = {
+    "sensitivity": (OWN, UNDEFINED, UNDEFINED),
+    "specificity": (OWN, OWN, OWN),
+    "accuracy": (OWN, OWN, OWN),
+}
 TABLE = {
-    "dsc": {"missed": (0, 0), "spurious": (1, 0), "absent": (0, UNDEFINED)},
-    "iou": {"missed": (0, 0), "spurious": (1, 0), "absent": (0, UNDEFINED)},
-    "hd95": {"missed": (0, WORST), "spurious": (0, WORST), "absent": (0, UNDEFINED)},
-    "sensitivity": {"missed": (OWN, OWN), "spurious": (UNDEFINED,) * 2, "absent": (UNDEFINED,) * 2},
-    "specificity": {"missed": (OWN, OWN), "spurious": (OWN, OWN), "absent": (OWN, OWN)},
-    "accuracy": {"missed": (OWN, OWN), "spurious": (OWN, OWN), "absent": (OWN, OWN)},
+    "published": {"dsc": (0, 1, 0), "iou": (0, 1, 0), "hd95": (0, 0, 0), **COMMON},
+    "sound": {
+        **dict.fromkeys(("dsc", "iou", "nsd", "boundary_iou"), (0, 0, UNDEFINED)),
+        **dict.fromkeys(("hd95", "assd"), (WORST, WORST, UNDEFINED)),
+        **COMMON,
+    },
 }
 CELLS = [
-    (protocol, metric, case, values[place])
-    for place, protocol in enumerate(("published", "sound"))
-    for metric, row in TABLE.items()
-    for case, values in row.items()
+    (protocol, metric, case, value)
+    for protocol, rows in TABLE.items()
+    for metric, row in rows.items()
+    for case, value in zip(("missed", "spurious", "absent"), row, strict=True)
 ]
 
 
@@ -30,8 +35,7 @@ def test_every_cell_of_the_table_gives_its_value_and_flag(protocol, metric, case
     assert flag == ("" if expected == OWN else case)
 
 
-@pytest.mark.parametrize("protocol", policy.PROTOCOLS)
-@pytest.mark.parametrize("metric", TABLE)
+@pytest.mark.parametrize(("protocol", "metric"), [(p, m) for p, rows in TABLE.items() for m in rows])
 def test_a_structure_that_is_there_keeps_its_own_value(protocol, metric):
     assert policy.apply(protocol, metric, "present", OWN, WORST) == (OWN, "")
 
@@ -47,6 +51,12 @@ def test_the_table_has_exactly_these_cells():
 )
 def test_the_situation_follows_from_the_pixels(predicted, present, expected):
     assert policy.situation(predicted, present) == expected
+
+
+def test_a_value_that_is_undefined_although_the_structure_is_there_says_why():
+    value, flag = policy.apply("sound", "specificity", "present", UNDEFINED, WORST)
+    assert math.isnan(value)
+    assert flag == "no background"
 
 
 def test_an_unknown_metric_is_an_error():

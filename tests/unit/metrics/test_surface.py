@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from spectralseg.metrics import hausdorff95
-from spectralseg.metrics.surface import diagonal
+from spectralseg.metrics import (
+    SurfaceDistances,
+    average_surface_distance,
+    boundary_iou,
+    hausdorff95,
+    normalized_surface_dice,
+)
+from spectralseg.metrics.surface import boundary_band, bounding_box, diagonal
 
 
 def square(row, column, side=6, shape=(40, 60)):
@@ -64,6 +71,82 @@ def test_an_empty_mask_is_infinitely_far_and_two_are_undefined(definition):
     assert np.isnan(hausdorff95(empty, empty, definition=definition))
 
 
+@pytest.mark.parametrize(
+    ("metric", "one", "both"),
+    [
+        (average_surface_distance, np.inf, np.nan),
+        (lambda a, b: normalized_surface_dice(a, b, 1e9), 0, np.nan),
+        (boundary_iou, 0, np.nan),
+    ],
+)
+def test_the_other_metrics_too_say_what_is_empty(metric, one, both):
+    empty = np.zeros((40, 60), bool)
+    assert metric(empty, square(5, 5)) == metric(square(5, 5), empty) == one
+    assert metric(empty, empty) == pytest.approx(both, nan_ok=True)
+    assert metric(empty[:0], empty[:0]) == pytest.approx(both, nan_ok=True)
+
+
+def test_the_average_weighs_all_surface_pixels_alike():
+    a, b = square(5, 5, 1), square(5, 5, 1) | square(5, 15, 1)
+    assert average_surface_distance(a, b) == pytest.approx((0 + 0 + 10) / 3)
+    assert average_surface_distance(a, b, (1.0, 0.5)) == pytest.approx(5 / 3)
+
+
+def test_a_distance_equal_to_the_tolerance_is_within():
+    a, b = square(5, 5, 1), square(5, 8, 1)
+    assert normalized_surface_dice(a, b, 3) == 1
+    assert normalized_surface_dice(a, b, 2.99) == 0
+    assert normalized_surface_dice(a, b, 1.5, (1.0, 0.5)) == 1
+    assert normalized_surface_dice(a, a | b, 0) == pytest.approx(2 / 3)
+
+
+def test_boundary_iou_compares_bands_of_the_given_width():
+    outer, inner = square(5, 5, 20), square(6, 6, 18)
+    bands = 20**2 - 16**2, 18**2 - 14**2
+    assert boundary_iou(outer, outer, width=2) == 1
+    assert boundary_iou(outer, inner, width=2) == pytest.approx((18**2 - 16**2) / (sum(bands) - 18**2 + 16**2))
+    assert boundary_iou(outer, inner, width=100) == pytest.approx(18**2 / 20**2)
+    assert boundary_iou(outer, inner, width=0.1) == 0
+    assert boundary_iou(outer, inner, (0.5, 0.5), width=1) == boundary_iou(outer, inner, width=2)
+
+
+def test_boundary_iou_has_a_band_of_two_percent_of_the_diagonal_by_default():
+    a, b = square(20, 20, 100, (300, 400)), square(25, 25, 100, (300, 400))
+    assert boundary_iou(a, b) == boundary_iou(a, b, width=10)
+    assert boundary_iou(a, b) != boundary_iou(a, b, width=11)
+
+
+def test_measured_once_all_metrics_are_those_of_the_functions():
+    a, b = square(5, 5), square(9, 12, 8)
+    found = SurfaceDistances.between(a, b, (2.0, 0.5))
+    assert len(found.forward) == 20
+    assert len(found.backward) == 28
+    assert found.hausdorff95() == hausdorff95(a, b, (2.0, 0.5))
+    assert found.hausdorff95("pooled") == hausdorff95(a, b, (2.0, 0.5), "pooled")
+    assert found.average() == average_surface_distance(a, b, (2.0, 0.5))
+    assert found.normalized_dice(3) == normalized_surface_dice(a, b, 3, (2.0, 0.5))
+
+
+@pytest.mark.parametrize("width", [0, 3, 10])
+def test_the_band_holds_what_is_near_the_surface_of_either_mask_in_the_same_slice(width):
+    a, b, empty = square(0, 5, 9), square(25, 40), np.zeros((40, 60), bool)
+    prediction, reference = np.stack([a, empty, empty]), np.stack([b, empty, a])
+    band = boundary_band(prediction, reference, width)
+    assert not band[1].any()
+    for i in (0, 2):
+        edges = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) for mask in (prediction[i], reference[i])]
+        rows, columns = np.mgrid[:40, :60]
+        away = np.min([np.hypot(rows - r, columns - c) for r, c in np.concatenate(edges)], 0)
+        assert np.array_equal(band[i], away <= width)
+
+
+def test_the_box_is_the_smallest_that_holds_everything():
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[1, 2, 3], labels[2, 4, 5] = 7, 2
+    assert bounding_box(labels) == np.s_[1:3, 2:5, 3:6]
+    assert labels[bounding_box(labels * 0)].size == 0
+
+
 def test_integers_are_taken_as_masks():
     assert hausdorff95(square(5, 5).astype(np.uint8) * 7, square(6, 5).astype(np.int64)) == 1
 
@@ -71,6 +154,9 @@ def test_integers_are_taken_as_masks():
 def test_shapes_and_definitions_are_checked():
     with pytest.raises(ValueError, match="shapes differ"):
         hausdorff95(np.ones((2, 3)), np.ones((3, 2)))
+    for metric in (average_surface_distance, boundary_iou):
+        with pytest.raises(ValueError, match="shapes differ"):
+            metric(np.ones((2, 3)), np.ones((3, 2)))
     with pytest.raises(ValueError, match="definition 'mean' is unknown; valid: max, pooled"):
         hausdorff95(np.ones((2, 2)), np.ones((2, 2)), definition="mean")
 

@@ -1,0 +1,112 @@
+"""Means over a test set from stored counts, under each of the usual averagings.
+
+The mean of a ratio depends on what counts as one unit: an image or slice, a case, the whole test set. Papers rarely
+say which, and the difference is as large as that between methods. For any one averaging, mean IoU is at least
+mean DSC / (2 - mean DSC), by Jensen's inequality; published pairs that violate it were averaged differently.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectralseg.metrics import policy
+from spectralseg.metrics.overlap import Counts, accuracy, dice, iou, sensitivity, specificity
+
+OVERLAP: Mapping[str, Callable[[Counts], NDArray[np.float64]]] = {
+    "dsc": dice,
+    "iou": iou,
+    "sensitivity": sensitivity,
+    "specificity": specificity,
+    "accuracy": accuracy,
+}
+
+
+class Average(NamedTuple):
+    """Means per class, and over how much.
+
+    Attributes:
+        value: float64 (K,); NaN where no unit has a value.
+        units: units that the mean is over, int64 (K,).
+        undefined: for each class the units left out, counted by reason.
+    """
+
+    value: NDArray[np.float64]
+    units: NDArray[np.int64]
+    undefined: tuple[Counter[str], ...]
+
+
+def over_units(counts: Counts, metric: str, protocol: str = "sound") -> Average:
+    """Mean of a metric over units, each weighing the same.
+
+    Args:
+        counts: (n, K), one row per image, slice or case.
+        metric: a key of :data:`OVERLAP`.
+        protocol: whose policy decides where a structure is missing, see :mod:`spectralseg.metrics.policy`.
+
+    Returns:
+        Units without a value are left out and counted; the reason is the flag of the policy.
+    """
+    found = np.empty(counts.tp.shape)
+    reasons: tuple[Counter[str], ...] = tuple(Counter() for _ in range(counts.tp.shape[1]))
+    predicted, present = counts.tp + counts.fp, counts.tp + counts.fn
+    for (unit, k), value in np.ndenumerate(OVERLAP[metric](counts)):
+        case = policy.situation(int(predicted[unit, k]), int(present[unit, k]))
+        found[unit, k], flag = policy.apply(protocol, metric, case, float(value), float("nan"))
+        if np.isnan(found[unit, k]):
+            reasons[k][flag] += 1
+    defined = ~np.isnan(found)
+    units = defined.sum(0)
+    total = np.where(defined, found, 0).sum(0)
+    return Average(np.divide(total, units, out=np.full(len(total), np.nan), where=units > 0), units, reasons)
+
+
+def averages(counts: Counts, cases: NDArray[Any], metric: str, protocol: str = "sound") -> dict[str, Average]:
+    """A metric under four averagings.
+
+    Args:
+        counts: (n, K), one row per image or slice.
+        cases: the case that each row belongs to, (n,).
+        metric: a key of :data:`OVERLAP`.
+        protocol: as for :func:`over_units`.
+
+    Returns:
+        ``per_image``: mean over images or slices. ``per_case``: counts are added up within a case, then the mean over
+        cases. ``pooled``: counts are added up over everything. ``foreground_background``: the mean of the pooled
+        values of the structure and of all that is not the structure.
+    """
+    total = pooled(counts)
+    foreground, background = (over_units(side, metric, protocol) for side in (total, complement(total)))
+    return {
+        "per_image": over_units(counts, metric, protocol),
+        "per_case": over_units(merged(counts, cases), metric, protocol),
+        "pooled": foreground,
+        "foreground_background": Average(
+            (foreground.value + background.value) / 2,
+            np.minimum(foreground.units, background.units),
+            tuple(a + b for a, b in zip(foreground.undefined, background.undefined, strict=True)),
+        ),
+    }
+
+
+def merged(counts: Counts, groups: NDArray[Any]) -> Counts:
+    """Counts (n, K) added up within groups (n,): one row per group, sorted by its name."""
+    names, place = np.unique(groups, return_inverse=True)
+    sums = [np.zeros((len(names), count.shape[1]), np.int64) for count in counts]
+    for total, count in zip(sums, counts, strict=True):
+        np.add.at(total, place, count)
+    return Counts(*sums)
+
+
+def pooled(counts: Counts) -> Counts:
+    """Counts (n, K) added up over everything, (1, K)."""
+    return Counts(*(count.sum(0, keepdims=True) for count in counts))
+
+
+def complement(counts: Counts) -> Counts:
+    """Counts of everything that is not the structure: positive and negative change places."""
+    return Counts(counts.tn, counts.fn, counts.fp, counts.tp)

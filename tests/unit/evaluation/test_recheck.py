@@ -1,0 +1,70 @@
+import sys
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from spectralseg.errors import InputError
+from spectralseg.evaluation import recheck as module
+from spectralseg.evaluation.recheck import Labelled, recheck
+
+pytest.importorskip("medpy")
+pytest.importorskip("monai")
+
+
+def labelled(seed, shape, spacing, classes=3):
+    rng = np.random.default_rng(seed)
+    smooth = [ndimage.gaussian_filter(rng.random((classes + 1, *shape)), (0, *[2] * len(shape))) for _ in range(2)]
+    reference = smooth[0].argmax(0).astype(np.uint8)
+    return Labelled(f"case{seed}", (smooth[0] + 0.3 * smooth[1]).argmax(0).astype(np.uint8), reference, spacing)
+
+
+CASES = [labelled(0, (40, 30), None), labelled(1, (8, 24, 20), (4, 0.8, 0.7)), labelled(2, (30, 30), (0.5, 0.5))]
+
+
+def test_other_packages_agree():
+    found = recheck(CASES, 3)
+    assert found is not None
+    assert found.size < 1e-5
+    assert found.ours > 0
+
+
+def test_missing_structures_are_left_to_the_policy():
+    empty = np.zeros((8, 8), np.uint8)
+    present = empty.copy()
+    present[2:5, 2:5] = 1
+    assert recheck([Labelled("a", empty, present, None), Labelled("b", present, empty, None)], 2) is None
+    assert recheck([], 2) is None
+
+
+@pytest.mark.parametrize(("metric", "package"), [("hd95 pooled", "medpy"), ("hd95 max", "monai"), ("dsc", "monai")])
+def test_a_disagreement_names_case_class_and_both_values(monkeypatch, metric, package):
+    original = module._packages()
+    function = original[package, metric]
+    wrong = {**original, (package, metric): lambda p, r, spacing: function(p, r, spacing) + 0.5}
+    monkeypatch.setattr(module, "_packages", lambda: wrong)
+    with pytest.raises(InputError, match=rf"case 'case1', class 1: {metric} is [\d.]+ here and [\d.]+ in {package};"):
+        recheck(CASES[1:], 3)
+    assert recheck(CASES[1:], 3, tolerance=1.0).size > 0.01
+
+
+def test_an_undefined_value_is_no_agreement():
+    assert module.Disagreement("a", 1, "dsc", "monai", 0.5, float("nan")).size == float("inf")
+
+
+@pytest.mark.parametrize("package", ["medpy", "monai"])
+def test_a_missing_package_names_the_extra(monkeypatch, package):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"{package}.* is not installed; install the extra 'reference'"):
+        recheck(CASES, 3)
+
+
+def test_medpy_is_imported_by_this_module_only(repository):
+    using = [
+        file.name
+        for file in (repository / "src").rglob("*.py")
+        if "import medpy" in (text := file.read_text()) or "from medpy" in text
+    ]
+    assert using == ["recheck.py"]

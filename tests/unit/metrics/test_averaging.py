@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spectralseg.metrics import Counts, averages, averaging
+
+# Four images of two cases: good, missed, spurious, absent.
+TP, FP, FN, TN = ([[8], [0], [0], [0]], [[2], [0], [5], [0]], [[2], [4], [0], [0]], [[88], [96], [95], [100]])
+IMAGES = Counts(*(np.array(part) for part in (TP, FP, FN, TN)))
+CASES = np.array(["b", "b", "a", "a"])
+
+
+def found(metric, protocol="sound"):
+    return averages(IMAGES, CASES, metric, protocol)
+
+
+def test_each_averaging_is_what_it_says():
+    values = {name: mean.value[0] for name, mean in found("dsc").items()}
+    assert values == pytest.approx(
+        {
+            "per_image": (0.8 + 0 + 0) / 3,
+            "per_case": (16 / (16 + 2 + 6) + 0) / 2,
+            "pooled": 16 / (16 + 7 + 6),
+            "foreground_background": (16 / 29 + 2 * 379 / (2 * 379 + 13)) / 2,
+        }
+    )
+
+
+def test_units_without_a_value_are_counted_by_reason():
+    assert found("dsc")["per_image"].units.tolist() == [3]
+    assert found("dsc")["per_image"].undefined == ({"absent": 1},)
+    sensitivity = found("sensitivity")
+    assert sensitivity["per_image"].value == pytest.approx([0.4])
+    assert sensitivity["per_image"].undefined == ({"spurious": 1, "absent": 1},)
+    assert sensitivity["per_case"].undefined == ({"spurious": 1},)
+    assert sensitivity["pooled"].undefined == ({},)
+
+
+def test_the_published_policy_brings_its_traps_along():
+    mean = found("dsc", "published")["per_image"]
+    assert mean.value == pytest.approx([(0.8 + 0 + 1 + 0) / 4])
+    assert mean.undefined == ({},)
+
+
+def test_a_class_that_is_nowhere_has_no_mean():
+    nothing = Counts(*(np.array([[0], [0]]),) * 3, np.array([[9], [9]]))
+    for name, mean in averages(nothing, np.array([0, 1]), "iou").items():
+        assert np.isnan(mean.value[0]), name
+        assert mean.units.tolist() == [0]
+    assert averages(nothing, np.array([0, 1]), "iou")["per_image"].undefined == ({"absent": 2},)
+    assert averages(nothing, np.array([0, 1]), "iou")["foreground_background"].undefined == ({"absent": 1},)
+
+
+def test_specificity_without_background_says_so():
+    full = Counts(np.array([[9]]), np.array([[0]]), np.array([[0]]), np.array([[0]]))
+    assert averaging.over_units(full, "specificity").undefined == ({"no background": 1},)
+
+
+def test_merging_adds_up_groups_in_the_order_of_their_names():
+    merged = averaging.merged(IMAGES, CASES)
+    assert merged.tp.tolist() == [[0], [8]]
+    assert merged.fn.tolist() == [[0], [6]]
+    assert [part.tolist() for part in averaging.merged(merged, np.zeros(2))] == [
+        part.tolist() for part in averaging.pooled(IMAGES)
+    ]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32 - 1), units=st.integers(1, 30), classes=st.integers(1, 4))
+def test_dice_and_iou_of_any_one_averaging_satisfy_jensen(seed, units, classes):
+    rng = np.random.default_rng(seed)
+    counts = Counts(*(rng.integers(0, 20, (units, classes)) * (rng.random((units, classes)) < 0.7) for _ in range(4)))
+    cases = rng.integers(0, 5, units)
+    dsc, iou = (averages(counts, cases, metric) for metric in ("dsc", "iou"))
+    for name in ("per_image", "per_case", "pooled", "foreground_background"):
+        assert np.array_equal(dsc[name].units, iou[name].units)
+        least = dsc[name].value / (2 - dsc[name].value)
+        assert np.all((iou[name].value >= least - 1e-12) | np.isnan(least))
+    assert dsc["pooled"].value == pytest.approx(2 * iou["pooled"].value / (1 + iou["pooled"].value), nan_ok=True)

@@ -7,16 +7,29 @@ from scipy import ndimage
 from spectralseg.errors import InputError
 from spectralseg.evaluation import recheck as module
 from spectralseg.evaluation.recheck import Labelled, recheck
+from spectralseg.metrics.overlap import dice, overlap_counts
+from spectralseg.metrics.surface import SurfaceDistances
 
 pytest.importorskip("medpy")
 pytest.importorskip("monai")
+
+
+def recorded(prediction, reference, spacing, classes=3):
+    """What our own functions say."""
+    found = {}
+    for label, score in enumerate(dice(overlap_counts(prediction, reference, classes)), 1):
+        distances = SurfaceDistances.between(prediction == label, reference == label, spacing)
+        values = {"dsc": float(score)} | {f"hd95 {d}": distances.hausdorff95(d) for d in ("pooled", "max")}
+        found |= {(label, metric): value for metric, value in values.items()}
+    return Labelled("", prediction, reference, spacing, found)
 
 
 def labelled(seed, shape, spacing, classes=3):
     rng = np.random.default_rng(seed)
     smooth = [ndimage.gaussian_filter(rng.random((classes + 1, *shape)), (0, *[2] * len(shape))) for _ in range(2)]
     reference = smooth[0].argmax(0).astype(np.uint8)
-    return Labelled(f"case{seed}", (smooth[0] + 0.3 * smooth[1]).argmax(0).astype(np.uint8), reference, spacing)
+    prediction = (smooth[0] + 0.3 * smooth[1]).argmax(0).astype(np.uint8)
+    return recorded(prediction, reference, spacing, classes)._replace(case=f"case{seed}")
 
 
 CASES = [labelled(0, (40, 30), None), labelled(1, (8, 24, 20), (4, 0.8, 0.7)), labelled(2, (30, 30), (0.5, 0.5))]
@@ -33,7 +46,7 @@ def test_missing_structures_are_left_to_the_policy():
     empty = np.zeros((8, 8), np.uint8)
     present = empty.copy()
     present[2:5, 2:5] = 1
-    assert recheck([Labelled("a", empty, present, None), Labelled("b", present, empty, None)], 2) is None
+    assert recheck([recorded(empty, present, None), recorded(present, empty, None)], 2) is None
     assert recheck([], 2) is None
 
 
@@ -46,6 +59,15 @@ def test_a_disagreement_names_case_class_and_both_values(monkeypatch, metric, pa
     with pytest.raises(InputError, match=rf"case 'case1', class 1: {metric} is [\d.]+ here and [\d.]+ in {package};"):
         recheck(CASES[1:], 3)
     assert recheck(CASES[1:], 3, tolerance=1.0).size > 0.01
+
+
+def test_it_is_the_recorded_value_that_is_compared():
+    right = CASES[0]
+    wrong = right._replace(recorded={**right.recorded, (2, "hd95 max"): right.recorded[2, "hd95 max"] + 1})
+    with pytest.raises(InputError, match="case 'case0', class 2: hd95 max is"):
+        recheck([wrong], 3)
+    unrecorded = right._replace(recorded={key: v for key, v in right.recorded.items() if key[1] != "hd95 max"})
+    assert recheck([unrecorded], 3) is not None
 
 
 def test_an_undefined_value_is_no_agreement():

@@ -6,83 +6,25 @@ import pytest
 import torch
 from torch import nn
 
+from spectralseg import metrics
 from spectralseg.config import Evaluation, validate_config
 from spectralseg.errors import InputError
 from spectralseg.evaluation import suites
 from spectralseg.evaluation.examples import example_rows
 from spectralseg.evaluation.predict import Predictor
+from spectralseg.evaluation.recheck import recheck
 from spectralseg.evaluation.score import score_calibration, score_segmentation
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.training import loop
-from spectralseg.training.batches import to_float
 
 NOISE = {"datasets": ["toy"], "corruptions": {"gaussian": ["0.01", "0.1"], "bernoulli": ["0.05"]}}
 
 
 def evaluation(**changes):
-    return Evaluation.model_validate({"batch_size": 4, "noise": NOISE, **changes})
-
-
-@pytest.fixture(scope="module")
-def partner(tmp_path_factory, prepare_cases, toy_cases, toy_specification):
-    specification = toy_specification(name="other", split={"everything": "test"})
-    return prepare_cases(tmp_path_factory.mktemp("other") / "other", toy_cases(4, 50, "x"), specification)
-
-
-class TestConditions:
-    def found(self, chosen, toy, partner):
-        return [
-            (c.suite, c.data.name, c.corruption, c.severity, c.calibration)
-            for c in suites.conditions(chosen, toy, [partner])
-        ]
-
-    def test_all_suites_together(self, toy, partner):
-        assert self.found(evaluation(), toy, partner) == [
-            ("iid", "toy", "none", "0", True),
-            ("ood", "other", "none", "0", True),
-            ("noise", "toy", "gaussian", "0.01", False),
-            ("noise", "toy", "gaussian", "0.1", False),
-            ("noise", "toy", "bernoulli", "0.05", False),
-        ]
-
-    @pytest.mark.parametrize(
-        ("chosen", "expected"),
-        [
-            (["iid"], [("iid", False)]),
-            (["ood"], [("ood", False)]),
-            (["iid", "ood"], [("iid", False), ("ood", False)]),
-            (["calibration"], [("iid", True), ("ood", True)]),
-            (["noise"], [("noise", False)] * 3),
-            ([], []),
-        ],
-    )
-    def test_each_suite_alone(self, toy, partner, chosen, expected):
-        assert [(c[0], c[4]) for c in self.found(evaluation(suites=chosen), toy, partner)] == expected
-
-    def test_noise_is_for_the_named_datasets_only(self, toy, partner):
-        elsewhere = evaluation(noise={**NOISE, "datasets": ["other"]})
-        assert {c[0] for c in self.found(elsewhere, toy, partner)} == {"iid", "ood"}
-
-    def test_without_partners_there_is_no_ood(self, toy):
-        assert {c.suite for c in suites.conditions(evaluation(), toy, [])} == {"iid", "noise"}
-
-
-class TestCorruptions:
-    def test_the_draw_depends_on_case_and_corruption_only(self, toy):
-        images = to_float(toy.images[:2])
-        condition = suites.Condition("noise", toy, "gaussian", "0.01")
-        first = suites.corrupt(images, condition, "case00")
-        np.random.default_rng().random()
-        torch.manual_seed(5)
-        assert np.array_equal(suites.corrupt(images, condition, "case00"), first)
-        assert not np.array_equal(suites.corrupt(images, condition, "case01"), first)
-        other = suites.Condition("noise", toy, "gaussian", "0.1")
-        assert not np.allclose(suites.corrupt(images, other, "case00") - images, first - images)
-
-    def test_a_clean_condition_leaves_the_images_alone(self, toy):
-        images = to_float(toy.images[:2])
-        assert suites.corrupt(images, suites.Condition("iid", toy), "case00") is images
+    """Without interpretation and other people's metrics, which take long; they have tests of their own."""
+    suites = ["iid", "ood", "noise", "calibration"]
+    return Evaluation.model_validate({"batch_size": 4, "noise": NOISE, "suites": suites, "recheck": 0, **changes})
 
 
 class Colour(nn.Module):
@@ -145,6 +87,10 @@ class TestEvaluate:
         assert list(records.columns) == list(COLUMNS)
         keys = [name for name in COLUMNS if name not in ("value", "flag")]
         assert not records.duplicated(keys).any()
+        assert set(records[records["case"] == "pooled"]["metric"]) == {
+            f"pooled_{band}{metric}" for band in ("", "band_") for metric in ("ece", "mce", "ace", "brier", "nll")
+        }
+        records = records[records["case"] != "pooled"]
         counts = records.groupby(["suite", "corruption", "severity"])["case"].nunique().to_dict()
         assert counts == {
             ("iid", "none", "0"): 3,
@@ -271,7 +217,11 @@ class TestTrainedRun:
         config = validate_config(study, "toy.yaml")
         loop.train(config, Run("toy", "unet", "mixed", "0.2", 0), toy, tmp_path / "run", device_name="cpu")
         suites.evaluate(tmp_path / "run", toy, [], config.evaluation, tmp_path / "out", device_name="cpu")
-        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["examples.npz", "records.parquet"]
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+            "examples.npz",
+            "records.parquet",
+            "reliability.parquet",
+        ]
         settings = json.loads((tmp_path / "run" / "run.json").read_text())
         weights = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
         for kind in ("best", "last"):
@@ -287,3 +237,126 @@ class TestTrainedRun:
         settings["architecture"]["options"]["decoder_channels"] = [8, 8, 8, 8, 8]
         with pytest.raises(InputError, match=r"model\.pt: does not fit its run\.json"):
             suites.load_predictor(tmp_path / "run", settings, "best", 4, "cpu")
+
+
+def calls(model):
+    """Every image that a model saw, as bytes, in batches."""
+    return [[image.numpy().tobytes() for image in batch] for batch in model.seen]
+
+
+class TestOnePass:
+    def test_no_clean_image_is_predicted_twice_and_batches_hold_several_cases(
+        self, toy, partner, tmp_path, fixed_model, monkeypatch
+    ):
+        monkeypatch.setattr(suites, "seg_grad_cam", lambda model, images: torch.zeros(len(images), 32, 32))
+        run = run_folder(tmp_path / "run", toy)
+        suites.evaluate(run, toy, [partner], evaluation(), run, device_name="cpu")
+        batches = calls(fixed_model[0])
+        images = [image for batch in batches for image in batch]
+        assert len(images) == len(set(images)) == 3 + 4 + 3 * 3
+        assert [len(batch) for batch in batches] == [3, 4, 3, 3, 3]
+
+    def test_a_batch_ends_within_a_volume_where_it_is_full(self, hearts, tmp_path, fixed_model, monkeypatch):
+        monkeypatch.setattr(suites, "seg_grad_cam", lambda model, images: torch.zeros(len(images), 32, 32))
+        run = run_folder(tmp_path / "run", hearts)
+        suites.evaluate(run, hearts, [], evaluation(suites=["iid"]), run, device_name="cpu")
+        sizes = [len(batch) for batch in calls(fixed_model[0])]
+        assert sum(sizes) == len(hearts.rows("test"))
+        assert max(sizes) == 4
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
+    def test_the_batch_size_changes_no_value(self, toy, partner, tmp_path, fixed_model, batch_size):
+        for size in (4, batch_size):
+            run = run_folder(tmp_path / str(size), toy)
+            suites.evaluate(run, toy, [partner], evaluation(batch_size=size), run, device_name="cpu")
+        first, second = (pd.read_parquet(tmp_path / str(size) / "records.parquet") for size in (4, batch_size))
+        pd.testing.assert_frame_equal(first, second, rtol=1e-5)
+
+
+class TestPooledCalibration:
+    def test_it_is_that_of_all_pixels_together(self, toy, partner, tmp_path, fixed_model):
+        run = run_folder(tmp_path / "run", toy)
+        suites.evaluate(run, toy, [partner], evaluation(), run, device_name="cpu")
+        records = pd.read_parquet(run / "records.parquet").query("case == 'pooled' and suite == 'ood'")
+        histogram = pd.read_parquet(run / "reliability.parquet").query("suite == 'ood' and region == 'image'")
+        rows = partner.rows("test")
+        logits = (partner.images[rows] / 255 - np.array(toy.info["mean"])) / np.array(toy.info["std"])
+        probabilities, labels = 1 / (1 + np.exp(-logits.sum(-1))), partner.masks[rows] > 0
+        value = records.set_index(["protocol", "metric"])["value"]
+        expected = metrics.expected_calibration_error(probabilities, labels)
+        assert value["sound", "pooled_ece"] == pytest.approx(expected, rel=1e-3)
+        assert value["sound", "pooled_brier"] == pytest.approx(np.square(probabilities - labels).mean(), rel=1e-3)
+        assert histogram["pixels"].sum() == labels.size
+        assert histogram["foreground"].sum() == labels.sum()
+        gaps = (histogram["probability"] - histogram["foreground"]).abs().sum() / labels.size
+        assert gaps == pytest.approx(expected, rel=1e-3)
+        assert histogram["bin"].tolist() == list(range(15))
+        assert histogram[["dataset", "test_dataset", "class"]].drop_duplicates().values.tolist() == [
+            ["toy", "other", "disc"]
+        ]
+
+    def test_there_is_none_without_the_suite(self, toy, tmp_path, fixed_model):
+        run = run_folder(tmp_path / "run", toy)
+        suites.evaluate(run, toy, [], evaluation(suites=["iid"]), run, device_name="cpu")
+        assert "pooled" not in set(pd.read_parquet(run / "records.parquet")["case"])
+        empty = pd.read_parquet(run / "reliability.parquet")
+        assert empty.empty
+        assert {"dataset", "seed", "class", "bin", "pixels"} < set(empty.columns)
+
+
+class TestInterpretation:
+    def test_activation_maps_and_spectra_are_scored(self, toy, partner, tmp_path, fixed_model):
+        run = run_folder(tmp_path / "run", toy)
+        choice = evaluation(
+            suites=["interpretation"], interpretation={"cases": 2, "steps": 2, "layers": ["deepest", "decoder"]}
+        )
+        suites.evaluate(run, toy, [partner], choice, run, device_name="cpu")
+        records = pd.read_parquet(run / "records.parquet")
+        maps = records[records["metric"].str.startswith("cam")]
+        assert set(maps["class"]) == {"all"}
+        assert set(maps["protocol"]) == {"sound"}
+        assert maps.groupby("suite")["case"].unique().map(set).to_dict() == {
+            "iid": {case for case, _ in example_rows(toy, 2)},
+            "ood": {case for case, _ in example_rows(partner, 2)},
+        }
+        assert {"cam_energy", "cam_random_iou", "cam_decoder_insertion"} < set(maps["metric"])
+        spectral = records[records["metric"] == "spectral_similarity"]
+        assert len(spectral) == 3 + 4
+        dice = records[(records["metric"] == "dsc") & (records["protocol"] == "published")]
+        assert spectral["value"].to_numpy() == pytest.approx(dice["value"].to_numpy()), "of hard masks they are equal"
+
+    def test_every_model_meets_the_same_random_maps(self, toy, tmp_path, fixed_model):
+        choice, found = evaluation(suites=["interpretation"], interpretation={"cases": 2, "steps": 0}), []
+        for name in ("a", "b"):
+            run = run_folder(tmp_path / name, toy)
+            torch.manual_seed(len(found))
+            suites.evaluate(run, toy, [], choice, run, device_name="cpu")
+            records = pd.read_parquet(run / "records.parquet")
+            found.append(records[records["metric"] == "cam_random_energy"]["value"].tolist())
+        assert found[0] == found[1]
+
+
+class TestRecheck:
+    def test_medpy_and_monai_agree_with_the_records(self, hearts, tmp_path, fixed_model, monkeypatch):
+        seen = []
+        monkeypatch.setattr(
+            suites,
+            "recheck",
+            lambda cases, classes: seen.append(recheck(kept := list(cases), classes)) or seen.append(kept),
+        )
+        run = run_folder(tmp_path / "run", hearts)
+        suites.evaluate(run, hearts, [], evaluation(suites=["iid"], recheck=2), run, device_name="cpu")
+        largest, cases = seen
+        assert largest.size < 1e-4
+        assert len(cases) == 2 * 2, "two cases under two protocols"
+        assert len({one.case for one in cases}) == 2
+
+    def test_a_disagreement_fails_the_job_and_leaves_no_output(self, toy, tmp_path, fixed_model, monkeypatch):
+        wrong = metrics.surface.SurfaceDistances.hausdorff95
+        monkeypatch.setattr(
+            metrics.surface.SurfaceDistances, "hausdorff95", lambda self, definition: wrong(self, definition) + 0.01
+        )
+        run = run_folder(tmp_path / "run", toy)
+        with pytest.raises(InputError, match=r"case '.*', class 1: hd95 .* is .* here and .* in "):
+            suites.evaluate(run, toy, [], evaluation(suites=["iid"], recheck=3), run, device_name="cpu")
+        assert [path.name for path in run.iterdir()] == ["run.json"]

@@ -24,7 +24,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 def gaussian_blur(images: Images, sigma: float, rng: np.random.Generator) -> Images:
     """Normal blur of standard deviation ``sigma``."""
-    return _each(images, lambda image: cv2.GaussianBlur(image, (0, 0), sigma * _scale(images)))
+    return np.clip(_each(images, lambda image: cv2.GaussianBlur(image, (0, 0), sigma * _scale(images))), 0, 1)
 
 
 def defocus_blur(images: Images, radius: float, rng: np.random.Generator) -> Images:
@@ -106,7 +106,7 @@ def pixelate(images: Images, factor: float, rng: np.random.Generator) -> Images:
         coarse = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
         return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
 
-    return _each(images, pixelated)
+    return np.clip(_each(images, pixelated), 0, 1)  # means of ones round to a little more
 
 
 def specular_highlights(images: Images, share: float, rng: np.random.Generator) -> Images:

@@ -6,6 +6,8 @@ components, detached, before any weighting. Options are checked against the type
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,8 +18,16 @@ from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.objectives._combined import Combined, Objective
 from spectralseg.objectives._similarity import spectral_similarity
+from spectralseg.objectives._spatial import probabilities_and_targets
 
-__all__ = ["Combined", "Objective", "available", "build_objective", "spectral_similarity"]
+__all__ = [
+    "Combined",
+    "Objective",
+    "available",
+    "build_objective",
+    "probabilities_and_targets",
+    "spectral_similarity",
+]
 
 
 def available() -> list[str]:
@@ -33,13 +43,23 @@ def build_objective(name: str, **options: Any) -> Objective:
     """
     build = registry.load(__name__, name, "objective").build
     try:
-        return _in_full_precision(validate_call(config=ConfigDict(strict=True))(build)(**options))
+        return _in_full_precision(validate_call(config=ConfigDict(strict=True, allow_inf_nan=False))(build)(**options))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"objective '{name}' does not take option '{key}': {first['msg']}") from None
+        raise InputError(f"objective '{name}': {_explain(error, build)}") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"objective '{name}' does not take these options: {error}") from None
+
+
+def _explain(error: ValidationError, build: Callable[..., Objective]) -> str:
+    first = error.errors()[0]
+    option = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "unexpected_keyword_argument":
+        return (
+            f"option '{option}' is unknown; {registry.suggest(option, inspect.signature(build).parameters or ['none'])}"
+        )
+    if first["type"] == "missing_argument":
+        return f"option '{option}' is missing; give it a value"
+    return f"option '{option}' cannot be {first['input']!r}: {first['msg']}"
 
 
 def _in_full_precision(objective: Objective) -> Objective:

@@ -25,7 +25,8 @@ def build(per_image: bool = False) -> Objective:
     losses = {mode: LovaszLoss(mode, per_image=per_image) for mode in ("binary", "multiclass")}
 
     def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = losses["binary" if logits.shape[1] == 1 else "multiclass"](logits, labels(logits, masks))
+        lovasz = losses["binary" if logits.shape[1] == 1 else "multiclass"]
+        loss = lovasz(logits.float(), labels(logits, masks)).to(logits.dtype)  # it knows single precision only
         return loss, {"lovasz": loss.detach()}
 
     return objective

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -83,7 +84,7 @@ def _view(maps: Tensor, part: str) -> Tensor:
     amplitude = spectrum.abs()
     if part == "amplitude":
         return amplitude
-    return spectrum / (amplitude + (maps.shape[-2] * maps.shape[-1]) ** -0.5)  # the amplitude of a single pixel
+    return spectrum / (amplitude + 1 / math.sqrt(maps.shape[-2] * maps.shape[-1]))  # the amplitude of a single pixel
 
 
 def _slope(p: Tensor, y: Tensor, epsilon: float, weights: Tensor | float = 1.0, counts: Tensor | float = 1.0) -> Tensor:

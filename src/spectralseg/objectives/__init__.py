@@ -54,9 +54,8 @@ def _explain(error: ValidationError, build: Callable[..., Objective]) -> str:
     first = error.errors()[0]
     option = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument":
-        return (
-            f"option '{option}' is unknown; {registry.suggest(option, inspect.signature(build).parameters or ['none'])}"
-        )
+        valid = list(inspect.signature(build).parameters)
+        return f"option '{option}' is unknown; {registry.suggest(option, valid or ['none'])}"
     if first["type"] == "missing_argument":
         return f"option '{option}' is missing; give it a value"
     return f"option '{option}' cannot be {first['input']!r}: {first['msg']}"

@@ -20,7 +20,7 @@ def build(
     r"""Weighted sum v · cross-entropy + w · (1 - D) with the soft Dice D of the objective ``dice``.
 
     As it stands, D has linear denominators, sums over the batch, and averages the foreground classes. TransUNet (Chen
-    et al. 2021) has v = w = 0.5, squared denominators and the background, with ``smooth: 1e-5``. Binary tasks use
+    et al. 2021) has v = w = 0.5, squared denominators and the background, and s = 1e-5. Binary tasks use
     binary cross-entropy, others categorical. Range [0, ∞). On empty masks the smoothing term keeps a gradient that
     removes false positives.
 

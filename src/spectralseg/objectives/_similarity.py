@@ -115,14 +115,16 @@ def products(one: Tensor, other: Tensor) -> Tensor:
     return one * other
 
 
-def cross_and_energy(predicted: Tensor, target: Tensor, weights: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+def cross_and_energy(predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The sums of Eq. (2) per channel, (K,): Re Σ w y conj(p) and Σ w (|y|² + |p|²), of spectra, amplitudes or maps."""
-    axes = (0, 2, 3)
-    energies = products(target, target) + products(predicted, predicted)
-    return (weights * products(target, predicted)).sum(axes), (weights * energies).sum(axes)
+
+    def total(values: Tensor) -> Tensor:
+        return (values if weights is None else weights * values).sum((0, 2, 3))
+
+    return total(products(target, predicted)), total(products(target, target)) + total(products(predicted, predicted))
 
 
-def per_class(predicted: Tensor, target: Tensor, epsilon: float, weights: Tensor | float = 1.0) -> Tensor:
+def per_class(predicted: Tensor, target: Tensor, epsilon: float, weights: Tensor | None = None) -> Tensor:
     """S of Eq. (2) per channel, (K,)."""
     cross, energy = cross_and_energy(predicted, target, weights)
     return (2 * cross + epsilon) / (energy + epsilon)
@@ -230,7 +232,7 @@ def random_annuli(height: int, width: int, band: Band, seed: int) -> list[int]:
             if np.all(total + sizes[ring] <= 1.05 * wanted):
                 chosen.append(int(ring))
                 total += sizes[ring]
-        if np.all(total >= 0.95 * wanted):
+        if chosen and np.all(total >= 0.95 * wanted):
             return sorted(chosen)
     raise ValueError(
         f"images of {height} × {width} pixels have no annuli outside band ({band[0]:g}, {band[1]:g}) with as many "

@@ -29,12 +29,13 @@ def probabilities_and_targets(logits: Tensor, masks: Tensor, background: bool = 
         masks: integer labels (B, H, W), 0 is background.
         background: keep its channel, which comes first.
     """
-    first = 0 if background else 1
-    channels = max(2, logits.shape[1])
-    one_hot = functional.one_hot(labels(logits, masks), channels).movedim(-1, 1)[:, first:].to(logits.dtype)
     if logits.shape[1] == 1 and not background:
-        return logits.sigmoid(), one_hot
-    return class_logits(logits).softmax(1)[:, first:], one_hot
+        return logits.sigmoid(), labels(logits, masks)[:, None].to(logits.dtype)
+    probabilities = class_logits(logits).softmax(1)
+    # As functional.one_hot, but in the layout of the logits, which every later step is faster with.
+    one_hot = torch.zeros_like(probabilities, requires_grad=False).scatter_(1, labels(logits, masks)[:, None], 1.0)
+    first = 0 if background else 1
+    return probabilities[:, first:], one_hot[:, first:]
 
 
 def cross_entropy(

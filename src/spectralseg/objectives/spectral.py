@@ -67,7 +67,8 @@ def build(
         components = {"spectral": losses.mean().detach()}
         if matched and not plain:
             with torch.no_grad():
-                ratio = _slope(p, y, epsilon) / _slope(*spectra, epsilon, weights, counts)
+                one = counts.new_ones(())
+                ratio = _slope(p, y, epsilon, one, one) / _slope(*spectra, epsilon, weights, counts)
                 ratio = torch.nan_to_num(ratio, nan=0.0, posinf=0.0)  # where there is no slope, nothing can be scaled
             losses = ratio * losses
             components["matching"] = ratio.mean()
@@ -87,7 +88,7 @@ def _view(maps: Tensor, part: str) -> Tensor:
     return spectrum / (amplitude + 1 / math.sqrt(maps.shape[-2] * maps.shape[-1]))  # the amplitude of a single pixel
 
 
-def _slope(p: Tensor, y: Tensor, epsilon: float, weights: Tensor | float = 1.0, counts: Tensor | float = 1.0) -> Tensor:
+def _slope(p: Tensor, y: Tensor, epsilon: float, weights: Tensor, counts: Tensor) -> Tensor:
     r"""Norm of the gradient of S in the pixels of the probabilities, per class, from maps or by Parseval from spectra.
 
     With Q the denominator of S and w the filter, :math:`\nabla_p S = 2 (w * y - S \, w * p) / Q`.

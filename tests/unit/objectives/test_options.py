@@ -1,5 +1,6 @@
 """Options of objectives, and the guide that lists them."""
 
+import contextlib
 import inspect
 import re
 
@@ -101,3 +102,19 @@ def test_integers_are_numbers(name):
                 build_objective(name, **chosen)(logits, masks)[0] for chosen in ({}, {option: int(parameter.default)})
             ]
             assert torch.equal(*values)
+
+
+NEED_THE_HOST = {"boundary", "hausdorff", "lovasz"}  # distance transforms, and asking which classes are present
+ON_THE_DEVICE = [(name, {}) for name in available() if name not in NEED_THE_HOST]
+ON_THE_DEVICE += [("spectral", {"band": [8, 32], "matched": True}), ("spectral", {"part": "phase"})]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize(("name", "options"), ON_THE_DEVICE)
+def test_no_step_waits_for_the_device(name, options, channels, monkeypatch):
+    """Tensors of the device ``meta`` have no values: whoever asks for one is refused."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which knows no such device
+    logits = torch.zeros(2, channels, 96, 96, device="meta", requires_grad=True)
+    loss, _ = build_objective(name, **options)(logits, torch.zeros(2, 96, 96, device="meta"))
+    loss.backward()
+    assert logits.grad.shape == logits.shape

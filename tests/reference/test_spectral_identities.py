@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from spectralseg.objectives import build_objective, spectral_similarity
@@ -125,6 +127,16 @@ class TestParseval:
         value, gradient = value_and_gradient(lambda p: spectral_similarity(p, masks, method="fft"), logits)
         assert abs(value - expected) < 1e-10
         assert (gradient - slope).abs().max() < 1e-10
+
+
+@given(st.tuples(*(st.integers(1, largest) for largest in (3, 3, 24, 24))), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_the_half_plane_stands_for_the_whole_at_any_size(shape, seed):
+    masks, logits = masks_and_logits(shape, seed)
+    expected, slope = value_and_gradient(lambda p: squared_dice(p, masks), logits)
+    value, gradient = value_and_gradient(lambda p: spectral_similarity(p, masks, method="fft"), logits)
+    assert abs(value - expected) < 1e-10
+    assert (gradient - slope).abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 96, 96), (1, 3, 95, 81), (1, 1, 64, 90)])

@@ -214,6 +214,11 @@ class TestCombined:
         )
         assert not any(part.requires_grad for part in components.values())
 
+    def test_components_of_one_name_are_told_apart(self):
+        combined = Combined(self.constant(2.0, "dice"), self.constant(0.7, "dice"), 0.2)
+        components = {name: part.item() for name, part in combined(None, None)[1].items()}
+        assert components == pytest.approx({"dice": 2.0, "auxiliary_dice": 0.7})
+
     def test_without_auxiliary_it_is_the_base(self):
         value, components = Combined(self.constant(2.0, "base"), None, 0.9)(None, None)
         assert value.item() == 2

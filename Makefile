@@ -54,8 +54,9 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 docs: .venv/.complete  ## renew what is generated from the configuration model and the dataset files
 	spectralseg docs
 
-bench: .venv/.complete  ## measure prepare beside the plain way of doing the same
+bench: .venv/.complete  ## measure prepare beside the plain way of doing the same, and what objectives cost
 	python benchmarks/prepare.py
+	python benchmarks/objectives.py
 
 clean:  ## remove results of the demo
 	rm -rf results/demo

@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import _machine
 import nibabel as nib
 import numpy as np
 from PIL import Image
@@ -33,10 +34,7 @@ from spectralseg.data import open_prepared, phantoms
 from spectralseg.data.archives import unpack
 from spectralseg.data.prepare import prepare
 from spectralseg.data.specification import DatasetSpecification, read_specification
-from spectralseg.files import replacing
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-RESULTS = REPOSITORY / "benchmarks" / "results"
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "nibabel", "isal")
 SIZE = 224
 LARGE_PHOTOGRAPHS = 6  # about how many are drawn, as that takes seconds each
@@ -138,7 +136,7 @@ def plain_volume(specification: DatasetSpecification, image: Path, mask: Path, s
 
 def measure(dataset: str, raw: Path, out: Path, options: dict[str, Any] | None) -> dict[str, float]:
     """Prepare once in this process: seconds, seconds of processor time, and MiB of memory before and at the peak."""
-    specification = read_specification(REPOSITORY / f"workflow/rules/datasets/{dataset}.smk")
+    specification = read_specification(_machine.REPOSITORY / f"workflow/rules/datasets/{dataset}.smk")
     before, start, processor = _memory("VmRSS"), time.perf_counter(), time.process_time()
     if options is None:
         plain(specification, raw, out)
@@ -238,7 +236,7 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
             "ways": compare("synapse", raw, scratch, options.repeats),
         }
     return {
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
+        "machine": {"processor": _machine.processor(), "cores": os.cpu_count(), "system": platform.system()},
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "settings": {"image_size": SIZE, **{k: v for k, v in vars(options).items() if k not in ("out", "run")}},
         "results": found,
@@ -253,14 +251,6 @@ def _inputs(raw: Path, pattern: str) -> dict[str, Any]:
         "mean_megabytes": round(statistics.mean(path.stat().st_size for path in paths) / 1e6, 2),
         "shapes": [" x ".join(map(str, shape)) for shape in dict.fromkeys(shapes)],
     }
-
-
-def _processor() -> str:
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    return found.group(1) if found else platform.processor() or platform.machine()
 
 
 def table(results: dict[str, Any]) -> str:
@@ -307,10 +297,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(measure(job["dataset"], Path(job["raw"]), Path(job["out"]), job["options"])))
         return
     outcome = benchmark(options)
-    slug = re.sub(r"[^a-z0-9]+", "-", outcome["machine"]["processor"].lower()).strip("-")
-    path = options.out or RESULTS / f"prepare_{slug}.json"
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    path = _machine.write("prepare", outcome["machine"]["processor"], outcome, options.out)
     print(table(outcome["results"]))
     print(f"\nwrote {path}")
 

@@ -1,10 +1,12 @@
-"""The benchmark runs and says what it measured; how fast anything is, is for nobody to assert here."""
+"""The benchmarks run and say what they measured; how fast anything is, is for nobody to assert here."""
 
 import json
 import subprocess
 import sys
 
 import pytest
+
+from spectralseg.objectives import available
 
 TINY = ["--repeats", 1, "--photographs", 2, "--side", 500, "--grain", 2, "--volumes", 1]
 TINY += ["--volume-side", 48, "--slices", 4]
@@ -30,3 +32,24 @@ def test_the_benchmark_of_prepare_runs(repository, tmp_path):
     assert {"python", "numpy", "pillow"} < found["versions"].keys()
     assert str(repository) not in text
     assert done.stdout.count("\n| volumes, 0.0 MB each |") == len(ways)
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_objectives_runs(repository, tmp_path):
+    tiny = ["--threads", 1, "--batch", 2, "--size", 64, "--steps", 1, "--repeats", 1, "--calls", 1, "--device", "cpu"]
+    command = [sys.executable, repository / "benchmarks" / "objectives.py", *tiny, "--out", tmp_path / "results.json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "results.json").read_text()
+    found = json.loads(text)
+    assert found["results"].keys() == {"1 class", "8 classes"}
+    for result in found["results"].values():
+        assert result["step_ms"] > result["base_ms"] > 0
+        assert set(available()) - {"bce_dice"} < result["added"].keys()
+        for added in result["added"].values():
+            assert len(added["ms_of_all_runs"]) == 1
+            assert added["percent_of_step"] == pytest.approx(100 * added["ms"] / result["step_ms"], abs=0.01)
+    assert found["machine"]["threads"] == 1
+    assert "torch" in found["versions"]
+    assert str(repository) not in text
+    assert done.stdout.count("\n| spectral") == 7

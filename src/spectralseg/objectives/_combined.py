@@ -25,7 +25,7 @@ class Combined:
     form: Literal["add", "printed", "convex"] = "add"
 
     def __call__(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimise, and the components of both parts.
+        """The scalar to minimise, and the components of both parts; a name of both is the base's.
 
         Raises:
             ValueError: ``form`` is unknown.
@@ -34,7 +34,7 @@ class Combined:
         if self.auxiliary is None:
             return base, components
         auxiliary, more = self.auxiliary(logits, masks)
-        components = {**components, **more}
+        components = components | {f"auxiliary_{name}" if name in components else name: more[name] for name in more}
         if self.form == "add":
             return base + self.weight * auxiliary, components
         if self.form == "printed":

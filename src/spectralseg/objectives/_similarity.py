@@ -1,4 +1,9 @@
-"""Similarities of masks in the spatial and the spectral domain."""
+"""Similarities of masks in the frequency domain.
+
+Real images have Hermitian spectra, so half of the plane says all. Each frequency of the half counts as often as it
+stands in the whole: twice, or once in the columns of frequency 0 and, for even widths, Nyquist. Transforms are
+orthonormal, so that energies are sums over pixels.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +11,13 @@ import functools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-
-def probabilities_and_targets(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Foreground probabilities and one-hot targets, float32 (B, K, H, W), whatever the precision of the logits.
-
-    Args:
-        logits: (B, 1, H, W) for binary tasks (sigmoid), else (B, K + 1, H, W) (softmax; background is dropped).
-        masks: integer labels (B, H, W), 0 is background.
-    """
-    logits = logits.float()
-    if logits.shape[1] == 1:
-        return logits.sigmoid(), (masks > 0).float()[:, None]
-    one_hot = functional.one_hot(masks.long(), logits.shape[1]).movedim(-1, 1)
-    return logits.softmax(1)[:, 1:], one_hot[:, 1:].float()
+Band = tuple[float, float]
+EVERYTHING: Band = (0.0, math.inf)
 
 
 def spectral_similarity(
@@ -67,19 +62,14 @@ def spectral_similarity(
     with torch.autocast(probabilities.device.type, enabled=False):
         p, y = probabilities.to(dtype), targets.to(dtype)
         if method == "auto" and band is None and weighting == 0:
-            cross, energy = (y * p).sum(), (y.square() + p.square()).sum()
+            cross, energy = cross_and_energy(p, y)
         else:
-            transformed_p, transformed_y = torch.fft.fft2(p), torch.fft.fft2(y)
-            height, width = p.shape[-2:]
-            low, high = band or (0.0, math.inf)
-            weights = _frequency_weights(height, width, low, high, weighting, dtype, p.device)
-            pixels = height * width  # so that epsilon means the same in both forms
-            cross = (weights * (transformed_y * transformed_p.conj()).real).sum() / pixels
-            energy = (weights * (_power(transformed_y) + _power(transformed_p))).sum() / pixels
-        return (2 * cross + epsilon) / (energy + epsilon)
+            weights = multiplicity(p) * response(p, band or EVERYTHING, weighting)
+            cross, energy = cross_and_energy(transform(p), transform(y), weights)
+        return (2 * cross.sum() + epsilon) / (energy.sum() + epsilon)
 
 
-def check_options(band: Sequence[float] | None, weighting: float, method: str) -> None:
+def check_options(band: Sequence[float] | None, weighting: float = 0.0, method: str = "auto") -> None:
     """Refuse options of :func:`spectral_similarity` that suit no image.
 
     Raises:
@@ -94,25 +84,157 @@ def check_options(band: Sequence[float] | None, weighting: float, method: str) -
         raise ValueError(f"method '{method}' is unknown; valid: auto, fft")
 
 
-def _power(spectrum: Tensor) -> Tensor:
-    return spectrum.real.square() + spectrum.imag.square()
+def read_band(band: Sequence[float | None] | None) -> Band | None:
+    """A band as a configuration gives it, where null as the upper limit means none.
+
+    Raises:
+        ValueError: it is not (low, high) with low < high.
+    """
+    if band is None:
+        return None
+    limits = tuple(math.inf if limit is None else float(limit) for limit in band)
+    check_options(limits)
+    return limits[0], limits[1]
+
+
+def default_epsilon(maps: Tensor) -> float:
+    """A millionth of the pixels of an image: decides nothing but what empty masks cost."""
+    return 1e-6 * maps.shape[-2] * maps.shape[-1]
+
+
+def transform(maps: Tensor) -> Tensor:
+    """Orthonormal spectra (B, K, H, W // 2 + 1) of real maps (B, K, H, W)."""
+    spectra: Tensor = torch.fft.rfft2(maps, norm="ortho")
+    return spectra
+
+
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """Re(one · conj(other)), element by element."""
+    if one.is_complex() and other.is_complex():
+        return one.real * other.real + one.imag * other.imag
+    return one * other
+
+
+def cross_and_energy(predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The sums of Eq. (2) per channel, (K,): Re Σ w y conj(p) and Σ w (|y|² + |p|²), of spectra, amplitudes or maps."""
+
+    def total(values: Tensor) -> Tensor:
+        return (values if weights is None else weights * values).sum((0, 2, 3))
+
+    return total(products(target, predicted)), total(products(target, target)) + total(products(predicted, predicted))
+
+
+def per_class(predicted: Tensor, target: Tensor, epsilon: float, weights: Tensor | None = None) -> Tensor:
+    """S of Eq. (2) per channel, (K,)."""
+    cross, energy = cross_and_energy(predicted, target, weights)
+    return (2 * cross + epsilon) / (energy + epsilon)
+
+
+def multiplicity(maps: Tensor) -> Tensor:
+    """How often the columns of the half plane stand in the whole, (W // 2 + 1,)."""
+    return _multiplicity(maps.shape[-1], maps.dtype, maps.device)
+
+
+def response(maps: Tensor, band: Band, exponent: float = 0.0, annuli_seed: int | None = None) -> Tensor:
+    """Weights |k|^exponent of the frequencies in a band and 0 of others, on the half plane, (H, W // 2 + 1).
+
+    With a seed, random annuli take the place of the band: see :func:`random_annuli`.
+
+    Raises:
+        ValueError: images of this size have no frequency in the band, or no annuli like it.
+    """
+    return _response(*maps.shape[-2:], band, exponent, annuli_seed, maps.dtype, maps.device)
+
+
+def rings(maps: Tensor, low: int, high: int) -> Tensor:
+    """For every frequency of the half plane, flattened, its ring low, ..., high - 1 counted from 0.
+
+    Ring r holds r <= |k| < r + 1. What lies in no ring has the number high - low.
+    """
+    return _rings(*maps.shape[-2:], low, high, maps.device)
+
+
+# Tables are made once, on the host, so that no step waits for a check on the device; and outside inference mode, as
+# they may be needed for a gradient later.
 
 
 @functools.lru_cache(maxsize=32)
-def _frequency_weights(
-    height: int, width: int, low: float, high: float, exponent: float, dtype: torch.dtype, device: torch.device
+def _multiplicity(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        counts = torch.full((width // 2 + 1,), 2.0)
+        counts[0] = 1
+        if width % 2 == 0:
+            counts[-1] = 1
+        return counts.to(device, dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _response(
+    height: int,
+    width: int,
+    band: Band,
+    exponent: float,
+    annuli_seed: int | None,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Tensor:
-    """Weights (H, W) of the frequencies, made once on the host, so that no step waits for a check on the device."""
-    with torch.inference_mode(False):  # the cached tensor may be needed for a gradient later
-        rows, columns = (  # rounded, lest a whole frequency fall on the wrong side of a limit
-            (torch.fft.fftfreq(size, dtype=torch.float64, device="cpu") * size).round() * (max(height, width) / size)
-            for size in (height, width)
+    radius = radii(height, width)
+    inside = (radius >= band[0]) & (radius < band[1])
+    weights = radius**exponent * inside
+    if not weights.any():
+        raise ValueError(
+            f"band ({band[0]:g}, {band[1]:g}) holds no frequency with a weight in images of {height} × {width} pixels, "
+            f"which reach {radius.max():.1f} cycles per image; choose another band"
         )
-        radius = torch.hypot(rows[:, None], columns[None, :])
-        weights = radius.pow(exponent) * ((radius >= low) & (radius < high))
-        if not weights.any():
-            raise ValueError(
-                f"band ({low:g}, {high:g}) holds no frequency with a weight in images of {height} × {width} pixels, "
-                f"which reach {radius.max().item():.1f} cycles per image; choose another band"
-            )
-        return weights.to(device, dtype)
+    if annuli_seed is not None:
+        inside = np.isin(np.floor(radius), random_annuli(height, width, band, annuli_seed))
+        weights = radius**exponent * inside
+    with torch.inference_mode(False):
+        return torch.from_numpy(weights[:, : width // 2 + 1]).to(device, dtype)
+
+
+@functools.lru_cache(maxsize=32)
+def _rings(height: int, width: int, low: int, high: int, device: torch.device) -> Tensor:
+    numbers = np.floor(radii(height, width))[:, : width // 2 + 1].ravel().astype(np.int64)
+    with torch.inference_mode(False):
+        return torch.from_numpy(np.where((numbers >= low) & (numbers < high), numbers - low, high - low)).to(device)
+
+
+def radii(height: int, width: int) -> NDArray[np.float64]:
+    """|k| of all frequencies (H, W), in cycles per longer side of the image."""
+    rows, columns = (  # rounded, lest a whole frequency fall on the wrong side of a limit
+        np.rint(np.fft.fftfreq(size) * size) * (max(height, width) / size) for size in (height, width)
+    )
+    radius: NDArray[np.float64] = np.hypot(rows[:, None], columns[None, :])
+    return radius
+
+
+def random_annuli(height: int, width: int, band: Band, seed: int) -> list[int]:
+    """Radii r of random annuli r <= |k| < r + 1 outside a band, a control for it.
+
+    Together they have as many frequencies as the band, and as much energy, to 5 %, under :math:`|Y_k|^2 ∝ |k|^{-3}`,
+    the law of masks with piecewise smooth boundaries. The mean is in neither.
+
+    Raises:
+        ValueError: none were found in 1000 draws.
+    """
+    radius = radii(height, width)
+    numbers = np.floor(radius).astype(int)
+    energies = np.maximum(radius, 1) ** -3.0
+    inside = (radius >= max(band[0], 1)) & (radius < band[1])
+    wanted = np.array([inside.sum(), energies[inside].sum()])
+    sizes = np.stack([np.bincount(numbers.ravel()), np.bincount(numbers.ravel(), energies.ravel())], axis=1)
+    candidates = np.setdiff1d(np.flatnonzero(sizes[:, 0]), np.append(numbers[inside], 0))
+    rng = np.random.default_rng(seed)
+    for _ in range(1000):
+        chosen, total = [], np.zeros(2)
+        for ring in rng.permutation(candidates):
+            if np.all(total + sizes[ring] <= 1.05 * wanted):
+                chosen.append(int(ring))
+                total += sizes[ring]
+        if chosen and np.all(total >= 0.95 * wanted):
+            return sorted(chosen)
+    raise ValueError(
+        f"images of {height} × {width} pixels have no annuli outside band ({band[0]:g}, {band[1]:g}) with as many "
+        "frequencies and as much energy; choose another band or larger images"
+    )

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+from pydantic import NonNegativeFloat
 from torch import Tensor
-from torch.nn import functional
 
+from spectralseg.objectives import _spatial, cross_entropy, dice
 from spectralseg.objectives._combined import Objective
-from spectralseg.objectives._similarity import probabilities_and_targets
 
 
-def build(dice_weight: float = 1.0, smooth: float = 1.0) -> Objective:
-    r"""Cross-entropy + w · (1 - D) with the soft Dice of linear denominator.
+def build(
+    dice_weight: NonNegativeFloat = 1.0,
+    smooth: NonNegativeFloat = 1.0,
+    entropy_weight: NonNegativeFloat = 1.0,
+    denominator: _spatial.Denominator = "linear",
+    per_image: bool = False,
+    background: bool = False,
+) -> Objective:
+    r"""Weighted sum v · cross-entropy + w · (1 - D) with the soft Dice D of the objective ``dice``.
 
-    .. math:: D = \frac{1}{K} \sum_k \frac{2 \sum yp + s}{\sum y + \sum p + s},
-
-    sums over batch and pixels, mean over the K foreground classes. Binary tasks use binary cross-entropy, others
-    categorical. Range [0, ∞). On empty masks the smoothing term keeps a gradient that removes false positives.
+    As it stands, D has linear denominators, sums over the batch, and averages the foreground classes. TransUNet (Chen
+    et al. 2021) has v = w = 0.5, squared denominators and the background, and s = 1e-5. Binary tasks use
+    binary cross-entropy, others categorical. Range [0, ∞). On empty masks the smoothing term keeps a gradient that
+    removes false positives.
 
     Args:
         dice_weight: w.
-        smooth: s, in pixels.
+        smooth: s of D, in pixels.
+        entropy_weight: v.
+        denominator: ``linear`` or ``squared``.
+        per_image: D of each image, averaged; otherwise of the batch.
+        background: count the background as a class of D.
     """
+    entropy_term = cross_entropy.build()
+    dice_term = dice.build(denominator=denominator, per_image=per_image, background=background, smooth=smooth)
 
     def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        if logits.shape[1] == 1:
-            entropy = functional.binary_cross_entropy_with_logits(logits.float()[:, 0], (masks > 0).float())
-        else:
-            entropy = functional.cross_entropy(logits.float(), masks.long())
-        p, y = probabilities_and_targets(logits, masks)
-        axes = (0, 2, 3)
-        dice = (2 * (p * y).sum(axes) + smooth) / (p.sum(axes) + y.sum(axes) + smooth)
-        loss = 1 - dice.mean()
-        return entropy + dice_weight * loss, {"cross_entropy": entropy.detach(), "dice": loss.detach()}
+        entropy, first = entropy_term(logits, masks)
+        overlap, second = dice_term(logits, masks)
+        return entropy_weight * entropy + dice_weight * overlap, {**first, **second}
 
     return objective

@@ -1,43 +1,101 @@
-"""The spectral objective, 1 - S with S of Eq. (2) of the paper."""
+"""The spectral objective, 1 - S with S of Eq. (2) of the paper, and its variants that are no Dice."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
+from spectralseg.objectives import _similarity
 from spectralseg.objectives._combined import Objective
-from spectralseg.objectives._similarity import check_options, probabilities_and_targets, spectral_similarity
+from spectralseg.objectives._spatial import probabilities_and_targets
 
 
-def build(band: Sequence[float] | None = None, weighting: float = 0.0, method: str = "auto") -> Objective:
-    """Mean over foreground classes of 1 - S, each S summed over the batch. Range [0, 2].
+def build(
+    band: Sequence[float | None] | None = None,
+    weighting: NonNegativeFloat = 0.0,
+    method: Literal["auto", "fft"] = "auto",
+    part: Literal["both", "amplitude", "phase"] = "both",
+    matched: bool = False,
+    annuli_seed: NonNegativeInt | None = None,
+) -> Objective:
+    r"""Mean over foreground classes of 1 - S, each S summed over the batch. Range [0, 2].
 
     The sign is the one that minimising makes sense of: the paper's text describes a similarity and its formula adds
     it to the loss. On classes that are absent from the batch, 1 - S tends to 1 with a vanishing gradient.
 
     Args:
-        band: (low, high) in cycles per image; None is the paper's full band, for which 1 - S is the squared Dice.
+        band: (low, high) in cycles per image, low <= |k| < high, null for no upper limit; None is the paper's full
+            band, for which 1 - S is the squared Dice.
         weighting: exponent of the frequency weights.
         method: ``fft`` computes the literal transform, ``auto`` the closed form where it is the same number.
+        part: ``amplitude`` compares |Y| with |P|, which no shift changes. ``phase`` compares Y / (|Y| + 1) with
+            P / (|P| + 1), where 1 is the amplitude of a single pixel: the mean cosine of phase differences, but for
+            frequencies of which a map holds next to nothing.
+        matched: multiply the term of each class by :math:`\|\nabla_p S_{full}\| / \|\nabla_p S\|`, without gradient, so
+            that it pulls as hard as the full band does; otherwise band and strength change together. The range is then
+            [0, ∞).
+        annuli_seed: put random annuli outside the band in its place, with as many frequencies and as much energy in a
+            typical mask: a control of whether the band matters.
 
     Raises:
-        ValueError: the band is not (low, high) with low < high, the weighting is negative, or the method is unknown.
+        ValueError: the band is not (low, high) with low < high, ``annuli_seed`` has no band to replace, or ``matched``
+            is asked of amplitude or phase.
     """
-    check_options(band, weighting, method)
-    limits = None if band is None else (float(band[0]), float(band[1]))
+    limits = _similarity.read_band(band)
+    _similarity.check_options(limits, weighting, method)
+    if annuli_seed is not None and limits is None:
+        raise ValueError("annuli_seed needs a band that the annuli replace")
+    if matched and part != "both":
+        raise ValueError(f"matched is for part 'both', not '{part}'")
+    plain = limits is None and weighting == 0 and part == "both"  # there is nothing to match
 
     def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         p, y = probabilities_and_targets(logits, masks)
-        epsilon = 1e-6 * p.shape[-1] * p.shape[-2]
-        similarities = [
-            spectral_similarity(
-                p[:, k : k + 1], y[:, k : k + 1], band=limits, weighting=weighting, method=method, epsilon=epsilon
-            )
-            for k in range(p.shape[1])
-        ]
-        loss = 1 - torch.stack(similarities).mean()
-        return loss, {"spectral": loss.detach()}
+        epsilon = _similarity.default_epsilon(p)
+        if plain and method == "auto":
+            losses = 1 - _similarity.per_class(p, y, epsilon)
+        else:
+            weights = _similarity.response(p, limits or _similarity.EVERYTHING, weighting, annuli_seed)
+            counts = _similarity.multiplicity(p)
+            spectra = _view(p, part), _view(y, part)
+            losses = 1 - _similarity.per_class(*spectra, epsilon, counts * weights)
+        components = {"spectral": losses.mean().detach()}
+        if matched and not plain:
+            with torch.no_grad():
+                one = counts.new_ones(())
+                ratio = _slope(p, y, epsilon, one, one) / _slope(*spectra, epsilon, weights, counts)
+                ratio = torch.nan_to_num(ratio, nan=0.0, posinf=0.0)  # where there is no slope, nothing can be scaled
+            losses = ratio * losses
+            components["matching"] = ratio.mean()
+        return losses.mean(), components
 
     return objective
+
+
+def _view(maps: Tensor, part: str) -> Tensor:
+    """Spectra of maps (B, K, H, W), or the part of them that is compared."""
+    spectrum = _similarity.transform(maps)
+    if part == "both":
+        return spectrum
+    amplitude = spectrum.abs()
+    if part == "amplitude":
+        return amplitude
+    return spectrum / (amplitude + 1 / math.sqrt(maps.shape[-2] * maps.shape[-1]))  # the amplitude of a single pixel
+
+
+def _slope(p: Tensor, y: Tensor, epsilon: float, weights: Tensor, counts: Tensor) -> Tensor:
+    r"""Norm of the gradient of S in the pixels of the probabilities, per class, from maps or by Parseval from spectra.
+
+    With Q the denominator of S and w the filter, :math:`\nabla_p S = 2 (w * y - S \, w * p) / Q`.
+    """
+    similarity = _similarity.per_class(p, y, epsilon, counts * weights)[:, None, None]
+    energy = _similarity.cross_and_energy(p, y, counts * weights)[1] + epsilon
+    residual = weights * (y - similarity * p)
+    squares = (counts * _similarity.products(residual, residual)).sum((0, 2, 3))
+    slope: Tensor = 2 * squares.sqrt() / energy
+    return slope

@@ -5,7 +5,7 @@ import torch
 
 from spectralseg.errors import InputError
 from spectralseg.objectives import Combined, available, build_objective, spectral_similarity
-from spectralseg.objectives._similarity import probabilities_and_targets
+from spectralseg.objectives._spatial import probabilities_and_targets
 
 
 def blobs(shape=(2, 1, 32, 32), seed=0, share=0.3):
@@ -141,7 +141,7 @@ class TestProbabilitiesAndTargets:
 
     def test_more_channels_are_a_softmax_without_background(self):
         logits = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
-        masks = torch.randint(0, 4, (2, 5, 6), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+        masks = torch.randint(0, 4, (2, 5, 6), generator=torch.Generator().manual_seed(1))
         p, y = probabilities_and_targets(logits, masks)
         assert torch.allclose(p, logits.softmax(1)[:, 1:])
         assert y.shape == (2, 3, 5, 6)
@@ -213,6 +213,11 @@ class TestCombined:
             {"base": 2.0, "auxiliary": 0.7}
         )
         assert not any(part.requires_grad for part in components.values())
+
+    def test_components_of_one_name_are_told_apart(self):
+        combined = Combined(self.constant(2.0, "dice"), self.constant(0.7, "dice"), 0.2)
+        components = {name: part.item() for name, part in combined(None, None)[1].items()}
+        assert components == pytest.approx({"dice": 2.0, "auxiliary_dice": 0.7})
 
     def test_without_auxiliary_it_is_the_base(self):
         value, components = Combined(self.constant(2.0, "base"), None, 0.9)(None, None)

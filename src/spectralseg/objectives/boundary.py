@@ -1,0 +1,30 @@
+"""Boundary loss (Kervadec et al. 2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._distances import signed_distances
+from spectralseg.objectives._spatial import probabilities_and_targets
+
+
+def build() -> Objective:
+    r"""Mean over pixels, images and foreground classes of :math:`φ (p - y)`, in pixels.
+
+    φ is the signed distance to the boundary of the target: positive outside, and inside negative and 0 on the pixels
+    of the boundary themselves. Implementations leave out the constant :math:`-φ y`, which makes them unbounded
+    below; with it, as in the derivation, a perfect prediction has the value 0. Range [0, ∞), growing with the size of
+    images. Where a class is absent or fills the image, there is no boundary and the value is 0, also of false
+    positives: use it as an auxiliary to a loss of regions.
+    """
+
+    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        p, y = probabilities_and_targets(logits, masks)
+        distances = signed_distances(y > 0).to(p.dtype)
+        phi = torch.where(y > 0, (distances + 1).clamp(max=0), distances)
+        loss = (phi * (p - y)).mean()
+        return loss, {"boundary": loss.detach()}
+
+    return objective

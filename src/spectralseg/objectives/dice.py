@@ -1,0 +1,37 @@
+"""Soft Dice loss, with the denominators of Drozdzal et al. (2016) or of V-Net (Milletari et al. 2016)."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeFloat
+from torch import Tensor
+
+from spectralseg.objectives import _spatial
+from spectralseg.objectives._combined import Objective
+
+
+def build(
+    denominator: _spatial.Denominator = "linear",
+    per_image: bool = False,
+    background: bool = False,
+    smooth: NonNegativeFloat = 1.0,
+) -> Objective:
+    r"""Mean of 1 - D over the foreground classes.
+
+    .. math:: D = \frac{2 \sum yp + s}{\sum y^q + \sum p^q + s}.
+
+    Range [0, 1]. Where a class is absent, s keeps a gradient that removes false positives; with s = 0 there is none,
+    and the value is 0 / 0 where all probabilities are 0 as well.
+
+    Args:
+        denominator: ``linear`` has q = 1, ``squared`` q = 2. The latter is Eq. (2) of the paper over all frequencies.
+        per_image: sum over the pixels of each image and average over images; otherwise sum over the batch.
+        background: count the background as a class.
+        smooth: s, in pixels.
+    """
+
+    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        p, y = _spatial.probabilities_and_targets(logits, masks, background)
+        loss = 1 - _spatial.dice(p, y, denominator=denominator, per_image=per_image, smooth=smooth)
+        return loss, {"dice": loss.detach()}
+
+    return objective

@@ -1,0 +1,28 @@
+"""Focal loss (Lin et al. 2017)."""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeFloat
+from torch import Tensor
+
+from spectralseg.objectives import _spatial
+from spectralseg.objectives._combined import Objective
+
+
+def build(gamma: NonNegativeFloat = 2.0) -> Objective:
+    r"""Mean over pixels of :math:`-(1 - p)^γ \log p`, p being the probability of the true class, in nats.
+
+    Range [0, ∞). Empty masks are like any other: every pixel counts.
+
+    Args:
+        gamma: γ; with 0 the loss is the cross-entropy.
+    """
+
+    # For several classes, segmentation-models-pytorch takes a sigmoid of each channel instead of the softmax, and MONAI
+    # divides by the number of classes.
+    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        entropies = _spatial.cross_entropy(logits, masks, reduction="none")
+        loss = (_spatial.focal_factor(entropies, gamma) * entropies).mean()
+        return loss, {"focal": loss.detach()}
+
+    return objective

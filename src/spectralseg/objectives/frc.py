@@ -1,0 +1,59 @@
+"""Fourier ring correlation (Saxton and Baumeister 1982), by which every scale counts alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from spectralseg.objectives import _similarity
+from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._spatial import probabilities_and_targets
+
+
+def build(
+    band: Sequence[float | None] | None = None, normalisation: Literal["correlation", "sorensen"] = "correlation"
+) -> Objective:
+    r"""1 - FRC, mean over rings r <= |k| < r + 1 and foreground classes.
+
+    .. math:: FRC_r = \frac{\mathrm{Re} \sum_{k \in r} Y_k \overline{P_k}}{\sqrt{\sum |Y_k|^2 \sum |P_k|^2}},
+
+    with sums over the batch and the ring. Eq. (2) of the paper weighs rings by their energy instead, nearly all of
+    which is below 8 cycles per image. Range [0, 2]. Classes that are absent from the batch count 1 in rings where they
+    have probability, with a gradient that vanishes as it grows.
+
+    Args:
+        band: (low, high) in cycles per image, both whole, null for the Nyquist frequency; None is (1, null).
+        normalisation: ``correlation`` does not see amplitudes; ``sorensen`` divides by :math:`(\sum |Y_k|^2 +
+            \sum |P_k|^2) / 2` and so is at most as large.
+
+    Raises:
+        ValueError: the band is not (low, high) with low < high in whole numbers.
+    """
+    low, high = _similarity.read_band(band) or (1.0, math.inf)
+    if not low.is_integer() or not (high.is_integer() or math.isinf(high)) or low < 0:
+        raise ValueError(f"band {band} must have whole limits, as rings do")
+
+    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        p, y = probabilities_and_targets(logits, masks)
+        nyquist = max(p.shape[-2:]) // 2
+        first, last = int(low), nyquist if math.isinf(high) else int(high)
+        if not first < last <= nyquist:
+            raise ValueError(f"band {band} is not below the Nyquist frequency of {nyquist} cycles per image; lower it")
+        rings = _similarity.rings(p, first, last)
+        counts, floor = _similarity.multiplicity(p), _similarity.default_epsilon(p) / 2
+
+        def sums(one: Tensor, other: Tensor) -> Tensor:
+            values = (counts * _similarity.products(one, other)).sum(0).flatten(1)
+            return values.new_zeros(len(values), last - first + 1).index_add(1, rings, values)[:, :-1] + floor
+
+        transformed_p, transformed_y = _similarity.transform(p), _similarity.transform(y)
+        cross = sums(transformed_y, transformed_p)
+        energy_p, energy_y = sums(transformed_p, transformed_p), sums(transformed_y, transformed_y)
+        whole = (energy_y * energy_p).sqrt() if normalisation == "correlation" else (energy_y + energy_p) / 2
+        loss = 1 - (cross / whole).mean()
+        return loss, {"frc": loss.detach()}
+
+    return objective

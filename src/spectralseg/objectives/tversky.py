@@ -1,0 +1,40 @@
+"""Tversky loss (Salehi et al. 2017) and focal Tversky loss (Abraham and Khan 2019)."""
+
+from __future__ import annotations
+
+from monai.losses.tversky import TverskyLoss
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import Tensor
+
+from spectralseg.objectives import _spatial
+from spectralseg.objectives._combined import Objective
+
+
+def build(
+    alpha: NonNegativeFloat = 0.3,
+    beta: NonNegativeFloat = 0.7,
+    gamma: PositiveFloat = 1.0,
+    smooth: NonNegativeFloat = 1.0,
+) -> Objective:
+    r"""Mean over foreground classes of :math:`(1 - T)^γ`.
+
+    .. math:: T = \frac{TP + s}{TP + α FP + β FN + s},
+
+    where TP = Σ yp, FP = Σ (1 - y)p and FN = Σ y(1 - p) over the batch. Range [0, 1]. Where a class is absent, s keeps
+    a gradient that removes false positives. With α = β = 0.5, T is the Dice of linear denominator.
+
+    Args:
+        alpha: α, weight of false positives.
+        beta: β, weight of false negatives.
+        gamma: γ; focal Tversky has 0.75.
+        smooth: s, in pixels; half as large as for the same Dice.
+    """
+    # Of MONAI, since that of segmentation-models-pytorch sets the loss of absent classes to 0.
+    tversky = TverskyLoss(alpha=alpha, beta=beta, batch=True, smooth_nr=smooth, smooth_dr=smooth, reduction="none")
+
+    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        losses = tversky(*_spatial.probabilities_and_targets(logits, masks))
+        loss = _spatial.power(losses, gamma).mean()
+        return loss, {"tversky": loss.detach()}
+
+    return objective

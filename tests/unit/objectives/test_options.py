@@ -1,0 +1,120 @@
+"""Options of objectives, and the guide that lists them."""
+
+import contextlib
+import inspect
+import re
+
+import pytest
+import torch
+import yaml
+from tests.conftest import REPOSITORY
+
+import spectralseg.objectives
+from spectralseg import registry
+from spectralseg.config import Objective
+from spectralseg.errors import InputError
+from spectralseg.objectives import available, build_objective
+from spectralseg.training.loop import objective_of
+
+PAGE = (REPOSITORY / "docs" / "add-an-objective.md").read_text(encoding="utf-8")
+BLOCKS = [yaml.safe_load(block)["objectives"] for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]
+
+
+def parameters(name):
+    return inspect.signature(registry.load("spectralseg.objectives", name, "objective").build).parameters
+
+
+@pytest.fixture
+def jaccard(tmp_path, monkeypatch):
+    """The guide's objective, dropped into the registry."""
+    ((file, code),) = re.findall(r"`src/spectralseg/objectives/(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / file).write_text(code)
+    spectralseg.objectives.__path__.append(str(tmp_path))
+    yield
+    spectralseg.objectives.__path__.remove(str(tmp_path))
+
+
+class TestGuide:
+    def test_its_objective_works_as_soon_as_the_file_is_there(self, jaccard):
+        assert "jaccard" in available()
+        masks = torch.zeros(1, 4, 4, dtype=torch.long)
+        masks[0, 0] = 1
+        loss, components = build_objective("jaccard", smooth=2)(torch.zeros(1, 1, 4, 4), masks)
+        assert loss.item() == pytest.approx(1 - (2 + 2) / (4 + 8 - 2 + 2))
+        assert components["jaccard"] == loss
+        with pytest.raises(InputError, match="objective 'jaccard': option 'smooth' cannot be -1"):
+            build_objective("jaccard", smooth=-1)
+
+    def test_its_configurations_can_be_built(self, jaccard):
+        for choice in (Objective.model_validate(block) for blocks in BLOCKS for block in blocks.values()):
+            objective_of(choice, "0.2" if choice.auxiliary else "0")
+
+    def test_its_table_lists_every_objective_with_every_option(self):
+        table = PAGE.partition("| --- |")[2].partition("\n\n")[0]
+        rows = {row[0]: row[-1] for row in (re.split(r" (?<!\\)\| ?", line[2:-2]) for line in table.split("\n")[1:])}
+        assert sorted(name.strip("`") for name in rows) == available()
+        for name, options in rows.items():
+            assert set(re.findall(r"`(\w+)`", options)) == set(parameters(name.strip("`")))
+
+
+@pytest.mark.parametrize("name", available())
+def test_an_unknown_option_is_refused_with_the_valid_ones(name):
+    with pytest.raises(InputError, match=f"objective '{name}': option 'smoth' is unknown; .*valid: ") as refused:
+        build_objective(name, smoth=1.0)
+    assert all(option in str(refused.value) for option in parameters(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cross_entropy", {"label_smoothing": 1.0}),
+        ("cross_entropy", {"label_smoothing": -0.1}),
+        ("dice", {"smooth": -1.0}),
+        ("dice", {"smooth": float("nan")}),
+        ("dice", {"denominator": "cubic"}),
+        ("dice", {"per_image": 1}),
+        ("bce_dice", {"dice_weight": "1.2"}),
+        ("bce_dice", {"entropy_weight": -1}),
+        ("focal_frequency", {"alpha": -1.0}),
+        ("hausdorff", {"alpha": 0.0}),
+        ("tversky", {"gamma": 0.0}),
+        ("tversky", {"alpha": True}),
+        ("focal", {"gamma": float("inf")}),
+        ("unified_focal", {"delta": 1.5}),
+        ("unified_focal", {"gamma": 1.0}),
+        ("margin", {"margin": None}),
+        ("frc", {"normalisation": "cosine"}),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(name, options):
+    ((option, value),) = options.items()
+    with pytest.raises(InputError, match=re.escape(f"objective '{name}': option '{option}' cannot be {value!r}: ")):
+        build_objective(name, **options)
+
+
+@pytest.mark.parametrize("name", available())
+def test_integers_are_numbers(name):
+    """YAML reads 1 as one, and the objective is the same."""
+    for option, parameter in parameters(name).items():
+        if isinstance(parameter.default, float) and parameter.default.is_integer():
+            logits, masks = torch.linspace(-3, 3, 1024).reshape(1, 1, 32, 32), torch.ones(1, 32, 32)
+            values = [
+                build_objective(name, **chosen)(logits, masks)[0] for chosen in ({}, {option: int(parameter.default)})
+            ]
+            assert torch.equal(*values)
+
+
+NEED_THE_HOST = {"boundary", "hausdorff", "lovasz"}  # distance transforms, and asking which classes are present
+ON_THE_DEVICE = [(name, {}) for name in available() if name not in NEED_THE_HOST]
+ON_THE_DEVICE += [("spectral", {"band": [8, 32], "matched": True}), ("spectral", {"part": "phase"})]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize(("name", "options"), ON_THE_DEVICE)
+def test_no_step_waits_for_the_device(name, options, channels, monkeypatch):
+    """Tensors of the device ``meta`` have no values: whoever asks for one is refused."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which knows no such device
+    logits = torch.zeros(2, channels, 96, 96, device="meta", requires_grad=True)
+    loss, _ = build_objective(name, **options)(logits, torch.zeros(2, 96, 96, device="meta"))
+    loss.backward()
+    assert logits.grad.shape == logits.shape

@@ -228,7 +228,7 @@ def audit_files():
 
 
 def run_files():
-    files = ["model.pt", "run.json", "history.jsonl", "records.parquet", "examples.npz"]
+    files = ["model.pt", "run.json", "history.jsonl", "records.parquet", "reliability.parquet", "examples.npz"]
     return expand(f"{RESULTS}/runs/{{run}}/{{file}}", run=[run.folder for run in RUNS], file=files)
 
 

@@ -39,6 +39,7 @@ rule evaluate:
         partners=partners,
     output:
         records="<run>/records.parquet",
+        reliability="<run>/reliability.parquet",
         examples="<run>/examples.npz",
     log:
         "<run>/evaluate.log",

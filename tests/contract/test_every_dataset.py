@@ -120,7 +120,7 @@ def test_the_phantom_has_a_card(prepared_phantom, specification, tmp_path):
 
 def test_the_first_batch_has_the_promised_shapes_or_there_is_nothing_to_train_on(prepared_phantom, specification):
     data = prepared_phantom(specification.name)
-    stream = batches(data, Training(iterations=1, batch_size=3), 0, 0)
+    stream = batches(data, Training(iterations=1, batch_size=3), 0, 0, 1)
     if specification.split.everything == "test" or not len(data.rows("train")):
         assert set(data.cases["part"]) == {"test"}
         with pytest.raises(InputError, match="no training cases"):

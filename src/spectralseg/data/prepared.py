@@ -49,7 +49,6 @@ COLUMNS = {
 _CARD = {  # what later steps take from dataset.json
     "name": str,
     "title": str,
-    "modality": str,
     "source": str,
     "classes": list,
     "channels": int,
@@ -82,8 +81,8 @@ class PreparedDataset:
 
     @property
     def modality(self) -> str:
-        """How the images were taken, in the words of the dataset file."""
-        return str(self.info["modality"])
+        """How the images were taken, in the words of the dataset file; empty where that is not known."""
+        return str(self.info.get("modality", ""))
 
     @property
     def id_namespace(self) -> str:

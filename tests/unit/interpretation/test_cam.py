@@ -3,12 +3,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.evaluation.predict import to_labels
 from spectralseg.interpretation.cam import LAYERS, METHODS, coarse_maps, labels_of, seg_grad_cam
-from spectralseg.models import available
 
 smp = pytest.importorskip("segmentation_models_pytorch")
+
+MODELS = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "transunet_original" else name
+    for name in ("unet", *registry.names("spectralseg.models"))
+]
 
 
 class Average(nn.Module):
@@ -88,7 +93,7 @@ def test_the_size_of_an_object_does_not_scale_the_map():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("outputs", [1, 4])
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", MODELS)
 def test_every_model_has_maps(small_model, name, outputs, layer, method):
     model = small_model(name, outputs=outputs).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -100,7 +105,7 @@ def test_every_model_has_maps(small_model, name, outputs, layer, method):
     assert not maps.requires_grad
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_left_as_it_was(small_model, name):
     model = small_model(name).eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}

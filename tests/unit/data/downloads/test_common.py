@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -34,7 +35,7 @@ def test_a_log_gets_far_fewer_lines_than_a_terminal(capsys, monkeypatch, termina
         bar.total = 50
         for _ in range(50):
             bar.update()
-    lines = [line for line in capsys.readouterr().err.split("\r") if line.strip()]
+    lines = [line for line in re.split("[\r\n]", capsys.readouterr().err) if line.strip()]
     assert len(lines) in expected
     assert lines[-1].startswith("a.zip: 100%")
 

@@ -54,8 +54,9 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 docs: .venv/.complete  ## renew what is generated from the configuration model and the dataset files
 	spectralseg docs
 
-bench: .venv/.complete  ## measure prepare beside the plain way of doing the same
+bench: .venv/.complete  ## measure prepare and metrics beside other ways of doing the same
 	python benchmarks/prepare.py
+	python benchmarks/metrics.py
 
 clean:  ## remove results of the demo
 	rm -rf results/demo

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import _machine
+import machine
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(options.device)
     hardware = provenance.hardware(str(device))
     if device.type == "cpu":
-        hardware["device_name"] = _machine.processor()
+        hardware["device_name"] = machine.processor()
     results = {task: measure(channels, options, device) for task, channels in TASKS.items()}
     outcome = {
         "machine": hardware,
@@ -165,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "settings": {key: value for key, value in vars(options).items() if key != "out"},
         "results": results,
     }
-    path = _machine.write("objectives", hardware["device_name"], outcome, options.out)
+    path = machine.write(outcome, options.out, "objectives", hardware["device_name"])
     print(table(results))
     print(f"\nwrote {path}")
 

@@ -11,8 +11,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
-import re
 import shutil
 import statistics
 import subprocess
@@ -20,13 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import _machine
 import nibabel as nib
 import numpy as np
+from machine import describe, markdown, memory, write
 from PIL import Image
 from tqdm import tqdm
 
@@ -35,6 +32,7 @@ from spectralseg.data.archives import unpack
 from spectralseg.data.prepare import prepare
 from spectralseg.data.specification import DatasetSpecification, read_specification
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "nibabel", "isal")
 SIZE = 224
 LARGE_PHOTOGRAPHS = 6  # about how many are drawn, as that takes seconds each
@@ -136,8 +134,8 @@ def plain_volume(specification: DatasetSpecification, image: Path, mask: Path, s
 
 def measure(dataset: str, raw: Path, out: Path, options: dict[str, Any] | None) -> dict[str, float]:
     """Prepare once in this process: seconds, seconds of processor time, and MiB of memory before and at the peak."""
-    specification = read_specification(_machine.REPOSITORY / f"workflow/rules/datasets/{dataset}.smk")
-    before, start, processor = _memory("VmRSS"), time.perf_counter(), time.process_time()
+    specification = read_specification(REPOSITORY / f"workflow/rules/datasets/{dataset}.smk")
+    before, start, processor = memory("VmRSS"), time.perf_counter(), time.process_time()
     if options is None:
         plain(specification, raw, out)
     else:
@@ -146,17 +144,8 @@ def measure(dataset: str, raw: Path, out: Path, options: dict[str, Any] | None) 
         "seconds": time.perf_counter() - start,
         "processor_seconds": time.process_time() - processor,
         "memory_before_mib": before,
-        "memory_peak_mib": _memory("VmHWM"),
+        "memory_peak_mib": memory("VmHWM"),
     }
-
-
-def _memory(key: str) -> float | None:
-    """An entry of Linux's account of this process in MiB; other systems have none."""
-    try:
-        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    except OSError:
-        return None
-    return int(found.group(1)) / 1024 if found else None
 
 
 def compare(dataset: str, raw: Path, scratch: Path, repeats: int) -> dict[str, Any]:
@@ -236,8 +225,7 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
             "ways": compare("synapse", raw, scratch, options.repeats),
         }
     return {
-        "machine": {"processor": _machine.processor(), "cores": os.cpu_count(), "system": platform.system()},
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        **describe(PACKAGES),
         "settings": {"image_size": SIZE, **{k: v for k, v in vars(options).items() if k not in ("out", "run")}},
         "results": found,
     }
@@ -256,12 +244,12 @@ def _inputs(raw: Path, pattern: str) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """The figures as Markdown."""
     headings = ("input", "way", "times faster (range)", "ms per case", "of a processor", "peak memory, MiB")
-    lines = [headings, ("---",) * len(headings)]
+    rows = []
     for name, result in results.items():
         files = result["input"]
         for way, found in result["ways"].items():
             low, high = found["times_faster_range"]
-            lines.append(
+            rows.append(
                 (
                     f"{name}, {files['mean_megabytes']:.1f} MB each",
                     way,
@@ -270,7 +258,7 @@ def table(results: dict[str, Any]) -> str:
                     f"{found.get('memory_peak_mib', float('nan')):.0f}",
                 )
             )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown(headings, rows)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -297,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(json.dumps(measure(job["dataset"], Path(job["raw"]), Path(job["out"]), job["options"])))
         return
     outcome = benchmark(options)
-    path = _machine.write("prepare", outcome["machine"]["processor"], outcome, options.out)
+    path = write(outcome, options.out, "prepare")
     print(table(outcome["results"]))
     print(f"\nwrote {path}")
 

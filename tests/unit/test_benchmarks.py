@@ -53,3 +53,24 @@ def test_the_benchmark_of_objectives_runs(repository, tmp_path):
     assert "torch" in found["versions"]
     assert str(repository) not in text
     assert done.stdout.count("\n| spectral") == 7
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_metrics_runs_and_all_ways_agree(repository, tmp_path):
+    pytest.importorskip("medpy")
+    tiny = ["--repeats", 1, "--side", 64, "--slices", 8, "--case-slices", 4]
+    command = [sys.executable, repository / "benchmarks" / "metrics.py", *tiny, "--out", tmp_path / "results.json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "results.json").read_text()
+    found = json.loads(text)
+    assert len(found["results"]) == 6
+    for task, ways in found["results"].items():
+        assert all(way["seconds"] > 0 and way["agrees"] for way in ways.values()), task
+    assert {"medpy", "MONAI, max"} < found["results"]["HD95, organ in 8 x 64 x 64"].keys()
+    assert found["scoring"]["shape"] == [4, 64, 64]
+    assert found["scoring"]["values"] == 8 * ((4 + 6) + (4 + 9) + 2 * 5) + 8 * (2 * 5 + 2)
+    assert {"processor", "cores"} < found["machine"].keys()
+    assert {"python", "numpy", "medpy"} < found["versions"].keys()
+    assert str(repository) not in text
+    assert "\none case of 4 x 64 x 64: " in done.stdout

@@ -19,6 +19,7 @@ CELLS = BINS * 1024
 # The smallest probability of the true class that the logarithm is taken of: what single precision resolves below 1.
 LEAST_PROBABILITY = 2.0**-24
 _CHUNK = 1 << 18
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class Reliability:
             probabilities: foreground probabilities in [0, 1], any shape.
             labels: 0 or 1, the same shape.
             cells: number of cells F over [0, 1].
+
+        Raises:
+            ValueError: a probability is outside [0, 1] by more than rounding, or not a number.
         """
         p, y = np.ravel(probabilities), np.ravel(labels)
         total = cls.empty(cells)
@@ -61,6 +65,8 @@ class Reliability:
 
     @classmethod
     def _of_chunk(cls, p: NDArray[np.float64], y: NDArray[np.bool_], cells: int) -> Reliability:
+        if not -_ROUNDING <= p.min() <= p.max() <= 1 + _ROUNDING:
+            raise ValueError("there are probabilities outside 0..1")
         # Exact for single precision, whose 24 bits times the number of cells fit into the 53 of double precision.
         cell = np.minimum((p * cells).astype(np.intp), cells - 1)
         cell += y * cells

@@ -23,8 +23,8 @@ class SurfaceDistances:
     """Distances between two surfaces, measured once; every metric of the pair follows from them.
 
     Attributes:
-        forward: from each surface pixel of the prediction to the nearest one of the reference, float64 (n,) in any
-            order, in units of the spacing. Infinite where the reference is empty.
+        forward: from each surface pixel of the prediction to the nearest one of the reference, float64 (n,), in
+            units of the spacing. Infinite where the reference is empty.
         backward: the same from the reference to the prediction, float64 (m,).
     """
 
@@ -50,9 +50,14 @@ class SurfaceDistances:
         first, second = np.asarray(prediction, bool), np.asarray(reference, bool)
         # Cropping changes no distance and saves most of the work.
         box = bounding_box(first | second)
-        surfaces = surface(first[box]), surface(second[box])
+        surfaces = [surface(mask[box]) for mask in (first, second)]
         scale = np.ones(first.ndim) if spacing is None else np.asarray(spacing, np.float64)
-        return cls(_distances(*surfaces, scale), _distances(*surfaces[::-1], scale))
+        # np.argwhere and indexing by a mask would do, but take several times as long.
+        places = [np.flatnonzero(found) for found in surfaces]
+        points = [np.stack(np.unravel_index(found, surfaces[0].shape), 1) * scale for found in places]
+        common = (surfaces[0] & surfaces[1]).reshape(-1)
+        forward, backward = (_distances(points[i], points[1 - i], common[places[i]]) for i in (0, 1))
+        return cls(forward, backward)
 
     @cached_property
     def both(self) -> NDArray[np.float64]:
@@ -211,29 +216,30 @@ def bounding_box(mask: NDArray[Any]) -> tuple[slice, ...]:
 
 def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What an erosion with direct neighbours removes from a mask; outside of the image is background."""
-    inner = mask.copy()
-    for axis in range(mask.ndim):
-        pixels, kept = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
-        kept[1:] &= pixels[:-1]
-        kept[:-1] &= pixels[1:]
-        kept[:1] = kept[-1:] = False
-    removed: NDArray[np.bool_] = mask & ~inner
-    return removed
+    padded = np.pad(mask, 1)
+    # Neighbours are a fixed number of places apart, and whole rows of an unfolded array are compared fastest.
+    pixels, places = padded.reshape(-1), padded.strides
+    margin = max(places)
+    core = slice(margin, pixels.size - margin)
+    inner = pixels[core].copy()
+    for place in places:
+        inner &= pixels[core.start - place : core.stop - place]
+        inner &= pixels[core.start + place : core.stop + place]
+    pixels[core] &= ~inner
+    return np.ascontiguousarray(padded[(slice(1, -1),) * mask.ndim])
 
 
-def _distances(start: NDArray[np.bool_], target: NDArray[np.bool_], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From each pixel of one surface to the nearest of the other; zeros, which need no search, come last."""
-    apart, points = (_points(mask) * scale for mask in (start & ~target, target))
-    distances = np.zeros(np.count_nonzero(start))
+def _distances(
+    start: NDArray[np.float64], target: NDArray[np.float64], common: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """From each of the points ``start`` (n, d) to the nearest of ``target``; those they have in ``common`` (n,) need no
+    search.
+    """
+    distances = np.zeros(len(start))
     # Measured: this shape of tree is built and searched fastest for points on a grid that are searched once.
-    tree = KDTree(points, leafsize=32, compact_nodes=False, balanced_tree=False)
-    distances[: len(apart)] = tree.query(apart)[0]
+    tree = KDTree(target, leafsize=32, compact_nodes=False, balanced_tree=False)
+    distances[~common] = tree.query(start[~common])[0]
     return distances
-
-
-def _points(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """``np.argwhere``, several times as fast."""
-    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), 1)
 
 
 def _eroded(mask: NDArray[np.bool_], reach: Sequence[int] | NDArray[np.int_]) -> NDArray[np.bool_]:

@@ -137,6 +137,16 @@ class TestReliability:
         found = Reliability.of(np.array([0.1, 0.2, 0.9, 1.0]), np.array([0, 1, 1, 0])).binned(3)
         assert found == pytest.approx(np.array([[2, 0, 2], [0.3, 0, 1.9], [1, 0, 1]]))
 
+    @pytest.mark.parametrize("p", [-0.1, 1.1, np.nan, np.inf])
+    def test_what_is_no_probability_is_refused(self, p):
+        with pytest.raises(ValueError, match=r"probabilities outside 0\.\.1"):
+            Reliability.of(np.array([0.5, p]), np.array([0, 1]))
+
+    def test_rounding_beyond_one_is_none_of_it(self):
+        found = Reliability.of(np.array([-1e-8, 1 + 1e-7]), np.array([0, 1]))
+        assert found.pixels[:, [0, -1]].tolist() == [[1, 0], [0, 1]]
+        assert found.expected_error() == pytest.approx(0, abs=1e-6)
+
     def test_bins_that_cut_cells_are_refused(self):
         with pytest.raises(ValueError, match="16 cells do not make 15 bins"):
             Reliability.empty(16).expected_error(15)

@@ -10,7 +10,7 @@ from spectralseg.metrics import calibration, policy
 SITUATIONS = {
     "missed": "missed (prediction empty)",
     "spurious": "spurious (reference empty)",
-    "absent": "absent (both)",
+    "absent": "absent (both empty)",
 }
 WORDS = {"diagonal": "image diagonal"}
 # Worth a perfect score although something is wrong.

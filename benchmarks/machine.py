@@ -1,0 +1,57 @@
+"""What the benchmarks share: what they ran on, and where results go."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from spectralseg.files import replacing
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def describe(packages: Iterable[str]) -> dict[str, Any]:
+    """The machine, and the versions of Python and of packages."""
+    return {
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()},
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+    }
+
+
+def memory(key: str) -> float | None:
+    """An entry of Linux's account of this process in MiB; other systems have none."""
+    try:
+        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        return None
+    return int(found.group(1)) / 1024 if found else None
+
+
+def write(outcome: dict[str, Any], out: Path | None, name: str, hardware: str | None = None) -> Path:
+    """Write results as JSON, to ``results/<name>_<hardware>.json`` if ``out`` is None; the processor if not said."""
+    slug = re.sub(r"[^a-z0-9]+", "-", (hardware or processor()).lower()).strip("-")
+    path = out or RESULTS / f"{name}_{slug}.json"
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headings, ("---",) * len(headings), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found.group(1) if found else platform.processor() or platform.machine()

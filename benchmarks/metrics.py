@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
+from spectralseg._torchvision import ensure_operators
 from spectralseg.evaluation.predict import native_labels, to_labels
 from spectralseg.evaluation.score import score_calibration, score_segmentation
 from spectralseg.metrics import Reliability, hausdorff95, overlap_counts
-from spectralseg.models._torchvision import ensure_operators
 
 ensure_operators()  # the others import torchvision
 with warnings.catch_warnings():

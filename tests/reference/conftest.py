@@ -1,5 +1,5 @@
 """The references import torchvision, which may not fit the installed torch; the package knows how to mend that."""
 
-from spectralseg.models._torchvision import ensure_operators
+from spectralseg._torchvision import ensure_operators
 
 ensure_operators()

@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn
 
 from spectralseg import registry
+from spectralseg._torchvision import ensure_operators
 from spectralseg.errors import InputError
-from spectralseg.models._torchvision import ensure_operators
 from spectralseg.models._weights import file_of, load_encoder
 from spectralseg.redaction import redact
 

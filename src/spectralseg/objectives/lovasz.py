@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from spectralseg.models._torchvision import ensure_operators
+from spectralseg._torchvision import ensure_operators
 from spectralseg.objectives._combined import Objective
 from spectralseg.objectives._spatial import labels
 

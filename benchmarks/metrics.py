@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from spectralseg._torchvision import ensure_operators
 from spectralseg.evaluation.predict import native_labels, to_labels
-from spectralseg.evaluation.score import score_calibration, score_segmentation
+from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.metrics import Reliability, hausdorff95, overlap_counts
 
 ensure_operators()  # the others import torchvision
@@ -232,7 +232,7 @@ def score_case(slices: int, side: int) -> dict[str, float | None]:
     values = len(list(score_segmentation(probabilities, masks, native, (3.0, 0.8, 0.8), len(ORGANS))))
     middle, middle_processor = time.perf_counter(), time.process_time()
     peak = memory("VmHWM")
-    values += len(list(score_calibration(probabilities, masks, len(ORGANS))))
+    values += len(list(score_reliabilities(reliabilities(probabilities, masks, len(ORGANS)))))
     return {
         "seconds": round(middle - start, 3),
         "processor_seconds": round(middle_processor - processor, 3),

@@ -131,21 +131,15 @@ def _score_slices(counts: Counts) -> Iterator[Score]:
             yield Score(k + 1, "sound", f"slices_{metric}", float(slices), "")
 
 
-def score_calibration(probabilities: NDArray[np.float32], masks: NDArray[np.uint8], classes: int) -> Iterator[Score]:
-    """Calibration of a case at network resolution, each foreground class against the rest.
-
-    Args:
-        probabilities: (N, C, S, S), one row per slice.
-        masks: reference at network resolution, (N, S, S).
-        classes: number of foreground classes.
-    """
-    return score_reliabilities(reliabilities(probabilities, masks, classes))
-
-
 def reliabilities(
     probabilities: NDArray[np.float32], masks: NDArray[np.uint8], classes: int
 ) -> dict[tuple[int, str], Reliability]:
     """Sums from which the calibration of a case is computed, by label and region; those of cases can be added up.
+
+    Args:
+        probabilities: (N, C, S, S), one row per slice.
+        masks: reference at network resolution, (N, S, S).
+        classes: number of foreground classes, each against the rest.
 
     Regions: ``image``, all pixels; ``band``, those within 10 pixels of the boundary of the class in prediction or
     reference.

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from spectralseg.data.resize import resize_labels
 from spectralseg.evaluation import predict
 from spectralseg.evaluation.predict import Predictor, native_labels, to_labels
-from spectralseg.evaluation.score import reliabilities, score_calibration, score_reliabilities, score_segmentation
+from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.metrics import Reliability, adaptive_calibration_error, averages, slice_counts
 from spectralseg.metrics.policy import POLICY
 from spectralseg.metrics.surface import boundary_iou, diagonal
@@ -271,7 +271,7 @@ class TestCalibration:
         rng = np.random.default_rng(0)
         probabilities = rng.dirichlet(np.ones(4), (2, 16, 16)).transpose(0, 3, 1, 2).astype(np.float32)
         masks = rng.integers(0, 4, (2, 16, 16)).astype(np.uint8)
-        found = table(score_calibration(probabilities, masks, 3))
+        found = table(score_reliabilities(reliabilities(probabilities, masks, 3)))
         for k in (1, 2, 3):
             p, y = probabilities[:, k].astype(float).ravel(), masks.ravel() == k
             bins = np.minimum((p * 15).astype(int), 14)
@@ -285,7 +285,7 @@ class TestCalibration:
 
     def test_a_binary_task_has_its_probability_in_the_only_channel(self):
         probabilities = np.full((1, 1, 4, 4), 0.25, np.float32)
-        found = table(score_calibration(probabilities, np.zeros((1, 4, 4), np.uint8), 1))
+        found = table(score_reliabilities(reliabilities(probabilities, np.zeros((1, 4, 4), np.uint8), 1)))
         assert found[1, "sound", "ece"] == (pytest.approx(0.25), "")
         value, flag = found[1, "published", "ece"]
         assert np.isnan(value)
@@ -296,7 +296,7 @@ class TestCalibration:
         masks = np.zeros((2, 64, 64), np.uint8)
         masks[0, 20:30, 20:30] = 1
         probabilities = (0.8 * masks[:, None] + 0.1 + 0.05 * rng.random((2, 1, 64, 64))).astype(np.float32)
-        found = table(score_calibration(probabilities, masks, 1))
+        found = table(score_reliabilities(reliabilities(probabilities, masks, 1)))
         away = ndimage.distance_transform_edt(~(masks[0] & ~ndimage.binary_erosion(masks[0])).astype(bool))
         band = np.stack([away <= 10, np.zeros((64, 64), bool)])
         p, y = probabilities[:, 0], masks
@@ -310,7 +310,9 @@ class TestCalibration:
         assert found[1, "sound", "band_ece"][0] != found[1, "sound", "ece"][0]
 
     def test_without_a_boundary_there_is_no_band(self):
-        found = table(score_calibration(np.full((1, 1, 8, 8), 0.1, np.float32), np.zeros((1, 8, 8), np.uint8), 1))
+        found = table(
+            score_reliabilities(reliabilities(np.full((1, 1, 8, 8), 0.1, np.float32), np.zeros((1, 8, 8), np.uint8), 1))
+        )
         for metric in ("ece", "mce", "ace", "brier", "nll"):
             assert found[1, "sound", f"band_{metric}"] == (pytest.approx(np.nan, nan_ok=True), "no boundary")
             assert found[1, "sound", metric][1] == ""
@@ -323,7 +325,10 @@ class TestCalibration:
         for part in (slice(0, 2), slice(2, 5)):
             for key, sums in reliabilities(probabilities[part], masks[part], 1).items():
                 total[key] += sums
-        together, whole = table(score_reliabilities(total)), table(score_calibration(probabilities, masks, 1))
+        together, whole = (
+            table(score_reliabilities(total)),
+            table(score_reliabilities(reliabilities(probabilities, masks, 1))),
+        )
         assert together.keys() == whole.keys()
         assert all(together[key] == (pytest.approx(value), flag) for key, (value, flag) in whole.items())
 

@@ -13,7 +13,7 @@ from spectralseg.evaluation import suites
 from spectralseg.evaluation.examples import example_rows
 from spectralseg.evaluation.predict import Predictor
 from spectralseg.evaluation.recheck import recheck
-from spectralseg.evaluation.score import score_calibration, score_segmentation
+from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.training import loop
@@ -116,7 +116,7 @@ class TestEvaluate:
                 masks, native = np.asarray(data.masks[case["first"]])[None], data.native_labels(case["case"])
                 expected = [
                     *score_segmentation(probabilities, masks, native, None, 1),
-                    *score_calibration(probabilities, masks, 1),
+                    *score_reliabilities(reliabilities(probabilities, masks, 1)),
                 ]
                 found = records[(records["suite"] == suite) & (records["case"] == case["case"])]
                 found = found.set_index(["protocol", "metric"])["value"]

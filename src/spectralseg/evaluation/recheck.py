@@ -93,7 +93,7 @@ def _packages() -> dict[tuple[str, str], Callable[..., float]]:
         from monai.metrics.meandice import compute_dice
     except ImportError as error:
         raise InputError(
-            f"{error.name} is not installed; install the extra 'reference', or set 'evaluation.recheck: 0' to do without"
+            f"{error.name} is not installed; install the extra 'reference' or set 'evaluation.recheck: 0'"
         ) from None
 
     def one_hot(mask: Mask) -> torch.Tensor:

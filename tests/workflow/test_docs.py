@@ -9,6 +9,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+
+from spectralseg.config import Architecture
 
 from .conftest import REPOSITORY, environment, snakemake
 
@@ -100,3 +103,17 @@ def test_training_a_run_as_documented(tmp_path):
         subprocess.run(shlex.split(command), cwd=tmp_path, env=environment(), check=True, timeout=300)
     run = tmp_path / "results" / "try" / "run"
     assert sorted(path.name for path in run.iterdir()) == ["history.jsonl", "model.pt", "run.json"]
+
+
+def test_adding_an_architecture_as_documented(tmp_path):
+    copy_repository(tmp_path)
+    page = (REPOSITORY / "docs" / "add-an-architecture.md").read_text(encoding="utf-8")
+    ((name, code),) = re.findall(r"`(src/[\w/.]+)`:\n\n```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / name).write_text(code)
+    (command,) = re.findall(r"```bash\n(pytest .*?)\n```", page)
+    found = {**environment(), "PYTHONPATH": str(tmp_path / "src")}
+    done = subprocess.run(shlex.split(command), cwd=tmp_path, env=found, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:]
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    for choice in yaml.safe_load(block)["architectures"].values():
+        Architecture.model_validate(choice)

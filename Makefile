@@ -24,7 +24,7 @@ results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/table
 	snakemake --profile workflow/profiles/demo --nolock --report $@
 
 test: .venv/.complete  ## all tests
-	pytest
+	pytest -n 2 --dist loadfile
 
 test-fast: .venv/.complete  ## the tests that take less than two minutes together
 	pytest -m "not slow and not workflow and not slurm" -n 2

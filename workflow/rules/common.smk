@@ -57,7 +57,6 @@ wildcard_constraints:
     objective="|".join(CONFIG.objectives),
     lam=r"\d+(\.\d+)?",
     seed=r"\d+",
-    model="[^/]+",
     encoder="[^/]+",
     weights="[^/-]+",
     table="|".join(CONFIG.tables) or "none",
@@ -139,7 +138,13 @@ def encoder_weights(wildcards):
         return []
     if weights_file(architecture.encoder_weights):
         return architecture.encoder_weights
-    return f"{CONFIG.downloads}/weights/{architecture.model}/{architecture.encoder}-{architecture.encoder_weights}"
+    return f"{CONFIG.downloads}/weights/{architecture.encoder}-{architecture.encoder_weights}"
+
+
+def model_of_weights(wildcards):
+    """A model of the study that has this encoder and these weights: it knows where to get them."""
+    wanted = (wildcards.encoder, wildcards.weights)
+    return next(a.model for a in CONFIG.architectures.values() if (a.encoder, a.encoder_weights) == wanted)
 
 
 def evaluation_settings(wildcards):

@@ -23,15 +23,17 @@ rule fetch:
 
 rule weights:
     output:
-        touch("<downloads>/weights/{model}/{encoder}-{weights}"),
+        touch("<downloads>/weights/{encoder}-{weights}"),
     log:
-        "<downloads>/logs/weights-{model}-{encoder}-{weights}.log",
+        "<downloads>/logs/weights-{encoder}-{weights}.log",
     retries: 2
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        model=model_of_weights,
     shell:
-        "spectralseg weights {wildcards.encoder} {wildcards.weights} --model {wildcards.model} > {log:q} 2>&1"
+        "spectralseg weights {wildcards.encoder} {wildcards.weights} --model {params.model} > {log:q} 2>&1"
 
 
 rule phantom:

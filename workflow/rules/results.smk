@@ -45,6 +45,7 @@ rule table:
         notebook="<results>/notebooks/{table}.ipynb",
     log:
         "<results>/logs/tables/{table}.log",
+    retries: 2  # kernels that start together now and then choose the same port
     localrule: True
     conda:
         ENVIRONMENT
@@ -71,6 +72,7 @@ rule figure:
         notebook="<results>/notebooks/{figure}.ipynb",
     log:
         "<results>/logs/figures/{figure}.log",
+    retries: 2  # kernels that start together now and then choose the same port
     localrule: True
     conda:
         ENVIRONMENT

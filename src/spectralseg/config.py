@@ -277,8 +277,9 @@ def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple
         for key, valid_names in tables.items():
             yield from ((f"grid.{block_name}.{key}", name, valid_names) for name in getattr(block, key))
     noise = config.evaluation.noise
-    yield from (("evaluation.noise.datasets", name, config.datasets) for name in noise.datasets)
-    yield from (("evaluation.noise.sweep", name, config.datasets) for name in noise.sweep)
+    trained = {name for block in config.grid.values() for name in block.datasets}
+    yield from (("evaluation.noise.datasets", name, trained) for name in noise.datasets)
+    yield from (("evaluation.noise.sweep", name, trained) for name in noise.sweep)
     yield from (("evaluation.noise.corruptions", name, CORRUPTIONS) for name in noise.corruptions)
 
 

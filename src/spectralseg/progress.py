@@ -15,7 +15,7 @@ _PAUSE = 30.0  # seconds between lines
 
 
 def progress_bar(items: Iterable[_Item] | None = None, *, desc: str, unit: str, **options: Any) -> tqdm[_Item]:
-    """A ``tqdm`` on stderr that degrades to plain lines, at most two a minute, where stderr is no terminal.
+    """A ``tqdm`` on stderr that degrades to plain lines where that is no terminal: first, last, and two a minute.
 
     Args:
         items: what to iterate over; None where the caller calls ``update``.

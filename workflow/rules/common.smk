@@ -58,7 +58,7 @@ wildcard_constraints:
     lam=r"\d+(\.\d+)?",
     seed=r"\d+",
     encoder="[^/]+",
-    weights="[^/-]+",
+    weights="[^/]+",
     table="|".join(CONFIG.tables) or "none",
     figure="|".join(CONFIG.figures) or "none",
 
@@ -138,7 +138,7 @@ def encoder_weights(wildcards):
         return []
     if weights_file(architecture.encoder_weights):
         return architecture.encoder_weights
-    return f"{CONFIG.downloads}/weights/{architecture.encoder}-{architecture.encoder_weights}"
+    return f"{CONFIG.downloads}/weights/{architecture.encoder}/{architecture.encoder_weights}"
 
 
 def model_of_weights(wildcards):

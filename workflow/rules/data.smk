@@ -23,7 +23,7 @@ rule fetch:
 
 rule weights:
     output:
-        touch("<downloads>/weights/{encoder}-{weights}"),
+        touch("<downloads>/weights/{encoder}/{weights}"),
     log:
         "<downloads>/logs/weights-{encoder}-{weights}.log",
     retries: 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from spectralseg.progress import progress_bar
 from spectralseg.training.batches import seed_of, to_float
 from spectralseg.training.learner import choose_device
 
+_log = logging.getLogger(__name__)
 _RELIABILITY_COLUMNS = ("suite", "test_dataset", "class", "region", "bin", "pixels", "probability", "foreground")
 
 
@@ -60,7 +62,8 @@ def evaluate(
     keys = {key: settings["run"][key] for key in RUN_KEYS}
     chance = np.random.default_rng(seed_of("recheck", *keys.values()))
     found = [_examine(predictor, one, evaluation, chance) for one in conditions(evaluation, data, partners)]
-    recheck((labelled for one in found for labelled in one.sample), len(data.classes))
+    largest = recheck((labelled for one in found for labelled in one.sample), len(data.classes))
+    _log.info("largest difference to medpy and MONAI: %s", f"{largest.size:.1e}" if largest else "nothing to compare")
     clean = {one.condition.data.name: one for one in found if one.condition.clean}
     shown = [_examples(predictor, other, clean.get(other.name), evaluation.examples) for other in (data, *partners)]
     records = pd.DataFrame([row for one in found for row in one.rows], columns=list(COLUMNS[len(RUN_KEYS) :]))

@@ -3,8 +3,11 @@
 Unlike :mod:`spectralseg.models.transunet`, which follows the description of the paper under study, its transformer can
 start from the ImageNet-21k weights that TransUNet was published with (``orig_in21k``).
 
-Two details differ from the first code. timm's root pools with symmetric instead of right-sided padding, so that the
-skips need no later zero padding; and images of other sizes than 224 pixels interpolate the position embedding.
+Its sizes are those of the first code, layer by layer; details of timm's hybrid, for which those weights were converted,
+are not. Strided convolutions and the pooling are padded on the right, where the first code pads convolutions on both
+sides and the pooled map afterwards; norms of the shortcuts have 32 groups instead of one per channel; small constants in
+norms and weight standardisation differ, and so does the random initialisation. Images of other sizes than 224 pixels
+interpolate the position embedding.
 """
 
 from __future__ import annotations
@@ -75,6 +78,8 @@ class OriginalTransUNet(nn.Module):
             if in_channels != first.in_channels:
                 first.weight = nn.Parameter(first.weight.sum(1, keepdim=True))
                 first.in_channels = in_channels
+        for block in vit.blocks:  # the first code has dropout behind the position and in the MLPs, none in attention
+            block.attn.proj_drop.p = 0.0
         self.encoder = vit.patch_embed.backbone
         if weights is None:  # timm starts these at zero, the first code at one
             for stage in self.encoder.stages:

@@ -33,8 +33,8 @@ class Learner:
         self, model: nn.Module, objective: Objective, training: Training, mean: list[float], std: list[float]
     ) -> None:
         self.device = next(model.parameters()).device
-        if training.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = torch.channels_last if training.channels_last else torch.contiguous_format
+        model.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.model, self.objective = model, objective
         self.mean, self.std = (torch.tensor(values, dtype=torch.float32, device=self.device) for values in (mean, std))
         self.optimizer = torch.optim.SGD(
@@ -49,6 +49,7 @@ class Learner:
     def logits(self, images: Tensor) -> Tensor:
         """Logits (B, C, S, S) of images (B, S, S, channels) in [0, 1] on any device."""
         inputs = standardise(images.to(self.device, non_blocking=True), self.mean, self.std)
+        inputs = inputs.contiguous(memory_format=self.layout)  # images come with channels last
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             logits: Tensor = self.model(inputs)
         return logits

@@ -21,11 +21,12 @@ from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError, Interrupted
-from spectralseg.files import remove_leftovers, replacing, write_json
+from spectralseg.files import remove_leftovers, replacing, sha256_of, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
 from spectralseg.progress import progress_bar
+from spectralseg.registry import weights_file
 from spectralseg.training import state as states
 from spectralseg.training.batches import batch_of, batches, seed_of
 from spectralseg.training.interruption import stop_requests
@@ -58,9 +59,12 @@ def model_of(architecture: Architecture, channels: int, outputs: int) -> nn.Modu
 
 def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, Any]:
     """All that the weights of a run depend on, as plain values."""
+    architecture = config.architectures[run.architecture]
+    encoder = weights_file(architecture.encoder_weights)
     return {
         "run": run.keys,
-        "architecture": config.architectures[run.architecture].model_dump(mode="json"),
+        "architecture": architecture.model_dump(mode="json"),
+        "encoder_sha256": sha256_of(encoder) if encoder and encoder.is_file() else None,
         "objective": config.objectives[run.objective].model_dump(mode="json"),
         "training": config.training.model_dump(mode="json"),
         "data": {
@@ -79,8 +83,8 @@ def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, An
 def train(config: Config, run: Run, data: PreparedDataset, out: Path, *, device_name: str = "auto") -> None:
     """Train a run and write ``model.pt``, ``run.json`` and ``history.jsonl`` into ``out``.
 
-    A state left by an interrupted attempt at the same settings and data is continued, to the same weights, bit by bit
-    on a CPU, as without the interruption. SIGTERM and SIGUSR1 save the state and stop.
+    A state left by an interrupted attempt at the same settings and data is continued, to the same weights as without
+    the interruption: bit by bit on a CPU with the same number of threads. SIGTERM and SIGUSR1 save the state and stop.
 
     Raises:
         InputError: the dataset lacks a part, or the objective is no longer finite.
@@ -135,7 +139,6 @@ def train(config: Config, run: Run, data: PreparedDataset, out: Path, *, device_
             if save:
                 clock.stop()
                 states.save(out, progress, learner, settings)
-        journal.write(progress.history)
     clock.stop()
     _write_outputs(out, learner, progress, settings)
 

@@ -69,8 +69,11 @@ def restore(folder: Path, learner: Learner, settings: dict[str, Any]) -> State:
     if saved != settings:
         _log.warning("%s: is not resumed, for %s differs; training starts anew", path, _difference(saved, settings))
         return State()
-    learner.load_state_dict(learned)
-    state = State(**progress)
+    try:
+        state = State(**progress)
+        learner.load_state_dict(learned)
+    except (RuntimeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: is of another version of this program; delete it to train anew") from None
     _log.info("resume at iteration %d", state.iteration)
     return state
 

@@ -369,6 +369,39 @@ def test_a_damaged_state_is_an_input_error(config, toy, tmp_path):
         train(config, toy, tmp_path / "run")
 
 
+def test_a_state_of_another_program_version_is_an_input_error(config, toy, tmp_path, iterations):
+    iterations.stop_at = 5
+    with pytest.raises(Stop):
+        train(config, toy, tmp_path / "run")
+    content = torch.load(tmp_path / "run" / states.FILE, weights_only=True)
+    content["learner"]["model"]["new.weight"] = torch.zeros(1)
+    torch.save(content, tmp_path / "run" / states.FILE)
+    with pytest.raises(InputError, match=r"state\.pt: is of another version of this program; delete it"):
+        train(config, toy, tmp_path / "run")
+
+
+def test_other_encoder_weights_under_the_same_name_are_other_settings(config, toy, tmp_path):
+    file = tmp_path / "encoder.pth"
+    architecture = config.architectures["unet"].model_copy(update={"encoder_weights": str(file)})
+    changed = config.model_copy(update={"architectures": {"unet": architecture}})
+    found = []
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        found.append(loop.settings_of(changed, Run("toy", "unet", "spatial", "0", 0), toy))
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_memory_layout_is_the_one_that_was_chosen(config, toy, small_model, channels_last):
+    changed = with_training(config, channels_last=channels_last).training
+    seen, model = [], small_model("unet")
+    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    learner = Learner(model, lambda *_: None, changed, toy.info["mean"], toy.info["std"])
+    learner.logits(torch.rand(2, 32, 32, 3))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert seen[0].is_contiguous(memory_format=layout)
+
+
 def test_the_log_says_which_setting_keeps_a_state_from_being_resumed(config, toy, tmp_path, iterations, caplog):
     iterations.stop_at = 5
     with pytest.raises(Stop):

@@ -5,8 +5,8 @@ start from the ImageNet-21k weights that TransUNet was published with (``orig_in
 
 Its sizes are those of the first code, layer by layer; details of timm's hybrid, for which those weights were converted,
 are not. Strided convolutions and the pooling are padded on the right, where the first code pads convolutions on both
-sides and the pooled map afterwards; norms of the shortcuts have 32 groups instead of one per channel; small constants in
-norms and weight standardisation differ, and so does the random initialisation. Images of other sizes than 224 pixels
+sides and the pooled map afterwards; norms of the shortcuts have 32 groups instead of one per channel; small constants
+in norms and weight standardisation differ, and so does the random initialisation. Images of other sizes than 224 pixels
 interpolate the position embedding.
 """
 

@@ -21,9 +21,10 @@ from torch.nn.functional import avg_pool2d
 from tqdm import tqdm
 
 from spectralseg import provenance
+from spectralseg.config import Training
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, Objective, available, build_objective
-from spectralseg.training.loop import choose_device
+from spectralseg.training.learner import Learner, choose_device
 
 TASKS = {"1 class": 1, "8 classes": 9}  # channels of the logits
 BASE = "bce_dice"
@@ -55,7 +56,7 @@ def scene(channels: int, batch: int, size: int, device: torch.device) -> tuple[T
     return logits.to(device).requires_grad_(), masks.to(device)
 
 
-def seconds(work: Callable[[], None], device: torch.device, calls: int) -> float:
+def seconds(work: Callable[[], object], device: torch.device, calls: int) -> float:
     """Mean time of a call, until the device has finished."""
     _wait(device)
     start = time.perf_counter()
@@ -70,21 +71,12 @@ def _wait(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def training_step(channels: int, batch: int, size: int, device: torch.device) -> Callable[[], None]:
+def training_step(channels: int, batch: int, size: int, device: torch.device) -> Callable[[], object]:
     """A step of a U-Net with a ResNet-50 encoder and ``bce_dice``, as training does it."""
-    model = build_model("unet", 3, channels, encoder="resnet50").to(device).train()
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
-    images = torch.randn(batch, 3, size, size, device=device).to(memory_format=torch.channels_last)
-    masks = scene(channels, batch, size, device)[1]
-    objective = build_objective(BASE)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        objective(model(images), masks)[0].backward()
-        optimizer.step()
-
-    return step
+    model = build_model("unet", 3, channels, encoder="resnet50").to(device)
+    learner = Learner(model, build_objective(BASE), Training(), [0.5] * 3, [0.25] * 3)
+    images, masks = torch.rand(batch, size, size, 3), scene(channels, batch, size, device)[1]
+    return lambda: learner.step(images, masks, 0.01)
 
 
 def loss_step(objective: Objective, logits: Tensor, masks: Tensor) -> None:
@@ -131,13 +123,12 @@ def table(results: dict[str, Any]) -> str:
     """The figures as Markdown."""
     tasks = list(results)
     headings = ["added to `bce_dice`", *(f"{task}, {unit}" for task in tasks for unit in ("ms", "% of the step"))]
-    lines = [headings, ["---"] * len(headings)]
+    rows = []
     for name in results[tasks[0]]["added"]:
         found = [results[task]["added"][name] for task in tasks]
-        lines.append([name, *(f"{one[key]:.{d}f}" for one in found for key, d in (("ms", 1), ("percent_of_step", 2)))])
-    rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        rows.append([name, *(f"{one[key]:.{d}f}" for one in found for key, d in (("ms", 1), ("percent_of_step", 2)))])
     notes = [f"{task}: {found['base_ms']:.1f} of {found['step_ms']:.1f} ms" for task, found in results.items()]
-    return f"{rows}\n\n`bce_dice` itself takes, of the whole step: {'; '.join(notes)}"
+    return f"{machine.markdown(headings, rows)}\n\n`bce_dice` itself takes, of the whole step: {'; '.join(notes)}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

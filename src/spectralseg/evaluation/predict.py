@@ -100,7 +100,8 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
     except RuntimeError as error:
         raise InputError(f"{run / 'model.pt'}: does not fit its run.json ({error}); train the run again") from None
     mean, std = (torch.tensor(data[key], dtype=torch.float32, device=device) for key in ("mean", "std"))
-    return Predictor(model.to(device).eval(), mean, std, batch_size)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images come
+    return Predictor(model.eval(), mean, std, batch_size)
 
 
 def to_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Real = NDArray[np.float64]
 
-# Rings low <= r < high of whole frequencies. At a side of 224 the middle band has wavelengths of 28 to 7 pixels.
+# Rings low <= r < high. At a side of 224 the middle band has wavelengths of 28 to 7 pixels.
 BANDS = {"low": (0, 8), "mid": (8, 32), "high": (32, math.inf)}
 
 
@@ -42,23 +42,29 @@ def log_magnitude(channels: Real) -> Real:
     return np.log1p(amplitude(channels))
 
 
-def radii(side: int) -> NDArray[np.int64]:
-    """Distance of each frequency from zero, rounded to whole cycles per image, (S, S)."""
-    steps = np.fft.fftshift(np.fft.fftfreq(side, 1 / side))
-    return np.hypot(steps[:, None], steps[None, :]).round().astype(np.int64)
+def radii(side: int) -> Real:
+    """Distance |k| of each frequency from zero in cycles per image, (S, S)."""
+    steps = np.rint(np.fft.fftshift(np.fft.fftfreq(side, 1 / side)))
+    distances: Real = np.hypot(steps[:, None], steps[None, :])
+    return distances
+
+
+def ring_numbers(side: int) -> NDArray[np.int64]:
+    """The ring r <= |k| < r + 1 of each frequency, (S, S): those of the objective ``frc`` and of its bands."""
+    return np.floor(radii(side)).astype(np.int64)
 
 
 def ring_sums(values: Real) -> Real:
-    """Sums (..., R) of values (..., S, S) over the rings 0..R - 1 of equal rounded frequency, corners included."""
+    """Sums (..., R) of values (..., S, S) over the rings 0..R - 1, corners included."""
     order, starts = _rings(values.shape[-1])
     return np.add.reduceat(values.reshape(*values.shape[:-2], -1)[..., order], starts, axis=-1)
 
 
 def without_radial_mean(values: Real) -> Real:
-    """Values (..., S, S) less their mean over each ring of equal rounded frequency."""
-    rings = radii(values.shape[-1])
-    means = ring_sums(values) / np.bincount(rings.ravel())
-    return values - means[..., rings]
+    """Values (..., S, S) less their mean over each ring."""
+    numbers = ring_numbers(values.shape[-1])
+    means = ring_sums(values) / np.bincount(numbers.ravel())
+    return values - means[..., numbers]
 
 
 def correlation(first: Real, second: Real) -> Any:
@@ -74,9 +80,10 @@ def cumulative_power(channels: Real) -> Real:
     The share at S/2 is less than 1 by what lies in the corners of the spectrum. Constant channels give NaN.
     """
     centred = channels - channels.mean(axis=(-2, -1), keepdims=True)
-    rings = ring_sums(amplitude(centred) ** 2)
-    total, reached = rings.sum(), centred.shape[-1] // 2 + 1
-    return rings.cumsum()[:reached] / total if total > 1e-12 else np.full(reached, np.nan)
+    side = centred.shape[-1]
+    power = np.bincount(np.ceil(radii(side)).astype(np.int64).ravel(), amplitude(centred).ravel() ** 2)
+    total, reached = power.sum(), side // 2 + 1
+    return power.cumsum()[:reached] / total if total > 1e-12 else np.full(reached, np.nan)
 
 
 def relative_change(before: NDArray[Any], after: NDArray[Any]) -> float:
@@ -140,10 +147,10 @@ def band_shares(power: Real) -> Real:
 
 
 def fourier_ring_correlation(spectra: CrossSpectra) -> Real:
-    r"""Correlation of two masks at each whole frequency 0..S/2, (..., S // 2 + 1) in [-1, 1].
+    r"""Correlation of two masks in each of the rings 0..S/2, (..., S // 2 + 1) in [-1, 1].
 
-    .. math:: \mathrm{FRC}_r = \frac{\sum_{|k| = r} \mathrm{Re}(Y_k \overline{P_k})}
-        {\sqrt{\sum_{|k| = r} |Y_k|^2 \sum_{|k| = r} |P_k|^2}}
+    .. math:: \mathrm{FRC}_r = \frac{\sum_{k \in r} \mathrm{Re}(Y_k \overline{P_k})}
+        {\sqrt{\sum_{k \in r} |Y_k|^2 \sum_{k \in r} |P_k|^2}}
 
     (Saxton and Baumeister 1982). NaN where a ring of either mask holds no power beyond rounding.
     """
@@ -154,7 +161,7 @@ def fourier_ring_correlation(spectra: CrossSpectra) -> Real:
 
 
 def band_means(curve: Real) -> Real:
-    """Means (..., 3) of a curve over whole frequencies (..., S // 2 + 1) within each of :data:`BANDS`.
+    """Means (..., 3) of a curve over rings (..., S // 2 + 1) within each of :data:`BANDS`.
 
     Every ring counts alike, undefined ones do not. Nor does ring 0, which holds the mean alone and is 1 for any two
     masks. NaN where no ring is left.
@@ -186,9 +193,9 @@ def _cross(first: NDArray[np.complex128], second: NDArray[np.complex128]) -> Cro
 @functools.lru_cache(maxsize=8)
 def _rings(side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places of the frequencies in the order of their rings, and where each ring starts in it."""
-    rings = radii(side).ravel()
-    order = rings.argsort(kind="stable")
-    return order, np.searchsorted(rings[order], np.arange(rings.max() + 1))
+    numbers = ring_numbers(side).ravel()
+    order = numbers.argsort(kind="stable")
+    return order, np.searchsorted(numbers[order], np.arange(numbers.max() + 1))
 
 
 def _band_sums(rings: Real) -> Real:

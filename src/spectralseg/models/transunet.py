@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -20,6 +21,7 @@ from torch.nn import functional
 from spectralseg.models._weights import file_of, load_encoder
 
 _DEPTH = 4  # encoder stages: strides 2, 4, 8, 16
+_GRID = 14  # rows and columns of positions: images of 224 pixels
 
 
 def build(
@@ -35,83 +37,94 @@ def build(
     decoder_channels: Sequence[int] = (256, 128, 64, 16),
 ) -> nn.Module:
     """TransUNet; with ``resnet50`` and 3 channels 101.92 M parameters at one class."""
-    return TransUNet(in_channels, classes, encoder, encoder_weights, width, layers, heads, dropout, decoder_channels)
+    file = file_of(encoder_weights)
+    maps = smp.encoders.get_encoder(encoder, 3 if file else in_channels, _DEPTH, None if file else encoder_weights)
+    if hasattr(maps, "layer4"):  # ResNets keep their unused last stage: 15 M idle parameters in ResNet-50
+        maps.layer4 = nn.Identity()
+    if file is not None:
+        load_encoder(maps, file, in_channels)
+    *skips, deepest = maps.out_channels[-_DEPTH:]
+    return TransUNet(maps, transformer(deepest, width, layers, heads, dropout, _GRID), skips, classes, decoder_channels)
+
+
+def transformer(channels: int, width: int, layers: int, heads: int, dropout: float, grid: int) -> Transformer:
+    """A transformer with random weights over maps of ``channels`` channels."""
+    # timm hands further arguments to the norm layer, so a partial and no lambda
+    norm = partial(nn.LayerNorm, eps=1e-6)
+    embed = nn.Conv2d(channels, width, 1)
+    blocks = nn.Sequential(
+        *(
+            Block(width, heads, mlp_ratio=4.0, qkv_bias=True, proj_drop=dropout, norm_layer=norm)  # type: ignore[arg-type]
+            for _ in range(layers)
+        )
+    )
+    position = nn.init.trunc_normal_(torch.empty(1, width, grid, grid), std=0.02)
+    return Transformer(embed, position, nn.Dropout(dropout), blocks, norm(width))
 
 
 class TransUNet(nn.Module):
     """Convolutional encoder, transformer bottleneck, cascaded upsampler.
 
-    The position embedding is learned on a 14 × 14 grid (224-pixel images) and interpolated to other sizes.
+    Args:
+        encoder: gives feature maps, the last four of which have strides 2, 4, 8 and 16.
+        bottleneck: over the deepest.
+        skips: channels of the other three, from shallow to deep.
+        classes: channels of the logits.
+        decoder_channels: of the four stages of the decoder.
     """
-
-    grid = 14
 
     def __init__(
         self,
-        in_channels: int,
+        encoder: nn.Module,
+        bottleneck: Transformer,
+        skips: Sequence[int],
         classes: int,
-        encoder: str,
-        encoder_weights: str | None,
-        width: int,
-        layers: int,
-        heads: int,
-        dropout: float,
         decoder_channels: Sequence[int],
     ) -> None:
         super().__init__()
-        file = file_of(encoder_weights)
-        self.encoder = smp.encoders.get_encoder(
-            encoder, 3 if file else in_channels, _DEPTH, None if file else encoder_weights
-        )
-        if hasattr(self.encoder, "layer4"):  # ResNets keep their unused last stage: 15 M idle parameters in ResNet-50
-            self.encoder.layer4 = nn.Identity()
-        if file is not None:
-            load_encoder(self.encoder, file, in_channels)
-        channels = self.encoder.out_channels
-        self.bottleneck = Transformer(channels[-1], width, layers, heads, dropout, self.grid)
-        self.decoder = CascadedUpsampler(width, [*channels[-2:0:-1], 0], decoder_channels)
+        self.encoder, self.bottleneck = encoder, bottleneck
+        self.decoder = CascadedUpsampler(bottleneck.embed.out_channels, [*reversed(skips), 0], decoder_channels)
         self.segmentation_head = nn.Conv2d(decoder_channels[-1], classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C, H, W) of images (B, 1 or 3, H, W); H and W are multiples of 16."""
-        features = self.encoder(images)
-        deepest = self.bottleneck(features[-1])
-        logits: Tensor = self.segmentation_head(self.decoder([*features[1:-1], deepest]))
+        *skips, deepest = self.encoder(images)[-_DEPTH:]
+        logits: Tensor = self.segmentation_head(self.decoder([*skips, self.bottleneck(deepest)]))
         return logits
 
 
 class Transformer(nn.Module):
-    """Pre-norm transformer over the pixels of a feature map: (B, C, h, w) to (B, width, h, w)."""
+    """Pre-norm transformer over the pixels of a feature map: (B, C, h, w) to (B, width, h, w).
 
-    def __init__(self, channels: int, width: int, layers: int, heads: int, dropout: float, grid: int) -> None:
+    As in TransUNet's code there is dropout behind the positions and in the MLPs, and none in attention.
+
+    Args:
+        embed: 1 × 1 convolution to the width.
+        position: learned embedding (1, width, h', w'), interpolated to maps of other sizes.
+        dropout: behind the positions.
+        blocks: timm's.
+        norm: of the tokens at the end.
+    """
+
+    def __init__(
+        self, embed: nn.Conv2d, position: Tensor, dropout: nn.Module, blocks: nn.Sequential, norm: nn.Module
+    ) -> None:
         super().__init__()
-        # timm hands further arguments to the norm layer, so a partial and no lambda
-        norm = partial(nn.LayerNorm, eps=1e-6)
-        self.embed = nn.Conv2d(channels, width, 1)
-        self.position = nn.Parameter(torch.zeros(1, width, grid, grid))
-        self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(
-            *(
-                Block(width, heads, mlp_ratio=4.0, qkv_bias=True, proj_drop=dropout, norm_layer=norm)  # type: ignore[arg-type]
-                for _ in range(layers)
-            )
-        )
-        self.norm = norm(width)
-        nn.init.trunc_normal_(self.position, std=0.02)
+        self.embed, self.position, self.dropout = embed, nn.Parameter(position), dropout
+        self.blocks, self.norm = blocks, norm
+        block: Any
+        for block in blocks:
+            block.attn.proj_drop.p = 0.0
 
     def forward(self, features: Tensor) -> Tensor:
         """Mix all positions of ``features`` (B, C, h, w)."""
-        maps = with_positions(self.embed(features), self.position)
-        tokens: Tensor = self.dropout(maps).flatten(2).transpose(1, 2)
+        maps = self.embed(features)
+        position: Tensor = self.position
+        if position.shape[-2:] != maps.shape[-2:]:
+            position = functional.interpolate(position, maps.shape[-2:], mode="bicubic", align_corners=False)
+        tokens: Tensor = self.dropout(maps + position).flatten(2).transpose(1, 2)
         tokens = self.norm(self.blocks(tokens))
         return tokens.transpose(1, 2).reshape(maps.shape)
-
-
-def with_positions(maps: Tensor, positions: Tensor) -> Tensor:
-    """Add a position embedding (1, C, h', w') to maps (B, C, h, w), interpolated where the sizes differ."""
-    if positions.shape[-2:] != maps.shape[-2:]:
-        positions = functional.interpolate(positions, maps.shape[-2:], mode="bicubic", align_corners=False)
-    return maps + positions
 
 
 class CascadedUpsampler(nn.Module):

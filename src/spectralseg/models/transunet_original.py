@@ -12,17 +12,17 @@ interpolate the position embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
 from spectralseg.models._weights import file_of, load
-from spectralseg.models.transunet import CascadedUpsampler, with_positions
+from spectralseg.models.transunet import Transformer, TransUNet
 
 _HYBRID = "vit_base_r50_s16_224"
-_SKIPS = (512, 256, 64)  # channels at strides 8, 4, 2
+_SKIPS = (64, 256, 512)  # channels at strides 2, 4, 8
 
 
 def build(
@@ -44,66 +44,52 @@ def build(
     """
     if encoder not in ("resnet50", _HYBRID):
         raise ValueError(f"there is one encoder for it, '{_HYBRID}' (or 'resnet50' for short)")
-    transformer = {"embed_dim": width, "depth": layers, "num_heads": heads}
-    return OriginalTransUNet(in_channels, classes, encoder_weights, transformer, dropout, decoder_channels)
+    file = file_of(encoder_weights)
+    published = encoder_weights is not None and file is None
+    vit: Any = timm.create_model(
+        f"{_HYBRID}.{encoder_weights}" if published else _HYBRID,
+        pretrained=published,
+        num_classes=0,
+        in_chans=3 if file else in_channels,
+        pos_drop_rate=dropout,
+        proj_drop_rate=dropout,
+        embed_dim=width,
+        depth=layers,
+        num_heads=heads,
+    )
+    if file is not None:
+        load(vit, file)
+        _see_grey(vit.patch_embed.backbone.stem.conv, in_channels)
+    if encoder_weights is None:  # timm starts these at zero, the first code at one
+        for stage in vit.patch_embed.backbone.stages:
+            for block in stage.blocks:
+                nn.init.ones_(block.norm3.weight)
+    # There is no class token here, so its position goes, too; the others become a map.
+    position = vit.pos_embed[:, 1:].detach().transpose(1, 2).unflatten(2, vit.patch_embed.grid_size).clone()
+    bottleneck = Transformer(vit.patch_embed.proj, position, vit.pos_drop, vit.blocks, vit.norm)
+    return TransUNet(HybridEncoder(vit.patch_embed.backbone), bottleneck, _SKIPS, classes, decoder_channels)
 
 
-class OriginalTransUNet(nn.Module):
-    """ResNetV2-50 without its last stage, a vision transformer over its map, the cascaded upsampler."""
+def _see_grey(convolution: nn.Conv2d, in_channels: int) -> None:
+    """Let a convolution of colour images see images of one channel as equally grey ones."""
+    if in_channels == 1:
+        convolution.weight = nn.Parameter(convolution.weight.sum(1, keepdim=True))
+        convolution.in_channels = 1
 
-    def __init__(
-        self,
-        in_channels: int,
-        classes: int,
-        weights: str | None,
-        transformer: Mapping[str, Any],
-        dropout: float,
-        decoder_channels: Sequence[int],
-    ) -> None:
+
+class HybridEncoder(nn.Module):
+    """The maps of timm's ResNetV2 at strides 2, 4, 8 and 16."""
+
+    def __init__(self, backbone: Any) -> None:
         super().__init__()
-        file = file_of(weights)
-        name = _HYBRID if weights is None or file else f"{_HYBRID}.{weights}"
-        vit: Any = timm.create_model(
-            name,
-            pretrained=weights is not None and file is None,
-            num_classes=0,
-            in_chans=3 if file else in_channels,
-            pos_drop_rate=dropout,
-            proj_drop_rate=dropout,
-            **transformer,
-        )
-        if file is not None:
-            load(vit, file)
-            first = vit.patch_embed.backbone.stem.conv
-            if in_channels != first.in_channels:
-                first.weight = nn.Parameter(first.weight.sum(1, keepdim=True))
-                first.in_channels = in_channels
-        for block in vit.blocks:  # the first code has dropout behind the position and in the MLPs, none in attention
-            block.attn.proj_drop.p = 0.0
-        self.encoder = vit.patch_embed.backbone
-        if weights is None:  # timm starts these at zero, the first code at one
-            for stage in self.encoder.stages:
-                for block in stage.blocks:
-                    nn.init.ones_(block.norm3.weight)
-        self.embed = vit.patch_embed.proj
-        # There is no class token here, so its position goes, too; the others become a map.
-        grid = vit.patch_embed.grid_size
-        self.position = nn.Parameter(vit.pos_embed[:, 1:].detach().transpose(1, 2).unflatten(2, grid).clone())
-        self.dropout, self.blocks, self.norm = vit.pos_drop, vit.blocks, vit.norm
-        self.decoder = CascadedUpsampler(vit.embed_dim, [*_SKIPS, 0], decoder_channels)
-        self.segmentation_head = nn.Conv2d(decoder_channels[-1], classes, 3, padding=1)
+        self.stem, self.stages = backbone.stem, backbone.stages
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, C, H, W) of images (B, 1 or 3, H, W); H and W are multiples of 16."""
-        encoder: Any = self.encoder
-        stem, stages = encoder.stem, encoder.stages
-        features = [stem.norm(stem.conv(images))]
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """From shallow to deep."""
+        stem: Any = self.stem
+        features: list[Tensor] = [stem.norm(stem.conv(images))]
         maps = stem.pool(features[0])
-        for stage in stages:
+        for stage in self.stages:
             maps = stage(maps)
             features.append(maps)
-        maps = with_positions(self.embed(features.pop()), self.position)
-        tokens = self.norm(self.blocks(self.dropout(maps.flatten(2).transpose(1, 2))))
-        deepest = tokens.transpose(1, 2).reshape(maps.shape)
-        logits: Tensor = self.segmentation_head(self.decoder([*features, deepest]))
-        return logits
+        return features

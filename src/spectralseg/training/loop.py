@@ -29,7 +29,7 @@ from spectralseg.progress import progress_bar
 from spectralseg.registry import weights_file
 from spectralseg.training import state as states
 from spectralseg.training.batches import batch_of, batches, seed_of
-from spectralseg.training.interruption import stop_requests
+from spectralseg.training.interruption import StopRequest, stop_requests
 from spectralseg.training.journal import Journal
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
 from spectralseg.training.schedule import iterations, learning_rate
@@ -90,10 +90,17 @@ def train(config: Config, run: Run, data: PreparedDataset, out: Path, *, device_
         InputError: the dataset lacks a part, or the objective is no longer finite.
         Interrupted: a signal asked to stop; the state is saved.
     """
+    with stop_requests() as request:
+        _train(config, run, data, out, choose_device(device_name), request)
+
+
+def _train(
+    config: Config, run: Run, data: PreparedDataset, out: Path, device: torch.device, request: StopRequest
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in (states.FILE, "model.pt", "run.json", "history.jsonl"):
         remove_leftovers(out / name)
-    training, device = config.training, choose_device(device_name)
+    training = config.training
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
     model = model_of(config.architectures[run.architecture], data.info["channels"], data.outputs).to(device)
     objective = objective_of(config.objectives[run.objective], run.lam)
@@ -111,7 +118,6 @@ def train(config: Config, run: Run, data: PreparedDataset, out: Path, *, device_
     window = _Window(lambda bad: _not_finite(out, data, training.batch_size, run.seed, bad))
     bar: tqdm[Any]
     with (
-        stop_requests() as request,
         Journal(out, tensorboard=training.tensorboard, start=progress.iteration) as journal,
         progress_bar(desc="train", unit="it", total=last, initial=progress.iteration) as bar,
     ):

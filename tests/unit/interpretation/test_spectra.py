@@ -35,7 +35,7 @@ def brute_force_rings(first, second, radius):
     for row in range(side):
         for column in range(side):
             k = np.hypot(*(n if n < (side + 1) // 2 else n - side for n in (row, column)))
-            if round(k) == radius:
+            if radius <= k < radius + 1:
                 cross += (y[row, column] * p[row, column].conjugate()).real
                 left += abs(y[row, column]) ** 2
                 right += abs(p[row, column]) ** 2
@@ -51,15 +51,15 @@ class TestNumerics:
     def test_ring_sums_keep_everything(self):
         values = np.random.default_rng(0).random((2, 3, 31, 31))
         sums = spectra.ring_sums(values)
-        assert sums.shape == (2, 3, spectra.radii(31).max() + 1)
+        assert sums.shape == (2, 3, spectra.ring_numbers(31).max() + 1)
         assert np.allclose(sums.sum(-1), values.sum((-2, -1)))
-        expected = np.bincount(spectra.radii(31).ravel(), values[1, 2].ravel())
+        expected = np.bincount(spectra.ring_numbers(31).ravel(), values[1, 2].ravel())
         assert np.allclose(sums[1, 2], expected)
 
     def test_detrending_leaves_no_radial_mean(self):
         values = np.random.default_rng(0).random((2, 16, 16))
         rest = spectra.without_radial_mean(values)
-        rings = spectra.radii(16)
+        rings = spectra.ring_numbers(16)
         assert all(np.abs(rest[:, rings == radius].mean(1)).max() < 1e-12 for radius in np.unique(rings))
         assert np.allclose(rest[1], spectra.without_radial_mean(values[1]))
 
@@ -79,6 +79,13 @@ class TestNumerics:
         assert shares[3] == pytest.approx(0, abs=1e-12)
         assert shares[4] == pytest.approx(1)
         assert np.isnan(spectra.cumulative_power(np.ones((1, 32, 32)))).all()
+
+    def test_cumulative_power_counts_what_lies_at_or_below(self):
+        """A diagonal wave of 3 and 3 cycles has 4.24."""
+        rows, columns = np.mgrid[:32, :32]
+        shares = spectra.cumulative_power(np.cos(2 * np.pi * 3 * (rows + columns) / 32)[None])
+        assert shares[4] == pytest.approx(0, abs=1e-12)
+        assert shares[5] == pytest.approx(1)
 
 
 class TestTranslation:
@@ -107,7 +114,7 @@ class TestTranslation:
         power = np.abs(np.fft.fft2(mask)) ** 2
         frequency = np.fft.fftfreq(side, 1 / side)
         cosine = np.cos(2 * np.pi * distance * frequency / side)[None, :]
-        rings = np.hypot(frequency[:, None], frequency).round()
+        rings = np.floor(np.hypot(frequency[:, None], frequency))
         for radius in range(side // 2 + 1):
             ring = rings == radius
             assert found[radius] == pytest.approx((power * cosine)[ring].sum() / power[ring].sum(), abs=1e-9)
@@ -185,12 +192,11 @@ class TestSimilarity:
         assert np.allclose((shares * np.nan_to_num(spectra.band_similarity(found))).sum(-1), expected)
 
     def test_bands_are_those_of_the_objective(self):
-        """No whole frequencies lie at a distance of 7.5 or 31.5, so that rounded rings are exact bands."""
         first, second = np.random.default_rng(0).random((2, 3, 96, 96)), masks(96, 2, 3)
         found = spectra.band_similarity(spectra.cross_spectra(zip(first, second, strict=True)))
         for k in range(3):
             p, y = torch.from_numpy(first[:, k : k + 1]), torch.from_numpy(second[:, k : k + 1])
-            for number, band in enumerate([(-1, 7.5), (7.5, 31.5), (31.5, 1000)]):
+            for number, band in enumerate([(0, 8), (8, 32), (32, 1000)]):
                 assert found[k, number] == pytest.approx(spectral_similarity(p, y, band=band).item(), rel=1e-9)
 
     def test_with_the_ring_correlation_it_differs_by_the_means_of_the_powers(self):

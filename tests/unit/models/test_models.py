@@ -7,7 +7,7 @@ from torch import nn
 
 from spectralseg.errors import InputError
 from spectralseg.models import available, build_model
-from spectralseg.models.transunet import CascadedUpsampler, Transformer
+from spectralseg.models.transunet import CascadedUpsampler, transformer
 from spectralseg.registry import LIBRARY_MODELS
 
 # After the import of spectralseg.models, which prepares torchvision.
@@ -39,7 +39,7 @@ def test_transunet_has_no_idle_encoder_stage():
 
 def test_the_transformer_mixes_all_positions_and_knows_their_order():
     torch.manual_seed(0)
-    block = Transformer(8, 16, 1, 4, 0.0, 4).eval()
+    block = transformer(8, 16, 1, 4, 0.0, 4).eval()
     features = torch.randn(1, 8, 4, 4).requires_grad_()
     corner = block(features)[0, :, 0, 0].sum()
     assert (torch.autograd.grad(corner, features)[0].abs().sum(1) > 0).all()
@@ -49,7 +49,7 @@ def test_the_transformer_mixes_all_positions_and_knows_their_order():
 
 def test_the_transformer_keeps_rows_and_columns_apart():
     torch.manual_seed(0)
-    block = Transformer(8, 16, 1, 4, 0.0, 4).eval()
+    block = transformer(8, 16, 1, 4, 0.0, 4).eval()
     block.blocks = nn.Identity()
     features = torch.randn(1, 8, 4, 6)
     position = nn.functional.interpolate(block.position, (4, 6), mode="bicubic", align_corners=False)
@@ -58,7 +58,7 @@ def test_the_transformer_keeps_rows_and_columns_apart():
 
 
 def test_positions_on_the_grid_they_were_learned_on_are_not_interpolated():
-    block = Transformer(8, 16, 1, 4, 0.0, 4)
+    block = transformer(8, 16, 1, 4, 0.0, 4)
     nn.init.normal_(block.position)
     block.blocks, block.norm = nn.Identity(), nn.Identity()
     nn.init.zeros_(block.embed.weight)
@@ -118,8 +118,8 @@ class TestWeightsFromAFile:
         torch.save(hybrid.state_dict(), tmp_path / "vit.pth")
         for channels in (1, 3):
             model = small_model("transunet_original", channels, encoder_weights=str(tmp_path / "vit.pth"))
-            assert torch.equal(model.blocks[0].attn.qkv.weight, hybrid.blocks[0].attn.qkv.weight)
-            assert torch.equal(model.position.flatten(2).transpose(1, 2), hybrid.pos_embed[:, 1:])
+            assert torch.equal(model.bottleneck.blocks[0].attn.qkv.weight, hybrid.blocks[0].attn.qkv.weight)
+            assert torch.equal(model.bottleneck.position.flatten(2).transpose(1, 2), hybrid.pos_embed[:, 1:])
         assert torch.equal(model.encoder.stem.conv.weight, hybrid.patch_embed.backbone.stem.conv.weight)
 
     @pytest.mark.parametrize(
@@ -144,14 +144,28 @@ class TestWeightsFromAFile:
 def test_the_original_transunet_computes_what_timm_does_up_to_the_tokens(small_model):
     """Without the class token, which takes part in timm's attention: so the transformer is taken out of both."""
     model = small_model("transunet_original").eval()
-    model.blocks, model.norm, seen = nn.Identity(), nn.Identity(), []
+    bottleneck, seen = model.bottleneck, []
+    bottleneck.blocks, bottleneck.norm = nn.Identity(), nn.Identity()
     model.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     images = torch.randn(1, 3, 224, 224)
     model(images)
     stride2, stride4, stride8, deepest = seen[0]
     assert [tuple(f.shape[1:]) for f in (stride2, stride4, stride8)] == [(64, 112, 112), (256, 56, 56), (512, 28, 28)]
-    expected = model.embed(model.encoder.forward_features(images)) + model.position
+    backbone = timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4).patch_embed.backbone.eval()
+    backbone.load_state_dict(model.encoder.state_dict())
+    expected = bottleneck.embed(backbone.forward_features(images)) + bottleneck.position
     assert torch.allclose(deepest, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["transunet", "transunet_original"])
+def test_dropout_is_in_the_mlps_and_behind_the_positions_only(small_model, name):
+    bottleneck = small_model(name, dropout=0.3).bottleneck
+    found = {key: part.p for key, part in bottleneck.named_modules() if isinstance(part, nn.Dropout)}
+    assert {key for key, p in found.items() if p} == {
+        "dropout",
+        *(f"blocks.{n}.mlp.drop{i}" for n in range(len(bottleneck.blocks)) for i in (1, 2)),
+    }
+    assert all(block.attn.attn_drop.p == 0 for block in bottleneck.blocks)
 
 
 def test_the_original_transunet_has_no_other_encoder():

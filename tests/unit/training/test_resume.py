@@ -323,6 +323,25 @@ def test_a_signal_saves_the_state_and_stops(config, toy, tmp_path, whole, monkey
     assert history == whole[1]
 
 
+def test_a_signal_before_the_first_iteration_is_obeyed_after_it(config, toy, tmp_path, monkeypatch):
+    restore = states.restore
+    monkeypatch.setattr(states, "restore", lambda *a: os.kill(os.getpid(), signal.SIGTERM) or restore(*a))
+    with pytest.raises(Interrupted, match="after iteration 1 of 7"):
+        train(config, toy, tmp_path / "run")
+
+
+def test_a_signal_while_outputs_are_written_stops_nothing(config, toy, tmp_path, whole, monkeypatch):
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda content, file: _signalled_save(save, content, file))
+    assert same_weights(train(config, toy, tmp_path / "run")[0], whole[0])
+
+
+def _signalled_save(save, content, file):
+    if "best" in content:  # the weights, not a state
+        os.kill(os.getpid(), signal.SIGTERM)
+    save(content, file)
+
+
 def test_a_signal_in_the_last_iteration_stops_nothing(config, toy, tmp_path, whole, monkeypatch):
     monkeypatch.setattr(loop, "validation_dice", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or 0.5)
     with pytest.raises(Interrupted):

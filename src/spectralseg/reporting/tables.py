@@ -22,14 +22,13 @@ import pandas as pd
 from spectralseg.data.leakage import Audit
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
+from spectralseg.metrics.records import MEAN, of_class
 from spectralseg.reporting import rendering
 from spectralseg.reporting.published import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
 from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import BANNER, Results
 
 SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "ece": "ECE"}
-MEAN = "mean"
-WHOLE_CASE = "all"
 
 LEAK_FREE = "validation"  # of a result that is given twice: no match in training or validation data
 _MEASURED = ("measured", "measured_sd", "cases", "values", "undefined", "seed_list")
@@ -256,7 +255,7 @@ def _per_class_and_seed(records: pd.DataFrame, left_out: pd.Series) -> dict[tupl
 
 def _measure(summary: pd.DataFrame | None, wanted: str, metric: str) -> dict[str, Any]:
     """The measured part of a cell, in printed units; without records everything is empty or zero."""
-    chosen = _of_class(summary, wanted) if summary is not None else None
+    chosen = of_class(summary, wanted) if summary is not None else None
     if chosen is None or chosen.empty:
         return {"measured": np.nan, "measured_sd": np.nan, "cases": 0, "values": 0, "undefined": 0, "seed_list": ()}
     seeds = chosen.groupby("seed")["mean"].mean() * quantity(metric).factor
@@ -268,14 +267,6 @@ def _measure(summary: pd.DataFrame | None, wanted: str, metric: str) -> dict[str
         "undefined": int((chosen["values"] - chosen["defined"]).sum()),
         "seed_list": tuple(int(seed) for seed in seeds.index),
     }
-
-
-def _of_class(summary: pd.DataFrame, wanted: str) -> pd.DataFrame:
-    """Rows of a class; ``mean`` takes all foreground classes, or the whole case where a metric has no classes."""
-    if wanted != MEAN:
-        return summary[summary["class"] == wanted]
-    foreground = summary[summary["class"] != WHOLE_CASE]
-    return foreground if len(foreground) else summary
 
 
 def _complete(frame: pd.DataFrame) -> pd.DataFrame:

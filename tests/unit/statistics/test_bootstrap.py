@@ -1,48 +1,75 @@
+import functools
+
 import numpy as np
 import pytest
+from scipy import stats
 
-from spectralseg.statistics.bootstrap import paired_interval
+from spectralseg.statistics.bootstrap import Interval, mean_and_draws, paired_interval
 
 
-def crossed(rng, seeds=20, groups=40, per_group=1, sd=(0.5, 1.0, 0.5), truth=0.3):
+def crossed(rng, seeds=20, groups=40, per_group=1, sd=(0.5, 1.0, 0.5), truth=0.3, skewed=False):
     """Differences with a random part per seed, per group and per cell."""
-    of_seed, of_group = rng.normal(0, sd[0], (seeds, 1)), rng.normal(0, sd[1], (1, groups))
+    of_group = rng.exponential(sd[1], (1, groups)) - sd[1] if skewed else rng.normal(0, sd[1], (1, groups))
+    of_seed = rng.normal(0, sd[0], (seeds, 1))
     return truth + of_seed + np.repeat(of_group, per_group, 1) + rng.normal(0, sd[2], (seeds, groups * per_group))
 
 
-def coverage(draw, groups=None, repetitions=800, truth=0.3, level=0.95):
+def coverage(draw, groups=None, repetitions=1500, truth=0.3, level=0.95, interval=paired_interval):
     hits = 0
     for number in range(repetitions):
-        values = draw(np.random.default_rng(number))
-        interval = paired_interval(values, groups, level=level, resamples=400, seed=number)
-        hits += interval.low <= truth <= interval.high
+        found = interval(draw(np.random.default_rng(number)), groups, level=level, resamples=400, seed=number % 20)
+        hits += found.low <= truth <= found.high
     return hits / repetitions
 
 
+def pigeonhole(values, groups=None, *, level, resamples, seed):
+    """Both seeds and groups resampled, limits are percentiles (Owen 2007): what few seeds are too few for."""
+    rng = np.random.default_rng(seed)
+    by_seed, by_group = (rng.multinomial(n, np.full(n, 1 / n), resamples) / n for n in values.shape)
+    means = ((by_seed @ values) * by_group).sum(1)
+    return Interval(values.mean(), *np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
+
+
 class TestCoverage:
-    def test_the_95_percent_interval_holds_the_truth_about_95_percent_of_the_time(self):
-        assert 0.925 <= coverage(lambda rng: crossed(rng, 30, 40), repetitions=1500) <= 0.97
+    """With 1,500 repetitions a coverage of 95 % is measured to ± 1.1 points."""
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("sd", [(0.5, 1.0, 0.5), (1.0, 0.3, 0.5), (0.2, 1.0, 1.0)])
-    def test_so_it_does_whatever_varies_most(self, sd):
-        assert 0.93 <= coverage(lambda rng: crossed(rng, 30, 60, sd=sd), repetitions=4000) <= 0.97
+    @pytest.mark.parametrize("seeds", [3, 5, 10])
+    @pytest.mark.parametrize("sd", [(0, 1, 1), (0.3, 1, 1), (1, 1, 1), (0.1, 1, 0.1)], ids=str)
+    def test_the_95_percent_interval_holds_the_truth_95_percent_of_the_time(self, seeds, sd):
+        assert 0.93 <= coverage(lambda rng: crossed(rng, seeds, 60, sd=sd)) <= 0.975
 
-    @pytest.mark.xfail(
-        strict=True,
-        reason="bootstrap.py: percentile limits are too narrow for few seeds; three cover about 81 %, five 89 %",
-    )
-    @pytest.mark.parametrize("seeds", [3, 5])
-    def test_so_it_does_with_as_few_seeds_as_the_paper_grid_has(self, seeds):
-        assert coverage(lambda rng: crossed(rng, seeds, 60), repetitions=600) >= 0.92
+    @pytest.mark.parametrize("groups", [12, 60])
+    def test_so_it_does_with_as_few_seeds_and_patients_as_the_paper_has(self, groups):
+        assert 0.93 <= coverage(lambda rng: crossed(rng, 3, groups)) <= 0.975
+
+    @pytest.mark.slow
+    def test_so_it_nearly_does_where_few_patients_differ_from_the_rest(self):
+        assert 0.91 <= coverage(lambda rng: crossed(rng, 5, 14, skewed=True)) <= 0.97
+        assert 0.93 <= coverage(lambda rng: crossed(rng, 5, 60, skewed=True)) <= 0.97
+
+    def test_resampling_three_seeds_would_not(self):
+        draw = functools.partial(crossed, seeds=3, groups=60, sd=(1, 1, 1))
+        assert coverage(draw, repetitions=300, interval=pigeonhole) < 0.85
 
     def test_so_it_does_with_several_cases_per_patient_and_not_if_patients_are_ignored(self):
         groups = np.repeat(np.arange(40), 4)
-        assert 0.92 <= coverage(lambda rng: crossed(rng, per_group=4), groups, repetitions=400) <= 0.98
-        assert coverage(lambda rng: crossed(rng, per_group=4), None, repetitions=100) < 0.87
+        draw = functools.partial(crossed, seeds=5, per_group=4, sd=(0.1, 1, 0.5))
+        assert 0.93 <= coverage(draw, groups) <= 0.97
+        assert coverage(draw, None, repetitions=300) < 0.80
+
+    def test_so_it_does_for_the_mean_over_classes(self):
+        def classes(rng):
+            shared = crossed(rng, 3, 30)
+            return np.stack([shared + rng.normal(0, 0.5, shared.shape) for _ in range(4)])
+
+        assert 0.93 <= coverage(classes) <= 0.97
 
     def test_another_level_is_another_coverage(self):
-        assert 0.74 <= coverage(lambda rng: crossed(rng, 30, 60), repetitions=400, level=0.8) <= 0.86
+        assert 0.77 <= coverage(lambda rng: crossed(rng, 5, 60), level=0.8) <= 0.83
+
+    def test_no_difference_is_found_one_time_in_twenty(self):
+        assert 0.03 <= 1 - coverage(lambda rng: crossed(rng, 6, 60, truth=0), truth=0) <= 0.065
 
 
 def test_the_estimate_is_the_mean_of_all_defined_differences():
@@ -83,8 +110,11 @@ def test_seeds_count_as_a_source_of_variation_of_their_own():
 def test_one_group_or_one_row_is_resampled_as_what_it_is():
     values = np.random.default_rng(0).normal(size=(6, 10))
     one_group = paired_interval(values, np.zeros(10))
-    means = values.mean(1)
-    assert one_group.high - one_group.low == pytest.approx(4 * means.std() / 6**0.5, rel=0.25)
+    error = values.mean(1).std(ddof=1) / 6**0.5
+    assert one_group.high - one_group.low == pytest.approx(2 * stats.t.ppf(0.975, 5) * error, rel=0.03)
+    one_seed = paired_interval(values[0])
+    error = values[0].std(ddof=1) / 10**0.5
+    assert one_seed.high - one_seed.low == pytest.approx(2 * stats.t.ppf(0.975, 9) * error, rel=0.05)
     assert paired_interval(values[0]) == paired_interval(values[:1])
 
 
@@ -110,5 +140,23 @@ def test_a_resample_without_any_defined_cell_is_no_zero():
 
 
 def test_groups_must_match_the_cases():
-    with pytest.raises(ValueError, match=r"weights and list|same length"):
+    with pytest.raises(ValueError, match="3 cases and 2 groups"):
         paired_interval(np.zeros((2, 3)), [1, 2])
+
+
+def test_classes_count_alike_however_many_cases_they_have():
+    values = np.full((2, 1, 4), np.nan)
+    values[0, 0, :], values[1, 0, 0] = 1.0, 3.0
+    assert paired_interval(values) == pytest.approx((2, 2, 2))
+    assert paired_interval(np.concatenate([values, np.full((1, 1, 4), np.nan)])) == pytest.approx((2, 2, 2))
+
+
+def test_limits_are_quantiles_of_the_draws():
+    values = crossed(np.random.default_rng(0))
+    estimate, draws = mean_and_draws(values)
+    assert paired_interval(values, level=0.9) == pytest.approx((estimate, *np.quantile(draws, [0.05, 0.95])))
+
+
+def test_units_do_not_matter():
+    values = crossed(np.random.default_rng(0), 3, 14)
+    assert paired_interval(100 * values + 7) == pytest.approx([100 * part + 7 for part in paired_interval(values)])

@@ -4,7 +4,8 @@ import pytest
 
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
-from spectralseg.statistics.comparison import compare, paired_differences
+from spectralseg.reporting.quantities import quantity
+from spectralseg.statistics.comparison import METRICS, compare, join, pair
 
 BASE = {
     "dataset": "toy",
@@ -66,8 +67,9 @@ def test_differences_are_paired_by_seed_and_case(run, categorical):
 
 
 def test_a_loss_is_negative():
-    paired = paired_differences(frame(BASELINE, records(grid(lambda s, c: 0.0), "mixed", "0.2")), "spatial")
-    assert (paired["difference"] < 0).all()
+    joined = join(frame(records(grid(lambda s, c: 0.0), "mixed", "0.2")), frame(BASELINE))
+    assert (joined["difference"] < 0).all()
+    assert (pair(joined).differences < 0).all()
 
 
 def test_each_lambda_condition_class_and_metric_is_compared_on_its_own(run):
@@ -76,8 +78,12 @@ def test_each_lambda_condition_class_and_metric_is_compared_on_its_own(run):
         parts.append(records(grid(lambda s, c: 0.5), "spatial", **changes))
         parts += [records(grid(lambda s, c: 0.6), "mixed", lam, **changes) for lam in ("0.1", "0.2")]
     found = run(frame(*parts))
-    assert len(found) == 8
     assert np.allclose(found["difference"], 0.1)
+    counts = found.value_counts(["suite", "metric", "class"]).to_dict()
+    assert counts == {
+        **dict.fromkeys([("iid", "dsc", "mean"), ("iid", "dsc", "disc"), ("iid", "dsc", "ring")], 2),
+        **dict.fromkeys([("iid", "iou", "mean"), ("noise", "dsc", "mean")], 2),
+    }
 
 
 def test_counts_are_no_metrics_to_compare(run):
@@ -156,3 +162,46 @@ def test_a_study_with_one_objective_has_an_empty_comparison_with_columns(run):
     alone = run(frame(BASELINE))
     assert alone.empty
     assert list(alone.columns) == list(several.columns)
+
+
+def test_the_mean_over_classes_weighs_classes_alike(run):
+    base = [records(grid(lambda s, c: 0.5), "spatial", **{"class": name}) for name in ("disc", "ring", "all")]
+    disc = records(grid(lambda s, c: 0.6), "mixed", "0.2")
+    ring = records(grid(lambda s, c: 0.9 if c < 2 else np.nan), "mixed", "0.2", **{"class": "ring"})
+    whole = records(grid(lambda s, c: 0.0), "mixed", "0.2", **{"class": "all"})
+    found = run(frame(*base, disc, ring, whole)).set_index("class")
+    assert found["difference"].to_dict() == pytest.approx({"mean": 0.25, "disc": 0.1, "ring": 0.4, "all": -0.5})
+    assert found["undefined"].to_dict() == {"mean": 12, "disc": 0, "ring": 12, "all": 0}
+
+
+def test_improved_means_lower_where_lower_is_better(run):
+    sides = (("spatial", "0", 2.0), ("mixed", "0.2", 1.0))
+    both = [
+        records(dict.fromkeys(grid(lambda s, c: 0), v), o, lam, metric=m)
+        for o, lam, v in sides
+        for m in ("hd95", "ece", "dsc")
+    ]
+    found = run(frame(*both)).set_index("metric")
+    assert found["improved"].to_dict() == {"hd95": 1, "ece": 1, "dsc": 0}
+    assert found["p_equivalence"].isna().to_dict() == {"hd95": True, "ece": False, "dsc": False}
+
+
+def test_p_values_are_adjusted_within_the_objectives_of_one_endpoint(run):
+    rng = np.random.default_rng(0)
+    noise = {key: 0.5 + rng.normal(0.01, 0.02) for key in grid(lambda s, c: 0, 3, 40)}
+    parts = [records(dict.fromkeys(noise, 0.5), "spatial", metric=m) for m in ("dsc", "iou")]
+    parts += [records(noise, "mixed", lam) for lam in ("0.1", "0.2", "0.3")] + [
+        records(noise, "mixed", "0.1", metric="iou")
+    ]
+    found = run(frame(*parts))
+    times = (found["p_holm"] / found["p_wilcoxon"]).groupby(found["metric"]).max()
+    assert times.to_dict() == pytest.approx({"dsc": 3, "iou": 1})
+
+
+def test_directions_are_those_of_the_tables():
+    assert {metric: quantity(metric).higher_is_better for metric in METRICS} == METRICS
+
+
+def test_a_pair_of_mixed_conditions_is_refused():
+    with pytest.raises(ValueError, match="erge keys are not unique"):
+        join(frame(BASELINE), frame(BASELINE, records(grid(lambda s, c: 0.4), "spatial", suite="ood")))

@@ -1,0 +1,66 @@
+"""Are two objectives the same for all practical purposes?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spectralseg.statistics.bootstrap import RESAMPLES, Interval, mean_and_draws
+from spectralseg.statistics.significance import LEVEL
+
+MARGIN = 0.005  # half a percentage point of Dice
+
+
+class Equivalence(NamedTuple):
+    """Outcome of two one-sided tests.
+
+    Attributes:
+        interval: the mean difference with its interval at 1 − 2 × level, 90 % for 5 %.
+        p: the larger of the two one-sided p values.
+        equivalent: whether the interval lies within the margin.
+    """
+
+    interval: Interval
+    p: float
+    equivalent: bool
+
+
+def equivalence(
+    differences: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    margin: float = MARGIN,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Equivalence:
+    """Two one-sided tests (TOST, Schuirmann 1987) that a mean paired difference lies within ± ``margin``.
+
+    Not to find a difference is no proof that there is none; to find that it is smaller than what matters is. With one
+    seed nothing is known of other seeds, so that nothing is equivalent.
+
+    Args:
+        differences: as for :func:`~spectralseg.statistics.bootstrap.paired_interval`.
+        groups: likewise.
+        margin: largest difference that does not matter, in units of the differences; to be chosen before looking.
+        level: of each of the two tests.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
+
+    Returns:
+        p is NaN where no difference is defined.
+
+    Raises:
+        ValueError: the margin is not positive, or there are not as many groups as cases.
+    """
+    if margin <= 0:
+        raise ValueError(f"margin {margin} must be positive")
+    estimate, draws = mean_and_draws(differences, groups, resamples=resamples, seed=seed)
+    if not len(draws):
+        return Equivalence(Interval(estimate, estimate, estimate), float("nan"), False)
+    interval = Interval(estimate, *map(float, np.quantile(draws, [level, 1 - level])))
+    p = max(float((draws <= -margin).mean()), float((draws >= margin).mean()))
+    several = np.atleast_2d(np.asarray(differences)).shape[-2] > 1
+    return Equivalence(interval, p, several and -margin < interval.low and interval.high < margin)

@@ -1,0 +1,80 @@
+"""Would the ranking of methods be the same with other seeds and patients?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from spectralseg.statistics.bootstrap import Interval
+
+
+class Stability(NamedTuple):
+    """How stable a ranking of M methods is.
+
+    Attributes:
+        ranks: rank of each method from all data, (M,), 1 is best, equal ones share their mean.
+        low: lower limit of each rank over resamples, (M,).
+        high: upper limit, (M,).
+        wins: share of resamples that each method leads, (M,); a shared lead is divided.
+        tau: Kendall's τ between the ranking of a resample and that of all data: mean and limits.
+    """
+
+    ranks: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    wins: NDArray[np.float64]
+    tau: Interval
+
+
+def ranking_stability(
+    scores: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    higher_is_better: bool = True,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Stability:
+    """Rank methods by their mean score in resamples of seeds and groups (Wiesenfarth et al. 2021 resample cases).
+
+    All methods meet the same seeds and groups. With few seeds the limits are too narrow, as those of every resampling.
+
+    Args:
+        scores: (methods, seeds, cases), NaN where undefined.
+        groups: (cases,) group of each case; None makes every case its own.
+        higher_is_better: whether the largest mean has rank 1.
+        level: coverage of the limits.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: there are fewer than two methods, or one has no defined score.
+    """
+    values = np.asarray(scores, np.float64)
+    defined = np.isfinite(values)
+    if values.ndim != 3 or len(values) < 2 or not defined.any((1, 2)).all():
+        raise ValueError(f"scores of shape {values.shape} do not rank; give some of at least two methods")
+    labels = np.arange(values.shape[2]) if groups is None else np.asarray(groups)
+    members = np.equal.outer(np.unique(labels), labels).astype(np.float64)  # (groups, cases)
+    sums, counts = (part @ members.T for part in (np.where(defined, values, 0), defined.astype(np.float64)))
+    rng = np.random.default_rng(seed)
+    by_seed, by_group = (rng.multinomial(n, np.full(n, 1 / n), resamples) for n in sums.shape[1:])
+    tops, bottoms = (np.einsum("bs,msg,bg->bm", by_seed, part, by_group, optimize=True) for part in (sums, counts))
+    usable = (bottoms > 0).all(1)
+    sign = -1 if higher_is_better else 1
+    ranks = stats.rankdata(sign * sums.sum((1, 2)) / counts.sum((1, 2)))
+    resampled = stats.rankdata(sign * tops[usable] / bottoms[usable], axis=1)
+    leads = resampled == resampled.min(1, keepdims=True)
+    limits = [(1 - level) / 2, (1 + level) / 2]
+    taus = [float(stats.kendalltau(ranks, row).statistic) for row in resampled]
+    low, high = np.quantile(resampled, limits, axis=0)
+    return Stability(
+        ranks,
+        low,
+        high,
+        (leads / leads.sum(1, keepdims=True)).mean(0),
+        Interval(float(np.mean(taus)), *map(float, np.quantile(taus, limits))),
+    )

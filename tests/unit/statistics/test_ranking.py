@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from spectralseg.statistics.ranking import ranking_stability
+
+
+def scores(means, seeds=5, cases=40, sd=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(0, sd, (1, seeds, cases))
+    return np.reshape(means, (-1, 1, 1)) + shared + rng.normal(0, sd, (len(means), seeds, cases))
+
+
+def test_ranks_are_those_of_the_means_and_follow_the_direction():
+    values = scores([1, 3, 2], sd=0.1)
+    assert ranking_stability(values).ranks.tolist() == [3, 1, 2]
+    assert ranking_stability(values, higher_is_better=False).ranks.tolist() == [1, 3, 2]
+
+
+def test_far_apart_the_ranking_never_changes():
+    found = ranking_stability(scores([1, 3, 2], sd=0.1))
+    assert found.low.tolist() == found.high.tolist() == [3, 1, 2]
+    assert found.wins.tolist() == [0, 1, 0]
+    assert found.tau == pytest.approx((1, 1, 1))
+
+
+def test_without_a_difference_anyone_may_win():
+    wins = np.mean([ranking_stability(scores([0] * 4, seed=n), resamples=200).wins for n in range(40)], 0)
+    assert wins == pytest.approx([0.25] * 4, abs=0.12)
+    found = ranking_stability(scores([0] * 4))
+    assert (found.high - found.low >= 2).all()
+    assert found.tau.estimate < 0.8
+
+
+def test_equal_methods_share_rank_and_wins():
+    values = np.tile(scores([0]), (2, 1, 1))
+    found = ranking_stability(values)
+    assert found.ranks.tolist() == [1.5, 1.5]
+    assert found.wins.tolist() == [0.5, 0.5]
+
+
+def test_cases_of_a_patient_are_drawn_together():
+    apart = scores([0, 0.2], cases=20)
+    together = np.repeat(apart, 10, 2)
+    grouped = ranking_stability(together, np.repeat(np.arange(20), 10))
+    assert grouped.wins == pytest.approx(ranking_stability(apart).wins)
+    assert ranking_stability(together).wins.max() > grouped.wins.max()
+
+
+def test_undefined_scores_are_left_out():
+    values = scores([1, 2], sd=0.1)
+    values[0, :, :10] = np.nan
+    assert ranking_stability(values).ranks.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("values", [np.zeros((1, 3, 4)), np.zeros((3, 4)), np.full((2, 3, 4), np.nan)])
+def test_what_does_not_rank_is_refused(values):
+    with pytest.raises(ValueError, match="at least two methods"):
+        ranking_stability(values)

@@ -144,7 +144,7 @@ def compare(arguments: argparse.Namespace) -> None:
     """Compare objectives pairwise, with intervals over seeds and patients."""
     from spectralseg.statistics.comparison import compare as run
 
-    run(arguments.records, arguments.baseline, arguments.out)
+    run(arguments.records, arguments.baseline, arguments.out, arguments.margin)
 
 
 def docs(arguments: argparse.Namespace) -> None:
@@ -261,6 +261,9 @@ def parser() -> argparse.ArgumentParser:
     one = command("compare", compare)
     one.add_argument("records", type=Path, help="collected records")
     one.add_argument("--baseline", default="spatial", help="objective to compare with (default: %(default)s)")
+    one.add_argument(
+        "--margin", type=float, default=0.005, help="largest difference that does not matter (default: %(default)s)"
+    )
     one.add_argument("--out", type=Path, required=True, help="parquet file")
 
     one = command("docs", docs)

@@ -172,6 +172,13 @@ class Evaluation(_Strict):
     recheck: int = Field(2, ge=0, description="random test cases per dataset that medpy and MONAI score again")
 
 
+class Comparison(_Strict):
+    """What all objectives are compared with; see docs/statistics.md."""
+
+    baseline: Name | None = Field(None, description="objective that the others are compared with; null: the first")
+    margin: float = Field(0.005, gt=0, description="largest difference of a share that does not matter; 0.005 of Dice")
+
+
 class Config(_Strict):
     """A study: datasets, what is compared on them, and how."""
 
@@ -191,6 +198,7 @@ class Config(_Strict):
     grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    comparison: Comparison = Comparison()
     tables: list[Name] = Field(
         [*(f"table_{n}" for n in range(1, 7)), "summary", "leakage", "leakage_effect"],
         description="notebooks that make tables",
@@ -198,6 +206,11 @@ class Config(_Strict):
     figures: list[Name] = Field(
         [*(f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix"], description="and figures"
     )
+
+    @property
+    def baseline(self) -> str:
+        """The objective that the others are compared with."""
+        return self.comparison.baseline or next(iter(self.objectives))
 
 
 def validate_config(raw: Any, file: str, known_datasets: Mapping[str, DatasetSpecification] | None = None) -> Config:
@@ -276,6 +289,7 @@ def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple
     for block_name, block in config.grid.items():
         for key, valid_names in tables.items():
             yield from ((f"grid.{block_name}.{key}", name, valid_names) for name in getattr(block, key))
+    yield "comparison.baseline", config.baseline, config.objectives
     noise = config.evaluation.noise
     trained = {name for block in config.grid.values() for name in block.datasets}
     yield from (("evaluation.noise.datasets", name, trained) for name in noise.datasets)

@@ -88,5 +88,7 @@ rule compare:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        settings=f"--baseline {CONFIG.baseline} --margin {CONFIG.comparison.margin}",
     shell:
-        "spectralseg compare {input} --out {output} > {log} 2>&1"
+        "spectralseg compare {input} {params.settings} --out {output} > {log} 2>&1"

@@ -64,13 +64,3 @@ def read_records(file: Path) -> pd.DataFrame:
     if list(frame.columns) != list(COLUMNS):
         raise InputError(f"{file}: has other columns than this version writes; evaluate the runs again")
     return frame
-
-
-def of_class(records: pd.DataFrame, wanted: str) -> pd.DataFrame:
-    """Rows of a class of the records of one metric; ``mean`` takes all foreground classes, or the whole case where the
-    metric has no classes.
-    """
-    if wanted != MEAN:
-        return records[records["class"] == wanted]
-    foreground = records[records["class"] != WHOLE_CASE]
-    return foreground if len(foreground) else records

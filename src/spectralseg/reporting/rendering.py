@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,17 +12,21 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.reporting.quantities import quantity
+from spectralseg.statistics.significance import fewest_seeds
 
 PROTOCOLS = {
     "published": "as the paper most likely computed the metrics, traps included; distances in pixels",
     "sound": "as current guidance asks for; distances in millimetres where the spacing is known",
 }
 NO_RUN = "–"
+MINUS = "−"
 UNDEFINED = "undef."
 LEGEND = (
-    f"Measured: per seed the mean over cases with a defined value, then over classes; mean ± standard deviation over "
-    f"seeds where there are several. {NO_RUN} no run; {UNDEFINED} no case has a defined value. Bold: published as "
-    "printed, measured the best of the column."
+    "Measured: per seed the mean over cases with a defined value, then over classes; mean ± standard deviation over "
+    "seeds where there are several. Below: measured less published, and less the baseline for the same seeds and "
+    "cases, each with its 95 % interval over seeds and patients; with one seed it is over patients only. "
+    f"{NO_RUN} no run; {UNDEFINED} no case has a defined value. Bold: published as printed; measured if better than "
+    f"every other of the column by more than chance, which fewer than {fewest_seeds()} seeds cannot show."
 )
 _LATEX_COLUMNS = 8
 
@@ -123,7 +128,13 @@ def _method(row: str, cells: Sequence[pd.DataFrame]) -> Iterable[Line]:
     if together["published"].notna().any():
         yield Line(next(labels), "published", tuple(_published_entry(cell) for cell in cells))
     for line in together["line"].unique():
-        yield Line(next(labels), line, tuple(_measured_entry(cell[cell["line"] == line]) for cell in cells))
+        parts = [cell[cell["line"] == line] for cell in cells]
+        yield Line(next(labels), line, tuple(_measured_entry(part) for part in parts))
+        if pd.concat(parts)[["measured", "published"]].notna().all(axis=1).any():
+            yield Line(next(labels), f"{MINUS} published", tuple(_against_published(part) for part in parts))
+        if pd.concat(parts)["gain"].notna().any():
+            name = together["baseline"].iloc[0]
+            yield Line(next(labels), f"{MINUS} {name}", tuple(_against_baseline(part) for part in parts))
 
 
 def _published_entry(cell: pd.DataFrame) -> Entry:
@@ -143,6 +154,27 @@ def _measured_entry(cell: pd.DataFrame) -> Entry:
         return Entry(UNDEFINED)
     text = rule.text(value) if np.isnan(spread) else f"{rule.text(value)} ± {rule.text(spread)}"
     return Entry(text, bool(cell["measured_best"].iloc[0]))
+
+
+def _against_published(cell: pd.DataFrame) -> Entry:
+    if cell.empty:
+        return Entry("")
+    names = ("measured", "measured_low", "measured_high")
+    return _difference(cell["metric"].iloc[0], [cell[name].iloc[0] - cell["published"].iloc[0] for name in names])
+
+
+def _against_baseline(cell: pd.DataFrame) -> Entry:
+    if cell.empty:
+        return Entry("")
+    return _difference(cell["metric"].iloc[0], [cell[name].iloc[0] for name in ("gain", "gain_low", "gain_high")])
+
+
+def _difference(metric: str, numbers: Sequence[float]) -> Entry:
+    """``+0.82 [−1.23, +2.87]``."""
+    if np.isnan(numbers).any():
+        return Entry("")
+    estimate, low, high = (f"{number:+.{quantity(metric).digits}f}".replace("-", MINUS) for number in numbers)
+    return Entry(f"{estimate} [{low}, {high}]")
 
 
 def _range(counts: pd.Series) -> str:
@@ -257,9 +289,9 @@ def _line_row(line: Line) -> str:
 
 
 def _value(text: str) -> str:
-    """A value, its spread in smaller type."""
-    value, plus_minus, spread = text.partition(" ± ")
-    return escape_latex(value) + (f"{{\\tiny\\,$\\pm$\\,{escape_latex(spread)}}}" if plus_minus else "")
+    """A value, its spread or interval in smaller type."""
+    value, spread = re.fullmatch(r"(.*?)( ± .*| \[.*)?", text).groups(default="")  # type: ignore[union-attr]
+    return escape_latex(value) + (f"{{\\tiny\\,{escape_latex(spread.strip())}}}" if spread else "")
 
 
 def _row(texts: Sequence[str]) -> str:
@@ -278,6 +310,7 @@ _ESCAPES = {
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "–": "--",
+    MINUS: "$-$",
     **{special: f"\\{special}" for special in "&%$#_{}"},
 }
 
@@ -308,7 +341,8 @@ _STYLE = (
     "th,td{padding:.2em .7em;text-align:right;white-space:nowrap}th{border-bottom:1px solid #222}"
     "th[colspan]{text-align:center}"
     "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}tr.published td{border-top:1px solid #ddd;color:#666}"
-    "tr.count td{color:#666;font-size:85%}.banner{background:#fff3cd;padding:.6em 1em;font-weight:bold}</style>"
+    "tr.count td,tr.difference td{color:#666;font-size:85%}"
+    ".banner{background:#fff3cd;padding:.6em 1em;font-weight:bold}</style>"
 )
 
 
@@ -320,7 +354,7 @@ def _html_rows(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
     yield f"<tr><th>{labels}<th>{''.join(f'<th>{escape(heading)}' for heading in block.headings)}"
     for line in (*block.rows, *block.counts):
         entries = (f"<b>{escape(entry.text)}</b>" if entry.bold else escape(entry.text) for entry in line.entries)
-        style = "count" if line in block.counts else line.kind
+        style = "count" if line in block.counts else "difference" if line.kind.startswith(MINUS) else line.kind
         yield f"<tr class='{style}'><td>{escape(line.label)}<td>{escape(line.kind)}<td>{'<td>'.join(entries)}"
 
 

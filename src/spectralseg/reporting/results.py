@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spectralseg.config import load_config
 from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
@@ -132,6 +133,16 @@ class Results:
     def demonstration(self) -> bool:
         """Whether any prepared dataset is a phantom; then no measured value says anything about the paper."""
         return "phantom" in self.sources.values()
+
+    @cached_property
+    def baseline(self) -> str:
+        """The objective that others are compared with: the paper's, where no configuration lies beside the results.
+
+        Raises:
+            InputError: the configuration is damaged.
+        """
+        file = self.root / "config.yaml"
+        return load_config(file).baseline if file.is_file() else "spatial"
 
     def runs(self) -> list[Run]:
         """Runs of the folder that have examples, sorted."""

@@ -2,7 +2,8 @@
 
 One code path serves every table: the file of published numbers says where a cell stands and which records it is
 computed from. A measured number is, per seed, the mean over cases of the defined values of a class, then the mean over
-classes; over seeds it is given as mean ± sample standard deviation. What is undefined or missing is counted below.
+classes; over seeds it is given as mean ± sample standard deviation. Below stand its difference to the published number
+and to the baseline objective, with intervals. What is undefined or missing is counted.
 
 What is measured on another dataset, or on test cases that training data show as well, stands there twice: over all
 cases, as in the paper, and over those that the leakage audit leaves (:mod:`spectralseg.data.leakage`).
@@ -14,7 +15,6 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,9 @@ import pandas as pd
 from spectralseg.data.leakage import Audit
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
-from spectralseg.metrics.records import MEAN, of_class
+from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import rendering
+from spectralseg.reporting.measuring import MEASURED, Measurements
 from spectralseg.reporting.published import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
 from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import BANNER, Results
@@ -31,9 +32,7 @@ from spectralseg.reporting.results import BANNER, Results
 SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "ece": "ECE"}
 
 LEAK_FREE = "validation"  # of a result that is given twice: no match in training or validation data
-_MEASURED = ("measured", "measured_sd", "cases", "values", "undefined", "seed_list")
 _CELL = ("table", "protocol", *PLACE, "line", *SELECTION, "leak_free", "class", "metric", "published", "published_bold")
-_CONDITION = [*SELECTION, "metric"]
 _COLUMN = ["protocol", "block", "group", "column", "line"]
 
 
@@ -44,10 +43,9 @@ class Table:
     Attributes:
         page: the table as text.
         cells: its numbers. Of a table of metrics: one row per protocol and printed cell, in printed units:
-            ``published``, ``published_bold``, ``measured``, ``measured_sd``, ``measured_best``, ``cases``, ``values``,
-            ``undefined``, ``seeds``, ``missing_runs`` and the columns that place and select the cell. ``leak_free``
-            is empty where all cases count; otherwise those with a match in the parts up to the one that it names are
-            left out.
+            ``published``, ``published_bold``, what :data:`spectralseg.reporting.measuring.MEASURED` lists,
+            ``measured_best``, ``missing_runs`` and the columns that place and select the cell. ``leak_free`` is empty
+            where all cases count; otherwise those with a match in the parts up to the one that it names are left out.
     """
 
     page: rendering.Page
@@ -171,23 +169,14 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
     unknown = sorted(set(records["protocol"]) - set(rendering.PROTOCOLS))
     if unknown:
         raise InputError(f"{results.root}: protocol '{unknown[0]}' of the records is unknown; collect them again")
-    per_seed = {part: _per_class_and_seed(records, _leaking(records, audit, part)) for part in set(cells["leak_free"])}
+    measurements = Measurements(records, audit, results.baseline)
     rows = [
-        {
-            "table": published.name,
-            "protocol": protocol,
-            **{name: cell[name] for name in (*PLACE, "line", *SELECTION, "leak_free", "class", "metric")},
-            "published": cell["value"],
-            "published_bold": cell["bold"],
-            **_measure(
-                per_seed[cell["leak_free"]].get((*(cell[name] for name in _CONDITION), protocol)),
-                cell["class"],
-                cell["metric"],
-            ),
-        }
+        {"table": published.name, "protocol": protocol, "published": cell["value"], "published_bold": cell["bold"]}
+        | {name: cell[name] for name in (*PLACE, "line", *SELECTION, "leak_free", "class", "metric")}
+        | measurements.measure({**cell, "protocol": protocol})
         for protocol, cell in itertools.product(rendering.PROTOCOLS, cells.to_dict("records"))
     ]
-    frame = _complete(pd.DataFrame(rows, columns=[*_CELL, *_MEASURED]))
+    frame = _complete(pd.DataFrame(rows, columns=[*_CELL, *MEASURED]), measurements)
     banner = [BANNER] if results.demonstration else []
     page = rendering.Page(
         name=published.name,
@@ -203,12 +192,6 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
 
 def _pairs(frame: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(frame[["dataset", "test_dataset"]])
-
-
-def _leaking(records: pd.DataFrame, audit: Audit, beyond: str) -> pd.Series:
-    """Whether the case of a record has a match in the parts up to ``beyond``; nowhere where that is empty."""
-    keys = pd.MultiIndex.from_frame(records[["dataset", "test_dataset", "case"]])
-    return pd.Series(keys.isin(audit.seen(beyond)) if beyond else False, records.index)
 
 
 def _found(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
@@ -238,46 +221,16 @@ def _sources(results: Results, frame: pd.DataFrame) -> list[str]:
     return [", ".join(dict.fromkeys(known.get(name, "not prepared") for name in pair)) for pair in pairs]
 
 
-def _per_class_and_seed(records: pd.DataFrame, left_out: pd.Series) -> dict[tuple[Any, ...], pd.DataFrame]:
-    """Per condition and protocol: one row per class and seed with mean, number of cases, of values and of defined.
-
-    Where all cases of a seed are left out, its row stays, with none of them.
-    """
-    keys = [*_CONDITION, "protocol"]
-    counted = records.assign(
-        counted=~left_out, case=records["case"].mask(left_out), value=records["value"].mask(left_out)
-    )
-    summary = counted.groupby([*keys, "class", "seed"], as_index=False).agg(
-        mean=("value", "mean"), cases=("case", "nunique"), values=("counted", "sum"), defined=("value", "count")
-    )
-    return dict(iter(summary.groupby(keys)))
-
-
-def _measure(summary: pd.DataFrame | None, wanted: str, metric: str) -> dict[str, Any]:
-    """The measured part of a cell, in printed units; without records everything is empty or zero."""
-    chosen = of_class(summary, wanted) if summary is not None else None
-    if chosen is None or chosen.empty:
-        return {"measured": np.nan, "measured_sd": np.nan, "cases": 0, "values": 0, "undefined": 0, "seed_list": ()}
-    seeds = chosen.groupby("seed")["mean"].mean() * quantity(metric).factor
-    return {
-        "measured": float(seeds.mean()),
-        "measured_sd": float(seeds.std(ddof=1)),
-        "cases": int(chosen["cases"].max()),
-        "values": int(chosen["values"].sum()),
-        "undefined": int((chosen["values"] - chosen["defined"]).sum()),
-        "seed_list": tuple(int(seed) for seed in seeds.index),
-    }
-
-
-def _complete(frame: pd.DataFrame) -> pd.DataFrame:
+def _complete(frame: pd.DataFrame, measurements: Measurements) -> pd.DataFrame:
     """Add what depends on the whole column: the best measured cell and how many runs are missing."""
-    frame = frame.assign(measured_best=False, seeds=frame["seed_list"].map(len), missing_runs=0)
+    frame = frame.assign(measured_best=False, missing_runs=0)
     for _, column in frame.groupby(_COLUMN, sort=False):
-        expected = set().union(*column["seed_list"])
-        frame.loc[column.index, "missing_runs"] = max(len(expected), 1) - column["seeds"]
-        rule = quantity(column["metric"].iloc[0])
-        printed = column["measured"].round(rule.digits)
-        if printed.nunique() > 1:  # one value, or the same for all, is no best
-            best = printed.max() if rule.higher_is_better else printed.min()
-            frame.loc[column.index, "measured_best"] = printed == best
-    return frame.drop(columns="seed_list")
+        runs = [set(measurements.seeds(cell)) for cell in column.to_dict("records")]
+        expected = max(len(set().union(*runs)), 1)
+        frame.loc[column.index, "missing_runs"] = expected - column["seeds"]
+        higher = quantity(column["metric"].iloc[0]).higher_is_better
+        found = column[column["measured"].notna()].sort_values("measured", ascending=not higher)
+        if len(found) > 1:
+            best, *others = found.to_dict("records")
+            frame.loc[found.index[0], "measured_best"] = measurements.leads(best, others)
+    return frame

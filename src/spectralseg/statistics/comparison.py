@@ -1,24 +1,20 @@
-"""Two methods on the same cases, classes and seeds; and all objectives of a study against a baseline."""
+"""All objectives of a study against a baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
-from spectralseg.metrics.records import MEAN, of_class, read_records
-from spectralseg.statistics.bootstrap import Interval, paired_interval
+from spectralseg.metrics.records import MEAN, read_records
 from spectralseg.statistics.equivalence import MARGIN, equivalence
 from spectralseg.statistics.improvement import share_improved
+from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.significance import holm, sign_flip, wilcoxon
 
 # What is compared, and whether higher values are better.
@@ -37,85 +33,6 @@ COLUMNS = (
     *("p_wilcoxon", "p_holm", "p_sign_flip", "p_equivalence", "equivalent"),
     *("seeds", "groups", "cases", "undefined", "unpaired"),
 )
-
-
-_UNIT = ["class", "seed", "case"]
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Differences of two methods where both have a record.
-
-    Attributes:
-        differences: (classes, seeds, cases), NaN where one of the two values is undefined or there is no pair.
-        groups: group of each case, (cases,).
-        undefined: number of pairs without a difference.
-        unpaired: number of values without a partner.
-    """
-
-    differences: NDArray[np.float64]
-    groups: NDArray[Any]
-    undefined: int
-    unpaired: int
-
-    @property
-    def seeds(self) -> int:
-        """Number of seeds."""
-        return int(self.differences.shape[1])
-
-    @property
-    def cases(self) -> int:
-        """Number of cases."""
-        return int(self.differences.shape[2])
-
-    @cached_property
-    def over_classes(self) -> NDArray[np.float64]:
-        """Mean over the classes that are defined, (seeds, cases)."""
-        defined = np.isfinite(self.differences).sum(0)
-        sums = np.nansum(self.differences, 0)
-        return np.where(defined, sums / np.maximum(defined, 1), np.nan)
-
-    def interval(self, **options: Any) -> Interval:
-        """The mean difference with its interval over seeds and groups; options as for
-        :func:`~spectralseg.statistics.bootstrap.paired_interval`.
-        """
-        return paired_interval(self.differences, self.groups, **options)
-
-
-def join(ours: pd.DataFrame, reference: pd.DataFrame, condition: Sequence[str] = ()) -> pd.DataFrame:
-    """Records with the value of a reference for the same class, seed and case.
-
-    Args:
-        ours: metric records, of one condition and metric each if ``condition`` is empty.
-        reference: those to compare with.
-        condition: further columns that must agree.
-
-    Returns:
-        The rows of ``ours`` with ``difference`` (value less that of the reference) and ``paired``, which is False where
-        the reference has no such record.
-
-    Raises:
-        ValueError: the reference has several records for the same.
-    """
-    keys = [*condition, *_UNIT]
-    joined = ours.merge(
-        reference[[*keys, "value"]], "left", keys, suffixes=("", "_reference"), indicator="paired", validate="m:1"
-    )
-    return joined.assign(
-        difference=joined["value"] - joined["value_reference"], paired=(joined["paired"] == "both").to_numpy()
-    )
-
-
-def pair(joined: pd.DataFrame) -> Paired:
-    """Arrange the rows of :func:`join` of one condition, metric and pair of methods."""
-    both = joined[joined["paired"].to_numpy()]
-    found = both["difference"].to_numpy(np.float64)
-    codes, values = zip(*(np.unique(both[key].to_numpy(), return_inverse=True)[::-1] for key in _UNIT), strict=True)
-    differences = np.full([len(one) for one in values], np.nan)
-    differences[codes] = found
-    groups = np.empty(len(values[-1]), dtype=object)
-    groups[codes[-1]] = both["group"].to_numpy()
-    return Paired(differences, groups.astype(np.str_), int((~np.isfinite(found)).sum()), len(joined) - len(both))
 
 
 def compare(records_file: Path, baseline: str, out: Path, margin: float = MARGIN) -> None:
@@ -138,32 +55,26 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float = MARGIN
     if reference.empty:
         raise InputError(f"there are no records of the baseline objective '{baseline}'; add it to the grid")
     _refuse_several_lambdas(reference, baseline)
-    cells = join(records[records["objective"] != baseline], reference, CONDITION).groupby([*CONDITION, *METHOD])
-    rows = [
-        dict(zip([*CONDITION, *METHOD], keys, strict=True))
-        | {"class": name, "baseline": baseline}
-        | _compare(of_class(cell, name), margin)
-        for keys, cell in tqdm(cells, desc="compare", unit="condition", disable=None)
-        for name in _classes(cell)
-    ]
-    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"]).assign(p_holm=np.nan)
+    references = {keys: Values.of(cell) for keys, cell in reference.groupby(CONDITION)}
+    others = records[records["objective"] != baseline].groupby([*CONDITION, *METHOD])
+    rows = []
+    for keys, cell in tqdm(others, desc="compare", unit="condition", disable=None):
+        ours = Values.of(cell)
+        partner = references.get(keys[: len(CONDITION)], Values.of(cell.iloc[:0]))
+        # The mean over classes, and the classes where there are several.
+        for name in [MEAN, *ours.classes] if len(ours.classes) > 1 else [MEAN]:
+            compared = _compare(pair(ours.of_class(name), partner.of_class(name)), cell["metric"].iloc[0], margin)
+            rows.append({**dict(zip([*CONDITION, *METHOD], keys, strict=True)), "class": name, **compared})
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=baseline, p_holm=np.nan)
     for family in table.groupby(_FAMILY).indices.values():
         table.loc[family, "p_holm"] = holm(table.loc[family, "p_wilcoxon"])
     with replacing(out) as partial:
-        table[list(COLUMNS)].to_parquet(partial, index=False)
+        table.to_parquet(partial, index=False)
 
 
-def _classes(cell: pd.DataFrame) -> list[str]:
-    """The mean over classes, and the classes of the records of one metric where there are several."""
-    names = list(cell["class"].unique())
-    return [MEAN, *names] if len(names) > 1 else [MEAN]
-
-
-def _compare(joined: pd.DataFrame, margin: float) -> dict[str, Any]:
-    metric = joined["metric"].iloc[0]
-    pairs = pair(joined)
+def _compare(pairs: Paired, metric: str, margin: float) -> dict[str, Any]:
     improved = share_improved(pairs.over_classes * (1 if METRICS[metric] else -1), pairs.groups)
-    same = equivalence(pairs.differences, pairs.groups, margin=margin) if metric != UNBOUNDED else None
+    same = equivalence(pairs.values, pairs.groups, margin=margin) if metric != UNBOUNDED else None
     return {
         **dict(zip(("difference", "low", "high"), pairs.interval(), strict=True)),
         **dict(zip(("improved", "improved_low", "improved_high"), improved, strict=True)),
@@ -171,9 +82,9 @@ def _compare(joined: pd.DataFrame, margin: float) -> dict[str, Any]:
         "p_sign_flip": sign_flip(pairs.over_classes),
         "p_equivalence": same.p if same else float("nan"),
         "equivalent": bool(same and same.equivalent),
-        "seeds": pairs.seeds,
+        "seeds": len(pairs.seeds),
         "groups": len(np.unique(pairs.groups)),
-        "cases": pairs.cases,
+        "cases": len(pairs.cases),
         "undefined": pairs.undefined,
         "unpaired": pairs.unpaired,
     }

@@ -62,7 +62,11 @@ class TestOutOfDistribution:
 
     def test_the_line_below_says_how_many_cases_are_left(self, official, published):
         text = build_table(Results(official), published / "table_3.csv").markdown()
-        assert re.search(r"^\| UNet \| published .*\n\|  \| measured .*\n\|  \| leak-free ", text, re.MULTILINE)
+        assert re.search(
+            r"^\| UNet \| published .*\n\|  \| measured .*\n\|  \| − published .*\n\|  \| leak-free ",
+            text,
+            re.MULTILINE,
+        )
         assert "| Cases | measured | 3 | 3 | 3 | 3 | 3 | 3 | 3 | 3 |" in text
         assert "| Cases | leak-free | 2 | 2 | 2 | 2 | 3 | 3 | 3 | 3 |" in text
 

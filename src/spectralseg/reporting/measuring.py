@@ -1,0 +1,120 @@
+"""What the cells of a table measure: means, intervals, and differences between methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spectralseg.data.leakage import Audit
+from spectralseg.reporting.published import SELECTION
+from spectralseg.reporting.quantities import quantity
+from spectralseg.statistics.pairing import Values, pair
+from spectralseg.statistics.significance import fewest_seeds
+
+CONDITION = (*SELECTION, "metric", "protocol")
+MEASURED = (
+    *("measured", "measured_sd", "measured_low", "measured_high"),
+    *("baseline", "gain", "gain_low", "gain_high"),
+    *("cases", "values", "undefined", "seeds"),
+)
+_Cell = Mapping[Any, Any]  # a row of a table of cells
+
+
+class Measurements:
+    """Metric records as the cells of tables ask for them.
+
+    Args:
+        records: metric records.
+        audit: which test cases leak.
+        baseline: objective that the others are compared with.
+    """
+
+    def __init__(self, records: pd.DataFrame, audit: Audit, baseline: str) -> None:
+        self._records = dict(iter(records.groupby(list(CONDITION))))
+        self._audit, self._baseline = audit, baseline
+        self._baseline_lambdas: dict[tuple[Any, ...], list[str]] = {}
+        for condition in self._records:
+            named = dict(zip(CONDITION, condition, strict=True))
+            if named["objective"] == baseline:
+                self._baseline_lambdas.setdefault(_without_lambda(named), []).append(str(named["lambda"]))
+        self._arranged = cache(self._arrange)
+
+    def _arrange(self, leak_free: str, condition: tuple[Any, ...]) -> Values:
+        values = Values.of(self._records[condition])
+        if not leak_free:
+            return values
+        named = dict(zip(CONDITION, condition, strict=True))
+        seen = self._audit.seen(leak_free)
+        leaking = [(named["dataset"], named["test_dataset"], case) in seen for case in values.cases]
+        return values.without(np.array(leaking, bool))
+
+    def values(self, cell: _Cell) -> Values | None:
+        """Values of the class, method and condition of a cell, without the cases that it leaves out; None if none."""
+        condition = tuple(cell[name] for name in CONDITION)
+        if condition not in self._records:
+            return None
+        found = self._arranged(cell["leak_free"], condition).of_class(cell["class"])
+        return found if len(found.classes) else None
+
+    def seeds(self, cell: _Cell) -> list[int]:
+        """Seeds of the runs that a cell is measured on."""
+        values = self.values(cell)
+        return [] if values is None else [int(seed) for seed in values.seeds]
+
+    def reference(self, cell: _Cell) -> Values | None:
+        """The same of the baseline objective; None for its own cells, and where it has none or several λ."""
+        if cell["objective"] == self._baseline:
+            return None
+        same = {**cell, "objective": self._baseline}
+        lambdas = self._baseline_lambdas.get(_without_lambda(same), [])
+        return self.values({**same, "lambda": lambdas[0]}) if len(lambdas) == 1 else None
+
+    def measure(self, cell: _Cell) -> dict[str, Any]:
+        """The columns :data:`MEASURED` of a cell, in printed units; without records NaN or zero.
+
+        ``measured_low`` and ``measured_high`` are the limits of the 95 % interval of the mean, ``gain`` is the mean
+        difference to the baseline for the same seeds and cases, with its limits.
+        """
+        values, reference = self.values(cell), self.reference(cell)
+        nothing = dict.fromkeys(MEASURED, np.nan) | {"baseline": self._baseline}
+        if values is None:
+            return nothing | dict.fromkeys(("cases", "values", "undefined", "seeds"), 0)
+        factor = quantity(cell["metric"]).factor
+        per_seed = pd.Series(values.per_seed) * factor
+        _, low, high = values.interval()
+        gain = pair(values, reference).interval() if reference is not None else (np.nan,) * 3
+        return nothing | {
+            "measured": float(per_seed.mean()),
+            "measured_sd": float(per_seed.std(ddof=1)),
+            "measured_low": factor * low,
+            "measured_high": factor * high,
+            **{name: factor * part for name, part in zip(("gain", "gain_low", "gain_high"), gain, strict=True)},
+            "cases": int(values.recorded.sum(2).max(initial=0)),
+            "values": int(values.recorded.sum()),
+            "undefined": int((values.recorded & ~np.isfinite(values.values)).sum()),
+            "seeds": len(values.seeds),
+        }
+
+    def leads(self, best: _Cell, others: Iterable[_Cell]) -> bool:
+        """Whether a cell is better than every other beyond chance.
+
+        There must be so many seeds that a test over seeds can reject at 5 %, and the 95 % interval of each difference
+        must exclude zero.
+        """
+        sign = 1 if quantity(best["metric"]).higher_is_better else -1
+        ours, rivals = self.values(best), [self.values(other) for other in others]
+        if ours is None:
+            return False
+        differences = [pair(ours, rival) for rival in rivals if rival is not None]
+        return bool(differences) and all(
+            len(difference.seeds) >= fewest_seeds() and min(sign * limit for limit in difference.interval()) > 0
+            for difference in differences
+        )
+
+
+def _without_lambda(condition: _Cell) -> tuple[Any, ...]:
+    return tuple(condition[name] for name in CONDITION if name != "lambda")

@@ -147,6 +147,15 @@ def compare(arguments: argparse.Namespace) -> None:
     run(arguments.records, arguments.baseline, arguments.out, arguments.margin)
 
 
+def trace(arguments: argparse.Namespace) -> None:
+    """Show the runs and records behind a number in a table."""
+    from spectralseg.reporting.results import Results
+    from spectralseg.reporting.trace import trace as run
+
+    place = (arguments.table, arguments.row, arguments.column)
+    print(run(Results(arguments.results), *place, protocol=arguments.protocol, line=arguments.line).text())
+
+
 def docs(arguments: argparse.Namespace) -> None:
     """Renew the JSON schema and the reference page of the configuration."""
     from spectralseg.reference import write
@@ -265,6 +274,14 @@ def parser() -> argparse.ArgumentParser:
         "--margin", type=float, default=0.005, help="largest difference that does not matter (default: %(default)s)"
     )
     one.add_argument("--out", type=Path, required=True, help="parquet file")
+
+    one = command("trace", trace)
+    one.add_argument("table", help="e.g. table_1")
+    one.add_argument("row", help="heading of its row, e.g. 'UNet(ours)'")
+    one.add_argument("column", help="heading of its column, with those above where it is not the only one: 'ACDC DSC'")
+    one.add_argument("--results", type=Path, required=True, help="results folder of a study")
+    one.add_argument("--protocol", choices=("published", "sound"), default="sound", help="(default: %(default)s)")
+    one.add_argument("--line", default="measured", help="measured or leak-free (default: %(default)s)")
 
     one = command("docs", docs)
     one.add_argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)")

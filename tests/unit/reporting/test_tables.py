@@ -185,7 +185,7 @@ def test_differences_stand_below_what_they_are_of(official, published):
 def test_a_changed_record_changes_the_cells_that_depend_on_it_and_no_other(official, published, tmp_path):
     records = pd.read_parquet(official / "records.parquet")
     keys = {"dataset": "acdc", "architecture": "unet", "objective": "spatial_spectral", "suite": "iid", "metric": "dsc"}
-    keys |= {"protocol": "sound", "class": "myocardium", "seed": 1, "case": "acdc_0"}
+    keys |= {"protocol": "sound", "class": "myocardium", "seed": 0, "case": "acdc_0"}
     chosen = (records[list(keys)] == pd.Series(keys)).all(axis=1)
     assert chosen.sum() == 1
     records.loc[chosen, "value"] += 0.1

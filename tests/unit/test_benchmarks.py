@@ -74,3 +74,20 @@ def test_the_benchmark_of_metrics_runs_and_all_ways_agree(repository, tmp_path):
     assert {"python", "numpy", "medpy"} < found["versions"].keys()
     assert str(repository) not in text
     assert "\none case of 4 x 64 x 64: " in done.stdout
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_intervals_runs(repository, tmp_path):
+    tiny = ["--studies", 20, "--resamples", 100, "--seeds", 3, 6, "--patients", 14, 60, "--repeats", 1]
+    command = [sys.executable, repository / "benchmarks" / "intervals.py", *tiny, "--out", tmp_path / "results.json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert len(found["coverage"]) == 5 * 2 * 2
+    for row in found["coverage"]:
+        assert row["ways"].keys() == {"spectralseg", "pigeonhole", "t over seeds"}
+        assert all(0 <= way["coverage"] <= 100 and way["width"] > 0 for way in row["ways"].values())
+    assert {row["sign_flip"] for row in found["power"] if row["seeds"] == 3} == {0}, "three seeds cannot reject"
+    assert found["speed"]["first"] > 0
+    assert str(repository) not in (tmp_path / "results.json").read_text()
+    assert done.stdout.count("\n| skewed |") == 4

@@ -1,9 +1,13 @@
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from spectralseg import cli
 from spectralseg.errors import InputError
 from spectralseg.reporting.audit import BOUNDS, FINDINGS, audit
 
@@ -243,3 +247,42 @@ def test_report_without_findings(tmp_path):
     report.write(tmp_path / "findings.csv")
     assert (tmp_path / "findings.csv").read_text() == ",".join(FINDINGS) + "\n"
     assert report.text().endswith("Nothing speaks against these numbers.")
+
+
+class TestCommand:
+    def test_a_table_in_order(self, tmp_path, capsys):
+        file = tmp_path / "results.csv"
+        file.write_text("method,DSC,IOU\na,0.80,0.70\n")
+        assert cli.main(["audit-table", str(file)]) == 0
+        assert "Nothing speaks against these numbers." in capsys.readouterr().out
+
+    def test_findings_end_with_status_1_after_everything_is_written(self, tmp_path, capsys):
+        file = tmp_path / "results.csv"
+        file.write_text("method,DSC,IOU\na,0.80,0.60\n")
+        assert cli.main(["audit-table", str(file), "--out", str(tmp_path / "findings.csv")]) == 1
+        told = capsys.readouterr()
+        assert "a: DSC 0.80 is 0.05 above 0.75" in told.out
+        assert told.err == f"error: {file}: 1 findings, see above; check these numbers where they come from\n"
+        assert len(pd.read_csv(tmp_path / "findings.csv")) == 1
+
+    def test_the_unit_may_be_given(self, tmp_path, capsys):
+        file = tmp_path / "results.csv"
+        file.write_text("method,DSC,IOU\na,0.9,2.1\n")
+        assert cli.main(["audit-table", str(file)]) == 1
+        assert "give --unit" in capsys.readouterr().err
+        assert cli.main(["audit-table", str(file), "--unit", "percent"]) == 1
+        assert "a: IOU 2.1 is 1." in capsys.readouterr().out
+
+    def test_claims(self, published, capsys):
+        arguments = [str(published / "table_5.csv"), "--claims", str(published / "claims.csv")]
+        assert cli.main(["audit-table", *arguments]) == 1
+        assert "text against tables" in capsys.readouterr().out
+
+    def test_a_missing_table_leaves_no_file(self, tmp_path, capsys):
+        assert cli.main(["audit-table", str(tmp_path / "none.csv"), "--out", str(tmp_path / "findings.csv")]) == 1
+        assert "none.csv: cannot be read" in capsys.readouterr().err
+        assert not (tmp_path / "findings.csv").exists()
+
+    def test_torch_is_not_needed(self):
+        code = "import sys, spectralseg.reporting.audit; sys.exit('torch' in sys.modules)"
+        subprocess.run([sys.executable, "-c", code], check=True)

@@ -156,6 +156,17 @@ def trace(arguments: argparse.Namespace) -> None:
     print(run(Results(arguments.results), *place, protocol=arguments.protocol, line=arguments.line).text())
 
 
+def audit_table(arguments: argparse.Namespace) -> None:
+    """Find numbers of results tables that cannot stand together; exit with status 1 if there are any."""
+    from spectralseg.reporting.audit import audit
+
+    report = audit(arguments.file, claims=arguments.claims, unit=arguments.unit)
+    if arguments.out:
+        report.write(arguments.out)
+    print(report.text())
+    report.refuse()
+
+
 def docs(arguments: argparse.Namespace) -> None:
     """Renew the JSON schema and the reference page of the configuration."""
     from spectralseg.reference import write
@@ -282,6 +293,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--results", type=Path, required=True, help="results folder of a study")
     one.add_argument("--protocol", choices=("published", "sound"), default="sound", help="(default: %(default)s)")
     one.add_argument("--line", default="measured", help="measured or leak-free (default: %(default)s)")
+
+    one = command("audit-table", audit_table)
+    one.add_argument("file", type=Path, nargs="+", help="results table as CSV, see docs/audit-a-table.md")
+    one.add_argument("--claims", type=Path, help="what the text says of the tables (default: only the tables)")
+    one.add_argument("--unit", choices=["percent", "share"], help="of the values (default: percent if any is above 1)")
+    one.add_argument("--out", type=Path, help="CSV file of the findings (default: none)")
 
     one = command("docs", docs)
     one.add_argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)")

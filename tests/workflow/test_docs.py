@@ -85,6 +85,19 @@ def test_the_leakage_page_shows_what_its_commands_print(tmp_path, capsys):
     assert "".join(line for line in done.stdout.splitlines(True) if not line.startswith("raw/")) == told
 
 
+def test_the_audit_page_shows_what_its_commands_print(tmp_path):
+    page = (REPOSITORY / "docs" / "audit-a-table.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"`results.csv`.*?```csv\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "results.csv").write_text(table, encoding="utf-8")
+    (tmp_path / "config").symlink_to(REPOSITORY / "config")
+    examples = re.findall(r"```bash\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == page.count("```bash") == 2
+    for command, told in examples:
+        done = subprocess.run(["bash"], input=command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (1, told)
+    assert len(pd.read_csv(tmp_path / "findings.csv")) == 5
+
+
 def test_a_dataset_file_with_a_typing_error_is_refused(tmp_path):
     copy_repository(tmp_path)
     file = tmp_path / "workflow/rules/datasets/kvasir_seg.smk"

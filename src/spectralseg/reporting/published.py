@@ -8,6 +8,7 @@ The remaining columns of a row say which records belong to the cell.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,49 @@ COLUMNS = ("row", "block", "group", "column", "value", "bold", *SELECTION, "clas
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A printed table. ``cells`` has the columns :data:`COLUMNS`; its order is the order on paper."""
+    """A printed table. ``cells`` has the columns :data:`COLUMNS` and ``printed``, the value as text; its order is the
+    order on paper.
+    """
 
     name: str
     title: str
     row_heading: str
     notes: tuple[str, ...]
     cells: pd.DataFrame
+
+
+def read_commented(file: Path) -> tuple[list[str], pd.DataFrame]:
+    """Read a CSV file with comments: the text of its ``#`` lines, and its cells as text without surrounding blanks.
+
+    Raises:
+        InputError: the file is missing, is no CSV file, or has a column twice.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        body = "\n".join(line for line in lines if not line.startswith("#"))
+        table = pd.read_csv(io.StringIO(body), dtype="str", keep_default_na=False, header=None)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); give a CSV file") from None
+    except ValueError as error:
+        raise InputError(
+            f"{file}: is no table of cells ({error}); give a CSV file with one heading per column"
+        ) from None
+    table = table.fillna("").map(str.strip)
+    headings = table.iloc[0]
+    if headings.duplicated().any():
+        raise InputError(f"{file}: column '{headings[headings.duplicated()].iloc[0]}' is there twice; keep one")
+    return [line[1:].strip() for line in lines if line.startswith("#")], table[1:].set_axis(headings, axis=1)
+
+
+def require_columns(file: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table without one of the columns.
+
+    Raises:
+        InputError: names the first one that is missing.
+    """
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise InputError(f"{file}: column '{missing[0]}' is missing; the columns are {', '.join(columns)}")
 
 
 def read_published(file: Path | str) -> PublishedTable:
@@ -40,19 +77,8 @@ def read_published(file: Path | str) -> PublishedTable:
             same cell twice.
     """
     file = Path(file)
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); give a file of published numbers") from None
-    comments = [line[1:].strip() for line in lines if line.startswith("#")]
-    body = "\n".join(line for line in lines if not line.startswith("#"))
-    try:
-        cells = pd.read_csv(io.StringIO(body), dtype="str", keep_default_na=False)
-    except ValueError as error:
-        raise InputError(f"{file}: is no table of cells ({error})") from None
-    missing = [name for name in COLUMNS if name not in cells.columns]
-    if missing:
-        raise InputError(f"{file}: column '{missing[0]}' is missing; the columns are {', '.join(COLUMNS)}")
+    comments, cells = read_commented(file)
+    require_columns(file, cells, COLUMNS)
     twice = cells[cells.duplicated(list(PLACE))]
     if len(twice):
         raise InputError(f"{file}: cell {tuple(twice.iloc[0][list(PLACE)])} is there twice; keep one")
@@ -62,7 +88,9 @@ def read_published(file: Path | str) -> PublishedTable:
         values = pd.to_numeric(cells["value"].replace("", None))
     except ValueError as error:
         raise InputError(f"{file}: column 'value': {error}") from None
-    cells = cells[list(COLUMNS)].assign(value=values.astype("float64"), bold=cells["bold"] == "true")
+    cells = cells[list(COLUMNS)].assign(
+        value=values.astype("float64"), bold=cells["bold"] == "true", printed=cells["value"]
+    )
     return PublishedTable(
         file.stem, _tagged(comments, "title", file.stem), _tagged(comments, "rows", "Method"), _notes(comments), cells
     )

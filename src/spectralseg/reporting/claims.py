@@ -1,0 +1,136 @@
+"""The paper's claims as data: what the text says of methods, and the comparisons that decide it.
+
+``claims.csv`` has one row per claim. ``claims_cells.csv`` beside it has one row per comparison of a method with a
+reference: under one condition, in one class and metric, named as in the metric records and in the printed tables. Lines
+that start with ``#`` are for the reader of the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectralseg.errors import InputError
+from spectralseg.reporting.published import read_commented, require_columns
+from spectralseg.reporting.quantities import quantity
+
+DIRECTIONS = ("higher", "lower", "no worse", "similar")
+QUANTIFIERS = ("all", "most")
+COLUMNS = ("id", "section", "claim", "quantifier", "untestable")
+_METHOD = ("architecture", "objective", "lambda")
+_CELL = ("dataset", "suite", "test_dataset", "corruption", "severity", "class", "metric")
+CELL_COLUMNS = ("claim", "direction", "size", *_CELL, *_METHOD, *(f"reference_{name}" for name in _METHOD))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A method against a reference.
+
+    Attributes:
+        direction: how the method's value compares with the reference's: ``higher``, ``lower``, or, up to a margin that
+            the paper does not give, ``no worse`` (in the better direction of the metric) or ``similar``.
+        size: the printed size of the difference, positive, in printed units, as text, whose decimals tell its rounding;
+            None where the text gives none.
+        method: column → value of the records, and of the printed cell, that belong to the method.
+        reference: the same for the reference; differs in architecture, objective or λ only.
+    """
+
+    direction: str
+    size: str | None
+    method: Mapping[str, str]
+    reference: Mapping[str, str]
+
+    @property
+    def difference(self) -> float | None:
+        """The printed difference, method minus reference, in printed units; None where the text gives no size."""
+        if self.size is None:
+            return None
+        return float(self.size) if self.direction == "higher" else -float(self.size)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the text says, in our words.
+
+    Attributes:
+        id: stable name.
+        section: where the text says so.
+        text: the claim.
+        quantifier: how many of the comparisons must hold, ``all`` or ``most`` (more than half); empty without any.
+        untestable: why metric records cannot decide the claim; empty where they can.
+        comparisons: none if and only if ``untestable`` gives the reason.
+    """
+
+    id: str
+    section: str
+    text: str
+    quantifier: str
+    untestable: str
+    comparisons: tuple[Comparison, ...]
+
+    def holds(self, judged: Sequence[bool]) -> bool:
+        """Whether the claim holds, given for each comparison whether that one does."""
+        return all(judged) if self.quantifier == "all" else sum(judged) > len(judged) / 2
+
+
+def read_claims(file: Path | str) -> tuple[Claim, ...]:
+    """Read ``<name>.csv`` and, beside it, ``<name>_cells.csv``; in the order of the file.
+
+    Raises:
+        InputError: a file is missing or lacks a column; an id is there twice or unknown; a claim has both comparisons
+            and a reason to have none, or neither; a direction, quantifier or metric is unknown; a size is no positive
+            number or has no direction; a method is compared with itself.
+    """
+    file = Path(file)
+    cells = file.with_name(f"{file.stem}_cells{file.suffix}")
+    _, claims = read_commented(file)
+    require_columns(file, claims, COLUMNS)
+    _, comparisons = read_commented(cells)
+    require_columns(cells, comparisons, CELL_COLUMNS)
+    found: dict[str, list[Comparison]] = {}
+    for row in claims.to_dict("records"):
+        if row["id"] in found:
+            raise InputError(f"{file}: claim '{row['id']}' is there twice; give each claim an id of its own")
+        found[row["id"]] = []
+    for row in comparisons.to_dict("records"):
+        if row["claim"] not in found:
+            raise InputError(
+                f"{cells}: claim '{row['claim']}' is not in {file}; add it there or remove its comparisons"
+            )
+        found[row["claim"]].append(_comparison(cells, row))
+    return tuple(_claim(file, row, found[row["id"]]) for row in claims.to_dict("records"))
+
+
+def _claim(file: Path, row: Mapping[Any, Any], comparisons: Sequence[Comparison]) -> Claim:
+    named = f"{file}: claim '{row['id']}'"
+    if bool(comparisons) == bool(row["untestable"]):
+        raise InputError(f"{named} needs either comparisons or, in the column 'untestable', why there are none")
+    if comparisons and row["quantifier"] not in QUANTIFIERS:
+        raise InputError(f"{named}: quantifier '{row['quantifier']}' is unknown; use {' or '.join(QUANTIFIERS)}")
+    return Claim(
+        row["id"], row["section"], row["claim"], row["quantifier"], row["untestable"], comparisons=tuple(comparisons)
+    )
+
+
+def _comparison(file: Path, row: Mapping[Any, Any]) -> Comparison:
+    named = f"{file}: claim '{row['claim']}'"
+    if row["direction"] not in DIRECTIONS:
+        raise InputError(f"{named}: direction '{row['direction']}' is unknown; use one of {', '.join(DIRECTIONS)}")
+    if row["size"] and (not _positive(row["size"]) or row["direction"] not in ("higher", "lower")):
+        raise InputError(f"{named}: size '{row['size']}' must be a positive number, of what is higher or lower")
+    quantity(row["metric"])
+    cell = {name: row[name] for name in _CELL}
+    method = cell | {name: row[name] for name in _METHOD}
+    reference = cell | {name: row[f"reference_{name}"] for name in _METHOD}
+    if method == reference:
+        raise InputError(f"{named}: a method is compared with itself; name another reference")
+    return Comparison(row["direction"], row["size"] or None, method, reference)
+
+
+def _positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < float("inf")
+    except ValueError:
+        return False

@@ -1,0 +1,202 @@
+"""Any results table as printed: which number stands where, and how far it was rounded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from spectralseg.errors import InputError
+from spectralseg.reporting.published import COLUMNS, SELECTION, read_commented, read_published
+
+UNITS = {"percent": 100.0, "share": 1.0}
+HEADINGS = {
+    "dsc": ("dsc", "dice", "dicescore", "dicecoefficient", "mdsc", "mdice", "f1", "f1score"),
+    "iou": ("iou", "jaccard", "jaccardindex", "jac", "miou"),
+    "sensitivity": ("se", "sen", "sens", "sensitivity", "recall", "rec", "tpr"),
+    "specificity": ("sp", "spe", "spec", "specificity", "tnr"),
+    "precision": ("pre", "prec", "precision", "ppv"),
+    "accuracy": ("acc", "accuracy"),
+    "ece": ("ece",),
+    "mce": ("mce",),
+    "nsd": ("nsd",),
+    "hd95": ("hd", "hd95", "95hd", "hausdorff", "hausdorffdistance"),
+    "assd": ("assd", "asd"),
+}
+MEAN = "mean"
+DISTANCES = ("hd95", "assd")
+COUNTED = ("dsc", "iou", "sensitivity", "specificity", "precision", "accuracy")  # from counts of pixels
+_FAMILIES = (COUNTED, ("ece", "mce"), ("nsd",))  # printed in one unit each
+_METRICS = {heading: metric for metric, headings in HEADINGS.items() for heading in headings}
+_MEANS = {MEAN, "average", "avg"}
+_MISSING = {"", "-", "–", "—", "na", "n/a", "nan", "none", "inf"}
+# A number, in bold or with a percent sign perhaps, and what may follow it: its spread or interval.
+_NUMBER = re.compile(
+    r"\**([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*%?\**\s*(?:(?:±|\+/-|\+-|[(\[]).*)?", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class PrintedTable:
+    """A table of results as printed.
+
+    Attributes:
+        file: where it stands.
+        values: one row per cell of a known metric, with the columns ``unit`` (one for each row of the table), ``group``
+            (one for rows that differ in class only), ``name``, ``class`` (empty where there are none), ``metric``,
+            ``heading``, ``text`` (the number as printed), ``decimals``, ``scale`` (what 1 is printed as), ``value`` and
+            ``half`` (half of the last printed digit), both divided by the scale, and ``cell`` (what selects the
+            records of a published cell, else None). Where nothing is printed, ``value`` and ``half`` are NaN.
+        unit: unit of the metrics that are computed from counts, a key of :data:`UNITS`; empty where there are none.
+        left_out: headings of further columns.
+    """
+
+    file: Path
+    values: pd.DataFrame
+    unit: str
+    left_out: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """What was read, in one line."""
+        missing = int(self.values["value"].isna().sum())
+        unit = f" in {self.unit}" if self.unit else ""
+        left_out = f"; not checked: {', '.join(self.left_out)}" if self.left_out else ""
+        rows, values = self.values["unit"].nunique(), len(self.values) - missing
+        return f"{self.file}: {rows} rows, {values} values{unit}, {missing} missing{left_out}"
+
+
+def read_printed(file: Path | str, unit: str | None = None) -> PrintedTable:
+    """Read a table of published cells (:mod:`spectralseg.reporting.published`) or a wide one.
+
+    A wide table has columns that name the row, among them ``class`` if rows are classes and, as ``mean``, their mean;
+    then a column for each metric, with a heading of :data:`HEADINGS` in upper or lower case, and perhaps an arrow or a
+    unit. A value may be followed by its spread. It is taken as rounded to its last printed digit, and as missing where
+    it is empty, a dash, ``nan`` or ``inf``.
+
+    Args:
+        file: the CSV file.
+        unit: a key of :data:`UNITS`; None takes percent where a value is above 1.
+
+    Raises:
+        InputError: the file is missing or damaged, has no known metric or no value, a metric, class or cell twice, or
+            text where a number should be; or some metrics look like percent and others like shares.
+    """
+    file = Path(file)
+    _, table = read_commented(file)
+    published = set(COLUMNS) <= set(table.columns)
+    values, left_out = _published(file) if published else _wide(file, table)
+    twice = values[values["class"] != ""].duplicated(["group", "class", "metric"])
+    if twice.any():
+        name = values.loc[twice[twice].index[0], "name"]
+        raise InputError(f"{file}: '{name}' is there twice; give each method, dataset and class one row")
+    values = values.drop(columns="text").join(_numbers(file, values))
+    if values["value"].isna().all():
+        raise InputError(f"{file}: there is no number below a known metric; give a table with results")
+    scales = {metric: scale for family in _FAMILIES for metric, scale in _scales(file, values, family, unit).items()}
+    scale = values["metric"].map(scales).fillna(1.0)
+    values = values.assign(scale=scale, value=values["value"] / scale, half=values["half"] / scale)
+    units = {scales[metric]: name for metric in COUNTED for name in UNITS if scales.get(metric) == UNITS[name]}
+    return PrintedTable(file, values, "".join(units.values()), left_out)
+
+
+def _wide(file: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    metrics = {heading: _METRICS[_plain(heading)] for heading in table.columns if _plain(heading) in _METRICS}
+    if not metrics:
+        known = ", ".join(names[0].upper() for names in HEADINGS.values())
+        raise InputError(f"{file}: no column is a known metric; known headings are {known} and their usual synonyms")
+    for metric in set(metrics.values()):
+        same = [heading for heading, one in metrics.items() if one == metric]
+        if len(same) > 1:
+            raise InputError(f"{file}: columns {' and '.join(same)} are one metric; give each dataset a row of its own")
+    columns = list(table.columns)
+    before = columns[: columns.index(next(iter(metrics)))]
+    naming = [heading for heading in before if _plain(heading) != "class"]
+    names = [_joined(row) for row in table[naming].to_numpy()]
+    classes = table[next(heading for heading in before if heading not in naming)] if naming != before else ()
+    structures = [MEAN if one.lower() in _MEANS else one for one in classes] or [""] * len(table)
+    rows = pd.DataFrame(
+        {
+            "unit": range(len(table)),
+            "group": pd.factorize(np.asarray(names, object))[0],
+            "name": [_joined(pair) or f"row {n}" for n, pair in enumerate(zip(names, structures, strict=True), 1)],
+            "class": structures,
+        }
+    )
+    cells = [
+        rows.assign(metric=metric, heading=heading, text=table[heading].to_numpy(), cell=None)
+        for heading, metric in metrics.items()
+    ]
+    left_out = tuple(heading for heading in columns if heading not in (*before, *metrics))
+    return pd.concat(cells, ignore_index=True), left_out
+
+
+def _published(file: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    cells = read_published(file).cells
+    known = cells["metric"].isin(HEADINGS)
+    left_out = tuple(dict.fromkeys(cells.loc[~known, "column"]))
+    cells = cells[known].reset_index(drop=True)
+    keys = ["row", "group", *SELECTION]
+    values = cells.assign(
+        heading=cells["column"],
+        text=cells["printed"],
+        name=[_joined(one) for one in cells[["group", "row", "class"]].to_numpy()],
+        cell=pd.MultiIndex.from_frame(cells[[*SELECTION, "class", "metric"]]).to_numpy(),
+        unit=cells.groupby([*keys, "class"]).ngroup(),
+        group=cells.groupby(keys).ngroup(),
+    )
+    return values[["unit", "group", "name", "class", "metric", "heading", "text", "cell"]], left_out
+
+
+def _plain(heading: str) -> str:
+    """A heading without case, arrows, blanks, units in brackets, and the word mean."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"\(.*?\)|\[.*?\]", "", heading.lower()))
+    return "".join(word for word in words if word not in _MEANS)
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(name for name in names if name and name != MEAN)
+
+
+def half_digit(number: str) -> float:
+    """Half of the last digit of a printed number: 0.005 for ``88.40``."""
+    return 0.5 * 10.0 ** int(Decimal(number).as_tuple().exponent)
+
+
+def _numbers(file: Path, values: pd.DataFrame) -> pd.DataFrame:
+    """Columns ``text``, ``decimals``, ``value`` and ``half`` for what stands in the cells."""
+    rows = []
+    for heading, name, text in zip(values["heading"], values["name"], values["text"], strict=True):
+        found = _NUMBER.fullmatch(text)
+        if found:
+            exponent = int(Decimal(found[1]).as_tuple().exponent)
+            rows.append((found[1], max(-exponent, 0), float(found[1]), half_digit(found[1])))
+        elif text.lower() in _MISSING:
+            rows.append(("", 0, np.nan, np.nan))
+        else:
+            raise InputError(
+                f"{file}: '{text}' below {heading} of '{name}' is no number; leave the cell empty if there is none"
+            )
+    return pd.DataFrame(rows, index=values.index, columns=["text", "decimals", "value", "half"])
+
+
+def _scales(file: Path, values: pd.DataFrame, family: Sequence[str], unit: str | None) -> dict[str, float]:
+    """What 1 is printed as, for each metric of a family that the table has.
+
+    A guess must not decide what the audit says: where one metric of counts looks like a share beside others in
+    percent, the user has to say.
+    """
+    largest = values[values["metric"].isin(family)].groupby("metric")["value"].max().dropna()
+    if unit is None and family is COUNTED and (largest > 1).any() and (largest <= 1).any():
+        heading = dict(zip(values["metric"], values["heading"], strict=True))
+        raise InputError(
+            f"{file}: {heading[largest.idxmin()]} is never above 1 and {heading[largest.idxmax()]} is; bring both to "
+            "one unit, or give --unit if they have the same"
+        )
+    scale = UNITS[unit] if unit else UNITS["percent"] if (largest > 1).any() else UNITS["share"]
+    return dict.fromkeys(map(str, largest.index), scale)

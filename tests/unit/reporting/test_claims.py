@@ -1,0 +1,174 @@
+import re
+
+import pytest
+import yaml
+
+from spectralseg.config import Config
+from spectralseg.data.specification import read_specifications
+from spectralseg.errors import InputError
+from spectralseg.grid import runs
+from spectralseg.interpretation.scores import CAM_METRICS, SPECTRAL_METRICS
+from spectralseg.metrics.policy import POLICY
+from spectralseg.reporting.audit import audit
+from spectralseg.reporting.claims import Claim, read_claims
+from spectralseg.reporting.published import SELECTION, read_published
+
+# Where the text of the paper and its tables part: claim, what the text says, what the tables have.
+INCONSISTENCIES = {
+    ("monuseg-transunet-dsc", 0.58, 0.74),
+    ("objects-and-boundaries", 33.63, 30.45),  # HD on Synapse: TransUNet(ours), TransUNet
+    ("isic2017-transunet-most-sensitive", 82.62, 82.84),  # TransUNet(ours), TransUNet
+    ("ood-consistent", 40.35, 43.98),  # DSC on PolypGen: UNet(ours), UNet
+    ("ood-consistent", 33.81, 37.15),  # IOU on PolypGen
+    ("calibration-consistent", 16.04, 15.85),  # MCE on Kvasir-SEG: UNet(ours), UNet
+    ("calibration-consistent", 13.34, 12.80),  # ECE on ISIC-17
+    ("calibration-consistent", 26.12, 25.00),  # MCE on ISIC-17
+    ("noise-acdc", 73.46, 73.59),  # DSC with Gaussian noise: UNet(ours), UNet
+    ("noise-robustness", 73.46, 73.59),
+}
+
+
+@pytest.fixture(scope="module")
+def claims(published):
+    return read_claims(published / "claims.csv")
+
+
+@pytest.fixture(scope="module")
+def cells(published):
+    """Printed values by what selects their records."""
+    rows = [row for file in published.glob("table_*.csv") for row in read_published(file).cells.to_dict("records")]
+    return {tuple(row[name] for name in (*SELECTION, "class", "metric")): row["value"] for row in rows}
+
+
+def value(cells, selection):
+    return cells.get(tuple(selection[name] for name in (*SELECTION, "class", "metric")))
+
+
+def test_every_claim_has_comparisons_or_a_reason(claims):
+    assert len(claims) == 73
+    assert sum(bool(claim.untestable) for claim in claims) == 13
+    assert all(claim.section and claim.text for claim in claims)
+
+
+def test_comparisons_select_what_the_grid_of_the_paper_computes(claims, repository):
+    config = Config.model_validate(yaml.safe_load((repository / "config" / "config.yaml").read_text()))
+    specifications = read_specifications(repository / "workflow" / "rules" / "datasets")
+    planned = {(run.dataset, run.architecture, run.objective, run.lam) for run in runs(config)}
+    noise = config.evaluation.noise
+    metrics = {*POLICY["published"], "ece", "mce", *CAM_METRICS, *SPECTRAL_METRICS}
+    for claim in claims:
+        for comparison in claim.comparisons:
+            for side in (comparison.method, comparison.reference):
+                dataset, test = side["dataset"], side["test_dataset"]
+                assert tuple(side[name] for name in SELECTION[:4]) in planned
+                assert side["metric"] in metrics
+                assert side["class"] in ("mean", *specifications[test].classes)
+                if side["suite"] == "noise":
+                    assert dataset in noise.datasets
+                    assert side["severity"] in noise.corruptions[side["corruption"]]
+                else:
+                    assert (side["corruption"], side["severity"]) == ("none", "0")
+                assert test in (specifications[dataset].ood if side["suite"] == "ood" else [dataset])
+
+
+def test_sizes_of_the_text_are_differences_of_the_tables(claims, cells):
+    wrong, sizes = {}, 0
+    for claim in claims:
+        for one in claim.comparisons:
+            if one.size is not None:
+                sizes += 1
+                difference = value(cells, one.method) - value(cells, one.reference)
+                if abs(difference - one.difference) > 0.0101:
+                    wrong[claim.id] = (one.difference, pytest.approx(difference))
+    assert sizes == 22
+    assert wrong == {"monuseg-transunet-dsc": (0.58, 0.74)}
+
+
+def test_inconsistencies_between_text_and_tables(published, claims):
+    report = audit(sorted(published.glob("table_*.csv")), published / "claims.csv")
+    findings = report.findings[report.findings["check"] == "text against tables"]
+    found = {(one["name"], round(one["printed"], 2), round(one["bound"], 2)) for one in findings.to_dict("records")}
+    assert found == INCONSISTENCIES
+    assert len(findings) == len(INCONSISTENCIES)
+    # 46 comparisons of spectra and activation maps have no printed cells, 24 say 'no worse' or 'similar'.
+    assert report.note.startswith("not compared with tables: 46 comparisons of cells that are not printed, 24 that say")
+    covered = report.checks.set_index("check")["covered"]
+    assert covered["text against tables"] + 46 + 24 == sum(len(claim.comparisons) for claim in claims)
+
+
+def test_printed_directions_by_plain_arithmetic(claims, cells):
+    """The same list, without the audit."""
+    found = set()
+    for claim in claims:
+        judged = []
+        for one in claim.comparisons:
+            pair = value(cells, one.method), value(cells, one.reference)
+            if one.size is None and one.direction in ("higher", "lower") and None not in pair:
+                better, worse = pair if one.direction == "higher" else pair[::-1]
+                judged.append(better >= worse)  # what is printed alike may differ beyond its digits
+                if better < worse and claim.quantifier == "all":
+                    found.add((claim.id, *pair))
+        assert claim.quantifier != "most" or not judged or claim.holds(judged)
+    assert found == {one for one in INCONSISTENCIES if one[0] != "monuseg-transunet-dsc"}
+
+
+def test_quantifiers():
+    everything = Claim("a", "1", "", "all", "", ())
+    most = Claim("a", "1", "", "most", "", ())
+    assert everything.holds([True, True])
+    assert not everything.holds([True, False])
+    assert most.holds([True, True, False])
+    assert not most.holds([True, False])
+
+
+def test_signs_of_differences(claims):
+    by_id = {claim.id: claim for claim in claims}
+    assert by_id["synapse-unet-hd"].comparisons[0].difference == -5.78
+    assert by_id["synapse-transunet-hd"].comparisons[0].difference == 3.18
+    assert by_id["lambda-acdc-dsc"].comparisons[0].difference is None
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("claims.csv", "id,section", "name,section", "column 'id' is missing"),
+        ("claims.csv", "acdc-unet-hd,", "acdc-unet-dsc,", "claim 'acdc-unet-dsc' is there twice"),
+        ("claims.csv", "acdc-unet-hd,", "acdc-unet-hd95,", "claim 'acdc-unet-hd' is not in"),
+        (
+            "claims.csv",
+            "No run minimises the spectral term alone.",
+            "",
+            "'spatial-superior' needs either",
+        ),
+        ("claims.csv", "most tasks,most,", "most tasks,many,", "quantifier 'many' is unknown"),
+        ("claims.csv", "most tasks,most,", "most tasks,most,because", "'unet-ours-beats-transunet' needs either"),
+        ("claims_cells.csv", "claim,direction", "claim,sense", "column 'direction' is missing"),
+        ("claims_cells.csv", "acdc-unet-hd,lower", "acdc-unet-hd,less", "direction 'less' is unknown"),
+        ("claims_cells.csv", "acdc-unet-hd,lower,0.44", "acdc-unet-hd,lower,-0.44", "size '-0.44' must be a positive"),
+        ("claims_cells.csv", "acdc-unet-hd,lower,0.44", "acdc-unet-hd,similar,0.44", "of what is higher or lower"),
+        ("claims_cells.csv", "mean,cam_energy", "mean,cam_enery", "no printing rule"),
+        (
+            "claims_cells.csv",
+            "unet,spatial_spectral,0.2,unet,spatial,0",
+            "unet,spatial,0,unet,spatial,0",
+            "with itself",
+        ),
+    ],
+)
+def test_damage_is_told(published, tmp_path, file, old, new, message):
+    for name in ("claims.csv", "claims_cells.csv"):
+        text = (published / name).read_text(encoding="utf-8")
+        if name == file:
+            assert old in text
+            text = text.replace(old, new, 1)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_claims(tmp_path / "claims.csv")
+
+
+@pytest.mark.parametrize("missing", ["claims.csv", "claims_cells.csv"])
+def test_missing_files_are_told(published, tmp_path, missing):
+    for name in {"claims.csv", "claims_cells.csv"} - {missing}:
+        (tmp_path / name).write_bytes((published / name).read_bytes())
+    with pytest.raises(InputError, match=f"{missing}: cannot be read"):
+        read_claims(tmp_path / "claims.csv")

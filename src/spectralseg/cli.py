@@ -147,6 +147,14 @@ def compare(arguments: argparse.Namespace) -> None:
     run(arguments.records, arguments.baseline, arguments.out, arguments.margin)
 
 
+def claims(arguments: argparse.Namespace) -> None:
+    """Judge the claims of the paper by the records of a study."""
+    from spectralseg.reporting.ledger import build_ledger
+    from spectralseg.reporting.results import Results
+
+    build_ledger(Results(arguments.results), arguments.published).write(arguments.out or arguments.results)
+
+
 def trace(arguments: argparse.Namespace) -> None:
     """Show the runs and records behind a number in a table."""
     from spectralseg.reporting.results import Results
@@ -285,6 +293,11 @@ def parser() -> argparse.ArgumentParser:
         "--margin", type=float, default=0.005, help="largest difference that does not matter (default: %(default)s)"
     )
     one.add_argument("--out", type=Path, required=True, help="parquet file")
+
+    one = command("claims", claims)
+    one.add_argument("results", type=Path, help="results folder of a study")
+    one.add_argument("--published", type=Path, required=True, help="folder of claims.csv and the printed tables")
+    one.add_argument("--out", type=Path, help="folder for the ledger (default: the results folder)")
 
     one = command("trace", trace)
     one.add_argument("table", help="e.g. table_1")

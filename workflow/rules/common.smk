@@ -205,6 +205,11 @@ def published_numbers(wildcards):
     return [file] if os.path.exists(file) else []
 
 
+def claims_files():
+    names = ["claims", "claims_cells", *(f"table_{number}" for number in range(1, 7))]
+    return [repository(f"config/published/{name}.csv") for name in names]
+
+
 def table_parameters(wildcards, input):
     published = [f"-p published {os.path.dirname(file)}" for file in input.published]
     return " ".join([f"-p results {RESULTS} -p out {RESULTS}/tables", *published])
@@ -243,6 +248,10 @@ def notebooks():
 
 def cards():
     return expand(f"{RESULTS}/cards/{{dataset}}.html", dataset=CONFIG.datasets)
+
+
+def claims_ledger():
+    return [f"{RESULTS}/{name}" for name in ("claims.csv", "claims_cells.csv", "claims.md", "claims.html")]
 
 
 def tables():

@@ -26,6 +26,32 @@ rule card:
         "spectralseg card $(dirname {input.info}) --out {output} > {log} 2>&1"
 
 
+rule claims:
+    input:
+        records="<results>/records.parquet",
+        leaks="<results>/leakage.parquet",
+        prepared=audited(),
+        claims=claims_files(),
+    output:
+        csv=multiext("<results>/claims", ".csv", ".md", "_cells.csv"),
+        html=report(
+            "<results>/claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"page": "claims of the paper"},
+        ),
+    log:
+        "<results>/logs/claims.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        published=repository("config/published"),
+        results=RESULTS,
+    shell:
+        "spectralseg claims {params.results} --published {params.published} > {log} 2>&1"
+
+
 rule table:
     input:
         notebook=repository("notebooks/{table}.ipynb"),

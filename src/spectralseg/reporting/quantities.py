@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 from spectralseg.errors import InputError
 
+SHARES = "pp"  # percentage points
+
 
 @dataclass(frozen=True)
 class Quantity:
-    """Printing of one metric: stored values times ``factor``, with ``digits`` decimals."""
+    """Printing of one metric: stored values times ``factor``, with ``digits`` decimals; differences in ``unit``."""
 
     factor: float = 100.0
     higher_is_better: bool = True
     digits: int = 2
+    unit: str = SHARES
 
     @property
     def arrow(self) -> str:
@@ -28,9 +31,9 @@ class Quantity:
 
 _SHARE = Quantity()
 _ERROR = Quantity(higher_is_better=False)
-_DISTANCE = Quantity(factor=1.0, higher_is_better=False)
-_TIMES = Quantity(factor=1.0)
-_CORRELATION = Quantity(factor=1.0, digits=3)
+_DISTANCE = Quantity(factor=1.0, higher_is_better=False, unit="mm or pixels")
+_TIMES = Quantity(factor=1.0, unit="")
+_CORRELATION = Quantity(factor=1.0, digits=3, unit="")
 _MAP = {
     "energy": _SHARE,
     "energy_relative": _TIMES,
@@ -60,7 +63,7 @@ _QUANTITIES = {
     "mce": _ERROR,
     "ace": _ERROR,
     "brier": _ERROR,
-    "nll": Quantity(factor=1.0, higher_is_better=False, digits=3),
+    "nll": Quantity(factor=1.0, higher_is_better=False, digits=3, unit=""),
     "hd95": _DISTANCE,
     "assd": _DISTANCE,
     **{

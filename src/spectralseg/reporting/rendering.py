@@ -29,6 +29,7 @@ LEGEND = (
     f"every other of the column by more than chance, which fewer than {fewest_seeds()} seeds cannot show."
 )
 _LATEX_COLUMNS = 8
+_LONG = 35  # texts of more characters are wrapped
 
 
 @dataclass(frozen=True)
@@ -340,7 +341,8 @@ _STYLE = (
     "<style>body{font:15px/1.45 system-ui,sans-serif;margin:2em;color:#222}table{border-collapse:collapse;margin:1em 0}"
     "th,td{padding:.2em .7em;text-align:right;white-space:nowrap}th{border-bottom:1px solid #222}"
     "th[colspan]{text-align:center}"
-    "td:nth-child(-n+2),th:nth-child(-n+2){text-align:left}tr.published td{border-top:1px solid #ddd;color:#666}"
+    "td:nth-child(-n+2),th:nth-child(-n+2),td.text{text-align:left}td.text{white-space:normal;min-width:14em}"
+    "tr.published td{border-top:1px solid #ddd;color:#666}"
     "tr.count td,tr.difference td{color:#666;font-size:85%}"
     ".banner{background:#fff3cd;padding:.6em 1em;font-weight:bold}</style>"
 )
@@ -353,9 +355,19 @@ def _html_rows(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
     labels = "<th>".join(escape(heading) for heading in row_headings)
     yield f"<tr><th>{labels}<th>{''.join(f'<th>{escape(heading)}' for heading in block.headings)}"
     for line in (*block.rows, *block.counts):
-        entries = (f"<b>{escape(entry.text)}</b>" if entry.bold else escape(entry.text) for entry in line.entries)
-        style = "count" if line in block.counts else "difference" if line.kind.startswith(MINUS) else line.kind
-        yield f"<tr class='{style}'><td>{escape(line.label)}<td>{escape(line.kind)}<td>{'<td>'.join(entries)}"
+        entries = (Entry(line.label), Entry(line.kind), *line.entries)
+        yield f"<tr class='{_style(line, block)}'>{''.join(map(_cell, entries))}"
+
+
+def _style(line: Line, block: Block) -> str:
+    if line in block.counts:
+        return "count"
+    return "difference" if line.kind.startswith(MINUS) else "published" if line.kind == "published" else ""
+
+
+def _cell(entry: Entry) -> str:
+    opening = "<td class='text'>" if len(entry.text) > _LONG else "<td>"
+    return opening + (f"<b>{escape(entry.text)}</b>" if entry.bold else escape(entry.text))
 
 
 def _heading(page: Page) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spectralseg.config import load_config
+from spectralseg.config import Comparison, Config, load_config
 from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
@@ -135,14 +135,24 @@ class Results:
         return "phantom" in self.sources.values()
 
     @cached_property
-    def baseline(self) -> str:
-        """The objective that others are compared with: the paper's, where no configuration lies beside the results.
+    def config(self) -> Config | None:
+        """The configuration beside the results, or None where there is none.
 
         Raises:
-            InputError: the configuration is damaged.
+            InputError: it is damaged.
         """
         file = self.root / "config.yaml"
-        return load_config(file).baseline if file.is_file() else "spatial"
+        return load_config(file) if file.is_file() else None
+
+    @property
+    def baseline(self) -> str:
+        """The objective that others are compared with; without a configuration that of the paper."""
+        return self.config.baseline if self.config else "spatial"
+
+    @property
+    def margin(self) -> float:
+        """The largest difference of a share that does not matter."""
+        return (self.config.comparison if self.config else Comparison()).margin
 
     def runs(self) -> list[Run]:
         """Runs of the folder that have examples, sorted."""

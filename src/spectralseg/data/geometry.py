@@ -57,6 +57,12 @@ class Geometry:
         """One value per axis of the array, sides or millimetres, in the order of the file's axes."""
         return tuple(values[axis] for axis in np.argsort(self._to_file[:, 0]))
 
+    def scaled(self, spacing: Sequence[float]) -> NDArray[np.float64]:
+        """The affine with voxels of ``spacing``, millimetres per axis of the array, in the same directions."""
+        affine = self.affine.copy()
+        affine[:3, :3] *= np.array(self.in_file_order(spacing)) / np.linalg.norm(affine[:3, :3], axis=0)
+        return affine
+
     @property
     def _orientations(self) -> tuple[NDArray[Any], NDArray[Any]]:
         return nib.orientations.axcodes2ornt(self.axes), nib.orientations.io_orientation(self.affine)

@@ -82,7 +82,7 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
     Raises:
         InputError: the file is missing or damaged, lies on another grid than the case, or holds other labels than 0..K.
     """
-    geometry, shape = data.geometry(case), data.native_shape(case)
+    geometry, shape, spacing = data.geometry(case), data.native_shape(case), data.spacing(case)
     if geometry is None:
         found, _ = read_mask(path)
     else:
@@ -90,7 +90,11 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         found, shape = volume.array, geometry.in_file_order(shape)
     if found.shape != tuple(shape):
         raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; give labels in native geometry")
-    if geometry is not None and not coincide(volume.affine, geometry.affine, shape):
+    if geometry is not None and not any(
+        # Where a header's affine contradicts its voxel size, as in ACDC, some tools believe the one and some the other.
+        coincide(volume.affine, affine, shape)
+        for affine in (geometry.affine, geometry.scaled(spacing) if spacing else geometry.affine)
+    ):
         raise InputError(
             f"{path}: lies elsewhere in space than the labels of the case (affines differ); predict from the image as "
             "published, or as 'spectralseg export-nnunet' writes it"

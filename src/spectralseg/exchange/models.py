@@ -148,7 +148,8 @@ def _write_onnx(model: nn.Module, images: Tensor, file: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(f"{error.name} is not installed; install the extra 'export' or choose torchscript") from None
-    logging.getLogger("onnxscript").setLevel(logging.WARNING)
+    for name in ("onnx_ir", "onnxscript"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     torch.onnx.export(
         model,
         (images,),

@@ -57,7 +57,7 @@ def predict(
                 "weights_sha256": sha256_of(run / "model.pt"),
                 "dataset": data.name,
                 "dataset_files": data.info["files"],
-                "labels": {"background": 0, **{name: label for label, name in enumerate(data.classes, 1)}},
+                "labels": ["background", *data.classes],
                 "file_ending": ending,
                 "cases": len(cases),
                 "versions": provenance.versions(),

@@ -106,7 +106,7 @@ class TestCard:
             assert part in text
         assert f"{settings['parameters']:,} parameters" in text
         assert "bce_dice with spectral, λ = 0.2, form add" in text
-        assert "clipped to 0 to 100, percentiles of the case, and scaled to [0, 1]" in text
+        assert "clipped to the percentiles 0 to 100 of the case and scaled to [0, 1]" in text
         assert "(B, 1, 32, 32)" in text
         assert "(B, 4, 32, 32)" in text
         assert "0 background, 1 right ventricle, 2 myocardium, 3 left ventricle" in text

@@ -88,7 +88,7 @@ def test_the_description_names_run_weights_and_labels(source):
         "dataset": "acdc", "architecture": "unet", "objective": "mixed", "lambda": "0.2", "seed": 0
     }  # fmt: skip
     assert described["weights_sha256"] == sha256_of(hearts.run / "model.pt")
-    assert described["labels"] == {"background": 0, "right ventricle": 1, "myocardium": 2, "left ventricle": 3}
+    assert described["labels"] == ["background", "right ventricle", "myocardium", "left ventricle"]
     assert described["dataset_files"] == hearts.data.info["files"]
     assert (described["checkpoint"], described["file_ending"]) == ("best", ".nii.gz")
     assert described["cases"] == len(hearts.tested)

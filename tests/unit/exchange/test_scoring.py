@@ -125,7 +125,7 @@ class TestBadPredictions:
         found, folder, first = copied("kvasir_seg")
         first.with_suffix(".npz").write_text("probabilities, say")
         score(folder, found.data, method("kvasir_seg"), tmp_path / "r")
-        assert "2 files do not end with .png and are not looked at" in caplog.text
+        assert "not looked at, as they do not end with .png: 2 files such as" in caplog.text
 
     @pytest.mark.parametrize(
         ("change", "problem"),
@@ -160,6 +160,21 @@ class TestBadPredictions:
         array, affine = change(np.asarray(image.dataobj).copy(), image.affine.copy())
         nib.save(nib.Nifti1Image(array, affine), first)
         assert first.name in refused(found.data, folder, tmp_path / "r", problem)
+
+    def test_a_header_that_contradicts_itself_is_believed_either_way(self, copied, tmp_path):
+        """Its affine has unit scale; writers that go by the voxel size give voxels of that size."""
+        found, folder, _ = copied("acdc")
+        score(folder, found.data, method("acdc"), tmp_path / "first")
+        changed = 0
+        for file in folder.glob("*.nii.gz"):
+            image = nib.load(file)
+            affine = image.affine @ np.diag([*image.header.get_zooms(), 1])
+            if np.allclose(np.abs(np.diag(image.affine)), 1):
+                nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), file)
+                changed += 1
+        score(folder, found.data, method("acdc"), tmp_path / "second")
+        assert changed
+        pd.testing.assert_frame_equal(read_records(tmp_path / "first"), read_records(tmp_path / "second"))
 
     @pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
     def test_damaged_files(self, copied, tmp_path, name):

@@ -92,9 +92,7 @@ def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_
             "%d of %d test cases have no file and are left out, the first is %s", len(missing), len(due), missing[0]
         )
     if others:
-        _log.info(
-            "not looked at, as they do not end with %s: %d files such as %s", ending, len(others), others[0]
-        )
+        _log.info("not looked at, as they do not end with %s: %d files such as %s", ending, len(others), others[0])
     return {case: present[name] for name, case in due.items() if name in present}
 
 

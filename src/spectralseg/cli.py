@@ -132,6 +132,54 @@ def evaluate(arguments: argparse.Namespace) -> None:
     )
 
 
+def predict(arguments: argparse.Namespace) -> None:
+    """Write the predictions of a trained run for the test cases of a dataset, in native geometry."""
+    from spectralseg.data import open_prepared
+    from spectralseg.exchange.predictions import predict as run
+
+    _limit_threads(arguments.threads)
+    run(
+        arguments.run,
+        open_prepared(arguments.data),
+        arguments.out,
+        checkpoint=arguments.checkpoint,
+        device_name=arguments.device,
+    )
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Score somebody else's predictions for the test cases of a dataset."""
+    from spectralseg.data import open_prepared
+    from spectralseg.exchange.scoring import score as run
+    from spectralseg.grid import Run
+
+    data = open_prepared(arguments.data)
+    method = Run(arguments.trained_on or data.name, arguments.method, arguments.objective, "0", arguments.seed)
+    summary = run(arguments.predictions, data, method, arguments.out, allow_missing=arguments.allow_missing)
+    print(summary.to_string(index=False, float_format="{:.4f}".format))
+    print("Calibration needs probabilities and is left out. No test case may have been trained on: docs/leakage.md.")
+
+
+def export_nnunet(arguments: argparse.Namespace) -> None:
+    """Write a dataset with its split in the raw layout of nnU-Net v2."""
+    from spectralseg.data import open_prepared
+    from spectralseg.data.specification import read_specification
+    from spectralseg.exchange.nnunet import export_nnunet as run
+
+    specification, data = read_specification(arguments.specification), open_prepared(arguments.data)
+    run(specification, arguments.raw, data, arguments.out, threads=arguments.threads)
+
+
+def export_model(arguments: argparse.Namespace) -> None:
+    """Export a trained model to ONNX or TorchScript, with a parity check and a model card."""
+    from spectralseg.data import open_prepared
+    from spectralseg.exchange.models import export_model as run
+
+    data = open_prepared(arguments.data)
+    parity = run(arguments.run, data, arguments.out, kind=arguments.format, checkpoint=arguments.checkpoint)
+    print(f"{arguments.out}: differs from the original by at most {parity.error:.1e} on {parity.images} images")
+
+
 def collect(arguments: argparse.Namespace) -> None:
     """Join the records of many runs into one file."""
     from spectralseg.config import load_config
@@ -281,6 +329,37 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--ood", type=Path, nargs="*", default=[], help="prepared out-of-distribution datasets")
     one.add_argument("--out", type=Path, help="folder for records and examples (default: the run folder)")
 
+    one = command("predict", predict)
+    one.add_argument("run", type=Path, help="run folder")
+    one.add_argument("--data", type=Path, required=True, help="prepared dataset")
+    one.add_argument("--out", type=Path, required=True, help="new folder for one NIfTI or PNG file per case")
+    _add_checkpoint(one)
+    _add_device_options(one)
+
+    one = command("score", score)
+    one.add_argument("--predictions", type=Path, required=True, help="folder of NIfTI or PNG files named by case id")
+    one.add_argument("--data", type=Path, required=True, help="prepared dataset")
+    one.add_argument("--out", type=Path, required=True, help="parquet file")
+    one.add_argument("--method", required=True, help="name of the method, the architecture of the records")
+    one.add_argument("--objective", default="external", help="objective of the records (default: %(default)s)")
+    one.add_argument("--seed", type=int, default=0, help="seed of the records (default: %(default)s)")
+    one.add_argument("--trained-on", help="dataset that the method was trained on (default: the one that is tested)")
+    one.add_argument("--allow-missing", action="store_true", help="leave out test cases without a file")
+
+    one = command("export-nnunet", export_nnunet)
+    one.add_argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")
+    one.add_argument("--raw", type=Path, required=True, help="what the dataset was prepared from")
+    one.add_argument("--data", type=Path, required=True, help="prepared dataset")
+    one.add_argument("--out", type=Path, required=True, help="new folder, named as in nnUNet_raw/Dataset501_Polyps")
+    one.add_argument("--threads", type=_positive, default=4, help="cases at a time (default: %(default)s)")
+
+    one = command("export-model", export_model)
+    one.add_argument("run", type=Path, help="run folder")
+    one.add_argument("--data", type=Path, required=True, help="prepared dataset that the run was trained on")
+    one.add_argument("--out", type=Path, required=True, help="new folder for model and model card")
+    one.add_argument("--format", choices=["onnx", "torchscript"], default="onnx", help="default: %(default)s")
+    _add_checkpoint(one)
+
     one = command("collect", collect)
     one.add_argument("runs", type=Path, help="folder of the runs")
     one.add_argument("--config", type=Path, required=True, help="configuration file, whose grid decides")
@@ -321,6 +400,16 @@ def parser() -> argparse.ArgumentParser:
 def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, required=True, help="configuration file")
     command.add_argument("--data", type=Path, required=True, help="prepared dataset")
+    _add_device_options(command)
+
+
+def _add_checkpoint(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--checkpoint", choices=["best", "last"], default="best", help="weights of the run (default: %(default)s)"
+    )
+
+
+def _add_device_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="torch device, or auto (default: %(default)s)")
     command.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from spectralseg.errors import InputError
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -60,6 +62,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 file.replace(path / file.name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def creating_folder(path: Path) -> Iterator[Path]:
+    """As :func:`replacing_folder`, for a folder that does not exist yet or is empty, so that nothing old is in it.
+
+    Raises:
+        InputError: the folder has content.
+    """
+    if path.is_dir() and any(path.iterdir()):
+        raise InputError(f"{path}: is there already; remove the folder or choose another name")
+    with replacing_folder(path) as partial:
+        yield partial
 
 
 @contextlib.contextmanager

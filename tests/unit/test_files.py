@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spectralseg.files import remove_leftovers, replacing, replacing_folder, sha256_of, write_json
+from spectralseg.errors import InputError
+from spectralseg.files import creating_folder, remove_leftovers, replacing, replacing_folder, sha256_of, write_json
 
 
 class Stop(Exception):
@@ -195,3 +196,16 @@ def test_the_checksum_is_that_of_the_bytes(tmp_path):
     content = os.urandom(100_000)
     (tmp_path / "a").write_bytes(content)
     assert sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_folder_that_is_created_has_nothing_old_in_it(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for target in (tmp_path / "empty", tmp_path / "deep" / "new"):
+        with creating_folder(target) as partial:
+            (partial / "below").mkdir()
+            (partial / "below" / "file").write_text("new")
+            assert not list(tmp_path.glob("*/file"))
+        assert (target / "below" / "file").read_text() == "new"
+        with pytest.raises(InputError, match="is there already"), creating_folder(target) as partial:
+            pytest.fail("was begun")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "empty"]

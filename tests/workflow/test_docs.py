@@ -1,5 +1,7 @@
 """What the pages of docs/ tell to type, word for word."""
 
+import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -116,6 +118,23 @@ def test_training_a_run_as_documented(tmp_path):
         subprocess.run(shlex.split(command), cwd=tmp_path, env=environment(), check=True, timeout=300)
     run = tmp_path / "results" / "try" / "run"
     assert sorted(path.name for path in run.iterdir()) == ["history.jsonl", "model.pt", "run.json"]
+
+
+def test_exchanging_with_other_tools_as_documented(tmp_path):
+    (tmp_path / "workflow").symlink_to(REPOSITORY / "workflow")
+    (tmp_path / "config").symlink_to(REPOSITORY / "config")
+    page = (REPOSITORY / "docs" / "exchange.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).splitlines()
+    if not all(map(importlib.util.find_spec, ("onnx", "onnxruntime", "onnxscript"))):
+        commands = [command for command in commands if "--format onnx" not in command]
+    for command in commands:
+        subprocess.run(shlex.split(command), cwd=tmp_path, env=environment(), check=True, timeout=300)
+    found = tmp_path / "results" / "try"
+    described = json.loads((found / "predictions" / "predictions.json").read_text())
+    assert len(list((found / "predictions").glob("*.nii.gz"))) == described["cases"] == 6
+    assert pd.read_parquet(found / "theirs.parquet")["case"].nunique() == 6
+    assert len(list((found / "nnUNet_raw" / "Dataset501_ACDC" / "imagesTs").iterdir())) == 6
+    assert (found / "torchscript" / "README.md").is_file()
 
 
 def test_adding_an_architecture_as_documented(tmp_path):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spectralseg.data.geometry import Geometry
 from spectralseg.errors import InputError, explained
 
 ANY_FOLDER = "(?:(?s:.*)/)?"  # a pattern that starts with it may start at any folder
@@ -31,6 +32,7 @@ class Sample:
         remarks: short phrases on what is legal but should be seen, e.g. a tag that was not obeyed.
         reduction: the image, never the labels, has 1/reduction of its native sides, rounded up; see
             :attr:`Case.load_reduced`.
+        geometry: of a volume, the voxel grid of its label file and how ``labels`` lies on it; None for images.
     """
 
     image: NDArray[Any]
@@ -38,6 +40,7 @@ class Sample:
     spacing: tuple[float, ...] | None = None
     remarks: tuple[str, ...] = ()
     reduction: int = 1
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True)

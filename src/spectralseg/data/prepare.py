@@ -248,6 +248,8 @@ def _prepare_case(
         "sha256": case_checksum(images, masks),
         "image_sha256": sha256_of(case.image) if case.image else "",
         "attributes": json.dumps(dict(case.attributes), ensure_ascii=False),
+        "affine": json.dumps(sample.geometry.affine.tolist()) if sample.geometry else "",
+        "axes": sample.geometry.axes if sample.geometry else "",
         "foreground": "no foreground" not in remarks,
         "remarks": [*sample.remarks, *remarks],
         "mean": mean,
@@ -305,6 +307,8 @@ def _check_sample(specification: DatasetSpecification, case: Case, sample: Sampl
         problem = f"has label {largest}, but there are {len(specification.classes)} classes"
     elif sample.spacing is not None and not _measures(sample.spacing, spatial):
         problem = f"has spacing {sample.spacing} where {spatial} finite positive numbers are due"
+    elif (sample.geometry is None) != (spatial == 2):
+        problem = "is a volume without a place in space, or an image with one"
     else:
         return
     raise InputError(f"{specification.name}: case '{case.id}' {problem}; mend or exclude it")

@@ -2,7 +2,7 @@
 
 ======================  ================================================================================
 ``dataset.json``        specification, sizes, counts per part, intensity statistics, exclusions, remarks, checksums
-``cases.csv``           one row per case: id, group, part, rows in the arrays, native shape, spacing ...
+``cases.csv``           one row per case: id, group, part, rows in the arrays, native shape, spacing, affine ...
 ``images.npy``          unsigned integers (N, S, S, channels); divided by their maximum they lie in [0, 1]
 ``masks.npy``           uint8 (N, S, S); 0 is background, 1..K the classes
 ``native_labels.bin``   the labels of the test cases in native geometry, each deflated on its own
@@ -27,10 +27,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spectralseg.data.geometry import Geometry
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
 
-FORMAT = 2
+FORMAT = 3
 FILES = ("dataset.json", "cases.csv", "images.npy", "masks.npy", "native_labels.bin")
 COLUMNS = {
     "case": str,
@@ -45,12 +46,15 @@ COLUMNS = {
     "sha256": str,
     "image_sha256": str,
     "attributes": str,
+    "affine": str,
+    "axes": str,
 }
 _CARD = {  # what later steps take from dataset.json
     "name": str,
     "title": str,
     "source": str,
     "classes": list,
+    "dimensions": int,
     "channels": int,
     "image_size": int,
     "id_namespace": str,
@@ -94,6 +98,11 @@ class PreparedDataset:
         """Channels of a model's logits: 1 for a binary task, K + 1 otherwise."""
         return 1 if len(self.classes) == 1 else len(self.classes) + 1
 
+    @property
+    def volumes(self) -> bool:
+        """Whether a case is a volume, segmented slice by slice, and not an image."""
+        return bool(self.info["dimensions"] == 3)
+
     @cached_property
     def images(self) -> NDArray[Any]:
         """Memory-mapped images, unsigned integers (N, S, S, channels)."""
@@ -116,6 +125,18 @@ class PreparedDataset:
         with _reading(self.path / "cases.csv", f"spacing of case '{case}'"):
             return tuple(float(step) for step in json.loads(value)) if value else None
 
+    def native_shape(self, case: str) -> tuple[int, ...]:
+        """Pixels per native axis, (H, W) or (D, H, W)."""
+        value = self._row(case)["native_shape"]
+        with _reading(self.path / "cases.csv", f"native shape of case '{case}'"):
+            return tuple(int(side) for side in json.loads(value))
+
+    def geometry(self, case: str) -> Geometry | None:
+        """Voxel grid of the label file of a volume, and how the native labels lie on it; None for images."""
+        row = self._row(case)
+        with _reading(self.path / "cases.csv", f"place in space of case '{case}'"):
+            return Geometry(np.array(json.loads(row["affine"]), np.float64), row["axes"]) if row["affine"] else None
+
     def native_labels(self, case: str) -> NDArray[np.uint8]:
         """Labels of a test case in native geometry, uint8 (H, W) or (D, H, W).
 
@@ -129,7 +150,7 @@ class PreparedDataset:
         with _reading(file, f"labels of case '{case}'"), file.open("rb") as stream:
             stream.seek(int(row["native_offset"]))
             content = zlib.decompress(stream.read(int(row["native_bytes"])))
-            return np.frombuffer(content, np.uint8).reshape(json.loads(row["native_shape"]))
+            return np.frombuffer(content, np.uint8).reshape(self.native_shape(case))
 
     def describe_row(self, row: int) -> str:
         """The case that an array row belongs to, with the number of its slice, from 0, where it has several."""
@@ -189,6 +210,10 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
         digest = case_checksum(data.images[rows], data.masks[rows])
         _check(digest == row["sha256"], cases, f"arrays of case '{row['case']}' do not match their checksum")
         _check(int(data.masks[rows].max()) <= len(data.classes), cases, f"case '{row['case']}' has an unknown label")
+        volume = len(data.native_shape(row["case"])) == 3
+        _check(volume == data.volumes, cases, f"case '{row['case']}' has another number of axes than the dataset")
+        placed = data.geometry(row["case"]) is not None
+        _check(placed == volume, cases, f"place in space of case '{row['case']}' does not fit its number of axes")
         if row["part"] == "test":
             native = data.native_labels(row["case"])
             _check(

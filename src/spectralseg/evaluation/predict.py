@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,19 @@ def _predicted(
         probabilities = predictor(np.concatenate([images for _, images in waiting]))
         ends = np.cumsum([len(images) for _, images in waiting])
         yield from zip((case for case, _ in waiting), np.split(probabilities, ends[:-1]), strict=True)
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """What a finished run says of itself: the content of its ``run.json``.
+
+    Raises:
+        InputError: the folder holds no finished run.
+    """
+    try:
+        settings: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run}: is no finished run ({error}); train it first") from None
+    return settings
 
 
 def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_size: int, device: str) -> Predictor:

@@ -59,7 +59,18 @@ def score_segmentation(
         spacing: millimetres per native axis, or None.
         classes: number of foreground classes.
     """
-    published, sound = predictions(probabilities, native.shape)
+    yield from score_labels(*predictions(probabilities, native.shape), masks, native, spacing, classes)
+
+
+def score_labels(
+    published: NDArray[np.uint8],
+    sound: NDArray[np.uint8],
+    masks: NDArray[np.uint8],
+    native: NDArray[np.uint8],
+    spacing: Sequence[float] | None,
+    classes: int,
+) -> Iterator[Score]:
+    """As :func:`score_segmentation`, from the labels that each protocol scores; see :func:`predictions`."""
     reference = native if native.ndim == 3 else np.asarray(masks[0])
     yield from _score("published", published, reference, None, overlap_counts(published, reference, classes))
     plane = native.shape[-2:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.evaluation.predict import Predictor, load_predictor, predicted_cases, to_labels
+from spectralseg.evaluation.predict import Predictor, load_predictor, predicted_cases, read_settings, to_labels
 from spectralseg.evaluation.recheck import Labelled, recheck
 from spectralseg.evaluation.score import Score, predictions, reliabilities, score_reliabilities, score_segmentation
 from spectralseg.files import replacing
@@ -50,7 +49,7 @@ def evaluate(
         InputError: a dataset is not the one that the run was trained on, or has other classes; or another
             implementation of a metric disagrees.
     """
-    settings = _settings(run)
+    settings = read_settings(run)
     if data.info["files"] != settings["data"]["files"]:
         raise InputError(f"{data.path}: is not the data that {run} was trained on; train the run again")
     for partner in partners:
@@ -77,14 +76,6 @@ def evaluate(
     with replacing(out / "examples.npz") as partial, partial.open("wb") as stream:
         arrays = {name: np.concatenate([one[name] for one in shown]) for name in shown[0]}
         np.savez_compressed(stream, allow_pickle=False, **arrays)
-
-
-def _settings(run: Path) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{run}: is no finished run ({error}); train it first") from None
-    return settings
 
 
 def _with_keys(keys: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from spectralseg.data.cases import Case, Sample
+from spectralseg.data.geometry import Geometry
 from spectralseg.data.leakage import (
     HASH_BITS,
     PAIRS,
@@ -44,7 +45,8 @@ def picture(number, side=SIDE):
 def case(name, image, group=None, file=None):
     labels = np.zeros(image.shape[:-1] if image.shape[-1] == 3 else image.shape, np.uint8)
     labels[..., :4, :4] = 1
-    return Case(name, group or name, lambda: Sample(image, labels), image=file)
+    place = Geometry(np.eye(4), "SAR") if labels.ndim == 3 else None
+    return Case(name, group or name, lambda: Sample(image, labels, geometry=place), image=file)
 
 
 @pytest.fixture

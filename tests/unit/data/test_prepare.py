@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import hashlib
 import json
@@ -13,8 +14,9 @@ import pytest
 from spectralseg.data import open_prepared, phantoms, verify_prepared
 from spectralseg.data.archives import unpack
 from spectralseg.data.cases import Case, Sample
+from spectralseg.data.geometry import Geometry
 from spectralseg.data.prepare import intensity_limits, normalise, prepare
-from spectralseg.data.prepared import FILES
+from spectralseg.data.prepared import FILES, FORMAT
 from spectralseg.data.readers import read_cases
 from spectralseg.data.resize import resize_image, resize_labels
 from spectralseg.data.specification import Intensity, read_specification
@@ -24,6 +26,8 @@ from spectralseg.files import sha256_of
 DATASET_FILES = Path(__file__).parents[3] / "workflow" / "rules" / "datasets"
 CT = {"dimensions": 3, "channels": 1, "classes": ["a", "b"], "intensity": {"window": [-100, 300]}}
 
+PLACE = Geometry(np.diag([-1.5, -1.5, 5, 1]), "SPL")
+
 
 def volumes(count=6, spacing=(5.0, 1.5, 1.5)):
     def load(number):
@@ -31,7 +35,8 @@ def volumes(count=6, spacing=(5.0, 1.5, 1.5)):
         labels = np.zeros((3 + number, 30, 40), np.uint8)
         labels[1, 5:20, 5:20] = 1
         labels[2, 10:25, 15:35] = 2
-        return Sample(rng.integers(-1000, 1000, labels.shape).astype(np.int16), labels, spacing)
+        image = rng.integers(-1000, 1000, labels.shape).astype(np.int16)
+        return Sample(image, labels, spacing, geometry=PLACE)
 
     return [Case(f"v{n}", f"p{n}", lambda n=n: load(n), {"centre": "x"}) for n in range(count)]
 
@@ -104,6 +109,8 @@ class TestWhatIsWritten:
         assert data.cases["slices"].tolist() == [3, 4, 5, 6, 7, 8]
         assert data.cases["first"].tolist() == [0, 3, 7, 12, 18, 25]
         assert data.spacing("v0") == (5.0, 1.5, 1.5)
+        assert data.geometry("v0").axes == "SPL"
+        assert np.array_equal(data.geometry("v0").affine, PLACE.affine)
         assert data.outputs == 3
         test = data.cases[data.cases["part"] == "test"].iloc[0]
         assert data.native_labels(test["case"]).shape == (test["slices"], 30, 40)
@@ -307,7 +314,8 @@ def test_memory_is_bounded_by_the_cases_at_work(tmp_path, prepare_cases, toy_spe
     shape, size, count = (40, 160, 160), 64, 40
 
     def load():
-        return Sample(np.zeros(shape, np.int16), np.eye(*shape[1:], dtype=np.uint8) + np.zeros(shape, np.uint8))
+        labels = np.eye(*shape[1:], dtype=np.uint8) + np.zeros(shape, np.uint8)
+        return Sample(np.zeros(shape, np.int16), labels, geometry=PLACE)
 
     one_case = 3 * math.prod(shape)
     assert 3 * count * shape[0] * size**2 > 6 * one_case
@@ -395,6 +403,11 @@ class TestWhatCannotBePrepared:
     def test_sizes_and_shares_without_sense(self, tmp_path, prepare_cases, toy_cases, options):
         with pytest.raises(InputError, match=r"image size|validation share"):
             prepare_cases(tmp_path / "toy", toy_cases(), **options)
+
+    def test_a_volume_without_a_place_in_space(self, tmp_path, prepare_cases, toy_specification):
+        nowhere = dataclasses.replace(volumes(1)[0].load(), geometry=None)
+        with pytest.raises(InputError, match="case 'odd' is a volume without a place in space"):
+            prepare_cases(tmp_path / "ct", [*volumes(), one(nowhere)], toy_specification(**CT))
 
     def test_a_case_that_does_not_fit_in_memory(self, tmp_path, prepare_cases, toy_cases, monkeypatch):
         def exhausted(*_):
@@ -495,7 +508,7 @@ class TestVerification:
         (copy_of_toy / "dataset.json").write_text(json.dumps({**card, "format": 0}))
         self.refuse(copy_of_toy, "prepared in format 0")
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 2}', b"\xff"])
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": %d}' % FORMAT, b"\xff"])
     def test_a_damaged_card_is_an_input_error(self, copy_of_toy, content):
         (copy_of_toy / "dataset.json").write_bytes(content)
         self.refuse(copy_of_toy, r"dataset\.json: .*prepare the dataset again")
@@ -592,6 +605,32 @@ class TestVerification:
 
         self.rewrite(copy_of_toy, "cases.csv", change)
         self.refuse(copy_of_toy, r"native_labels\.bin: labels of case 'case\d\d' cannot be read")
+
+    @pytest.mark.parametrize(
+        ("changes", "problem"),
+        [
+            ({"affine": ""}, "place in space of case 'v0' does not fit"),
+            ({"axes": "SPR L"}, "place in space of case 'v0' cannot be read .*no three directions"),
+            ({"axes": "SPA"}, "no three directions"),
+            ({"affine": "[[1, 0], [0, 1]]"}, "no finite matrix of 4 x 4"),
+            ({"affine": json.dumps(np.diag([1.0, 1, 0, 1]).tolist())}, "maps the volume to a plane"),
+            ({"affine": "[[NaN"}, "place in space of case 'v0' cannot be read"),
+            ({"native_shape": "[30, 40]"}, "case 'v0' has another number of axes than the dataset"),
+        ],
+    )
+    def test_a_volume_without_a_place_in_space_is_noticed(
+        self, tmp_path, prepare_cases, toy_specification, changes, problem
+    ):
+        folder = prepare_cases(tmp_path / "ct", volumes(), toy_specification(**CT)).path
+
+        def change(file):
+            table = pd.read_csv(file, dtype=str, keep_default_na=False)
+            for column, value in changes.items():
+                table.loc[0, column] = value
+            table.to_csv(file, index=False)
+
+        self.rewrite(folder, "cases.csv", change)
+        self.refuse(folder, problem)
 
     def test_an_unknown_case_is_an_input_error(self, toy):
         with pytest.raises(InputError, match="there is no case 'nobody'"):

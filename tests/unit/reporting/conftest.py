@@ -71,11 +71,11 @@ def write_prepared(root, name, source, cases=4):
     (folder / "native_labels.bin").touch()
     channels = images.shape[-1]
     info = {"format": FORMAT, "name": name, "title": name, "classes": CLASSES[name], "source": source, "files": {}}
-    info["modality"] = MODALITIES[name]
+    info |= {"modality": MODALITIES[name], "dimensions": 2}
     info |= {"channels": channels, "image_size": SIDE, "mean": [0.5] * channels, "std": [0.2] * channels}
     info |= {"id_namespace": name, "ood": PARTNERS.get(name, [])}
     (folder / "dataset.json").write_text(json.dumps(info))
-    rows = [[f"{name}_{i}", f"g{i}", "test", i, 1, "[32, 32]", "", 0, 0, "", "", "{}"] for i in range(cases)]
+    rows = [[f"{name}_{i}", f"g{i}", "test", i, 1, "[32, 32]", "", 0, 0, "", "", "{}", "", ""] for i in range(cases)]
     pd.DataFrame(rows, columns=list(CASE_COLUMNS)).to_csv(folder / "cases.csv", index=False)
     return masks
 

@@ -228,7 +228,7 @@ def test_a_dataset_for_testing_only_of_any_size(prepare_cases, grey, tmp_path, s
 
 def test_missing_keys_are_left_out(prepare_cases, toy_cases, tmp_path):
     data = prepare_cases(tmp_path / "data", toy_cases(10))
-    optional = ["modality", "dimensions", "split", "excluded", "licence", "citation", "homepage", "intensity"]
+    optional = ["modality", "split", "excluded", "licence", "citation", "homepage", "intensity"]
     data = describe(data, **dict.fromkeys([*optional, "expected_cases", "allow_partial", "cases", "slices"]))
     text = Page(card(data, tmp_path)).text
     assert "Toy" in text

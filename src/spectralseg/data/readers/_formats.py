@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from spectralseg.data.geometry import coincide
 from spectralseg.data.readers._limits import open_volume
 from spectralseg.errors import InputError, explained
 
@@ -133,12 +134,9 @@ def refuse_other_grid(path: Path, label: Volume, image: Volume) -> None:
 def refuse_other_place(path: Path, label: Volume, image: Volume) -> None:
     """Raise an :class:`InputError` about the label file ``path`` unless its grid lies on the image's in space.
 
-    The corners of both grids must coincide within half a voxel: headers differ by rounding, not by more.
+    See :func:`spectralseg.data.geometry.coincide`.
     """
-    shape = np.array(image.array.shape)
-    corners = np.stack([*np.indices((2, 2, 2)).reshape(3, -1) * (shape[:, None] - 1), np.ones(8)])
-    in_image = np.linalg.inv(image.affine) @ label.affine @ corners
-    if np.abs(in_image - corners).max() >= 0.5:
+    if not coincide(label.affine, image.affine, image.array.shape):
         raise InputError(f"{path}: labels and image lie differently in space (affines differ); take both as published")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from spectralseg.data.cases import Case, Sample, require_files
+from spectralseg.data.geometry import Geometry
 from spectralseg.data.readers._formats import (
     Volume,
     decoding,
@@ -89,7 +90,13 @@ def _load(image_path: Path, label_path: Path) -> Sample:
         remarks = ("only one of image and labels carries the patient's axes",)
     labels = whole_labels(label_path, label.array, LABELS)
     # The voxel size of the header, not the scale of the affine: some files have an affine of unit scale.
-    return Sample(to_slices(image.array), to_slices(labels), image.zooms[::-1], remarks)
+    return Sample(
+        to_slices(image.array),
+        to_slices(labels),
+        image.zooms[::-1],
+        remarks,
+        geometry=Geometry.of_file_order(label.affine),
+    )
 
 
 def _has_axes(volume: Volume) -> bool:

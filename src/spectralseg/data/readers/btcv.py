@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, find_files, require_files
+from spectralseg.data.geometry import Geometry
 from spectralseg.data.readers._formats import (
     read_nifti,
     refuse_other_grid,
@@ -72,9 +73,11 @@ def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample
     image, label = read_nifti(image_path), read_nifti(label_path)
     refuse_other_grid(label_path, label, image)
     refuse_other_place(label_path, label, image)
+    geometry = Geometry(label.affine, DISPLAY[::-1])
     image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
     native = whole_labels(label_path, label.array, NATIVE_LABELS)
-    return Sample(to_slices(image.array), _organs_only(to_slices(native), organs), image.zooms[::-1])
+    labels = _organs_only(to_slices(native), organs)
+    return Sample(to_slices(image.array), labels, image.zooms[::-1], geometry=geometry)
 
 
 def _organs_only(native: NDArray[np.uint8], organs: tuple[int, ...]) -> NDArray[np.uint8]:

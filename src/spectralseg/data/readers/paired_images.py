@@ -163,8 +163,7 @@ def _load(
     image = _decode(image_path, content, picture, _FLAGS | _REDUCTIONS[reduction] | colour)
     if not grey:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    content, mask_picture = _read(mask_path)
-    mask = _one_channel(mask_path, _decode(mask_path, content, mask_picture, _FLAGS | cv2.IMREAD_ANYCOLOR))
+    mask, mask_picture = read_mask(mask_path)
     if mask.shape != picture.shape:
         turned = mask.shape == picture.shape[::-1] and picture.quarter_turn
         raise InputError(
@@ -181,6 +180,16 @@ def _load(
     if picture.grey and not grey:
         remarks.append("image stored in grey values")
     return Sample(image, labelling(mask_path, mask), remarks=tuple(remarks), reduction=reduction)
+
+
+def read_mask(path: Path) -> tuple[NDArray[Any], Picture]:
+    """Grey values (H, W) of an image file as they are stored, and what its head says.
+
+    Raises:
+        InputError: the file is missing, damaged, in colours or transparent.
+    """
+    content, picture = _read(path)
+    return _one_channel(path, _decode(path, content, picture, _FLAGS | cv2.IMREAD_ANYCOLOR)), picture
 
 
 def _size(shape: tuple[int, ...]) -> str:

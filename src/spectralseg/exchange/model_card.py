@@ -1,0 +1,83 @@
+"""The model card: what an exported model is, what it was trained and tested on, and what must go in and comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from spectralseg.data import PreparedDataset
+from spectralseg.evaluation.conditions import CLEAN
+from spectralseg.exchange.scoring import summarise
+
+INPUT, OUTPUT = "images", "probabilities"
+_SHOWN = ("dsc", "iou", "hd95", "nsd")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an exported model is from the original.
+
+    Attributes:
+        images: how many were compared.
+        error: largest absolute difference of a probability.
+        tolerance: largest one that is accepted.
+        labels: share of pixels with another label, in [0, 1].
+    """
+
+    images: int
+    error: float
+    tolerance: float
+    labels: float
+
+
+def model_card(
+    settings: Mapping[str, Any],
+    data: PreparedDataset,
+    records: pd.DataFrame | None,
+    *,
+    checkpoint: str,
+    file: str,
+    usage: str,
+    parity: Parity,
+) -> str:
+    """The card of an exported model as Markdown.
+
+    Args:
+        settings: content of ``run.json``.
+        data: the dataset that the run was trained on.
+        records: metric records of the run; None where it has not been evaluated.
+        checkpoint: ``best`` or ``last``.
+        file: name of the exported file.
+        usage: Python code that runs it on :data:`INPUT`.
+        parity: result of the parity check.
+    """
+    environment = Environment(
+        loader=PackageLoader("spectralseg.exchange"),
+        autoescape=False,  # Markdown
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("model_card.md").render(
+        **{key: settings[key] for key in ("run", "architecture", "objective", "training", "parameters")},
+        **{key: settings[key] for key in ("iterations", "best_iteration", "validation_dice")},
+        version=settings["versions"]["spectralseg"],
+        trained=settings["data"],
+        data={"intensity": None, **data.info},
+        outputs=data.outputs,
+        results=[] if records is None else list(_results(records)),
+        input=INPUT,
+        output=OUTPUT,
+        **{"checkpoint": checkpoint, "file": file, "usage": usage, "parity": parity},
+    )
+
+
+def _results(records: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:
+    shown = records[(records["corruption"] == CLEAN) & records["metric"].isin(_SHOWN)]
+    for name, chosen in shown.groupby("test_dataset", sort=False, observed=True):
+        yield from summarise(chosen).assign(test_dataset=name).to_dict("records")

@@ -1,0 +1,111 @@
+"""A dataset in the raw layout of nnU-Net v2, with our parts, so that nnU-Net trains and is tested on the same cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spectralseg.data import PreparedDataset
+from spectralseg.data.archives import unpacked
+from spectralseg.data.cases import Case, Sample
+from spectralseg.data.parallel import map_in_order
+from spectralseg.data.readers import read_cases
+from spectralseg.data.resize import resize_labels
+from spectralseg.data.specification import DatasetSpecification
+from spectralseg.errors import InputError
+from spectralseg.exchange.labels import file_ending, file_name, write_array
+from spectralseg.files import creating_folder, sha256_of, write_json
+from spectralseg.progress import progress_bar
+
+_NAME = re.compile(r"Dataset\d{3}_\w+")
+_SUFFIX = {"train": "Tr", "validation": "Tr", "test": "Ts"}
+
+
+def export_nnunet(
+    specification: DatasetSpecification, raw: Path, data: PreparedDataset, out: Path, *, threads: int = 1
+) -> None:
+    """Write images and labels of a dataset, in native geometry and intensities, into the new folder ``out``.
+
+    Cases of the training and validation part go to ``imagesTr`` and ``labelsTr``, test cases to ``imagesTs`` and
+    ``labelsTs``; ``splits_final.json`` has the one fold of our two parts. Every case is compared with the prepared one:
+    the bytes of its image file, and its labels.
+
+    Args:
+        specification: what is known of the dataset.
+        raw: what the dataset was prepared from: archive, folder of archives, or folder in the official layout.
+        data: the prepared dataset, which decides on cases and parts.
+        out: folder that does not exist yet, named as nnU-Net asks: ``Dataset501_Polyps``.
+        threads: cases that are read and written at a time.
+
+    Raises:
+        InputError: the name does not fit, ``out`` has content, or the raw files are not those of the prepared dataset.
+    """
+    if not _NAME.fullmatch(out.name):
+        raise InputError(f"{out}: nnU-Net asks for three digits and a name, such as Dataset501_{data.name}; rename it")
+    with unpacked(raw, out.parent) as root:
+        found = {case.id: case for case in read_cases(specification.reader, root, specification.reader_options)}
+        rows = data.cases.to_dict("records")
+        for row in rows:
+            if row["case"] not in found:
+                raise InputError(f"{raw}: has no case '{row['case']}'; give what {data.path} was prepared from")
+        with creating_folder(out) as folder:
+            for part in set(_SUFFIX.values()):
+                (folder / f"images{part}").mkdir()
+                (folder / f"labels{part}").mkdir()
+            write_one = partial(_write_case, folder, data, found)
+            for _ in progress_bar(
+                map_in_order(write_one, rows, threads), desc=f"export {data.name}", unit="case", total=len(rows)
+            ):
+                pass
+            parts = {part: data.cases[data.cases["part"] == part]["case"].tolist() for part in _SUFFIX}
+            write_json(folder / "splits_final.json", [{"train": parts["train"], "val": parts["validation"]}])
+            write_json(folder / "dataset.json", _description(specification, data, len(rows) - len(parts["test"])))
+
+
+def _write_case(folder: Path, data: PreparedDataset, found: Mapping[str, Case], row: dict[str, Any]) -> None:
+    case, part, ending = found[row["case"]], _SUFFIX[row["part"]], file_ending(data)
+    sample = case.load()
+    _refuse_other_case(data, case, row, sample)
+    for kind, array, name in (
+        ("images", sample.image, file_name(f"{case.id}_0000", ending)),
+        ("labels", sample.labels, file_name(case.id, ending)),
+    ):
+        write_array(folder / f"{kind}{part}" / name, array, sample.geometry, sample.spacing)
+
+
+def _refuse_other_case(data: PreparedDataset, case: Case, row: dict[str, Any], sample: Sample) -> None:
+    size = data.info["image_size"]
+    planes = sample.labels.reshape(-1, *sample.labels.shape[-2:])
+    masks = data.masks[row["first"] : row["first"] + row["slices"]]
+    same = len(planes) == len(masks) and all(
+        np.array_equal(resize_labels(plane, (size, size)), mask) for plane, mask in zip(planes, masks, strict=True)
+    )
+    if not same or sample.labels.shape != data.native_shape(case.id):
+        problem = "labels"
+    elif case.image is not None and sha256_of(case.image) != row["image_sha256"]:
+        problem = "image"
+    else:
+        return
+    raise InputError(f"{data.path}: the raw {problem} of case '{case.id}' differ from what was prepared; prepare again")
+
+
+def _description(specification: DatasetSpecification, data: PreparedDataset, training: int) -> dict[str, Any]:
+    # nnU-Net normalises a channel called CT by intensities of the whole dataset, any other by those of the image.
+    window = specification.intensity is not None and specification.intensity.window is not None
+    channels = ["R", "G", "B"] if specification.channels == 3 else ["CT" if window else specification.modality]
+    return {
+        "channel_names": {str(number): name for number, name in enumerate(channels)},
+        "labels": {"background": 0, **{name: label for label, name in enumerate(data.classes, 1)}},
+        "numTraining": training,
+        "file_ending": file_ending(data),
+        "name": data.name,
+        "description": specification.title,
+        "reference": specification.citation,
+        "licence": specification.licence,
+        "source": data.info["source"],
+    }

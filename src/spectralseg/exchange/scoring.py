@@ -1,0 +1,132 @@
+"""Somebody else's predictions, scored by the same code as our own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spectralseg.data import PreparedDataset
+from spectralseg.data.resize import resize_labels
+from spectralseg.errors import InputError
+from spectralseg.evaluation.conditions import Condition
+from spectralseg.evaluation.score import Score, score_labels
+from spectralseg.exchange.labels import file_ending, file_name, read_labels
+from spectralseg.files import replacing
+from spectralseg.grid import Run
+from spectralseg.metrics.policy import POLICY
+from spectralseg.metrics.records import COLUMNS
+from spectralseg.progress import progress_bar
+
+_log = logging.getLogger(__name__)
+
+
+def score(
+    predictions: Path, data: PreparedDataset, method: Run, out: Path, *, allow_missing: bool = False
+) -> pd.DataFrame:
+    """Score a folder of label maps and write metric records to the parquet file ``out``.
+
+    Each test case has one file, named by its id, in native geometry and with labels 0..K: NIfTI for volumes, PNG for
+    images. Metrics and protocols are those of the evaluation but for calibration, which needs probabilities. Under
+    ``published``, where the evaluation compares images at network resolution and volumes after a zoom from there,
+    images are brought to network resolution by nearest neighbour, and volumes are compared as they are.
+
+    Args:
+        predictions: folder; files with another ending than the dataset's are not looked at, but counted in the log.
+        data: the dataset whose test cases were predicted.
+        method: the run keys of the records: what was trained on what.
+        out: parquet file.
+        allow_missing: leave out cases without a file, with a warning that counts them.
+
+    Returns:
+        The summary of the records, see :func:`summarise`.
+
+    Raises:
+        InputError: a case has no file, a file no case, or a file cannot be scored; see
+            :func:`spectralseg.exchange.labels.read_labels`.
+    """
+    condition = Condition("iid" if method.dataset == data.name else "ood", data)
+    cases = condition.cases()
+    files = _files(predictions, data, cases, allow_missing)
+    keys = (*method.keys.values(), *condition.keys.values())
+    rows: list[tuple[Any, ...]] = []
+    chosen = cases[cases["case"].isin(files)]
+    for _, case in progress_bar(chosen.iterrows(), desc=f"score {data.name}", unit="case", total=len(chosen)):
+        name, group = str(case["case"]), str(case["group"])
+        for label, protocol, metric, value, flag in _scores(files[name], data, case):
+            rows.append((*keys, name, group, data.classes[label - 1], protocol, metric, value, flag))
+    records = pd.DataFrame(rows, columns=list(COLUMNS))
+    with replacing(out) as partial:
+        records.to_parquet(partial, index=False)
+    return summarise(records)
+
+
+def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_missing: bool) -> dict[str, Path]:
+    """The file of each case.
+
+    Raises:
+        InputError: the folder does not exist, a file has no case, or, unless that is allowed, a case no file.
+    """
+    if not predictions.is_dir():
+        raise InputError(f"{predictions}: there is no such folder; give the folder of the predictions")
+    ending = file_ending(data)
+    present = {path.name: path for path in sorted(predictions.iterdir()) if not path.name.startswith(".")}
+    others = [name for name in present if not name.endswith(ending)]
+    due = {file_name(str(case), ending): str(case) for case in cases["case"]}
+    extra = [path for name, path in present.items() if name not in due and name not in others]
+    if extra:
+        raise InputError(f"{extra[0]}: {len(extra)} files, this one first, belong to no test case; remove them")
+    missing = [name for name in due if name not in present]
+    if missing and (not allow_missing or len(missing) == len(due)):
+        raise InputError(
+            f"{predictions}: {len(missing)} of {len(due)} test cases have no file, the first is {missing[0]}; complete "
+            "them or give --allow-missing"
+        )
+    if missing:
+        _log.warning(
+            "%d of %d test cases have no file and are left out, the first is %s", len(missing), len(due), missing[0]
+        )
+    if others:
+        _log.info("not looked at, as they do not end with %s: %d files such as %s", ending, len(others), others[0])
+    return {case: present[name] for name, case in due.items() if name in present}
+
+
+def _scores(file: Path, data: PreparedDataset, case: pd.Series) -> Iterator[Score]:
+    name, labels = str(case["case"]), read_labels(file, data, str(case["case"]))
+    masks: NDArray[np.uint8] = np.asarray(data.masks[case["first"] : case["first"] + case["slices"]])
+    published = labels if data.volumes else resize_labels(labels, (masks.shape[1], masks.shape[2]))
+    return score_labels(published, labels, masks, data.native_labels(name), data.spacing(name), len(data.classes))
+
+
+def summarise(records: pd.DataFrame) -> pd.DataFrame:
+    """Mean of each metric of the policy: over cases with a defined value, then over classes.
+
+    Args:
+        records: metric records of one run under one condition.
+
+    Returns:
+        One row per protocol and metric, in the order of :data:`spectralseg.metrics.policy.POLICY`: ``protocol``,
+        ``metric``, ``mean``, ``cases``, and ``undefined``, the number of values of a class of a case left out.
+    """
+    return pd.DataFrame(
+        [
+            {"protocol": protocol, "metric": metric, **_mean(chosen)}
+            for protocol, metrics in POLICY.items()
+            for metric in metrics
+            if len(chosen := records[(records["protocol"] == protocol) & (records["metric"] == metric)])
+        ],
+        columns=["protocol", "metric", "mean", "cases", "undefined"],
+    )
+
+
+def _mean(records: pd.DataFrame) -> Mapping[str, float | int]:
+    return {
+        "mean": float(records.groupby("class", observed=True)["value"].mean().mean()),
+        "cases": int(records["case"].nunique()),
+        "undefined": int(records["value"].isna().sum()),
+    }

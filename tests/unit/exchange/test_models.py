@@ -1,0 +1,149 @@
+"""Exported models compute what the original computes, and say what they are."""
+
+import importlib.util
+import re
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from spectralseg import cli
+from spectralseg.errors import InputError
+from spectralseg.evaluation.predict import Predictor, load_predictor, read_settings
+from spectralseg.evaluation.suites import evaluate
+from spectralseg.exchange import models
+from spectralseg.exchange.models import FORMATS, Standalone, export_model
+from spectralseg.models import available
+from spectralseg.training.batches import to_float
+
+EXTRA = ("onnx", "onnxruntime", "onnxscript")
+lacking = pytest.mark.skipif(not all(map(importlib.util.find_spec, EXTRA)), reason="needs the extra 'export'")
+KINDS = ["torchscript", pytest.param("onnx", marks=lacking)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
+def test_the_exported_model_gives_the_probabilities_of_the_original(kind, name, source, tmp_path):
+    found = source(name)
+    data, run = found.data, found.run
+    parity = export_model(run, data, tmp_path / "out", kind=kind)
+    assert parity.error < models.TOLERANCE
+    assert parity.labels == 0
+    images = to_float(np.asarray(data.images[:5]))
+    expected = load_predictor(run, read_settings(run), "best", 5, "cpu")(images)
+    # As the card says, in a namespace of its own.
+    card = (tmp_path / "out" / "README.md").read_text()
+    (usage,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    file = FORMATS[kind].file
+    scope = {"images": np.ascontiguousarray(np.moveaxis(images, -1, 1))}
+    exec(usage.replace(file, str(tmp_path / "out" / file)), scope)
+    assert scope["probabilities"].dtype == np.float32
+    assert scope["probabilities"] == pytest.approx(expected, abs=models.TOLERANCE)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(["README.md", file])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["unet", "transunet", "transunet_original"])
+def test_every_architecture_of_our_own_can_be_exported(kind, name, small_model, tmp_path):
+    assert name in available()
+    predictor = Predictor(
+        small_model(name, 3, 4).eval(), torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.2, 0.3]), 4
+    )
+    images = np.random.default_rng(0).random((3, 64, 64, 3), np.float32)
+    expected = predictor(images)
+    form = FORMATS[kind]
+    given = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
+    with models._quiet():
+        form.write(Standalone(predictor).eval(), given[:2], tmp_path / form.file)
+        found = form.read(tmp_path / form.file)(given.numpy())
+    assert found == pytest.approx(expected, abs=models.TOLERANCE)
+
+
+def test_a_model_that_differs_is_refused_and_nothing_is_left(source, tmp_path, monkeypatch):
+    polyps = source("kvasir_seg")
+    data, run = polyps.data, polyps.run
+
+    class Shifted(Standalone):
+        def forward(self, images):
+            return super().forward(images) + 1e-3
+
+    monkeypatch.setattr(models, "Standalone", Shifted)
+    with pytest.raises(InputError, match=r"differs from the original by 1\.0e-03, more than 0\.0001"):
+        export_model(run, data, tmp_path / "out", kind="torchscript")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_fails_for_one_batch_size_only_is_noticed(source, tmp_path, monkeypatch):
+    polyps = source("kvasir_seg")
+    original = load_predictor(polyps.run, read_settings(polyps.run), "best", 6, "cpu")
+
+    def found(images):
+        return original(np.moveaxis(images, 1, -1)) + np.float32(0.5 * (len(images) == 1))
+
+    monkeypatch.setitem(FORMATS, "torchscript", replace(FORMATS["torchscript"], read=lambda _: found))
+    with pytest.raises(InputError, match=r"differs from the original by 5\.0e-01"):
+        export_model(polyps.run, polyps.data, tmp_path / "out", kind="torchscript")
+
+
+@pytest.fixture(scope="module")
+def card(source, tmp_path_factory):
+    """Card of a run that has been evaluated."""
+    hearts, folder = source("acdc"), tmp_path_factory.mktemp("card") / "run"
+    shutil.copytree(hearts.run, folder)
+    evaluate(folder, hearts.data, [], hearts.config.evaluation, folder, device_name="cpu")
+    export_model(folder, hearts.data, folder / "out", kind="torchscript")
+    return (folder / "out" / "README.md").read_text(), hearts
+
+
+class TestCard:
+    def test_it_names_data_licence_training_and_limits(self, card):
+        text, hearts = card
+        data, settings = hearts.data, read_settings(hearts.run)
+        for part in (data.info["licence"], data.info["citation"], "synthetic phantoms", "no medical device"):
+            assert part in text
+        assert f"{settings['parameters']:,} parameters" in text
+        assert "bce_dice with spectral, λ = 0.2, form add" in text
+        assert "clipped to the percentiles 0 to 100 of the case and scaled to [0, 1]" in text
+        assert "(B, 1, 32, 32)" in text
+        assert "(B, 4, 32, 32)" in text
+        assert "0 background, 1 right ventricle, 2 myocardium, 3 left ventricle" in text
+        assert "{{" not in text
+        assert "None" not in text
+
+    def test_it_has_results_with_their_numbers_of_cases(self, card):
+        text, hearts = card
+        rows = re.findall(r"^\| acdc \| (\w+) \| (\w+) \| (\S+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+        assert [row[:2] for row in rows] == [
+            ("published", "dsc"), ("published", "iou"), ("published", "hd95"),
+            ("sound", "dsc"), ("sound", "iou"), ("sound", "hd95"), ("sound", "nsd"),
+        ]  # fmt: skip
+        assert {int(row[3]) for row in rows} == {len(hearts.tested)}
+
+    def test_it_says_where_there_are_none(self, source, tmp_path):
+        polyps = source("kvasir_seg")
+        data, run = polyps.data, polyps.run
+        export_model(run, data, tmp_path / "out", kind="torchscript")
+        text = (tmp_path / "out" / "README.md").read_text()
+        assert "has not been evaluated" in text
+        assert "8-bit values are divided by 255" in text
+        assert "above 0.5 it is chosen" in text
+
+
+def test_onnx_without_its_packages_says_what_to_install(source, tmp_path, monkeypatch):
+    polyps = source("kvasir_seg")
+    data, run = polyps.data, polyps.run
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", sys)
+    with pytest.raises(InputError, match="onnxscript is not installed; install the extra 'export'"):
+        export_model(run, data, tmp_path / "out", kind="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line_offers_every_format():
+    (action,) = (
+        a for a in cli.parser()._subparsers._group_actions[0].choices["export-model"]._actions if a.dest == "format"
+    )
+    assert action.choices == sorted(FORMATS)

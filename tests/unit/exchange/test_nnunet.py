@@ -1,0 +1,145 @@
+"""The raw layout of nnU-Net v2, by the rules of its own check of a dataset's integrity."""
+
+import json
+import re
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+
+from spectralseg.data.prepared import open_prepared
+from spectralseg.data.readers import read_cases
+from spectralseg.errors import InputError
+from spectralseg.exchange.nnunet import export_nnunet
+
+NAMES = ["synapse", "acdc", "kvasir_seg", "btseg"]
+
+
+@pytest.fixture(scope="module")
+def exported(source, tmp_path_factory):
+    """``exported(name)``: source and folder, made once; tests must not change them."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            found = source(name)
+            out = tmp_path_factory.mktemp("nnUNet_raw") / f"Dataset501_{name}"
+            export_nnunet(found.specification, found.raw, found.data, out, threads=2)
+            made[name] = found, out
+        return made[name]
+
+    return make
+
+
+def identifiers(folder, ending):
+    """Cases of a folder of images: file names without ending and the four digits of the channel."""
+    names = (path.name for path in folder.iterdir())
+    return sorted({name[: -len(ending) - 5] for name in names if name.endswith(ending)})
+
+
+def read(file):
+    """Array with channels first, as nnU-Net sees it, and what it compares of the geometry."""
+    if file.suffix == ".png":
+        found = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        return (found[None] if found.ndim == 2 else found[..., ::-1].transpose(2, 0, 1)), ((999, 1, 1),)
+    image = nib.load(file)
+    return np.asarray(image.dataobj)[None], (image.header.get_zooms(), image.affine)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_folder_passes_the_integrity_check(name, exported):
+    found, folder = exported(name)
+    data = found.data
+    described = json.loads((folder / "dataset.json").read_text())
+    assert {"labels", "channel_names", "numTraining", "file_ending"} <= described.keys()
+    assert re.fullmatch(r"Dataset\d{3}_.+", folder.name)
+    ending = described["file_ending"]
+    assert ending in (".nii.gz", ".png")
+    assert list(described["channel_names"]) == [str(n) for n in range(data.info["channels"])]
+    assert described["labels"]["background"] == 0
+    labels = sorted(described["labels"].values())
+    assert labels == list(range(len(data.classes) + 1)), "consecutive whole numbers from 0"
+    assert described["numTraining"] == len(identifiers(folder / "imagesTr", ending)) > 0
+    for part in ("Tr", "Ts"):
+        cases = identifiers(folder / f"images{part}", ending)
+        assert sorted(path.name for path in (folder / f"labels{part}").iterdir()) == [case + ending for case in cases]
+        for case in cases:
+            files = [path for path in (folder / f"images{part}").iterdir() if path.name.startswith(f"{case}_")]
+            assert [path.name for path in files] == [f"{case}_0000{ending}"], "one file, also of a photograph in colour"
+            (image, image_place), (labels_found, place) = (
+                read(files[0]),
+                read(folder / f"labels{part}" / (case + ending)),
+            )
+            assert len(image) == len(described["channel_names"])
+            assert image.shape[1:] == labels_found.shape[1:]
+            assert all(np.allclose(*pair) for pair in zip(image_place, place, strict=True))
+            assert np.isfinite(image).all()
+            assert set(np.unique(labels_found)) <= set(labels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_are_ours(name, exported):
+    found, folder = exported(name)
+    data = found.data
+    ending = json.loads((folder / "dataset.json").read_text())["file_ending"]
+    parts = {part: sorted(rows["case"]) for part, rows in data.cases.groupby("part")}
+    assert identifiers(folder / "imagesTs", ending) == parts["test"]
+    assert identifiers(folder / "imagesTr", ending) == sorted(parts["train"] + parts["validation"])
+    ((fold),) = json.loads((folder / "splits_final.json").read_text())
+    assert {key: sorted(cases) for key, cases in fold.items()} == {"train": parts["train"], "val": parts["validation"]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_and_places_are_those_of_the_source(name, exported):
+    found, folder = exported(name)
+    of = found.specification
+    by_id = {case.id: case for case in read_cases(of.reader, found.raw, of.reader_options)}
+    for _, row in found.data.cases.iterrows():
+        case, part = by_id[row["case"]], "Ts" if row["part"] == "test" else "Tr"
+        image, (_, *place) = read(folder / f"images{part}" / f"{case.id}_0000{found.ending}")
+        labels, _ = read(folder / f"labels{part}" / f"{case.id}{found.ending}")
+        sample = case.load()
+        if found.data.volumes:
+            stored = nib.load(case.image)
+            assert np.array_equal(image[0], stored.dataobj)
+            assert np.allclose(place[0], stored.affine)
+            assert np.array_equal(labels[0], sample.geometry.to_file(sample.labels))
+        else:
+            assert np.array_equal(image, np.moveaxis(np.atleast_3d(sample.image), -1, 0))
+            assert np.array_equal(labels[0], sample.labels)
+
+
+def test_channels_are_named_so_that_nnunet_normalises_them_rightly(exported):
+    def channels(name):
+        return json.loads((exported(name)[1] / "dataset.json").read_text())["channel_names"]
+
+    assert channels("synapse") == {"0": "CT"}
+    assert channels("acdc") == {"0": "short-axis cine cardiac MR"}
+    assert channels("kvasir_seg") == {"0": "R", "1": "G", "2": "B"}
+
+
+@pytest.mark.parametrize("name", ["kvasir", "Dataset1_kvasir", "Dataset0501_x", "Dataset501", "Dataset501_a b"])
+def test_a_name_that_nnunet_would_not_take_is_refused(name, source, tmp_path):
+    found = source("kvasir_seg")
+    with pytest.raises(InputError, match="three digits and a name, such as Dataset501_kvasir_seg"):
+        export_nnunet(found.specification, found.raw, found.data, tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("case", "no such", "has no case 'no such'; give what"),
+        ("image_sha256", "0", r"the raw image of case '\w+' differ"),
+        ("first", 0, r"the raw labels of case '\w+' differ"),
+        ("native_shape", "[5, 5]", r"the raw labels of case '\w+' differ"),
+    ],
+)
+def test_other_raw_files_than_those_prepared_are_refused(source, tmp_path, column, value, problem):
+    found = source("kvasir_seg")
+    changed = open_prepared(found.data.path)
+    changed.cases[column] = value
+    with pytest.raises(InputError, match=problem):
+        export_nnunet(found.specification, found.raw, changed, tmp_path / "Dataset501_kvasir")
+    assert not list(tmp_path.iterdir())

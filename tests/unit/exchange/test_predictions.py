@@ -1,0 +1,147 @@
+"""Predictions lie on the grid of the source's label files, and are those that the evaluation scores."""
+
+import json
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+
+from spectralseg.data.readers import read_cases
+from spectralseg.errors import InputError
+from spectralseg.evaluation.conditions import Condition
+from spectralseg.evaluation.predict import load_predictor, native_labels, read_settings
+from spectralseg.exchange.labels import file_name, read_labels, write_array
+from spectralseg.exchange.predictions import predict
+from spectralseg.files import sha256_of
+
+
+def label_file(volumes, case):
+    """The source's label file of a case."""
+    of = volumes.specification
+    (image,) = (found.image for found in read_cases(of.reader, volumes.raw, of.reader_options) if found.id == case)
+    if of.name == "synapse":
+        return image.parent.parent / "label" / image.name.replace("img", "label")
+    return image.with_name(image.name.replace(".nii.gz", "_gt.nii.gz"))
+
+
+def expected_labels(found, case):
+    """Native labels of a case, predicted on its own."""
+    predictor = load_predictor(found.run, read_settings(found.run), "best", 4, "cpu")
+    row = found.data.cases[found.data.cases["case"] == case].iloc[0]
+    return native_labels(predictor(Condition("iid", found.data).images(row)), found.data.native_labels(case).shape)
+
+
+@pytest.mark.parametrize("name", ["synapse", "acdc"])
+def test_volumes_have_the_grid_of_the_source(name, source):
+    volumes = source(name)
+    for case in volumes.tested:
+        theirs, ours = nib.load(label_file(volumes, case)), nib.load(volumes.predictions / f"{case}.nii.gz")
+        assert ours.shape == theirs.shape
+        assert np.array_equal(ours.affine, theirs.affine)
+        assert nib.aff2axcodes(ours.affine) == nib.aff2axcodes(theirs.affine)
+        assert ours.header.get_zooms() == pytest.approx(theirs.header.get_zooms())
+        assert ours.header.get_xyzt_units()[0] == "mm"
+        assert ours.get_data_dtype() == np.uint8
+    assert len(list(volumes.predictions.iterdir())) == len(volumes.tested) + 1
+
+
+@pytest.mark.parametrize("name", ["synapse", "acdc"])
+def test_what_is_predicted_of_a_voxel_stands_in_its_place(name, source):
+    volumes = source(name)
+    seen = set()
+    for case in volumes.tested:
+        geometry, native = volumes.data.geometry(case), volumes.data.native_labels(case)
+        ours = np.asarray(nib.load(volumes.predictions / f"{case}.nii.gz").dataobj)
+        assert np.array_equal(geometry.from_file(ours), expected_labels(volumes, case))
+        # And the array's axes are what the geometry says: a class is one value of the source, in the same places.
+        theirs, known = np.rint(nib.load(label_file(volumes, case)).get_fdata()), geometry.to_file(native)
+        for label in set(np.unique(native)) - {0}:
+            (value,) = np.unique(theirs[known == label])
+            assert (theirs == value).sum() == (known == label).sum()
+            seen.add((label, value))
+    assert len(seen) == len(volumes.data.classes)
+
+
+def test_the_phantoms_of_synapse_try_more_than_one_orientation(source):
+    data = source("synapse").data
+    found = [data.geometry(case) for case in data.cases["case"]]
+    assert len({nib.aff2axcodes(geometry.affine) for geometry in found}) > 1
+    assert {geometry.axes for geometry in found} == {"SPL"}
+
+
+@pytest.mark.parametrize("name", ["kvasir_seg", "btseg"])
+def test_images_have_the_size_of_the_source(name, source):
+    images = source(name)
+    for case in images.tested:
+        file = images.predictions / f"{case}.png"
+        found = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        assert (found.dtype, found.shape) == (np.uint8, images.data.native_labels(case).shape)
+        assert np.array_equal(found, expected_labels(images, case))
+        assert np.array_equal(found, read_labels(file, images.data, case))
+
+
+def test_the_description_names_run_weights_and_labels(source):
+    hearts = source("acdc")
+    described = json.loads((hearts.predictions / "predictions.json").read_text())
+    assert described["run"] == {
+        "dataset": "acdc", "architecture": "unet", "objective": "mixed", "lambda": "0.2", "seed": 0
+    }  # fmt: skip
+    assert described["weights_sha256"] == sha256_of(hearts.run / "model.pt")
+    assert described["labels"] == ["background", "right ventricle", "myocardium", "left ventricle"]
+    assert described["dataset_files"] == hearts.data.info["files"]
+    assert (described["checkpoint"], described["file_ending"]) == ("best", ".nii.gz")
+    assert described["cases"] == len(hearts.tested)
+
+
+def test_a_folder_with_content_is_refused_and_left_alone(source, tmp_path):
+    polyps = source("kvasir_seg")
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(InputError, match="is there already; remove the folder"):
+        predict(polyps.run, polyps.data, tmp_path, device_name="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_nothing_is_left_of_predictions_that_fail(source, tmp_path, monkeypatch):
+    polyps = source("kvasir_seg")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("spectralseg.exchange.predictions.write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict(polyps.run, polyps.data, tmp_path / "out", device_name="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_data_than_the_run_fits_are_refused(source, toy, tmp_path):
+    hearts = source("acdc")
+    with pytest.raises(InputError, match="has other classes, size or channels"):
+        predict(hearts.run, toy, tmp_path / "out", device_name="cpu")
+    settings = read_settings(hearts.run)
+    settings["data"]["files"]["cases.csv"] = "0" * 64
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=r"is not the data that .* was trained on"):
+        predict(tmp_path, hearts.data, tmp_path / "out", device_name="cpu")
+
+
+@pytest.mark.parametrize("case", ["a/b", "", ".", "..", ".hidden", "x" * 300])
+def test_ids_that_cannot_name_a_file_are_refused(case):
+    with pytest.raises(InputError, match="cannot be the name of a file"):
+        file_name(case, ".png")
+
+
+@pytest.mark.parametrize("value", [-1, 65536, 0.5, np.nan, np.inf])
+def test_png_stores_whole_numbers_only(value, tmp_path):
+    with pytest.raises(InputError, match="PNG cannot store"):
+        write_array(tmp_path / "a.png", np.array([[value]]), None, None)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_images_are_stored_without_loss(shape, kind, tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, shape).astype(kind)
+    write_array(tmp_path / "a.png", array, None, None)
+    found = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert found.dtype == (np.uint8 if kind is np.uint8 else np.uint16), "one depth for a dataset, whatever its values"
+    assert np.array_equal(found[..., ::-1] if len(shape) == 3 else found, array)

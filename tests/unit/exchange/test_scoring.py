@@ -1,0 +1,183 @@
+"""Other people's predictions get the values that the evaluation gives, and errors that say what to mend."""
+
+import shutil
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from spectralseg.errors import InputError
+from spectralseg.evaluation.suites import evaluate
+from spectralseg.exchange.scoring import score, summarise
+from spectralseg.grid import Run
+from spectralseg.metrics.policy import POLICY
+from spectralseg.metrics.records import COLUMNS, read_records
+
+VALUES = ["case", "group", "class", "protocol", "metric", "value", "flag"]
+
+
+def method(trained_on):
+    return Run(trained_on, "theirs", "external", "0", 3)
+
+
+@pytest.fixture
+def copied(source, tmp_path):
+    """``copied(name)``: source, a copy of its predictions that a test may spoil, and the first file of it."""
+
+    def make(name):
+        found = source(name)
+        folder = shutil.copytree(found.predictions, tmp_path / "theirs")
+        return found, folder, folder / f"{found.tested[0]}{found.ending}"
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
+def test_our_own_predictions_get_the_values_of_the_evaluation(name, source, tmp_path):
+    found = source(name)
+    evaluate(found.run, found.data, [], found.config.evaluation, tmp_path, device_name="cpu")
+    score(found.predictions, found.data, method(name), tmp_path / "theirs.parquet")
+    ours, theirs = (
+        records[(records["protocol"] == "sound") & (records["case"] != "pooled")][VALUES]
+        .sort_values(VALUES[:5])
+        .reset_index(drop=True)
+        for records in (read_records(tmp_path / "records.parquet"), read_records(tmp_path / "theirs.parquet"))
+    )
+    assert ours["value"].notna().any()
+    pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_records_have_the_schema_and_the_keys_of_the_method(source, tmp_path):
+    polyps = source("kvasir_seg")
+    score(polyps.predictions, polyps.data, method("kvasir_seg"), tmp_path / "records.parquet")
+    records = pd.read_parquet(tmp_path / "records.parquet")
+    assert list(records.columns) == list(COLUMNS)
+    keys = records[list(COLUMNS[:9])].drop_duplicates().values.tolist()
+    assert keys == [["kvasir_seg", "theirs", "external", "0", 3, "iid", "kvasir_seg", "none", "0"]]
+    for protocol, metrics in POLICY.items():
+        assert set(metrics) < set(records[records["protocol"] == protocol]["metric"])
+
+
+def test_predictions_of_a_method_trained_elsewhere_are_out_of_distribution(source, tmp_path):
+    polyps = source("kvasir_seg")
+    score(polyps.predictions, polyps.data, method("elsewhere"), tmp_path / "records.parquet")
+    records = pd.read_parquet(tmp_path / "records.parquet")
+    assert set(records["dataset"]) == {"elsewhere"}
+    assert set(records["suite"]) == {"ood"}
+
+
+@pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
+def test_the_reference_itself_is_perfect(name, copied, tmp_path):
+    found, folder, _ = copied(name)
+    for case in found.tested:
+        geometry, labels = found.data.geometry(case), found.data.native_labels(case)
+        if geometry is None:
+            cv2.imwrite(str(folder / f"{case}.png"), labels)
+        else:
+            stored = geometry.to_file(labels).astype(np.float32)  # as some tools write labels
+            nib.save(nib.Nifti1Image(stored, geometry.affine), folder / f"{case}.nii.gz")
+    summary = score(folder, found.data, method(name), tmp_path / "r").set_index(["protocol", "metric"])["mean"]
+    assert summary["sound", "dsc"] == summary["sound", "nsd"] == 1
+    assert summary["sound", "hd95"] == summary["published", "hd95"] == 0
+    if name == "kvasir_seg":  # where a structure is absent from both, the published protocol takes Dice for 0
+        assert summary["published", "dsc"] == 1
+
+
+def test_the_summary_is_the_mean_over_cases_and_then_classes():
+    rows = [("a", "x", 1.0), ("b", "x", 0.0), ("a", "y", 0.5), ("b", "y", np.nan)]
+    records = pd.DataFrame(rows, columns=["case", "class", "value"]).assign(protocol="sound", metric="dsc")
+    assert summarise(records).values.tolist() == [["sound", "dsc", 0.5, 2, 1]]
+    assert summarise(records.assign(metric="tp")).empty
+
+
+def refused(data, folder, out, pattern, **options):
+    with pytest.raises(InputError, match=pattern) as caught:
+        score(folder, data, method(data.name), out, **options)
+    assert not out.exists()
+    return str(caught.value)
+
+
+class TestBadPredictions:
+    def test_a_missing_case_is_named_or_left_out_and_counted(self, copied, tmp_path, caplog):
+        found, folder, first = copied("kvasir_seg")
+        first.unlink()
+        count = len(found.tested)
+        refused(found.data, folder, tmp_path / "r", rf"1 of {count} test cases have no file, .*{first.name}")
+        summary = score(folder, found.data, method("kvasir_seg"), tmp_path / "r", allow_missing=True)
+        assert set(summary["cases"]) == {count - 1}
+        assert f"1 of {count} test cases have no file and are left out" in caplog.text
+
+    def test_no_case_at_all_is_refused_in_any_case(self, source, tmp_path):
+        found = source("kvasir_seg")
+        (tmp_path / "empty").mkdir()
+        refused(found.data, tmp_path / "empty", tmp_path / "r", "have no file", allow_missing=True)
+        refused(found.data, tmp_path / "none", tmp_path / "r", "there is no such folder")
+
+    def test_a_file_without_a_case_is_named(self, copied, tmp_path):
+        found, folder, first = copied("kvasir_seg")
+        shutil.copy(first, folder / "other.png")
+        refused(found.data, folder, tmp_path / "r", r"other\.png: 1 files, .* belong to no test case")
+
+    def test_files_that_are_no_label_maps_are_not_looked_at_but_counted(self, copied, tmp_path, caplog):
+        caplog.set_level("INFO")
+        found, folder, first = copied("kvasir_seg")
+        first.with_suffix(".npz").write_text("probabilities, say")
+        score(folder, found.data, method("kvasir_seg"), tmp_path / "r")
+        assert "not looked at, as they do not end with .png: 2 files such as" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            (lambda labels: labels[1:], r"has shape \(\d+, \d+\), the case \(\d+, \d+\)"),
+            (lambda labels: labels.T[:, :5], "has shape"),
+            (lambda labels: labels * 0 + 255, "holds the label 255; give whole numbers, 0 for background up to 1"),
+            (lambda labels: np.dstack([labels, labels + 1, labels]), "colours or a palette"),
+        ],
+    )
+    def test_images_that_do_not_fit(self, copied, tmp_path, change, problem):
+        found, folder, first = copied("kvasir_seg")
+        cv2.imwrite(str(first), change(cv2.imread(str(first), cv2.IMREAD_UNCHANGED)))
+        assert first.name in refused(found.data, folder, tmp_path / "r", problem)
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            (lambda array, affine: (array[1:], affine), "has shape"),
+            (lambda array, affine: (array.swapaxes(0, 2), affine), "has shape"),
+            (lambda array, affine: (array, affine @ np.diag([-1, 1, 1, 1])), "lies elsewhere in space"),
+            (lambda array, affine: (array, affine + np.outer([0, 0, 40, 0], [0, 0, 0, 1])), "lies elsewhere in space"),
+            (lambda array, affine: (array + np.uint8(9), affine), r"holds the label \d+; .* up to 3"),
+            (lambda array, affine: (array.astype(np.float32) + 0.25, affine), r"holds the label \d?\.\d+"),
+            (lambda array, affine: (array.astype(np.float32) * np.nan, affine), "holds the label nan"),
+            (lambda array, affine: (array.astype(np.int16) - 1, affine), "holds the label -1"),
+        ],
+    )
+    def test_volumes_that_do_not_fit(self, copied, tmp_path, change, problem):
+        found, folder, first = copied("acdc")
+        image = nib.load(first)
+        array, affine = change(np.asarray(image.dataobj).copy(), image.affine.copy())
+        nib.save(nib.Nifti1Image(array, affine), first)
+        assert first.name in refused(found.data, folder, tmp_path / "r", problem)
+
+    def test_a_header_that_contradicts_itself_is_believed_either_way(self, copied, tmp_path):
+        """Its affine has unit scale; writers that go by the voxel size give voxels of that size."""
+        found, folder, _ = copied("acdc")
+        score(folder, found.data, method("acdc"), tmp_path / "first")
+        changed = 0
+        for file in folder.glob("*.nii.gz"):
+            image = nib.load(file)
+            affine = image.affine @ np.diag([*image.header.get_zooms(), 1])
+            if np.allclose(np.abs(np.diag(image.affine)), 1):
+                nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), file)
+                changed += 1
+        score(folder, found.data, method("acdc"), tmp_path / "second")
+        assert changed
+        pd.testing.assert_frame_equal(read_records(tmp_path / "first"), read_records(tmp_path / "second"))
+
+    @pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
+    def test_damaged_files(self, copied, tmp_path, name):
+        found, folder, first = copied(name)
+        first.write_bytes(first.read_bytes()[:60])
+        assert first.name in refused(found.data, folder, tmp_path / "r", "cannot be read|damaged")

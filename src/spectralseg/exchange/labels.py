@@ -82,7 +82,7 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
     Raises:
         InputError: the file is missing or damaged, lies on another grid than the case, or holds other labels than 0..K.
     """
-    geometry, shape, spacing = data.geometry(case), data.native_shape(case), data.spacing(case)
+    geometry, shape = data.geometry(case), data.native_shape(case)
     if geometry is None:
         found, _ = read_mask(path)
     else:
@@ -90,17 +90,23 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         found, shape = volume.array, geometry.in_file_order(shape)
     if found.shape != tuple(shape):
         raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; give labels in native geometry")
-    if geometry is not None and not any(
-        # Where a header's affine contradicts its voxel size, as in ACDC, some tools believe the one and some the other.
-        coincide(volume.affine, affine, shape)
-        for affine in (geometry.affine, geometry.scaled(spacing) if spacing else geometry.affine)
-    ):
+    if geometry is not None and not _in_place(volume.affine, geometry, shape, data.spacing(case)):
         raise InputError(
             f"{path}: lies elsewhere in space than the labels of the case (affines differ); predict from the image as "
             "published, or as 'spectralseg export-nnunet' writes it"
         )
     labels = _whole(path, found, len(data.classes))
     return labels if geometry is None else geometry.from_file(labels)
+
+
+def _in_place(
+    affine: NDArray[np.float64], geometry: Geometry, shape: Sequence[int], spacing: Sequence[float] | None
+) -> bool:
+    """Where affine and voxel size of a header contradict each other, as in ACDC, some tools go by the one, some by the
+    other.
+    """
+    possible = [geometry.affine, *([geometry.scaled(spacing)] if spacing else [])]
+    return any(coincide(affine, one, shape) for one in possible)
 
 
 def _whole(path: Path, found: NDArray[Any], largest: int) -> NDArray[np.uint8]:

@@ -1,17 +1,22 @@
 """What the guides show must exist: commands parse, configurations are valid, links lead somewhere."""
 
+import json
 import re
 import shlex
+import shutil
+import subprocess
 
 import pytest
 import yaml
 from tests.conftest import REPOSITORY
 
 from spectralseg import cli
-from spectralseg.config import Config, Dataset, Evaluation
+from spectralseg.config import Config, Dataset, Evaluation, validate_config
 from spectralseg.data import splits
 from spectralseg.data.specification import read_specifications
 from spectralseg.evaluation.corruptions import CORRUPTIONS
+from spectralseg.grid import runs
+from spectralseg.reporting.published import read_published
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 NAMES = [page.name for page in PAGES]
@@ -71,3 +76,37 @@ def test_the_table_of_splits_names_every_dataset_and_alternative():
 def test_the_paper_grid_takes_every_dataset_from_its_official_source():
     config = Config.model_validate(yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8")))
     assert {choice.source for choice in config.datasets.values()} == {"official"}
+
+
+def test_the_page_on_statistics_shows_what_its_example_prints(capsys):
+    page = (REPOSITORY / "docs" / "statistics.md").read_text(encoding="utf-8")
+    ((python, printed),) = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
+    exec(python, {})
+    assert capsys.readouterr().out == printed
+
+
+def test_the_study_of_the_quickstart_is_valid():
+    page = (REPOSITORY / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    specifications = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
+    config = validate_config(yaml.safe_load(block), "quickstart.md", specifications)
+    assert config.baseline == "spatial"
+    assert len(runs(config)) == 12
+
+
+def test_adding_a_table_as_documented(tmp_path):
+    page = (REPOSITORY / "docs" / "add-a-table.md").read_text(encoding="utf-8")
+    ((name, cells),) = re.findall(r"`(config/[\w/.]+)`:\n\n```csv\n(.*?)```", page, re.DOTALL)
+    (command,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(REPOSITORY / "notebooks" / "table_1.ipynb", tmp_path / "notebooks")
+    subprocess.run(["bash", "-e"], input=command, cwd=tmp_path, text=True, check=True)
+    notebook = json.loads((tmp_path / "notebooks" / "table_7.ipynb").read_text(encoding="utf-8"))
+    source = "".join("".join(cell["source"]) for cell in notebook["cells"])
+    assert "table_7.csv" in source
+    assert "table_1" not in source
+    assert source.startswith("# Table 7: polyps")
+    (tmp_path / "table_7.csv").write_text(cells, encoding="utf-8")
+    published = read_published(tmp_path / "table_7.csv")
+    assert published.name == name.split("/")[-1].removesuffix(".csv")
+    assert published.cells["value"].isna().sum() == 2

@@ -1,1 +1,26 @@
-"""Honest comparisons: paired bootstrap over seeds and patients."""
+"""Honest comparisons of two objectives over seeds and patients. See ``docs/statistics.md``."""
+
+from spectralseg.statistics.bayes import Belief, bayesian_signed_rank
+from spectralseg.statistics.bootstrap import Interval, paired_interval
+from spectralseg.statistics.equivalence import Equivalence, equivalence
+from spectralseg.statistics.improvement import probability_of_improvement, share_improved
+from spectralseg.statistics.ranking import Stability, ranking_stability
+from spectralseg.statistics.significance import fewest_seeds, holm, sign_flip, smallest_p, wilcoxon
+
+__all__ = [
+    "Belief",
+    "Equivalence",
+    "Interval",
+    "Stability",
+    "bayesian_signed_rank",
+    "equivalence",
+    "fewest_seeds",
+    "holm",
+    "paired_interval",
+    "probability_of_improvement",
+    "ranking_stability",
+    "share_improved",
+    "sign_flip",
+    "smallest_p",
+    "wilcoxon",
+]

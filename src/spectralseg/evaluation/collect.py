@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from spectralseg.config import Config
+from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs
-from spectralseg.metrics.records import COLUMNS, read_records
+from spectralseg.metrics.records import COLUMNS
+from spectralseg.progress import progress_bar
 
-_REPEATED = [name for name in COLUMNS if name not in ("seed", "value")]
+_NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_SCHEMA = pa.schema([(name, _NUMBERS.get(name, _TEXT)) for name in COLUMNS])
 
 
 def collect(config: Config, folder: Path, out: Path) -> None:
-    """Concatenate the records of the grid's runs below ``folder`` into one parquet file.
+    """Write the records of the grid's runs below ``folder`` into one parquet file, a run at a time.
 
     The grid decides, not what lies in the folder: runs of an earlier configuration are left out.
 
     Raises:
         InputError: a file is missing or has other columns.
     """
-    frames = [read_records(folder / run.folder / "records.parquet") for run in runs(config)]
-    records = pd.concat(frames, ignore_index=True)
-    records[_REPEATED] = records[_REPEATED].astype("category")
-    with replacing(out) as partial:
-        records.to_parquet(partial, index=False)
+    chosen = runs(config)
+    with replacing(out) as partial, parquet.ParquetWriter(partial, _SCHEMA) as writer:
+        for run in progress_bar(chosen, desc="collect", unit="run", total=len(chosen)):
+            writer.write_table(_read(folder / run.folder / "records.parquet"))
+
+
+def _read(file: Path) -> pa.Table:
+    text = [name for name in COLUMNS if name not in _NUMBERS]
+    try:
+        table = parquet.read_table(file, read_dictionary=text, partitioning=None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file}: cannot be read as metric records ({error}); evaluate the runs again") from None
+    if table.column_names != list(COLUMNS):
+        raise InputError(f"{file}: has other columns than this version writes; evaluate the runs again")
+    return table.replace_schema_metadata(None).cast(_SCHEMA)

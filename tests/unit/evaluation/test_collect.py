@@ -1,0 +1,80 @@
+import pandas as pd
+import pytest
+
+from spectralseg.config import validate_config
+from spectralseg.errors import InputError
+from spectralseg.evaluation.collect import collect
+from spectralseg.grid import runs
+from spectralseg.metrics.records import COLUMNS, read_records
+
+STUDY = {
+    "name": "toy",
+    "datasets": {"kvasir_seg": {"source": "phantom"}, "isic2018": {"source": "phantom"}},
+    "architectures": {"unet": {"model": "unet"}},
+    "objectives": {"spatial": {"base": "bce_dice"}},
+    "grid": {"main": {"datasets": ["kvasir_seg", "isic2018"], "architectures": ["unet"], "objectives": ["spatial"]}},
+}
+
+
+@pytest.fixture
+def config():
+    STUDY["grid"]["main"]["seeds"] = [0, 1]
+    return validate_config(STUDY, "toy.yaml")
+
+
+def write_run(folder, run, **changes):
+    """Two records whose case, class and flag no other run has."""
+    rows = [
+        {
+            **run.keys, "suite": "iid", "test_dataset": run.dataset, "corruption": "none", "severity": "0",
+            "case": f"{run.dataset}{case}", "group": "g", "class": run.dataset, "protocol": "sound", "metric": "dsc",
+            "value": value, "flag": f"flag{run.seed}",
+        }
+        for case, value in enumerate((0.25, float("nan")))
+    ]  # fmt: skip
+    file = folder / run.folder / "records.parquet"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).assign(**changes)
+    frame.to_parquet(file, index=False)
+    return frame
+
+
+@pytest.mark.parametrize("kind", ["str", "category"])
+def test_all_runs_of_the_grid_are_there_and_no_other(config, tmp_path, kind):
+    frames = [write_run(tmp_path, run) for run in runs(config)]
+    text = [name for name in COLUMNS if name not in ("seed", "value")]
+    for run in runs(config):
+        file = tmp_path / run.folder / "records.parquet"
+        pd.read_parquet(file).astype(dict.fromkeys(text, kind)).to_parquet(file, index=False)
+    other = tmp_path / "kvasir_seg/unet/spatial/lambda0/seed7"
+    other.mkdir(parents=True)
+    (other / "records.parquet").write_bytes(b"not read")
+    collect(config, tmp_path, tmp_path / "records.parquet")
+    found = read_records(tmp_path / "records.parquet")
+    expected = pd.concat(frames, ignore_index=True)
+    pd.testing.assert_frame_equal(found.astype(expected.dtypes), expected)
+    assert {str(found[name].dtype) for name in text} == {"category"}
+
+
+def test_a_missing_run_is_named_and_nothing_is_written(config, tmp_path):
+    first, *_ = runs(config)
+    write_run(tmp_path, first)
+    with pytest.raises(InputError, match=r"seed1/records\.parquet: cannot be read as metric records"):
+        collect(config, tmp_path, tmp_path / "records.parquet")
+    assert not (tmp_path / "records.parquet").exists()
+
+
+def test_a_damaged_file_is_named(config, tmp_path):
+    for run in runs(config):
+        write_run(tmp_path, run)
+    file = tmp_path / runs(config)[1].folder / "records.parquet"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"seed1/records\.parquet: cannot be read"):
+        collect(config, tmp_path, tmp_path / "records.parquet")
+
+
+def test_other_columns_are_refused(config, tmp_path):
+    for run in runs(config):
+        write_run(tmp_path, run, extra=1)
+    with pytest.raises(InputError, match="has other columns than this version writes"):
+        collect(config, tmp_path, tmp_path / "records.parquet")

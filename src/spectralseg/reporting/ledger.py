@@ -245,7 +245,8 @@ def _conclude(claim: Claim, judged: Sequence[Judged]) -> tuple[str, str]:
 def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
     banner = [BANNER] if results.demonstration else []
     counts = claims["verdict"].value_counts()
-    told = "; ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    hold, fail, uncertain, untested = (counts.get(verdict, 0) for verdict in VERDICTS)
+    told = f"{hold} hold, {fail} do not hold, {uncertain} are {UNCERTAIN}, {untested} {UNTESTED}"
     stamp = "demonstration: " if results.demonstration else ""
     rows = tuple(
         rendering.Line(
@@ -288,5 +289,5 @@ def _number(value: float, unit: str, low: float = np.nan, high: float = np.nan) 
     """``+0.82 pp [−1.23, +2.87]``."""
     if not np.isfinite(value):
         return ""
-    texts = [f"{number:+.2f}".replace("-", rendering.MINUS) for number in (value, low, high)]
+    texts = [f"{number:+z.2f}".replace("-", rendering.MINUS) for number in (value, low, high)]
     return f"{texts[0]} {unit}".rstrip() + (f" [{texts[1]}, {texts[2]}]" if np.isfinite(low) else "")

@@ -29,7 +29,7 @@ LEGEND = (
     f"every other of the column by more than chance, which fewer than {fewest_seeds()} seeds cannot show."
 )
 _LATEX_COLUMNS = 8
-_LONG = 35  # texts of more characters are wrapped
+_LONG = 26  # texts of more characters are wrapped
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _difference(metric: str, numbers: Sequence[float]) -> Entry:
     """``+0.82 [−1.23, +2.87]``."""
     if np.isnan(numbers).any():
         return Entry("")
-    estimate, low, high = (f"{number:+.{quantity(metric).digits}f}".replace("-", MINUS) for number in numbers)
+    estimate, low, high = (f"{number:+z.{quantity(metric).digits}f}".replace("-", MINUS) for number in numbers)
     return Entry(f"{estimate} [{low}, {high}]")
 
 
@@ -352,8 +352,7 @@ def _html_rows(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
     spans = [(group, len(list(run))) for group, run in itertools.groupby(block.groups)]
     if any(block.groups):
         yield f"<tr><th><th>{''.join(f'<th colspan={n}>{escape(group)}' for group, n in spans)}"
-    labels = "<th>".join(escape(heading) for heading in row_headings)
-    yield f"<tr><th>{labels}<th>{''.join(f'<th>{escape(heading)}' for heading in block.headings)}"
+    yield f"<tr>{''.join(f'<th>{escape(heading)}' for heading in (*row_headings, *block.headings))}"
     for line in (*block.rows, *block.counts):
         entries = (Entry(line.label), Entry(line.kind), *line.entries)
         yield f"<tr class='{_style(line, block)}'>{''.join(map(_cell, entries))}"

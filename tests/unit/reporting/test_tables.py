@@ -260,6 +260,19 @@ def test_html_holds_every_number_of_the_markdown(phantom, published):
         assert number in page
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_all_rows_of_an_html_table_are_as_wide(official, published, name):
+    page = build_table(Results(official), published / f"{name}.csv").html()
+    tables = re.findall(r"<table>(.*?)</table>", page, re.DOTALL)
+    assert tables
+    for table in tables:
+        widths = {
+            sum(int(span or 1) for span in re.findall(r"<t[hd](?: colspan=(\d+)| class='text')?>", row))
+            for row in table.split("<tr")[1:]
+        }
+        assert len(widths) == 1
+
+
 def test_summary_has_every_run_on_every_test_set(official):
     results = Results(official)
     table = build_summary(results)

@@ -341,7 +341,7 @@ _STYLE = (
     "<style>body{font:15px/1.45 system-ui,sans-serif;margin:2em;color:#222}table{border-collapse:collapse;margin:1em 0}"
     "th,td{padding:.2em .7em;text-align:right;white-space:nowrap}th{border-bottom:1px solid #222}"
     "th[colspan]{text-align:center}"
-    "td:nth-child(-n+2),th:nth-child(-n+2),td.text{text-align:left}td.text{white-space:normal;min-width:14em}"
+    "td:nth-child(-n+2),th:nth-child(-n+2),.text,.words{text-align:left}td.text{white-space:normal;min-width:14em}"
     "tr.published td{border-top:1px solid #ddd;color:#666}"
     "tr.count td,tr.difference td{color:#666;font-size:85%}"
     ".banner{background:#fff3cd;padding:.6em 1em;font-weight:bold}</style>"
@@ -352,10 +352,19 @@ def _html_rows(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
     spans = [(group, len(list(run))) for group, run in itertools.groupby(block.groups)]
     if any(block.groups):
         yield f"<tr><th><th>{''.join(f'<th colspan={n}>{escape(group)}' for group, n in spans)}"
-    yield f"<tr>{''.join(f'<th>{escape(heading)}' for heading in (*row_headings, *block.headings))}"
-    for line in (*block.rows, *block.counts):
-        entries = (Entry(line.label), Entry(line.kind), *line.entries)
-        yield f"<tr class='{_style(line, block)}'>{''.join(map(_cell, entries))}"
+    lines = [(Entry(line.label), Entry(line.kind), *line.entries) for line in (*block.rows, *block.counts)]
+    styles = [_column_style(column) for column in zip(*lines, strict=True)]
+    headings = zip((*row_headings, *block.headings), styles, strict=True)
+    yield f"<tr>{''.join(f'<th{style}>{escape(heading)}' for heading, style in headings)}"
+    for line, entries in zip((*block.rows, *block.counts), lines, strict=True):
+        yield f"<tr class='{_style(line, block)}'>{''.join(map(_cell, entries, styles))}"
+
+
+def _column_style(entries: Sequence[Entry]) -> str:
+    """Words stand on the left and, where they are many, on several lines; numbers on the right."""
+    texts = [entry.text for entry in entries if entry.text not in ("", NO_RUN)]
+    words = sum(text[0].isalpha() for text in texts) > len(texts) / 2
+    return " class='text'" if words and max(map(len, texts)) > _LONG else " class='words'" if words else ""
 
 
 def _style(line: Line, block: Block) -> str:
@@ -364,9 +373,8 @@ def _style(line: Line, block: Block) -> str:
     return "difference" if line.kind.startswith(MINUS) else "published" if line.kind == "published" else ""
 
 
-def _cell(entry: Entry) -> str:
-    opening = "<td class='text'>" if len(entry.text) > _LONG else "<td>"
-    return opening + (f"<b>{escape(entry.text)}</b>" if entry.bold else escape(entry.text))
+def _cell(entry: Entry, style: str) -> str:
+    return f"<td{style}>" + (f"<b>{escape(entry.text)}</b>" if entry.bold else escape(entry.text))
 
 
 def _heading(page: Page) -> str:

@@ -267,7 +267,7 @@ def test_all_rows_of_an_html_table_are_as_wide(official, published, name):
     assert tables
     for table in tables:
         widths = {
-            sum(int(span or 1) for span in re.findall(r"<t[hd](?: colspan=(\d+)| class='text')?>", row))
+            sum(int(span or 1) for span in re.findall(r"<t[hd](?: colspan=(\d+)| class='\w+')?>", row))
             for row in table.split("<tr")[1:]
         }
         assert len(widths) == 1

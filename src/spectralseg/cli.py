@@ -147,6 +147,13 @@ def compare(arguments: argparse.Namespace) -> None:
     run(arguments.records, arguments.baseline, arguments.out)
 
 
+def report(arguments: argparse.Namespace) -> None:
+    """Write the report of a study: one HTML page that needs no network."""
+    from spectralseg.reporting.report import write_report
+
+    print(write_report(arguments.results, arguments.out))
+
+
 def docs(arguments: argparse.Namespace) -> None:
     """Renew the JSON schema and the reference page of the configuration."""
     from spectralseg.reference import write
@@ -262,6 +269,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("records", type=Path, help="collected records")
     one.add_argument("--baseline", default="spatial", help="objective to compare with (default: %(default)s)")
     one.add_argument("--out", type=Path, required=True, help="parquet file")
+
+    one = command("report", report)
+    one.add_argument("results", type=Path, help="results folder of the study, e.g. results/demo")
+    one.add_argument("--out", type=Path, help="folder for index.html (default: report/ in the results folder)")
 
     one = command("docs", docs)
     one.add_argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)")

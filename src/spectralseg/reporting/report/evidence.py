@@ -54,33 +54,36 @@ def verdict_counts(claims: pd.DataFrame) -> dict[str, int]:
 
 def claims_grid(claims: pd.DataFrame) -> Grid:
     """The claims ledger, one row per claim."""
-    columns = ("Claim", "Section", "Published", "Measured", "95 % interval", "Unit", "Seeds", "Cases")
-    numbers = {"Published", "Measured", "95 % interval", "Seeds", "Cases"}
+    columns = {
+        **dict.fromkeys(("Id", "Claim", "Verdict"), False),
+        **dict.fromkeys(("Published", "Measured", "95 % interval"), True),
+        **dict.fromkeys(("Unit", "Reason", "Section"), False),
+        **dict.fromkeys(("Seeds", "Cases"), True),
+    }
     return Grid(
         name="claims-table",
         caption="Each claim of the paper with its verdict",
-        columns=(
-            ("Id", False),
-            *((name, name in numbers) for name in columns),
-            *((name, False) for name in ("Verdict", "Reason")),
-        ),
+        columns=tuple(columns.items()),
         rows=[_claim(row) for row in claims.to_dict("records")],
-        choices={"Section": "", "Verdict": ""},
+        choices={"Verdict": "", "Section": ""},
     )
 
 
 def _claim(row: Mapping[Any, str]) -> list[Cell]:
     low, high = row["low"], row["high"]
-    interval = Cell(f"{low} to {high}", key=_float(low)) if low and high else Cell(NOTHING)
     return [
-        *(Cell(row[name]) for name in ("id", "claim", "section")),
-        *(Cell(row[name] or NOTHING, key=_float(row[name])) for name in ("published", "measured")),
-        interval,
-        Cell(row["unit"]),
-        *(Cell(row[name] or NOTHING, key=_float(row[name])) for name in ("seeds", "cases")),
+        Cell(row["id"]),
+        Cell(row["claim"]),
         Cell(row["verdict"], kind=f"verdict v{VERDICTS.index(row['verdict'])}"),
-        Cell(row["reason"]),
+        *(_given(row[name]) for name in ("published", "measured")),
+        Cell(f"{low} to {high}", key=_float(low)) if low and high else Cell(NOTHING),
+        *(Cell(row[name]) for name in ("unit", "reason", "section")),
+        *(_given(row[name]) for name in ("seeds", "cases")),
     ]
+
+
+def _given(text: str) -> Cell:
+    return Cell(text or NOTHING, key=_float(text))
 
 
 def _float(text: str) -> float | None:
@@ -127,12 +130,18 @@ def effects_grid(effects: pd.DataFrame) -> Grid:
     ends = effects[["low", "high", "difference"]].abs().max(axis=1)
     widest = ends.groupby([effects["metric"], effects["protocol"]]).transform("max")
     rows = [_effect(row, scale) for row, scale in zip(effects.to_dict("records"), widest, strict=True)]
-    numbers = ("Difference", "95 % interval", "Cases improved", "p (Holm)", "Seeds", "Cases", "Undefined", "Unpaired")
-    texts = ("Data", "Images", "Architecture", "Objective", "Metric", "Protocol")
+    effect, counts = ("Difference", "95 % interval"), ("Cases improved", "p (Holm)", *(n.capitalize() for n in _COUNTS))
+    texts = ("Data", "Images", "Architecture", "Objective")
     return Grid(
         name="effects-table",
         caption="Differences to the baseline, mean over classes",
-        columns=(*((name, False) for name in texts), *((name, True) for name in numbers), ("Reading", False)),
+        columns=(
+            *((name, False) for name in texts),
+            *((name, True) for name in effect),
+            ("Reading", False),
+            *((name, True) for name in counts),
+            *((name, False) for name in ("Metric", "Protocol")),
+        ),
         rows=rows,
         choices={"Data": "", "Architecture": "", "Metric": "DSC", "Protocol": "sound", "Reading": ""},
     )
@@ -150,14 +159,14 @@ def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
         Cell(images),
         Cell(row["architecture"]),
         Cell(objective_label(row["objective"], row["lambda"])),
-        Cell(METRICS[row["metric"]]),
-        Cell(row["protocol"]),
         middle,
         Cell(f"{low.text} to {high.text}" if bar else NOTHING, key=low.key, bar=bar),
+        Cell(row["reading"], kind=f"reading {row['reading'].replace(' ', '-')}"),
         Cell(f"{share.text} %", key=share.key) if share.key is not None else share,
         number(row["p_holm"], 3),
         *(number(row[name], 0) for name in _COUNTS),
-        Cell(row["reading"], kind=f"reading {row['reading'].replace(' ', '-')}"),
+        Cell(METRICS[row["metric"]]),
+        Cell(row["protocol"]),
     ]
 
 

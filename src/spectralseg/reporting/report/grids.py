@@ -88,7 +88,7 @@ def printed(page: Page) -> list[tuple[str, list[Grid]]]:
                     name=f"{page.name}-{next(numbers)}",
                     caption=block.title,
                     columns=(
-                        *((heading, False) for heading in page.row_headings),
+                        *((heading or "Line", False) for heading in page.row_headings),
                         *((heading, True) for heading in headings),
                     ),
                     rows=[_row(line, label) for line, label in zip(block.rows, labels, strict=True)],

@@ -187,8 +187,8 @@ def _device(hardware: Mapping[str, Any]) -> str:
     parts = (
         hardware.get("device_name"),
         hardware.get("machine"),
-        f"{hardware.get('cores')} cores",
-        f"{hardware.get('threads')} threads",
+        f"cores: {hardware.get('cores')}",
+        f"threads: {hardware.get('threads')}",
     )
     return ", ".join(str(part) for part in parts) if hardware else "not recorded"
 

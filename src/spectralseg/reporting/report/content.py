@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from PIL import Image
 
 from spectralseg import __version__
+from spectralseg.config import load_config
 from spectralseg.redaction import redact
 from spectralseg.reporting.captions import caption, label
 from spectralseg.reporting.cards.content import SOURCES
@@ -37,17 +37,19 @@ def content(results: Results, out: Path) -> dict[str, Any]:
     Args:
         results: the results folder.
         out: folder of the page, from which links start.
+
+    Raises:
+        InputError: there are no metric records, or a file of the results is damaged.
     """
     resolved = results.root / "config.yaml"
-    text = resolved.read_text(encoding="utf-8") if resolved.is_file() else ""
-    config = yaml.safe_load(text) or {}
-    runs = read_runs(results)
+    config = load_config(resolved) if resolved.is_file() else None
+    runs = read_runs(results, config)
     claims = evidence.read_claims(results.root / "claims.csv")
     effects = evidence.read_effects(results.root / "comparisons.parquet")
     browser = case_browser(results)
     verdicts = evidence.verdict_counts(claims) if claims is not None else {}
     return {
-        "study": str(config.get("name", results.root.resolve().name)),
+        "study": config.name if config else results.root.resolve().name,
         "version": __version__,
         "banner": BANNER if results.demonstration else "",
         "leaks": results.leakage.matching["finding"].tolist(),
@@ -60,8 +62,8 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "claims": evidence.claims_grid(claims) if claims is not None else None,
         "demonstrated": claims is not None and claims["demonstration"].str.lower().isin(["", "false"]).eq(False).any(),
         "effects": evidence.effects_grid(effects) if effects is not None else None,
-        "tables": _tables(results, out, config.get("tables") or []),
-        "figures": _figures(results, out, config.get("figures") or []),
+        "tables": _tables(results, out, config.tables if config else ()),
+        "figures": _figures(results, out, config.figures if config else ()),
         "browser": browser,
         "colours": {"reference": ACTUAL, "prediction": PREDICTED},
         "datasets": datasets_grid(results, out),
@@ -69,7 +71,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "runs": runs_grid(runs),
         "cost": cost_grid(runs),
         "origins": origins(results, runs),
-        "config": redact(text),
+        "config": redact(resolved.read_text(encoding="utf-8")) if config else "",
     }
 
 

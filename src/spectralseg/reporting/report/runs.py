@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from spectralseg.config import load_config
+from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.grid import runs as runs_of
@@ -25,19 +25,18 @@ _COST = ["training", "evaluation", "processor", "resident", "cuda"]
 _NUMBERS = (*_COST, "iterations", "best_iteration", "validation_dice", "parameters")
 
 
-def read_runs(results: Results) -> pd.DataFrame:
+def read_runs(results: Results, config: Config | None) -> pd.DataFrame:
     """One row per run of the grid, and of others that lie in the folder, in the order of the grid.
 
     Columns are the identity of the run, ``state``, what ``run.json`` tells (``description``, a dictionary) and, NaN
     where unknown, ``training`` and ``evaluation`` in seconds of wall time, ``processor`` in seconds of CPU time,
-    ``resident`` and ``cuda``: peak memory in MiB. Without a ``config.yaml`` the runs that are there are the grid.
+    ``resident`` and ``cuda``: peak memory in MiB. Without a configuration the runs that are there are the grid.
 
     Raises:
-        InputError: the configuration or the description of a run is damaged.
+        InputError: the description of a run is damaged.
     """
     there = [_run(file.relative_to(results.root / "runs")) for file in results.root.glob("runs/*/*/*/*/*/run.json")]
-    resolved = results.root / "config.yaml"
-    grid = runs_of(load_config(resolved)) if resolved.is_file() else sorted(there)
+    grid = runs_of(config) if config else sorted(there)
     others = sorted(set(there) - set(grid))
     rows = [_row(results.root, run, run in others) for run in (*grid, *others)]
     return pd.DataFrame(rows, columns=[*_KEYS, "state", "description", *_NUMBERS]).astype(

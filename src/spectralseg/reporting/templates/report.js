@@ -293,7 +293,7 @@ class Cases {
       return made;
     };
     const heads = pair.methods.map((method, number) => head(String(number), method, true));
-    const extra = [...(pair.groups ? ["Group"] : []), "Remarks"].map((name) => element("th", { scope: "col", textContent: name }));
+    const extra = [...(pair.groups ? ["Group"] : []), "Remarks"];
     const all = Boolean(this.get("all"));
     const rows = (all ? this.order : this.order.slice(0, this.few)).map((place) => {
       const button = element("button", { type: "button", className: "open", textContent: pair.cases[place] });
@@ -311,7 +311,8 @@ class Cases {
     const part = this.part || pair.classes.length > 1 ? `, class ${pair.classes[this.part][0]}` : "";
     this.table.replaceChildren(
       element("caption", { textContent: `${pair.label}: ${title}${part}` }),
-      element("thead", {}, element("tr", {}, head("case", "Case", false), ...heads, ...extra)),
+      element("thead", {}, element("tr", {}, head("case", "Case", false), ...heads,
+        ...extra.map((name) => element("th", { scope: "col", textContent: name })))),
       element("tbody", {}, ...rows),
     );
     this.status.textContent = plural(rows.length, pair.cases.length, "cases shown") +
@@ -368,7 +369,8 @@ class Cases {
     const rows = this.pair.methods.map((method, number) => {
       const cells = columns.map(([protocol, metric]) => {
         const seeds = this.perSeed(number, place, metric, protocol);
-        const cell = element("td", { className: "number", textContent: this.text(this.value(number, place, metric, protocol), metric) });
+        const mean = this.text(this.value(number, place, metric, protocol), metric);
+        const cell = element("td", { className: "number", textContent: mean });
         if (seeds.length > 1) {
           cell.append(element("small", { textContent: seeds.map(([, value]) => this.text(value, metric)).join(" · ") }));
         }
@@ -385,7 +387,8 @@ class Cases {
 
   pictures(place) {
     const found = this.pair.pictures[place];
-    if (!found) return [element("p", { className: "note", textContent: "No prediction of this case is stored, so there is no picture." })];
+    const note = (text) => element("p", { className: "note", textContent: text });
+    if (!found) return [note("No prediction of this case is stored, so there is no picture.")];
     const colours = Object.fromEntries(this.pair.classes);
     const several = this.pair.classes.length > 1;
     const image = () => drawing("image", {
@@ -406,12 +409,16 @@ class Cases {
       panel("Image with the outline of the reference", "Reference", ...reference),
       ...this.pair.methods.map((method, number) => {
         const one = found.predictions[number];
-        if (!one) return element("figure", {}, element("figcaption", { textContent: `${method}: no prediction is stored` }));
+        if (!one) {
+          return element("figure", {}, element("figcaption", { textContent: `${method}: no prediction is stored` }));
+        }
         const dice = one.dice === null ? "both empty" : `DSC ${one.dice.toFixed(1)}`;
         const layers = several
           ? [paths(one.outlines, "label"), paths(found.reference, "edge")]
-          : [paths(found.reference, "rim"), paths(found.reference, "reference"), paths(one.outlines, "rim"), paths(one.outlines, "prediction")];
-        return panel(`Prediction of ${method} and outline of the reference, ${dice} %`, `${method}, seed ${one.seed}: ${dice}`, ...layers);
+          : [paths([...found.reference, ...one.outlines], "rim"), paths(found.reference, "reference"),
+            paths(one.outlines, "prediction")];
+        const label = `Prediction of ${method} and outline of the reference, ${dice}`;
+        return panel(label, `${method}, seed ${one.seed}: ${dice}`, ...layers);
       }),
     ];
     const mark = (style, name, text) => element("li", {}, element("i", { style, className: name }), text);
@@ -424,7 +431,7 @@ class Cases {
     return [
       element("ul", { className: "key" }, ...key),
       element("div", { className: "pictures" }, ...panels),
-      element("p", { className: "note", textContent: `${where}${zoom}DSC here is that of the slice at prepared resolution, mean over its classes.` }),
+      note(`${where}${zoom}DSC here is that of the slice at prepared resolution in %, mean over its classes.`),
     ];
   }
 }

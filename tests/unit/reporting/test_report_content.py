@@ -106,7 +106,8 @@ class TestEvidence:
         claims = evidence.read_claims(tmp_path / "claims.csv")
         assert evidence.verdict_counts(claims) == dict(zip(evidence.VERDICTS, (2, 2, 1, 1), strict=True))
         grid = evidence.claims_grid(claims)
-        assert [cell.text for cell in grid.rows[0][:6]] == ["c0", "claim 0", "holds", "10.5", "1.5", "0.5 to 2.5"]
+        expected = ["c0", "claim 0", "holds", "demonstration", "10.5", "1.5", "0.5 to 2.5"]
+        assert [cell.text for cell in grid.rows[0][:7]] == expected
         assert len(grid.columns) == len(grid.rows[0])
 
     def test_no_ledger_is_no_error(self, tmp_path):

@@ -165,18 +165,18 @@ class TestBrowser:
 
     def test_a_click_on_a_heading_sorts(self, page):
         opened = page()
-        before = shown(opened, "claims-table", 3)
-        selector = "#claims-table thead th:nth-child(4) button"
+        before = shown(opened, "claims-table", 4)
+        selector = "#claims-table thead th:nth-child(5) button"
         opened.click(selector)
-        sort = "document.querySelector('#claims-table thead th:nth-child(4)').getAttribute('aria-sort')"
+        sort = "document.querySelector('#claims-table thead th:nth-child(5)').getAttribute('aria-sort')"
         assert opened.evaluate(sort) == "descending"
-        assert shown(opened, "claims-table", 3) == [*(f"{10.5 - n}" for n in range(8)), "–"]
+        assert shown(opened, "claims-table", 4) == [*(f"{10.5 - n}" for n in range(8)), "–"]
         opened.click(selector)
         assert opened.evaluate(sort) == "ascending"
-        assert shown(opened, "claims-table", 3) == [*(f"{10.5 - n}" for n in reversed(range(8))), "–"]
+        assert shown(opened, "claims-table", 4) == [*(f"{10.5 - n}" for n in reversed(range(8))), "–"]
         opened.click(selector)
         assert opened.evaluate(sort) is None
-        assert shown(opened, "claims-table", 3) == before
+        assert shown(opened, "claims-table", 4) == before
         assert not opened.faults
 
     def test_the_keyboard_sorts_and_filters(self, page):
@@ -219,7 +219,7 @@ class TestBrowser:
         assert len(shown(opened, "effects-table", 0)) == 4
 
     def test_a_link_restores_what_was_sorted_and_filtered(self, page):
-        opened = page("#at=claims&claims-table.sort=3a&claims-table.2=holds")
+        opened = page("#at=claims&claims-table.sort=4a&claims-table.2=holds")
         assert shown(opened, "claims-table", 0) == ["c4", "c0"]
         opened = page("#at=table-table_3&table_3-0.filter=published&table_3-0.sort=2d")
         values = shown(opened, "table_3-0", 2)

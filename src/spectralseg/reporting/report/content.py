@@ -60,7 +60,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "baselines": sorted(set(effects["baseline"])) if effects is not None else [],
         "absent": _absent(runs),
         "claims": evidence.claims_grid(claims) if claims is not None else None,
-        "demonstrated": claims is not None and claims["demonstration"].str.lower().isin(["", "false"]).eq(False).any(),
+        "demonstrated": claims is not None and any(map(evidence.demonstrates, claims["demonstration"])),
         "effects": evidence.effects_grid(effects) if effects is not None else None,
         "tables": _tables(results, out, config.tables if config else ()),
         "figures": _figures(results, out, config.figures if config else ()),

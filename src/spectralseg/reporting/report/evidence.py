@@ -55,7 +55,7 @@ def verdict_counts(claims: pd.DataFrame) -> dict[str, int]:
 def claims_grid(claims: pd.DataFrame) -> Grid:
     """The claims ledger, one row per claim."""
     columns = {
-        **dict.fromkeys(("Id", "Claim", "Verdict"), False),
+        **dict.fromkeys(("Id", "Claim", "Verdict", "Stamp"), False),
         **dict.fromkeys(("Published", "Measured", "95 % interval"), True),
         **dict.fromkeys(("Unit", "Reason", "Section"), False),
         **dict.fromkeys(("Seeds", "Cases"), True),
@@ -75,11 +75,17 @@ def _claim(row: Mapping[Any, str]) -> list[Cell]:
         Cell(row["id"]),
         Cell(row["claim"]),
         Cell(row["verdict"], kind=f"verdict v{VERDICTS.index(row['verdict'])}"),
+        Cell("demonstration" if demonstrates(row["demonstration"]) else ""),
         *(_given(row[name]) for name in ("published", "measured")),
         Cell(f"{low} to {high}", key=_float(low)) if low and high else Cell(NOTHING),
         *(Cell(row[name]) for name in ("unit", "reason", "section")),
         *(_given(row[name]) for name in ("seeds", "cases")),
     ]
+
+
+def demonstrates(text: str) -> bool:
+    """Whether column ``demonstration`` says that a verdict rests on phantoms."""
+    return text.lower() not in ("", "false")
 
 
 def _given(text: str) -> Cell:

@@ -25,7 +25,7 @@ from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=9).filter(
-    lambda text: not set(text) & set("#*") and text[0] != "-"
+    lambda text: not set(text) & set("#*") and text[0] not in "-|"
 )
 
 

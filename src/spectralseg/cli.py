@@ -223,6 +223,13 @@ def audit_table(arguments: argparse.Namespace) -> None:
     report.refuse()
 
 
+def report(arguments: argparse.Namespace) -> None:
+    """Write the report of a study: one HTML page that needs no network."""
+    from spectralseg.reporting.report import write_report
+
+    print(write_report(arguments.results, arguments.out))
+
+
 def docs(arguments: argparse.Namespace) -> None:
     """Renew the JSON schema and the reference page of the configuration."""
     from spectralseg.reference import write
@@ -391,6 +398,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--claims", type=Path, help="what the text says of the tables (default: only the tables)")
     one.add_argument("--unit", choices=["percent", "share"], help="of the values (default: percent if any is above 1)")
     one.add_argument("--out", type=Path, help="CSV file of the findings (default: none)")
+
+    one = command("report", report)
+    one.add_argument("results", type=Path, help="results folder of the study, e.g. results/demo")
+    one.add_argument("--out", type=Path, help="folder for index.html (default: report/ in the results folder)")
 
     one = command("docs", docs)
     one.add_argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)")

@@ -31,6 +31,9 @@ def test_everything_is_there(finished):
     assert (results / "figures" / "figure_5.pdf").stat().st_size > 0
     for name in ("kvasir_seg", "polypgen"):
         assert "Dataset card" in (results / "cards" / f"{name}.html").read_text()
+    report = (results / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<b>2 of 2</b> runs evaluated" in report
+    assert "../tables/table_3.csv" in report
     executed = json.loads((results / "notebooks" / "summary.ipynb").read_text())
     assert any(cell.get("outputs") for cell in executed["cells"])
     assert len(pd.read_parquet(results / "comparisons.parquet")) > 0
@@ -67,7 +70,7 @@ def test_second_run_has_nothing_to_do(finished):
 @pytest.mark.parametrize(
     ("missing", "rebuilt", "kept"),
     [
-        (f"{RESULTS}/tables/summary.md", {"table"}, {"figure", "evaluate", "train", "collect"}),
+        (f"{RESULTS}/tables/summary.md", {"table", "report_page"}, {"figure", "evaluate", "train", "collect"}),
         (f"{RUN}/records.parquet", {"evaluate", "collect", "compare", "table"}, {"train", "prepare"}),
         (f"{RUN}/model.pt", {"train", "evaluate", "collect"}, {"prepare", "phantom"}),
         (f"{RESULTS}/prepared/polypgen/masks.npy", {"prepare", "card", "evaluate"}, {"train", "phantom"}),
@@ -151,4 +154,5 @@ def test_report_has_captions(finished):
         pages = [name for name in archive.namelist() if name.endswith("report.html")]
         text = archive.read(pages[0]).decode()
     assert "All runs of this study" in text
+    assert "Beyond the paper" in text
     assert "Synthetic phantom. What the prepared dataset" in text

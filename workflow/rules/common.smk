@@ -17,6 +17,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
 from spectralseg.registry import weights_file
+from spectralseg.reporting.captions import caption, label
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -189,6 +190,21 @@ def leaks():
 
 
 config["leaks"] = leaks()  # for the front page of the report, which sees the configuration only
+
+
+config["captions"] = {
+    name: caption(name).text for name in [*CONFIG.tables, *CONFIG.figures]
+}  # likewise, for its results
+
+
+def shown(kind):
+    """What the report calls a table or figure: two columns that name it."""
+    return lambda wildcards: {kind: label(wildcards[kind]), "shows": caption(wildcards[kind]).title}
+
+
+def origin(kind):
+    """Under which heading the report lists a table or figure."""
+    return lambda wildcards: "As in the paper" if caption(wildcards[kind]).paper else "Beyond the paper"
 
 
 def records():

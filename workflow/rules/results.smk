@@ -1,5 +1,5 @@
 # Prepared datasets -> cards. Records -> tables and figures, each by a notebook of its own. Notebooks hold no logic; the
-# package does.
+# package does. All of it -> one page.
 NOTEBOOK = (
     "papermill {input.notebook} {output.notebook} -k python3 --log-output --no-progress-bar --cwd ."
     " {params.parameters} > {log} 2>&1"
@@ -66,7 +66,8 @@ rule table:
             "<results>/tables/{table}.html",
             caption="../report/table.rst",
             category="Tables",
-            labels={"table": "{table}"},
+            subcategory=origin("table"),
+            labels=shown("table"),
         ),
         notebook="<results>/notebooks/{table}.ipynb",
     log:
@@ -93,7 +94,8 @@ rule figure:
             "<results>/figures/{figure}.png",
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{figure}"},
+            subcategory=origin("figure"),
+            labels=shown("figure"),
         ),
         notebook="<results>/notebooks/{figure}.ipynb",
     log:
@@ -106,3 +108,24 @@ rule figure:
         parameters=f"-p results {RESULTS} -p out {RESULTS}/figures",
     shell:
         NOTEBOOK
+
+
+rule report_page:
+    input:
+        records="<results>/records.parquet",
+        comparisons="<results>/comparisons.parquet",
+        leaks="<results>/leakage.parquet",
+        examples=examples(),
+        claims=claims_ledger(),
+        cards=cards(),
+        tables=tables(),
+        figures=figures(),
+    output:
+        "<results>/report/index.html",
+    log:
+        "<results>/logs/report.log",
+    localrule: True
+    conda:
+        ENVIRONMENT
+    shell:
+        "spectralseg report $(dirname {input.records}) --out $(dirname {output}) > {log} 2>&1"

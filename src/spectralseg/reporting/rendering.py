@@ -110,7 +110,7 @@ def _block(title: str, cells: pd.DataFrame) -> Block:
     lines = list(cells["line"].unique())
     counts = [
         Line(label, line, tuple(_count(part[part["line"] == (line or lines[0])], text) for part in columns))
-        for label, text in _COUNTS.items()
+        for label, text in COUNTS.items()
         for line in (lines if lines[1:] and label in _PER_LINE else [""])
     ]
     return Block(
@@ -187,7 +187,7 @@ def _range(counts: pd.Series) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
-_COUNTS: dict[str, Callable[[pd.DataFrame], str]] = {
+COUNTS: dict[str, Callable[[pd.DataFrame], str]] = {
     "Cases": lambda cells: _range(cells["cases"]),
     "Seeds": lambda cells: _range(cells["seeds"]),
     "Undefined values": lambda cells: f"{cells['undefined'].sum()} of {cells['values'].sum()}",

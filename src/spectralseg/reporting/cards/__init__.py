@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from spectralseg.data.prepared import open_prepared
-from spectralseg.files import replacing
 from spectralseg.reporting.cards import charts
 from spectralseg.reporting.cards.content import content
 from spectralseg.reporting.cards.measures import measure
+from spectralseg.reporting.pages import write_page
 
 
 def write_card(prepared: Path | str, out: Path | str) -> None:
@@ -26,15 +24,6 @@ def write_card(prepared: Path | str, out: Path | str) -> None:
         InputError: the prepared dataset is missing, damaged or empty.
     """
     measures = measure(open_prepared(prepared))
-    environment = Environment(
-        loader=PackageLoader("spectralseg.reporting"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {"percent": charts.percent, "number": "{:,}".format}
     with charts.applied():
-        page = environment.get_template("card.html").render(content(measures))
-    with replacing(Path(out)) as partial:
-        partial.write_text(page + "\n", encoding="utf-8")
+        found = content(measures)
+    write_page(Path(out), "card.html", found, percent=charts.percent, number="{:,}".format)

@@ -110,13 +110,14 @@ def _example(measures: Measures, case: str, row: int) -> Example:
     return Example(
         case=case,
         caption=(f"{about['part']} · {size}", f"{place}{percent(share) if share else 'no'} foreground{zoom}"),
-        jpeg=_jpeg(shown_image(data, row)[window]),
+        jpeg=jpeg(shown_image(data, row)[window]),
         side=len(shown),
         outlines=tuple(outlines(shown, data.classes)),
     )
 
 
-def _jpeg(image: NDArray[np.float64]) -> str:
+def jpeg(image: NDArray[np.float64]) -> str:
+    """An image (H, W, 1 or 3) in [0, 1] as JPEG in base64, reduced to 256 pixels where it is larger."""
     plane = image[..., 0] if image.shape[-1] == 1 else image
     if len(plane) > _LARGEST:
         plane = np.clip(resize_image(plane, _LARGEST), 0, 1)

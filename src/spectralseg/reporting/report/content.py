@@ -1,0 +1,198 @@
+"""What the template of the report is filled with. Text stays plain here; the template escapes it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from spectralseg import __version__
+from spectralseg.config import load_config
+from spectralseg.redaction import redact
+from spectralseg.reporting.captions import caption, label
+from spectralseg.reporting.cards.content import SOURCES
+from spectralseg.reporting.report import evidence
+from spectralseg.reporting.report.cases import case_browser
+from spectralseg.reporting.report.grids import Cell, Grid, number, printed
+from spectralseg.reporting.report.runs import EVALUATED, FOREIGN, MISSING, cost_grid, origins, read_runs, runs_grid
+from spectralseg.reporting.report.written import read_table
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.style import ACTUAL, PREDICTED, dataset_label
+
+THUMBNAIL = 720  # pixels
+_FORMATS = ("html", "csv", "md", "tex")
+
+Facts = list[tuple[str, str]]
+
+
+def content(results: Results, out: Path) -> dict[str, Any]:
+    """Texts, tables and pictures by their names in the template.
+
+    Args:
+        results: the results folder.
+        out: folder of the page, from which links start.
+
+    Raises:
+        InputError: there are no metric records, or a file of the results is damaged.
+    """
+    resolved = results.root / "config.yaml"
+    config = load_config(resolved) if resolved.is_file() else None
+    runs = read_runs(results, config)
+    claims = evidence.read_claims(results.root / "claims.csv")
+    effects = evidence.read_effects(results.root / "comparisons.parquet")
+    browser = case_browser(results)
+    verdicts = evidence.verdict_counts(claims) if claims is not None else {}
+    return {
+        "study": config.name if config else results.root.resolve().name,
+        "version": __version__,
+        "banner": BANNER if results.demonstration else "",
+        "leaks": results.leakage.matching["finding"].tolist(),
+        "audited": len(results.leakage.pairs),
+        "facts": _facts(results, runs, browser),
+        "verdicts": verdicts,
+        "headline": evidence.headline(effects) if effects is not None else {},
+        "baselines": sorted(set(effects["baseline"])) if effects is not None else [],
+        "absent": _absent(runs),
+        "claims": evidence.claims_grid(claims) if claims is not None else None,
+        "demonstrated": claims is not None and any(map(evidence.demonstrates, claims["demonstration"])),
+        "effects": evidence.effects_grid(effects) if effects is not None else None,
+        "tables": _tables(results, out, config.tables if config else ()),
+        "figures": _figures(results, out, config.figures if config else ()),
+        "browser": browser,
+        "colours": {"reference": ACTUAL, "prediction": PREDICTED},
+        "datasets": datasets_grid(results, out),
+        "checksums": checksums_grid(results),
+        "runs": runs_grid(runs),
+        "cost": cost_grid(runs),
+        "origins": origins(results, runs),
+        "config": redact(resolved.read_text(encoding="utf-8")) if config else "",
+    }
+
+
+def _facts(results: Results, runs: pd.DataFrame, browser: dict[str, Any]) -> Facts:
+    """Key figures and what they count."""
+    wanted = runs[runs["state"] != FOREIGN]
+    cases = sum(int((results.prepared(name).cases["part"] == "test").sum()) for name in results.prepared_names)
+    values = [
+        value
+        for pair in browser["pairs"]
+        for metrics in pair["values"].values()
+        for classes in metrics.values()
+        for run in classes[0]
+        for value in run
+    ]
+    return [
+        (f"{(wanted['state'] == EVALUATED).sum():,} of {len(wanted):,}", "runs evaluated"),
+        (f"{len(results.prepared_names):,}", "datasets"),
+        (f"{cases:,}", "test cases"),
+        (f"{wanted['seed'].nunique():,}", "seeds" if wanted["seed"].nunique() != 1 else "seed"),
+        (f"{len(values):,}", "values of cases below"),
+        (f"{values.count(None):,}", "of them undefined"),
+        (f"{runs[['training', 'evaluation']].sum().sum() / 3600:,.1f} h", "training and evaluation"),
+    ]
+
+
+def _absent(runs: pd.DataFrame) -> list[str]:
+    """Sentences on runs that a reader would look for in vain."""
+    states = runs["state"].value_counts()
+    said = {
+        MISSING: "of the grid are not trained",
+        "trained": "are trained and not evaluated",
+        FOREIGN: "in the folder belong to no grid and count nowhere",
+    }
+    return [f"{states[state]} runs {text}." for state, text in said.items() if state in states]
+
+
+def _tables(results: Results, out: Path, order: Sequence[str]) -> list[dict[str, Any]]:
+    """Every table of the study with its sections, in the order of the configuration."""
+    return [
+        {
+            "name": file.stem,
+            "label": label(file.stem),
+            "page": (page := read_table(file)),
+            "sections": printed(page),
+            "files": _links(file, _FORMATS, out),
+        }
+        for file in _ordered(results.root.glob("tables/*.md"), order)
+    ]
+
+
+def _figures(results: Results, out: Path, order: Sequence[str]) -> list[dict[str, Any]]:
+    """Every figure of the study, reduced, with links to the full ones."""
+    return [
+        {
+            "name": file.stem,
+            "label": label(file.stem),
+            "caption": caption(file.stem),
+            "picture": _thumbnail(file),
+            "files": _links(file, ("png", "pdf"), out),
+        }
+        for file in _ordered(results.root.glob("figures/*.png"), order)
+    ]
+
+
+def _ordered(files: Iterable[Path], order: Sequence[str]) -> list[Path]:
+    """Files in a given order of their stems; others after them, by name."""
+    places = {name: place for place, name in enumerate(order)}
+    return sorted(files, key=lambda file: (places.get(file.stem, len(places)), file.stem))
+
+
+def _links(file: Path, suffixes: Iterable[str], out: Path) -> dict[str, str]:
+    """Relative addresses of the formats of a file that are there, by name of the format."""
+    there = (file.with_suffix(f".{suffix}") for suffix in suffixes)
+    return {path.suffix[1:].upper(): _address(path, out) for path in there if path.is_file()}
+
+
+def _address(file: Path, out: Path) -> str:
+    return Path(os.path.relpath(file.resolve(), out.resolve())).as_posix()
+
+
+def _thumbnail(file: Path) -> dict[str, Any]:
+    """A picture that is at most :data:`THUMBNAIL` pixels wide, as WebP in base64, with its width and height."""
+    with Image.open(file) as opened:
+        picture = opened.convert("RGB")
+    picture.thumbnail((THUMBNAIL, 10 * THUMBNAIL), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=80, method=6)
+    coded = base64.b64encode(stream.getvalue()).decode("ascii")
+    return {"webp": coded, "width": picture.width, "height": picture.height}
+
+
+def datasets_grid(results: Results, out: Path) -> Grid:
+    """One row per prepared dataset, with a link to its card where there is one."""
+    texts, numbers = ("Dataset", "Modality", "Source", "Classes"), ("Training", "Validation", "Test", "Left out")
+    rows = []
+    for name in results.prepared_names:
+        data = results.prepared(name)
+        card = results.root / "cards" / f"{name}.html"
+        parts = data.cases["part"].value_counts()
+        rows.append(
+            [
+                Cell(dataset_label(name), link=_address(card, out) if card.is_file() else ""),
+                Cell(data.modality),
+                Cell(SOURCES.get(data.info["source"], data.info["source"])),
+                Cell(", ".join(data.classes)),
+                *(number(int(parts.get(part, 0)), 0) for part in ("train", "validation", "test")),
+                number(len(data.info.get("excluded", {})), 0),
+                Cell(str(data.info.get("licence", ""))),
+            ]
+        )
+    columns = (*((text, False) for text in texts), *((text, True) for text in numbers), ("Licence", False))
+    return Grid("datasets-table", "Prepared datasets; numbers of cases", columns, rows)
+
+
+def checksums_grid(results: Results) -> Grid:
+    """Checksums of the prepared files of every dataset."""
+    rows = [
+        [Cell(dataset_label(name)), Cell(file), Cell(str(digest), kind="checksum")]
+        for name in results.prepared_names
+        for file, digest in results.prepared(name).info["files"].items()
+    ]
+    columns = (("Dataset", False), ("File", False), ("SHA-256", False))
+    return Grid("checksums-table", "Checksums of the prepared files", columns, rows)

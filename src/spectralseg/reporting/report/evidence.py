@@ -1,0 +1,199 @@
+"""Claims and effects as tables of the report page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spectralseg.errors import InputError
+from spectralseg.metrics.records import MEAN
+from spectralseg.reporting.ledger import VERDICTS
+from spectralseg.reporting.quantities import quantity
+from spectralseg.reporting.rendering import MINUS
+from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
+from spectralseg.reporting.style import dataset_label
+
+METRICS = {"dsc": "DSC", "hd95": "HD95", "ece": "ECE"}
+BETTER, WORSE, OPEN = "better", "worse", "not settled"
+CLAIMS = (
+    *("id", "section", "claim", "published", "measured", "low", "high", "unit"),
+    *("seeds", "cases", "verdict", "reason", "demonstration"),
+)
+_CONDITION = ("dataset", "architecture", "suite", "test_dataset", "corruption", "severity", "protocol", "metric")
+_COUNTS = ("seeds", "cases", "undefined", "unpaired")
+_EFFECTS = (
+    *(*_CONDITION, "objective", "lambda", "class", "baseline"),
+    *("difference", "low", "high", "improved", "p_holm", *_COUNTS),
+)
+
+
+def read_claims(file: Path) -> pd.DataFrame | None:
+    """The claims ledger as text, one row per claim; None where there is none.
+
+    Raises:
+        InputError: a column is missing, or a verdict is unknown.
+    """
+    if not file.is_file():
+        return None
+    claims = pd.read_csv(file, dtype="str", keep_default_na=False)
+    _require(file, claims, CLAIMS)
+    for verdict in claims["verdict"]:
+        if verdict not in VERDICTS:
+            raise InputError(f"{file}: verdict '{verdict}' is unknown; use one of {', '.join(VERDICTS)}")
+    return claims
+
+
+def verdict_counts(claims: pd.DataFrame) -> dict[str, int]:
+    """How many claims have each verdict, also where none has."""
+    return {verdict: int((claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
+
+
+def claims_grid(claims: pd.DataFrame) -> Grid:
+    """The claims ledger, one row per claim."""
+    columns = {
+        **dict.fromkeys(("Id", "Claim", "Verdict", "Stamp"), False),
+        **dict.fromkeys(("Published", "Measured", "95 % interval"), True),
+        **dict.fromkeys(("Unit", "Reason", "Section"), False),
+        **dict.fromkeys(("Seeds", "Cases"), True),
+    }
+    return Grid(
+        name="claims-table",
+        caption="Each claim of the paper with its verdict",
+        columns=tuple(columns.items()),
+        rows=[_claim(row) for row in claims.to_dict("records")],
+        choices={"Verdict": "", "Section": ""},
+    )
+
+
+def _claim(row: Mapping[Any, str]) -> list[Cell]:
+    low, high = row["low"], row["high"]
+    return [
+        Cell(row["id"]),
+        Cell(row["claim"]),
+        Cell(row["verdict"], kind=f"verdict v{VERDICTS.index(row['verdict'])}"),
+        Cell("demonstration" if demonstrates(row["demonstration"]) else ""),
+        *(_signed(row[name]) for name in ("published", "measured")),
+        Cell(f"{_signed(low).text} to {_signed(high).text}", key=_float(low)) if low and high else Cell(NOTHING),
+        *(Cell(row[name]) for name in ("unit", "reason", "section")),
+        *(_given(row[name]) for name in ("seeds", "cases")),
+    ]
+
+
+def demonstrates(text: str) -> bool:
+    """Whether column ``demonstration`` says that a verdict rests on phantoms."""
+    return text.lower() not in ("", "false")
+
+
+def _signed(text: str) -> Cell:
+    value = _float(text)
+    return Cell(NOTHING) if value is None else Cell(f"{value:+z.2f}".replace("-", MINUS), key=value)
+
+
+def _given(text: str) -> Cell:
+    return Cell(text or NOTHING, key=_float(text))
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def read_effects(file: Path) -> pd.DataFrame | None:
+    """Comparisons of the main metrics, mean over classes, in printed units; None where there are none.
+
+    Column ``reading`` says whether the interval lies on one side of zero: ``better``, ``worse`` or ``not settled``.
+
+    Raises:
+        InputError: the file is damaged or lacks a column.
+    """
+    if not file.is_file():
+        return None
+    try:
+        frame = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read as comparisons ({error}); run 'spectralseg compare' again") from None
+    _require(file, frame, _EFFECTS)
+    frame = frame[frame["metric"].isin(METRICS) & (frame["class"] == MEAN)].reset_index(drop=True)
+    for metric in METRICS:
+        rows = frame["metric"] == metric
+        frame.loc[rows, ["difference", "low", "high"]] *= quantity(metric).factor
+    up = frame["metric"].map(lambda metric: quantity(metric).higher_is_better).astype(bool)
+    above, below = frame["low"] > 0, frame["high"] < 0
+    reading = np.select([np.where(up, above, below), np.where(up, below, above)], [BETTER, WORSE], OPEN)
+    return frame.assign(reading=reading)
+
+
+def headline(effects: pd.DataFrame) -> dict[str, int]:
+    """How many comparisons of Dice on clean images, under the sound protocol, have each reading."""
+    chosen = effects["suite"].isin(["iid", "ood"]) & (effects["metric"] == "dsc") & (effects["protocol"] == "sound")
+    counts = Counter(effects.loc[chosen, "reading"])
+    return {reading: counts[reading] for reading in (BETTER, WORSE, OPEN)}
+
+
+def effects_grid(effects: pd.DataFrame) -> Grid:
+    """One row per comparison; intervals are drawn on one scale per metric and protocol."""
+    ends = effects[["low", "high", "difference"]].abs().max(axis=1)
+    widest = ends.groupby([effects["metric"], effects["protocol"]]).transform("max")
+    rows = [_effect(row, scale) for row, scale in zip(effects.to_dict("records"), widest, strict=True)]
+    effect, counts = ("Difference", "95 % interval"), ("Cases improved", "p (Holm)", *(n.capitalize() for n in _COUNTS))
+    texts = ("Data", "Images", "Architecture", "Objective")
+    return Grid(
+        name="effects-table",
+        caption="Differences to the baseline, mean over classes",
+        columns=(
+            *((name, False) for name in texts),
+            *((name, True) for name in effect),
+            ("Reading", False),
+            *((name, True) for name in counts),
+            *((name, False) for name in ("Metric", "Protocol")),
+        ),
+        rows=rows,
+        choices={"Data": "", "Architecture": "", "Metric": "DSC", "Protocol": "sound", "Reading": ""},
+    )
+
+
+def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
+    digits = quantity(row["metric"]).digits
+    low, middle, high = (number(row[name], digits, sign=True) for name in ("low", "difference", "high"))
+    ends = (float(row["low"]), float(row["difference"]), float(row["high"]))
+    bar = (ends[0] / scale, ends[1] / scale, ends[2] / scale) if np.isfinite(ends).all() and scale > 0 else None
+    images = "clean" if row["corruption"] == "none" else f"{row['corruption']} {row['severity']}"
+    share = number(100 * row["improved"], 0)
+    return [
+        Cell(data_label(row["dataset"], row["test_dataset"])),
+        Cell(images),
+        Cell(row["architecture"]),
+        Cell(objective_label(row["objective"], row["lambda"])),
+        middle,
+        Cell(f"{low.text} to {high.text}" if bar else NOTHING, key=low.key, bar=bar),
+        Cell(row["reading"], kind=f"reading {row['reading'].replace(' ', '-')}"),
+        Cell(f"{share.text} %", key=share.key) if share.key is not None else share,
+        number(row["p_holm"], 3),
+        *(number(row[name], 0) for name in _COUNTS),
+        Cell(METRICS[row["metric"]]),
+        Cell(row["protocol"]),
+    ]
+
+
+def data_label(training: str, test: str) -> str:
+    """Names of training and test dataset, once where they are the same."""
+    label = dataset_label(test)
+    return label if training == test else f"{dataset_label(training)} → {label}"
+
+
+def objective_label(objective: str, weight: str) -> str:
+    """Name of an objective with the weight of its auxiliary term, if it has one."""
+    return objective if weight == "0" else f"{objective}, λ = {weight}"
+
+
+def _require(file: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InputError(f"{file}: column '{missing[0]}' is missing; make the file again with this version")

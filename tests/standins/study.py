@@ -1,0 +1,56 @@
+"""Pieces of a finished study: its configuration, runs, comparisons and claims."""
+
+import json
+
+from spectralseg.reporting.report.evidence import CLAIMS, VERDICTS
+from tests.conftest import SMALL_ENCODER
+
+CONFIG = {
+    "name": "toy",
+    "datasets": {"kvasir_seg": {"source": "phantom"}, "polypgen": {"source": "phantom"}},
+    "architectures": {"unet": {"model": "unet", "encoder": SMALL_ENCODER, "encoder_weights": None}},
+    "objectives": {"spatial": {"base": "bce_dice"}, "spatial_spectral": {"base": "bce_dice", "auxiliary": "spectral"}},
+    "grid": {
+        "main": {
+            "datasets": ["kvasir_seg"],
+            "architectures": ["unet"],
+            "objectives": ["spatial", "spatial_spectral"],
+            "lambdas": ["0.2"],
+            "seeds": [0, 1],
+        }
+    },
+    "tables": ["table_3", "summary"],
+    "figures": ["figure_2"],
+}
+
+
+def effect(metric, difference, low, high, **changes):
+    """A row of comparisons.parquet."""
+    row = {"dataset": "kvasir_seg", "architecture": "unet", "suite": "iid", "test_dataset": "kvasir_seg"}
+    row |= {"corruption": "none", "severity": "0", "protocol": "sound", "metric": metric, "class": "mean"}
+    row |= {"objective": "spatial_spectral", "lambda": "0.2", "baseline": "spatial", "improved": 0.75, "p_holm": 0.04}
+    row |= {"seeds": 2, "cases": 3, "undefined": 1, "unpaired": 0, "difference": difference, "low": low, "high": high}
+    return {**row, **changes}
+
+
+def claim(number, **changes):
+    """A row of claims.csv."""
+    row = dict.fromkeys(CLAIMS, "")
+    row |= {"id": f"c{number}", "section": f"4.{number}", "claim": f"claim {number}", "published": str(10.5 - number)}
+    row |= {"measured": "1.5", "low": "0.5", "high": "2.5", "unit": "pp", "verdict": VERDICTS[number % 4]}
+    return {**row, "demonstration": "True", **changes}
+
+
+def describe_run(root, run, **changes):
+    """run.json and the measurements of the workflow beside it."""
+    folder = root / "runs" / run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {"seconds": 3600.0, "iterations": 120, "best_iteration": 60, "validation_dice": 0.5, "parameters": 574417}
+    told |= {"peak_memory": {"resident_mib": 500.4}, "hardware": {"device_name": "a processor", "machine": "x86_64"}}
+    told |= {"git": {"commit": "c0ffee" * 6, "dirty": False}, "versions": {"torch": "2.1"}, "encoder_sha256": None}
+    told |= {"data": {"name": run.dataset, "files": {}}}
+    (folder / "run.json").write_text(json.dumps({**told, **changes}))
+    (folder / "records.parquet").touch()
+    for name, seconds in (("train", 3700), ("evaluate", 1800)):
+        line = json.dumps({"s": seconds, "cpu_time": 900, "h:m:s": "0:00:01"})
+        (folder / f"{name}.benchmark.jsonl").write_text(line + "\n")

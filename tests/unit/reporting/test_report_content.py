@@ -1,0 +1,333 @@
+"""What the report page is filled with."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.standins.study import CONFIG, claim, describe_run, effect
+
+from spectralseg.config import validate_config
+from spectralseg.errors import InputError
+from spectralseg.grid import Run
+from spectralseg.metrics.records import COLUMNS
+from spectralseg.reporting import rendering
+from spectralseg.reporting.captions import FIGURES, TABLES, caption, label
+from spectralseg.reporting.figures import FIGURES as DRAWN
+from spectralseg.reporting.report import _json, evidence
+from spectralseg.reporting.report.cases import ABSENT, case_browser
+from spectralseg.reporting.report.grids import NOTHING, Cell, number, printed
+from spectralseg.reporting.report.runs import cost_grid, origins, read_runs, runs_grid
+from spectralseg.reporting.report.written import read_table
+from spectralseg.reporting.results import Results
+from spectralseg.reporting.tables import build_table
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=9).filter(
+    lambda text: not set(text) & set("#*") and text[0] not in "-|"
+)
+
+
+@st.composite
+def pages(draw):
+    """Printed tables as they are after they were read back: without groups, with counts under their own labels."""
+
+    def line(label, columns, texts):
+        return rendering.Line(
+            label, draw(WORDS), tuple(draw(st.builds(rendering.Entry, texts, st.booleans())) for _ in range(columns))
+        )
+
+    def block(title):
+        columns = draw(st.integers(1, 3))
+        rows = [line(draw(WORDS.filter(lambda word: word not in rendering.COUNTS)), columns, WORDS) for _ in range(2)]
+        headings = tuple(draw(WORDS) for _ in range(columns))
+        return rendering.Block(title, ("",) * columns, headings, tuple(rows), (line("Cases", columns, WORDS),))
+
+    sections = [
+        rendering.Section("", draw(WORDS), tuple(block(draw(WORDS)) for _ in range(draw(st.integers(1, 2)))))
+        for _ in range(draw(st.integers(1, 2)))
+    ]
+    warnings, notes = draw(st.lists(WORDS, max_size=2)), draw(st.lists(WORDS, max_size=2))
+    return rendering.Page(
+        "table_1", draw(WORDS), tuple(warnings), ("Method", ""), tuple(sections), draw(WORDS), tuple(notes)
+    )
+
+
+class TestTables:
+    @given(pages())
+    def test_what_was_written_is_read_back(self, tmp_path_factory, page):
+        file = tmp_path_factory.mktemp("tables") / "table_1.md"
+        file.write_text(rendering.markdown(page), encoding="utf-8")
+        assert rendering.markdown(read_table(file)) == rendering.markdown(page)
+
+    def test_every_number_of_a_table_is_there(self, official, published, tmp_path):
+        table = build_table(Results(official), published / "table_3.csv")
+        table.write(tmp_path)
+        page = read_table(tmp_path / "table_3.md")
+        assert page.title == table.page.title
+        assert page.warnings == table.page.warnings
+        assert page.notes == table.page.notes
+        for (title, (grid,)), section in zip(printed(page), table.page.sections, strict=True):
+            (block,) = section.blocks
+            assert title == section.title
+            texts = [[cell.text for cell in row[2:]] for row in grid.rows]
+            assert texts == [[entry.text for entry in line.entries] for line in block.rows]
+            assert [row[0].text for row in grid.feet] == [line.label for line in block.counts]
+            assert len(grid.columns) == len(grid.rows[0])
+
+    def test_rows_keep_the_name_of_their_method(self, official, published, tmp_path):
+        build_table(Results(official), published / "table_3.csv").write(tmp_path)
+        (_, (grid,)), _ = printed(read_table(tmp_path / "table_3.md"))
+        assert [row[0].text for row in grid.rows[:8]] == ["UNet"] * 4 + ["TransUNet"] * 4
+        assert [row[1].text for row in grid.rows[:4]] == ["published", "measured", "− published", "leak-free"]
+        assert grid.columns[1][0] == "Line"
+
+    def test_numbers_sort_by_their_value(self):
+        line = rendering.Line("a", "b", tuple(map(rendering.Entry, ("86.60 ± 0.31", "−2.5", "1,537", "–", "0 of 4"))))
+        block = rendering.Block("", ("",) * 5, tuple("vwxyz"), (line,))
+        page = rendering.Page("t", "t", (), ("", ""), (rendering.Section("", "", (block,)),), "", ())
+        ((_, (grid,)),) = printed(page)
+        assert [cell.key for cell in grid.rows[0][2:]] == [86.6, -2.5, 1537, None, 0]
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [("no heading", "has no title"), ("# A. b\n\n| a |  | c |\n| - | - | - |\n| x |  |", "row 'x'")],
+    )
+    def test_other_files_are_refused(self, tmp_path, text, told):
+        (tmp_path / "t.md").write_text(text)
+        with pytest.raises(InputError, match=told):
+            read_table(tmp_path / "t.md")
+
+
+class TestEvidence:
+    def test_claims_are_counted_by_verdict(self, tmp_path):
+        pd.DataFrame([claim(n) for n in range(6)]).to_csv(tmp_path / "claims.csv", index=False)
+        claims = evidence.read_claims(tmp_path / "claims.csv")
+        assert evidence.verdict_counts(claims) == dict(zip(evidence.VERDICTS, (2, 2, 1, 1), strict=True))
+        grid = evidence.claims_grid(claims)
+        expected = ["c0", "claim 0", "holds", "demonstration", "+10.50", "+1.50", "+0.50 to +2.50"]
+        assert [cell.text for cell in grid.rows[0][:7]] == expected
+        assert len(grid.columns) == len(grid.rows[0])
+
+    def test_no_ledger_is_no_error(self, tmp_path):
+        assert evidence.read_claims(tmp_path / "claims.csv") is None
+        assert evidence.read_effects(tmp_path / "comparisons.parquet") is None
+
+    @pytest.mark.parametrize(
+        ("change", "told"),
+        [
+            (lambda f: f.drop(columns="unit"), "'unit' is missing"),
+            (lambda f: f.assign(verdict="yes"), "'yes' is unknown"),
+        ],
+    )
+    def test_a_ledger_that_cannot_be_shown_is_refused(self, tmp_path, change, told):
+        change(pd.DataFrame([claim(0)])).to_csv(tmp_path / "claims.csv", index=False)
+        with pytest.raises(InputError, match=told):
+            evidence.read_claims(tmp_path / "claims.csv")
+
+    @pytest.mark.parametrize(
+        ("metric", "low", "high", "reading"),
+        [
+            ("dsc", 0.01, 0.2, "better"),
+            ("dsc", -0.2, -0.01, "worse"),
+            ("dsc", -0.2, 0.01, "not settled"),
+            ("hd95", 0.01, 0.2, "worse"),
+            ("ece", -0.2, -0.01, "better"),
+            ("ece", np.nan, np.nan, "not settled"),
+            ("dsc", 0.0, 0.2, "not settled"),
+        ],
+    )
+    def test_a_reading_needs_an_interval_beside_zero(self, tmp_path, metric, low, high, reading):
+        pd.DataFrame([effect(metric, 0.0, low, high)]).to_parquet(tmp_path / "c.parquet")
+        effects = evidence.read_effects(tmp_path / "c.parquet")
+        assert effects["reading"].tolist() == [reading]
+        assert evidence.headline(effects)[reading] == (metric == "dsc")
+
+    def test_effects_are_in_printed_units(self, tmp_path):
+        rows = [effect("dsc", 0.05, 0.01, 0.1), effect("hd95", -2.0, -3.0, 1.0), effect("dsc", 0.2, 0.1, 0.2, seeds=1)]
+        pd.DataFrame(rows).to_parquet(tmp_path / "c.parquet")
+        grid = evidence.effects_grid(evidence.read_effects(tmp_path / "c.parquet"))
+        dice, distance, _ = grid.rows
+        assert [cell.text for cell in dice[4:6]] == ["+5.00", "+1.00 to +10.00"]
+        assert dice[5].bar == pytest.approx((0.05, 0.25, 0.5)), "on the scale of the widest interval of the metric"
+        assert [cell.text for cell in distance[4:6]] == ["−2.00", "−3.00 to +1.00"]
+        assert distance[5].bar == pytest.approx((-1, -2 / 3, 1 / 3))
+        assert len(grid.columns) == len(dice)
+
+    def test_damaged_comparisons_are_told(self, tmp_path):
+        file = tmp_path / "c.parquet"
+        file.write_bytes(b"PAR1")
+        with pytest.raises(InputError, match="cannot be read as comparisons"):
+            evidence.read_effects(file)
+        pd.DataFrame([effect("dsc", 0, 0, 0)]).drop(columns="p_holm").to_parquet(file)
+        with pytest.raises(InputError, match="'p_holm' is missing"):
+            evidence.read_effects(file)
+
+
+class TestCases:
+    def pair(self, root, label):
+        found = case_browser(Results(root))
+        return next(pair for pair in found["pairs"] if pair["label"] == label)
+
+    def test_every_value_of_clean_images_is_there(self, official):
+        records = pd.read_parquet(official / "records.parquet")
+        pair = self.pair(official, "ISIC-18 → ISIC-17")
+        chosen = records[(records["test_dataset"] == "isic2017") & (records["metric"] == "dsc")]
+        chosen = chosen[chosen["protocol"] == "published"]
+        assert pair["classes"] == [["mean", ""]]
+        ((*runs,),) = [pair["values"]["published"]["dsc"][0]]
+        assert len(runs) == len(pair["runs"]) == 8
+        keys = ["architecture", "objective", "lambda"]
+        methods = sorted(chosen[keys].drop_duplicates().itertuples(index=False, name=None))
+        for (method, seed), values in zip(pair["runs"], runs, strict=True):
+            mine = chosen[(chosen[keys].apply(tuple, axis=1) == methods[method]) & (chosen["seed"] == seed)]
+            expected = dict(zip(mine["case"], mine["value"], strict=True))
+            assert dict(zip(pair["cases"], values, strict=True)) == {c: round(1e4 * v) for c, v in expected.items()}
+
+    def test_the_mean_is_over_defined_classes(self, official):
+        pair = self.pair(official, "ACDC")
+        assert [name for name, _ in pair["classes"]] == ["mean", "right ventricle", "myocardium", "left ventricle"]
+        mean, *classes = (run[0] for run in pair["values"]["sound"]["hd95"])
+        case = pair["cases"].index("acdc_2")
+        assert classes[0][case] is None, "its first class is undefined"
+        assert mean[case] == pytest.approx((classes[1][case] + classes[2][case]) / 2, abs=1)
+
+    def test_runs_without_a_record_differ_from_undefined_values(self, official, tmp_path):
+        records = pd.read_parquet(official / "records.parquet")
+        records = records[records["dataset"] == "btseg"]
+        lost = (records["case"] == "btseg_0") & (records["seed"] == 1) & (records["metric"] == "dsc")
+        records[~lost].to_parquet(tmp_path / "records.parquet")
+        (pair,) = case_browser(Results(tmp_path))["pairs"]
+        case = pair["cases"].index("btseg_0")
+        values = pair["values"]["sound"]["dsc"][0]
+        for (_, seed), run in zip(pair["runs"], values, strict=True):
+            assert (run[case] == ABSENT) == (seed == 1)
+        assert pair["values"]["sound"]["dsc"][0][0][pair["cases"].index("btseg_2")] is None
+        assert pair["unit"] == {"published": "px", "sound": "mm or px"}
+        assert pair["pictures"] == {}
+
+    def test_pictures_show_what_is_stored(self, official):
+        results = Results(official)
+        pair = self.pair(official, "Kvasir-SEG → PolypGen")
+        assert [pair["cases"][place] for place in pair["pictures"]] == ["polypgen_1", "polypgen_2"]
+        picture = pair["pictures"][1]
+        assert picture["side"] == 32
+        assert picture["slice"] is None
+        assert sorted(picture["predictions"]) == list(range(4))
+        reference = results.prepared("polypgen").masks[1] > 0
+        shifted = np.roll(reference, 1, axis=1)
+        dice = 200 * (reference & shifted).sum() / (reference.sum() + shifted.sum())
+        assert picture["predictions"][0]["seed"] == 0
+        assert picture["predictions"][0]["dice"] == pytest.approx(dice, abs=0.05)
+        (outline,) = picture["reference"]
+        assert outline == ("polyp", "M2.5,3.5 2.5,4.5 11.5,4.5 11.5,3.5z")
+
+    def test_leaking_cases_are_marked(self, official):
+        pair = self.pair(official, "ISIC-18 → ISIC-17")
+        assert [pair["cases"][place] for place in pair["seen"]] == ["isic2017_0"]
+
+    def test_pooled_and_corrupted_values_are_left_out(self, official, tmp_path):
+        records = pd.read_parquet(official / "records.parquet")
+        acdc = records[records["dataset"] == "acdc"]
+        assert (acdc["suite"] == "noise").any()
+        pooled = acdc[acdc["metric"] == "ece"].head(1).assign(case="pooled")
+        pd.concat([acdc, pooled])[list(COLUMNS)].to_parquet(tmp_path / "records.parquet")
+        (pair,) = case_browser(Results(tmp_path))["pairs"]
+        assert pair["cases"] == ["acdc_0", "acdc_1", "acdc_2"]
+        assert pair["classes"][0] == ["mean", ""]
+
+
+class TestRuns:
+    @pytest.fixture
+    def results(self, tmp_path):
+        (tmp_path / "runs").mkdir()
+        return Results(tmp_path)
+
+    def test_the_grid_decides_and_nothing_is_skipped(self, results):
+        describe_run(results.root, Run("kvasir_seg", "unet", "spatial", "0", 0))
+        describe_run(results.root, Run("kvasir_seg", "unet", "spatial", "0", 7))
+        trained = Run("kvasir_seg", "unet", "spatial", "0", 1)
+        describe_run(results.root, trained)
+        (results.root / "runs" / trained.folder / "records.parquet").unlink()
+        runs = read_runs(results, validate_config(CONFIG, "toy.yaml"))
+        states = dict(zip(zip(runs["objective"], runs["seed"], strict=True), runs["state"], strict=True))
+        assert states == {
+            ("spatial", 0): "evaluated",
+            ("spatial", 1): "trained",
+            ("spatial_spectral", 0): "missing",
+            ("spatial_spectral", 1): "missing",
+            ("spatial", 7): "not in the grid",
+        }
+        assert len(runs_grid(runs).rows) == 5
+
+    def test_costs_add_up(self, results):
+        run = Run("kvasir_seg", "unet", "spatial", "0", 0)
+        describe_run(results.root, run)
+        other = Run("kvasir_seg", "unet", "spatial", "0", 1)
+        describe_run(results.root, other, seconds=7200.0, peak_memory={"resident_mib": 900, "cuda_mib": 40})
+        (results.root / "runs" / other.folder / "evaluate.benchmark.jsonl").unlink()
+        grid = cost_grid(read_runs(results, None))
+        expected = ["2", "1", "3.00", "0.50", "0.50", "900", "40"]  # one evaluation was not measured
+        assert [cell.text for cell in grid.rows[0][3:]] == expected
+        assert [cell.text for cell in grid.feet[0][3:]] == expected
+        assert len(grid.columns) == len(grid.rows[0])
+
+    def test_a_job_that_ran_twice_counts_with_its_last_time(self, results):
+        run = Run("kvasir_seg", "unet", "spatial", "0", 0)
+        describe_run(results.root, run)
+        with (results.root / "runs" / run.folder / "evaluate.benchmark.jsonl").open("a") as stream:
+            stream.write(json.dumps({"s": 60.0, "cpu_time": "NA"}) + "\n")
+        runs = read_runs(results, None)
+        assert runs["evaluation"].tolist() == [60.0]
+        assert runs["processor"].isna().all(), "no sum of times of which one is unknown"
+
+    def test_differences_in_origin_show(self, results):
+        for seed, dirty in enumerate((False, False, True)):
+            git = {"commit": "abc", "dirty": dirty}
+            describe_run(results.root, Run("toy", "unet", "spatial", "0", seed), git=git)
+        found = dict(origins(results, read_runs(results, None)))
+        assert found["Commit"] == [("abc", 2), ("abc with uncommitted changes", 1)]
+        assert found["torch"] == [("2.1", 3)]
+        assert found["Data"] == [("trained on a dataset that is not here any more", 3)]
+
+    @pytest.mark.parametrize(("name", "told"), [("run.json", "run.json"), ("train.benchmark.jsonl", "train.benchmark")])
+    def test_damaged_descriptions_are_told(self, results, name, told):
+        run = Run("toy", "unet", "spatial", "0", 0)
+        describe_run(results.root, run)
+        (results.root / "runs" / run.folder / name).write_text("{")
+        with pytest.raises(InputError, match=told):
+            read_runs(results, None)
+
+    def test_no_run_at_all(self, results):
+        runs = read_runs(results, None)
+        assert cost_grid(runs).rows == []
+        assert [cell.text for cell in cost_grid(runs).feet[0][3:]] == ["0", "0", *[NOTHING] * 5]
+
+
+def test_every_figure_has_a_caption():
+    assert set(DRAWN) <= set(FIGURES)
+    assert {name for name, (_, _, paper) in (TABLES | FIGURES).items() if paper} >= {"table_1", "figure_9"}
+
+
+def test_names_are_written_as_one_says_them():
+    assert label("table_1") == "Table 1"
+    assert label("leakage_matrix") == "Leakage matrix"
+    assert caption("mine").text == "Made by its own notebook."
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "text"),
+    [(1234.5, {}, "1,234.50"), (-2, {"digits": 0}, "−2"), (2, {"sign": True}, "+2.00"), (np.nan, {}, NOTHING)],
+)
+def test_numbers(value, options, text):
+    cell = number(value, **options)
+    assert cell.text == text
+    assert cell == (Cell(NOTHING) if np.isnan(value) else Cell(text, key=value))
+
+
+@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=5))
+def test_json_in_a_script_says_the_same_and_ends_nothing(value):
+    text = str(_json(value))
+    assert json.loads(text) == value
+    assert not set(text) & set("<>&")

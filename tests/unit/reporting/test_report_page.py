@@ -1,0 +1,328 @@
+"""The report page in a real browser, without network."""
+
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from tests.standins import browser
+from tests.standins.study import CONFIG, claim, describe_run, effect
+
+from spectralseg import cli
+from spectralseg.errors import InputError
+from spectralseg.grid import Run
+from spectralseg.reporting.report import write_report
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.tables import build_summary, build_table
+
+EVIL = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+
+
+@pytest.fixture(scope="session")
+def finished_study(phantom, published, tmp_path_factory):
+    """A results folder with all that the report shows; tests must not change it."""
+    root = tmp_path_factory.mktemp("finished") / "study"
+    shutil.copytree(phantom, root)
+    (root / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    for objective, lam in (("spatial", "0"), ("spatial_spectral", "0.2")):
+        describe_run(root, Run("kvasir_seg", "unet", objective, lam, 0))
+    rows = [
+        effect("dsc", 0.05, 0.01, 0.09),
+        effect("dsc", -0.02, -0.04, -0.01, suite="ood", test_dataset="polypgen"),
+        effect("hd95", -2.0, -3.0, 1.0),
+        effect("dsc", 0.5, 0.4, 0.6, protocol="published"),
+        effect("dsc", 0.3, 0.1, 0.6, **{"class": "polyp"}),
+        effect("accuracy", 0.3, 0.1, 0.6),
+    ]
+    pd.DataFrame(rows).to_parquet(root / "comparisons.parquet")
+    claims = [claim(n) for n in range(8)] + [
+        claim(8, claim=EVIL, reason=EVIL, verdict="cannot be tested with this data", published="")
+    ]
+    pd.DataFrame(claims).to_csv(root / "claims.csv", index=False)
+    records = pd.read_parquet(root / "records.parquet")
+    records.loc[records["case"] == "kvasir_seg_2", "case"] = EVIL
+    records.to_parquet(root / "records.parquet")
+    results = Results(root)
+    build_table(results, published / "table_3.csv").write(root / "tables")
+    build_summary(results).write(root / "tables")
+    (root / "figures").mkdir()
+    picture = np.random.default_rng(0).integers(0, 255, (300, 1000, 3)).astype(np.uint8)
+    Image.fromarray(picture).save(root / "figures" / "figure_2.png")
+    (root / "figures" / "figure_2.pdf").write_bytes(b"%PDF")
+    (root / "cards").mkdir()
+    (root / "cards" / "kvasir_seg.html").write_text("card")
+    write_report(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def text(finished_study):
+    return (finished_study / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    if browser.PROGRAM is None:
+        pytest.skip("there is no Chromium on this machine")
+    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def page(chromium, finished_study):
+    """Opens the page with a fragment, as from a link, and returns the browser."""
+
+    def load(fragment=""):
+        chromium.open("about:blank")
+        chromium.open((finished_study / "report" / "index.html").as_uri() + fragment)
+        return chromium
+
+    return load
+
+
+def shown(opened, table, column):
+    """Texts of a column of the rows of a table that are shown, from top to bottom."""
+    rows = f"[...document.querySelectorAll('#{table} tbody tr')].filter(row => row.getClientRects().length)"
+    return opened.evaluate(f"{rows}.map(row => row.cells[{column}].textContent.trim())")
+
+
+class TestFile:
+    def test_nothing_is_loaded_from_elsewhere(self, text):
+        addresses = re.findall(r"""(?:src|href|action|data|poster)\s*=\s*["']?([^"'\s>]+)""", text)
+        assert addresses
+        assert not [a for a in addresses if re.match(r"(?!data:)(\w+:|//)", a)]
+        assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|import\(|WebSocket", text)
+        assert "default-src 'none'" in text
+
+    def test_links_lead_to_files(self, finished_study, text):
+        links = {a for a in re.findall(r'href="([^"#]+)"', text) if not a.startswith("data:")}
+        assert links >= {"../figures/figure_2.png", "../figures/figure_2.pdf", "../tables/table_3.tex"}
+        assert "../cards/kvasir_seg.html" in links
+        for link in links:
+            assert (finished_study / "report" / link).is_file(), link
+
+    def test_the_same_results_give_the_same_bytes(self, finished_study, text, tmp_path):
+        again = write_report(finished_study, finished_study / "again")
+        assert again.read_text(encoding="utf-8") == text
+        again.unlink()
+
+    def test_links_follow_the_folder(self, finished_study, tmp_path):
+        elsewhere = write_report(finished_study, tmp_path / "a" / "b")
+        (link,) = re.findall(r'href="([^"]+table_3\.csv)"', elsewhere.read_text(encoding="utf-8"))
+        assert (elsewhere.parent / link).resolve() == (finished_study / "tables" / "table_3.csv").resolve()
+
+    def test_what_a_reader_must_know_first_comes_first(self, text):
+        head = text.split("<h2>Summary")[0]
+        assert BANNER in head
+        assert "isic2018 → isic2017: 2 of 3 test cases match" in head
+
+    def test_missing_runs_are_counted(self, text):
+        assert "<b>2 of 4</b> runs evaluated" in text
+        assert "2 runs of the grid are not trained." in text
+
+    def test_other_texts_cannot_end_a_script(self, text):
+        assert text.count("</script>") == 2
+        assert "<img src=x" not in text
+
+    def test_a_folder_with_records_only(self, official, tmp_path):
+        page = write_report(official, tmp_path).read_text(encoding="utf-8")
+        assert "There is no claims ledger" in page
+        assert "There are no comparisons" in page
+        assert "There are no tables" in page
+        assert "There are no figures" in page
+        assert BANNER not in page
+
+    def test_the_command(self, finished_study, tmp_path, capsys):
+        assert cli.main(["report", str(finished_study), "--out", str(tmp_path / "r")]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / "r" / "index.html")
+        assert cli.main(["report", str(tmp_path / "none")]) == 1
+        assert "there is no such results folder" in capsys.readouterr().err
+
+    def test_without_records_nothing_is_written(self, tmp_path):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="no metric records"):
+            write_report(tmp_path / "empty")
+        assert not (tmp_path / "empty" / "report").exists()
+
+
+@pytest.mark.slow
+class TestBrowser:
+    def test_it_opens_and_asks_for_nothing(self, page):
+        opened = page()
+        assert opened.evaluate("document.title") == "toy: report"
+        headings = opened.evaluate("[...document.querySelectorAll('h2')].map(h => h.textContent)")
+        assert headings == [
+            *("Summary", "Claims", "Effects", "Tables", "Figures"),
+            *("Cases", "Datasets", "Runs", "Cost", "Provenance"),
+        ]
+        outside = [a for a in opened.requested if not a.startswith(("data:", "file:", "about:"))]
+        assert not outside
+        assert len({a for a in opened.requested if a.startswith("file:")}) == 1, "the page needs no other file"
+        assert not opened.faults
+
+    def test_a_click_on_a_heading_sorts(self, page):
+        opened = page()
+        before = shown(opened, "claims-table", 4)
+        selector = "#claims-table thead th:nth-child(5) button"
+        opened.click(selector)
+        sort = "document.querySelector('#claims-table thead th:nth-child(5)').getAttribute('aria-sort')"
+        assert opened.evaluate(sort) == "descending"
+        assert shown(opened, "claims-table", 4) == [*(f"{10.5 - n:+.2f}" for n in range(8)), "–"]
+        opened.click(selector)
+        assert opened.evaluate(sort) == "ascending"
+        assert shown(opened, "claims-table", 4) == [*(f"{10.5 - n:+.2f}" for n in reversed(range(8))), "–"]
+        opened.click(selector)
+        assert opened.evaluate(sort) is None
+        assert shown(opened, "claims-table", 4) == before
+        assert not opened.faults
+
+    def test_the_keyboard_sorts_and_filters(self, page):
+        opened = page()
+        opened.evaluate("document.querySelector('#claims-table input').focus()")
+        opened.type("4.3 claim c3")
+        assert shown(opened, "claims-table", 0) == ["c3"]
+        said = opened.evaluate("document.querySelector('#claims-table .status').textContent")
+        assert said == "1 of 9 rows (filter: 4.3 claim c3)"
+        for _ in range(3):  # verdict, section, show all
+            opened.press("Tab")
+        opened.press("Enter")
+        assert len(shown(opened, "claims-table", 0)) == 9
+        opened.press("Tab")  # the region that scrolls
+        opened.press("Tab")
+        assert opened.evaluate("document.activeElement.textContent") == "Id"
+        opened.press(" ")
+        opened.press(" ")
+        assert shown(opened, "claims-table", 0) == [f"c{n}" for n in reversed(range(9))]
+
+    def test_the_first_stop_of_the_keyboard_skips_the_sections(self, page):
+        opened = page()
+        opened.press("Tab")
+        assert opened.evaluate("document.activeElement.className") == "skip"
+        opened.press("Enter")
+        opened.until("document.activeElement.id === 'main'")
+
+    def test_a_verdict_of_the_summary_leads_to_its_claims(self, page):
+        opened = page()
+        opened.click("#summary .verdicts li:nth-child(2) a")
+        opened.until("location.hash.includes('claims')")
+        opened.until("document.querySelector('#claims-table select').value === 'does not hold'")
+        assert shown(opened, "claims-table", 0) == ["c1", "c5"]
+
+    def test_effects_begin_with_dice_under_the_sound_protocol(self, page):
+        opened = page()
+        assert shown(opened, "effects-table", 6) == ["better", "worse"]
+        assert shown(opened, "effects-table", 4) == ["+5.00", "−2.00"]
+        opened.click("#effects-table button[type=reset]")
+        assert len(shown(opened, "effects-table", 0)) == 4
+
+    def test_a_link_restores_what_was_sorted_and_filtered(self, page):
+        opened = page("#at=claims&claims-table.sort=4a&claims-table.2=holds")
+        assert shown(opened, "claims-table", 0) == ["c4", "c0"]
+        opened = page("#at=table-table_3&table_3-0.filter=leak-free&table_3-0.sort=2d")
+        values = shown(opened, "table_3-0", 2)
+        assert values == sorted(values, key=lambda text: float(text.split(" ")[0]), reverse=True)
+        assert set(shown(opened, "table_3-0", 1)) == {"leak-free"}
+
+    def test_cases_are_listed_worst_first(self, page):
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.metric=hd95")
+        *values, last = shown(opened, "case-list", 1)
+        assert last == "undef."
+        assert len(values) == 2
+        assert float(values[0]) > float(values[1])
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.metric=dsc&cases.protocol=published")
+        values = [float(v) for v in shown(opened, "case-list", 1)]
+        assert values == sorted(values)
+
+    def test_a_case_opens_with_its_pictures_and_closes(self, page):
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.filter=kvasir_seg_1")
+        opened.click("#case-list tbody button")
+        opened.until("!document.getElementById('case').hidden")
+        assert opened.evaluate("document.activeElement.textContent") == "Case kvasir_seg_1"
+        panel = "document.getElementById('case')"
+        assert opened.evaluate(f"{panel}.querySelectorAll('tbody tr').length") == 4
+        assert opened.evaluate(f"{panel}.querySelectorAll('svg image').length") == 6
+        assert opened.evaluate(f"{panel}.querySelectorAll('svg path.prediction').length") == 4
+        assert opened.evaluate(f"[...{panel}.querySelectorAll('image')].every(i => i.getBBox().width === 32)")
+        assert "cases.case=kvasir_seg_1" in opened.evaluate("location.hash")
+        opened.press("Escape")
+        assert opened.evaluate(f"{panel}.hidden")
+        assert opened.evaluate("document.activeElement.textContent") == "kvasir_seg_1"
+        assert not opened.faults
+
+    def test_values_of_a_case_are_those_of_the_records(self, page, finished_study):
+        records = pd.read_parquet(finished_study / "records.parquet")
+        mine = records[(records["case"] == "kvasir_seg_1") & (records["test_dataset"] == "kvasir_seg")]
+        mine = mine[(mine["architecture"] == "unet") & (mine["objective"] == "spatial")]
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.case=kvasir_seg_1")
+        row = "[...document.querySelectorAll('#case tbody tr')].find(r => r.cells[0].textContent === 'unet spatial')"
+        texts = opened.evaluate(f"[...{row}.cells].slice(1).map(c => c.firstChild.textContent)")
+        order = [(p, m) for p in ("published", "sound") for m in ("dsc", "hd95", "ece")]
+        for text, (protocol, metric) in zip(texts, order, strict=True):
+            chosen = mine[(mine["protocol"] == protocol) & (mine["metric"] == metric) & (mine["suite"] == "iid")]
+            assert len(chosen) == 2
+            factor = 1 if metric == "hd95" else 100
+            assert float(text) == pytest.approx(factor * chosen["value"].mean(), abs=0.011)  # each seed is rounded
+
+    def test_classes_and_undefined_values(self, page):
+        opened = page("#at=cases&cases.data=ACDC&cases.class=right ventricle&cases.case=acdc_2")
+        cells = "[...document.querySelectorAll('#case tbody tr:last-child td')].map(c => c.firstChild.textContent)"
+        published, sound = np.split(np.array(opened.evaluate(cells)), 2)
+        assert "undef." not in published
+        assert set(sound) == {"undef."}
+        opened.evaluate("document.getElementById('case-controls').elements.class.value = 'mean'")
+        opened.evaluate("document.getElementById('case-controls').dispatchEvent(new Event('input', {bubbles: true}))")
+        assert "undef." not in opened.evaluate(cells)
+
+    def test_a_leaking_case_is_marked(self, page):
+        opened = page("#at=cases&cases.data=ISIC-18 → ISIC-17")
+        cells = "[r.cells[0].textContent, r.lastChild.textContent]"
+        rows = opened.evaluate(f"[...document.querySelectorAll('#case-list tbody tr')].map(r => {cells})")
+        remarks = dict(rows)
+        assert "seen in training data" in remarks["isic2017_0"]
+        assert "seen" not in remarks["isic2017_1"] + remarks["isic2017_2"]
+
+    def test_hostile_names_stay_text(self, page):
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.filter=script")
+        assert shown(opened, "case-list", 0) == [EVIL]
+        opened.click("#case-list tbody button")
+        assert EVIL in opened.evaluate("document.getElementById('case-title').textContent")
+        assert opened.evaluate("document.title") == "toy: report"
+
+    def test_the_window_does_not_scroll_sideways(self, page, chromium):
+        try:
+            for width in (360, 800, 1400):
+                chromium.resize(width, 800)
+                opened = page()
+                assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        finally:
+            chromium.resize(1280, 900)
+
+    def test_it_prints_without_controls_and_with_all_sections(self, page):
+        opened = page()
+        assert opened.pdf().startswith(b"%PDF")
+        opened.send("Emulation.setEmulatedMedia", media="print")
+        try:
+            visible = "[...document.querySelectorAll('{}')].filter(e => e.getClientRects().length).length"
+            assert opened.evaluate(visible.format("nav, form, input, select")) == 0
+            assert opened.evaluate(visible.format("section")) == 10
+            assert opened.evaluate(visible.format("details pre")) == 1
+        finally:
+            opened.send("Emulation.setEmulatedMedia", media="")
+
+    def test_every_control_has_a_name_and_every_table_a_caption(self, page):
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.case=kvasir_seg_1")
+        unnamed = (
+            "[...document.querySelectorAll('button, input, select, a, [role=region], svg[role=img]')].filter(e => !("
+            "e.textContent.trim() || e.getAttribute('aria-label') || e.labels?.[0]?.textContent.trim() || "
+            "e.querySelector('img[alt]'))).length"
+        )
+        assert opened.evaluate(unnamed) == 0
+        assert opened.evaluate("[...document.querySelectorAll('table')].every(t => t.caption.textContent.trim())")
+        assert opened.evaluate("[...document.querySelectorAll('thead th')].every(t => t.scope === 'col')")
+        assert opened.evaluate(
+            "new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size === "
+            "document.querySelectorAll('[id]').length"
+        )

@@ -32,7 +32,7 @@ def paired_interval(
     Seeds and cases are crossed, so neither many cases nor many seeds alone make the interval narrow. Groups are
     resampled with replacement, all cases of a group together. Seeds are not: of three there are ten different
     resamples, none of them wide enough, and a percentile interval that draws both (the "pigeonhole" bootstrap of Owen
-    2007) holds the truth 71 to 86 % of the time instead of 95 where seeds matter. Their part of the variance is
+    2007) holds the truth 76 to 86 % of the time instead of 95 where seeds matter. Their part of the variance is
     estimated from the two-way layout instead, and drawn from a t distribution with as many degrees of freedom as there
     are seeds less one. See benchmarks/README.md for the coverage in simulations.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ LEGEND = (
     f"{NO_RUN} no run; {UNDEFINED} no case has a defined value. Bold: published as printed; measured if better than "
     f"every other of the column by more than chance, which fewer than {fewest_seeds()} seeds cannot show."
 )
-_LATEX_COLUMNS = 8
+_LATEX_WIDTH = 84  # characters of all columns, beside some 25 for the labels
 _LONG = 26  # texts of more characters are wrapped
 
 
@@ -226,41 +227,60 @@ def _pipes(texts: Sequence[str]) -> str:
 
 
 def latex(page: Page) -> str:
-    """One ``table`` environment per section."""
+    """One ``table`` environment per section, or several that each fit on a page."""
     lines = ["% Needs \\usepackage{booktabs,graphicx}."]
     for section in page.sections:
-        caption = " ".join([*page.warnings, f"{page.title}.", *([f"{section.title}."] if section.title else [])])
-        label = "-".join([page.name.replace("_", "-"), *([section.key] if section.key else [])])
-        lines += ["\\begin{table*}", "\\centering", f"\\caption{{{escape_latex(caption)}}}"]
-        lines += [f"\\label{{tab:{label}}}", "\\footnotesize", "\\setlength{\\tabcolsep}{3pt}"]
-        for part in (part for block in section.blocks for part in _parts(block)):
-            lines += _tabular(part, page.row_headings)
-        notes = " ".join((page.legend, *page.notes))
-        lines += [f"\\parbox{{\\linewidth}}{{\\scriptsize {escape_latex(notes)}}}", "\\end{table*}", ""]
+        parts = [part for block in section.blocks for part in _parts(block)]
+        for number, part in enumerate(parts, 1):
+            told = (
+                f"{page.title}.",
+                f"{section.title}." if section.title else "",
+                f"{part.title}." if part.title else "",
+            )
+            more = f"Part {number} of {len(parts)}." if len(parts) > 1 else ""
+            caption = " ".join(text for text in (*page.warnings, *told, more) if text)
+            keys = (page.name.replace("_", "-"), section.key, str(number) if number > 1 else "")
+            lines += ["\\begin{table*}", "\\centering", f"\\caption{{{escape_latex(caption)}}}"]
+            lines += [f"\\label{{tab:{'-'.join(key for key in keys if key)}}}", "\\footnotesize"]
+            lines += ["\\setlength{\\tabcolsep}{3pt}", *(_tabular(part, page.row_headings) if part.rows else ())]
+            if number == len(parts):
+                notes = escape_latex(" ".join((page.legend, *page.notes)))
+                lines += [f"\\parbox{{\\linewidth}}{{\\scriptsize {notes}}}"]
+            lines += ["\\end{table*}", ""]
     return "\n".join(lines)
 
 
 def _parts(block: Block) -> Iterable[Block]:
-    """A block cut between groups into parts that stay readable on a page; a group is never cut."""
-    first = 0
-    ends = list(itertools.accumulate(len(list(run)) for _, run in itertools.groupby(block.groups)))
-    for end, following in itertools.zip_longest(ends, ends[1:]):
-        if following is None or following - first > _LATEX_COLUMNS:
-            yield _slice(block, slice(first, end))
-            first = end
+    """A block cut into parts that stay readable on a page; a group is only cut if it is too wide by itself."""
+    columns = zip(*(line.entries for line in (*block.rows, *block.counts)), strict=True)
+    widths = [max(_width(entry.text) for entry in entries) for entries in columns]
+    first = start = 0
+    for end in itertools.accumulate(len(list(run)) for _, run in itertools.groupby(block.groups)):
+        if first < start and sum(widths[first:end]) > _LATEX_WIDTH:
+            yield _slice(block, slice(first, start))
+            first = start
+        while sum(widths[first:end]) > _LATEX_WIDTH and end - first > 1:
+            cut = first + math.ceil((end - first) / math.ceil(sum(widths[first:end]) / _LATEX_WIDTH))
+            yield _slice(block, slice(first, cut))
+            first = cut
+        start = end
+    yield _slice(block, slice(first, len(widths)))
+
+
+def _width(text: str) -> float:
+    """Characters of an entry; its spread is set smaller."""
+    value, spread = _split(text)
+    return len(value) + 0.6 * len(spread) + 2
 
 
 def _slice(block: Block, columns: slice) -> Block:
     def cut(lines: tuple[Line, ...]) -> tuple[Line, ...]:
         return tuple(Line(line.label, line.kind, line.entries[columns]) for line in lines)
 
-    title = block.title if columns.start == 0 else ""
-    return Block(title, block.groups[columns], block.headings[columns], cut(block.rows), cut(block.counts))
+    return Block(block.title, block.groups[columns], block.headings[columns], cut(block.rows), cut(block.counts))
 
 
 def _tabular(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
-    if block.title:
-        yield f"\\textit{{{escape_latex(block.title)}}}\\par\\smallskip"
     # Natural width where the table fits, shrunk to the line where it does not.
     yield "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
     yield f"\\begin{{tabular}}{{ll{'r' * len(block.headings)}}}"
@@ -291,8 +311,14 @@ def _line_row(line: Line) -> str:
 
 def _value(text: str) -> str:
     """A value, its spread or interval in smaller type."""
-    value, spread = re.fullmatch(r"(.*?)( ± .*| \[.*)?", text).groups(default="")  # type: ignore[union-attr]
+    value, spread = _split(text)
     return escape_latex(value) + (f"{{\\tiny\\,{escape_latex(spread.strip())}}}" if spread else "")
+
+
+def _split(text: str) -> tuple[str, str]:
+    found = re.fullmatch(r"(.*?)( ± .*| \[.*)?", text)
+    assert found is not None  # anything matches
+    return found[1], found[2] or ""
 
 
 def _row(texts: Sequence[str]) -> str:

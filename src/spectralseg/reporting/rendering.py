@@ -230,15 +230,11 @@ def latex(page: Page) -> str:
     """One ``table`` environment per section, or several that each fit on a page."""
     lines = ["% Needs \\usepackage{booktabs,graphicx}."]
     for section in page.sections:
-        parts = [part for block in section.blocks for part in _parts(block)]
+        parts = [part for block in section.blocks for part in _parts(block)] or [Block("", (), (), ())]
         for number, part in enumerate(parts, 1):
-            told = (
-                f"{page.title}.",
-                f"{section.title}." if section.title else "",
-                f"{part.title}." if part.title else "",
-            )
-            more = f"Part {number} of {len(parts)}." if len(parts) > 1 else ""
-            caption = " ".join(text for text in (*page.warnings, *told, more) if text)
+            more = f"Part {number} of {len(parts)}" if len(parts) > 1 else ""
+            told = (f"{text}." for text in (page.title, section.title, part.title, more) if text)
+            caption = " ".join((*page.warnings, *told))
             keys = (page.name.replace("_", "-"), section.key, str(number) if number > 1 else "")
             lines += ["\\begin{table*}", "\\centering", f"\\caption{{{escape_latex(caption)}}}"]
             lines += [f"\\label{{tab:{'-'.join(key for key in keys if key)}}}", "\\footnotesize"]

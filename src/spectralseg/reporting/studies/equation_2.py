@@ -59,7 +59,7 @@ def build_equation_2(results: Results) -> Study:
             Section("effect", "Training with a Dice in place of Eq. (2)", tuple(_effect_blocks(trained, margin))),
         ],
         legend=_LEGEND,
-        row_headings=("", ""),
+        row_headings=("Test set", ""),
         notes=[_TEST] if len(trained) else [],
     )
     numbers = pd.concat([values.assign(part="value"), trained.assign(part="effect")], ignore_index=True)
@@ -232,13 +232,17 @@ def _needed(values: pd.DataFrame, trained: pd.DataFrame) -> Iterator[str]:
 
 def _value_blocks(values: pd.DataFrame) -> Iterator[Block]:
     rows = [
-        Line(style.dataset_label(str(name)), str(part["fourier"].notna().sum()), _entries(part))
+        Line(style.dataset_label(str(name)), _masks(part), _entries(part))
         for name, part in values.groupby("test_dataset")
     ]
     groups = ("Largest difference of Eq. (2) to",) * 3 + ("Weight in Eq. (2), %",) * 3 + ("Similarity within",) * 3
     headings = ("closed form", "squared Dice", "linear Dice", *_BANDS, *_BANDS)
     if rows:
-        yield Block("", groups, headings, (*rows, Line("All", str(values["fourier"].notna().sum()), _entries(values))))
+        yield Block("", groups, headings, (*rows, Line("All", _masks(values), _entries(values))))
+
+
+def _masks(part: pd.DataFrame) -> str:
+    return common.counted(int(part["fourier"].notna().sum()), "mask")
 
 
 def _entries(part: pd.DataFrame) -> tuple[Entry, ...]:

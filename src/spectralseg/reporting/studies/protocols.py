@@ -87,7 +87,7 @@ def build_protocols(results: Results) -> Study:
             Section("averagings", "Four averagings", tuple(_averaging_blocks(averagings))),
         ],
         legend=_LEGEND,
-        row_headings=("", ""),
+        row_headings=("Test set", "Metric"),
         notes=[_AVERAGING] if len(averagings) else [],
     )
     numbers = pd.concat([moves.assign(part="protocol"), averaged.assign(part="averaging")], ignore_index=True)

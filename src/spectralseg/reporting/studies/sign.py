@@ -182,7 +182,7 @@ def _compatible(changes: pd.DataFrame) -> str:
         worst = max(part["verdict"], key=list(_OVERALL).index)
         kinds[worst].append(f"{FORMS[str(form)]} ('{name}')")
     parts = [f"{_OVERALL[kind]}: {common.listed(names)}" for kind, names in kinds.items() if names]
-    return f"On these datasets, under both protocols: {'; '.join(parts)}."
+    return f"Overall, {'; '.join(parts)}."
 
 
 def _needed(changes: pd.DataFrame) -> Iterator[str]:
@@ -203,7 +203,8 @@ def _change_blocks(changes: pd.DataFrame) -> Iterator[Block]:
         for protocol in PROTOCOLS:
             found = [_first(part[part["protocol"] == protocol], column) for column in columns]
             label = f"{name}: {FORMS[str(form)]}" if protocol == next(iter(PROTOCOLS)) else ""
-            rows.append(Line(label, protocol, tuple(Entry(_interval(row) if row else NO_RUN) for row in found)))
+            kind = f"{protocol} protocol"
+            rows.append(Line(label, kind, tuple(Entry(_interval(row) if row else NO_RUN) for row in found)))
             rows.append(Line("", "", tuple(Entry(_WORDS[row["verdict"]] if row else "") for row in found)))
     yield Block("", _groups(columns), _headings(columns), tuple(rows))
 

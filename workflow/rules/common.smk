@@ -61,6 +61,7 @@ wildcard_constraints:
     weights="[^/]+",
     table="|".join(CONFIG.tables) or "none",
     figure="|".join(CONFIG.figures) or "none",
+    study="|".join(CONFIG.studies) or "none",
 
 
 def dataset_files():
@@ -205,9 +206,12 @@ def published_numbers(wildcards):
     return [file] if os.path.exists(file) else []
 
 
+def published_tables():
+    return [repository(f"config/published/table_{number}.csv") for number in range(1, 7)]
+
+
 def claims_files():
-    names = ["claims", "claims_cells", *(f"table_{number}" for number in range(1, 7))]
-    return [repository(f"config/published/{name}.csv") for name in names]
+    return [repository(f"config/published/{name}.csv") for name in ("claims", "claims_cells")] + published_tables()
 
 
 def table_parameters(wildcards, input):
@@ -243,7 +247,7 @@ def run_files():
 
 
 def notebooks():
-    return expand(f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures])
+    return expand(f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures, *CONFIG.studies])
 
 
 def cards():
@@ -267,6 +271,14 @@ def figures():
         f"{RESULTS}/figures/{{figure}}.{{format}}",
         figure=CONFIG.figures,
         format=["pdf", "png"],
+    )
+
+
+def studies():
+    return expand(
+        f"{RESULTS}/studies/{{study}}.{{format}}",
+        study=CONFIG.studies,
+        format=["csv", "md", "html", "pdf", "png"],
     )
 
 

@@ -18,7 +18,7 @@ from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Section
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.study import Study, study_page
-from spectralseg.statistics.equivalence import MARGIN, equivalence
+from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import pair
 
 NAME, TITLE = "study_equation_2", "What is Eq. (2)?"
@@ -47,7 +47,7 @@ def build_equation_2(results: Results) -> Study:
     """
     values = pd.DataFrame(_values(results), columns=[*_KEYS, *_VALUES])
     trained = pd.DataFrame(_trained(results), columns=list(_TRAINED))
-    margin = _margin(results)
+    margin = results.margin
     page = study_page(
         results,
         NAME,
@@ -145,7 +145,7 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
             if ours is None or theirs is None:
                 continue
             pairs = pair(ours, theirs)
-            tested = equivalence(pairs.values, pairs.groups, margin=_margin(results))
+            tested = equivalence(pairs.values, pairs.groups, margin=results.margin)
             yield {
                 **{key: cell[key] for key in ("dataset", "architecture", "objective", "lambda")},
                 "control": common.method_label({"architecture": "", "objective": name, "lambda": lam}).strip(),
@@ -178,10 +178,6 @@ def controls(found: Mapping[str, Objective], name: str, lam: str) -> Iterator[tu
             and (objective.base, objective.base_options) == (ours.base, heavier)
         ):
             yield other, "0"
-
-
-def _margin(results: Results) -> float:
-    return results.config.comparison.margin if results.config else MARGIN
 
 
 def _identity(values: pd.DataFrame) -> Iterator[str]:

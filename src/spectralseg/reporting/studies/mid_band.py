@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from spectralseg.config import Objective
-from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.measuring import Measurements
@@ -24,7 +23,7 @@ from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.common import Effect
 from spectralseg.reporting.studies.study import Study, study_page
 from spectralseg.statistics.bootstrap import Interval
-from spectralseg.statistics.equivalence import MARGIN, equivalence
+from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.improvement import share_improved
 from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.significance import LEVEL, holm, wilcoxon
@@ -134,7 +133,6 @@ class Band:
 def _compare(results: Results, bands: Mapping[str, Band]) -> Iterator[dict[str, Any]]:
     """Every run of an objective with a band against each of its references, where both have runs."""
     measured = common.measurements(results, set(METRICS), {"iid", "ood"})
-    margin = results.config.comparison.margin if results.config else MARGIN
     records = results.read(metric=set(METRICS), suite={"iid", "ood"}, protocol={PROTOCOL}, objective=set(bands))
     for cell in common.conditions(records):
         ours = measured.values(cell)
@@ -147,7 +145,7 @@ def _compare(results: Results, bands: Mapping[str, Band]) -> Iterator[dict[str, 
                     **{"kind": bands[cell["objective"]].kind, "reference": reference, "against": name},
                     **effect.columns,
                     "direction": effect.direction,
-                    **_tests(pairs, cell["metric"], margin),
+                    **_tests(pairs, cell["metric"], results.margin),
                 }
 
 
@@ -270,8 +268,7 @@ def _notes(results: Results, bands: Mapping[str, Band]) -> Iterator[str]:
     for name, band in bands.items():
         yield f"{name}: {band.text}."
     if bands:
-        margin = results.config.comparison.margin if results.config else MARGIN
-        yield f"Margin of equivalence: ± {100 * margin:g} percentage points of DSC, mean over classes ('{MEAN}')."
+        yield f"Margin of equivalence: ± {100 * results.margin:g} percentage points of DSC, mean over classes."
 
 
 def _draw(rows: pd.DataFrame, *, demonstration: bool) -> Figure:

@@ -222,7 +222,7 @@ def _spreads(averaged: pd.DataFrame, measured: Measurements) -> Iterator[dict[st
         named = dict(zip([*_TEST, "metric"], keys, strict=True))
         means = part[list(AVERAGINGS)].mean()
         cells = [{**row, "protocol": "sound", "leak_free": "", "class": MEAN} for row in part.to_dict("records")]
-        others = [name for name in AVERAGINGS if name != REFERENCE]
+        others = [name for name in AVERAGINGS if name != REFERENCE and len(part) > 1]
         ranked = [compare_rankings(part[REFERENCE], part[name], str(named["metric"])) for name in others]
         yield {
             **{name: named[name] for name in ("suite", "dataset", "test_dataset", "metric")},
@@ -230,7 +230,7 @@ def _spreads(averaged: pd.DataFrame, measured: Measurements) -> Iterator[dict[st
             "spread": means.max() - means.min(),
             "gain": _mean_gain(cells, measured),
             "methods": len(part),
-            "tau": min(tau for tau, _ in ranked) if len(part) > 1 else float("nan"),
+            "tau": min((tau for tau, _ in ranked), default=float("nan")),
             "other_best": any(other for _, other in ranked),
             **_resampled([measured.values(cell) for cell in cells]),
         }
@@ -389,5 +389,5 @@ def _dots(panel: Axes, labels: Sequence[str], rows: pd.DataFrame, marks: Mapping
     handles = [Line2D([], [], color=c, marker=m, linestyle="", markersize=3, label=t) for t, c, m in marks.values()]
     panel.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, fontsize=style.SMALL_SIZE)
     panel.set_yticks(range(len(labels)), labels)
-    panel.set_ylim(len(labels) - 0.5, -0.5)
+    panel.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     panel.tick_params(axis="y", length=0)

@@ -206,6 +206,10 @@ class Config(_Strict):
     figures: list[Name] = Field(
         [*(f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix"], description="and figures"
     )
+    studies: list[Name] = Field(
+        [f"study_{name}" for name in ("equation_2", "sign", "mid_band", "leakage", "protocols")],
+        description="and pages that answer one question each",
+    )
 
     @property
     def baseline(self) -> str:

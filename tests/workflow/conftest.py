@@ -40,6 +40,7 @@ TINY = {
     "evaluation": {"noise": {"datasets": ["kvasir_seg"], "corruptions": {"gaussian": ["0.01"]}}},
     "tables": ["table_3", "summary"],
     "figures": ["figure_5"],
+    "studies": ["study_equation_2"],
 }
 
 

@@ -20,6 +20,7 @@ LEAKING = {
     "evaluation": {},
     "tables": ["summary", "leakage", "leakage_effect"],
     "figures": ["leakage_matrix"],
+    "studies": ["study_leakage"],
 }
 
 
@@ -55,7 +56,7 @@ def test_a_leak_stops_a_study_before_training_or_is_told_in_its_tables(tmp_path)
 
 
 def test_where_nothing_leaks_the_key_neither_stops_nor_retrains(tmp_path):
-    study = {**TINY, "tables": ["leakage"], "figures": [], "fail_on_leakage": True}
+    study = {**TINY, "tables": ["leakage"], "figures": [], "studies": [], "fail_on_leakage": True}
     run(tmp_path, study)
     model = tmp_path / RESULTS / "runs/kvasir_seg/unet/spatial/lambda0/seed0/model.pt"
     trained = model.stat().st_mtime_ns

@@ -29,6 +29,7 @@ def test_everything_is_there(finished):
             assert (results / "tables" / f"{name}.{suffix}").stat().st_size > 0
         assert "Demonstration on synthetic phantoms" in (results / "tables" / f"{name}.md").read_text()
     assert (results / "figures" / "figure_5.pdf").stat().st_size > 0
+    assert "What is Eq. (2)?" in (results / "studies" / "study_equation_2.html").read_text()
     for name in ("kvasir_seg", "polypgen"):
         assert "Dataset card" in (results / "cards" / f"{name}.html").read_text()
     report = (results / "report" / "index.html").read_text(encoding="utf-8")

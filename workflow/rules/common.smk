@@ -62,6 +62,7 @@ wildcard_constraints:
     weights="[^/]+",
     table="|".join(CONFIG.tables) or "none",
     figure="|".join(CONFIG.figures) or "none",
+    study="|".join(CONFIG.studies) or "none",
 
 
 def dataset_files():
@@ -221,9 +222,12 @@ def published_numbers(wildcards):
     return [file] if os.path.exists(file) else []
 
 
+def published_tables():
+    return [repository(f"config/published/table_{number}.csv") for number in range(1, 7)]
+
+
 def claims_files():
-    names = ["claims", "claims_cells", *(f"table_{number}" for number in range(1, 7))]
-    return [repository(f"config/published/{name}.csv") for name in names]
+    return [repository(f"config/published/{name}.csv") for name in ("claims", "claims_cells")] + published_tables()
 
 
 def table_parameters(wildcards, input):
@@ -259,7 +263,7 @@ def run_files():
 
 
 def notebooks():
-    return expand(f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures])
+    return expand(f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures, *CONFIG.studies])
 
 
 def cards():
@@ -283,6 +287,14 @@ def figures():
         f"{RESULTS}/figures/{{figure}}.{{format}}",
         figure=CONFIG.figures,
         format=["pdf", "png"],
+    )
+
+
+def studies():
+    return expand(
+        f"{RESULTS}/studies/{{study}}.{{format}}",
+        study=CONFIG.studies,
+        format=["csv", "md", "html", "pdf", "png"],
     )
 
 

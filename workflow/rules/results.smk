@@ -1,5 +1,5 @@
-# Prepared datasets -> cards. Records -> tables and figures, each by a notebook of its own. Notebooks hold no logic; the
-# package does. All of it -> one page.
+# Prepared datasets -> cards. Records -> claims; and tables, figures and studies, each by a notebook of its own. Notebooks
+# hold no logic; the package does. All of it -> one page.
 NOTEBOOK = (
     "papermill {input.notebook} {output.notebook} -k python3 --log-output --no-progress-bar --cwd ."
     " {params.parameters} > {log} 2>&1"
@@ -110,6 +110,36 @@ rule figure:
         NOTEBOOK
 
 
+rule study:
+    input:
+        notebook=repository("notebooks/{study}.ipynb"),
+        records="<results>/records.parquet",
+        leaks="<results>/leakage.parquet",
+        examples=examples(),
+        published=published_tables(),
+    output:
+        csv="<results>/studies/{study}.csv",
+        md="<results>/studies/{study}.md",
+        html=report(
+            "<results>/studies/{study}.html",
+            caption="../report/study.rst",
+            category="Studies",
+            labels={"study": "{study}"},
+        ),
+        figure=multiext("<results>/studies/{study}", ".pdf", ".png"),
+        notebook="<results>/notebooks/{study}.ipynb",
+    log:
+        "<results>/logs/studies/{study}.log",
+    retries: 2  # kernels that start together now and then choose the same port
+    localrule: True
+    conda:
+        ENVIRONMENT
+    params:
+        parameters=f"-p results {RESULTS} -p out {RESULTS}/studies -p published {repository('config/published')}",
+    shell:
+        NOTEBOOK
+
+
 rule report_page:
     input:
         records="<results>/records.parquet",
@@ -120,6 +150,7 @@ rule report_page:
         cards=cards(),
         tables=tables(),
         figures=figures(),
+        studies=studies(),
     output:
         "<results>/report/index.html",
     log:

@@ -82,6 +82,7 @@ class Page:
         sections: the parts of the table.
         legend: how to read the entries.
         notes: further remarks.
+        lead: paragraphs below the title, each with the word that it starts with.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Page:
     sections: tuple[Section, ...]
     legend: str
     notes: tuple[str, ...]
+    lead: tuple[tuple[str, str], ...] = ()
 
 
 def protocol_sections(cells: pd.DataFrame) -> tuple[Section, ...]:
@@ -205,6 +207,7 @@ def markdown(page: Page) -> str:
     """One heading per section, one pipe table per block."""
     lines = [line for warning in page.warnings for line in (f"**{warning}**", "")]
     lines += [f"# {_heading(page)}", ""]
+    lines += [line for word, text in page.lead for line in (f"**{word}.** {text}", "")]
     for section in page.sections:
         lines += [f"## {section.title}", ""] if section.title else []
         for block in section.blocks:
@@ -343,10 +346,12 @@ def escape_latex(text: str) -> str:
     return "".join(_ESCAPES.get(character, character) for character in text)
 
 
-def html(page: Page) -> str:
-    """A self-contained page with one heading per section."""
+def html(page: Page, picture: str = "") -> str:
+    """A self-contained page with one heading per section; ``picture`` is the address of one to show first, if any."""
     body = [f"<p class='banner'>{escape(warning)}</p>" for warning in page.warnings]
     body += [f"<h1>{escape(_heading(page))}</h1>"]
+    body += [f"<p class='lead'><b>{escape(word)}.</b> {escape(text)}</p>" for word, text in page.lead]
+    body += [f"<img src='{picture}' alt='{escape(page.title, quote=True)}'>"] if picture else []
     for section in page.sections:
         body += [f"<h2>{escape(section.title)}</h2>"] if section.title else []
         for block in section.blocks:
@@ -366,6 +371,7 @@ _STYLE = (
     "td:nth-child(-n+2),th:nth-child(-n+2),.text,.words{text-align:left}td.text{white-space:normal;min-width:14em}"
     "tr.published td{border-top:1px solid #ddd;color:#666}"
     "tr.count td,tr.difference td{color:#666;font-size:85%}"
+    ".lead{max-width:60em}img{max-width:100%}"
     ".banner{background:#fff3cd;padding:.6em 1em;font-weight:bold}</style>"
 )
 

@@ -54,13 +54,15 @@ class Results:
 
     Args:
         root: folder with ``records.parquet``, ``prepared/`` and ``runs/``; each may be missing until it is used.
+        published: folder of published numbers (:mod:`spectralseg.reporting.published`) for figures that show them.
 
     Raises:
         InputError: the folder does not exist.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, published: Path | str | None = None) -> None:
         self.root = Path(root)
+        self.published = Path(published) if published is not None else None
         if not self.root.is_dir():
             raise InputError(f"{self.root}: there is no such results folder; run the workflow first")
         self._examples = cache(self._load_examples)

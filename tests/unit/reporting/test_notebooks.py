@@ -7,7 +7,8 @@ import pytest
 
 TABLES = [*(f"table_{i}" for i in range(1, 7)), "summary", "leakage", "leakage_effect"]
 FIGURES = [*(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix", "corruptions"]
-NAMES = [*TABLES, *FIGURES]
+STUDIES = [f"study_{name}" for name in ("equation_2", "sign", "mid_band", "leakage", "protocols")]
+NAMES = [*TABLES, *FIGURES, *STUDIES]
 
 
 def test_every_notebook_is_known(repository):
@@ -31,18 +32,18 @@ def test_stored_without_outputs_and_with_parameters(repository, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_has_a_caption(repository, name):
-    kind = "figure" if name in FIGURES else "table"
+    kind = "figure" if name in FIGURES else "study" if name in STUDIES else "table"
     template = jinja2.Template((repository / "workflow" / "report" / f"{kind}.rst").read_text(encoding="utf-8"))
     caption = template.render(snakemake=SimpleNamespace(wildcards=SimpleNamespace(**{kind: name})))
     assert len(caption) > 60
-    assert "_" not in name or name.startswith("leakage") or name.replace("_", " ").title() in caption
+    assert "_" not in name or name.startswith(("leakage", "study")) or name.replace("_", " ").title() in caption
     assert "notebook" not in caption
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["table_6", "figure_8", "leakage", "leakage_effect", "leakage_matrix"])
+@pytest.mark.parametrize("name", ["table_6", "figure_8", "leakage", "leakage_effect", "leakage_matrix", *STUDIES])
 def test_runs(repository, phantom, published, tmp_path, name):
-    inputs = {"published": str(published)} if name == "table_6" else {}
+    inputs = {"published": str(published)} if name == "table_6" or name in STUDIES else {}
     executed = papermill.execute_notebook(
         repository / "notebooks" / f"{name}.ipynb",
         tmp_path / f"{name}.ipynb",
@@ -51,7 +52,8 @@ def test_runs(repository, phantom, published, tmp_path, name):
         progress_bar=False,
         cwd=str(tmp_path),
     )
-    wanted = ("csv", "md", "tex") if name in TABLES else ("pdf", "png")
+    wanted = {"table": ("csv", "md", "tex"), "study": ("csv", "md", "html", "pdf", "png")}
+    wanted = wanted["table"] if name in TABLES else wanted["study"] if name in STUDIES else ("pdf", "png")
     assert all((tmp_path / f"{name}.{suffix}").stat().st_size > 0 for suffix in wanted)
     shown = {kind for output in executed.cells[-1].outputs for kind in output.get("data", {})}
     assert {"text/markdown", "image/png"} & shown

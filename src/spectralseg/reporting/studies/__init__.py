@@ -1,0 +1,1 @@
+"""One-page answers to five questions about the paper, from the records of any study."""

@@ -1,0 +1,416 @@
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from spectralseg.config import Config, Objective
+from spectralseg.errors import InputError
+from spectralseg.interpretation import spectra
+from spectralseg.metrics.records import COLUMNS
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.studies.common import Effect
+from spectralseg.reporting.studies.equation_2 import build_equation_2, compared, controls
+from spectralseg.reporting.studies.leakage import build_leakage
+from spectralseg.reporting.studies.mid_band import Band, build_mid_band
+from spectralseg.reporting.studies.protocols import build_protocols, compare_rankings, of_counts
+from spectralseg.reporting.studies.sign import build_sign, verdict
+from spectralseg.statistics.bootstrap import Interval
+from spectralseg.statistics.significance import holm
+
+BUILDERS = {
+    "study_equation_2": build_equation_2,
+    "study_sign": build_sign,
+    "study_mid_band": build_mid_band,
+    "study_leakage": build_leakage,
+    "study_protocols": build_protocols,
+}
+SEEDS = (0, 1, 2)
+CASES = 8
+OBJECTIVES = {
+    "spatial": {"base": "bce_dice"},
+    "spatial_spectral": {"base": "bce_dice", "auxiliary": "spectral"},
+    "printed": {"base": "bce_dice", "auxiliary": "spectral", "form": "printed"},
+    "convex": {"base": "bce_dice", "auxiliary": "spectral", "form": "convex"},
+    "squared_dice": {
+        "base": "bce_dice",
+        "auxiliary": "dice",
+        "auxiliary_options": {"denominator": "squared", "smooth": 0.05},
+    },
+    "dice_1_2": {"base": "bce_dice", "base_options": {"dice_weight": 1.2}},
+    "middle": {
+        "base": "bce_dice",
+        "auxiliary": "spectral",
+        "auxiliary_options": {"band": [8, 32], "matched": True},
+    },
+    "high": {"base": "bce_dice", "auxiliary": "spectral", "auxiliary_options": {"band": [32, None], "matched": True}},
+    "annuli": {
+        "base": "bce_dice",
+        "auxiliary": "spectral",
+        "auxiliary_options": {"band": [8, 32], "annuli_seed": 0, "matched": True},
+    },
+}
+
+
+def objective(name):
+    return Objective.model_validate(OBJECTIVES[name])
+
+
+def rows(objective, lam, value, *, dataset="kvasir_seg", test="", metric="dsc", seeds=SEEDS, cases=CASES, **fixed):
+    """Records of a method under both protocols; ``value`` is a number or a function of seed, case and protocol."""
+    test = test or dataset
+    for seed in seeds:
+        for case in range(cases):
+            for protocol in ("published", "sound"):
+                yield {
+                    **{"dataset": dataset, "architecture": "unet", "objective": objective, "lambda": lam, "seed": seed},
+                    **{"suite": "iid" if test == dataset else "ood", "test_dataset": test},
+                    **{"corruption": "none", "severity": "0", "case": f"{test}_{case}", "group": f"g{case}"},
+                    **{"class": "polyp", "protocol": protocol, "metric": metric, "flag": ""},
+                    "value": value(seed, case, protocol) if callable(value) else value,
+                    **fixed,
+                }
+
+
+def about(mean, spread=0.002):
+    """Values that scatter evenly about a mean."""
+
+    def value(seed, case, protocol):
+        return mean + spread * (-1) ** (seed + case)
+
+    return value
+
+
+@pytest.fixture
+def study(official, published, tmp_path):
+    """Makes results with the prepared data, examples and audit of the tiny ones, and given records."""
+
+    def make(records, objectives=tuple(OBJECTIVES)):
+        for name in ("prepared", "runs", "leakage.parquet", "leakage.csv"):
+            (tmp_path / name).symlink_to(official / name)
+        chosen = {name: OBJECTIVES[name] for name in objectives}
+        weighted = [name for name in chosen if "auxiliary" in chosen[name]]
+        block = {"datasets": ["kvasir_seg"], "architectures": ["unet"], "objectives": list(chosen), "seeds": [0]}
+        config = {
+            "name": "tiny",
+            "datasets": {"kvasir_seg": {}},
+            "architectures": {"unet": {"model": "unet"}},
+            "objectives": chosen,
+            "grid": {"main": {**block, "lambdas": ["0.2"] if weighted else []}},
+        }
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        pd.DataFrame(list(records), columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
+        return Results(tmp_path, published)
+
+    return make
+
+
+def lead(study):
+    return dict(study.page.lead)
+
+
+class TestPages:
+    def test_every_study_of_the_configuration_is_here(self):
+        assert Config.model_fields["studies"].default == list(BUILDERS)
+
+    @pytest.mark.parametrize("name", BUILDERS)
+    def test_files(self, phantom, published, tmp_path, name):
+        study = BUILDERS[name](Results(phantom, published))
+        files = study.write(tmp_path)
+        assert [file.name for file in files] == [f"{name}.{suffix}" for suffix in ("csv", "md", "html", "pdf", "png")]
+        assert len(pd.read_csv(files.csv)) == len(study.numbers)
+        text = files.md.read_text()
+        assert text.startswith(f"**{BANNER}**")
+        assert re.search(r"\?\n\n\*\*Answer\.\*\* \w", text)  # the question, then the answer
+        assert text.endswith(f"({name}.png)\n")
+        page = files.html.read_text()
+        assert page.index(BANNER) < page.index("<h1>") < page.index("<b>Answer.</b>") < page.index("<img")
+        assert "src='data:image/png;base64," in page
+        assert not re.search(r"(src|href)=.(?!data:)", page)
+
+    @pytest.mark.parametrize("name", BUILDERS)
+    def test_the_same_results_give_the_same_files(self, official, published, tmp_path, name):
+        results = Results(official, published)
+        one, other = (BUILDERS[name](results).write(tmp_path / folder) for folder in ("one", "other"))
+        assert [file.read_bytes() for file in one] == [file.read_bytes() for file in other]
+        assert BANNER not in one.md.read_text()
+
+    @pytest.mark.parametrize("name", BUILDERS)
+    def test_no_record_is_no_answer(self, study, name):
+        page = BUILDERS[name](study(rows("spatial", "0", 0.5, metric="nsd"))).page
+        assert "Needed" in dict(page.lead)
+        assert all(section.blocks for section in page.sections)
+
+    @pytest.mark.parametrize("name", ["study_sign", "study_leakage", "study_protocols"])
+    def test_published_numbers_are_asked_for(self, official, name):
+        with pytest.raises(InputError, match="published numbers; give their folder"):
+            BUILDERS[name](Results(official))
+
+
+class TestEquation2:
+    @pytest.mark.parametrize("side", [16, 33])
+    def test_three_ways_agree_and_bands_add_up(self, side):
+        rng = np.random.default_rng(side)
+        reference, probability = (rng.random((2, side, side)) < 0.3).astype(float), rng.random((2, side, side))
+        found = compared(reference, probability)
+        expected = 2 * (reference * probability).sum((1, 2)) / ((reference + probability**2).sum((1, 2)))
+        for name in ("fourier", "closed_form", "squared_dice"):
+            np.testing.assert_allclose(found[name], expected, atol=1e-12)
+        assert (np.abs(found["linear_dice"] - expected) > 0.01).all()
+        parts = [found[f"weight_{band}"] * np.nan_to_num(found[f"similarity_{band}"]) for band in spectra.BANDS]
+        np.testing.assert_allclose(sum(parts), expected, atol=1e-12)
+
+    def test_nothing_on_either_side_is_undefined(self):
+        found = compared(np.zeros((1, 8, 8)), np.zeros((1, 8, 8)))
+        assert all(np.isnan(value).all() for value in found.values())
+
+    def test_the_answer(self, official, published):
+        study = build_equation_2(Results(official, published))
+        masks = study.numbers["fourier"].notna().sum()
+        assert lead(study)["Answer"].startswith(f"The squared Dice: on {masks} predicted masks of 23 runs")
+        assert "config/objectives.yaml" in lead(study)["Needed"]
+
+    def test_what_differs_is_told(self, official, published, monkeypatch):
+        similarity = spectra.similarity
+        monkeypatch.setattr(spectra, "similarity", lambda found: similarity(found) + 0.02)
+        study = build_equation_2(Results(official, published))
+        assert lead(study)["Answer"].startswith("Not the squared Dice")
+        assert "differ by up to 0.02" in lead(study)["Answer"]
+
+    @pytest.mark.parametrize(
+        ("value", "seeds", "same"),
+        [(about(0.8), SEEDS, 1), (about(0.77), SEEDS, 0), (about(0.8), (0,), 0)],
+    )
+    def test_training_with_the_control(self, study, value, seeds, same):
+        records = [
+            *rows("spatial_spectral", "0.2", about(0.8), seeds=seeds),
+            *rows("squared_dice", "0.2", value, seeds=seeds),
+            *rows("squared_dice", "0.3", about(0.5), seeds=seeds),  # of another λ, so not compared
+        ]
+        found = build_equation_2(study(records))
+        assert f"within ± 0.5 percentage points, in {same} of 1 comparison" in lead(found)["Answer"]
+        assert ("With one seed" in lead(found)["Answer"]) == (seeds == (0,))
+        assert "Needed" not in lead(found)
+
+    def test_controls(self):
+        found = {name: objective(name) for name in OBJECTIVES}
+        assert list(controls(found, "spatial_spectral", "0.2")) == [("squared_dice", "0.2"), ("dice_1_2", "0")]
+        assert list(controls(found, "spatial_spectral", "0.3")) == [("squared_dice", "0.3")]
+        assert list(controls(found, "printed", "0.2")) == []
+
+
+class TestSign:
+    def records(self, seeds=SEEDS):
+        """Under the printed sign the results fall by as much as in the paper, under the others not at all."""
+        for dataset, fall in (("acdc", 0.0981), ("kvasir_seg", 0.0470)):
+            for name in ("spatial_spectral", "printed", "convex"):
+                for lam in ("0.2", "0.9"):
+                    drop = fall if (name, lam) == ("printed", "0.9") else 0
+                    spread = 0.01 if lam == "0.2" else -0.01
+                    yield from rows(name, lam, about(0.85 - drop, spread), dataset=dataset, seeds=seeds)
+
+    def test_the_reading_that_falls_is_named(self, study):
+        found = build_sign(study(self.records()))
+        verdicts = found.numbers[found.numbers["part"] == "change"].groupby("form")["verdict"].unique()
+        assert {form: list(kinds) for form, kinds in verdicts.items()} == {
+            "add": ["contradicts"],
+            "convex": ["contradicts"],
+            "printed": ["draws"],
+        }
+        answer = lead(found)["Answer"]
+        assert "by −9.81 on ACDC and −4.70 on Kvasir-SEG" in answer
+        assert "draws every published change: L + λS ('printed')" in answer
+        assert "not compatible with some: L + λ(1 − S) ('spatial_spectral') and (1 − λ)L" in answer
+        assert "Needed" not in lead(found)
+
+    def test_numbers(self, study):
+        numbers = build_sign(study(self.records())).numbers
+        change = numbers[(numbers["part"] == "change") & (numbers["objective"] == "printed")].set_index(
+            ["dataset", "protocol"]
+        )
+        assert change.loc[("kvasir_seg", "sound"), "estimate"] == pytest.approx(-4.70)
+        assert change.loc[("kvasir_seg", "sound"), "published"] == pytest.approx(-4.70)
+        assert set(change["seeds"]) == {3}
+        assert set(change["cases"]) == {CASES}
+
+    def test_one_seed_tells_nothing(self, study):
+        found = build_sign(study(self.records(seeds=[0])))
+        assert set(found.numbers["verdict"].dropna()) == {"untold"}
+        assert "With one seed" in lead(found)["Answer"]
+
+    def test_missing_forms_are_named(self, study):
+        records = [row for row in self.records() if row["objective"] != "printed"]
+        needed = lead(build_sign(study(records)))["Needed"]
+        assert "'printed'" in needed
+        assert "'convex'" not in needed
+
+    @pytest.mark.parametrize(
+        ("limits", "published", "expected"),
+        [
+            ((-12, -8), -10, "draws"),
+            ((-12, 1), -10, "untold"),
+            ((-22, -18), -10, "direction"),
+            ((-2, 1), -10, "contradicts"),
+            ((2, 3), -10, "contradicts"),
+        ],
+    )
+    def test_verdict(self, limits, published, expected):
+        effect = Effect("dsc", Interval(sum(limits) / 2, *limits), 3, 8)
+        assert verdict(effect, published) == expected
+
+
+class TestMidBand:
+    def records(self, gain, control=0.0):
+        for test in ("kvasir_seg", "polypgen"):
+            values = {"spatial": 0.8, "spatial_spectral": 0.8, "middle": 0.8 + gain, "annuli": 0.8 + control}
+            for name, value in {**values, "high": 0.8}.items():
+                lam = "0" if name == "spatial" else "0.2"
+                yield from rows(name, lam, about(value), test=test)
+                yield from rows(name, lam, about(10 - 100 * (value - 0.8)), test=test, metric="hd95")
+
+    def test_a_gain_is_found_against_each_reference(self, study):
+        found = build_mid_band(study(self.records(0.03)))
+        middle = found.numbers[found.numbers["objective"] == "middle"]
+        assert set(zip(middle["reference"], middle["against"], strict=True)) == {
+            ("baseline", "spatial"),
+            ("full band", "spatial_spectral"),
+            ("control", "annuli"),
+        }
+        assert set(middle["direction"]) == {1}  # more Dice, less distance
+        assert set(middle["suite"]) == {"iid", "ood"}
+        assert set(middle["improved"]) == {1.0}
+        answer = lead(found)["Answer"]
+        assert answer.startswith("In 2 of 2 results it beats the baseline, and its control")
+        assert "'middle' against the control ('annuli'): DSC better beyond chance in 2 of 2 comparisons" in answer
+
+    def test_what_the_control_gains_as_well_is_no_gain_of_the_band(self, study):
+        found = build_mid_band(study(self.records(0.03, control=0.03)))
+        answer = lead(found)["Answer"]
+        assert answer.startswith("In 0 of 2 results")
+        assert "against the baseline ('spatial'): DSC better beyond chance in 2 of 2 comparisons" in answer
+        middle = found.numbers[(found.numbers["objective"] == "middle") & (found.numbers["metric"] == "dsc")]
+        assert middle.loc[middle["reference"] == "control", "equivalent"].all()
+        assert not middle.loc[middle["reference"] == "baseline", "equivalent"].any()
+
+    def test_holm_is_over_the_objectives_of_a_test_set(self, study):
+        numbers = build_mid_band(study(self.records(0.03))).numbers
+        families = numbers.groupby(["test_dataset", "metric", "reference"])
+        assert {len(family) for _, family in families} == {1, 3}  # only 'middle' has a control
+        for _, family in families:
+            np.testing.assert_allclose(family["p_holm"], holm(family["p"]))
+
+    def test_without_a_band_nothing_is_said(self, study):
+        found = build_mid_band(study(rows("spatial", "0", 0.8), ["spatial", "spatial_spectral"]))
+        assert lead(found)["Answer"].startswith("Nothing can be said")
+        assert "config/objectives.yaml" in lead(found)["Needed"]
+        assert found.numbers.empty
+
+    def test_a_band_of_the_lowest_or_highest_frequencies_is_no_middle_one(self):
+        kinds = {name: Band.of(objective(name)).kind for name in ("middle", "high", "annuli")}
+        assert kinds == {"middle": "middle", "high": "other", "annuli": "control"}
+        assert Band.of(objective("annuli")).controls(Band.of(objective("middle")))
+        assert not Band.of(objective("annuli")).controls(Band.of(objective("high")))
+        assert Band.of(objective("high")).text == "spectral, from 32 cycles per image"
+
+
+class TestLeakage:
+    def records(self):
+        """The method gains 20 points on the one case that is a training image, and 1 on the others."""
+
+        def value(gain):
+            return lambda seed, case, protocol: 0.7 + gain * (0.2 if case == 0 else 0.01) + 0.001 * seed
+
+        for name, lam, gain in (("spatial", "0", 0), ("spatial_spectral", "0.2", 1)):
+            yield from rows(name, lam, value(gain), dataset="isic2018", test="isic2017", cases=3)
+            yield from rows(name, lam, value(gain), dataset="kvasir_seg", test="polypgen", cases=3)
+
+    def test_gains_with_and_without_what_leaks(self, study):
+        found = build_leakage(study(self.records()))
+        numbers = found.numbers[found.numbers["objective"] == "spatial_spectral"]
+        gains = numbers[numbers["protocol"] == "sound"].set_index(["dataset", "leak_free"])["gain"]
+        assert gains["isic2018", ""] == pytest.approx((20 + 1 + 1) / 3)
+        assert gains["isic2018", "train"] == gains["isic2018", "validation"] == pytest.approx(1)
+        assert gains["isic2018", "test"] == pytest.approx(1)
+        assert gains["kvasir_seg", "validation"] == gains["kvasir_seg", ""]
+        assert set(numbers["published_gain"].round(2)) == {0.37, -3.63}
+        answer = lead(found)["Answer"]
+        assert "ISIC-18 → ISIC-17: 1 of 3 test cases match" in answer
+        assert "published gain +0.37, measured +7.33" in answer
+        assert "+1.00 [+1.00, +1.00] on the leak-free ones" in answer
+        assert "Kvasir-SEG → PolypGen: no test case of 3 matches" in answer
+        assert found.page.warnings == (
+            "Leakage audit. isic2018 → isic2017: 2 of 3 test cases match cases of isic2018 (1 train, 1 test).",
+        )
+
+    def test_an_audit_is_needed(self, study):
+        results = study(self.records())
+        (results.root / "leakage.parquet").unlink()
+        with pytest.raises(InputError, match="leakage was not audited"):
+            build_leakage(results)
+
+
+class TestProtocols:
+    def test_moves_and_rankings(self, study):
+        """The first method is best under one protocol, the second under the other."""
+
+        def value(published, sound):
+            return lambda seed, case, protocol: published if protocol == "published" else sound
+
+        records = [*rows("spatial", "0", value(0.8, 0.7)), *rows("spatial_spectral", "0.2", value(0.78, 0.73))]
+        found = build_protocols(study(records))
+        moves = found.numbers[found.numbers["part"] == "protocol"].set_index("objective")
+        assert moves.loc["spatial", "sound"] - moves.loc["spatial", "published"] == pytest.approx(-10)
+        assert moves.loc["spatial_spectral", "gain_published"] == pytest.approx(-2)
+        assert moves.loc["spatial_spectral", "gain_sound"] == pytest.approx(3)
+        answer = lead(found)["Answer"]
+        assert "moves 2 results by 7.50 percentage points on average and 10.00 at most" in answer
+        assert "methods differ from the baseline by 3.00, where the paper claims" in answer
+        assert "1 of 1 gains change sign, and another method is best in 1 of 1 rankings" in answer
+        entries = found.page.sections[0].blocks[0].rows[0].entries
+        assert [entry.text for entry in entries][-2:] == ["−1.00", "1 of 1"]
+
+    def test_four_averagings_of_images(self):
+        tp, fp, fn = np.array([[30.0], [1.0]]), np.array([[10.0], [1.0]]), np.array([[0.0], [8.0]])
+        found = of_counts({"tp": tp, "fp": fp, "fn": fn, "tn": 100 - tp - fp - fn})
+        dice, iou = found["dsc"], found["iou"]
+        assert dice["per_image"] == dice["per_case"] == pytest.approx((60 / 70 + 2 / 11) / 2)
+        assert dice["pooled"] == pytest.approx(62 / 81)
+        background = 2 * 150 / (2 * 150 + 8 + 11)
+        assert dice["foreground_background"] == pytest.approx((62 / 81 + background) / 2)
+        assert iou["per_case"] == pytest.approx((30 / 40 + 1 / 10) / 2)
+        assert iou["pooled"] == pytest.approx(31 / 50)
+
+    def test_slices_count_by_their_number(self):
+        counts = {name: np.array([[5.0], [5.0]]) for name in ("tp", "fp", "fn", "tn")}
+        slices = {"slice": np.array([[0.8], [0.2]]), "slices": np.array([[3.0], [1.0]])}
+        stored = {f"{kind}_{metric}": values for kind, values in slices.items() for metric in ("dsc", "iou")}
+        found = of_counts(counts | stored)
+        assert found["dsc"]["per_image"] == pytest.approx((3 * 0.8 + 0.2) / 4)
+        assert found["dsc"]["per_case"] == pytest.approx(0.5)
+
+    def test_averagings_per_case_are_the_sound_protocol(self, study):
+        """Counts and Dice of the same predictions."""
+        tp = [30, 1, 12, 0, 40, 22, 7, 19]
+        records = [*rows("spatial", "0", lambda s, c, p: 2 * tp[c] / (2 * tp[c] + 30))]
+        for name, value in {"tp": tp, "fp": [10] * 8, "fn": [20] * 8, "tn": [500] * 8}.items():
+            records += rows("spatial", "0", lambda s, c, p, value=value: float(value[c]), metric=name)
+        numbers = build_protocols(study(records)).numbers
+        averaged = numbers[(numbers["part"] == "averaging") & (numbers["metric"] == "dsc")].iloc[0]
+        moved = numbers[(numbers["part"] == "protocol") & (numbers["metric"] == "dsc")].iloc[0]
+        assert averaged["per_case"] == pytest.approx(moved["sound"])
+        assert averaged["pooled"] == pytest.approx(100 * 2 * sum(tp) / (2 * sum(tp) + 240))
+
+    @pytest.mark.parametrize(
+        ("metric", "second", "tau", "other"),
+        [
+            ("dsc", [30, 20, 10], 1, False),
+            ("dsc", [10, 20, 30], -1, True),
+            ("dsc", [20, 20, 10], 2 / math.sqrt(6), False),  # a shared lead is no other lead
+            ("hd95", [20, 30, 10], 1 / 3, False),  # the smallest is best
+            ("hd95", [10, 20, 30], -1, True),
+        ],
+    )
+    def test_rankings(self, metric, second, tau, other):
+        assert compare_rankings([3, 2, 1], second, metric) == (pytest.approx(tau), other)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from spectralseg.reporting import style
 
-STAMP = "synthetic phantoms"
+STAMP = "Demonstration on synthetic phantoms: says nothing about the paper."
+DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (2.2, 1.1)), "dotted": (0, (0.8, 0.8))}
 _MARGIN = 0.08
 _FOOTER_LINE = style.SMALL_SIZE * 1.35 / 72
 
@@ -123,12 +124,21 @@ def sheet(
             (_MARGIN + _FOOTER_LINE * len(lines) + 0.3 * _FOOTER_LINE) / height,
             STAMP,
             fontsize=style.SMALL_SIZE,
-            color=style.FAINT,
-            style="italic",
+            weight="bold",
             ha="right",
             va="bottom",
         )
     return Sheet(figure, panels)
+
+
+def fitting(columns: int, *, left: float = 0.3, right: float = _MARGIN, gap: float = 0.04, extra: float = 0.0) -> float:
+    """Width of each of the columns that together fill a page, less ``extra`` inches between some of them."""
+    return (style.PAGE_WIDTH - left - right - gap * (columns - 1) - extra) / columns
+
+
+def stacked(label: str) -> str:
+    """A label with what it has in brackets, or after a comma, on a line of its own."""
+    return label.replace(" (", "\n(").replace(", ", ",\n")
 
 
 def picture(panel: Axes, image: NDArray[Any], **options: Any) -> None:
@@ -160,7 +170,14 @@ def empty(panel: Axes, text: str) -> None:
     panel.text(0.5, 0.5, text, ha="center", va="center", color=style.FAINT, transform=panel.transAxes)
 
 
-def outline(panel: Axes, mask: NDArray[np.bool_], colour: str, *, dashed: bool = False, width: float = 0.9) -> None:
+def outline(
+    panel: Axes,
+    mask: NDArray[np.bool_],
+    colour: str,
+    *,
+    dashes: Literal["solid", "dashed", "dotted"] = "solid",
+    width: float = 0.9,
+) -> None:
     """Contour of a mask, with a dark rim so that it shows on bright and dark ground; nothing for an empty mask."""
     padded = np.pad(mask.astype(float), 1)  # closes contours at the border of the image
     if not mask.any():
@@ -172,9 +189,9 @@ def outline(panel: Axes, mask: NDArray[np.bool_], colour: str, *, dashed: bool =
         levels=[0.5],
         colors=[colour],
         linewidths=width,
-        linestyles=[(0, (2.2, 1.1))] if dashed else ["-"],
+        linestyles=[DASHES[dashes]],
     )
-    if not dashed:
+    if dashes == "solid":
         lines.set_path_effects([withStroke(linewidth=width + 0.7, foreground="black", alpha=0.45)])
     panel.set_xlim(-0.5, mask.shape[1] - 0.5)
     panel.set_ylim(mask.shape[0] - 0.5, -0.5)
@@ -210,7 +227,7 @@ def _wrapped(paragraphs: Sequence[str], width: float) -> list[str]:
         line = ""
         for word in paragraph.split():
             longer = f"{line} {word}" if line else word
-            if line and _width(longer) > width:
+            if line and text_width(longer) > width:
                 lines.append(line)
                 longer = word
             line = longer
@@ -218,8 +235,8 @@ def _wrapped(paragraphs: Sequence[str], width: float) -> list[str]:
     return lines
 
 
-def _width(text: str) -> float:
-    """Width of a line of the footer in inches."""
+def text_width(text: str) -> float:
+    """Width in inches of a line in the size of footers."""
     font = FontProperties(family=style.FONT, size=style.SMALL_SIZE)
     points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(points) / 72

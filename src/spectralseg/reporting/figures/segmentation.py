@@ -136,7 +136,7 @@ def _contour_figure(
             _fill_contours(sheet, strip, start, height, index * columns)
     handles = [
         Line2D([], [], color=style.ACTUAL, label="actual"),
-        Line2D([], [], color=style.PREDICTED, linestyle=(0, (2.2, 1.1)), label="predicted"),
+        Line2D([], [], color=style.PREDICTED, linestyle=layout.DASHES["dashed"], label="predicted"),
     ]
     sheet.legend(sum(rows) - 1, handles)
     return sheet.figure
@@ -163,7 +163,7 @@ def _fill_contours(sheet: layout.Sheet, strip: _Strip | None, start: int, height
                 continue
             layout.picture(panel, image[window])
             layout.outline(panel, actual[window], style.ACTUAL)
-            layout.outline(panel, prediction.labels[window] > 0, style.PREDICTED, dashed=True)
+            layout.outline(panel, prediction.labels[window] > 0, style.PREDICTED, dashes="dashed")
             _note_dice(panel, common.dice(prediction.labels > 0, actual))
 
 

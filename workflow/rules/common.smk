@@ -210,6 +210,23 @@ def table_parameters(wildcards, input):
     return " ".join([f"-p results {RESULTS} -p out {RESULTS}/tables", *published])
 
 
+def read_by_figure(wildcards):
+    """What some figures read beyond the records, the audit and the examples of the runs."""
+    files = {
+        "forest": [f"{RESULTS}/comparisons.parquet"],
+        "scatter": [f"{RESULTS}/comparisons.parquet"],
+        "lambda_curves": [repository("config/published/table_6.csv")],
+        "reliability": expand(f"{RESULTS}/runs/{{run}}/reliability.parquet", run=[run.folder for run in RUNS]),
+        "cost": expand(f"{RESULTS}/runs/{{run}}/run.json", run=[run.folder for run in RUNS]),
+    }
+    return files.get(wildcards.figure, [])
+
+
+def figure_parameters(wildcards, input):
+    published = [f"-p published {os.path.dirname(file)}" for file in input.others if file.endswith(".csv")]
+    return " ".join([f"-p results {RESULTS} -p out {RESULTS}/figures", *published])
+
+
 # All outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives
 # are left out, so that they may be deleted once the datasets are prepared.
 def raw_phantoms():

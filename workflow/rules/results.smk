@@ -61,6 +61,7 @@ rule figure:
         records="<results>/records.parquet",
         leaks="<results>/leakage.parquet",
         examples=examples(),
+        others=read_by_figure,
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -77,6 +78,6 @@ rule figure:
     conda:
         ENVIRONMENT
     params:
-        parameters=f"-p results {RESULTS} -p out {RESULTS}/figures",
+        parameters=figure_parameters,
     shell:
         NOTEBOOK

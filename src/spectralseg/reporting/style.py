@@ -25,7 +25,7 @@ FONT = "DejaVu Sans"  # ships with matplotlib, so every machine draws the same f
 TEXT_SIZE = 7.0
 SMALL_SIZE = 6.0  # nothing is smaller, as figures are printed at the size that they are drawn in
 PAGE_WIDTH = 7.1  # inches: two columns of a journal, or a page
-PNG_DPI = 180
+PNG_DPI = 150
 
 # One look per method: colour, marker and dashes all differ, so that none is told by its hue alone.
 LOOKS: tuple[dict[str, Any], ...] = (

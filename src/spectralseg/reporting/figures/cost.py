@@ -18,12 +18,12 @@ from spectralseg.reporting.results import Results
 
 _COLUMNS = 6
 _HEIGHT = 0.95  # inches
-_LEFT, _GAP = 0.42, 0.12  # inches
+_LEFT, _GAP = 0.42, 0.3  # inches
 _COSTS = {"seconds": "training time", "memory": "peak memory / GiB"}
 _READING = (
     "DSC in percent on the own test set, mean over foreground classes, sound protocol, against what a run costs, mean "
-    "over seeds. Vertical bars: {interval}. Horizontal bars: smallest and largest of the seeds. Memory: the largest "
-    "amount that training held, {memory}. {counts}"
+    "over seeds. In the legend: parameters in millions. Vertical bars: {interval}. Horizontal bars: smallest and "
+    "largest of the seeds. Memory: the largest amount that training held, {memory}. {counts}"
 )
 
 
@@ -34,7 +34,7 @@ def cost(results: Results) -> Figure:
     if records.empty or spent.empty:
         return layout.nothing("No run was trained and evaluated.", demonstration=results.demonstration)
     shown = series.compared(results, records)
-    datasets = sorted(records["dataset"].unique(), key=lambda name: series.dataset_order(results, name))
+    datasets = series.datasets(results, records)
     left_out, datasets = datasets[_COLUMNS:], datasets[:_COLUMNS]
     memory = "on the CUDA device" if spent["on_device"].all() else "resident in the machine"
     reading = _READING.format(interval=series.INTERVAL, memory=memory, counts=series.counted(records))
@@ -45,8 +45,9 @@ def cost(results: Results) -> Figure:
         demonstration=results.demonstration,
         left=_LEFT,
         gap=_GAP,
-        taller={1: 0.34},
-        below=0.62,
+        taller={1: 0.16},
+        below=0.32,
+        legend=shown.handles(_sizes(spent, shown)),
     )
     sheet.column_titles(0, [style.dataset_label(name) for name in datasets])
     unit, factor = ("h", 3600) if spent["seconds"].median() > 5400 else ("min", 60)
@@ -60,7 +61,6 @@ def cost(results: Results) -> Figure:
             panel.set_xlabel(f"{_COSTS[key]} / {unit}" if key == "seconds" else _COSTS[key])
             if column == 0:
                 panel.set_ylabel("DSC / %")
-    sheet.legend(len(_COSTS) - 1, shown.handles(_sizes(spent, shown)), drop=0.36, columns=min(4, len(shown.methods)))
     return sheet.figure
 
 
@@ -78,7 +78,7 @@ def costs(trained: Mapping[Run, Mapping[str, Any]]) -> pd.DataFrame:
             "memory": info["peak_memory"][key] / 1024,
             "on_device": key == "cuda_mib",
             "parameters": int(info["parameters"]),
-            "device": f"{info['hardware']['device_name']}, {info['hardware']['threads']} threads",
+            "device": f"{info['hardware']['device_name']}, {info['hardware']['threads']} CPU thread(s)",
         }
         for run, info in trained.items()
     ]
@@ -100,7 +100,7 @@ def _remarks(
 def _sizes(spent: pd.DataFrame, shown: series.Compared) -> dict[Method, str]:
     """Labels of methods with their number of parameters; of several datasets the largest."""
     sizes = {method: series.of_method(spent, method)["parameters"].max() / 1e6 for method in shown.methods}
-    return {m: f"{m.label}, {size:.3g} M parameters" if np.isfinite(size) else m.label for m, size in sizes.items()}
+    return {m: f"{m.label}, {size:.3g} M" if np.isfinite(size) else m.label for m, size in sizes.items()}
 
 
 def _draw(panel: Axes, records: pd.DataFrame, spent: pd.DataFrame, key: str, shown: series.Compared) -> None:

@@ -70,7 +70,6 @@ def forest(results: Results) -> Figure:
     for lines in columns:
         for metric in metrics:
             _draw(next(panels), lines, metric, limits[metric], first=metric == metrics[0], numbers=small)
-    sheet.legend(0, _HANDLES, drop=0.36)
     return sheet.figure
 
 
@@ -162,7 +161,8 @@ def _sheet(
         top=0.24,
         gap=0.1,
         wider=wider if len(widths) > 1 else {},
-        below=0.62,
+        below=0.32,
+        legend=_HANDLES,
     )
 
 

@@ -22,15 +22,15 @@ from spectralseg.reporting.results import Results
 
 _COLUMNS, _METHODS = 6, 4
 _HEIGHT = 1.02  # inches
-_LEFT, _GAP = 0.42, 0.1
+_LEFT, _GAP = 0.46, 0.1
 _FRC = {"low": "frc_low", "mid": "frc_mid", "high": "frc_high"}
 _READING = (
     "Hard label maps of own test sets. Above: power of the prediction over that of the reference in rings of "
     "half-octaves, classes added up, of the stored example cases (geometric mean of {cases} cases per dataset and all "
     "seeds; bands: smallest and largest case); above 1 the prediction has more detail than the reference. Numbers: "
-    "share of the reference's power in the low (below 8 cycles per image), middle (8 to 32) and high band. Middle: "
-    "Fourier ring correlation of the same examples, mean and range. Below: the same as mean of each band over all test "
-    "cases and classes, with {interval}. {counts}"
+    "share of the reference's power in the low (below 8 cycles per image), middle (8 to 32) and high band, over at "
+    "most 64 evenly spaced test slices. Middle: Fourier ring correlation of the same examples, mean and range. Below: "
+    "the same as mean of each band over all test cases and classes, with {interval}. {counts}"
 )
 
 
@@ -48,7 +48,7 @@ def frequency(results: Results) -> Figure:
         text = "No run was evaluated for interpretation."
         return layout.nothing(text, demonstration=results.demonstration)
     shown = series.compared(results, records, limit=_METHODS)
-    datasets = sorted(records["dataset"].unique(), key=lambda name: series.dataset_order(results, name))
+    datasets = series.datasets(results, records)
     left_out, datasets = datasets[_COLUMNS:], datasets[:_COLUMNS]
     prepared = {name: results.prepared(name) for name in datasets if name in results.prepared_names}
     found = {(n, m): _curves(results, prepared[n], m) for n in prepared for m in shown.methods}
@@ -59,6 +59,7 @@ def frequency(results: Results) -> Figure:
     )
     remarks = f"{shown.rule} Curves without a run: {missing}."
     remarks += f" Datasets left out as they do not fit: {len(left_out)}." if left_out else ""
+    handles = [*shown.handles(), Line2D([], [], color="black", linewidth=0.6, label="same power")]
     sheet = layout.sheet(
         [layout.fitting(_COLUMNS, left=_LEFT, gap=_GAP)] * len(datasets),
         [_HEIGHT] * 3,
@@ -67,7 +68,8 @@ def frequency(results: Results) -> Figure:
         left=_LEFT,
         gap=_GAP,
         taller={2: 0.34},
-        below=0.62,
+        below=0.32,
+        legend=handles,
     )
     sheet.column_titles(0, [style.dataset_label(name) for name in datasets])
     for column, name in enumerate(datasets):
@@ -85,8 +87,6 @@ def frequency(results: Results) -> Figure:
     _same_range(sheet.panels[0][: len(datasets)])
     for row, label in zip(sheet.panels, ("power ratio", "FRC, examples", "FRC, all cases"), strict=True):
         row[0].set_ylabel(label)
-    handles = [*shown.handles(), Line2D([], [], color="black", linewidth=0.6, label="same power")]
-    sheet.legend(2, handles, drop=0.36)
     return sheet.figure
 
 
@@ -172,7 +172,8 @@ def _draw_curves(
         layout.empty(upper, "no run")
         return
     upper.set_yscale("log")
-    middle.set_ylim(-0.3, 1)
+    middle.set_ylim(-0.3, 1.02)
+    middle.set_yticks([0, 0.5, 1])
     for panel in (upper, middle):
         panel.set_xscale("log", base=2)
         panel.set_xlim(1, side / 2)
@@ -180,11 +181,11 @@ def _draw_curves(
         panel.minorticks_off()
     upper.tick_params(labelbottom=False)
     middle.set_xlabel("cycles per image", labelpad=0.5)
-    upper.text(0.04, 0.03, _shares(data, curves), transform=upper.transAxes, va="bottom", fontsize=style.SMALL_SIZE)
+    upper.text(0.04, 0.97, _shares(data), transform=upper.transAxes, va="top", fontsize=style.SMALL_SIZE)
 
 
-def _shares(data: PreparedDataset, curves: Sequence[Curves | None]) -> str:
-    """Share of the power of all test masks' slices with foreground, at most 64 evenly spaced, in each band."""
+def _shares(data: PreparedDataset) -> str:
+    """Share of the power in each band, of at most 64 evenly spaced test slices with foreground."""
     rows = [row for row in data.rows("test") if data.masks[row].any()]
     rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, 64).round().astype(int))] if rows else []
     if not rows:
@@ -205,7 +206,8 @@ def _draw_bands(panel: Axes, records: pd.DataFrame, shown: series.Compared) -> N
             series.bar(panel, x, one, look)
     panel.set_xticks(range(len(_FRC)), list(_FRC))
     panel.set_xlim(-0.4, len(_FRC) - 0.6)
-    panel.set_ylim(-0.3, 1)
+    panel.set_ylim(-0.3, 1.02)
+    panel.set_yticks([0, 0.5, 1])
     panel.set_xlabel("band")
 
 

@@ -60,7 +60,8 @@ def lambda_curves(results: Results) -> Figure:
         demonstration=results.demonstration,
         left=_LEFT,
         gap=_GAP,
-        below=0.66,
+        below=0.32,
+        legend=_handles(forms, base, published),
     )
     for row, (dataset, architecture) in enumerate(places):
         own = shown[(shown["dataset"] == dataset) & (shown["architecture"] == architecture)]
@@ -75,7 +76,6 @@ def lambda_curves(results: Results) -> Figure:
             panel.set_title(f"{style.dataset_label(dataset)}, {style.architecture_label(architecture)}")
     for panel in sheet.panels[-1]:
         panel.set_xlabel("weight λ")
-    sheet.legend(len(places) - 1, _handles(forms, base, published), drop=0.36)
     return sheet.figure
 
 
@@ -176,7 +176,7 @@ def _draw(
         for x, lam, one in zip(places, lambdas, found, strict=True):
             series.bar(panel, x, _against(own[lam], without) if len(without) else one, look)
             seeds = own[lam].groupby(["seed", "class"])["value"].mean().groupby("seed").mean() * factor
-            panel.plot([x] * len(seeds), seeds, ".", color=look["color"], markersize=2.4, markeredgewidth=0)
+            panel.plot([x + 0.008] * len(seeds), seeds, ".", color=look["color"], markersize=2.4, markeredgewidth=0)
     if len(published):
         panel.plot(published["lambda"].astype(float), published["value"], **_PAPER)
     panel.set_xlim(0, None)

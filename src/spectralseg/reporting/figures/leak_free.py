@@ -52,7 +52,8 @@ def leak_free(results: Results) -> Figure:
         left=_LEFT,
         gap=_GAP,
         taller=dict.fromkeys(range(1, rows), 0.3),
-        below=0.78,
+        below=0.48,
+        legend=shown.handles(),
     )
     panels = [panel for row in sheet.panels for panel in row]
     for panel, (training, test) in zip(panels, pairs, strict=False):
@@ -61,7 +62,6 @@ def leak_free(results: Results) -> Figure:
         panel.set_title(style.pair_label(training, test), weight="bold")
     for panel in panels[len(pairs) :]:
         panel.set_visible(False)
-    sheet.legend(rows - 1, shown.handles(), drop=0.52, columns=2 if columns == 1 else 0)
     return sheet.figure
 
 

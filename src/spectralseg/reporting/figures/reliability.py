@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ _ACROSS, _METHODS, _BLOCK_ROWS = 8, 4, 5
 _HEIGHTS = (0.72, 0.24)  # inches
 _LEFT, _GAP = 0.46, 0.07  # inches
 _BETWEEN = 0.42
+_SIDES: tuple[Literal["left", "center", "right"], ...] = ("left", "center", "right")  # so that labels stay apart
 _REGIONS = {
     "image": {"color": style.BLUE, "marker": "o", "linestyle": "-"},
     "band": {"color": style.VERMILLION, "marker": "s", "linestyle": layout.DASHES["dashed"]},
@@ -37,10 +40,7 @@ def reliability(results: Results) -> Figure:
     if bins.empty:
         return layout.nothing("No run was evaluated for calibration.", demonstration=results.demonstration)
     shown = series.compared(results, bins, limit=_METHODS)
-    pairs = sorted(
-        set(zip(bins["dataset"], bins["test_dataset"], strict=True)),
-        key=lambda pair: (pair[0] != pair[1], series.dataset_order(results, pair[0]), pair[1]),
-    )
+    pairs = series.places(results, bins)
     per_row = _ACROSS // len(shown.methods)
     left_out = len(pairs[per_row * _BLOCK_ROWS :])
     pairs = pairs[: per_row * _BLOCK_ROWS]
@@ -67,7 +67,8 @@ def reliability(results: Results) -> Figure:
         top=0.5,
         wider=starts,
         taller=dict.fromkeys(range(2, 2 * rows, 2), 0.62),
-        below=0.62,
+        below=0.32,
+        legend=_handles(),
     )
     for block in range(rows * per_row):
         row, first = 2 * (block // per_row), len(shown.methods) * (block % per_row)
@@ -85,7 +86,6 @@ def reliability(results: Results) -> Figure:
         upper[0].set_ylabel("foreground / %")
         lower[0].set_ylabel("pixels")
         lower[0].set_xlabel("probability / %")
-    sheet.legend(2 * rows - 1, _handles(), drop=0.36)
     return sheet.figure
 
 
@@ -141,7 +141,7 @@ def _draw(diagram: Axes, histogram: Axes, bins: pd.DataFrame) -> None:
     for panel in (diagram, histogram):
         panel.set_xlim(0, 100)
         panel.set_xticks([0, 50, 100])
-        for tick, side in zip(panel.get_xticklabels(), ("left", "center", "right"), strict=True):
+        for tick, side in zip(panel.get_xticklabels(), _SIDES, strict=True):
             tick.set_horizontalalignment(side)
     diagram.set_ylim(0, 100)
     diagram.set_yticks([0, 50, 100])

@@ -71,10 +71,13 @@ def compared(results: Results, runs: pd.DataFrame, limit: int = LIMIT) -> Compar
 
     Methods that share an objective stand together, in the order of the configuration; without one, by name.
     """
-    found = runs[[*KEYS, "dataset", "seed"]].drop_duplicates().groupby(KEYS).size().reset_index(name="runs")
-    found = found.assign(weight=found["lambda"].astype(float)).sort_values(["runs", "weight"], ascending=[False, True])
-    chosen = found.drop_duplicates(["architecture", "objective"])
-    rows = sorted(chosen[KEYS].itertuples(index=False, name=None), key=lambda row: order(results, *row))
+    found = runs[[*KEYS, "dataset", "seed"]].drop_duplicates()
+    weights = found.groupby(["objective", "lambda"]).size().reset_index(name="runs")
+    weights = weights.assign(weight=weights["lambda"].astype(float)).sort_values(
+        ["runs", "weight"], ascending=[False, True]
+    )
+    chosen = found.merge(weights.drop_duplicates("objective")[["objective", "lambda"]])[KEYS].drop_duplicates()
+    rows = sorted(chosen.itertuples(index=False, name=None), key=lambda row: order(results, *row))
     methods = tuple(Method(label(*row), *row) for row in rows)
     return Compared(methods[:limit], len(methods[limit:]))
 
@@ -89,6 +92,17 @@ def order(results: Results, architecture: str, objective: str, lam: str) -> tupl
 def dataset_order(results: Results, name: str) -> tuple[Any, ...]:
     """Key that sorts datasets in the order of the configuration."""
     return _place(name, list(results.config.datasets) if results.config else [])
+
+
+def places(results: Results, frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Pairs of training and test dataset in a table: own test sets in the order of the configuration, then others."""
+    found = set(zip(frame["dataset"], frame["test_dataset"], strict=True))
+    return sorted(found, key=lambda pair: (pair[0] != pair[1], dataset_order(results, pair[0]), pair[1]))
+
+
+def datasets(results: Results, frame: pd.DataFrame) -> list[str]:
+    """Training datasets in a table, in the order of the configuration."""
+    return sorted(frame["dataset"].unique(), key=lambda name: dataset_order(results, name))
 
 
 def _place(name: str, names: Sequence[str]) -> tuple[int, str]:

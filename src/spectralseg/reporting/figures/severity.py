@@ -14,7 +14,7 @@ from spectralseg.reporting.figures import layout, series
 from spectralseg.reporting.results import Results
 
 _COLUMNS, _ROWS = 6, 9
-_HEIGHT = 0.72  # inches
+_HEIGHT = 0.7  # inches
 _LEFT, _GAP = 0.42, 0.1  # inches
 
 
@@ -25,7 +25,7 @@ def severity(results: Results) -> Figure:
     if noisy.empty:
         return layout.nothing("No test images were corrupted.", demonstration=results.demonstration)
     shown = series.compared(results, noisy, limit=4)
-    datasets = sorted(noisy["dataset"].unique(), key=lambda name: series.dataset_order(results, name))
+    datasets = series.datasets(results, noisy)
     rows = [row for name in datasets for row in _rows(noisy[noisy["dataset"] == name])]
     left_out = sum(len(corruptions) for _, corruptions in rows[_ROWS:])
     rows = rows[:_ROWS]
@@ -39,7 +39,8 @@ def severity(results: Results) -> Figure:
         gap=_GAP,
         top=0.42,
         taller={row: 0.34 + 0.2 * (rows[row][0] != rows[row - 1][0]) for row in range(1, len(rows))},
-        below=0.62,
+        below=0.32,
+        legend=shown.handles(),
     )
     for row, (name, corruptions) in enumerate(rows):
         of_dataset = records[records["dataset"] == name]
@@ -53,7 +54,6 @@ def severity(results: Results) -> Figure:
         _align([sheet.panels[row][: len(one)] for row, (dataset, one) in enumerate(rows) if dataset == name])
     for panel in sheet.panels[-1][: len(rows[-1][1])]:
         panel.set_xlabel("severity")
-    sheet.legend(len(rows) - 1, shown.handles(), drop=0.36)
     return sheet.figure
 
 

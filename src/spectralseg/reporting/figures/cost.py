@@ -36,7 +36,7 @@ def cost(results: Results) -> Figure:
     shown = series.compared(results, records)
     datasets = series.datasets(results, records)
     left_out, datasets = datasets[_COLUMNS:], datasets[:_COLUMNS]
-    memory = "on the CUDA device" if spent["on_device"].all() else "resident in the machine"
+    memory = "on the CUDA device" if spent["on_device"].all() else "resident memory of the process"
     reading = _READING.format(interval=series.INTERVAL, memory=memory, counts=series.counted(records))
     sheet = layout.sheet(
         [layout.fitting(_COLUMNS, left=_LEFT, gap=_GAP)] * len(datasets),

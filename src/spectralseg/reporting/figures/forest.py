@@ -20,8 +20,8 @@ from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.equivalence import MARGIN
 
-ONE_COLUMN, TWO_COLUMNS = 66, 148  # lines that fit on a page
-_PITCH = 0.115  # inches per line
+ONE_COLUMN, TWO_COLUMNS = 66, 160  # lines that fit on a page
+_PITCH = 0.106  # inches per line
 _SUITES = ("iid", "ood", "noise")
 _CONDITION = ("suite", "dataset", "test_dataset", "corruption", "severity")
 _UNITS = {"dsc": "percentage points", "hd95": "mm, or native pixels"}

@@ -63,7 +63,7 @@ def leakage_matrix(results: Results) -> Figure:
         left, right = sheet.panels[1][2 * index : 2 * index + 2]
         _show(left, results.prepared(match["test_dataset"]), match["test_case"], "test")
         _show(right, results.prepared(match["train_dataset"]), match["train_case"], match["train_part"])
-        kinds = textwrap.fill(match["kinds"], 24, break_on_hyphens=False)
+        kinds = textwrap.fill(match["kinds"], 28, break_on_hyphens=False)
         left.text(0, -0.05, kinds, transform=left.transAxes, va="top", fontsize=style.SMALL_SIZE)
     return sheet.figure
 

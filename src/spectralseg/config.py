@@ -204,7 +204,12 @@ class Config(_Strict):
         description="notebooks that make tables",
     )
     figures: list[Name] = Field(
-        [*(f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix"], description="and figures"
+        [
+            *(f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)),
+            *("forest", "scatter", "severity", "lambda_curves", "reliability", "frequency", "cost"),
+            *("leakage_matrix", "leak_free"),
+        ],
+        description="and figures",
     )
     studies: list[Name] = Field(
         [f"study_{name}" for name in ("equation_2", "sign", "mid_band", "leakage", "protocols")],

@@ -194,7 +194,7 @@ config["leaks"] = leaks()  # for the front page of the report, which sees the co
 
 
 config["captions"] = {
-    name: caption(name).text for name in [*CONFIG.tables, *CONFIG.figures]
+    name: caption(name).text for name in [*CONFIG.tables, *CONFIG.figures, *CONFIG.studies]
 }  # likewise, for its results
 
 
@@ -233,6 +233,23 @@ def claims_files():
 def table_parameters(wildcards, input):
     published = [f"-p published {os.path.dirname(file)}" for file in input.published]
     return " ".join([f"-p results {RESULTS} -p out {RESULTS}/tables", *published])
+
+
+def read_by_figure(wildcards):
+    """What some figures read beyond the records, the audit and the examples of the runs."""
+    files = {
+        "forest": [f"{RESULTS}/comparisons.parquet"],
+        "scatter": [f"{RESULTS}/comparisons.parquet"],
+        "lambda_curves": [repository("config/published/table_6.csv")],
+        "reliability": expand(f"{RESULTS}/runs/{{run}}/reliability.parquet", run=[run.folder for run in RUNS]),
+        "cost": expand(f"{RESULTS}/runs/{{run}}/run.json", run=[run.folder for run in RUNS]),
+    }
+    return files.get(wildcards.figure, [])
+
+
+def figure_parameters(wildcards, input):
+    published = [f"-p published {os.path.dirname(file)}" for file in input.others if file.endswith(".csv")]
+    return " ".join([f"-p results {RESULTS} -p out {RESULTS}/figures", *published])
 
 
 # All outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives

@@ -88,6 +88,7 @@ rule figure:
         records="<results>/records.parquet",
         leaks="<results>/leakage.parquet",
         examples=examples(),
+        others=read_by_figure,
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
@@ -105,7 +106,7 @@ rule figure:
     conda:
         ENVIRONMENT
     params:
-        parameters=f"-p results {RESULTS} -p out {RESULTS}/figures",
+        parameters=figure_parameters,
     shell:
         NOTEBOOK
 
@@ -124,7 +125,7 @@ rule study:
             "<results>/studies/{study}.html",
             caption="../report/study.rst",
             category="Studies",
-            labels={"study": "{study}"},
+            labels=shown("study"),
         ),
         figure=multiext("<results>/studies/{study}", ".pdf", ".png"),
         notebook="<results>/notebooks/{study}.ipynb",

@@ -1,4 +1,4 @@
-"""Titles and captions of tables and figures, for both reports."""
+"""Titles and captions of tables, figures and studies, for both reports."""
 
 from __future__ import annotations
 
@@ -127,12 +127,84 @@ FIGURES = {
         "Test images of one dataset per kind of modality, clean and under three of its corruptions at severities 1, 3 "
         "and 5.",
     ),
+    "forest": Caption(
+        "All effects of the study",
+        "Difference of every objective to the baseline in Dice and Hausdorff distance, per dataset, architecture and "
+        "λ, with 95 % intervals over seeds and cases (paired; with one seed over cases only), the number of seeds and"
+        " cases, and the band within which a difference does not matter. What does not fit on a page is left out by a"
+        " stated rule and counted.",
+    ),
+    "severity": Caption(
+        "Corrupted images by severity",
+        "Dice against the severity of each corruption, one line per method, clean images at the left end, with 95 % "
+        "intervals over seeds and cases. Where a corruption was run at a single severity, the figure says so.",
+    ),
+    "reliability": Caption(
+        "Reliability of probabilities",
+        "Reliability diagrams per pair of datasets and method, of the whole image and near boundaries, over all "
+        "seeds, with the expected calibration error and a histogram of predicted probabilities below.",
+    ),
+    "lambda_curves": Caption(
+        "The weight λ under every reading of the sign",
+        "Dice, IoU and Hausdorff distance against the weight λ, one line for each reading of the sign that was run, "
+        "single seeds as points, the baseline as a line, the paper's Table 6 as crosses. Bars are 95 % intervals of "
+        "the paired difference to the baseline, set upon its line.",
+    ),
+    "frequency": Caption(
+        "Frequencies of predictions",
+        "Power of predictions over that of the reference by frequency, and Fourier ring correlation of the two, of "
+        "the example cases; below, the correlation in three bands over all test cases with 95 % intervals over seeds "
+        "and cases.",
+    ),
+    "scatter": Caption(
+        "Case by case against the baseline",
+        "Dice of each test case with the method against that with the baseline, and the two cases that lose most with"
+        " reference and stored predictions. The footer gives the rule and the number of seeds and cases.",
+    ),
+    "leak_free": Caption(
+        "Dice with and without leaking test cases",
+        "Dice over all test cases and over ever fewer of them: without those that match training data, validation "
+        "data, and the test data of the training dataset; with 95 % intervals over seeds and cases and the number of "
+        "cases that are left.",
+    ),
+    "cost": Caption(
+        "Accuracy against cost",
+        "Dice against training time and peak memory per dataset and method, with 95 % intervals over seeds and cases;"
+        " the legend gives the number of parameters, the footer the machine.",
+    ),
+}
+STUDIES = {
+    "study_equation_2": Caption(
+        "What Eq. (2) is",
+        "What is Eq. (2)? Its value on stored predictions beside Dice coefficients, how its weight is spread over "
+        "frequencies, and runs with the spectral term tested for equivalence with runs that have a Dice in its place.",
+    ),
+    "study_sign": Caption(
+        "Which reading of the sign draws Table 6",
+        "Which reading of the sign draws the paper's Table 6? Results against the weight λ for each form of the "
+        "objective beside the printed ones, and what the largest λ does under each.",
+    ),
+    "study_mid_band": Caption(
+        "Whether a true mid-band term helps",
+        "Does a true mid-band term help? Objectives that see a band of frequencies against the baseline, the full "
+        "band and random annuli of equal size, in and out of distribution.",
+    ),
+    "study_leakage": Caption(
+        "What leakage does to the claim about other data",
+        "What does leakage do to the claim about other data? Dice and gains over the baseline on all test cases and "
+        "on those that training data do not show.",
+    ),
+    "study_protocols": Caption(
+        "How protocol choices move every table",
+        "How do protocol choices move every table? Results under both metric protocols and four averagings of the "
+        "same predictions, beside the gains that are claimed, and whether methods rank the same.",
+    ),
 }
 
 
 def caption(name: str) -> Caption:
-    """Caption of a table or figure; of one that this package does not know, where it comes from."""
-    return (TABLES | FIGURES).get(name) or Caption("", _OTHER)
+    """Caption of a table, figure or study; of one that this package does not know, where it comes from."""
+    return (TABLES | FIGURES | STUDIES).get(name) or Caption("", _OTHER)
 
 
 def label(name: str) -> str:

@@ -18,7 +18,8 @@ from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS
+from spectralseg.metrics.records import COLUMNS, RUN_KEYS
+from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
 
@@ -93,6 +94,31 @@ class Results:
         return frame.astype({**dict.fromkeys(text, "str"), "seed": "int64", "value": "float64"})
 
     @cached_property
+    def config(self) -> Config | None:
+        """The configuration that the study ran with; None where the folder has none.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        file = self.root / "config.yaml"
+        return load_config(file) if file.is_file() else None
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Differences to the baseline; see :func:`spectralseg.statistics.comparison.compare`. Empty without any.
+
+        Raises:
+            InputError: the file is damaged or of another version.
+        """
+        file = self.root / "comparisons.parquet"
+        if not file.is_file():
+            return pd.DataFrame(columns=list(COMPARISON_COLUMNS))
+        try:
+            return pd.read_parquet(file, columns=list(COMPARISON_COLUMNS))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file}: is no table of comparisons ({error}); compare the records again") from None
+
+    @cached_property
     def leakage(self) -> Audit:
         """The leakage audit; one that compared nothing where there was none.
 
@@ -136,16 +162,6 @@ class Results:
         """Whether any prepared dataset is a phantom; then no measured value says anything about the paper."""
         return "phantom" in self.sources.values()
 
-    @cached_property
-    def config(self) -> Config | None:
-        """The configuration beside the results, or None where there is none.
-
-        Raises:
-            InputError: it is damaged.
-        """
-        file = self.root / "config.yaml"
-        return load_config(file) if file.is_file() else None
-
     @property
     def baseline(self) -> str:
         """The objective that others are compared with; without a configuration that of the paper."""
@@ -159,8 +175,26 @@ class Results:
     def runs(self) -> list[Run]:
         """Runs of the folder that have examples, sorted."""
         files = self.root.glob("runs/*/*/*/lambda*/seed*/examples.npz")
-        parts = [file.relative_to(self.root / "runs").parts for file in files]
-        return sorted(Run(d, a, o, lam.removeprefix("lambda"), _seed(seed)) for d, a, o, lam, seed, _ in parts)
+        return sorted(_run_of(file.relative_to(self.root / "runs").parts) for file in files)
+
+    def reliability(self) -> pd.DataFrame:
+        """Pixels, sum of probabilities and foreground pixels per bin, of all runs; empty where none was evaluated.
+
+        Raises:
+            InputError: a file is damaged.
+        """
+        files = sorted(self.root.glob("runs/*/*/*/lambda*/seed*/reliability.parquet"))
+        frames = [_read_parquet(file) for file in files]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*RUN_KEYS, "test_dataset"])
+
+    def trained(self) -> dict[Run, dict[str, Any]]:
+        """What training noted in ``run.json``: settings, hardware, seconds, memory and parameters of each run.
+
+        Raises:
+            InputError: a file is damaged.
+        """
+        files = sorted(self.root.glob("runs/*/*/*/lambda*/seed*/run.json"))
+        return {_run_of(file.relative_to(self.root / "runs").parts): _read_json(file) for file in files}
 
     def examples(self, run: Run) -> Examples | None:
         """Example predictions of a run, or None where the run has none.
@@ -181,13 +215,22 @@ class Results:
             raise InputError(f"{file}: cannot be read ({error}); evaluate the run again") from None
 
 
-def _seed(folder: str) -> int:
-    return int(folder.removeprefix("seed"))
+def _run_of(parts: tuple[str, ...]) -> Run:
+    """The run that a file below ``runs`` belongs to."""
+    dataset, architecture, objective, lam, seed, _ = parts
+    return Run(dataset, architecture, objective, lam.removeprefix("lambda"), int(seed.removeprefix("seed")))
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); evaluate the run again") from None
 
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{file}: is no valid JSON ({error}); prepare the dataset again") from None
+        raise InputError(f"{file}: is no valid JSON ({error}); run the step that makes it again") from None
     return dict(content)

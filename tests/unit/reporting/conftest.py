@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from spectralseg.data.leakage import LEAKS, PAIRS, Audit, finding
 from spectralseg.data.prepared import COLUMNS as CASE_COLUMNS
@@ -13,6 +14,7 @@ from spectralseg.data.prepared import FORMAT
 from spectralseg.data.splits import PARTS
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
+from spectralseg.statistics.comparison import compare
 
 SIDE = 32
 REPOSITORY = Path(__file__).parents[3]
@@ -167,6 +169,92 @@ def make_results(root, source="official"):
     pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(root / "records.parquet")
     audit().write(root / "leakage.parquet")
     return root
+
+
+SEVERITIES = ("0", "1", "2", "3", "4", "5")
+FORMS = {"spatial_spectral": "add", "printed": "printed", "convex": "convex"}
+
+
+def study_runs():
+    """Three seeds on two datasets: both networks with and without the term, and UNet with every form and three λ."""
+    methods = {*METHODS, *(("unet", name, lam) for name in FORMS for lam in ("0.1", "0.2", "0.5"))}
+    return [
+        Run(name, *method, seed) for name in ("acdc", "isic2018") for method in sorted(methods) for seed in range(3)
+    ]
+
+
+def study_records(run, rng, cases=5):
+    """Better networks are better by a known amount, and each severity costs four points of Dice."""
+    level = 0.8 + 0.05 * (run.architecture == "transunet") + 0.02 * (run.objective != "spatial")
+    noisy = [("noise", run.dataset, "ghosting", severity) for severity in SEVERITIES[1:]]
+    others = [
+        ("noise", run.dataset, "bernoulli", "0.01"),
+        *(("ood", one, "none", "0") for one in PARTNERS.get(run.dataset, [])),
+    ]
+    for suite, test, corruption, severity in [("iid", run.dataset, "none", "0"), *noisy, *others]:
+        for metric in ("dsc", "iou", "hd95", "frc_low", "frc_mid"):
+            for case in range(cases):
+                for name in CLASSES[test]:
+                    for protocol in ("published", "sound"):
+                        value = level - 0.04 * float(severity) + 0.01 * case + 0.01 * rng.standard_normal()
+                        keys = {"suite": suite, "test_dataset": test, "corruption": corruption, "severity": severity}
+                        unit = {"case": f"{test}_{case}", "group": f"g{case}", "class": name}
+                        rest = {"protocol": protocol, "metric": metric, "flag": ""}
+                        yield {**run.keys, **keys, **unit, **rest, "value": 10 * value if metric == "hd95" else value}
+
+
+def reliability_of(run):
+    """Calibrated: in each bin as many pixels are foreground as their probabilities add up to."""
+    bins = pd.DataFrame({"bin": range(15), "pixels": 300}).assign(
+        probability=lambda frame: 20.0 * frame["bin"] + 10, foreground=lambda frame: 20 * frame["bin"] + 10
+    )
+    return pd.concat(
+        bins.assign(**run.keys, suite="iid", test_dataset=test, region=region, **{"class": name})
+        for test in (run.dataset, *PARTNERS.get(run.dataset, []))
+        for name in CLASSES[test]
+        for region in ("image", "band")
+    )
+
+
+def make_study(root):
+    """A study with seeds, severities, weights and forms, with all that its runs leave behind."""
+    masks = {name: write_prepared(root, name, "official") for name in ("acdc", "isic2018", "isic2017")}
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, run in enumerate(study_runs()):
+        rows += study_records(run, rng)
+        write_examples(root, run, masks)
+        folder = root / "runs" / run.folder
+        reliability_of(run).to_parquet(folder / "reliability.parquet")
+        info = {"seconds": 60.0 + number, "parameters": 10**6, "peak_memory": {"resident_mib": 512.0}}
+        info["hardware"] = {"device_name": "cpu", "threads": 1}
+        (folder / "run.json").write_text(json.dumps(info))
+    records = pd.DataFrame(rows)[list(COLUMNS)]
+    compared = records[records["severity"].isin(["0", "0.01", "5"]) & (records["protocol"] == "sound")]
+    compared[compared["metric"].isin(["dsc", "hd95"])].to_parquet(root / "records.parquet")
+    compare(root / "records.parquet", "spatial", root / "comparisons.parquet")
+    records.to_parquet(root / "records.parquet")
+    audit().write(root / "leakage.parquet")
+    forms = {name: {"base": "bce_dice", "auxiliary": "spectral", "form": form} for name, form in FORMS.items()}
+    names = {name: {"source": "official"} for name in masks}
+    block = {"datasets": ["acdc"], "architectures": ["unet"], "objectives": ["spatial"], "seeds": [0]}
+    config = {
+        "name": "study",
+        "datasets": names,
+        "architectures": {name: {"model": name} for name in ("unet", "transunet")},
+        "objectives": {
+            "spatial": {"base": "bce_dice"},
+            **forms,
+        },
+        "grid": {"main": block},
+    }
+    (root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    return root
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,19 @@
+import itertools
 import json
 import shutil
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from matplotlib.transforms import Affine2D
 from PIL import Image
 
+from spectralseg.config import Config
 from spectralseg.errors import InputError
+from spectralseg.reporting import style
 from spectralseg.reporting.cases import example_cases, method_runs
 from spectralseg.reporting.figures import FIGURES, MAXIMUM_BYTES, write_figure
 from spectralseg.reporting.figures.activation import overlay
@@ -15,6 +22,8 @@ from spectralseg.reporting.figures.segmentation import largest_error
 from spectralseg.reporting.figures.spectral import vary
 from spectralseg.reporting.results import Results
 
+PUBLISHED = Path(__file__).parents[3] / "config" / "published"
+WITH_IMAGES = [name for name in FIGURES if name.startswith(("figure_", "leakage_", "corruptions"))]
 OF_CASES = [name for name in FIGURES if name.startswith("figure_")]
 
 
@@ -22,14 +31,68 @@ def texts(figure):
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
+def unseen_ticks(figure):
+    """Labels of ticks beyond the ends of an axis, which are not drawn."""
+    for axis in (axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+            if not low - 1e-9 <= tick.get_loc() <= high + 1e-9:
+                yield from (tick.label1, tick.label2)
+
+
+def drawn_texts(figure):
+    """Visible texts and the boxes that they take on paper, in points."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    hidden = set(unseen_ticks(figure))
+    for text in figure.findobj(Text):
+        shown = text.get_visible() and (text.axes is None or text.axes.get_visible())
+        if shown and text.get_text().strip() and text not in hidden:
+            yield text, text.get_window_extent(canvas.get_renderer()).transformed(Affine2D().scale(72 / figure.dpi))
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_files(phantom, tmp_path, name):
     files = write_figure(name, Results(phantom), tmp_path)
-    assert files.pdf.read_bytes()[:5] == b"%PDF-"
+    content = files.pdf.read_bytes()
+    assert content[:5] == b"%PDF-"
+    assert b"/FontFile2" in content  # TrueType
+    assert b"/Type3" not in content
     with Image.open(files.png) as picture:
         assert min(picture.size) > 200
     assert 5_000 < files.png.stat().st_size <= MAXIMUM_BYTES
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.pdf", f"{name}.png"]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_fits_a_page_and_can_be_read(phantom, study, name):
+    results = Results(phantom if name in WITH_IMAGES else study, PUBLISHED)
+    with style.applied():
+        figure = FIGURES[name](results)
+        found = list(drawn_texts(figure))
+    width, height = figure.get_size_inches()
+    assert width <= style.PAGE_WIDTH + 1e-6
+    assert height <= 10.2
+    for text, box in found:
+        assert text.get_fontsize() >= 6, text
+        assert box.x0 > -1, text
+        assert box.y0 > -1, text
+        assert box.x1 < 72 * width + 1, text
+        assert box.y1 < 72 * height + 1, text
+    for (text, box), (other, near) in itertools.combinations(found, 2):
+        across, along = (min(a[1], b[1]) - max(a[0], b[0]) for a, b in zip(_sides(box), _sides(near), strict=True))
+        assert across < 1.5 or along < 1.5, (text, other)
+
+
+def _sides(box):
+    return (box.x0, box.x1), (box.y0, box.y1)
+
+
+def test_every_figure_of_a_study_has_a_notebook(repository):
+    for name in Config.model_fields["figures"].get_default():
+        assert name in FIGURES
+        assert find_spec(FIGURES[name].__module__)
+        assert (repository / "notebooks" / f"{name}.ipynb").is_file()
 
 
 @pytest.mark.parametrize("name", OF_CASES)

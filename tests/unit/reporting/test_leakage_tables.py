@@ -193,8 +193,8 @@ class TestFigure:
         text = self.texts(official)
         assert text.count("0 of 3") == len(Results(official).leakage.pairs) - 1
         assert "1 of 3 (+1)" in text
-        assert "ISIC-17 test\nisic2017_0" in text
-        assert "ISIC-18 train\nisic2018_1" in text
+        assert "ISIC-17\ntest\nisic2017_0" in text
+        assert "ISIC-18\ntrain\nisic2018_1" in text
         assert "same bytes, near-duplicate" in text
         assert "isic2017_2" not in text, "a match with training comes before one with test data"
         assert STAMP in self.texts(phantom)

@@ -1,13 +1,13 @@
-from types import SimpleNamespace
-
-import jinja2
 import nbformat
 import papermill
 import pytest
 
+from spectralseg.config import Config
+from spectralseg.reporting.captions import caption, label
+
 TABLES = [*(f"table_{i}" for i in range(1, 7)), "summary", "leakage", "leakage_effect"]
-FIGURES = [*(f"figure_{i}" for i in (2, 3, 5, 6, 7, 8, 9)), "leakage_matrix", "corruptions"]
-STUDIES = [f"study_{name}" for name in ("equation_2", "sign", "mid_band", "leakage", "protocols")]
+FIGURES = [*Config.model_fields["figures"].get_default(), "corruptions"]
+STUDIES = Config.model_fields["studies"].get_default()
 NAMES = [*TABLES, *FIGURES, *STUDIES]
 
 
@@ -31,19 +31,22 @@ def test_stored_without_outputs_and_with_parameters(repository, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_has_a_caption(repository, name):
-    kind = "figure" if name in FIGURES else "study" if name in STUDIES else "table"
-    template = jinja2.Template((repository / "workflow" / "report" / f"{kind}.rst").read_text(encoding="utf-8"))
-    caption = template.render(snakemake=SimpleNamespace(wildcards=SimpleNamespace(**{kind: name})))
-    assert len(caption) > 60
-    assert "_" not in name or name.startswith(("leakage", "study")) or name.replace("_", " ").title() in caption
-    assert "notebook" not in caption
+def test_has_a_caption(name):
+    found = caption(name)
+    assert len(found.text) > 60
+    assert 5 < len(found.title) < 80
+    assert "notebook" not in found.text
+    assert found.paper == name.startswith(("table_", "figure_"))
+    assert not found.paper or label(name) in found.text
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["table_6", "figure_8", "leakage", "leakage_effect", "leakage_matrix", *STUDIES])
+@pytest.mark.parametrize(
+    "name",
+    ["table_6", "figure_8", "forest", "lambda_curves", "leakage", "leakage_effect", "leakage_matrix", *STUDIES],
+)
 def test_runs(repository, phantom, published, tmp_path, name):
-    inputs = {"published": str(published)} if name == "table_6" or name in STUDIES else {}
+    inputs = {"published": str(published)} if name in ("table_6", "lambda_curves", *STUDIES) else {}
     executed = papermill.execute_notebook(
         repository / "notebooks" / f"{name}.ipynb",
         tmp_path / f"{name}.ipynb",

@@ -15,8 +15,16 @@ from spectralseg.files import replacing
 from spectralseg.reporting import style
 from spectralseg.reporting.figures.activation import figure_9
 from spectralseg.reporting.figures.corruptions import corruptions
+from spectralseg.reporting.figures.cost import cost
+from spectralseg.reporting.figures.forest import forest
+from spectralseg.reporting.figures.frequency import frequency
+from spectralseg.reporting.figures.lambda_curves import lambda_curves
+from spectralseg.reporting.figures.leak_free import leak_free
 from spectralseg.reporting.figures.leakage import leakage_matrix
+from spectralseg.reporting.figures.reliability import reliability
+from spectralseg.reporting.figures.scatter import scatter
 from spectralseg.reporting.figures.segmentation import figure_5, figure_6, figure_7
+from spectralseg.reporting.figures.severity import severity
 from spectralseg.reporting.figures.spectral import figure_2, figure_3, figure_8
 from spectralseg.reporting.results import Results
 
@@ -30,6 +38,14 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "figure_9": figure_9,
     "leakage_matrix": leakage_matrix,
     "corruptions": corruptions,
+    "forest": forest,
+    "severity": severity,
+    "reliability": reliability,
+    "lambda_curves": lambda_curves,
+    "frequency": frequency,
+    "scatter": scatter,
+    "leak_free": leak_free,
+    "cost": cost,
 }
 MAXIMUM_BYTES = 700_000
 

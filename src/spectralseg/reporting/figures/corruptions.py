@@ -22,7 +22,7 @@ _SHOWN = {
     "MR": ("bias_field", "ghosting", "patient_motion"),
 }
 _SEVERITIES = ("1", "3", "5")
-_SIDE = 0.72  # inches
+_BETWEEN = 0.06  # inches, before the panels of a corruption
 _READING = (
     "The first dataset of each kind of modality, clean and under three of its corruptions at severities 1, 3 and 5. "
     "Case: test case with the median foreground area, of volumes the slice with the largest. The draws are for this "
@@ -41,12 +41,13 @@ def corruptions(results: Results) -> Figure:
     if not chosen:
         return layout.nothing("No prepared dataset has a severity sweep.", demonstration=results.demonstration)
     count = len(_SEVERITIES)
+    side = layout.fitting(1 + 3 * count, extra=3 * _BETWEEN)
     sheet = layout.sheet(
-        [_SIDE] * (1 + 3 * count),
-        [_SIDE] * len(chosen),
+        [side] * (1 + 3 * count),
+        [side] * len(chosen),
         [_READING],
         demonstration=results.demonstration,
-        wider=dict.fromkeys(range(1, 1 + 3 * count, count), 0.06),
+        wider=dict.fromkeys(range(1, 1 + 3 * count, count), _BETWEEN),
         taller=dict.fromkeys(range(1, len(chosen)), 0.2),
     )
     for row, kind in enumerate(name for name in _SHOWN if name in chosen):
@@ -56,6 +57,7 @@ def corruptions(results: Results) -> Figure:
         images = data.images[case["first"] : case["first"] + case["slices"]]
         clean = images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
         layout.picture(sheet.panels[row][0], clean[shown - case["first"]])
+        sheet.heading(row, 0, 0, "clean", height=0.03)
         sheet.row_label(row, style.dataset_label(data.name))
         for place, corruption in enumerate(_SHOWN[kind]):
             first = 1 + count * place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from spectralseg.reporting import style
 
-STAMP = "synthetic phantoms"
+STAMP = "Demonstration on synthetic phantoms: says nothing about the paper."
+DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (2.2, 1.1)), "dotted": (0, (0.8, 0.8))}
 _MARGIN = 0.08
 _FOOTER_LINE = style.SMALL_SIZE * 1.35 / 72
+_LEGEND_SIZE = style.SMALL_SIZE + 0.4
+_LEGEND_LINE = _LEGEND_SIZE * 1.6 / 72
 
 
 @dataclass(frozen=True)
@@ -46,22 +49,10 @@ class Sheet:
         y = left.y1 + height / self.figure.get_figheight()
         self.figure.text((left.x0 + right.x1) / 2, y, text, ha="center", va="bottom", weight="bold")
 
-    def legend(self, row: int, handles: Sequence[Artist], *, drop: float = 0.04, columns: int = 0) -> None:
+    def legend(self, row: int, handles: Sequence[Artist], *, drop: float = 0.04) -> None:
         """A legend ``drop`` inches below the panels of a row, centred."""
         left, right = self.panels[row][0].get_position(), self.panels[row][-1].get_position()
-        anchor = ((left.x0 + right.x1) / 2, left.y0 - drop / self.figure.get_figheight())
-        legend = self.figure.legend(
-            handles=list(handles),
-            loc="upper center",
-            bbox_to_anchor=anchor,
-            ncols=columns or len(handles),
-            handlelength=1.2,
-            columnspacing=1.2,
-            handletextpad=0.4,
-            borderpad=0,
-            fontsize=style.SMALL_SIZE + 0.4,
-        )
-        legend.set_in_layout(False)
+        _legend(self.figure, (left.x0 + right.x1) / 2, left.y0 - drop / self.figure.get_figheight(), handles)
 
 
 def sheet(
@@ -77,6 +68,7 @@ def sheet(
     wider: Mapping[int, float] | None = None,
     taller: Mapping[int, float] | None = None,
     below: float = 0.08,
+    legend: Sequence[Artist] = (),
 ) -> Sheet:
     """Lay out panels of given sizes.
 
@@ -91,15 +83,19 @@ def sheet(
         gap: inches between panels.
         wider: extra inches before a column.
         taller: extra inches before a row.
-        below: inches between panels and footer.
+        below: inches between the panels and what follows, the legend or the footer.
+        legend: entries of a legend for all panels.
+
+    The sheet is at least half a page wide, so that footer and legend have room.
     """
     xs = _starts(widths, gap, wider or {})
     ys = _starts(heights, gap, taller or {})
-    width = left + xs[-1] + widths[-1] + right
+    width = max(left + xs[-1] + widths[-1] + right, style.PAGE_WIDTH / 2)
     lines = _wrapped(footer, 0.98 * (width - 2 * _MARGIN))
     stamp = 0.0 if not demonstration else 1.5 * _FOOTER_LINE
     body = top + ys[-1] + heights[-1]
-    height = body + below + stamp + _FOOTER_LINE * len(lines) + _MARGIN
+    entries = _LEGEND_LINE * -(-len(legend) // _legend_columns(width, legend)) + _MARGIN if legend else 0.0
+    height = body + below + entries + stamp + _FOOTER_LINE * len(lines) + _MARGIN
     figure = Figure(figsize=(width, height))
     panels = [
         [
@@ -108,6 +104,8 @@ def sheet(
         ]
         for y, h in zip(ys, heights, strict=True)
     ]
+    if legend:
+        _legend(figure, 0.5, 1 - (body + below) / height, legend)
     figure.text(
         _MARGIN / width,
         _MARGIN / height,
@@ -123,12 +121,43 @@ def sheet(
             (_MARGIN + _FOOTER_LINE * len(lines) + 0.3 * _FOOTER_LINE) / height,
             STAMP,
             fontsize=style.SMALL_SIZE,
-            color=style.FAINT,
-            style="italic",
+            weight="bold",
             ha="right",
             va="bottom",
         )
     return Sheet(figure, panels)
+
+
+def _legend(figure: Figure, x: float, y: float, handles: Sequence[Artist]) -> None:
+    """A legend whose upper middle is at a place of the figure, with as many columns as fit, evenly filled."""
+    columns = _legend_columns(figure.get_figwidth(), handles)
+    figure.legend(
+        handles=list(handles),
+        loc="upper center",
+        bbox_to_anchor=(x, y),
+        ncols=columns,
+        handlelength=2.2,
+        columnspacing=1.2,
+        handletextpad=0.4,
+        borderpad=0,
+        fontsize=_LEGEND_SIZE,
+    ).set_in_layout(False)
+
+
+def _legend_columns(width: float, handles: Sequence[Artist]) -> int:
+    widest = max(text_width(str(handle.get_label())) for handle in handles) * _LEGEND_SIZE / style.SMALL_SIZE + 0.4
+    fitting = max(1, min(len(handles), int(width / widest)))
+    return -(-len(handles) // -(-len(handles) // fitting))
+
+
+def fitting(columns: int, *, left: float = 0.3, right: float = _MARGIN, gap: float = 0.04, extra: float = 0.0) -> float:
+    """Width of each of the columns that together fill a page, less ``extra`` inches between some of them."""
+    return (style.PAGE_WIDTH - left - right - gap * (columns - 1) - extra) / columns
+
+
+def stacked(label: str) -> str:
+    """A label with what it has in brackets, or after a comma, on a line of its own."""
+    return label.replace(" (", "\n(").replace(", ", ",\n")
 
 
 def picture(panel: Axes, image: NDArray[Any], **options: Any) -> None:
@@ -160,7 +189,14 @@ def empty(panel: Axes, text: str) -> None:
     panel.text(0.5, 0.5, text, ha="center", va="center", color=style.FAINT, transform=panel.transAxes)
 
 
-def outline(panel: Axes, mask: NDArray[np.bool_], colour: str, *, dashed: bool = False, width: float = 0.9) -> None:
+def outline(
+    panel: Axes,
+    mask: NDArray[np.bool_],
+    colour: str,
+    *,
+    dashes: Literal["solid", "dashed", "dotted"] = "solid",
+    width: float = 0.9,
+) -> None:
     """Contour of a mask, with a dark rim so that it shows on bright and dark ground; nothing for an empty mask."""
     padded = np.pad(mask.astype(float), 1)  # closes contours at the border of the image
     if not mask.any():
@@ -172,9 +208,9 @@ def outline(panel: Axes, mask: NDArray[np.bool_], colour: str, *, dashed: bool =
         levels=[0.5],
         colors=[colour],
         linewidths=width,
-        linestyles=[(0, (2.2, 1.1))] if dashed else ["-"],
+        linestyles=[DASHES[dashes]],
     )
-    if not dashed:
+    if dashes == "solid":
         lines.set_path_effects([withStroke(linewidth=width + 0.7, foreground="black", alpha=0.45)])
     panel.set_xlim(-0.5, mask.shape[1] - 0.5)
     panel.set_ylim(mask.shape[0] - 0.5, -0.5)
@@ -210,7 +246,7 @@ def _wrapped(paragraphs: Sequence[str], width: float) -> list[str]:
         line = ""
         for word in paragraph.split():
             longer = f"{line} {word}" if line else word
-            if line and _width(longer) > width:
+            if line and text_width(longer) > width:
                 lines.append(line)
                 longer = word
             line = longer
@@ -218,8 +254,8 @@ def _wrapped(paragraphs: Sequence[str], width: float) -> list[str]:
     return lines
 
 
-def _width(text: str) -> float:
-    """Width of a line of the footer in inches."""
+def text_width(text: str) -> float:
+    """Width in inches of a line in the size of footers."""
     font = FontProperties(family=style.FONT, size=style.SMALL_SIZE)
     points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(points) / 72

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ from spectralseg.reporting.results import Results
 
 _SHARES = LinearSegmentedColormap.from_list("shares", ["white", style.VERMILLION])
 _EXAMPLES = 4
-_CELL = (0.93, 0.36)  # inches
+_CELL = (0.93, 0.3)  # inches, at most
+_LEFT, _BETWEEN = 0.95, 0.1
 _READING = (
     "Numbers: test cases that match training or validation data, of all test cases; in brackets those that match test "
     "cases only. Colour: their share, without those in brackets. Framed: own test sets and partners out of "
@@ -42,16 +44,17 @@ def leakage_matrix(results: Results) -> Figure:
     examples = _examples(audit)
     # In the order of the pairs, so that datasets that can be compared stand together.
     names = list(dict.fromkeys(audit.pairs[["train_dataset", "test_dataset"]].to_numpy().ravel()))
+    side = layout.fitting(2 * _EXAMPLES, left=_LEFT, extra=_BETWEEN * (_EXAMPLES - 1))
     sheet = layout.sheet(
-        [0.86] * (2 * _EXAMPLES),
-        [_CELL[1] * len(names)] + [0.86] * bool(len(examples)),
+        [side] * (2 * _EXAMPLES),
+        [_CELL[1] * len(names)] + [side] * bool(len(examples)),
         [_READING, *([_RULE] if len(examples) else ["No framed pair has a match."])],
         demonstration=results.demonstration,
-        left=0.95,
+        left=_LEFT,
         top=0.5,
-        wider=dict.fromkeys(range(2, 2 * _EXAMPLES, 2), 0.1),
-        taller={1: 0.62},
-        below=0.24,
+        wider=dict.fromkeys(range(2, 2 * _EXAMPLES, 2), _BETWEEN),
+        taller={1: 0.6},
+        below=0.34,
     )
     _matrix(_joined(sheet, _CELL[0] * len(names)), audit, names)
     for panel in sheet.panels[-1][2 * len(examples) :] if len(examples) else []:
@@ -60,7 +63,8 @@ def leakage_matrix(results: Results) -> Figure:
         left, right = sheet.panels[1][2 * index : 2 * index + 2]
         _show(left, results.prepared(match["test_dataset"]), match["test_case"], "test")
         _show(right, results.prepared(match["train_dataset"]), match["train_case"], match["train_part"])
-        left.text(0, -0.05, match["kinds"], transform=left.transAxes, va="top", fontsize=style.SMALL_SIZE)
+        kinds = textwrap.fill(match["kinds"], 28, break_on_hyphens=False)
+        left.text(0, -0.05, kinds, transform=left.transAxes, va="top", fontsize=style.SMALL_SIZE)
     return sheet.figure
 
 
@@ -116,4 +120,4 @@ def _cell(panel: Axes, x: int, y: int, pair: dict[Any, Any]) -> None:
 def _show(panel: Axes, data: PreparedDataset, case: str, part: str) -> None:
     row = data.cases[data.cases["case"] == case].iloc[0]
     layout.picture(panel, common.shown_image(data, int(row["first"] + row["slices"] // 2)))
-    panel.set_title(f"{style.dataset_label(data.name)} {part}\n{case}", fontsize=style.SMALL_SIZE)
+    panel.set_title(f"{style.dataset_label(data.name)}\n{part}\n{case}", fontsize=style.SMALL_SIZE)

@@ -26,6 +26,7 @@ _CONTOURS = (
     "with more than 40 objects show their central third, marked ×3."
 )
 _CROWDED, _LARGE = 40, 192
+_LARGEST = 1.2  # inches
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ def figure_5(results: Results) -> Figure:
     pairs = [("kvasir_seg", "polypgen"), ("isic2018", "isic2017")]
     names, left_out = common.available(results, [name for pair in pairs for name in pair])
     bands = [[_strip(results, pair[0], name) for name in pair if name in names] for pair in pairs]
-    return _contour_figure([band for band in bands if band], left_out, results.demonstration, panel=1.0)
+    return _contour_figure([band for band in bands if band], left_out, results.demonstration)
 
 
 def figure_6(results: Results) -> Figure:
     """Contours on MoNuSeg and BTSeg."""
     names, left_out = common.available(results, ["monuseg", "btseg"])
     bands = [[_strip(results, name, name)] for name in names]
-    return _contour_figure(bands, left_out, results.demonstration, panel=1.32)
+    return _contour_figure(bands, left_out, results.demonstration)
 
 
 def figure_7(results: Results) -> Figure:
@@ -109,25 +110,24 @@ def _strip(results: Results, trained_on: str, tested_on: str) -> _Strip:
     return _Strip(results.prepared(tested_on), runs, examples, found)
 
 
-def _contour_figure(
-    bands: Sequence[Sequence[_Strip]], left_out: list[str], demonstration: bool, panel: float
-) -> Figure:
+def _contour_figure(bands: Sequence[Sequence[_Strip]], left_out: list[str], demonstration: bool) -> Figure:
     """Bands from top to bottom, strips of a band side by side, one case per row."""
     strips = [strip for band in bands for strip in band]
     rows = [max(len(strip.examples) for strip in band) for band in bands]
     if not sum(rows):
         return _nothing(left_out, demonstration)
     across, columns = max(len(band) for band in bands), 1 + len(METHODS)
-    starts = _offsets(rows)
+    starts, between = _offsets(rows), 0.14
+    panel = min(layout.fitting(columns * across, left=0.08, extra=between * (across - 1)), _LARGEST)
     sheet = layout.sheet(
         [panel] * (columns * across),
         [panel] * sum(rows),
         [_CONTOURS, *_footers(strips, left_out)],
         demonstration=demonstration,
         left=0.08,
-        top=0.42,
-        wider={columns * index: 0.14 for index in range(1, across)},
-        taller=dict.fromkeys(starts[1:], 0.42),
+        top=0.5,
+        wider=dict.fromkeys(range(columns, columns * across, columns), between),
+        taller=dict.fromkeys(starts[1:], 0.5),
         below=0.26,
     )
     for band, start, height in zip(bands, starts, rows, strict=True):
@@ -136,7 +136,7 @@ def _contour_figure(
             _fill_contours(sheet, strip, start, height, index * columns)
     handles = [
         Line2D([], [], color=style.ACTUAL, label="actual"),
-        Line2D([], [], color=style.PREDICTED, linestyle=(0, (2.2, 1.1)), label="predicted"),
+        Line2D([], [], color=style.PREDICTED, linestyle=layout.DASHES["dashed"], label="predicted"),
     ]
     sheet.legend(sum(rows) - 1, handles)
     return sheet.figure
@@ -150,8 +150,8 @@ def _fill_contours(sheet: layout.Sheet, strip: _Strip | None, start: int, height
             panel.set_visible(False)
     if strip is None or not strip.examples:
         return
-    sheet.heading(start, first, first + columns - 1, _heading(strip))
-    sheet.column_titles(start, ["Image", *_LABELS], first)
+    sheet.heading(start, first, first + columns - 1, _heading(strip), height=0.29)
+    sheet.column_titles(start, ["Image", *map(layout.stacked, _LABELS)], first)
     for row, (example, found) in enumerate(zip(strip.examples, strip.predictions, strict=True), start):
         image, actual = common.shown_image(strip.data, example.row), strip.data.masks[example.row] > 0
         window = detail(actual)
@@ -163,7 +163,7 @@ def _fill_contours(sheet: layout.Sheet, strip: _Strip | None, start: int, height
                 continue
             layout.picture(panel, image[window])
             layout.outline(panel, actual[window], style.ACTUAL)
-            layout.outline(panel, prediction.labels[window] > 0, style.PREDICTED, dashed=True)
+            layout.outline(panel, prediction.labels[window] > 0, style.PREDICTED, dashes="dashed")
             _note_dice(panel, common.dice(prediction.labels > 0, actual))
 
 

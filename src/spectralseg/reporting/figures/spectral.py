@@ -51,8 +51,8 @@ def figure_2(results: Results) -> Figure:
         f"{_MEDIAN_RULE} {common.left_out_footer(left_out)}",
     ]
     sheet = layout.sheet(
-        [1.2] * 4 + [1.75],
-        [1.2] * len(chosen),
+        [1.1] * 4 + [1.72],
+        [1.1] * len(chosen),
         footer,
         demonstration=results.demonstration,
         wider={4: 0.4},
@@ -159,7 +159,7 @@ def figure_3(results: Results) -> Figure:
         "theorem); the amplitude alone changes less and does not see shifts at all.",
         f"{common.case_footer(chosen)} {_MEDIAN_RULE} All foreground classes are joined.",
     ]
-    width = 0.98
+    width = layout.fitting(1 + len(variations), left=0.42)
     sheet = layout.sheet(
         [width] * (1 + len(variations)),
         [width, width, 1.0],
@@ -244,6 +244,7 @@ def figure_8(results: Results) -> Figure:
         return layout.nothing(common.left_out_footer(left_out), demonstration=results.demonstration)
     found = [predictions(results, runs[example.dataset], example) for example in examples]
     empty = sum(prediction is None for row in found for prediction in row)
+    width = layout.fitting(2 + len(METHODS), left=0.42, gap=0.05)
     footer = [
         "Spectra of hard label maps: log(1 + amplitude), zero frequency in the centre, classes joined by the root of "
         "their summed power; one scale per row. Corr.: Pearson correlation with the reference spectrum. Detrended: the "
@@ -253,8 +254,8 @@ def figure_8(results: Results) -> Figure:
         common.run_footer([run for group in runs.values() for run in group], empty, left_out),
     ]
     sheet = layout.sheet(
-        [1.12] * (2 + len(METHODS)),
-        [1.12] * len(examples),
+        [width] * (2 + len(METHODS)),
+        [width] * len(examples),
         footer,
         demonstration=results.demonstration,
         left=0.42,

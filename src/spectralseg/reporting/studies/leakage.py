@@ -203,7 +203,7 @@ def _draw(cells: pd.DataFrame, *, demonstration: bool) -> Figure:
         )
         for m, (colour, marker) in zip(methods, _LOOKS, strict=False)
     ]
-    sheet.legend(len(pairs) - 1, handles, drop=0.32, columns=2)
+    sheet.legend(len(pairs) - 1, handles, drop=0.32)
     return sheet.figure
 
 

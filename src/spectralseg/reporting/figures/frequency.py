@@ -1,0 +1,224 @@
+"""Which frequencies predictions have, and at which they agree with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from spectralseg.data.prepared import PreparedDataset
+from spectralseg.grid import Run
+from spectralseg.interpretation import spectra
+from spectralseg.reporting import style
+from spectralseg.reporting.cases import Method
+from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.results import Results
+
+_COLUMNS, _METHODS = 6, 4
+_HEIGHT = 1.02  # inches
+_LEFT, _GAP = 0.46, 0.1
+_FRC = {"low": "frc_low", "mid": "frc_mid", "high": "frc_high"}
+_READING = (
+    "Hard label maps of own test sets. Above: power of the prediction over that of the reference in rings of "
+    "half-octaves, classes added up, of the stored example cases (geometric mean of {cases} cases per dataset and all "
+    "seeds; bands: smallest and largest case); above 1 the prediction has more detail than the reference. Numbers: "
+    "share of the reference's power in the low (below 8 cycles per image), middle (8 to 32) and high band, over at "
+    "most 64 evenly spaced test slices. Middle: Fourier ring correlation of the same examples, mean and range. Below: "
+    "the same as mean of each band over all test cases and classes, with {interval}. {counts}"
+)
+
+
+class Curves(NamedTuple):
+    """Of the example cases of one method, (cases, bins): log of the ratio of powers, and ring correlation."""
+
+    ratio: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+
+
+def frequency(results: Results) -> Figure:
+    """One column per dataset: ratio of powers, ring correlation of the examples, ring correlation of all cases."""
+    records = series.read(results, list(_FRC.values()), suite={"iid"})
+    if records.empty:
+        text = "No run was evaluated for interpretation."
+        return layout.nothing(text, demonstration=results.demonstration)
+    shown = series.compared(results, records, limit=_METHODS)
+    datasets = series.datasets(results, records)
+    left_out, datasets = datasets[_COLUMNS:], datasets[:_COLUMNS]
+    prepared = {name: results.prepared(name) for name in datasets if name in results.prepared_names}
+    found = {(n, m): _curves(results, prepared[n], m) for n in prepared for m in shown.methods}
+    counts = sorted({len(one.ratio) for one in found.values() if one is not None})
+    missing = len(datasets) * len(shown.methods) - sum(one is not None for one in found.values())
+    reading = _READING.format(
+        cases=" or ".join(map(str, counts)) or "no", interval=series.INTERVAL, counts=series.counted(records)
+    )
+    remarks = f"{shown.rule} Curves without a run: {missing}."
+    remarks += f" Datasets left out as they do not fit: {len(left_out)}." if left_out else ""
+    handles = [*shown.handles(), Line2D([], [], color="black", linewidth=0.6, label="same power")]
+    sheet = layout.sheet(
+        [layout.fitting(_COLUMNS, left=_LEFT, gap=_GAP)] * len(datasets),
+        [_HEIGHT] * 3,
+        [reading, remarks],
+        demonstration=results.demonstration,
+        left=_LEFT,
+        gap=_GAP,
+        taller={2: 0.34},
+        below=0.32,
+        legend=handles,
+    )
+    sheet.column_titles(0, [style.dataset_label(name) for name in datasets])
+    for column, name in enumerate(datasets):
+        upper, middle, lower = (row[column] for row in sheet.panels)
+        own = records[records["dataset"] == name]
+        _draw_bands(lower, own, shown)
+        if name in prepared:
+            curves = [found[name, method] for method in shown.methods]
+            _draw_curves(upper, middle, prepared[name], curves, shown)
+        else:
+            layout.empty(upper, "not prepared")
+            layout.empty(middle, "not prepared")
+        for panel in (upper, middle, lower):
+            panel.tick_params(labelleft=column == 0)
+    _same_range(sheet.panels[0][: len(datasets)])
+    for row, label in zip(sheet.panels, ("power ratio", "FRC, examples", "FRC, all cases"), strict=True):
+        row[0].set_ylabel(label)
+    return sheet.figure
+
+
+def half_octaves(side: int) -> NDArray[np.int64]:
+    """First ring of each bin of half an octave at least, from ring 1 up to side / 2."""
+    steps = np.unique(np.round(2 ** np.arange(0, np.log2(side / 2) + 0.01, 0.5)).astype(np.int64))
+    return steps[steps < side // 2]
+
+
+def _curves(results: Results, data: PreparedDataset, method: Method) -> Curves | None:
+    """The curves of the examples of a method, each the mean over its seeds; None where there is no run."""
+    wanted = (data.name, method.architecture, method.objective, method.lam)
+    runs = [run for run in results.runs() if (run.dataset, run.architecture, run.objective, run.lam) == wanted]
+    per_seed = [curves for run in runs if (curves := _of_run(results, run, data)) is not None]
+    if not per_seed:
+        return None
+    return Curves(*(_mean(np.stack(parts), axis=0) for parts in zip(*per_seed, strict=True)))
+
+
+def _of_run(results: Results, run: Run, data: PreparedDataset) -> Curves | None:
+    examples = results.examples(run)
+    at = np.flatnonzero(examples.dataset == data.name) if examples is not None else ()
+    if examples is None or not len(at):
+        return None
+    starts = half_octaves(data.masks.shape[-1])
+    curves = [
+        _of_case(
+            spectra.one_hot(examples.prediction[i], len(data.classes)),
+            spectra.one_hot(np.asarray(data.masks[examples.row[i]]), len(data.classes)),
+            starts,
+        )
+        for i in at
+    ]
+    return Curves(*(np.array(parts) for parts in zip(*curves, strict=True)))
+
+
+def _of_case(
+    predicted: spectra.Real, reference: spectra.Real, starts: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    cross, first, second = spectra.cross_spectra([(predicted, reference)])
+    powers = [np.add.reduceat(_rings(power.sum(0)), starts) for power in (first, second)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(powers[0] / powers[1])
+    curve = spectra.fourier_ring_correlation(spectra.CrossSpectra(cross, first, second))[:, :-1]
+    ends = [*starts[1:], curve.shape[-1]]
+    correlation = [_mean(curve[:, start:end]) for start, end in zip(starts, ends, strict=True)]
+    return np.where(np.isfinite(ratio), ratio, np.nan), np.array(correlation)
+
+
+def _rings(power: spectra.Real) -> spectra.Real:
+    """Power in the rings 0..S/2 - 1."""
+    rings: spectra.Real = spectra.ring_sums(power)[: power.shape[-1] // 2]
+    return rings
+
+
+def _mean(values: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
+    """Mean of what is defined; NaN where nothing is."""
+    defined = np.isfinite(values)
+    sums, counts = np.where(defined, values, 0).sum(axis), defined.sum(axis)
+    found: NDArray[np.float64] = np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)
+    return found
+
+
+def _draw_curves(
+    upper: Axes, middle: Axes, data: PreparedDataset, curves: Sequence[Curves | None], shown: series.Compared
+) -> None:
+    side = data.masks.shape[-1]
+    starts = half_octaves(side)
+    x = np.sqrt(starts * np.array([*starts[1:], side // 2]))
+    upper.axhline(1, color="black", linewidth=0.6)
+    for method, one in zip(shown.methods, curves, strict=True):
+        if one is None:
+            continue
+        for panel, values in ((upper, np.exp(one.ratio)), (middle, one.correlation)):
+            mean = np.exp(_mean(one.ratio, axis=0)) if panel is upper else _mean(values, axis=0)
+            drawn = np.isfinite(mean)
+            low, high = (pick(values[:, drawn], axis=0) for pick in (np.nanmin, np.nanmax))
+            look = shown.look(method)
+            panel.plot(x[drawn], mean[drawn], markersize=1.8, markeredgewidth=0, **look)
+            panel.fill_between(x[drawn], low, high, color=look["color"], alpha=0.12, linewidth=0)
+    if all(one is None for one in curves):
+        layout.empty(middle, "no run")
+        layout.empty(upper, "no run")
+        return
+    upper.set_yscale("log")
+    middle.set_ylim(-0.3, 1.02)
+    middle.set_yticks([0, 0.5, 1])
+    for panel in (upper, middle):
+        panel.set_xscale("log", base=2)
+        panel.set_xlim(1, side / 2)
+        panel.set_xticks([1, 8, 32] if side > 64 else [1, 8], ["1", "8", "32"] if side > 64 else ["1", "8"])
+        panel.minorticks_off()
+    upper.tick_params(labelbottom=False)
+    middle.set_xlabel("cycles per image", labelpad=0.5)
+    upper.text(0.04, 0.97, _shares(data), transform=upper.transAxes, va="top", fontsize=style.SMALL_SIZE)
+
+
+def _shares(data: PreparedDataset) -> str:
+    """Share of the power in each band, of at most 64 evenly spaced test slices with foreground."""
+    rows = [row for row in data.rows("test") if data.masks[row].any()]
+    rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, 64).round().astype(int))] if rows else []
+    if not rows:
+        return ""
+    powers = [spectra.amplitude(spectra.one_hot(np.asarray(data.masks[row]), len(data.classes))) ** 2 for row in rows]
+    shares = 100 * spectra.band_shares(np.sum(powers, axis=0))
+    return " | ".join(f"{share:.0f}" if share >= 10 else f"{share:.1f}" for share in shares) + " %"
+
+
+def _draw_bands(panel: Axes, records: pd.DataFrame, shown: series.Compared) -> None:
+    for number, method in enumerate(shown.methods):
+        own = series.of_method(records, method)
+        look, shift = shown.look(method), 0.12 * (number - (len(shown.methods) - 1) / 2)
+        found = [series.mean(own[own["metric"] == metric]) for metric in _FRC.values()]
+        places = [place + shift for place in range(len(_FRC))]
+        panel.plot(places, [one.estimate for one in found], markersize=2.6, markeredgewidth=0, **look)
+        for x, one in zip(places, found, strict=True):
+            series.bar(panel, x, one, look)
+    panel.set_xticks(range(len(_FRC)), list(_FRC))
+    panel.set_xlim(-0.4, len(_FRC) - 0.6)
+    panel.set_ylim(-0.3, 1.02)
+    panel.set_yticks([0, 0.5, 1])
+    panel.set_xlabel("band")
+
+
+def _same_range(panels: Sequence[Axes]) -> None:
+    """One logarithmic range for all ratios, wide enough for a factor of two either way."""
+    drawn = [panel for panel in panels if panel.get_yscale() == "log"]
+    limits = [limit for panel in drawn for limit in panel.get_ylim() if limit > 0]
+    most = min(max([2.0, *limits, *(1 / limit for limit in limits)]), 30.0)
+    for panel in drawn:
+        panel.set_ylim(1 / most, most)
+        panel.set_yticks(
+            [0.1, 1, 10] if most > 10 else [0.5, 1, 2], ["0.1", "1", "10"] if most > 10 else ["0.5", "1", "2"]
+        )
+        panel.minorticks_off()

@@ -1,0 +1,190 @@
+"""The weight λ of an auxiliary term under every reading of its sign, beside the paper's Table 6."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from spectralseg.config import Objective
+from spectralseg.metrics.records import MEAN
+from spectralseg.reporting import style
+from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.published import read_published
+from spectralseg.reporting.quantities import quantity
+from spectralseg.reporting.results import Results
+from spectralseg.statistics.bootstrap import Interval
+from spectralseg.statistics.pairing import Values, pair
+
+PROTOCOL = "published"
+FORMS = {"add": "L + λA", "printed": "L + λ(1 − A), as printed", "convex": "(1 − λ)L + λA"}
+_METRICS = {"dsc": "DSC / %", "iou": "IoU / %", "hd95": "HD95 / pixels"}
+_ROWS = 5
+_LEFT, _GAP = 0.46, 0.5  # inches
+_READING = (
+    "Means over foreground classes, seeds and cases, {protocol} protocol, as of the paper's table. L: {base}; A: "
+    "{auxiliary}. Small points: single seeds. Bars: {interval}. {counts}"
+)
+_PAIRED = (
+    f"95 % interval of the paired difference to '{{base}}' over seeds and cases ({series.RESAMPLES:,} bootstrap "
+    "resamples; with one seed, over cases only), set upon its line, so that a bar across the line includes zero"
+)
+
+
+def lambda_curves(results: Results) -> Figure:
+    """One row per dataset and architecture, one column per metric, one line per form of the objective."""
+    family = _family(results)
+    if not family:
+        text = "No objective with an auxiliary term was run with several λ."
+        return layout.nothing(text, demonstration=results.demonstration)
+    forms, base = family
+    records = series.read(results, list(_METRICS), protocol=PROTOCOL, suite={"iid"})
+    curves = records[records["objective"].isin(forms)]
+    several = curves.groupby(["dataset", "architecture", "objective"])["lambda"].nunique().groupby(level=[0, 1]).max()
+    places = sorted(
+        several[several > 1].index,
+        key=lambda place: (series.dataset_order(results, place[0]), series.order(results, place[1], "", "0")),
+    )
+    published = _published(results)
+    left_out, places = places[_ROWS:], places[:_ROWS]
+    shown = pd.concat([curves, records[records["objective"] == base]])
+    shown = shown[pd.MultiIndex.from_frame(shown[["dataset", "architecture"]]).isin(places)]
+    sheet = layout.sheet(
+        [layout.fitting(len(_METRICS), left=_LEFT, gap=_GAP)] * len(_METRICS),
+        [1.25] * len(places),
+        _footer(results, forms, base, shown, published, left_out),
+        demonstration=results.demonstration,
+        left=_LEFT,
+        gap=_GAP,
+        below=0.32,
+        legend=_handles(forms, base, published),
+    )
+    for row, (dataset, architecture) in enumerate(places):
+        own = shown[(shown["dataset"] == dataset) & (shown["architecture"] == architecture)]
+        for panel, metric in zip(sheet.panels[row], _METRICS, strict=True):
+            cells = published[
+                (published["dataset"] == dataset)
+                & (published["architecture"] == architecture)
+                & (published["metric"] == metric)
+            ]
+            _draw(panel, own[own["metric"] == metric], forms, base, cells)
+            panel.set_ylabel(_METRICS[metric])
+            panel.set_title(f"{style.dataset_label(dataset)}, {style.architecture_label(architecture)}")
+    for panel in sheet.panels[-1]:
+        panel.set_xlabel("weight λ")
+    return sheet.figure
+
+
+def _family(results: Results) -> tuple[dict[str, Objective], str] | None:
+    """Objectives that differ in the form alone, the first of which has several λ, and their base objective's name."""
+    config = results.config
+    if config is None or not (results.root / "records.parquet").is_file():
+        return None
+    records = series.read(results, ["dsc"], protocol=PROTOCOL, suite={"iid"})
+    counts = records.groupby(["dataset", "architecture", "objective"])["lambda"].nunique()
+    several = set(counts[counts > 1].index.get_level_values("objective"))
+    first = next((one for name, one in config.objectives.items() if name in several), None)
+    if first is None:
+        return None
+    alike = {"form": "add"}
+    forms = {
+        name: one
+        for name, one in config.objectives.items()
+        if one.model_copy(update=alike) == first.model_copy(update=alike) and (records["objective"] == name).any()
+    }
+    plain = first.model_copy(update={"auxiliary": None, "auxiliary_options": {}, "form": "add"})
+    base = next((name for name, one in config.objectives.items() if one == plain), "")
+    return forms, base
+
+
+def _published(results: Results) -> pd.DataFrame:
+    """The cells of Table 6 that are means over classes; none where the published numbers are not given."""
+    if results.published is None:
+        return pd.DataFrame(columns=["dataset", "architecture", "metric", "lambda", "value"])
+    cells = read_published(results.published / "table_6.csv").cells
+    return cells[(cells["class"] == MEAN) & (cells["suite"] == "iid")]
+
+
+def _footer(
+    results: Results,
+    forms: Mapping[str, Objective],
+    base: str,
+    shown: pd.DataFrame,
+    published: pd.DataFrame,
+    left_out: Sequence[Any],
+) -> list[str]:
+    one = next(iter(forms.values()))
+    reading = _READING.format(
+        protocol=PROTOCOL,
+        base=one.base.replace("_", " "),
+        auxiliary=one.auxiliary,
+        interval=_PAIRED.format(base=base) if base else series.INTERVAL,
+        counts=series.counted(shown),
+    )
+    absent = [FORMS[form] for form in FORMS if form not in {objective.form for objective in forms.values()}]
+    remarks = [f"Forms that were not run: {'; '.join(absent)}." if absent else "All forms were run."]
+    if base:
+        remarks.append(f"Line: objective '{base}', without the term.")
+    else:
+        remarks.append("The base objective alone was not run.")
+    if len(published):
+        remarks.append("Grey crosses: the paper's Table 6, which names no backbone and gives no unit of HD.")
+    if left_out:
+        remarks.append(f"Rows left out as they do not fit: {len(left_out)}.")
+    return [reading, " ".join(remarks)]
+
+
+def _handles(forms: Mapping[str, Objective], base: str, published: pd.DataFrame) -> list[Line2D]:
+    handles = [
+        Line2D([], [], markersize=3, label=f"{name}: {FORMS[one.form]}", **_look(one)) for name, one in forms.items()
+    ]
+    if base:
+        handles.append(Line2D([], [], color="black", linewidth=0.7, label=base))
+    if len(published):
+        handles.append(Line2D([], [], label="paper", **_PAPER))
+    return handles
+
+
+_PAPER: dict[str, Any] = {"color": style.FAINT, "marker": "x", "linestyle": "", "markersize": 4}
+
+
+def _look(objective: Objective) -> dict[str, Any]:
+    return style.LOOKS[list(FORMS).index(objective.form)]
+
+
+def _draw(
+    panel: Axes, records: pd.DataFrame, forms: Mapping[str, Objective], base: str, published: pd.DataFrame
+) -> None:
+    if records.empty:
+        layout.empty(panel, "no run")
+        return
+    factor = quantity(records["metric"].iloc[0]).factor
+    without = records[records["objective"] == base]
+    if len(without):
+        panel.axhline(series.mean(without).estimate, color="black", linewidth=0.7)
+    for number, (name, objective) in enumerate(forms.items()):
+        own = series.by(records[records["objective"] == name], "lambda")
+        lambdas = sorted(own, key=float)
+        look, shift = _look(objective), 0.012 * (number - (len(forms) - 1) / 2)
+        found = [series.mean(own[lam]) for lam in lambdas]
+        places = [float(lam) + shift for lam in lambdas]
+        panel.plot(places, [one.estimate for one in found], markersize=3, markeredgewidth=0, **look)
+        for x, lam, one in zip(places, lambdas, found, strict=True):
+            series.bar(panel, x, _against(own[lam], without) if len(without) else one, look)
+            seeds = own[lam].groupby(["seed", "class"])["value"].mean().groupby("seed").mean() * factor
+            panel.plot([x + 0.008] * len(seeds), seeds, ".", color=look["color"], markersize=2.4, markeredgewidth=0)
+    if len(published):
+        panel.plot(published["lambda"].astype(float), published["value"], **_PAPER)
+    panel.set_xlim(0, None)
+
+
+def _against(records: pd.DataFrame, without: pd.DataFrame) -> Interval:
+    """Interval of the difference to the objective without the term, upon the mean of that."""
+    factor = quantity(records["metric"].iloc[0]).factor
+    pairs = pair(*(Values.of(part).of_class(MEAN) for part in (records, without)))
+    level = series.mean(without).estimate
+    return Interval(*(level + factor * limit for limit in pairs.interval(resamples=series.RESAMPLES)))

@@ -1,0 +1,294 @@
+"""Figures of numbers: what they draw is what the records say."""
+
+import json
+import shutil
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from spectralseg.data.leakage import read_audit
+from spectralseg.grid import Run
+from spectralseg.interpretation import spectra
+from spectralseg.metrics.calibration import Reliability
+from spectralseg.reporting import style
+from spectralseg.reporting.cases import METHODS
+from spectralseg.reporting.figures import FIGURES, series
+from spectralseg.reporting.figures.cost import costs
+from spectralseg.reporting.figures.forest import _Line, _two
+from spectralseg.reporting.figures.frequency import _of_case, half_octaves
+from spectralseg.reporting.figures.leak_free import STAGES, left
+from spectralseg.reporting.figures.reliability import curve, expected_error
+from spectralseg.reporting.figures.scatter import _short, per_case
+from spectralseg.reporting.results import Results
+from spectralseg.statistics.equivalence import MARGIN
+
+CHARTS = ["forest", "scatter", "severity", "lambda_curves", "reliability", "frequency", "cost", "leak_free"]
+
+
+def texts(figure):
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def prose(figure):
+    return " ".join(texts(figure).split())
+
+
+def panels(figure):
+    return [panel for panel in figure.axes if panel.get_visible()]
+
+
+@pytest.fixture(scope="module")
+def drawn(study, published):
+    results = Results(study, published)
+    with style.applied():
+        return {name: FIGURES[name](results) for name in CHARTS}
+
+
+@pytest.fixture
+def without(study, tmp_path):
+    """The study with only the records that a condition holds for."""
+
+    def keep(condition):
+        for name in ("config.yaml", "leakage.parquet"):
+            shutil.copy(study / name, tmp_path)
+        shutil.copytree(study / "prepared", tmp_path / "prepared")
+        records = pd.read_parquet(study / "records.parquet")
+        records[condition(records)].to_parquet(tmp_path / "records.parquet")
+        return Results(tmp_path)
+
+    return keep
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_counts_of_seeds_and_cases_are_told(drawn, name):
+    text = prose(drawn[name])
+    assert "3 seed" in text or "3 × 5" in text or "Seeds: 0, 1, 2" in text
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_damaged_results_folder_is_no_picture(tmp_path, name):
+    assert "no data" in texts(FIGURES[name](Results(tmp_path)))
+
+
+class TestForest:
+    def test_shows_every_effect(self, study, drawn):
+        table = Results(study).comparisons
+        chosen = table[(table["class"] == "mean") & (table["protocol"] == "sound") & (table["metric"] == "dsc")]
+        assert f"of {len(chosen)}" in prose(drawn["forest"])
+
+    def test_leaves_out_corrupted_images_first_and_counts_them(self, study, monkeypatch):
+        module = import_module("spectralseg.reporting.figures.forest")
+        for limit, left_out in ((60, 4), (30, 5)):
+            monkeypatch.setattr(module, "TWO_COLUMNS", limit)
+            figure = FIGURES["forest"](Results(study))
+            assert f"corrupted images first: {left_out} of 7 conditions" in prose(figure)
+            assert "ghosting" not in texts(figure)
+            assert ("ISIC-18 → ISIC-17" in texts(figure).split("\n")) == (left_out == 4)
+
+    def test_small_studies_show_all(self, phantom):
+        text = prose(FIGURES["forest"](Results(phantom)))
+        assert "no data" in text  # as nothing was compared
+
+    def test_margin_and_zero_are_marked(self, drawn):
+        (band,) = [patch for patch in drawn["forest"].axes[0].patches if patch.get_width() > 0]
+        assert (band.get_x(), band.get_width()) == pytest.approx((-100 * MARGIN, 200 * MARGIN))
+
+    def test_two_columns_repeat_a_heading(self):
+        group = [_Line("ACDC", {}), *(_Line(str(i), {"dsc": {}}) for i in range(9))]
+        first, second = _two([group])
+        assert [line.text for line in first] == ["ACDC", "0", "1", "2", "3"]
+        assert [line.text for line in second] == ["ACDC (continued)", "4", "5", "6", "7", "8"]
+
+    def test_no_column_ends_with_a_heading(self):
+        groups = [[_Line(name, {}), *[_Line("x", {"dsc": {}})] * size] for name, size in (("a", 3), ("b", 4))]
+        first, second = _two(groups)
+        assert not first[-1].heading
+        assert [line.text for line in second] == ["b", "x", "x", "x", "x"]
+
+
+class TestSeverity:
+    def test_lines_have_a_point_per_severity_and_fall(self, drawn):
+        panel = next(p for p in panels(drawn["severity"]) if p.get_title() == "ghosting")
+        lines = panel.get_lines()
+        assert len(lines) == 4
+        for line in lines:
+            assert list(line.get_xdata()) == [0, 1, 2, 3, 4, 5]
+            assert np.diff(line.get_ydata()) == pytest.approx([-4] * 5, abs=1)
+
+    def test_single_severities_are_told(self, drawn):
+        assert "Corruptions of a single severity: 2 of 4" in prose(drawn["severity"])
+
+    def test_missing_runs_are_counted(self, without):
+        results = without(lambda r: (r["suite"] != "noise") | (r["architecture"] == "unet") | (r["dataset"] == "acdc"))
+        assert "Lines without a run: 4." in prose(FIGURES["severity"](results))
+
+
+class TestReliability:
+    def test_error_is_that_of_the_metric(self):
+        rng = np.random.default_rng(0)
+        parts = []
+        for seed in range(2):
+            p = rng.random(2000)
+            sums = Reliability.of(p, rng.random(2000) < p**2)
+            pixels, probability, foreground = sums.binned()
+            frame = {"pixels": pixels, "probability": probability, "foreground": foreground, "bin": np.arange(15)}
+            parts.append((sums.expected_error(), pd.DataFrame(frame).assign(seed=seed, **{"class": "polyp"})))
+        expected = 100 * np.mean([error for error, _ in parts])
+        assert expected_error(pd.concat([frame for _, frame in parts])) == pytest.approx(expected)
+
+    def test_calibrated_models_lie_on_the_diagonal(self, drawn):
+        panel = panels(drawn["reliability"])[0]
+        for line in panel.get_lines():
+            assert line.get_xdata() == pytest.approx(line.get_ydata())
+        assert "0.0 (0.0)" in texts(drawn["reliability"])
+
+    def test_bins_with_few_pixels_are_left_out(self):
+        bins = pd.DataFrame({"bin": [0, 1], "pixels": [9_999_999, 1], "probability": [0.0, 0.1], "foreground": [0, 1]})
+        probability, observed = curve(bins)
+        assert (list(probability), list(observed)) == ([0], [0])
+
+
+class TestLambda:
+    def test_all_forms_and_the_paper_are_shown(self, drawn):
+        text = prose(drawn["lambda_curves"])
+        for part in ("spatial_spectral: L + λA", "printed: L + λ(1 − A), as printed", "convex: (1 − λ)L + λA", "paper"):
+            assert part in text
+        assert "All forms were run" in text
+
+    def test_crosses_are_the_published_numbers(self, drawn):
+        panel = panels(drawn["lambda_curves"])[0]
+        crosses = [line for line in panel.get_lines() if line.get_marker() == "x"]
+        assert panel.get_title() == "ACDC, UNet"
+        assert list(crosses[0].get_ydata()) == [88.96, 89.69, 89.33, 87.54, 79.88]
+
+    def test_points_are_means_over_classes_seeds_and_cases(self, study, drawn):
+        records = pd.read_parquet(study / "records.parquet").query(
+            "dataset == 'acdc' and architecture == 'unet' and objective == 'printed' and suite == 'iid'"
+            " and metric == 'dsc' and protocol == 'published'"
+        )
+        means = 100 * records.groupby("lambda")["value"].mean()
+        line = next(one for one in panels(drawn["lambda_curves"])[0].get_lines() if one.get_marker() == "s")
+        assert line.get_ydata() == pytest.approx(means.to_numpy())
+
+    def test_forms_that_were_not_run_are_told(self, without):
+        results = without(lambda r: ~r["objective"].isin(["printed", "convex"]))
+        text = prose(FIGURES["lambda_curves"](results))
+        assert "Forms that were not run: L + λ(1 − A), as printed; (1 − λ)L + λA." in text
+
+    def test_one_weight_makes_no_curve(self, without):
+        assert "no data" in texts(FIGURES["lambda_curves"](without(lambda r: r["lambda"].isin(["0", "0.2"]))))
+
+
+class TestScatter:
+    def test_pairs_classes_seeds_and_cases(self):
+        base = {"architecture": "unet", "objective": "spatial", "lambda": "0", "class": "a", "metric": "dsc"}
+        other = {**base, "objective": "spatial_spectral", "lambda": "0.2"}
+        rows = [
+            {**base, "seed": 0, "case": "x", "value": 0.5},
+            {**base, "seed": 1, "case": "x", "value": 0.7},
+            {**base, "seed": 0, "case": "y", "value": np.nan},
+            {**other, "seed": 0, "case": "x", "value": 0.4},
+            {**other, "seed": 2, "case": "x", "value": 0.9},
+            {**other, "seed": 0, "case": "y", "value": 0.9},
+        ]
+        found = per_case(pd.DataFrame(rows), METHODS[0], METHODS[2])
+        assert found.to_dict("records") == [{"case": "x", "before": 50, "after": 40, "change": pytest.approx(-10)}]
+
+    def test_ids_are_cut_in_the_middle_and_told_in_full(self):
+        assert _short("short", 1.0) == "short"
+        cut = _short("a" * 20 + "z" * 20, 0.8)
+        assert cut[0] + cut[-1] == "az"
+        assert "…" in cut
+
+
+class TestFrequency:
+    def test_a_perfect_prediction_has_the_same_power_and_agrees(self):
+        mask = np.zeros((1, 32, 32))
+        mask[0, 10:20, 8:25] = 1
+        ratio, correlation = _of_case(mask, mask, half_octaves(32))
+        assert ratio == pytest.approx(0, abs=1e-9)
+        assert correlation == pytest.approx(1)
+
+    def test_a_smooth_prediction_lacks_high_frequencies(self):
+        mask = np.zeros((1, 32, 32))
+        mask[0, 10:20, 8:25] = 1
+        smooth = np.fft.ifft2(np.fft.ifftshift(spectra.spectrum(mask) * (spectra.radii(32) < 4), axes=(-2, -1))).real
+        ratio, _ = _of_case(smooth, mask, half_octaves(32))
+        assert ratio[0] == pytest.approx(0, abs=1e-9)
+        assert (np.nan_to_num(ratio[-3:], nan=-99) < -10).all()
+
+    def test_bins_cover_all_rings_once(self):
+        for side in (32, 64, 224):
+            starts = half_octaves(side)
+            assert starts[0] == 1
+            assert (np.diff(starts) > 0).all()
+            assert starts[-1] < side // 2
+
+
+class TestLeakFree:
+    def test_leaves_out_what_matches(self, study):
+        audit = read_audit(study / "leakage.parquet")
+        cases = [f"isic2017_{i}" for i in range(5)]
+        records = pd.DataFrame({"dataset": "isic2018", "test_dataset": "isic2017", "case": cases})
+        counts = [len(left(records, audit, part)) for part in STAGES]
+        assert counts == [5, 4, 4, 3]
+
+    def test_numbers_of_cases_are_below(self, drawn):
+        labels = [label.get_text().split("\n")[-1] for label in panels(drawn["leak_free"])[0].get_xticklabels()]
+        assert labels == ["5", "4", "4", "3"]
+
+
+class TestCost:
+    def test_device_memory_counts_only_where_all_have_it(self):
+        info = {"seconds": 1, "parameters": 2, "hardware": {"device_name": "x", "threads": 1}}
+        runs = [Run("acdc", "unet", "spatial", "0", seed) for seed in (0, 1)]
+        peaks = [{"resident_mib": 1024, "cuda_mib": 2048}, {"resident_mib": 1024}]
+        both = costs({run: {**info, "peak_memory": peaks[0]} for run in runs})
+        one = costs({run: {**info, "peak_memory": peak} for run, peak in zip(runs, peaks, strict=True)})
+        assert list(both["memory"]) == [2, 2]
+        assert list(one["memory"]) == [1, 1]
+        assert "on_device" in both
+
+    def test_missing_runs_are_counted(self, study, without, tmp_path):
+        results = without(lambda r: (r["dataset"] != "acdc") | (r["architecture"] == "unet"))
+        shutil.copytree(study / "runs", tmp_path / "runs")
+        assert "Points without a run: 2." in prose(FIGURES["cost"](results))
+
+    def test_damaged_settings_are_named(self, study, without, tmp_path):
+        results = without(lambda r: r["seed"] == 0)
+        file = tmp_path / "runs" / Run("acdc", "unet", "spatial", "0", 0).folder / "run.json"
+        file.parent.mkdir(parents=True)
+        file.write_text("{")
+        with pytest.raises(Exception, match=r"run\.json: is no valid JSON"):
+            FIGURES["cost"](results)
+
+
+class TestMethods:
+    def test_one_weight_per_objective_in_the_order_of_the_study(self, study):
+        results = Results(study)
+        found = series.compared(results, series.read(results, ["dsc"]), limit=3)
+        assert [method.label for method in found.methods] == ["UNet", "TransUNet", "UNet (ours)"]
+        assert found.left_out == 3  # TransUNet with the term, and UNet with its other forms
+
+    def test_shares_stay_within_their_range(self):
+        rows = pd.DataFrame(
+            {
+                "seed": [0, 0],
+                "case": ["a", "b"],
+                "group": ["a", "b"],
+                "class": "x",
+                "metric": "dsc",
+                "value": [0.2, 1.0],
+            }
+        )
+        found = series.mean(rows)
+        assert found.estimate == pytest.approx(60)
+        assert (found.low, found.high) == (0, 100)
+        assert all(np.isnan(series.mean(rows[:0])))
+
+    def test_no_two_looks_share_colour_or_marker(self):
+        for key in ("color", "marker", "linestyle"):
+            assert len({json.dumps(look[key]) for look in style.LOOKS}) == len(style.LOOKS)

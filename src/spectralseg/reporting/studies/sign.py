@@ -41,7 +41,7 @@ _WORDS = {
 }
 _OVERALL = {  # from the best to the worst that a reading meets on any dataset
     "draws": "draws the published changes in DSC",
-    "direction": "moves in the published direction, by another amount",
+    "direction": "moves in the published direction, somewhere by another amount",
     "untold": "cannot be told",
     "contradicts": "is not compatible with them",
 }

@@ -82,7 +82,7 @@ class Page:
         sections: the parts of the table.
         legend: how to read the entries.
         notes: further remarks.
-        lead: paragraphs below the title, each with the word that it starts with.
+        lead: paragraphs below the title: the word that one starts with, its text, and points that follow as a list.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Page:
     sections: tuple[Section, ...]
     legend: str
     notes: tuple[str, ...]
-    lead: tuple[tuple[str, str], ...] = ()
+    lead: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
 def protocol_sections(cells: pd.DataFrame) -> tuple[Section, ...]:
@@ -207,7 +207,8 @@ def markdown(page: Page) -> str:
     """One heading per section, one pipe table per block."""
     lines = [line for warning in page.warnings for line in (f"**{warning}**", "")]
     lines += [f"# {_heading(page)}", ""]
-    lines += [line for word, text in page.lead for line in (f"**{word}.** {text}", "")]
+    for word, text, points in page.lead:
+        lines += [f"**{word}.** {text}", "", *(f"- {point}" for point in points), *([""] if points else [])]
     for section in page.sections:
         lines += [f"## {section.title}", ""] if section.title else []
         for block in section.blocks:
@@ -350,7 +351,9 @@ def html(page: Page, picture: str = "") -> str:
     """A self-contained page with one heading per section; ``picture`` is the address of one to show first, if any."""
     body = [f"<p class='banner'>{escape(warning)}</p>" for warning in page.warnings]
     body += [f"<h1>{escape(_heading(page))}</h1>"]
-    body += [f"<p class='lead'><b>{escape(word)}.</b> {escape(text)}</p>" for word, text in page.lead]
+    for word, text, points in page.lead:
+        body += [f"<p class='lead'><b>{escape(word)}.</b> {escape(text)}</p>"]
+        body += ["<ul class='lead'>", *(f"<li>{escape(point)}" for point in points), "</ul>"] if points else []
     body += [f"<img src='{picture}' alt='{escape(page.title, quote=True)}'>"] if picture else []
     for section in page.sections:
         body += [f"<h2>{escape(section.title)}</h2>"] if section.title else []

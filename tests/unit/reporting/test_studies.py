@@ -108,7 +108,7 @@ def study(official, published, tmp_path):
 
 
 def lead(study):
-    return dict(study.page.lead)
+    return {word: " ".join((text, *points)) for word, text, points in study.page.lead}
 
 
 class TestPages:
@@ -140,7 +140,8 @@ class TestPages:
     @pytest.mark.parametrize("name", BUILDERS)
     def test_no_record_is_no_answer(self, study, name):
         page = BUILDERS[name](study(rows("spatial", "0", 0.5, metric="nsd"))).page
-        assert "Needed" in dict(page.lead)
+        assert page.lead[0][1]
+        assert page.lead[-1][0] == "Needed"
         assert all(section.blocks for section in page.sections)
 
     @pytest.mark.parametrize("name", ["study_sign", "study_leakage", "study_protocols"])
@@ -221,8 +222,8 @@ class TestSign:
         }
         answer = lead(found)["Answer"]
         assert "by −9.81 on ACDC and −4.70 on Kvasir-SEG" in answer
-        assert "draws every published change: L + λS ('printed')" in answer
-        assert "not compatible with some: L + λ(1 − S) ('spatial_spectral') and (1 − λ)L" in answer
+        assert "Draws the published changes in DSC: L + λS ('printed')" in answer
+        assert "is not compatible with them: L + λ(1 − S) ('spatial_spectral') and (1 − λ)L" in answer
         assert "Needed" not in lead(found)
 
     def test_numbers(self, study):
@@ -294,6 +295,11 @@ class TestMidBand:
         assert middle.loc[middle["reference"] == "control", "equivalent"].all()
         assert not middle.loc[middle["reference"] == "baseline", "equivalent"].any()
 
+    def test_one_seed_decides_nothing(self, study):
+        found = build_mid_band(study(row for row in self.records(0.03) if row["seed"] == 0))
+        assert set(found.numbers["direction"]) == {0}
+        assert "With one seed" in lead(found)["Answer"]
+
     def test_holm_is_over_the_objectives_of_a_test_set(self, study):
         numbers = build_mid_band(study(self.records(0.03))).numbers
         families = numbers.groupby(["test_dataset", "metric", "reference"])
@@ -339,10 +345,17 @@ class TestLeakage:
         assert "ISIC-18 → ISIC-17: 1 of 3 test cases match" in answer
         assert "published gain +0.37, measured +7.33" in answer
         assert "+1.00 [+1.00, +1.00] on the leak-free ones" in answer
-        assert "Kvasir-SEG → PolypGen: no test case of 3 matches" in answer
+        assert "Kvasir-SEG → PolypGen: none of 3 test cases matches" in answer
+        assert answer.startswith("1 of 2 pairs of datasets leak")
         assert found.page.warnings == (
             "Leakage audit. isic2018 → isic2017: 2 of 3 test cases match cases of isic2018 (1 train, 1 test).",
         )
+
+    @pytest.mark.parametrize(("seeds", "decided"), [([0, 1], 1), ([0], 0)])
+    def test_one_seed_decides_nothing(self, study, seeds, decided):
+        records = [row for row in self.records() if row["seed"] in seeds]
+        answer = lead(build_leakage(study(records)))["Answer"]
+        assert f"and {decided} of 1 on the leak-free ones" in answer
 
     def test_an_audit_is_needed(self, study):
         results = study(self.records())
@@ -365,7 +378,7 @@ class TestProtocols:
         assert moves.loc["spatial_spectral", "gain_published"] == pytest.approx(-2)
         assert moves.loc["spatial_spectral", "gain_sound"] == pytest.approx(3)
         answer = lead(found)["Answer"]
-        assert "moves 2 results by 7.50 percentage points on average and 10.00 at most" in answer
+        assert "2 results move by 7.50 percentage points on average and 10.00 at most" in answer
         assert "methods differ from the baseline by 3.00, where the paper claims" in answer
         assert "1 of 1 gains change sign, and another method is best in 1 of 1 rankings" in answer
         entries = found.page.sections[0].blocks[0].rows[0].entries

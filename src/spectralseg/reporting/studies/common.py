@@ -23,7 +23,7 @@ from spectralseg.statistics.pairing import Paired
 
 OBJECTIVES_STUDY = "snakemake --configfile config/objectives.yaml"
 PAPER_STUDY = "snakemake --configfile config/config.yaml"
-ALONE = "With one seed an interval says nothing of other seeds."
+ALONE = "With one seed an interval says nothing of other seeds, so that nothing is beyond chance."
 _PAPER = {"spatial": Objective(base="bce_dice"), "spatial_spectral": Objective(base="bce_dice", auxiliary="spectral")}
 
 
@@ -47,7 +47,9 @@ class Effect:
 
     @property
     def direction(self) -> int:
-        """1 where better beyond chance, −1 where worse, 0 where the interval holds zero."""
+        """1 where better beyond chance, −1 where worse, 0 where the interval holds zero or rests on one seed."""
+        if self.seeds == 1:
+            return 0
         sign = 1 if quantity(self.metric).higher_is_better else -1
         return sign * (int(self.interval.low > 0) - int(self.interval.high < 0))
 

@@ -81,22 +81,40 @@ def _warnings(cells: pd.DataFrame, audited: _Audited) -> Iterator[str]:
 def _answer(cells: pd.DataFrame, audited: _Audited, gains: pd.DataFrame) -> Iterator[str]:
     if cells.empty:
         yield "Nothing can be said: no run is tested on another dataset."
+    else:
+        yield _headline(cells, audited)
     for pair, part in cells.groupby(_PAIR, sort=False):
         name = common.tested_on(dict(zip(_PAIR, pair, strict=True)))
         found = audited[pair]
         seen = int(found["train"] + found["validation"])
         if not seen:
-            yield f"{name}: no test case of {found['cases']} matches training or validation data, so nothing changes."
+            yield f"{name}: none of {found['cases']} test cases matches training or validation data."
             continue
-        yield f"{name}: {seen} of {common.counted(int(found['cases']), 'test case')} match training or validation data."
         steps = {step: part[part["leak_free"] == step].set_index(_METHOD) for step in STEPS}
         shift = (steps[LEAK_FREE]["measured"] - steps[""]["measured"]).dropna()
-        if len(shift):
-            ends = f"{common.signed(shift.min())} to {common.signed(shift.max())}"
-            yield f"Without them DSC changes by {ends} over {common.counted(len(shift), 'method')}."
+        ends = f"{common.signed(shift.min())} to {common.signed(shift.max())}" if len(shift) else "an undefined amount"
+        yield (
+            f"{name}: {seen} of {common.counted(int(found['cases']), 'test case')} match training or validation data. "
+            f"Without them DSC changes by {ends} over {common.counted(len(shift), 'method')}."
+        )
         yield from _claims(steps, _of_pair(gains, pair))
     if len(cells) and (cells["seeds"] == 1).any():
         yield common.ALONE
+
+
+def _headline(cells: pd.DataFrame, audited: _Audited) -> str:
+    """How many pairs leak, and how many differences to the baseline hold with and without leaking cases."""
+    pairs = list(cells[_PAIR].drop_duplicates().itertuples(index=False, name=None))
+    leaking = [pair for pair in pairs if audited[pair]["train"] + audited[pair]["validation"]]
+    compared = pd.concat([_of_pair(cells, pair) for pair in leaking or pairs]).dropna(subset=["gain"])
+    outside = (compared["gain_low"] > 0) | (compared["gain_high"] < 0)
+    decided = compared[outside & (compared["seeds"] > 1)]
+    counts = [[int((rows["leak_free"] == step).sum()) for step in ("", LEAK_FREE)] for rows in (decided, compared)]
+    return (
+        f"{len(leaking)} of {common.counted(len(pairs), 'pair')} of datasets leak training or validation data"
+        f"{'; there' if leaking else ', and'} {counts[0][0]} of {counts[1][0]} differences to the baseline are beyond "
+        f"chance on all test cases, and {counts[0][1]} of {counts[1][1]} on the leak-free ones."
+    )
 
 
 def _of_pair(rows: pd.DataFrame, pair: tuple[Any, ...]) -> pd.DataFrame:
@@ -105,15 +123,8 @@ def _of_pair(rows: pd.DataFrame, pair: tuple[Any, ...]) -> pd.DataFrame:
 
 
 def _claims(steps: Mapping[str, pd.DataFrame], gains: pd.DataFrame) -> Iterator[str]:
-    """Gains over the baseline on all and on leak-free cases: counted, and in numbers for what the paper claims."""
+    """What the paper claims, and the gains over the baseline on all and on leak-free cases."""
     everything, left = (steps[step].dropna(subset=["gain"]) for step in ("", LEAK_FREE))
-    if everything.empty:
-        return
-    decided = [int(((rows["gain_low"] > 0) | (rows["gain_high"] < 0)).sum()) for rows in (everything, left)]
-    yield (
-        f"A gain or loss against the baseline is beyond chance in {decided[0]} of {len(everything)} methods on all "
-        f"cases and in {decided[1]} of {len(left)} on the leak-free ones."
-    )
     for method in gains.to_dict("records"):
         key = tuple(method[name] for name in _METHOD)
         texts = [_gain(rows.loc[key]) for rows in (everything, left) if key in rows.index]

@@ -259,21 +259,22 @@ def _protocol_answer(protocols: pd.DataFrame) -> Iterator[str]:
     if protocols.empty:
         yield "Nothing can be said: there are no records."
         return
-    for row in protocols[protocols["metric"] == "dsc"].to_dict("records"):
-        claimed = "" if np.isnan(row["published_gain"]) else f", where the paper claims {row['published_gain']:.2f}"
-        gain = "" if np.isnan(row["gain"]) else f"; methods differ from the baseline by {row['gain']:.2f}{claimed}"
-        yield (
-            f"DSC, {SUITES[row['suite']]}: going from the published to the sound protocol moves {row['results']} "
-            f"results by {row['move']:.2f} percentage points on average and {row['largest']:.2f} at most{gain}."
-        )
     larger = protocols[protocols["move"] > protocols["gain"]]
     compared = protocols["gain"].notna().sum()
     reversed_, pairs = int(protocols["reversed"].sum()), int(protocols["pairs"].sum())
     yield (
-        f"Over all metrics the move exceeds the measured gain in {len(larger)} of {compared} rows below, "
-        f"{reversed_} of {pairs} gains change sign, and another method is best in {int(protocols['other_best'].sum())} "
+        f"From the published to the sound protocol, results move by more than methods differ from the baseline in "
+        f"{len(larger)} of {compared} kinds of results (metric and test set), {reversed_} of {pairs} gains "
+        f"change sign, and another method is best in {int(protocols['other_best'].sum())} "
         f"of {int(protocols['tests'].sum())} rankings."
     )
+    for row in protocols[protocols["metric"] == "dsc"].to_dict("records"):
+        claimed = "" if np.isnan(row["published_gain"]) else f", where the paper claims {row['published_gain']:.2f}"
+        gain = "" if np.isnan(row["gain"]) else f"; methods differ from the baseline by {row['gain']:.2f}{claimed}"
+        yield (
+            f"DSC, {SUITES[row['suite']]}: {common.counted(row['results'], 'result')} move by {row['move']:.2f} "
+            f"percentage points on average and {row['largest']:.2f} at most{gain}."
+        )
 
 
 def _averaging_answer(averagings: pd.DataFrame, protocols: pd.DataFrame) -> Iterator[str]:

@@ -40,10 +40,10 @@ _WORDS = {
     "contradicts": "does not",
 }
 _OVERALL = {  # from the best to the worst that a reading meets on any dataset
-    "draws": "draws every published change",
-    "direction": "the same direction everywhere, another size somewhere",
+    "draws": "draws the published changes in DSC",
+    "direction": "moves in the published direction, somewhere by another amount",
     "untold": "cannot be told",
-    "contradicts": "not compatible with some",
+    "contradicts": "is not compatible with them",
 }
 _LOOKS = {
     "add": (style.BLUE, "o"),
@@ -158,6 +158,7 @@ def _answer(changes: pd.DataFrame) -> Iterator[str]:
     if dice.empty:
         yield f"Nothing can be said: no objective with Eq. (2) has runs at λ = {FROM} and at λ = {TO}."
         return
+    yield _compatible(changes)
     told = dice.drop_duplicates("dataset")
     where = [
         f"{common.signed(row['published'])} on {style.dataset_label(row['dataset'])}" for row in told.to_dict("records")
@@ -169,7 +170,6 @@ def _answer(changes: pd.DataFrame) -> Iterator[str]:
             for row in part.to_dict("records")
         ]
         yield f"{FORMS[str(form)]} ('{name}'): {'; '.join(texts)}."
-    yield _compatible(changes)
     if (dice["seeds"] == 1).any():
         yield common.ALONE
 
@@ -182,7 +182,8 @@ def _compatible(changes: pd.DataFrame) -> str:
         worst = max(part["verdict"], key=list(_OVERALL).index)
         kinds[worst].append(f"{FORMS[str(form)]} ('{name}')")
     parts = [f"{_OVERALL[kind]}: {common.listed(names)}" for kind, names in kinds.items() if names]
-    return f"Overall, {'; '.join(parts)}."
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _needed(changes: pd.DataFrame) -> Iterator[str]:

@@ -87,7 +87,7 @@ def study_page(
         results: the results folder; on phantoms their banner comes first.
         name: name of the study.
         title: the question.
-        answer: sentences.
+        answer: in one sentence, then what it rests on, point by point.
         needed: one sentence for each thing that is missing, with the command that makes it.
         sections: tables; those without a block are left out.
         legend: how to read them.
@@ -95,6 +95,7 @@ def study_page(
         notes: further remarks.
         warnings: what a reader must know besides the banner.
     """
+    first, *points = answer
     lacking = " ".join(needed)
     return Page(
         name=name,
@@ -104,5 +105,5 @@ def study_page(
         sections=tuple(section for section in sections if section.blocks),
         legend=legend,
         notes=tuple(notes),
-        lead=(("Answer", " ".join(answer)), *([("Needed", lacking)] if lacking else [])),
+        lead=(("Answer", first, tuple(points)), *([("Needed", lacking, ())] if lacking else [])),
     )

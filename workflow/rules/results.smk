@@ -45,11 +45,8 @@ rule claims:
     localrule: True
     conda:
         ENVIRONMENT
-    params:
-        published=repository("config/published"),
-        results=RESULTS,
     shell:
-        "spectralseg claims {params.results} --published {params.published} > {log} 2>&1"
+        "spectralseg claims $(dirname {input.records}) --published $(dirname {input.claims[0]}) > {log} 2>&1"
 
 
 rule table:

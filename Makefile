@@ -20,7 +20,8 @@ demo: .venv/.complete  ## run the whole workflow on synthetic phantoms, into res
 	$(MAKE) --no-print-directory results/demo/report.zip
 
 # Only when something that the report shows is newer.
-results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/tables/*.csv results/demo/figures/*.png workflow/report/*.rst)
+results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/claims.html results/demo/tables/*.csv \
+    results/demo/figures/*.png results/demo/studies/*.html workflow/report/*.rst)
 	snakemake --profile workflow/profiles/demo --nolock --report $@
 
 test: .venv/.complete  ## all tests

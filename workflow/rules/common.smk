@@ -226,6 +226,11 @@ def published_tables():
     return [repository(f"config/published/table_{number}.csv") for number in range(1, 7)]
 
 
+def comparison():
+    """What results are compared with, and how much matters: a change makes again what shows it."""
+    return {**CONFIG.comparison.model_dump(mode="json"), "baseline": CONFIG.baseline}
+
+
 def claims_files():
     return [repository(f"config/published/{name}.csv") for name in ("claims", "claims_cells")] + published_tables()
 

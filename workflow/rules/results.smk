@@ -45,6 +45,8 @@ rule claims:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        comparison=comparison(),
     shell:
         "spectralseg claims $(dirname {input.records}) --published $(dirname {input.claims[0]}) > {log} 2>&1"
 
@@ -75,6 +77,7 @@ rule table:
         ENVIRONMENT
     params:
         parameters=table_parameters,
+        comparison=comparison(),
     shell:
         NOTEBOOK
 
@@ -133,6 +136,7 @@ rule study:
     conda:
         ENVIRONMENT
     params:
+        comparison=comparison(),
         parameters=f"-p results {RESULTS} -p out {RESULTS}/studies -p published {repository('config/published')}",
     shell:
         NOTEBOOK

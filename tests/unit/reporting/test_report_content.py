@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from tests.standins.study import CONFIG, claim, describe_run, effect
 
 from spectralseg.config import validate_config
@@ -18,6 +19,7 @@ from spectralseg.reporting.captions import FIGURES, TABLES, caption, label
 from spectralseg.reporting.figures import FIGURES as DRAWN
 from spectralseg.reporting.report import _json, evidence
 from spectralseg.reporting.report.cases import ABSENT, case_browser
+from spectralseg.reporting.report.content import _figures
 from spectralseg.reporting.report.grids import NOTHING, Cell, number, printed
 from spectralseg.reporting.report.runs import cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.written import read_table
@@ -331,3 +333,16 @@ def test_json_in_a_script_says_the_same_and_ends_nothing(value):
     text = str(_json(value))
     assert json.loads(text) == value
     assert not set(text) & set("<>&")
+
+
+def test_studies_are_shown_with_their_answer(tmp_path):
+    (tmp_path / "studies").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "studies" / "study_sign.png")
+    (tmp_path / "studies" / "study_sign.md").write_text("# Study sign. x\n\n**Answer.** It draws it.\n\n- a point\n")
+    (tmp_path / "studies" / "study_sign.html").touch()
+    Image.new("RGB", (40, 30)).save(tmp_path / "studies" / "another.png")
+    another, sign = _figures(Results(tmp_path), tmp_path / "report", "studies", ())
+    assert sign["answer"] == "It draws it."
+    assert sign["files"]["HTML"] == "../studies/study_sign.html"
+    assert "Table 6" in sign["caption"].title
+    assert another["answer"] == ""

@@ -133,6 +133,7 @@ class TestFile:
         assert "There are no comparisons" in page
         assert "There are no tables" in page
         assert "There are no figures" in page
+        assert "There are no studies" in page
         assert BANNER not in page
 
     def test_the_command(self, finished_study, tmp_path, capsys):
@@ -155,7 +156,7 @@ class TestBrowser:
         assert opened.evaluate("document.title") == "toy: report"
         headings = opened.evaluate("[...document.querySelectorAll('h2')].map(h => h.textContent)")
         assert headings == [
-            *("Summary", "Claims", "Effects", "Tables", "Figures"),
+            *("Summary", "Claims", "Effects", "Tables", "Studies", "Figures"),
             *("Cases", "Datasets", "Runs", "Cost", "Provenance"),
         ]
         outside = [a for a in opened.requested if not a.startswith(("data:", "file:", "about:"))]
@@ -307,7 +308,7 @@ class TestBrowser:
         try:
             visible = "[...document.querySelectorAll('{}')].filter(e => e.getClientRects().length).length"
             assert opened.evaluate(visible.format("nav, form, input, select")) == 0
-            assert opened.evaluate(visible.format("section")) == 10
+            assert opened.evaluate(visible.format("section")) == 11
             assert opened.evaluate(visible.format("details pre")) == 1
         finally:
             opened.send("Emulation.setEmulatedMedia", media="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "demonstrated": claims is not None and any(map(evidence.demonstrates, claims["demonstration"])),
         "effects": evidence.effects_grid(effects) if effects is not None else None,
         "tables": _tables(results, out, config.tables if config else ()),
-        "figures": _figures(results, out, config.figures if config else ()),
+        "figures": _figures(results, out, "figures", config.figures if config else ()),
+        "studies": _figures(results, out, "studies", config.studies if config else ()),
         "browser": browser,
         "colours": {"reference": ACTUAL, "prediction": PREDICTED},
         "datasets": datasets_grid(results, out),
@@ -123,18 +125,27 @@ def _tables(results: Results, out: Path, order: Sequence[str]) -> list[dict[str,
     ]
 
 
-def _figures(results: Results, out: Path, order: Sequence[str]) -> list[dict[str, Any]]:
-    """Every figure of the study, reduced, with links to the full ones."""
+def _figures(results: Results, out: Path, folder: str, order: Sequence[str]) -> list[dict[str, Any]]:
+    """Every figure in a folder of the study, reduced, with links to the full ones and to the page of a study."""
     return [
         {
             "name": file.stem,
             "label": label(file.stem),
             "caption": caption(file.stem),
+            "answer": _answer(file.with_suffix(".md")),
             "picture": _thumbnail(file),
-            "files": _links(file, ("png", "pdf"), out),
+            "files": _links(file, ("html", "png", "pdf", "csv", "md"), out),
         }
-        for file in _ordered(results.root.glob("figures/*.png"), order)
+        for file in _ordered(results.root.glob(f"{folder}/*.png"), order)
     ]
+
+
+def _answer(file: Path) -> str:
+    """The sentence that the page of a study begins with; empty where there is no such page."""
+    if not file.is_file():
+        return ""
+    found = re.search(r"^\*\*Answer\.\*\* (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _ordered(files: Iterable[Path], order: Sequence[str]) -> list[Path]:

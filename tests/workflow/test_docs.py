@@ -149,3 +149,16 @@ def test_adding_an_architecture_as_documented(tmp_path):
     (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     for choice in yaml.safe_load(block)["architectures"].values():
         Architecture.model_validate(choice)
+
+
+def test_planning_the_study_of_the_quickstart_as_documented(tmp_path):
+    copy_repository(tmp_path)
+    page = (REPOSITORY / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    (study,) = re.findall(r"`config/mine.yaml`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "config" / "mine.yaml").write_text(study, encoding="utf-8")
+    (command,) = re.findall(r"```bash\n(snakemake .*?)\n```", page)
+    done = subprocess.run(
+        shlex.split(command), cwd=tmp_path, env=environment(), check=True, capture_output=True, text=True
+    )
+    assert re.search(r"^train +12$", done.stdout, re.MULTILINE)
+    assert re.search(r"^study +5$", done.stdout, re.MULTILINE)

@@ -1,5 +1,6 @@
 import math
 import re
+import shlex
 import shutil
 
 import pandas as pd
@@ -77,3 +78,16 @@ def test_what_is_not_there_is_told(results, place, message):
 def test_unknown_lines_and_protocols_are_told(results):
     with pytest.raises(InputError, match="line 'x' is unknown"):
         trace(results, "table_3", "UNet", "ISIC-18 → ISIC-17 DSC", line="x")
+
+
+def test_the_commands_of_the_guide_run(results, repository, tmp_path, monkeypatch, capsys):
+    page = (repository / "docs" / "read-the-results.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).splitlines()
+    shutil.copytree(results.root, tmp_path / "results" / "demo")
+    (tmp_path / "config").symlink_to(repository / "config")
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        main(shlex.split(command)[1:])
+    assert [command.split()[1] for command in commands] == ["trace", "claims"]
+    assert "table_2 · UNet(ours) · Dice similarity coefficient ACDC Mean DSC" in capsys.readouterr().out
+    assert (tmp_path / "results" / "demo" / "claims.html").is_file()

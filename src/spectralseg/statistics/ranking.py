@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from spectralseg.statistics.bootstrap import Interval
 
@@ -64,6 +63,8 @@ def ranking_stability(
     by_seed, by_group = (rng.multinomial(n, np.full(n, 1 / n), resamples) for n in sums.shape[1:])
     tops, bottoms = (np.einsum("bs,msg,bg->bm", by_seed, part, by_group, optimize=True) for part in (sums, counts))
     usable = (bottoms > 0).all(1)
+    from scipy import stats  # late, as its import takes longer than all else that a table needs
+
     sign = -1 if higher_is_better else 1
     ranks = stats.rankdata(sign * sums.sum((1, 2)) / counts.sum((1, 2)))
     resampled = stats.rankdata(sign * tops[usable] / bottoms[usable], axis=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 LEVEL = 0.05
 
@@ -26,6 +25,8 @@ def wilcoxon(differences: ArrayLike, groups: ArrayLike | None = None) -> float:
     means = [float(part[np.isfinite(part)].mean()) for part in parts if np.isfinite(part).any()]
     if not any(means):
         return 1.0 if means else float("nan")
+    from scipy import stats  # late, as its import takes longer than all else that a table needs
+
     return float(stats.wilcoxon(means, zero_method="pratt").pvalue)
 
 
@@ -44,6 +45,8 @@ def sign_flip(differences: ArrayLike) -> float:
     means = [float(row[np.isfinite(row)].mean()) for row in values if np.isfinite(row).any()]
     if len(means) < 2:
         return 1.0 if means else float("nan")
+    from scipy import stats  # late, as above
+
     tested = stats.permutation_test((means,), np.mean, permutation_type="samples", n_resamples=10_000, rng=0)
     return float(tested.pvalue)
 

@@ -244,7 +244,6 @@ def read_by_figure(wildcards):
     """What some figures read beyond the records, the audit and the examples of the runs."""
     files = {
         "forest": [f"{RESULTS}/comparisons.parquet"],
-        "scatter": [f"{RESULTS}/comparisons.parquet"],
         "lambda_curves": [repository("config/published/table_6.csv")],
         "reliability": expand(f"{RESULTS}/runs/{{run}}/reliability.parquet", run=[run.folder for run in RUNS]),
         "cost": expand(f"{RESULTS}/runs/{{run}}/run.json", run=[run.folder for run in RUNS]),

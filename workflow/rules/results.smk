@@ -107,6 +107,7 @@ rule figure:
         ENVIRONMENT
     params:
         parameters=figure_parameters,
+        comparison=comparison(),
     shell:
         NOTEBOOK
 

@@ -18,6 +18,7 @@ from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.published import SELECTION, read_published
 from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import pair
@@ -31,13 +32,16 @@ HOLDS, FAILS, UNCERTAIN, UNTESTED = VERDICTS = (
 _COUNTS = ("hold", "fail", "uncertain", "untested")  # comparisons by verdict
 COLUMNS = (
     *("id", "section", "claim", "published", "measured", "low", "high", "unit", "seeds", "cases", "comparisons"),
-    *(*_COUNTS, "verdict", "reason", "verdict_published_protocol", "demonstration"),
+    *(*_COUNTS, "verdict", "reason", "verdict_leak_free", "verdict_published_protocol", "demonstration"),
 )
 CELL_COLUMNS = (
     *("id", "protocol", "direction", *SELECTION, "class", "metric"),
     *("reference_architecture", "reference_objective", "reference_lambda"),
-    *("published", "measured", "low", "high", "seeds", "cases", "undefined", "verdict", "reason"),
+    *("leak_free", "published", "measured", "low", "high", "seeds", "cases", "undefined", "verdict", "reason"),
+    "demonstration",
 )
+# Protocol, and the parts with whose cases test cases must not match (see :mod:`spectralseg.reporting.tables`).
+_READINGS = (("sound", ""), ("sound", LEAK_FREE), ("published", ""))
 _UNKNOWN = Interval(*[float("nan")] * 3)
 
 
@@ -69,10 +73,12 @@ class Ledger:
     """All claims with their verdicts.
 
     Attributes:
-        claims: one row per claim, columns :data:`COLUMNS`, by the ``sound`` protocol. ``published``, ``measured`` and
+        claims: one row per claim, columns :data:`COLUMNS`, by the ``sound`` protocol over all test cases;
+            ``verdict_leak_free`` without those that match training or validation data. ``published``, ``measured`` and
             the limits are empty for claims of several comparisons; ``hold``, ``fail``, ``uncertain`` and ``untested``
             count these by verdict.
-        cells: one row per comparison and protocol, columns :data:`CELL_COLUMNS`.
+        cells: one row per comparison and reading: protocol, and ``leak_free`` as in the tables; columns
+            :data:`CELL_COLUMNS`.
         page: the claims for reading.
     """
 
@@ -99,11 +105,11 @@ def build_ledger(results: Results, published: Path | str) -> Ledger:
     """Judge every claim of the paper by the records of a study.
 
     A claim that one method is better holds if the whole 95 % interval of the paired difference lies on its side, and
-    does not if it lies on the other, or if the difference is smaller than what matters (two one-sided tests against the
-    margin of the configuration; shares only). "No worse" and "similar" are meant up to that margin. Whether the
-    difference has the printed size is no part of the verdict. With one seed the interval knows nothing of other seeds,
-    so everything is uncertain. A claim of several comparisons holds if all of them do, or more than half where it says
-    most.
+    does not if it lies on the other, or if it holds zero and the difference is shown to be smaller than what matters
+    (two one-sided tests against the margin of the configuration; shares only). "No worse" and "similar" are meant up to
+    that margin. Whether the difference has the printed size is no part of the verdict. With one seed the interval knows
+    nothing of other seeds, so everything is uncertain. A claim of several comparisons holds if all of them do, or more
+    than half where it says most.
 
     Args:
         results: the results folder.
@@ -119,23 +125,22 @@ def build_ledger(results: Results, published: Path | str) -> Ledger:
     records = results.read(**{name: {side[name] for side in sides} for name in ("dataset", "test_dataset", "metric")})
     measurements = Measurements(records, results.leakage, results.baseline)
     judged = {
-        (claim.id, protocol): [
-            _judge(one, protocol, measurements, printed, results.margin) for one in claim.comparisons
-        ]
+        (claim.id, *reading): [_judge(one, reading, measurements, printed, results.margin) for one in claim.comparisons]
         for claim in claims
-        for protocol in rendering.PROTOCOLS
+        for reading in _READINGS
     }
-    rows = [_row(claim, judged[claim.id, "sound"], judged[claim.id, "published"]) for claim in claims]
+    rows = [_row(claim, *(judged[claim.id, *reading] for reading in _READINGS)) for claim in claims]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(demonstration=results.demonstration)
     cells = [
-        {"id": claim.id, "protocol": protocol, "direction": one.direction, **one.method}
+        {"id": claim.id, "protocol": reading[0], "leak_free": reading[1], "direction": one.direction, **one.method}
         | {f"reference_{name}": one.reference[name] for name in ("architecture", "objective", "lambda")}
         | {**vars(found), **found.measured._asdict(), "measured": found.measured.estimate}
         for claim in claims
-        for protocol in rendering.PROTOCOLS
-        for one, found in zip(claim.comparisons, judged[claim.id, protocol], strict=True)
+        for reading in _READINGS
+        for one, found in zip(claim.comparisons, judged[claim.id, *reading], strict=True)
     ]
-    return Ledger(table, pd.DataFrame(cells, columns=list(CELL_COLUMNS)), _page(table, results))
+    listed = pd.DataFrame(cells, columns=list(CELL_COLUMNS)).assign(demonstration=results.demonstration)
+    return Ledger(table, listed, _page(table, results))
 
 
 def _printed(files: Iterable[Path]) -> dict[tuple[str, ...], float]:
@@ -146,16 +151,22 @@ def _printed(files: Iterable[Path]) -> dict[tuple[str, ...], float]:
 
 
 def _judge(
-    comparison: Comparison, protocol: str, measurements: Measurements, printed: Mapping[Any, float], margin: float
+    comparison: Comparison,
+    reading: tuple[str, str],
+    measurements: Measurements,
+    printed: Mapping[Any, float],
+    margin: float,
 ) -> Judged:
+    protocol, leak_free = reading
     sides = comparison.method, comparison.reference
     values = [printed.get(tuple(side[key] for key in (*SELECTION, "class", "metric")), np.nan) for side in sides]
     stated = comparison.difference
     published = values[0] - values[1] if stated is None else stated
-    found = [measurements.values({**side, "protocol": protocol, "leak_free": ""}) for side in sides]
+    found = [measurements.values({**side, "protocol": protocol, "leak_free": leak_free}) for side in sides]
     if found[0] is None or found[1] is None:
         lacking = [
             "/".join(side[name] for name in ("dataset", "architecture", "objective", "lambda"))
+            + f" ({', '.join(side[name] for name in ('suite', 'test_dataset', 'metric'))})"
             for side, value in zip(sides, found, strict=True)
             if value is None
         ]
@@ -164,10 +175,10 @@ def _judge(
     rule = quantity(comparison.method["metric"])
     interval = pairs.interval()
     scaled = Interval(*(rule.factor * part for part in interval))
-    counts = len(pairs.seeds), len(pairs.cases), pairs.undefined
+    counts = pairs.informative_seeds, len(pairs.cases), pairs.undefined
     if not np.isfinite(interval.estimate):
         return Judged(published, scaled, *counts, UNTESTED, "the two share no seed and case with a defined value")
-    if len(pairs.seeds) < 2:
+    if pairs.informative_seeds < 2:
         return Judged(published, scaled, *counts, UNCERTAIN, "one seed says nothing about others")
     bounded = rule.unit == SHARES  # a margin in shares says nothing about distances
     same = bounded and equivalence(pairs.values, pairs.groups, margin=margin).equivalent
@@ -201,7 +212,9 @@ def _verdict(direction: str, low: float, high: float, same: bool, margin: float)
     return UNCERTAIN, "the interval holds zero"
 
 
-def _row(claim: Claim, sound: Sequence[Judged], published: Sequence[Judged]) -> dict[str, Any]:
+def _row(
+    claim: Claim, sound: Sequence[Judged], leak_free: Sequence[Judged], published: Sequence[Judged]
+) -> dict[str, Any]:
     verdict, reason = _conclude(claim, sound)
     counts = Counter(one.verdict for one in sound)
     row = {
@@ -215,6 +228,7 @@ def _row(claim: Claim, sound: Sequence[Judged], published: Sequence[Judged]) -> 
         **{name: counts[verdict] for name, verdict in zip(_COUNTS, VERDICTS, strict=True)},
         "verdict": verdict,
         "reason": reason,
+        "verdict_leak_free": _conclude(claim, leak_free)[0],
         "verdict_published_protocol": _conclude(claim, published)[0],
     }
     if len(sound) != 1:
@@ -258,13 +272,14 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
                 rendering.Entry(str(claim["seeds"] or rendering.NO_RUN)),
                 rendering.Entry(str(claim["cases"] or rendering.NO_RUN)),
                 rendering.Entry(stamp + claim["verdict"], bold=claim["verdict"] in (HOLDS, FAILS)),
-                rendering.Entry(claim["verdict_published_protocol"]),
+                rendering.Entry(stamp + claim["verdict_leak_free"]),
+                rendering.Entry(stamp + claim["verdict_published_protocol"]),
                 rendering.Entry(claim["reason"]),
             ),
         )
         for claim in claims.to_dict("records")
     )
-    headings = ("Published", "Measured", "Seeds", "Cases", "Verdict", "By the published protocol", "Why")
+    headings = ("Published", "Measured", "Seeds", "Cases", "Verdict", "Leak-free", "Published protocol", "Why")
     return rendering.Page(
         name="claims",
         title="What the paper says, and whether it holds",
@@ -274,8 +289,9 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
         legend=(
             "Measured: mean difference for the same seeds and cases with its 95 % interval over seeds and patients, by "
             "the sound protocol. A direction holds if the whole interval is on its side; it does not if it is on the "
-            f"other, or if the difference is shown to be smaller than {100 * results.margin:g} pp. Whether it has the "
-            "printed size is no part of the verdict."
+            "other, or if it holds zero and the difference is shown to be smaller than "
+            f"{100 * results.margin:g} pp. Whether it has the printed size is no part of the verdict. Leak-free: "
+            "without test cases that match training or validation data."
         ),
         notes=(
             "Intervals are not adjusted for their number: of 40 claims without any truth about one has an interval "

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.data.leakage import Audit
+from spectralseg.metrics.records import POOLED
 from spectralseg.reporting.published import SELECTION
 from spectralseg.reporting.quantities import quantity
 from spectralseg.statistics.pairing import Values, pair
@@ -49,7 +50,9 @@ class Measurements:
             return values
         named = dict(zip(CONDITION, condition, strict=True))
         seen = self._audit.seen(leak_free)
-        leaking = [(named["dataset"], named["test_dataset"], case) in seen for case in values.cases]
+        # What is pooled over a test set cannot be taken apart.
+        pairs = named["dataset"], named["test_dataset"]
+        leaking = [case == POOLED or (*pairs, case) in seen for case in values.cases]
         return values.without(np.array(leaking, bool))
 
     def values(self, cell: _Cell) -> Values | None:
@@ -111,7 +114,7 @@ class Measurements:
             return False
         differences = [pair(ours, rival) for rival in rivals if rival is not None]
         return bool(differences) and all(
-            len(difference.seeds) >= fewest_seeds() and min(sign * limit for limit in difference.interval()) > 0
+            difference.informative_seeds >= fewest_seeds() and min(sign * limit for limit in difference.interval()) > 0
             for difference in differences
         )
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.metrics.records import MEAN, RUN_KEYS, WHOLE_CASE
+from spectralseg.metrics.records import MEAN, POOLED, RUN_KEYS, WHOLE_CASE
 from spectralseg.registry import suggest
 from spectralseg.reporting.measuring import CONDITION
 from spectralseg.reporting.quantities import quantity
@@ -109,4 +109,4 @@ def _records(results: Results, cell: pd.Series) -> pd.DataFrame:
     if not cell["leak_free"]:
         return records
     cases = pd.MultiIndex.from_frame(records[["dataset", "test_dataset", "case"]])
-    return records[~cases.isin(results.leakage.seen(cell["leak_free"]))]
+    return records[~cases.isin(results.leakage.seen(cell["leak_free"])) & (records["case"] != POOLED).to_numpy()]

@@ -48,7 +48,8 @@ def paired_interval(
         seed: of the resampling.
 
     Returns:
-        In units of the differences. NaN for all three where no difference is defined.
+        In units of the differences. NaN for all three where no difference is defined; NaN for the limits where only one
+        seed and one group are.
 
     Raises:
         ValueError: there are not as many groups as cases.
@@ -66,20 +67,26 @@ def mean_and_draws(
     Arguments and errors as for :func:`paired_interval`.
 
     Returns:
-        NaN and no draw where no difference is defined.
+        NaN and no draw where no difference is defined; no draw where one seed and one group are.
     """
     values = np.atleast_2d(np.asarray(differences, np.float64))
     labels = np.arange(values.shape[-1]) if groups is None else np.asarray(groups)
     if labels.shape != values.shape[-1:]:
         raise ValueError(f"there are {values.shape[-1]} cases and {labels.size} groups; give one group per case")
-    members = np.unique(labels, return_inverse=True)[1]
-    classes = [one for one in (values if values.ndim > 2 else values[None]) if np.isfinite(one).any()]
-    if not classes:
+    values = values if values.ndim > 2 else values[None]
+    defined = np.isfinite(values)
+    if not defined.any():
         return float("nan"), np.empty(0)
+    # A seed, group or class without any defined difference says nothing; counted in, it would say that it agrees.
+    shown = [np.asarray(defined.any(tuple({0, 1, 2} - {kept}))) for kept in range(3)]
+    classes = list(values[np.ix_(*shown)])
+    members = np.unique(labels[shown[2]], return_inverse=True)[1]
     parts = [_by_group(one, members) for one in classes]
     estimates = [sums.sum() / counts.sum() for sums, counts in parts]
     # How much each seed and group pulls the mean of its class; these add up to 0.
     pulls = [(sums - mean * counts) / counts.mean() for mean, (sums, counts) in zip(estimates, parts, strict=True)]
+    if pulls[0].size == 1:  # one seed and one group: nothing varies, so nothing is known of others
+        return float(np.mean(estimates)), np.empty(0)
     drawn, widths, of_seeds = _randomness(resamples, *pulls[0].shape, seed)
     with np.errstate(divide="ignore", invalid="ignore"):  # where a resample has no defined cell
         of_groups = sum(
@@ -88,6 +95,12 @@ def mean_and_draws(
         ) / len(parts)
     draws = np.mean(estimates) + widths * of_groups + np.sqrt(_variance_of_seeds(np.mean(pulls, 0))) * of_seeds
     return float(np.mean(estimates)), draws[np.isfinite(draws)]
+
+
+def informative_seeds(differences: NDArray[np.float64]) -> int:
+    """Number of seeds, on the last axis but one, with any defined difference: what an interval knows of other seeds."""
+    by_seed = np.moveaxis(np.isfinite(np.atleast_2d(differences)), -2, 0)
+    return sum(bool(seed.any()) for seed in by_seed)
 
 
 def _variance_of_seeds(pulls: NDArray[np.float64]) -> float:

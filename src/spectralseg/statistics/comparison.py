@@ -38,12 +38,12 @@ COLUMNS = (
 def compare(records_file: Path, baseline: str, out: Path, margin: float = MARGIN) -> None:
     """Compare all objectives with a baseline and write one row per condition, objective, λ, class and metric.
 
-    Differences are values of the objective less those of the baseline, with 95 % intervals over seeds and groups;
-    ``improved`` is the share of cases that are better. ``p_holm`` adjusts ``p_wilcoxon`` within the objectives and
-    architectures that share all else. ``p_equivalence`` is of two one-sided tests against ``margin``, NaN for
-    distances. ``seeds``, ``groups`` and ``cases`` count what has a partner in the baseline, ``undefined`` the pairs
-    without a difference and ``unpaired`` the values without a partner. Class ``mean`` is the mean over the foreground
-    classes; classes have rows of their own where there are several.
+    Differences are values of the objective less those of the baseline, over all test cases, with 95 % intervals over
+    seeds and groups; ``improved`` is the share of cases that are better. ``p_holm`` adjusts ``p_wilcoxon`` within the
+    objectives and architectures that share all else. ``p_equivalence`` is of two one-sided tests against ``margin``,
+    NaN for distances. ``seeds`` counts those with a defined difference, ``groups`` and ``cases`` what has a partner in
+    the baseline, ``undefined`` the pairs without a difference and ``unpaired`` the values without a partner. Class
+    ``mean`` is the mean over the foreground classes; classes have rows of their own where there are several.
 
     Raises:
         InputError: no run of the baseline is there, or the baseline has several λ.
@@ -82,7 +82,7 @@ def _compare(pairs: Paired, metric: str, margin: float) -> dict[str, Any]:
         "p_sign_flip": sign_flip(pairs.over_classes),
         "p_equivalence": same.p if same else float("nan"),
         "equivalent": bool(same and same.equivalent),
-        "seeds": len(pairs.seeds),
+        "seeds": pairs.informative_seeds,
         "groups": len(np.unique(pairs.groups)),
         "cases": len(pairs.cases),
         "undefined": pairs.undefined,

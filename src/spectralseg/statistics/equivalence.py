@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spectralseg.statistics.bootstrap import RESAMPLES, Interval, mean_and_draws
+from spectralseg.statistics.bootstrap import RESAMPLES, Interval, informative_seeds, mean_and_draws
 from spectralseg.statistics.significance import LEVEL
 
 MARGIN = 0.005  # half a percentage point of Dice
@@ -59,8 +59,8 @@ def equivalence(
         raise ValueError(f"margin {margin} must be positive")
     estimate, draws = mean_and_draws(differences, groups, resamples=resamples, seed=seed)
     if not len(draws):
-        return Equivalence(Interval(estimate, estimate, estimate), float("nan"), False)
+        return Equivalence(Interval(estimate, float("nan"), float("nan")), float("nan"), False)
     interval = Interval(estimate, *map(float, np.quantile(draws, [level, 1 - level])))
     p = max(float((draws <= -margin).mean()), float((draws >= margin).mean()))
-    several = np.atleast_2d(np.asarray(differences)).shape[-2] > 1
+    several = informative_seeds(np.asarray(differences, np.float64)) > 1
     return Equivalence(interval, p, several and -margin < interval.low and interval.high < margin)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectralseg.metrics.records import MEAN, WHOLE_CASE
-from spectralseg.statistics.bootstrap import Interval, paired_interval
+from spectralseg.statistics.bootstrap import Interval, informative_seeds, paired_interval
 
 AXES = ("class", "seed", "case")
 
@@ -57,6 +57,11 @@ class Values:
         groups[codes[2]] = records["group"]
         classes, seeds, cases = labels
         return cls(values, recorded, classes, seeds, cases, groups)
+
+    @property
+    def informative_seeds(self) -> int:
+        """Number of seeds with any defined value."""
+        return informative_seeds(self.values)
 
     def of_class(self, name: str) -> Values:
         """Those of a class; ``mean`` takes all foreground classes, or the whole case where a metric has no classes."""

@@ -18,7 +18,8 @@ class Stability(NamedTuple):
         low: lower limit of each rank over resamples, (M,).
         high: upper limit, (M,).
         wins: share of resamples that each method leads, (M,); a shared lead is divided.
-        tau: Kendall's τ between the ranking of a resample and that of all data: mean and limits.
+        tau: Kendall's τ between the ranking of a resample and that of all data: mean and limits over the resamples in
+            which not all methods are equal; NaN without any.
     """
 
     ranks: NDArray[np.float64]
@@ -70,7 +71,8 @@ def ranking_stability(
     resampled = stats.rankdata(sign * tops[usable] / bottoms[usable], axis=1)
     leads = resampled == resampled.min(1, keepdims=True)
     limits = [(1 - level) / 2, (1 + level) / 2]
-    taus = [float(stats.kendalltau(ranks, row).statistic) for row in resampled]
+    # Where all methods of a resample are equal, it has no ranking to compare.
+    taus = [tau for row in resampled if np.isfinite(tau := float(stats.kendalltau(ranks, row).statistic))] or [np.nan]
     low, high = np.quantile(resampled, limits, axis=0)
     return Stability(
         ranks,

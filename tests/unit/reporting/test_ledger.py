@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from spectralseg.cli import main
+from spectralseg.data.leakage import LEAKS, PAIRS, Audit
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting.ledger import FAILS, HOLDS, UNCERTAIN, UNTESTED, build_ledger
 from spectralseg.reporting.results import BANNER, Results
@@ -101,7 +102,7 @@ def test_one_seed_decides_nothing(judge, direction):
 def test_without_runs_a_claim_is_untested_and_says_which_are_lacking(judge):
     row = judge([one("higher", reference="spatial_spectral,0.5")], list(records("dsc", 0.3))).claims.iloc[0]
     assert row["verdict"] == UNTESTED
-    assert row["reason"] == "no records of acdc/unet/spatial_spectral/0.5"
+    assert row["reason"] == "no records of acdc/unet/spatial_spectral/0.5 (iid, acdc, dsc)"
     assert np.isnan(row["measured"])
 
 
@@ -136,8 +137,34 @@ def test_claims_of_several_comparisons(judge, quantifier, gains, verdict):
     assert row["verdict"] == verdict
     assert row[["hold", "fail", "uncertain", "untested"]].sum() == row["comparisons"] == 3
     assert row["reason"].endswith(f"{quantifier} must hold")
-    assert len(ledger.cells) == 2 * 3
-    assert set(ledger.cells["protocol"]) == {"sound", "published"}
+    assert ledger.cells.value_counts(["protocol", "leak_free"]).to_dict() == {
+        ("sound", ""): 3,
+        ("sound", "validation"): 3,
+        ("published", ""): 3,
+    }
+
+
+def test_a_collapsed_seed_is_no_second_seed(judge):
+    rows = list(records("dsc", 0.3, seeds=2))
+    for row in rows:
+        if row["seed"] == 1:
+            row["value"] = float("nan")
+    assert judge([one("higher")], rows).claims.iloc[0]["verdict"] == UNCERTAIN
+
+
+def test_leaking_cases_may_decide_a_claim(judge, tmp_path):
+    rows = list(records("dsc", 0.02))
+    for row in rows:  # the gain is all in ten of twenty cases, which training data show as well
+        if row["objective"] == "spatial_spectral" and int(row["case"][1:]) >= 10:
+            row["value"] -= 0.06
+        elif row["objective"] == "spatial_spectral":
+            row["value"] += 0.06
+    pairs = pd.DataFrame([["acdc", "acdc", "own", 20, 0, 10, 0, 0, "told"]], columns=list(PAIRS))
+    leaks = [["acdc", "acdc", f"c{case}", "bytes", f"t{case}", "train", np.nan] for case in range(10)]
+    Audit(pairs, pd.DataFrame(leaks, columns=list(LEAKS))).write(tmp_path / "leakage.parquet")
+    row = judge([one("higher")], rows).claims.iloc[0]
+    assert row["verdict_leak_free"] == FAILS
+    assert row["verdict"] != FAILS
 
 
 def test_protocols_may_disagree(judge):
@@ -164,6 +191,7 @@ def test_the_command_writes_four_files_and_phantoms_are_stamped(phantom, publish
     assert table["demonstration"].all()
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert text.startswith(f"**{BANNER}**")
-    assert text.count("demonstration: ") == len(table)
+    assert text.count("demonstration: ") == 3 * len(table)
+    assert pd.read_csv(tmp_path / "claims_cells.csv")["demonstration"].all()
     page = (tmp_path / "claims.html").read_text(encoding="utf-8")
     assert all(claim in page for claim in table["claim"] if "'" not in claim)

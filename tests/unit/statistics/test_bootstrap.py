@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spectralseg.statistics.bootstrap import Interval, mean_and_draws, paired_interval
+from spectralseg.statistics.bootstrap import Interval, informative_seeds, mean_and_draws, paired_interval
 
 
 def crossed(rng, seeds=20, groups=40, per_group=1, sd=(0.5, 1.0, 0.5), truth=0.3, skewed=False):
@@ -133,10 +133,29 @@ def test_undefined_cells_are_left_out_and_not_counted_as_zero():
     assert paired_interval(values) == pytest.approx((5, 5, 5))
 
 
-def test_a_resample_without_any_defined_cell_is_no_zero():
+def test_one_seed_and_one_group_say_nothing_of_others():
     values = np.full((1, 3), np.nan)
     values[0, 0] = 2.0
-    assert paired_interval(values) == pytest.approx((2, 2, 2))
+    for found in (paired_interval(values), paired_interval([[1.0, 3.0]], ["a", "a"])):
+        assert found.estimate == 2
+        assert np.isnan(found[1:]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 30), (3, 30)])
+def test_a_seed_a_group_or_a_class_without_values_changes_nothing(shape):
+    values = crossed(np.random.default_rng(0), *shape)
+    expected = paired_interval(values)
+    assert paired_interval(np.vstack([values, np.full((2, shape[1]), np.nan)])) == expected
+    assert paired_interval(np.hstack([values, np.full((shape[0], 5), np.nan)])) == expected
+    assert paired_interval(np.stack([values, np.full(shape, np.nan)])) == expected
+
+
+def test_seeds_with_values_are_counted():
+    values = np.full((2, 3, 4), np.nan)
+    assert informative_seeds(values) == informative_seeds(np.empty((0, 0))) == 0
+    values[0, 0, 1] = values[1, 0, 2] = values[1, 2, 0] = 1.0
+    assert informative_seeds(values) == 2
+    assert informative_seeds(values[0]) == 1
 
 
 def test_groups_must_match_the_cases():

@@ -41,6 +41,8 @@ def test_with_one_seed_p_is_that_of_two_t_tests():
 def test_one_seed_proves_nothing_about_others():
     assert not equivalence(np.zeros((1, 50))).equivalent
     assert equivalence(np.zeros((2, 50))).equivalent
+    collapsed = np.vstack([np.zeros((1, 50)), np.full((1, 50), np.nan)])
+    assert not equivalence(collapsed).equivalent, "a seed without values is no second seed"
 
 
 def test_noise_is_not_taken_for_equality():

@@ -38,6 +38,12 @@ def test_equal_methods_share_rank_and_wins():
     assert found.wins.tolist() == [0.5, 0.5]
 
 
+def test_resamples_without_a_ranking_do_not_count():
+    found = ranking_stability([[[0.5, 0.8, 0.9]], [[0.5, 0.7, 0.8]]])
+    assert found.tau == (1, 1, 1)
+    assert np.isnan(ranking_stability(np.zeros((2, 1, 3))).tau).all()
+
+
 def test_cases_of_a_patient_are_drawn_together():
     apart = scores([0, 0.2], cases=20)
     together = np.repeat(apart, 10, 2)

@@ -18,7 +18,6 @@ from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
 from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
-from spectralseg.statistics.equivalence import MARGIN
 
 ONE_COLUMN, TWO_COLUMNS = 66, 160  # lines that fit on a page
 _PITCH = 0.106  # inches per line
@@ -29,7 +28,7 @@ _NAMES = {"dsc": "DSC", "hd95": "HD95"}
 _READING = (
     "Value of the objective less that of the baseline '{baseline}', same seeds and cases, mean over foreground "
     "classes, {protocol} protocol. Lines: 95 % intervals over seeds and cases, paired, not adjusted for their number; "
-    "dotted: one seed, so that the interval is about cases only. Filled: the interval excludes zero. Grey band: "
+    "dotted: one seed, so that the interval is about cases only. Filled: several seeds, and zero excluded. Grey band: "
     "± {margin:g} percentage points, within which a difference does not matter. Arrows: the interval goes on."
 )
 
@@ -62,14 +61,16 @@ def forest(results: Results) -> Figure:
     small = sum(map(len, shown)) <= ONE_COLUMN
     columns = [[line for group in shown for line in group]] if small else _two(shown)
     metrics = ["dsc", "hd95"] if small else ["dsc"]
-    reading = _READING.format(baseline=table["baseline"].iloc[0], protocol=series.PROTOCOL, margin=100 * MARGIN)
+    reading = _READING.format(baseline=table["baseline"].iloc[0], protocol=series.PROTOCOL, margin=100 * results.margin)
     footer = [reading, _omissions(groups, shown, small)]
     sheet = _sheet(columns, metrics, footer, results.demonstration)
     limits = {metric: _limit(shown, metric) for metric in metrics}
     panels = iter(sheet.panels[0])
     for lines in columns:
         for metric in metrics:
-            _draw(next(panels), lines, metric, limits[metric], first=metric == metrics[0], numbers=small)
+            _draw(
+                next(panels), lines, metric, limits[metric], results.margin, first=metric == metrics[0], numbers=small
+            )
     return sheet.figure
 
 
@@ -177,7 +178,9 @@ def _limit(groups: Sequence[list[_Line]], metric: str) -> float:
     return 1.06 * float(max(values[:, 0].max(), np.quantile(widest, 0.9), 0.01))
 
 
-def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, first: bool, numbers: bool) -> None:
+def _draw(
+    panel: Axes, lines: Sequence[_Line], metric: str, limit: float, margin: float, *, first: bool, numbers: bool
+) -> None:
     factor, higher = quantity(metric).factor, quantity(metric).higher_is_better
     across = panel.get_yaxis_transform()
     height = panel.get_position().height  # columns are as high as the longest
@@ -191,7 +194,7 @@ def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, fir
     better = "better →" if higher else "← better"
     panel.set_xlabel(f"{_UNITS[metric]}, {better}")
     if metric == "dsc":
-        panel.axvspan(-100 * MARGIN, 100 * MARGIN, color="#E3E3E3", linewidth=0)
+        panel.axvspan(-100 * margin, 100 * margin, color="#E3E3E3", linewidth=0)
     panel.axvline(0, color="black", linewidth=0.6)
     inches = panel.get_position().width * panel.figure.get_figwidth()  # type: ignore[union-attr]
     for y, line in enumerate(lines):
@@ -231,7 +234,7 @@ def _left(panel: Axes, lines: Sequence[_Line]) -> float:
 def _effect(
     panel: Axes, y: int, middle: float, low: float, high: float, limit: float, *, better: bool, alone: bool
 ) -> None:
-    decided = low > 0 or high < 0
+    decided = (low > 0 or high < 0) and not alone
     colour = (style.BLUE if better else style.VERMILLION) if decided else style.FAINT
     inside = np.clip([low, high], -limit, limit)
     panel.plot(inside, [y, y], color=colour, linewidth=0.9, linestyle=(0, (1, 1)) if alone else "-")

@@ -108,7 +108,8 @@ def _float(text: str) -> float | None:
 def read_effects(file: Path) -> pd.DataFrame | None:
     """Comparisons of the main metrics, mean over classes, in printed units; None where there are none.
 
-    Column ``reading`` says whether the interval lies on one side of zero: ``better``, ``worse`` or ``not settled``.
+    Column ``reading`` says whether the interval lies on one side of zero: ``better``, ``worse`` or ``not settled``,
+    as all are that rest on one seed.
 
     Raises:
         InputError: the file is damaged or lacks a column.
@@ -125,7 +126,8 @@ def read_effects(file: Path) -> pd.DataFrame | None:
         rows = frame["metric"] == metric
         frame.loc[rows, ["difference", "low", "high"]] *= quantity(metric).factor
     up = frame["metric"].map(lambda metric: quantity(metric).higher_is_better).astype(bool)
-    above, below = frame["low"] > 0, frame["high"] < 0
+    several = frame["seeds"] > 1  # one says nothing of others
+    above, below = (frame["low"] > 0) & several, (frame["high"] < 0) & several
     reading = np.select([np.where(up, above, below), np.where(up, below, above)], [BETTER, WORSE], OPEN)
     return frame.assign(reading=reading)
 

@@ -43,7 +43,7 @@ class Effect:
     def of(cls, pairs: Paired, metric: str) -> Effect | None:
         """The mean of differences; None where nothing is paired and defined."""
         interval = Interval(*(quantity(metric).factor * part for part in pairs.interval()))
-        return None if np.isnan(interval).any() else cls(metric, interval, len(pairs.seeds), len(pairs.cases))
+        return None if np.isnan(interval).any() else cls(metric, interval, pairs.informative_seeds, len(pairs.cases))
 
     @property
     def direction(self) -> int:

@@ -188,7 +188,10 @@ def _answer(compared: pd.DataFrame) -> Iterator[str]:
         yield "Nothing can be said: this study has no run of an objective that sees a middle band only."
         return
     dice = middle[(middle["metric"] == "dsc") & (middle["reference"] != "full band")]
-    beats = (dice["direction"] > 0).groupby([dice[name] for name in (*_CONDITION, "objective", "lambda")]).all()
+    keys = [*_CONDITION, "objective", "lambda"]
+    compared_with_baseline = dice[dice["reference"] == "baseline"].set_index(keys).index
+    dice = dice[pd.MultiIndex.from_frame(dice[keys]).isin(compared_with_baseline)]
+    beats = (dice["direction"] > 0).groupby([dice[name] for name in keys]).all()
     yield (
         f"In {beats.sum()} of {common.counted(len(beats), 'result')} it beats the baseline, and its control where "
         "there is one, in DSC beyond chance."

@@ -359,14 +359,15 @@ class TestFocalFrequency:
         assert found.item() == pytest.approx((p - y).square().mean().item(), abs=1e-12)
 
 
-def test_the_control_of_the_study_is_the_spectral_term_to_the_bit():
+@pytest.mark.parametrize("side", [32, 128, 224, 256])
+def test_the_control_of_the_study_is_the_spectral_term_to_the_bit(side):
     """In single precision, for one class, where no mean over classes rounds: training cannot tell them apart."""
     objectives = yaml.safe_load((REPOSITORY / "config" / "objectives.yaml").read_text(encoding="utf-8"))["objectives"]
     found = []
     for name in ("spatial_spectral", "squared_dice"):
         generator = torch.Generator().manual_seed(0)
-        logits = torch.randn(8, 1, 224, 224, generator=generator).requires_grad_()
-        masks = torch.randint(0, 2, (8, 224, 224), generator=generator)
+        logits = torch.randn(8, 1, side, side, generator=generator).requires_grad_()
+        masks = torch.randint(0, 2, (8, side, side), generator=generator)
         loss, _ = objective_of(ObjectiveChoice.model_validate(objectives[name]), "0.2")(logits, masks)
         found.append((loss.detach(), torch.autograd.grad(loss, logits)[0]))
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))

@@ -14,6 +14,7 @@ def build(
     per_image: bool = False,
     background: bool = False,
     smooth: NonNegativeFloat = 1.0,
+    smooth_share: NonNegativeFloat = 0.0,
 ) -> Objective:
     r"""Mean of 1 - D over the foreground classes.
 
@@ -27,11 +28,14 @@ def build(
         per_image: sum over the pixels of each image and average over images; otherwise sum over the batch.
         background: count the background as a class.
         smooth: s, in pixels.
+        smooth_share: added to s, as a share of the pixels of an image. With squared denominators, ``smooth`` 0 and
+            1e-6 here, the objective is ``spectral`` at any size of image, and to the bit for one class.
     """
 
     def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         p, y = _spatial.probabilities_and_targets(logits, masks, background)
-        loss = 1 - _spatial.dice(p, y, denominator=denominator, per_image=per_image, smooth=smooth)
+        s = smooth + smooth_share * p.shape[-2] * p.shape[-1]
+        loss = 1 - _spatial.dice(p, y, denominator=denominator, per_image=per_image, smooth=s)
         return loss, {"dice": loss.detach()}
 
     return objective

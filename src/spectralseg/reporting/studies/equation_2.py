@@ -157,6 +157,9 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
             }
 
 
+_SMOOTHING = ("smooth", "smooth_share")
+
+
 def controls(found: Mapping[str, Objective], name: str, lam: str) -> Iterator[tuple[str, str]]:
     """Objectives that hold a Dice in place of Eq. (2), with their λ.
 
@@ -167,7 +170,7 @@ def controls(found: Mapping[str, Objective], name: str, lam: str) -> Iterator[tu
     for other, objective in found.items():
         options = objective.auxiliary_options
         alike = (objective.base, objective.base_options, objective.form) == (ours.base, ours.base_options, ours.form)
-        squared = options.get("denominator") == "squared" and options.keys() <= {"denominator", "smooth"}
+        squared = options.get("denominator") == "squared" and options.keys() <= {"denominator", *_SMOOTHING}
         # Only where λ adds to the weight: the other forms change the rest as well.
         heavier = ours.base_options | {"dice_weight": ours.base_options.get("dice_weight", 1.0) + float(lam)}
         if objective.auxiliary == "dice" and alike and squared:

@@ -127,6 +127,13 @@ class Training(_Strict):
     save_every: int = Field(500, ge=1, description="iterations between resumable states")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; else autocast")
     channels_last: bool = Field(True, description="memory layout; faster on most devices")
+    resident: bool = Field(
+        True, description="on CUDA: keep the training images in its memory and augment there; else load and copy"
+    )
+    fused: bool = Field(True, description="on CUDA: all weights are updated by one kernel")
+    cuda_graph: bool = Field(
+        True, description="on CUDA: launch the kernels of a step at once, where the objective allows; needs `fused`"
+    )
     deterministic: Annotated[Literal["off", "warn", "strict"], BeforeValidator(_off)] = Field(
         "warn",
         description="warn: deterministic algorithms where there are some; strict: an error where there are none; "

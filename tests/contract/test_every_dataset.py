@@ -120,14 +120,14 @@ def test_the_phantom_has_a_card(prepared_phantom, specification, tmp_path):
 
 def test_the_first_batch_has_the_promised_shapes_or_there_is_nothing_to_train_on(prepared_phantom, specification):
     data = prepared_phantom(specification.name)
-    stream = batches(data, Training(iterations=1, batch_size=3), 0, 0, 1)
+    asked = (data, Training(iterations=1, batch_size=3), 0, 0, 1, torch.device("cpu"))
     if specification.split.everything == "test" or not len(data.rows("train")):
         assert set(data.cases["part"]) == {"test"}
         with pytest.raises(InputError, match="no training cases"):
-            next(stream)
+            batches(*asked)
         return
     assert {"train", "validation", "test"} == set(data.cases["part"])
-    images, masks = next(stream)
+    images, masks = next(batches(*asked))
     assert images.shape == (3, 32, 32, specification.channels)
     assert images.dtype == torch.float32
     assert 0 <= images.min() < images.max() <= 1

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import random
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,7 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 from spectralseg.config import Training
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
+from spectralseg.training.augmentation import Albumentations, draw, move
 from spectralseg.training.interruption import ignore_signals
+from spectralseg.training.resident import Resident, fits
+
+_PLANNED = 64  # iterations whose rows and moves go to the device together
 
 
 def seed_of(*keys: object) -> int:
@@ -41,44 +42,19 @@ def standardise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return ((images - mean) / std).movedim(-1, 1)
 
 
-def augmentation(training: Training) -> Any:
-    """Flips and rotations, as the paper names them; masks by nearest neighbour, borders filled with 0.
-
-    Returns:
-        An ``albumentations.Compose``.
-    """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask the network for a newer version
-    import albumentations as A  # evaluation, which needs only the conversions above, is spared the import
-
-    transforms: list[Any] = []
-    if training.flip:
-        transforms += [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]
-    if training.rotate:
-        limit = (-training.rotate, training.rotate)
-        transforms.append(A.Rotate(limit=limit, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=0, p=0.5))
-    return A.Compose(transforms)
-
-
 class _Stream(Dataset[tuple[Tensor, Tensor]]):
     """Position in the endless stream of samples -> augmented image and mask."""
 
     def __init__(self, data: PreparedDataset, training: Training, seed: int) -> None:
         self.rows = data.rows("train")
-        if not len(self.rows):
-            raise InputError(f"{data.path}: there are no training cases; choose another split")
         # Read once: random rows of a memory map would be read from disk again in every epoch.
         self.images, self.masks = data.images[self.rows], data.masks[self.rows]
-        self.augment, self.seed = augmentation(training), seed
+        self.augment, self.seed = Albumentations(training), seed
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         index = _index(len(self.rows), self.seed, position)
-        # One stream for all transforms: set_random_seed would give each the same draws, so that all act or none.
-        seed = seed_of("augment", self.seed, position)
-        self.augment.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        pair = self.augment(image=to_float(self.images[index]), mask=self.masks[index])
-        return torch.from_numpy(np.ascontiguousarray(pair["image"])), torch.from_numpy(
-            np.ascontiguousarray(pair["mask"])
-        )
+        image, mask = self.augment(to_float(self.images[index]), self.masks[index], _moves_by(self.seed, position))
+        return torch.from_numpy(image), torch.from_numpy(mask)
 
 
 def _index(count: int, seed: int, position: int) -> int:
@@ -98,14 +74,35 @@ def batch_of(rows: NDArray[np.int64], batch_size: int, seed: int, iteration: int
     return [int(rows[_index(len(rows), seed, position)]) for position in positions]
 
 
+def _moves_by(seed: int, position: int) -> int:
+    """Seed of the augmentation of a position."""
+    return seed_of("augment", seed, position)
+
+
 def batches(
-    data: PreparedDataset, training: Training, seed: int, start: int, stop: int
+    data: PreparedDataset, training: Training, seed: int, start: int, stop: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of iterations ``start`` .. ``stop`` - 1.
+    """Batches of iterations ``start`` .. ``stop`` - 1, on a CUDA device if they are to be kept there and fit, else on
+    the host.
 
     Yields:
         Images float32 (B, S, S, channels) in [0, 1] and masks uint8 (B, S, S).
+
+    Raises:
+        InputError: there are no training cases.
     """
+    rows = data.rows("train")
+    if not len(rows):
+        raise InputError(f"{data.path}: there are no training cases; choose another split")
+    if device.type == "cuda" and training.resident and fits(data, rows, device):
+        return _resident(Resident(data, rows, device), training, seed, start, stop)
+    return _loaded(data, training, seed, start, stop)
+
+
+def _loaded(
+    data: PreparedDataset, training: Training, seed: int, start: int, stop: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One image at a time, in worker processes if there are any."""
     loader = DataLoader(
         _Stream(data, training, seed),
         batch_size=training.batch_size,
@@ -116,3 +113,19 @@ def batches(
         worker_init_fn=ignore_signals,
     )
     yield from loader
+
+
+def _resident(data: Resident, training: Training, seed: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch at a time from the memory of the device, which the host never waits for."""
+    device, size = data.images.device, training.batch_size
+    for first in range(start, stop, _PLANNED):
+        last = min(first + _PLANNED, stop)
+        positions = range(first * size, last * size)
+        indices = torch.tensor([_index(len(data), seed, position) for position in positions])
+        draws = torch.tensor([draw(training, _moves_by(seed, position)) for position in positions])
+        if device.type == "cuda":  # only then is the copy one that nobody waits for
+            indices, draws = indices.pin_memory(), draws.pin_memory()
+        indices, draws = (plan.to(device, non_blocking=True) for plan in (indices, draws))
+        for chosen, moves in zip(indices.split(size), draws.split(size), strict=True):
+            images, masks = data[chosen]
+            yield move(images, masks, moves) if training.flip or training.rotate else (images, masks)

@@ -14,6 +14,7 @@ from spectralseg.config import Training
 from spectralseg.errors import InputError
 from spectralseg.objectives import Objective
 from spectralseg.training.batches import standardise
+from spectralseg.training.capture import CapturedStep
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,12 +38,18 @@ class Learner:
         model.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.model, self.objective = model, objective
         self.mean, self.std = (torch.tensor(values, dtype=torch.float32, device=self.device) for values in (mean, std))
+        cuda = self.device.type == "cuda"
+        fused, captured = cuda and training.fused, cuda and training.fused and training.cuda_graph
+        # A graph reads the learning rate from the memory of the device.
+        rate = torch.tensor(training.learning_rate, device=self.device) if captured else training.learning_rate
         self.optimizer = torch.optim.SGD(
             model.parameters(),
-            training.learning_rate,
+            rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
+            fused=fused,
         )
+        self._step = CapturedStep(self._update) if captured else self._update
         self.clip, self.dtype = training.gradient_clip, _AUTOCAST[training.precision]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=training.precision == "fp16")
 
@@ -56,9 +63,16 @@ class Learner:
 
     def step(self, images: Tensor, masks: Tensor, learning_rate: float) -> Tensor:
         """One optimizer step on a batch; the objective as a scalar on the device, which nothing waits for."""
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
+        return self._step(images, masks)
+
+    def _update(self, images: Tensor, masks: Tensor) -> Tensor:
         loss, _ = self.objective(self.logits(images), masks.to(self.device, non_blocking=True))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -86,7 +100,10 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
         self.model.load_state_dict(state["model"])
+        rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # every step sets its value; where it lies must stay
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:

@@ -33,7 +33,7 @@ from spectralseg.training.interruption import StopRequest, stop_requests
 from spectralseg.training.journal import Journal
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
 from spectralseg.training.schedule import iterations, learning_rate
-from spectralseg.training.validation import validation_dice
+from spectralseg.training.validation import validation_dice, validation_part
 
 _READ_EVERY = 50  # iterations between looks at the objective, each of which makes host and device wait
 _log = logging.getLogger(__name__)
@@ -108,6 +108,7 @@ def _train(
     settings = settings_of(config, run, data)
     progress = states.restore(out, learner, settings)
     last = iterations(training, len(data.rows("train")))
+    validation, batch_size = validation_part(data, device), config.evaluation.batch_size
     clock = _Clock(progress)
 
     def stop(reason: str) -> None:
@@ -121,7 +122,7 @@ def _train(
         Journal(out, tensorboard=training.tensorboard, start=progress.iteration) as journal,
         progress_bar(desc="train", unit="it", total=last, initial=progress.iteration) as bar,
     ):
-        for images, masks in batches(data, training, run.seed, progress.iteration, last):
+        for images, masks in batches(data, training, run.seed, progress.iteration, last, device):
             rate = learning_rate(training, progress.iteration, last)
             window.add(progress.iteration, learner.step(images, masks, rate))
             progress.iteration += 1
@@ -137,7 +138,8 @@ def _train(
                 bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
                 journal.scalars(progress.iteration, {"objective": losses[-1], "learning_rate": rate})
             if validate:
-                _validate(learner, data, config.evaluation.batch_size, progress)
+                score = validation_dice(learner, validation, len(data.classes), batch_size)
+                _note(score, learner, progress)
                 journal.scalars(progress.iteration, {"validation_dice": progress.history[-1]["validation_dice"]})
                 journal.write(progress.history)
             if asked and not done:
@@ -149,9 +151,9 @@ def _train(
     _write_outputs(out, learner, progress, settings)
 
 
-def _validate(learner: Learner, data: PreparedDataset, batch_size: int, progress: states.State) -> None:
-    """Score the validation part, note it, and keep the weights if they are the best so far."""
-    loss, score = progress.loss_sum / progress.loss_count, validation_dice(learner, data, batch_size)
+def _note(score: float, learner: Learner, progress: states.State) -> None:
+    """Add a validation to the history, and keep the weights if they are the best so far."""
+    loss = progress.loss_sum / progress.loss_count
     progress.loss_sum, progress.loss_count = 0.0, 0
     progress.history.append({"iteration": progress.iteration, "loss": loss, "validation_dice": score})
     _log.info("iteration %d: loss %.4f, validation Dice %.4f", progress.iteration, loss, score)

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
-from spectralseg.training.batches import to_float
 from spectralseg.training.learner import Learner
+from spectralseg.training.resident import Resident
 
 
-@torch.inference_mode()
-def validation_dice(learner: Learner, data: PreparedDataset, batch_size: int) -> float:
-    """Dice pooled over the validation part, mean over foreground classes; in [0, 1].
-
-    Pooling needs no rule for slices without a class. A class absent from both prediction and reference counts 1.
+def validation_part(data: PreparedDataset, device: torch.device) -> Resident:
+    """The images of the validation part, on a device.
 
     Raises:
-        InputError: there is no validation part.
+        InputError: there are none.
     """
     rows = data.rows("validation")
     if not len(rows):
         raise InputError(f"{data.path}: there are no validation cases; add training cases or raise 'validation'")
+    return Resident(data, rows, device)
+
+
+@torch.inference_mode()
+def validation_dice(learner: Learner, part: Resident, classes: int, batch_size: int) -> float:
+    """Dice pooled over the validation part, mean over foreground classes; in [0, 1].
+
+    Pooling needs no rule for slices without a class. A class absent from both prediction and reference counts 1.
+    """
     learner.model.eval()
-    classes = len(data.classes)
     overlap, total = (torch.zeros(classes, dtype=torch.int64, device=learner.device) for _ in range(2))
-    for start in range(0, len(rows), batch_size):
-        chosen = rows[start : start + batch_size]
-        logits = learner.logits(torch.from_numpy(to_float(data.images[chosen])))
+    for start in range(0, len(part), batch_size):
+        images, reference = part[start : start + batch_size]
+        logits = learner.logits(images)
         predicted = (logits[:, 0] > 0).long() if classes == 1 else logits.argmax(1)
-        reference = torch.from_numpy(np.asarray(data.masks[chosen])).to(learner.device)
         for k in range(classes):
             p, y = predicted == k + 1, reference == k + 1
             overlap[k] += (p & y).sum()

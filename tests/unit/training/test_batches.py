@@ -7,7 +7,16 @@ import torch
 from spectralseg.config import Training
 from spectralseg.data.cases import Case, Sample
 from spectralseg.errors import InputError
-from spectralseg.training.batches import augmentation, batches, seed_of, standardise, to_float
+from spectralseg.training import batches as module
+from spectralseg.training.augmentation import Albumentations, draw, move
+from spectralseg.training.batches import seed_of, standardise, to_float
+from spectralseg.training.resident import Resident
+
+CPU = torch.device("cpu")
+
+
+def batches(data, settings, seed, start, stop):
+    return module.batches(data, settings, seed, start, stop, CPU)
 
 
 def training(**options):
@@ -108,16 +117,15 @@ def test_the_same_row_is_augmented_differently_in_every_epoch(toy):
 
 @pytest.mark.parametrize("options", [{"flip": True, "rotate": 0}, {"flip": False, "rotate": 20}])
 def test_image_and_mask_are_augmented_alike(options):
-    augment = augmentation(training(**options))
+    augment = Albumentations(training(**options))
     rows, columns = np.mgrid[:64, :64]
     mask = (np.hypot(rows - 20, columns - 36) < 12).astype(np.uint8)
     moved = 0
     for seed in range(20):
-        augment.set_random_seed(seed)
-        pair = augment(image=mask[..., None].astype(np.float32), mask=mask)
-        assert np.mean((pair["image"].reshape(64, 64) > 0.5) != pair["mask"]) < 0.01
-        assert set(np.unique(pair["mask"])) <= {0, 1}
-        moved += not np.array_equal(pair["mask"], mask)
+        image, labels = augment(mask[..., None].astype(np.float32), mask, seed)
+        assert np.mean((image.reshape(64, 64) > 0.5) != labels) < 0.01
+        assert set(np.unique(labels)) <= {0, 1}
+        moved += not np.array_equal(labels, mask)
     assert 4 <= moved <= 19, "each transform is applied to about half of the samples"
 
 
@@ -167,14 +175,13 @@ def test_rotations_spread_over_the_whole_range(toy, prepare_cases, tmp_path):
 
 
 def test_a_rotation_keeps_labels_apart_and_fills_with_background():
-    augment = augmentation(training(flip=False, rotate=45))
+    augment = Albumentations(training(flip=False, rotate=45))
     mask = np.full((40, 40), 8, np.uint8)
     seen = set()
     for seed in range(10):
-        augment.set_random_seed(seed)
-        pair = augment(image=np.ones((40, 40, 3), np.float32), mask=mask)
-        seen |= set(np.unique(pair["mask"]))
-        assert pair["image"].min() == (0 if (pair["mask"] == 0).any() else 1)
+        image, labels = augment(np.ones((40, 40, 3), np.float32), mask, seed)
+        seen |= set(np.unique(labels))
+        assert image.min() == (0 if (labels == 0).any() else 1)
     assert seen == {0, 8}
 
 
@@ -202,3 +209,62 @@ def test_seeds_are_the_same_on_every_machine_and_differ_by_key():
     assert seed_of("order", 0, 1) == 2378549235
     assert len({seed_of("order", seed, epoch) for seed in range(20) for epoch in range(20)}) == 400
     assert 0 <= seed_of() < 2**32
+
+
+OPTIONS = [{}, {"rotate": 0}, {"flip": False}, {"rotate": 180}, PLAIN]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", ["toy", "hearts"])
+def test_a_batch_from_the_memory_of_a_device_is_what_albumentations_makes(request, name, options):
+    """The same rows and moves; interpolation rounds differently, and masks at a few pixels halfway between two."""
+    data, settings = request.getfixturevalue(name), training(iterations=12, batch_size=8, **options)
+    resident = module._resident(Resident(data, data.rows("train"), CPU), settings, 3, 0, 12)
+    compared = 0
+    for (images, masks), (expected, labels) in zip(resident, batches(data, settings, 3, 0, 12), strict=True):
+        assert images.shape == expected.shape
+        assert (images.dtype, masks.dtype) == (torch.float32, torch.uint8)
+        assert (images - expected).abs().max() < 1e-3
+        assert (images - expected).abs().mean() < 1e-5
+        assert (masks != labels).float().mean() < 5e-4
+        compared += len(images)
+    assert compared == 96
+
+
+def test_moves_that_only_mirror_or_do_nothing_change_no_pixel():
+    images, masks = torch.rand(4, 9, 9, 2), torch.randint(0, 9, (4, 9, 9), dtype=torch.uint8)
+    draws = torch.tensor([(columns, rows, 0.0) for columns in (1, -1) for rows in (1, -1)])
+    found, labels = move(images, masks, draws)
+    for n, axes in enumerate([(), (0,), (1,), (0, 1)]):
+        assert torch.allclose(found[n], images[n].flip(axes), atol=1e-5)
+        assert torch.equal(labels[n], masks[n].flip(axes))
+
+
+def test_a_quarter_turn_is_exact():
+    images, masks = torch.rand(1, 8, 8, 3), torch.randint(0, 9, (1, 8, 8), dtype=torch.uint8)
+    found, labels = move(images, masks, torch.tensor([[1.0, 1.0, np.pi / 2]]))
+    assert torch.allclose(found, images.rot90(1, (1, 2)), atol=1e-5)
+    assert torch.equal(labels, masks.rot90(1, (1, 2)))
+
+
+def test_draws_stay_in_their_range_and_half_of_all_images_turn():
+    found = np.array([draw(training(rotate=30), seed) for seed in range(2000)])
+    assert set(found[:, 0]) == set(found[:, 1]) == {-1, 1}
+    assert np.abs(np.degrees(found[:, 2])).max() <= 30
+    assert np.mean(found[:, 2] != 0) == pytest.approx(0.5, abs=0.04)
+    assert all(draw(training(**PLAIN), seed) == (1, 1, 0) for seed in range(20))
+
+
+def test_plans_of_many_iterations_end_where_the_run_ends(toy):
+    settings = training(batch_size=2)
+    resident = Resident(toy, toy.rows("train"), CPU)
+    whole = list(module._resident(resident, settings, 0, 0, 131))
+    assert len(whole) == 131
+    assert equal(list(module._resident(resident, settings, 0, 100, 131)), whole[100:])
+
+
+def test_images_on_a_device_are_shares_of_their_maximum(hearts):
+    rows = hearts.rows("validation")
+    images, masks = Resident(hearts, rows, CPU)[1:3]
+    assert np.array_equal(images.numpy(), to_float(np.asarray(hearts.images[rows[1:3]])))
+    assert np.array_equal(masks.numpy(), hearts.masks[rows[1:3]])

@@ -20,7 +20,7 @@ from spectralseg.training import loop
 from spectralseg.training import state as states
 from spectralseg.training.batches import batch_of
 from spectralseg.training.learner import Learner
-from spectralseg.training.validation import validation_dice
+from spectralseg.training.validation import validation_dice, validation_part
 
 
 class Stop(Exception):
@@ -251,7 +251,7 @@ def test_validation_dice_is_pooled_over_slices_and_meaned_over_classes(config, h
 
     def score(batch_size, **options):
         learner = Learner(Perfect(**options), lambda *_: None, config.training, [0.0], [1.0])
-        return validation_dice(learner, hearts, batch_size)
+        return validation_dice(learner, validation_part(hearts, torch.device("cpu")), len(hearts.classes), batch_size)
 
     assert score(5) == pytest.approx(1)
     assert score(5, wrong=[2]) == pytest.approx(2 / 3)
@@ -349,10 +349,10 @@ def test_a_signal_in_the_last_iteration_stops_nothing(config, toy, tmp_path, who
     monkeypatch.undo()
     validate = loop.validation_dice
 
-    def signalled(learner, data, batch_size):
+    def signalled(*arguments):
         if len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return validate(learner, data, batch_size)
+        return validate(*arguments)
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "history.jsonl").write_text("")

@@ -1,0 +1,373 @@
+"""Measure training beside the plain loop of published code, and each measure that makes it faster by leaving it out.
+
+The plain loop is what most published code does: a DataLoader whose workers augment one image at a time with
+albumentations, kernels launched one by one, and the loss read in every step. It has the same network, objective,
+optimizer and augmentation. See benchmarks/README.md for what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import cv2
+import machine
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import flop_registry
+from tqdm import tqdm
+
+from spectralseg import provenance
+from spectralseg.config import Training
+from spectralseg.data import PreparedDataset, open_prepared, phantoms
+from spectralseg.data.prepare import prepare
+from spectralseg.data.specification import read_specification
+from spectralseg.models import build_model
+from spectralseg.objectives import build_objective
+from spectralseg.training.batches import batches
+from spectralseg.training.learner import Learner, choose_device, make_deterministic
+
+DATASET = Path(__file__).resolve().parents[1] / "workflow" / "rules" / "datasets" / "isic2018.smk"
+MODELS = ("unet", "transunet")
+READ_EVERY = 50  # as training reads the objective
+PLAIN = ("plain, fp32", "plain, autocast")
+# Of ours: everything, then everything but one.
+CUDA = {
+    "ours": {},
+    "ours, fp32": {"precision": "fp32"},
+    "ours, fp16": {"precision": "fp16"},
+    "ours, kernel by kernel": {"cuda_graph": False},
+    "ours, not fused": {"cuda_graph": False, "fused": False},
+    "ours, loaded": {"resident": False},
+    "ours, channels first": {"channels_last": False},
+    "ours, deterministic": {"deterministic": "warn"},
+}
+CPU: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "ours, no workers": {"workers": 0},
+    "ours, channels first": {"channels_last": False},
+}
+
+Step = Callable[[], object]
+
+
+class Pictures(Dataset[tuple[Tensor, Tensor]]):
+    """The plain way to a sample: normalised and augmented by albumentations."""
+
+    def __init__(self, data: PreparedDataset, rotate: float) -> None:
+        rows = data.rows("train")
+        self.images, self.masks = data.images[rows], data.masks[rows]
+        limit, border = (-rotate, rotate), cv2.BORDER_CONSTANT
+        moves = [A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5), A.Rotate(limit=limit, border_mode=border, p=0.5)]
+        self.transform = A.Compose([*moves, A.Normalize(data.info["mean"], data.info["std"])])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        pair = self.transform(image=self.images[index], mask=self.masks[index])
+        return torch.from_numpy(pair["image"].transpose(2, 0, 1)), torch.from_numpy(pair["mask"])
+
+
+def endless(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Epoch after epoch."""
+    while True:
+        yield from loader
+
+
+def plain(
+    name: str, data: PreparedDataset, batch: int, device: torch.device, workers: int, half: torch.dtype | None
+) -> Step:
+    """The plain loop, with mixed precision as it is usually added."""
+    import segmentation_models_pytorch as smp  # after the package, which makes torchvision importable
+
+    model = build_model(name, 3, 1).to(device)
+    pictures = Pictures(data, Training().rotate)
+    loader = DataLoader(
+        pictures, batch, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda", drop_last=True,
+        persistent_workers=workers > 0,
+    )  # fmt: skip
+    stream = endless(loader)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
+    entropy, dice = nn.BCEWithLogitsLoss(), smp.losses.DiceLoss("binary")
+    model.train()
+
+    def step() -> float:
+        images, masks = next(stream)
+        images, masks = images.to(device, non_blocking=True), masks.to(device, non_blocking=True)[:, None].float()
+        with torch.autocast(device.type, half, enabled=half is not None):
+            logits = model(images)
+            loss = entropy(logits, masks) + dice(logits, masks)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def ours(name: str, data: PreparedDataset, settings: Training, device: torch.device) -> Step:
+    """A step as training does it."""
+    make_deterministic(settings.deterministic, 0)
+    model = build_model(name, 3, 1).to(device)
+    learner = Learner(model, build_objective("bce_dice"), settings, data.info["mean"], data.info["std"])
+    stream = batches(data, settings, 0, 0, 10**6, device)
+    values: list[Tensor] = []
+
+    def step() -> None:
+        values.append(learner.step(*next(stream), 0.01))
+        if len(values) == READ_EVERY:
+            torch.stack(values).tolist()
+            values.clear()
+
+    return step
+
+
+def steps_of(data: PreparedDataset, name: str, batch: int, device: torch.device, workers: int) -> dict[str, Any]:
+    """Functions that make the step of each way."""
+    cuda = device.type == "cuda"
+    best = {"batch_size": batch, "deterministic": "off", "workers": workers, "precision": "bf16" if cuda else "fp32"}
+    made: dict[str, Callable[[], Step]] = {
+        "plain, fp32": lambda: plain(name, data, batch, device, workers, None),
+    }
+    if cuda:
+        made["plain, autocast"] = lambda: plain(name, data, batch, device, workers, torch.bfloat16)
+    for way, options in (CUDA if cuda else CPU).items():
+        made[way] = lambda options=options: ours(name, data, Training(**{**best, **options}), device)
+    return made
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(step: Step, device: torch.device, count: int) -> float:
+    """Of a number of steps."""
+    wait(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        step()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def busy(step: Step, count: int = 20) -> float | None:
+    """Share of the time in which the device computes; None if it cannot be observed."""
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as observed:
+        start = time.perf_counter()
+        for _ in range(count):
+            step()
+        torch.cuda.synchronize()
+        whole = time.perf_counter() - start
+    kernels = [event.time_range for event in observed.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    computing, end = 0.0, -math.inf
+    for one in sorted(kernels, key=lambda span: span.start):
+        computing += max(0.0, one.end - max(one.start, end))
+        end = max(end, one.end)
+    return computing / 1e6 / whole if kernels else None
+
+
+class Floor(TorchDispatchMode):
+    """Adds up how long perfect kernels take: each operation its arithmetic or its traffic, whichever is longer."""
+
+    def __init__(self, peaks: dict[str, float], half: bool) -> None:
+        super().__init__()
+        self.rate, self.bandwidth = peaks["bf16" if half else "fp32"], peaks["bytes"]
+        self.seconds, self.flops, self.bytes = 0.0, 0.0, 0.0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        returns = function._schema.returns
+        if returns and returns[0].alias_info is not None and not returns[0].alias_info.is_write:
+            return out  # a view moves nothing
+        count = flop_registry.get(function._overloadpacket)
+        flops = count(*args, **(kwargs or {}), out_val=out) if count else 0
+        tensors = [one for one in torch.utils._pytree.tree_leaves((args, kwargs, out)) if isinstance(one, Tensor)]
+        moved = sum(one.numel() * one.element_size() for one in tensors)
+        self.flops, self.bytes = self.flops + flops, self.bytes + moved
+        self.seconds += max(flops / self.rate, moved / self.bandwidth)
+        return out
+
+
+def peaks() -> dict[str, float]:
+    """What the device can do: operations per second with bf16 and with float32 as training has it, bytes per second."""
+
+    def best(work: Callable[[], object], amount: float) -> float:
+        work()
+        return amount / min(seconds(work, torch.device("cuda"), 1) for _ in range(10))
+
+    found, size = {}, 8192
+    for key, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        one, other = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = True  # convolutions do so unless told otherwise
+        found[key] = best(lambda one=one, other=other: one @ other, 2 * size**3)
+        torch.backends.cuda.matmul.allow_tf32 = before
+    source = torch.randn(2**28, device="cuda")
+    target = torch.empty_like(source)
+    found["bytes"] = best(lambda: target.copy_(source), 2 * source.nbytes)
+    return found
+
+
+def floor(name: str, data: PreparedDataset, batch: int, precision: str, found: dict[str, float]) -> dict[str, float]:
+    """The floor of our step, kernel by kernel."""
+    settings = Training(batch_size=batch, precision=precision, cuda_graph=False, fused=False, deterministic="off")
+    step = ours(name, data, settings, torch.device("cuda"))
+    step()
+    with Floor(found, precision != "fp32") as mode:
+        step()
+    return {"ms": 1000 * mode.seconds, "gflop": mode.flops / 1e9, "gigabytes": mode.bytes / 1e9}
+
+
+def measure(
+    data: PreparedDataset, name: str, batch: int, device: torch.device, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Images per second of each way, turn by turn."""
+    made = steps_of(data, name, batch, device, options.workers)
+    chosen = {way: build for way, build in made.items() if not options.ways or way in options.ways}
+    rates: dict[str, list[float]] = {way: [] for way in chosen}
+    more: dict[str, dict[str, Any]] = {way: {} for way in chosen}
+    for turn in range(options.repeats):
+        for way in tqdm(list(chosen), desc=f"{name}, batch {batch}, turn {turn + 1}", unit="way"):
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+            step = chosen[way]()
+            seconds(step, device, options.warm_up)
+            rates[way].append(options.iterations * batch / seconds(step, device, options.iterations))
+            if device.type == "cuda" and turn == 0:
+                more[way] = {"busy": busy(step), "peak_mib": torch.cuda.max_memory_reserved() / 2**20}
+            del step
+            make_deterministic("off", 0)
+    reference = {peer: rates[peer] for peer in PLAIN if peer in rates}
+    return {
+        way: {
+            "images_per_second": statistics.median(found),
+            "of_all_turns": found,
+            **{
+                f"times_{peer}": statistics.median(mine / theirs for mine, theirs in zip(found, rate, strict=True))
+                for peer, rate in reference.items()
+            },
+            **more[way],
+        }
+        for way, found in rates.items()
+    }
+
+
+def _one_of_many(number: int, start: Any, folder: str, name: str, batch: int, iterations: int, told: Any) -> None:
+    device, settings = torch.device("cuda"), Training(batch_size=batch, precision="bf16", deterministic="off")
+    step = ours(name, open_prepared(Path(folder)), settings, device)
+    seconds(step, device, 25)
+    start.wait()
+    began = time.monotonic()
+    seconds(step, device, iterations)
+    told.put((number, began, time.monotonic()))
+
+
+def together(folder: Path, name: str, batch: int, runs: int, iterations: int) -> float:
+    """Images per second of several processes on one device."""
+    context = multiprocessing.get_context("spawn")
+    start, told = context.Barrier(runs), context.Queue()
+    shared = (start, str(folder), name, batch, iterations, told)
+    processes = [context.Process(target=_one_of_many, args=(number, *shared)) for number in range(runs)]
+    for process in processes:
+        process.start()
+    spans = [told.get(timeout=300) for _ in processes]
+    for process in processes:
+        process.join()
+    return runs * iterations * batch / (max(end for *_, end in spans) - min(begin for _, begin, _ in spans))
+
+
+def prepared(folder: Path, size: int, cases: int) -> PreparedDataset:
+    """Photographs with lesions, drawn."""
+    phantoms.generate("isic2018", folder / "raw", cases=cases, side=size + 32, seed=0)
+    specification = read_specification(DATASET)
+    options = {"image_size": size, "source": "phantom", "validation": 0.2, "allow_partial": True}
+    prepare(specification, folder / "raw", folder / "prepared", **options)
+    return open_prepared(folder / "prepared")
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    headings = ["network, images", "way", "images/s", "times plain fp32", "times plain autocast", "device busy", "MiB"]
+    rows = []
+    for setting, ways in results.items():
+        for way, found in ways.items():
+            share, peak = found.get("busy"), found.get("peak_mib")
+            times = (found.get(f"times_{peer}") for peer in PLAIN)
+            cells = [
+                setting,
+                way,
+                f"{found['images_per_second']:.0f}",
+                *("" if x is None else f"{x:.2f}" for x in times),
+            ]
+            rows.append([*cells, "" if share is None else f"{share:.0%}", "" if peak is None else f"{peak:.0f}"])
+    return machine.markdown(headings, rows)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark, print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/training_<device>.json)")
+    parser.add_argument("--device", default="auto", help="torch device, or auto (default: %(default)s)")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="(default: all)")
+    parser.add_argument("--ways", nargs="+", help="(default: all)")
+    parser.add_argument("--batches", nargs="+", type=int, default=[8, 32], help="images (default: 8 and 32)")
+    parser.add_argument("--size", type=int, default=224, help="their side in pixels (default: %(default)s)")
+    parser.add_argument("--cases", type=int, default=100, help="images of the dataset (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="(default: %(default)s)")
+    parser.add_argument("--warm-up", type=int, default=25, help="steps before the clock runs (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=100, help="steps measured (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of all ways (default: %(default)s)")
+    parser.add_argument("--runs", nargs="*", type=int, default=[2, 4], help="runs at once on a GPU (default: 2 and 4)")
+    options = parser.parse_args(argv)
+    device = choose_device(options.device)
+    hardware = provenance.hardware(str(device))
+    if device.type == "cpu":
+        hardware["device_name"] = machine.processor()
+    outcome: dict[str, Any] = {"machine": hardware, "versions": provenance.versions(), "results": {}}
+    outcome["settings"] = {key: value for key, value in vars(options).items() if key != "out"}
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
+        data = prepared(Path(folder), options.size, options.cases)
+        for name in options.models:
+            for batch in options.batches:
+                outcome["results"][f"{name}, {batch}"] = measure(data, name, batch, device, options)
+        if device.type == "cuda":
+            outcome["peaks"] = peaks()
+            outcome["floor"] = {
+                f"{name}, {batch}": {p: floor(name, data, batch, p, outcome["peaks"]) for p in ("fp32", "bf16")}
+                for name in options.models
+                for batch in options.batches
+            }
+            outcome["together"] = {
+                str(runs): together(data.path, "unet", 8, runs, 4 * options.iterations) for runs in options.runs
+            }
+    path = machine.write(outcome, options.out, "training", hardware["device_name"])
+    print(table(outcome["results"]))
+    for key in ("peaks", "floor", "together"):
+        if key in outcome:
+            print(f"\n{key}: {outcome[key]}")
+    print(f"\nwrote {path}")
+
+
+if __name__ == "__main__":
+    main()

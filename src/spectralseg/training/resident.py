@@ -1,0 +1,52 @@
+"""Images that stay in the memory of a device."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spectralseg.data import PreparedDataset
+
+_SHARE = 0.5  # of the free memory of a device that images may take
+_log = logging.getLogger(__name__)
+
+
+class Resident:
+    """Rows of a prepared dataset on a device.
+
+    Args:
+        data: the dataset.
+        rows: which of them.
+        device: where they are kept, as the integers that they are.
+    """
+
+    def __init__(self, data: PreparedDataset, rows: NDArray[np.int64], device: torch.device) -> None:
+        self.images, self.masks = (
+            torch.from_numpy(np.ascontiguousarray(array[rows])).to(device) for array in (data.images, data.masks)
+        )
+        self.scale = float(np.iinfo(data.images.dtype).max)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Images float32 (B, S, S, channels) in [0, 1] and masks uint8 (B, S, S)."""
+        return self.images[chosen].to(torch.float32) / self.scale, self.masks[chosen]
+
+
+def fits(data: PreparedDataset, rows: NDArray[np.int64], device: torch.device) -> bool:
+    """Whether these rows leave a CUDA device most of its free memory; the log says if not."""
+    needed: int = len(rows) * (data.images[0].nbytes + data.masks[0].nbytes)
+    free, _ = torch.cuda.mem_get_info(device)
+    if needed <= _SHARE * free:
+        return True
+    _log.warning(
+        "%s: %.1f GB of training images do not fit beside the model on %s, which has %.1f GB free; they are loaded "
+        "batch by batch",
+        *(data.path, needed / 1e9, device, free / 1e9),
+    )
+    return False

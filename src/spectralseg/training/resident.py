@@ -25,17 +25,19 @@ class Resident:
     """
 
     def __init__(self, data: PreparedDataset, rows: NDArray[np.int64], device: torch.device) -> None:
-        self.images, self.masks = (
-            torch.from_numpy(np.ascontiguousarray(array[rows])).to(device) for array in (data.images, data.masks)
-        )
-        self.scale = float(np.iinfo(data.images.dtype).max)
+        images, masks = (torch.from_numpy(np.ascontiguousarray(array[rows])) for array in (data.images, data.masks))
+        # CUDA cannot index uint16; the bits are the same.
+        self.images = (images.view(torch.int16) if images.dtype == torch.uint16 else images).to(device)
+        self.masks = masks.to(device)
+        self.largest = int(np.iinfo(data.images.dtype).max)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Images float32 (B, S, S, channels) in [0, 1] and masks uint8 (B, S, S)."""
-        return self.images[chosen].to(torch.float32) / self.scale, self.masks[chosen]
+        images = self.images[chosen].to(torch.int32) & self.largest
+        return images.to(torch.float32) / self.largest, self.masks[chosen]
 
 
 def fits(data: PreparedDataset, rows: NDArray[np.int64], device: torch.device) -> bool:

@@ -8,14 +8,15 @@ optimizer and augmentation. See benchmarks/README.md for what was found.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import multiprocessing
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,16 @@ DATASET = Path(__file__).resolve().parents[1] / "workflow" / "rules" / "datasets
 MODELS = ("unet", "transunet")
 READ_EVERY = 50  # as training reads the objective
 PLAIN = ("plain, fp32", "plain, autocast")
+PRINCIPAL = (*PLAIN, "ours")  # measured in every turn, the others in the first
 # Of ours: everything, then everything but one.
-CUDA = {
+CUDA: dict[str, dict[str, Any]] = {
     "ours": {},
     "ours, fp32": {"precision": "fp32"},
     "ours, fp16": {"precision": "fp16"},
     "ours, kernel by kernel": {"cuda_graph": False},
-    "ours, not fused": {"cuda_graph": False, "fused": False},
+    "ours, kernel by kernel, not fused": {"cuda_graph": False, "fused": False},
     "ours, loaded": {"resident": False},
     "ours, channels first": {"channels_last": False},
-    "ours, deterministic": {"deterministic": "warn"},
 }
 CPU: dict[str, dict[str, Any]] = {
     "ours": {},
@@ -95,6 +96,7 @@ def plain(
     """The plain loop, with mixed precision as it is usually added."""
     import segmentation_models_pytorch as smp  # after the package, which makes torchvision importable
 
+    torch.use_deterministic_algorithms(False)
     model = build_model(name, 3, 1).to(device)
     pictures = Pictures(data, Training().rotate)
     loader = DataLoader(
@@ -140,12 +142,10 @@ def ours(name: str, data: PreparedDataset, settings: Training, device: torch.dev
 def steps_of(data: PreparedDataset, name: str, batch: int, device: torch.device, workers: int) -> dict[str, Any]:
     """Functions that make the step of each way."""
     cuda = device.type == "cuda"
-    best = {"batch_size": batch, "deterministic": "off", "workers": workers, "precision": "bf16" if cuda else "fp32"}
-    made: dict[str, Callable[[], Step]] = {
-        "plain, fp32": lambda: plain(name, data, batch, device, workers, None),
-    }
+    best = {"batch_size": batch, "workers": workers, "precision": "bf16" if cuda else "fp32"}
+    made: dict[str, Callable[[], Step]] = {PLAIN[0]: lambda: plain(name, data, batch, device, workers, None)}
     if cuda:
-        made["plain, autocast"] = lambda: plain(name, data, batch, device, workers, torch.bfloat16)
+        made[PLAIN[1]] = lambda: plain(name, data, batch, device, workers, torch.bfloat16)
     for way, options in (CUDA if cuda else CPU).items():
         made[way] = lambda options=options: ours(name, data, Training(**{**best, **options}), device)
     return made
@@ -167,7 +167,7 @@ def seconds(step: Step, device: torch.device, count: int) -> float:
     return time.perf_counter() - start
 
 
-def busy(step: Step, count: int = 20) -> float | None:
+def busy(step: Step, count: int = 5) -> float | None:
     """Share of the time in which the device computes; None if it cannot be observed."""
     from torch.profiler import ProfilerActivity, profile
 
@@ -230,7 +230,7 @@ def peaks() -> dict[str, float]:
 
 def floor(name: str, data: PreparedDataset, batch: int, precision: str, found: dict[str, float]) -> dict[str, float]:
     """The floor of our step, kernel by kernel."""
-    settings = Training(batch_size=batch, precision=precision, cuda_graph=False, fused=False, deterministic="off")
+    settings = Training(batch_size=batch, precision=precision, cuda_graph=False, fused=False)
     step = ours(name, data, settings, torch.device("cuda"))
     step()
     with Floor(found, precision != "fp32") as mode:
@@ -243,11 +243,12 @@ def measure(
 ) -> dict[str, Any]:
     """Images per second of each way, turn by turn."""
     made = steps_of(data, name, batch, device, options.workers)
-    chosen = {way: build for way, build in made.items() if not options.ways or way in options.ways}
+    chosen = {way: build for way, build in made.items() if way in PRINCIPAL or not options.principal}
     rates: dict[str, list[float]] = {way: [] for way in chosen}
     more: dict[str, dict[str, Any]] = {way: {} for way in chosen}
     for turn in range(options.repeats):
-        for way in tqdm(list(chosen), desc=f"{name}, batch {batch}, turn {turn + 1}", unit="way"):
+        ways = [way for way in chosen if way in PRINCIPAL or turn == 0]
+        for way in tqdm(ways, desc=f"{name}, batch {batch}, turn {turn + 1}", unit="way"):
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
@@ -255,16 +256,17 @@ def measure(
             seconds(step, device, options.warm_up)
             rates[way].append(options.iterations * batch / seconds(step, device, options.iterations))
             if device.type == "cuda" and turn == 0:
-                more[way] = {"busy": busy(step), "peak_mib": torch.cuda.max_memory_reserved() / 2**20}
+                more[way]["peak_mib"] = torch.cuda.max_memory_reserved() / 2**20
+                if way in PRINCIPAL:
+                    more[way]["busy"] = busy(step)
             del step
-            make_deterministic("off", 0)
     reference = {peer: rates[peer] for peer in PLAIN if peer in rates}
     return {
         way: {
             "images_per_second": statistics.median(found),
             "of_all_turns": found,
             **{
-                f"times_{peer}": statistics.median(mine / theirs for mine, theirs in zip(found, rate, strict=True))
+                f"times_{peer}": statistics.median(mine / theirs for mine, theirs in zip(found, rate, strict=False))
                 for peer, rate in reference.items()
             },
             **more[way],
@@ -274,7 +276,7 @@ def measure(
 
 
 def _one_of_many(number: int, start: Any, folder: str, name: str, batch: int, iterations: int, told: Any) -> None:
-    device, settings = torch.device("cuda"), Training(batch_size=batch, precision="bf16", deterministic="off")
+    device, settings = torch.device("cuda"), Training(batch_size=batch, precision="bf16")
     step = ours(name, open_prepared(Path(folder)), settings, device)
     seconds(step, device, 25)
     start.wait()
@@ -295,6 +297,19 @@ def together(folder: Path, name: str, batch: int, runs: int, iterations: int) ->
     for process in processes:
         process.join()
     return runs * iterations * batch / (max(end for *_, end in spans) - min(begin for _, begin, _ in spans))
+
+
+@contextmanager
+def multi_process_service() -> Iterator[None]:
+    """CUDA's service that lets kernels of several processes run beside each other instead of by turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), folder)
+        subprocess.run(["nvidia-cuda-mps-control", "-d"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["nvidia-cuda-mps-control"], input="quit\n", text=True, check=False)
+            del os.environ["CUDA_MPS_PIPE_DIRECTORY"], os.environ["CUDA_MPS_LOG_DIRECTORY"]
 
 
 def prepared(folder: Path, size: int, cases: int) -> PreparedDataset:
@@ -329,8 +344,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/training_<device>.json)")
     parser.add_argument("--device", default="auto", help="torch device, or auto (default: %(default)s)")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="(default: all)")
-    parser.add_argument("--ways", nargs="+", help="(default: all)")
+    parser.add_argument("--models", nargs="+", default=list(MODELS), help="(default: %(default)s)")
+    parser.add_argument("--principal", action="store_true", help="leave out what leaves one measure out")
     parser.add_argument("--batches", nargs="+", type=int, default=[8, 32], help="images (default: 8 and 32)")
     parser.add_argument("--size", type=int, default=224, help="their side in pixels (default: %(default)s)")
     parser.add_argument("--cases", type=int, default=100, help="images of the dataset (default: %(default)s)")
@@ -339,31 +354,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--iterations", type=int, default=100, help="steps measured (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="turns of all ways (default: %(default)s)")
     parser.add_argument("--runs", nargs="*", type=int, default=[2, 4], help="runs at once on a GPU (default: 2 and 4)")
+    parser.add_argument(
+        "--mps", action="store_true", help="the same under CUDA's multi-process service, started for it"
+    )
     options = parser.parse_args(argv)
     device = choose_device(options.device)
     hardware = provenance.hardware(str(device))
     if device.type == "cpu":
         hardware["device_name"] = machine.processor()
-    outcome: dict[str, Any] = {"machine": hardware, "versions": provenance.versions(), "results": {}}
+    outcome: dict[str, Any] = {"machine": hardware, "versions": provenance.versions()}
     outcome["settings"] = {key: value for key, value in vars(options).items() if key != "out"}
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
+    settings = [(name, batch) for name in options.models for batch in options.batches]
+
+    def keep(key: str, values: dict[str, Any]) -> Path:
+        outcome.setdefault(key, {}).update(values)
+        return machine.write(outcome, options.out, "training", hardware["device_name"])
+
+    with tempfile.TemporaryDirectory() as folder:
         data = prepared(Path(folder), options.size, options.cases)
-        for name in options.models:
-            for batch in options.batches:
-                outcome["results"][f"{name}, {batch}"] = measure(data, name, batch, device, options)
         if device.type == "cuda":
-            outcome["peaks"] = peaks()
-            outcome["floor"] = {
-                f"{name}, {batch}": {p: floor(name, data, batch, p, outcome["peaks"]) for p in ("fp32", "bf16")}
-                for name in options.models
-                for batch in options.batches
-            }
-            outcome["together"] = {
-                str(runs): together(data.path, "unet", 8, runs, 4 * options.iterations) for runs in options.runs
-            }
-    path = machine.write(outcome, options.out, "training", hardware["device_name"])
+            for runs in options.runs:
+                keep("together", {str(runs): together(data.path, "unet", 8, runs, 4 * options.iterations)})
+            with multi_process_service() if options.mps else nullcontext():
+                for runs in options.runs if options.mps else ():
+                    keep("together_mps", {str(runs): together(data.path, "unet", 8, runs, 4 * options.iterations)})
+        for name, batch in settings:
+            path = keep("results", {f"{name}, {batch}": measure(data, name, batch, device, options)})
+        if device.type == "cuda":
+            keep("peaks", peaks())
+            for name, batch in settings:
+                found = {half: floor(name, data, batch, half, outcome["peaks"]) for half in ("fp32", "bf16")}
+                keep("floor", {f"{name}, {batch}": found})
     print(table(outcome["results"]))
-    for key in ("peaks", "floor", "together"):
+    for key in ("peaks", "floor", "together", "together_mps"):
         if key in outcome:
             print(f"\n{key}: {outcome[key]}")
     print(f"\nwrote {path}")

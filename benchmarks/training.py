@@ -354,9 +354,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--iterations", type=int, default=100, help="steps measured (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="turns of all ways (default: %(default)s)")
     parser.add_argument("--runs", nargs="*", type=int, default=[2, 4], help="runs at once on a GPU (default: 2 and 4)")
-    parser.add_argument(
-        "--mps", action="store_true", help="the same under CUDA's multi-process service, started for it"
-    )
+    parser.add_argument("--mps", action="store_true", help="the same also under CUDA's multi-process service")
     options = parser.parse_args(argv)
     device = choose_device(options.device)
     hardware = provenance.hardware(str(device))
@@ -378,13 +376,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             with multi_process_service() if options.mps else nullcontext():
                 for runs in options.runs if options.mps else ():
                     keep("together_mps", {str(runs): together(data.path, "unet", 8, runs, 4 * options.iterations)})
-        for name, batch in settings:
-            path = keep("results", {f"{name}, {batch}": measure(data, name, batch, device, options)})
-        if device.type == "cuda":
             keep("peaks", peaks())
             for name, batch in settings:
                 found = {half: floor(name, data, batch, half, outcome["peaks"]) for half in ("fp32", "bf16")}
                 keep("floor", {f"{name}, {batch}": found})
+        for name, batch in settings:
+            path = keep("results", {f"{name}, {batch}": measure(data, name, batch, device, options)})
     print(table(outcome["results"]))
     for key in ("peaks", "floor", "together", "together_mps"):
         if key in outcome:

@@ -43,7 +43,7 @@ from spectralseg.training.batches import batches
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
 
 DATASET = Path(__file__).resolve().parents[1] / "workflow" / "rules" / "datasets" / "isic2018.smk"
-MODELS = ("unet", "transunet")
+MODELS, ENCODER = ("unet", "transunet"), "resnet50"
 READ_EVERY = 50  # as training reads the objective
 PLAIN = ("plain, fp32", "plain, autocast")
 PRINCIPAL = (*PLAIN, "ours")  # measured in every turn, the others in the first
@@ -91,13 +91,19 @@ def endless(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def plain(
-    name: str, data: PreparedDataset, batch: int, device: torch.device, workers: int, half: torch.dtype | None
+    name: str,
+    encoder: str,
+    data: PreparedDataset,
+    batch: int,
+    device: torch.device,
+    workers: int,
+    half: torch.dtype | None,
 ) -> Step:
     """The plain loop, with mixed precision as it is usually added."""
     import segmentation_models_pytorch as smp  # after the package, which makes torchvision importable
 
     torch.use_deterministic_algorithms(False)
-    model = build_model(name, 3, 1).to(device)
+    model = build_model(name, 3, 1, encoder=encoder).to(device)
     pictures = Pictures(data, Training().rotate)
     loader = DataLoader(
         pictures, batch, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda", drop_last=True,
@@ -122,10 +128,10 @@ def plain(
     return step
 
 
-def ours(name: str, data: PreparedDataset, settings: Training, device: torch.device) -> Step:
+def ours(name: str, encoder: str, data: PreparedDataset, settings: Training, device: torch.device) -> Step:
     """A step as training does it."""
     make_deterministic(settings.deterministic, 0)
-    model = build_model(name, 3, 1).to(device)
+    model = build_model(name, 3, 1, encoder=encoder).to(device)
     learner = Learner(model, build_objective("bce_dice"), settings, data.info["mean"], data.info["std"])
     stream = batches(data, settings, 0, 0, 10**6, device)
     values: list[Tensor] = []
@@ -139,15 +145,17 @@ def ours(name: str, data: PreparedDataset, settings: Training, device: torch.dev
     return step
 
 
-def steps_of(data: PreparedDataset, name: str, batch: int, device: torch.device, workers: int) -> dict[str, Any]:
+def steps_of(
+    data: PreparedDataset, name: str, encoder: str, batch: int, device: torch.device, workers: int
+) -> dict[str, Any]:
     """Functions that make the step of each way."""
     cuda = device.type == "cuda"
     best = {"batch_size": batch, "workers": workers, "precision": "bf16" if cuda else "fp32"}
-    made: dict[str, Callable[[], Step]] = {PLAIN[0]: lambda: plain(name, data, batch, device, workers, None)}
+    made: dict[str, Callable[[], Step]] = {PLAIN[0]: lambda: plain(name, encoder, data, batch, device, workers, None)}
     if cuda:
-        made[PLAIN[1]] = lambda: plain(name, data, batch, device, workers, torch.bfloat16)
+        made[PLAIN[1]] = lambda: plain(name, encoder, data, batch, device, workers, torch.bfloat16)
     for way, options in (CUDA if cuda else CPU).items():
-        made[way] = lambda options=options: ours(name, data, Training(**{**best, **options}), device)
+        made[way] = lambda options=options: ours(name, encoder, data, Training(**{**best, **options}), device)
     return made
 
 
@@ -231,7 +239,7 @@ def peaks() -> dict[str, float]:
 def floor(name: str, data: PreparedDataset, batch: int, precision: str, found: dict[str, float]) -> dict[str, float]:
     """The floor of our step, kernel by kernel."""
     settings = Training(batch_size=batch, precision=precision, cuda_graph=False, fused=False)
-    step = ours(name, data, settings, torch.device("cuda"))
+    step = ours(name, ENCODER, data, settings, torch.device("cuda"))
     step()
     with Floor(found, precision != "fp32") as mode:
         step()
@@ -242,7 +250,7 @@ def measure(
     data: PreparedDataset, name: str, batch: int, device: torch.device, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Images per second of each way, turn by turn."""
-    made = steps_of(data, name, batch, device, options.workers)
+    made = steps_of(data, name, options.encoder, batch, device, options.workers)
     chosen = {way: build for way, build in made.items() if way in PRINCIPAL or not options.principal}
     rates: dict[str, list[float]] = {way: [] for way in chosen}
     more: dict[str, dict[str, Any]] = {way: {} for way in chosen}
@@ -256,7 +264,7 @@ def measure(
             seconds(step, device, options.warm_up)
             rates[way].append(options.iterations * batch / seconds(step, device, options.iterations))
             if device.type == "cuda" and turn == 0:
-                more[way]["peak_mib"] = torch.cuda.max_memory_reserved() / 2**20
+                more[way]["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
                 if way in PRINCIPAL:
                     more[way]["busy"] = busy(step)
             del step
@@ -277,7 +285,7 @@ def measure(
 
 def _one_of_many(number: int, start: Any, folder: str, name: str, batch: int, iterations: int, told: Any) -> None:
     device, settings = torch.device("cuda"), Training(batch_size=batch, precision="bf16")
-    step = ours(name, open_prepared(Path(folder)), settings, device)
+    step = ours(name, ENCODER, open_prepared(Path(folder)), settings, device)
     seconds(step, device, 25)
     start.wait()
     began = time.monotonic()
@@ -345,6 +353,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/training_<device>.json)")
     parser.add_argument("--device", default="auto", help="torch device, or auto (default: %(default)s)")
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="(default: %(default)s)")
+    parser.add_argument("--encoder", default=ENCODER, help="of the networks (default: %(default)s)")
     parser.add_argument("--principal", action="store_true", help="leave out what leaves one measure out")
     parser.add_argument("--batches", nargs="+", type=int, default=[8, 32], help="images (default: 8 and 32)")
     parser.add_argument("--size", type=int, default=224, help="their side in pixels (default: %(default)s)")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.conftest import SMALL_ENCODER
 
 from spectralseg.objectives import available
 
@@ -91,3 +92,33 @@ def test_the_benchmark_of_intervals_runs(repository, tmp_path):
     assert found["speed"]["first"] > 0
     assert str(repository) not in (tmp_path / "results.json").read_text()
     assert done.stdout.count("\n| skewed |") == 4
+
+
+SMALL_TRAINING = ["--device", "cpu", "--encoder", SMALL_ENCODER, "--size", 64, "--cases", 12]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_training_runs(repository, tmp_path):
+    tiny = ["--models", "unet", "--batches", 2, "--workers", 1, "--warm-up", 1, "--iterations", 2, "--repeats", 2]
+    command = [sys.executable, repository / "benchmarks" / "training.py", *SMALL_TRAINING, *tiny]
+    done = subprocess.run([*map(str, command), "--out", tmp_path / "results.json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "results.json").read_text())
+    ways = found["results"]["unet, 2"]
+    assert ways.keys() == {"plain, fp32", "ours", "ours, no workers", "ours, channels first"}
+    assert len(ways["ours"]["of_all_turns"]) == 2, "what is compared takes part in every turn"
+    assert all(way["images_per_second"] > 0 for way in ways.values())
+    assert str(repository) not in (tmp_path / "results.json").read_text()
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_equivalence_runs(repository, tmp_path):
+    tiny = ["--iterations", 4, "--seeds", 2]
+    command = [sys.executable, repository / "benchmarks" / "equivalence.py", *SMALL_TRAINING, *tiny]
+    done = subprocess.run([*map(str, command), "--out", tmp_path / "results.json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert [len(curve) for curve in found["curves"]["fast"]["loss"]] == [4, 4]
+    for values in found["summary"].values():
+        assert values["mean_difference"] == pytest.approx(values["fast"] - values["plain"], abs=1e-12)
+        assert values["standard_deviation_over_seeds"] > 0

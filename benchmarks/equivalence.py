@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,15 @@ def summary(curves: dict[str, dict[str, list[list[float]]]]) -> dict[str, dict[s
     return found
 
 
+def report(outcome: Mapping[str, Any]) -> str:
+    """The figures as Markdown."""
+    headings = ["mean over the last half of a run", *next(iter(outcome["summary"].values()))]
+    rows = [[key, *(f"{value:.4f}" for value in found.values())] for key, found in outcome["summary"].items()]
+    settings = outcome["settings"]
+    shown = "{model}, {encoder}, {size} x {size}, {iterations} iterations, {seeds} seeds".format(**settings)
+    return f"{machine.markdown([heading.replace('_', ' ') for heading in headings], rows)}\n\n{shown}"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the comparison, print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,8 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "curves": curves,
     }
     path = machine.write(outcome, options.out, "equivalence", hardware["device_name"])
-    for key, found in outcome["summary"].items():
-        print(f"{key}: " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    print(report(outcome))
     print(f"\nwrote {path}")
 
 

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -329,22 +329,36 @@ def prepared(folder: Path, size: int, cases: int) -> PreparedDataset:
     return open_prepared(folder / "prepared")
 
 
-def table(results: dict[str, Any]) -> str:
+def report(outcome: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
-    headings = ["network, images", "way", "images/s", "times plain fp32", "times plain autocast", "device busy", "MiB"]
+    headings = [
+        "network, images",
+        "way",
+        "images/s",
+        *(f"times {peer}" for peer in PLAIN),
+        "device busy",
+        "of the floor",
+    ]
     rows = []
-    for setting, ways in results.items():
+    for setting, ways in outcome["results"].items():
         for way, found in ways.items():
-            share, peak = found.get("busy"), found.get("peak_mib")
+            rate, batch = found["images_per_second"], int(setting.split()[-1])
             times = (found.get(f"times_{peer}") for peer in PLAIN)
-            cells = [
-                setting,
-                way,
-                f"{found['images_per_second']:.0f}",
-                *("" if x is None else f"{x:.2f}" for x in times),
-            ]
-            rows.append([*cells, "" if share is None else f"{share:.0%}", "" if peak is None else f"{peak:.0f}"])
-    return machine.markdown(headings, rows)
+            ratios = ("" if ratio is None else f"{ratio:.1f}" for ratio in times)
+            busy_share, least = found.get("busy"), outcome.get("floor", {}).get(setting, {})
+            half = "fp32" if "fp32" in way or outcome["machine"]["device"] == "cpu" else "bf16"
+            reached = f"{least[half]['ms'] / (1000 * batch / rate):.0%}" if half in least else ""
+            cells = [setting, way, f"{rate:.3g}" if rate < 100 else f"{rate:.0f}", *ratios]
+            rows.append([*cells, "" if busy_share is None else f"{busy_share:.0%}", reached])
+    lines = [machine.markdown(headings, rows)]
+    for key, service in (("together", ""), ("together_mps", " under CUDA's multi-process service")):
+        for runs, rate in outcome.get(key, {}).items():
+            times = rate / outcome["results"]["unet, 8"][PLAIN[0]]["images_per_second"]
+            lines.append(
+                f"{runs} runs of unet with batches of 8 at once{service}: {rate:.0f} images/s in all, {times:.1f} "
+                f"times one run of {PLAIN[0]}."
+            )
+    return "\n\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -391,10 +405,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 keep("floor", {f"{name}, {batch}": found})
         for name, batch in settings:
             path = keep("results", {f"{name}, {batch}": measure(data, name, batch, device, options)})
-    print(table(outcome["results"]))
-    for key in ("peaks", "floor", "together", "together_mps"):
-        if key in outcome:
-            print(f"\n{key}: {outcome[key]}")
+    print(report(outcome))
     print(f"\nwrote {path}")
 
 

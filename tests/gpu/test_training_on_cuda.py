@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_loaded(toy, monkeypatch, caplog):
 @pytest.mark.parametrize("options", [{}, {"gradient_clip": 0.5}, {"precision": "bf16"}, {"precision": "fp16"}])
 @pytest.mark.parametrize("name", ["unet", "transunet"])
 def test_a_captured_step_is_the_step(small_model, hearts, name, options):
-    """The same numbers up to the order of additions, which TransUNet's upsampling leaves open: so the first steps, three
+    """The same numbers up to the order of additions, which TransUNet's upsampling leaves open. The first steps, three
     by the graph, are compared closely. Dropout draws what it would have drawn."""
     one, values = learn(small_model, hearts, name=name, **options)
     other, expected = learn(small_model, hearts, name=name, cuda_graph=False, **options)

@@ -50,12 +50,12 @@ class SurfaceDistances:
         first, second = np.asarray(prediction, bool), np.asarray(reference, bool)
         # Cropping changes no distance and saves most of the work.
         box = bounding_box(first | second)
-        surfaces = [surface(mask[box]) for mask in (first, second)]
+        surfaces = [_padded_surface(mask[box]) for mask in (first, second)]
         scale = np.ones(first.ndim) if spacing is None else np.asarray(spacing, np.float64)
         # np.argwhere and indexing by a mask would do, but take several times as long.
         places = [np.flatnonzero(found) for found in surfaces]
         points = [np.stack(np.unravel_index(found, surfaces[0].shape), 1) * scale for found in places]
-        common = (surfaces[0] & surfaces[1]).reshape(-1)
+        common = (surfaces[0] & surfaces[1]).ravel()
         forward, backward = (_distances(points[i], points[1 - i], common[places[i]]) for i in (0, 1))
         return cls(forward, backward)
 
@@ -216,7 +216,13 @@ def bounding_box(mask: NDArray[Any]) -> tuple[slice, ...]:
 
 def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What an erosion with direct neighbours removes from a mask; outside of the image is background."""
-    padded = np.pad(mask, 1)
+    return _padded_surface(mask)[(slice(1, -1),) * mask.ndim]
+
+
+def _padded_surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The :func:`surface` with a margin of one pixel, which is nobody's, on every side."""
+    padded = np.zeros([length + 2 for length in mask.shape], bool)
+    padded[(slice(1, -1),) * mask.ndim] = mask
     # Neighbours are a fixed number of places apart, and whole rows of an unfolded array are compared fastest.
     pixels, places = padded.reshape(-1), padded.strides
     margin = max(places)
@@ -225,8 +231,8 @@ def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     for place in places:
         inner &= pixels[core.start - place : core.stop - place]
         inner &= pixels[core.start + place : core.stop + place]
-    pixels[core] &= ~inner
-    return np.ascontiguousarray(padded[(slice(1, -1),) * mask.ndim])
+    pixels[core] ^= inner
+    return padded
 
 
 def _distances(

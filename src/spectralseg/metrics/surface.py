@@ -43,7 +43,7 @@ class SurfaceDistances:
             spacing: millimetres per axis; None measures in pixels.
 
         Raises:
-            ValueError: the shapes differ.
+            ValueError: the shapes differ, or the spacing is not one positive number per axis.
         """
         if prediction.shape != reference.shape:
             raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
@@ -51,7 +51,7 @@ class SurfaceDistances:
         # Cropping changes no distance and saves most of the work.
         box = bounding_box(first | second)
         surfaces = [_padded_surface(mask[box]) for mask in (first, second)]
-        scale = np.ones(first.ndim) if spacing is None else np.asarray(spacing, np.float64)
+        scale = _scale(spacing, first.ndim)
         # np.argwhere and indexing by a mask would do, but take several times as long.
         places = [np.flatnonzero(found) for found in surfaces]
         points = [np.stack(np.unravel_index(found, surfaces[0].shape), 1) * scale for found in places]
@@ -102,7 +102,7 @@ def hausdorff95(
         Distance in units of ``spacing``; infinity if exactly one mask is empty, NaN if both are.
 
     Raises:
-        ValueError: the shapes differ or the definition is unknown.
+        ValueError: the shapes differ, the definition is unknown, or the spacing is not one positive number per axis.
     """
     return SurfaceDistances.between(prediction, reference, spacing).hausdorff95(definition)
 
@@ -135,7 +135,7 @@ def normalized_surface_dice(
         A share in [0, 1]; 0 if exactly one mask is empty, NaN if both are.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: as for :func:`hausdorff95`.
     """
     return SurfaceDistances.between(prediction, reference, spacing).normalized_dice(tolerance)
 
@@ -162,13 +162,13 @@ def boundary_iou(
         A share in [0, 1]; 0 if exactly one mask is empty, NaN if both are.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: as for :func:`hausdorff95`.
     """
     if prediction.shape != reference.shape:
         raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
     first, second = np.asarray(prediction, bool), np.asarray(reference, bool)
     width = boundary_width(first.shape, spacing) if width is None else width
-    reach = np.maximum(1, np.rint(np.divide(width, np.ones(first.ndim) if spacing is None else spacing))).astype(int)
+    reach = np.maximum(1, np.rint(width / _scale(spacing, first.ndim))).astype(int)
     box = bounding_box(first | second)
     bands = [mask & ~_eroded(mask, reach) for mask in (first[box], second[box])]
     union = np.count_nonzero(bands[0] | bands[1])
@@ -201,7 +201,7 @@ def boundary_band(prediction: NDArray[Any], reference: NDArray[Any], width: floa
 
 def diagonal(shape: Sequence[int], spacing: Sequence[float] | None = None) -> float:
     """Length of the image diagonal in units of ``spacing`` (pixels if None): the worst possible distance."""
-    return float(np.linalg.norm(np.multiply(shape, 1 if spacing is None else spacing)))
+    return float(np.linalg.norm(np.multiply(shape, _scale(spacing, len(shape)))))
 
 
 def bounding_box(mask: NDArray[Any]) -> tuple[slice, ...]:
@@ -233,6 +233,14 @@ def _padded_surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         inner &= pixels[core.start + place : core.stop + place]
     pixels[core] ^= inner
     return padded
+
+
+def _scale(spacing: Sequence[float] | None, dimensions: int) -> NDArray[np.float64]:
+    """Length of a step along each axis, float64 (dimensions,)."""
+    scale = np.ones(dimensions) if spacing is None else np.asarray(spacing, np.float64)
+    if scale.shape != (dimensions,) or not (np.isfinite(scale) & (scale > 0)).all():
+        raise ValueError(f"spacing {spacing} is not one positive number for each of {dimensions} axes")
+    return scale
 
 
 def _distances(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from spectralseg import registry
 from spectralseg.errors import InputError
@@ -32,8 +32,16 @@ def _off(value: Any) -> Any:
     return "off" if value is False else value
 
 
+def _each_once(values: list[str]) -> list[str]:
+    """What is measured twice would stand in the records twice."""
+    if repeated := [value for value in values if values.count(value) > 1]:
+        raise ValueError(f"'{repeated[0]}' is there twice; keep one")
+    return values
+
+
 QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+EachOnce = AfterValidator(_each_once)
 
 
 class _Strict(BaseModel):
@@ -147,7 +155,9 @@ class Noise(_Strict):
     """Corruptions of the test images of some datasets; see docs/corruptions.md."""
 
     datasets: list[Name] = Field([], description="datasets on which `corruptions` are run")
-    corruptions: dict[Name, list[QuotedNumber]] = Field({}, description="corruption -> severities as quoted strings")
+    corruptions: dict[Name, Annotated[list[QuotedNumber], EachOnce]] = Field(
+        {}, description="corruption -> severities as quoted strings"
+    )
     sweep: list[Name] = Field(
         [], description="datasets on which every corruption of their modality is run at severities 1 to 5"
     )
@@ -157,7 +167,9 @@ class Interpretation(_Strict):
     """What class activation maps are scored on; see docs/interpretation.md."""
 
     cases: int = Field(24, ge=1, description="test cases per dataset, at even quantiles of foreground area")
-    layers: list[Literal["deepest", "decoder"]] = Field(["deepest"], description="maps that enter or leave the decoder")
+    layers: Annotated[list[Literal["deepest", "decoder"]], EachOnce] = Field(
+        ["deepest"], description="maps that enter or leave the decoder"
+    )
     steps: int = Field(16, ge=0, description="steps of insertion and deletion, which cost most; 0 leaves them out")
 
 

@@ -131,6 +131,20 @@ def test_severities_of_noise_follow_the_same_rule(study):
 
 
 @pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("evaluation.noise.corruptions.gaussian", ["0.01", "0.1", "0.01"]),
+        ("evaluation.interpretation.layers", ["decoder", "decoder"]),
+    ],
+)
+def test_what_would_be_measured_twice_is_refused(study, key, values):
+    spoil(study, key, values)
+    assert f"{key}: '{values[-1]}' is there twice; keep one" in message(study)
+    spoil(study, key, values[:-1])
+    validate_config(study, "toy.yaml")
+
+
+@pytest.mark.parametrize(
     ("key", "value", "named", "nearest"),
     [
         ("architectures.unet.model", "unett", "architectures.unet.model", "unet"),

@@ -56,7 +56,7 @@ class Condition:
     def images(self, case: pd.Series) -> NDArray[np.float32]:
         """Images (N, S, S, channels) of a case in [0, 1], corrupted alike for every model.
 
-        What is drawn depends on case and corruption only.
+        What is drawn depends on the case, the corruption and its severity only.
         """
         images = to_float(self.data.images[case["first"] : case["first"] + case["slices"]])
         if self.clean:

@@ -94,7 +94,13 @@ def averages(counts: Counts, cases: NDArray[Any], metric: str, protocol: str = "
 
 
 def merged(counts: Counts, groups: NDArray[Any]) -> Counts:
-    """Counts (n, K) added up within groups (n,): one row per group, sorted by its name."""
+    """Counts (n, K) added up within groups (n,): one row per group, sorted by its name.
+
+    Raises:
+        ValueError: there are not as many groups as rows.
+    """
+    if len(groups) != len(counts.tp):
+        raise ValueError(f"there are {len(groups)} groups for {len(counts.tp)} rows of counts")
     names, place = np.unique(groups, return_inverse=True)
     sums = [np.zeros((len(names), count.shape[1]), np.int64) for count in counts]
     for total, count in zip(sums, counts, strict=True):

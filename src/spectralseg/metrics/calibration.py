@@ -54,19 +54,17 @@ class Reliability:
             cells: number of cells F over [0, 1].
 
         Raises:
-            ValueError: a probability is outside [0, 1] by more than rounding, or not a number.
+            ValueError: the shapes differ, or a probability is outside [0, 1] by more than rounding or not a number.
         """
-        p, y = np.ravel(probabilities), np.ravel(labels)
+        p, y = _pixels(probabilities, labels)
         total = cls.empty(cells)
         for start in range(0, p.size, _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            total += cls._of_chunk(p[chunk].astype(np.float64), y[chunk] > 0, cells)
+            total += cls._of_chunk(p[chunk].astype(np.float64), y[chunk], cells)
         return total
 
     @classmethod
     def _of_chunk(cls, p: NDArray[np.float64], y: NDArray[np.bool_], cells: int) -> Reliability:
-        if not -_ROUNDING <= p.min() <= p.max() <= 1 + _ROUNDING:
-            raise ValueError("there are probabilities outside 0..1")
         # Exact for single precision, whose 24 bits times the number of cells fit into the 53 of double precision.
         cell = np.minimum((p * cells).astype(np.intp), cells - 1)
         cell += y * cells
@@ -154,6 +152,9 @@ def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any]
 
     Returns:
         ECE in [0, 1] (Naeini et al. 2015); NaN without pixels.
+
+    Raises:
+        ValueError: as :meth:`Reliability.of`; the other errors below raise it likewise.
     """
     return Reliability.of(probabilities, labels, bins).expected_error(bins)
 
@@ -169,7 +170,8 @@ def adaptive_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any]
     """As :func:`expected_calibration_error` with bins that hold equally many pixels (quantiles; Nguyen and O'Connor
     2015). Equal probabilities stay together.
     """
-    p, y = np.ravel(probabilities).astype(np.float64), np.ravel(labels) > 0
+    p, y = _pixels(probabilities, labels)
+    p = p.astype(np.float64)
     if not p.size:
         return float("nan")
     edges = np.unique(np.quantile(p, np.linspace(0, 1, bins + 1)[1:-1]))
@@ -184,6 +186,16 @@ def two_class_calibration(probabilities: NDArray[Any], labels: NDArray[Any]) -> 
     sixteen cells of its Table 4); kept for comparison. NaN where a class is absent.
     """
     return Reliability.of(probabilities, labels, 1).two_class()
+
+
+def _pixels(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Probabilities (n,) as they are, and which of the pixels are foreground (n,)."""
+    p, y = np.asarray(probabilities), np.asarray(labels)
+    if p.shape != y.shape:
+        raise ValueError(f"shapes differ: {p.shape} and {y.shape}")
+    if p.size and not -_ROUNDING <= p.min() <= p.max() <= 1 + _ROUNDING:
+        raise ValueError("there are probabilities outside 0..1")
+    return p.ravel(), y.ravel() > 0
 
 
 def _expected(count: NDArray[Any], probability: NDArray[Any], positive: NDArray[Any]) -> float:

@@ -31,7 +31,7 @@ def overlap_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: i
         Counts of shape (K,).
 
     Raises:
-        ValueError: the shapes differ or a label is outside 0..K.
+        ValueError: the shapes differ, or the labels are no integers or outside 0..K.
     """
     pairs = _pairs(prediction, reference, classes).ravel()
     starts = range(0, pairs.size, _CHUNK)
@@ -42,7 +42,8 @@ def overlap_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: i
 def slice_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: int) -> Counts:
     """As :func:`overlap_counts` for each index of the first axis by itself, of shape (n, K)."""
     pairs = _pairs(prediction, reference, classes)
-    return _counts(np.stack([_table(plane, classes) for plane in pairs]))
+    tables = [_table(plane, classes) for plane in pairs]
+    return _counts(np.array(tables, np.int64).reshape(-1, classes + 1, classes + 1))
 
 
 def dice(counts: Counts) -> NDArray[np.float64]:
@@ -75,6 +76,8 @@ def _pairs(prediction: NDArray[Any], reference: NDArray[Any], classes: int) -> N
     if prediction.shape != reference.shape:
         raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
     for labels in (prediction, reference):
+        if labels.dtype.kind not in "biu":
+            raise ValueError(f"labels are {labels.dtype}, not integers; round or threshold them")
         if labels.size and not 0 <= labels.min() <= labels.max() <= classes:
             raise ValueError(f"labels outside 0..{classes}")
     kind = np.min_scalar_type((classes + 1) ** 2 - 1)

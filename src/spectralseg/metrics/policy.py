@@ -71,7 +71,7 @@ def apply(protocol: str, metric: str, case: Situation, value: float, worst: floa
     Returns:
         The value (NaN where undefined) and a flag, empty unless the policy decided or there is no value.
     """
-    entry = "computed" if case == "present" else POLICY[protocol][metric][case]
+    entry = POLICY[protocol][metric].get(case, "computed")
     if entry == "computed":
         return value, "" if value == value else NOT_DEFINED[metric]
     if entry == "diagonal":

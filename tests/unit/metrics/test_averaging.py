@@ -57,6 +57,17 @@ def test_specificity_without_background_says_so():
     assert averaging.over_units(full, "specificity").undefined == ({"no background": 1},)
 
 
+def test_a_protocol_or_a_metric_that_is_none_is_refused():
+    for metric, protocol in (("dsc", "soundly"), ("dice", "sound")):
+        with pytest.raises(KeyError):
+            averaging.over_units(IMAGES, metric, protocol)
+
+
+def test_every_row_belongs_to_a_group():
+    with pytest.raises(ValueError, match="groups for"):
+        averaging.merged(IMAGES, CASES[:1])
+
+
 def test_merging_adds_up_groups_in_the_order_of_their_names():
     merged = averaging.merged(IMAGES, CASES)
     assert merged.tp.tolist() == [[0], [8]]

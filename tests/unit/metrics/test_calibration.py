@@ -14,6 +14,16 @@ from spectralseg.metrics import (
 
 @pytest.mark.parametrize("metric", [expected_calibration_error, maximum_calibration_error, adaptive_calibration_error])
 class TestAllBinned:
+    @pytest.mark.parametrize("labels", [[0, 1, 1], [1], [[0, 1]]])
+    def test_every_probability_has_a_label(self, metric, labels):
+        with pytest.raises(ValueError, match="shapes differ"):
+            metric(np.array([0.1, 0.9]), np.array(labels))
+
+    @pytest.mark.parametrize("p", [-0.1, 1.1, np.nan])
+    def test_what_is_no_probability_is_refused(self, metric, p):
+        with pytest.raises(ValueError, match=r"probabilities outside 0\.\.1"):
+            metric(np.array([0.5, p]), np.array([0, 1]))
+
     def test_perfect_certainty_has_no_error(self, metric):
         labels = np.array([0, 1, 1, 0])
         assert metric(labels.astype(float), labels) == 0

@@ -40,6 +40,15 @@ def test_labels_outside_the_classes_are_refused(prediction, reference):
         overlap_counts(np.array(prediction), np.array(reference), 2)
 
 
+def test_probabilities_are_no_labels():
+    with pytest.raises(ValueError, match="labels are float64, not integers"):
+        overlap_counts(np.array([0.4, 0.9]), np.array([0, 1]), 1)
+
+
+def test_no_slices_have_no_counts():
+    assert [count.shape for count in slice_counts(*np.zeros((2, 0, 5, 5), int), 3)] == [(0, 3)] * 4
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     shape=st.lists(st.integers(0, 7), min_size=1, max_size=4),

@@ -161,6 +161,16 @@ def test_shapes_and_definitions_are_checked():
         hausdorff95(np.ones((2, 2)), np.ones((2, 2)), definition="mean")
 
 
+@pytest.mark.parametrize(
+    "spacing", [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (np.nan, 1.0), (np.inf, 1.0), 2.0]
+)
+def test_a_spacing_that_is_none_is_refused(spacing):
+    masks = square(5, 5), square(6, 5)
+    for metric in (hausdorff95, average_surface_distance, boundary_iou):
+        with pytest.raises(ValueError, match="is not one positive number for each of 2 axes"):
+            metric(*masks, spacing)
+
+
 def test_the_diagonal_is_in_the_units_of_the_spacing():
     assert diagonal((30, 40)) == 50
     assert diagonal((2, 30, 40), (60.0, 1.0, 1.0)) == pytest.approx(130)

@@ -1,0 +1,88 @@
+"""What a process asks of the SLURM that it runs under, through SLURM's own commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from spectralseg.errors import InputError
+
+_PATIENCE = 180  # seconds that cancelled jobs get to end; KillWait is 30 by default
+_log = logging.getLogger(__name__)
+
+
+def seconds_of(duration: str) -> int | None:
+    """Seconds of a duration in SLURM's notation: MINUTES, MINUTES:SECONDS, H:MM:SS, D-H, D-H:MM or D-H:MM:SS.
+
+    None if it is in another, as ``UNLIMITED`` is.
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", duration.strip(), re.ASCII)
+    if found is None:
+        return None
+    days, *rest = found.groups()
+    numbers = [int(number) for number in rest if number]
+    units = (3600, 60, 1) if days or len(numbers) == 3 else (60, 1)
+    return 86400 * int(days or 0) + sum(unit * number for unit, number in zip(units, numbers, strict=False))
+
+
+def time_left() -> float | None:
+    """Seconds until the time limit of the job that this process is part of; None without a job or a limit."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return None
+    end = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer SLURMs only
+    if end.isdecimal():
+        return int(end) - time.time()
+    left = _ask("squeue", "--noheader", "--jobs", job, "--format", "%L")
+    if left is None:
+        _log.warning("SLURM does not say how much time job %s has left; it will be stopped without warning", job)
+    return seconds_of(left) if left is not None else None
+
+
+def requeue() -> None:
+    """Put the job that this process is part of back in its queue. SLURM ends the process, then or soon after."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
+    if _ask("scontrol", "requeue", job) is None:
+        _log.warning("job %s cannot be requeued; the run waits to be started again", job)
+    else:
+        _log.info("job %s is back in its queue", job)
+
+
+def cancel_jobs_logging_below(folder: Path) -> list[str]:
+    """Cancel the user's jobs whose output goes to a file below ``folder``, wait until they are gone, and name them.
+
+    Nothing where there is no SLURM.
+
+    Raises:
+        InputError: some are still there after three minutes.
+    """
+    user = ("--user", str(os.getuid()), "--noheader")
+    listed = _ask("squeue", *user, "--Format", "JobID:32,STDOUT:4096") if shutil.which("squeue") else None
+    lines = [line.split(None, 1) for line in (listed or "").splitlines()]
+    jobs = [line[0] for line in lines if len(line) == 2 and line[1].startswith(f"{folder.resolve()}{os.sep}")]
+    if not jobs:
+        return []
+    _ask("scancel", *jobs)
+    until = time.monotonic() + _PATIENCE
+    while set(jobs) & set((_ask("squeue", *user, "--format", "%A") or "").split()):
+        if time.monotonic() > until:
+            raise InputError(f"SLURM jobs {', '.join(jobs)} of an earlier run do not end; end them and try again")
+        time.sleep(1)
+    return jobs
+
+
+def _ask(*command: str) -> str | None:
+    """What a command of SLURM answers; None if it is missing or fails, which is logged."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("%s: %s", command[0], (getattr(error, "stderr", None) or str(error)).strip())
+        return None
+    return done.stdout.strip()

@@ -118,12 +118,7 @@ def train(arguments: argparse.Namespace) -> None:
     config, data = load_config(arguments.config), open_prepared(arguments.data)
     identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
     check_run(config, identity, str(arguments.config))
-    try:
-        run(config, identity, data, arguments.out, device_name=arguments.device, deadline=deadline)
-    except OutOfTime:
-        if arguments.requeue:
-            slurm.requeue()
-        raise
+    run(config, identity, data, arguments.out, device_name=arguments.device, deadline=deadline)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -475,6 +470,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Interrupted as reason:
         print(redact(str(reason)), file=sys.stderr)
+        if isinstance(reason, OutOfTime) and arguments.requeue:
+            from spectralseg import slurm
+
+            slurm.requeue()  # last, for SLURM then ends this process
         return 75  # EX_TEMPFAIL of sysexits.h: try again
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -3,6 +3,7 @@ import contextlib
 import csv
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import yaml
@@ -18,6 +19,7 @@ from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
+from spectralseg.slurm import cancel_jobs_logging_below
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -319,11 +321,16 @@ def studies():
     )
 
 
+def grown(amount, attempt):
+    """Half as much again with every attempt, up to twice: beyond that, no node has it and no partition allows it."""
+    return round(amount * (1 + min(attempt - 1, 2) / 2))
+
+
 def gigabytes(amount):
     """Memory in MB that grows with every attempt."""
 
     def mem_mb(wildcards, attempt):
-        return 1000 * amount * attempt
+        return grown(1000 * amount, attempt)
 
     return mem_mb
 
@@ -332,6 +339,18 @@ def minutes(amount):
     """Run time in minutes that grows with every attempt."""
 
     def runtime(wildcards, attempt):
-        return amount * attempt
+        return grown(amount, attempt)
 
     return runtime
+
+
+# For the job of a batch system, which is there for one rule alone: a workflow that runs inside of one as a whole must
+# not be put back in the queue by its trainings.
+REQUEUE = "--requeue" if workflow.remote_exec else ""
+
+
+def cancel_orphans():
+    """Jobs that a killed Snakemake left in the queue would write to the same files as those that start now."""
+    cancelled = cancel_jobs_logging_below(Path(".snakemake/slurm_logs"))
+    if cancelled:
+        print(f"Cancelled jobs of an earlier run: {', '.join(cancelled)}", file=sys.stderr)

@@ -113,6 +113,7 @@ class Cluster:
             "SelectTypeParameters=CR_Core_Memory",
             "MpiDefault=none",
             "KillWait=15",
+            "UnkillableStepTimeout=600",          # a busy machine is no reason to drain the node
             "ReturnToService=2",
             "GresTypes=gpu",
             *(accounting if self.accounting else ["AccountingStorageType=accounting_storage/none"]),

@@ -44,6 +44,18 @@ def time_left() -> float | None:
     return seconds_of(left) if left is not None else None
 
 
+def partition_limit(partition: str | None = None) -> int | None:
+    """Minutes that a partition allows, of several (``a,b``) the most; of the default partition if none is named.
+
+    None where there is no limit, no such partition, or no SLURM.
+    """
+    chosen = ("--partition", partition) if partition else ()
+    listed = _ask("sinfo", "--noheader", "--format", "%P|%l", *chosen) if shutil.which("sinfo") else None
+    lines = [line.split("|") for line in (listed or "").splitlines()]
+    seconds = [seconds_of(limit) for name, limit in lines if partition or name.endswith("*")]
+    return max((limit or 0) // 60 for limit in seconds) if seconds and None not in seconds else None
+
+
 def requeue() -> None:
     """Put the job that this process is part of back in its queue. SLURM ends the process, then or soon after."""
     job = os.environ.get("SLURM_JOB_ID")

@@ -83,7 +83,7 @@ def shown(job, key):
     return found and found[1]
 
 
-def wait_for(condition, seconds=240):
+def wait_for(condition, seconds=600):
     """Wait until something is true, and return it."""
     until = time.monotonic() + seconds
     while not (found := condition()):

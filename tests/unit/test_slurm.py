@@ -71,6 +71,29 @@ class TestTimeLeft:
         assert "does not say how much time job 7 has left" in caplog.text
 
 
+class TestPartitionLimit:
+    @pytest.mark.parametrize(
+        ("partition", "listed", "minutes"),
+        [
+            (None, "short*|30:00\nlong|infinite", 30),
+            (None, "short|30:00\nlong*|infinite", None),
+            (None, "short|30:00", None),
+            ("short", "short*|1:30", 1),
+            ("a,b", "a|30:00\nb|2-00:00:00", 2880),
+            ("a,b", "a|30:00\nb|infinite", None),
+            ("none", "", None),
+        ],
+    )
+    def test_it_is_the_most_that_the_chosen_ones_allow(self, command, tmp_path, partition, listed, minutes):
+        command("sinfo", f"echo '{listed}'" if listed else "")
+        assert slurm.partition_limit(partition) == minutes
+        assert (f"--partition {partition}" in (tmp_path / "calls").read_text()) == bool(partition)
+
+    def test_without_slurm_there_is_none(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert slurm.partition_limit() is None
+
+
 class TestRequeue:
     def test_it_names_the_job(self, job, command, tmp_path):
         command("scontrol", "")

@@ -1,5 +1,6 @@
 """What docs/run-on-a-cluster.md tells to type and to write into a site file, where there is no cluster."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -62,11 +63,25 @@ def test_what_the_page_says_of_site_files_reaches_the_jobs(tmp_path):
     config = write_config(tmp_path, TINY)
     asked = resources(snakemake(tmp_path, *SLURM, "--profile", file, "--dry-run", "--configfile", config))
     for name in ("train", "evaluate"):
-        assert (asked[name]["gpu"], asked[name]["gres"], asked[name]["runtime"]) == ("0", "gpu:1", "120")
-    assert asked["train"]["mem_mb"] == "8000"
+        assert (asked[name]["gpu"], asked[name]["gres"]) == ("0", "gpu:1")
+    assert (asked["train"]["mem_mb"], asked["train"]["runtime"]) == ("8000", "120")
     assert asked["evaluate"]["mem_mb"] == "12000"
     for job in asked.values():
         assert (job["slurm_partition"], job["slurm_account"], job["constraint"]) == ("gpu", "myproject", "a100")
+
+
+def test_jobs_ask_for_no_more_minutes_than_the_partition_allows(tmp_path):
+    """The partition of the site file, as told by a stand-in for sinfo."""
+    sinfo = tmp_path / "bin" / "sinfo"
+    sinfo.parent.mkdir()
+    sinfo.write_text('#!/bin/sh\ncase "$*" in *"--partition gpu") echo "gpu|1:30:00";; *) echo "cpu*|10:00";; esac\n')
+    sinfo.chmod(0o755)
+    site = write_config(tmp_path, {"default-resources": {"slurm_partition": "gpu"}}, "site.yaml")
+    config = write_config(tmp_path, TINY)
+    path = os.pathsep.join([str(sinfo.parent), environment()["PATH"]])
+    done = snakemake(tmp_path, *SLURM, "--profile", site, "--dry-run", "--configfile", config, PATH=path)
+    minutes = {name: job["runtime"] for name, job in resources(done).items()}
+    assert minutes == {"phantom": "30", "prepare": "90", "leakage": "30", "train": "90", "evaluate": "90"}
 
 
 def test_everything_in_the_example_is_understood(tmp_path):

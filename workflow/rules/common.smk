@@ -1,6 +1,8 @@
 # Configuration, names and input functions. Everything that a rule needs to know of the grid is here.
 import contextlib
 import csv
+import functools
+import math
 import os
 import shlex
 import sys
@@ -19,7 +21,7 @@ from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
-from spectralseg.slurm import cancel_jobs_logging_below
+from spectralseg.slurm import cancel_jobs_logging_below, partition_limit
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -336,12 +338,21 @@ def gigabytes(amount):
 
 
 def minutes(amount):
-    """Run time in minutes that grows with every attempt."""
+    """Run time in minutes that grows with every attempt, as far as the partition allows."""
 
     def runtime(wildcards, attempt):
-        return grown(amount, attempt)
+        return min(grown(amount, attempt), longest())
 
     return runtime
+
+
+@functools.cache
+def longest():
+    """Minutes that the site's partition allows: a job that asks for more would wait for ever."""
+    if not workflow.is_main_process:
+        return math.inf
+    partition = (workflow.resource_settings.default_resources or {}).get("slurm_partition")
+    return partition_limit(partition and str(partition.raw).strip("'\"")) or math.inf
 
 
 # For the job of a batch system, which is there for one rule alone: a workflow that runs inside of one as a whole must

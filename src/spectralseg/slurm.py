@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import time
-from pathlib import Path
 
 from spectralseg.errors import InputError
 
@@ -67,23 +66,20 @@ def requeue() -> None:
         _log.info("job %s is back in its queue", job)
 
 
-def cancel_jobs_logging_below(folder: Path) -> list[str]:
-    """Cancel the user's jobs whose output goes to a file below ``folder``, wait until they are gone, and name them.
+def cancel_jobs_named(name: str) -> list[str]:
+    """Cancel the user's jobs of this name, wait until they are gone, and return their numbers.
 
     Nothing where there is no SLURM.
 
     Raises:
         InputError: some are still there after three minutes.
     """
-    user = ("--user", str(os.getuid()), "--noheader")
-    listed = _ask("squeue", *user, "--Format", "JobID:32,STDOUT:4096") if shutil.which("squeue") else None
-    lines = [line.split(None, 1) for line in (listed or "").splitlines()]
-    jobs = [line[0] for line in lines if len(line) == 2 and line[1].startswith(f"{folder.resolve()}{os.sep}")]
-    if not jobs:
-        return []
-    _ask("scancel", *jobs)
+    mine = ("squeue", "--user", str(os.getuid()), "--name", name, "--noheader", "--format", "%A")
+    jobs = sorted(set((_ask(*mine) or "").split()), key=int) if shutil.which("squeue") else []
+    if jobs:
+        _ask("scancel", *jobs)
     until = time.monotonic() + _PATIENCE
-    while set(jobs) & set((_ask("squeue", *user, "--format", "%A") or "").split()):
+    while jobs and (_ask(*mine) or "").split():
         if time.monotonic() > until:
             raise InputError(f"SLURM jobs {', '.join(jobs)} of an earlier run do not end; end them and try again")
         time.sleep(1)

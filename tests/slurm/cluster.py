@@ -92,6 +92,7 @@ class Cluster:
             "AccountingStorageType=accounting_storage/slurmdbd",
             "AccountingStorageHost=localhost",
             "AccountingStorageEnforce=associations,limits",
+            "AccountingStorageTRES=gres/gpu",
         ]
         write("slurm.conf", [
             "ClusterName=trial",

@@ -50,10 +50,10 @@ class Study:
         """Run to the end, which must be a good one."""
         return snakemake(self.directory, *self.arguments("--", *targets))
 
-    def start(self):
+    def start(self, *targets):
         """Start Snakemake and return its process; :meth:`said` is what it has said so far."""
         command = ["snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", self.directory]
-        command = [str(part) for part in (*command, *self.arguments("--"))]
+        command = [str(part) for part in (*command, *self.arguments("--", *targets))]
         with (self.directory / "snakemake.log").open("w") as log:
             return subprocess.Popen(command, cwd=REPOSITORY, env=environment(), stdout=log, stderr=log)
 

@@ -1,6 +1,6 @@
 """With commands of SLURM that write down how they are called; the real ones are for tests/slurm."""
 
-import logging
+import os
 import time
 
 import pytest
@@ -114,33 +114,31 @@ class TestRequeue:
 
 
 class TestCancellation:
-    QUEUE = 'case "$*" in *STDOUT*) cat {queue};; *) cut -d " " -f 1 {queue};; esac'
-
     @pytest.fixture
     def queue(self, tmp_path, command):
-        logs = tmp_path / "study" / "logs"
-        logs.mkdir(parents=True)
         file = tmp_path / "queue"
-        file.write_text(f"11 {logs}/train/11.log\n12 {tmp_path}/study/logs2/12.log\n13 {logs}/a b/13.log\n")
-        command("squeue", self.QUEUE.format(queue=file))
+        file.write_text("9\n11\n")
+        command("squeue", f"cat {file}")
         return file
 
-    def test_only_jobs_of_the_folder_are_cancelled(self, queue, command, tmp_path):
-        command("scancel", f"sed -i '/^1[13] /d' {queue}")
-        assert slurm.cancel_jobs_logging_below(tmp_path / "study" / "logs") == ["11", "13"]
-        assert "scancel 11 13\n" in (tmp_path / "calls").read_text()
-        assert slurm.cancel_jobs_logging_below(tmp_path / "study" / "logs") == []
+    def test_jobs_are_cancelled_and_waited_for(self, queue, command, tmp_path):
+        command("scancel", f"(sleep 1.5; : > {queue}) > /dev/null &")
+        assert slurm.cancel_jobs_named("a1-b2") == ["9", "11"]
+        assert queue.read_text() == ""
+        asked, cancelled, *_ = (tmp_path / "calls").read_text().splitlines()
+        assert asked == f"squeue --user {os.getuid()} --name a1-b2 --noheader --format %A"
+        assert cancelled == "scancel 9 11"
+        assert slurm.cancel_jobs_named("a1-b2") == []
 
-    def test_jobs_that_stay_are_an_error(self, queue, command, tmp_path, monkeypatch):
+    def test_jobs_that_stay_are_an_error(self, queue, command, monkeypatch):
         monkeypatch.setattr(slurm, "_PATIENCE", 0)
         command("scancel", "")
-        with pytest.raises(InputError, match="jobs 11, 13 of an earlier run do not end; end them and try again"):
-            slurm.cancel_jobs_logging_below(tmp_path / "study" / "logs")
+        with pytest.raises(InputError, match="jobs 9, 11 of an earlier run do not end; end them and try again"):
+            slurm.cancel_jobs_named("a1-b2")
 
     def test_without_slurm_there_are_none(self, tmp_path, monkeypatch, caplog):
         monkeypatch.setenv("PATH", str(tmp_path))
-        with caplog.at_level(logging.WARNING):
-            assert slurm.cancel_jobs_logging_below(tmp_path) == []
+        assert slurm.cancel_jobs_named("a1-b2") == []
         assert not caplog.text
 
 

@@ -4,6 +4,7 @@ import csv
 import functools
 import math
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
-from spectralseg.slurm import cancel_jobs_logging_below, partition_limit
+from spectralseg.slurm import cancel_jobs_named, partition_limit
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -360,8 +361,13 @@ def longest():
 REQUEUE = "--requeue" if workflow.remote_exec else ""
 
 
-def cancel_orphans():
-    """Jobs that a killed Snakemake left in the queue would write to the same files as those that start now."""
-    cancelled = cancel_jobs_logging_below(Path(".snakemake/slurm_logs"))
-    if cancelled:
+def cancel_orphans(log):
+    """Jobs that a killed Snakemake left in the queue would write to the same files as those that start now. All jobs of
+    one Snakemake have one name, which the executor logs; its lock sees to it that each study has one Snakemake only.
+    """
+    noted = Path(f"{RESULTS}/logs/slurm_name.txt")
+    if noted.exists() and (cancelled := cancel_jobs_named(noted.read_text())):
         print(f"Cancelled jobs of an earlier run: {', '.join(cancelled)}", file=sys.stderr)
+    if name := re.search(r"^SLURM run ID: (\S+)$", Path(log).read_text(), re.MULTILINE):
+        with replacing(noted) as partial:
+            partial.write_text(name[1])

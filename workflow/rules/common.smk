@@ -361,13 +361,13 @@ def longest():
 REQUEUE = "--requeue" if workflow.remote_exec else ""
 
 
-def cancel_orphans(log):
+def cancel_orphans(logs):
     """Jobs that a killed Snakemake left in the queue would write to the same files as those that start now. All jobs of
     one Snakemake have one name, which the executor logs; its lock sees to it that each study has one Snakemake only.
     """
     noted = Path(f"{RESULTS}/logs/slurm_name.txt")
     if noted.exists() and (cancelled := cancel_jobs_named(noted.read_text())):
         print(f"Cancelled jobs of an earlier run: {', '.join(cancelled)}", file=sys.stderr)
-    if name := re.search(r"^SLURM run ID: (\S+)$", Path(log).read_text(), re.MULTILINE):
+    if name := re.search(r"^SLURM run ID: (\S+)$", "\n".join(Path(log).read_text() for log in logs), re.MULTILINE):
         with replacing(noted) as partial:
             partial.write_text(name[1])

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-fast lint format lock docs bench clean
+.PHONY: help demo test test-fast test-slurm lint format lock docs bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/claim
 
 test: .venv/.complete  ## all tests
 	pytest -n 2 --dist loadfile
+
+test-slurm: .venv/.complete  ## the tests on a SLURM of this machine's own, which they install; skipped where that is impossible
+	pytest -m slurm -rs tests/slurm
 
 test-fast: .venv/.complete  ## the tests that take less than two minutes together
 	pytest -m "not slow and not workflow and not slurm" -n 2

@@ -6,11 +6,12 @@ import argparse
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spectralseg import __version__
-from spectralseg.errors import InputError, Interrupted, explained
+from spectralseg.errors import InputError, Interrupted, OutOfTime, explained
 from spectralseg.redaction import RedactingFormatter, redact
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
@@ -102,6 +103,11 @@ def leakage(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train one run; continue it if it was interrupted."""
+    from spectralseg import slurm
+
+    started = time.monotonic()
+    limits = [limit for limit in (arguments.time_limit, slurm.time_left()) if limit is not None]
+    deadline = started + min(limits) if limits else None
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
     from spectralseg.grid import Run, check_run
@@ -112,7 +118,7 @@ def train(arguments: argparse.Namespace) -> None:
     config, data = load_config(arguments.config), open_prepared(arguments.data)
     identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
     check_run(config, identity, str(arguments.config))
-    run(config, identity, data, arguments.out, device_name=arguments.device)
+    run(config, identity, data, arguments.out, device_name=arguments.device, deadline=deadline)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -244,6 +250,15 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _duration(text: str) -> float:
+    from spectralseg.slurm import seconds_of
+
+    seconds = seconds_of(text)
+    if seconds is None:
+        raise argparse.ArgumentTypeError(f"'{text}' is no duration; write MINUTES, H:MM:SS or D-HH:MM:SS")
+    return seconds
+
+
 def _limit_threads(threads: int | None) -> None:
     if threads:
         import torch
@@ -329,6 +344,16 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--lambda", dest="lam", default="0", help="weight of the auxiliary term (default: %(default)s)")
     one.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
     one.add_argument("--out", type=Path, required=True, help="run folder")
+    one.add_argument(
+        "--time-limit",
+        type=_duration,
+        help="stop in time to save the state within MINUTES, H:MM:SS or D-HH:MM:SS (default: what SLURM allows)",
+    )
+    one.add_argument(
+        "--requeue",
+        action="store_true",
+        help="if that time is over, have SLURM start the job that this is part of again",
+    )
 
     one = command("evaluate", evaluate)
     _add_run_options(one)
@@ -445,6 +470,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Interrupted as reason:
         print(redact(str(reason)), file=sys.stderr)
+        if isinstance(reason, OutOfTime) and arguments.requeue:
+            from spectralseg import slurm
+
+            slurm.requeue()  # last, for SLURM then ends this process
         return 75  # EX_TEMPFAIL of sysexits.h: try again
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

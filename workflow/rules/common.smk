@@ -1,8 +1,12 @@
 # Configuration, names and input functions. Everything that a rule needs to know of the grid is here.
 import contextlib
 import csv
+import functools
+import math
 import os
+import re
 import shlex
+import sys
 from pathlib import Path
 
 import yaml
@@ -18,6 +22,7 @@ from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
+from spectralseg.slurm import cancel_jobs_named, partition_limit
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -319,19 +324,50 @@ def studies():
     )
 
 
+def grown(amount, attempt):
+    """Half as much again with every attempt, up to twice: beyond that, no node has it and no partition allows it."""
+    return round(amount * (1 + min(attempt - 1, 2) / 2))
+
+
 def gigabytes(amount):
     """Memory in MB that grows with every attempt."""
 
     def mem_mb(wildcards, attempt):
-        return 1000 * amount * attempt
+        return grown(1000 * amount, attempt)
 
     return mem_mb
 
 
 def minutes(amount):
-    """Run time in minutes that grows with every attempt."""
+    """Run time in minutes that grows with every attempt, as far as the partition allows."""
 
     def runtime(wildcards, attempt):
-        return amount * attempt
+        return min(grown(amount, attempt), longest())
 
     return runtime
+
+
+@functools.cache
+def longest():
+    """Minutes that the site's partition allows: a job that asks for more would wait for ever."""
+    if not workflow.is_main_process:
+        return math.inf
+    partition = (workflow.resource_settings.default_resources or {}).get("slurm_partition")
+    return partition_limit(partition and str(partition.raw).strip("'\"")) or math.inf
+
+
+# For the job of a batch system, which is there for one rule alone: a workflow that runs inside of one as a whole must
+# not be put back in the queue by its trainings.
+REQUEUE = "--requeue" if workflow.remote_exec else ""
+
+
+def cancel_orphans(logs):
+    """Jobs that a killed Snakemake left in the queue would write to the same files as those that start now. All jobs of
+    one Snakemake have one name, which the executor logs; its lock sees to it that each study has one Snakemake only.
+    """
+    noted = Path(f"{RESULTS}/logs/slurm_name.txt")
+    if noted.exists() and (cancelled := cancel_jobs_named(noted.read_text())):
+        print(f"Cancelled jobs of an earlier run: {', '.join(cancelled)}", file=sys.stderr)
+    if name := re.search(r"^SLURM run ID: (\S+)$", "\n".join(Path(log).read_text() for log in logs), re.MULTILINE):
+        with replacing(noted) as partial:
+            partial.write_text(name[1])

@@ -43,6 +43,9 @@ rule phantom:
         "<results>/logs/phantom/{dataset}.log",
     conda:
         ENVIRONMENT
+    resources:
+        mem_mb=gigabytes(4),
+        runtime=minutes(30),
     params:
         settings=phantom_settings,
     shell:

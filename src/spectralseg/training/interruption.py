@@ -1,38 +1,76 @@
-"""Stop requests: a signal asks, the loop obeys when it can."""
+"""Stop requests: a signal or the clock asks, the loop obeys when it can."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 # What batch systems send before they kill; SIGUSR1 is for sites that warn early (sbatch --signal).
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+_WARNING = getattr(signal, "SIGUSR1", None)
+_RESERVE = 10.0  # seconds for a process to end after its last state, and for the batch system to hear of it
 
 
 class StopRequest:
-    """Whether a signal has asked to stop, and which."""
+    """Whether to stop after this iteration: a signal asks for it, or the time would not do for another one.
 
-    def __init__(self) -> None:
-        self.signal: str | None = None
+    Args:
+        deadline: value of ``time.monotonic()`` at which the process must have ended; None if it may go on.
 
-    def __bool__(self) -> bool:
-        return self.signal is not None
+    Attributes:
+        reason: why to stop; None to go on.
+        early: whether nobody wants the run to end, but its time limit is near.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self.reason: str | None = None
+        self.early = False
+        self._deadline = deadline
+        self._since: float | None = None
+        self._step = self._save = 0.0
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether a state should be saved to learn how long that takes."""
+        return self._deadline is not None and not self._save
+
+    def check(self) -> bool:
+        """To be called once in every iteration: whether to stop after this one."""
+        now = time.monotonic()
+        self._step, self._since = max(self._step, now - (self._since or now)), now
+        # One more iteration may validate and save, and the stop after it does so again.
+        if self._deadline is not None and now + 2 * (self._step + self._save) + _RESERVE > self._deadline:
+            self._ask("its time limit", early=True)
+        return self.reason is not None
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Around each saving, which counts apart from the iterations."""
+        begun = time.monotonic()
+        yield
+        self._since = time.monotonic()
+        self._save = max(self._save, self._since - begun)
+
+    def _ask(self, reason: str, *, early: bool) -> None:
+        # Whoever asks first, except that nothing is early once somebody wants the run to end.
+        self.reason, self.early = self.reason or reason, early and (self.early or self.reason is None)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: a handler runs between any two instructions, also in the middle of writing a checkpoint.
-        self.signal = signal.Signals(number).name
+        self._ask(signal.Signals(number).name, early=number == _WARNING)
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(deadline: float | None = None) -> Iterator[StopRequest]:
     """Note SIGTERM and SIGUSR1 inside the block instead of dying of them.
 
-    Outside the main thread, where Python allows no handlers, nothing is noted.
+    Outside the main thread, where Python allows no handlers, only the deadline counts.
     """
-    request = StopRequest()
+    request = StopRequest(deadline)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

@@ -20,7 +20,7 @@ from spectralseg import provenance
 from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
-from spectralseg.errors import InputError, Interrupted
+from spectralseg.errors import InputError, Interrupted, OutOfTime
 from spectralseg.files import remove_leftovers, replacing, sha256_of, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
@@ -80,17 +80,29 @@ def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, An
     }
 
 
-def train(config: Config, run: Run, data: PreparedDataset, out: Path, *, device_name: str = "auto") -> None:
+def train(
+    config: Config,
+    run: Run,
+    data: PreparedDataset,
+    out: Path,
+    *,
+    device_name: str = "auto",
+    deadline: float | None = None,
+) -> None:
     """Train a run and write ``model.pt``, ``run.json`` and ``history.jsonl`` into ``out``.
 
     A state left by an interrupted attempt at the same settings and data is continued, to the same weights as without
     the interruption: bit by bit on a CPU with the same number of threads. SIGTERM and SIGUSR1 save the state and stop.
 
+    ``deadline`` is a value of ``time.monotonic()`` at which the process must have ended. Training stops as early before
+    it as saving needs, by how long iterations and saving have taken, but never before it has done one iteration.
+
     Raises:
         InputError: the dataset lacks a part, or the objective is no longer finite.
-        Interrupted: a signal asked to stop; the state is saved.
+        OutOfTime: SIGUSR1 came, or the deadline is near; the state is saved.
+        Interrupted: SIGTERM asked to stop; the state is saved.
     """
-    with stop_requests() as request:
+    with stop_requests(deadline) as request:
         _train(config, run, data, out, choose_device(device_name), request)
 
 
@@ -111,10 +123,16 @@ def _train(
     validation, batch_size = validation_part(data, device), config.evaluation.batch_size
     clock = _Clock(progress)
 
-    def stop(reason: str) -> None:
+    def save_state() -> None:
         clock.stop()
-        states.save(out, progress, learner, settings)
-        raise Interrupted(f"{out}: stopped by {reason} after iteration {progress.iteration} of {last}; run it again")
+        with request.saving():
+            states.save(out, progress, learner, settings)
+
+    def stop() -> None:
+        save_state()
+        kind = OutOfTime if request.early else Interrupted
+        done = f"after iteration {progress.iteration} of {last}"
+        raise kind(f"{out}: stopped by {request.reason} {done}; run it again")
 
     window = _Window(lambda bad: _not_finite(out, data, training.batch_size, run.seed, bad))
     bar: tqdm[Any]
@@ -127,9 +145,9 @@ def _train(
             window.add(progress.iteration, learner.step(images, masks, rate))
             progress.iteration += 1
             bar.update()
-            done, asked = progress.iteration == last, bool(request)
+            done, asked = progress.iteration == last, request.check()
             validate = done or progress.iteration % training.validate_every == 0
-            save = not done and progress.iteration % training.save_every == 0
+            save = not done and (progress.iteration % training.save_every == 0 or request.unmeasured)
             if validate or save or asked or progress.iteration % _READ_EVERY == 0:
                 losses = window.read()
                 # One after the other: any other order would round differently after a resume.
@@ -143,10 +161,9 @@ def _train(
                 journal.scalars(progress.iteration, {"validation_dice": progress.history[-1]["validation_dice"]})
                 journal.write(progress.history)
             if asked and not done:
-                stop(str(request.signal))
+                stop()
             if save:
-                clock.stop()
-                states.save(out, progress, learner, settings)
+                save_state()
     clock.stop()
     _write_outputs(out, learner, progress, settings)
 

@@ -1,0 +1,96 @@
+"""What a process asks of the SLURM that it runs under, through SLURM's own commands."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import time
+
+from spectralseg.errors import InputError
+
+_PATIENCE = 180  # seconds that cancelled jobs get to end; KillWait is 30 by default
+_log = logging.getLogger(__name__)
+
+
+def seconds_of(duration: str) -> int | None:
+    """Seconds of a duration in SLURM's notation: MINUTES, MINUTES:SECONDS, H:MM:SS, D-H, D-H:MM or D-H:MM:SS.
+
+    None if it is in another, as ``UNLIMITED`` is.
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", duration.strip(), re.ASCII)
+    if found is None:
+        return None
+    days, *rest = found.groups()
+    numbers = [int(number) for number in rest if number]
+    units = (3600, 60, 1) if days or len(numbers) == 3 else (60, 1)
+    return 86400 * int(days or 0) + sum(unit * number for unit, number in zip(units, numbers, strict=False))
+
+
+def time_left() -> float | None:
+    """Seconds until the time limit of the job that this process is part of; None without a job or a limit."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return None
+    end = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer SLURMs only
+    if end.isdecimal():
+        return int(end) - time.time()
+    left = _ask("squeue", "--noheader", "--jobs", job, "--format", "%L")
+    if left is None:
+        _log.warning("SLURM does not say how much time job %s has left; it will be stopped without warning", job)
+    return seconds_of(left) if left is not None else None
+
+
+def partition_limit(partition: str | None = None) -> int | None:
+    """Minutes that a partition allows, of several (``a,b``) the most; of the default partition if none is named.
+
+    None where there is no limit, no such partition, or no SLURM.
+    """
+    chosen = ("--partition", partition) if partition else ()
+    listed = _ask("sinfo", "--noheader", "--format", "%P|%l", *chosen) if shutil.which("sinfo") else None
+    lines = [line.split("|") for line in (listed or "").splitlines()]
+    seconds = [seconds_of(limit) for name, limit in lines if partition or name.endswith("*")]
+    return max((limit or 0) // 60 for limit in seconds) if seconds and None not in seconds else None
+
+
+def requeue() -> None:
+    """Put the job that this process is part of back in its queue. SLURM ends the process, then or soon after."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return
+    if _ask("scontrol", "requeue", job) is None:
+        _log.warning("job %s cannot be requeued; the run waits to be started again", job)
+    else:
+        _log.info("job %s is back in its queue", job)
+
+
+def cancel_jobs_named(name: str) -> list[str]:
+    """Cancel the user's jobs of this name, wait until they are gone, and return their numbers.
+
+    Nothing where there is no SLURM.
+
+    Raises:
+        InputError: some are still there after three minutes.
+    """
+    mine = ("squeue", "--user", str(os.getuid()), "--name", name, "--noheader", "--format", "%A")
+    jobs = sorted(set((_ask(*mine) or "").split()), key=int) if shutil.which("squeue") else []
+    if jobs:
+        _ask("scancel", *jobs)
+    until = time.monotonic() + _PATIENCE
+    while jobs and (_ask(*mine) or "").split():
+        if time.monotonic() > until:
+            raise InputError(f"SLURM jobs {', '.join(jobs)} of an earlier run do not end; end them and try again")
+        time.sleep(1)
+    return jobs
+
+
+def _ask(*command: str) -> str | None:
+    """What a command of SLURM answers; None if it is missing or fails, which is logged."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("%s: %s", command[0], (getattr(error, "stderr", None) or str(error)).strip())
+        return None
+    return done.stdout.strip()

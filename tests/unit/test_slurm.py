@@ -1,0 +1,150 @@
+"""With commands of SLURM that write down how they are called; the real ones are for tests/slurm."""
+
+import os
+import time
+
+import pytest
+
+from spectralseg import cli, slurm
+from spectralseg.errors import InputError
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Puts a command on the path: a shell script, before which its arguments are written to ``calls``."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def write(name, script):
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/calls\n{script}\n')
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+@pytest.fixture
+def job(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 5400),
+        ("5:00", 300),
+        ("0:07", 7),
+        ("1:30:00", 5400),
+        ("2-0", 172800),
+        ("1-02:03", 93780),
+        ("1-02:03:04", 93784),
+        *((text, None) for text in ("UNLIMITED", "NOT_SET", "INVALID", "", "1h", "-5", "1:2:3:4", "٣")),
+    ],
+)
+def test_durations_as_slurm_writes_them(text, seconds):
+    assert slurm.seconds_of(text) == seconds
+
+
+class TestTimeLeft:
+    def test_there_is_no_limit_outside_of_a_job(self, monkeypatch):
+        monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+        assert slurm.time_left() is None
+
+    def test_newer_slurms_tell_the_end_in_the_environment(self, job, monkeypatch):
+        monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
+        assert 98 < slurm.time_left() <= 100
+
+    def test_older_ones_are_asked(self, job, command, tmp_path):
+        command("squeue", "echo 1:02:03")
+        assert slurm.time_left() == 3723
+        assert (tmp_path / "calls").read_text() == "squeue --noheader --jobs 7 --format %L\n"
+
+    def test_a_job_may_have_no_limit(self, job, command):
+        command("squeue", "echo UNLIMITED")
+        assert slurm.time_left() is None
+
+    def test_no_answer_is_no_limit_and_is_told(self, job, command, caplog):
+        command("squeue", "echo no controller >&2; exit 1")
+        assert slurm.time_left() is None
+        assert "no controller" in caplog.text
+        assert "does not say how much time job 7 has left" in caplog.text
+
+
+class TestPartitionLimit:
+    @pytest.mark.parametrize(
+        ("partition", "listed", "minutes"),
+        [
+            (None, "short*|30:00\nlong|infinite", 30),
+            (None, "short|30:00\nlong*|infinite", None),
+            (None, "short|30:00", None),
+            ("short", "short*|1:30", 1),
+            ("a,b", "a|30:00\nb|2-00:00:00", 2880),
+            ("a,b", "a|30:00\nb|infinite", None),
+            ("none", "", None),
+        ],
+    )
+    def test_it_is_the_most_that_the_chosen_ones_allow(self, command, tmp_path, partition, listed, minutes):
+        command("sinfo", f"echo '{listed}'" if listed else "")
+        assert slurm.partition_limit(partition) == minutes
+        assert (f"--partition {partition}" in (tmp_path / "calls").read_text()) == bool(partition)
+
+    def test_without_slurm_there_is_none(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert slurm.partition_limit() is None
+
+
+class TestRequeue:
+    def test_it_names_the_job(self, job, command, tmp_path):
+        command("scontrol", "")
+        slurm.requeue()
+        assert (tmp_path / "calls").read_text() == "scontrol requeue 7\n"
+
+    def test_a_refusal_is_told(self, job, command, caplog):
+        command("scontrol", "echo disabled >&2; exit 1")
+        slurm.requeue()
+        assert "disabled" in caplog.text
+        assert "cannot be requeued" in caplog.text
+
+    def test_there_is_nothing_to_do_outside_of_a_job(self, monkeypatch, command, tmp_path):
+        monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+        command("scontrol", "")
+        slurm.requeue()
+        assert not (tmp_path / "calls").exists()
+
+
+class TestCancellation:
+    @pytest.fixture
+    def queue(self, tmp_path, command):
+        file = tmp_path / "queue"
+        file.write_text("9\n11\n")
+        command("squeue", f"cat {file}")
+        return file
+
+    def test_jobs_are_cancelled_and_waited_for(self, queue, command, tmp_path):
+        command("scancel", f"(sleep 1.5; : > {queue}) > /dev/null &")
+        assert slurm.cancel_jobs_named("a1-b2") == ["9", "11"]
+        assert queue.read_text() == ""
+        asked, cancelled, *_ = (tmp_path / "calls").read_text().splitlines()
+        assert asked == f"squeue --user {os.getuid()} --name a1-b2 --noheader --format %A"
+        assert cancelled == "scancel 9 11"
+        assert slurm.cancel_jobs_named("a1-b2") == []
+
+    def test_jobs_that_stay_are_an_error(self, queue, command, monkeypatch):
+        monkeypatch.setattr(slurm, "_PATIENCE", 0)
+        command("scancel", "")
+        with pytest.raises(InputError, match="jobs 9, 11 of an earlier run do not end; end them and try again"):
+            slurm.cancel_jobs_named("a1-b2")
+
+    def test_without_slurm_there_are_none(self, tmp_path, monkeypatch, caplog):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert slurm.cancel_jobs_named("a1-b2") == []
+        assert not caplog.text
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1h", ""])
+def test_a_time_limit_that_is_no_duration_is_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        cli.parser().parse_args(["train", "--config=c", "--data=d", "--architecture=a", "--objective=o", "--out=x",
+                                 f"--time-limit={text}"])  # fmt: skip
+    assert "is no duration; write MINUTES, H:MM:SS or D-HH:MM:SS" in capsys.readouterr().err

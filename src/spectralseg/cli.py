@@ -105,46 +105,50 @@ def train(arguments: argparse.Namespace) -> None:
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
     from spectralseg.grid import Run, check_run
-    from spectralseg.training.loop import train as run
+    from spectralseg.operations.heartbeat import heartbeat
+    from spectralseg.operations.leases import device_lease
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are fetched before: compute nodes have no network
-    _limit_threads(arguments.threads)
-    config, data = load_config(arguments.config), open_prepared(arguments.data)
-    identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
-    check_run(config, identity, str(arguments.config))
-    run(config, identity, data, arguments.out, device_name=arguments.device)
+    with heartbeat(arguments.out, "train"):
+        config, data = load_config(arguments.config), open_prepared(arguments.data)
+        identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
+        check_run(config, identity, str(arguments.config))
+        with device_lease(arguments.device, config.runs_per_gpu):
+            from spectralseg.training.loop import train as run  # imports torch, which must find its device chosen
+
+            _limit_threads(arguments.threads)
+            run(config, identity, data, arguments.out, device_name=arguments.device)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Score a trained run in every suite."""
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
-    from spectralseg.evaluation.suites import evaluate as run
+    from spectralseg.operations.heartbeat import heartbeat
+    from spectralseg.operations.leases import device_lease
 
-    _limit_threads(arguments.threads)
-    run(
-        arguments.run,
-        open_prepared(arguments.data),
-        [open_prepared(partner) for partner in arguments.ood],
-        load_config(arguments.config).evaluation,
-        arguments.out or arguments.run,
-        device_name=arguments.device,
-    )
+    out = arguments.out or arguments.run
+    with heartbeat(out, "evaluate"):
+        config = load_config(arguments.config)
+        data, partners = open_prepared(arguments.data), [open_prepared(partner) for partner in arguments.ood]
+        with device_lease(arguments.device, config.runs_per_gpu):
+            from spectralseg.evaluation.suites import evaluate as run
+
+            _limit_threads(arguments.threads)
+            run(arguments.run, data, partners, config.evaluation, out, device_name=arguments.device)
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Write the predictions of a trained run for the test cases of a dataset, in native geometry."""
     from spectralseg.data import open_prepared
-    from spectralseg.exchange.predictions import predict as run
+    from spectralseg.operations.leases import device_lease
 
-    _limit_threads(arguments.threads)
-    run(
-        arguments.run,
-        open_prepared(arguments.data),
-        arguments.out,
-        checkpoint=arguments.checkpoint,
-        device_name=arguments.device,
-    )
+    data = open_prepared(arguments.data)
+    with device_lease(arguments.device):
+        from spectralseg.exchange.predictions import predict as run
+
+        _limit_threads(arguments.threads)
+        run(arguments.run, data, arguments.out, checkpoint=arguments.checkpoint, device_name=arguments.device)
 
 
 def score(arguments: argparse.Namespace) -> None:
@@ -246,9 +250,11 @@ def _positive(text: str) -> int:
 
 def _limit_threads(threads: int | None) -> None:
     if threads:
+        import cv2
         import torch
 
         torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)  # it takes all cores otherwise, also those that other jobs were given
 
 
 def parser() -> argparse.ArgumentParser:

@@ -76,7 +76,7 @@ def specification_file(wildcards):
 def write_resolved_config():
     """The validated configuration with all defaults and overrides: what the commands read and the results keep."""
     with replacing(Path(RESOLVED)) as partial:
-        partial.write_text(yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        partial.write_text(yaml.safe_dump(DUMPED, sort_keys=False, allow_unicode=True))
 
 
 def raw_files(wildcards):
@@ -124,12 +124,15 @@ def phantom_settings(wildcards):
     return f"--cases {phantom.cases} --side {phantom.side} --seed {phantom.seed}"
 
 
+DUMPED = CONFIG.model_dump(mode="json")  # once: thousands of jobs have parts of it as parameters
+
+
 def train_settings(wildcards):
     """All of the configuration that the weights of a run depend on: a change retrains exactly the runs it touches."""
     return {
-        "architecture": CONFIG.architectures[wildcards.architecture].model_dump(mode="json"),
-        "objective": CONFIG.objectives[wildcards.objective].model_dump(mode="json"),
-        "training": CONFIG.training.model_dump(mode="json"),
+        "architecture": DUMPED["architectures"][wildcards.architecture],
+        "objective": DUMPED["objectives"][wildcards.objective],
+        "training": DUMPED["training"],
     }
 
 
@@ -150,7 +153,7 @@ def model_of_weights(wildcards):
 
 
 def evaluation_settings(wildcards):
-    return CONFIG.evaluation.model_dump(mode="json")
+    return DUMPED["evaluation"]
 
 
 def partners(wildcards):
@@ -212,10 +215,6 @@ def records():
     return [f"{RESULTS}/runs/{run.folder}/records.parquet" for run in RUNS]
 
 
-def examples():
-    return [f"{RESULTS}/runs/{run.folder}/examples.npz" for run in RUNS]
-
-
 def published_numbers(wildcards):
     """The paper's numbers for a table, if it has a counterpart there."""
     file = repository(f"config/published/{wildcards.table}.csv")
@@ -241,12 +240,11 @@ def table_parameters(wildcards, input):
 
 
 def read_by_figure(wildcards):
-    """What some figures read beyond the records, the audit and the examples of the runs."""
+    """What some figures read beyond the records, the audit and the folders of the runs. Those are not listed: records
+    come from the same jobs, and thousands of files in dozens of rules would make every plan wait."""
     files = {
         "forest": [f"{RESULTS}/comparisons.parquet"],
         "lambda_curves": [repository("config/published/table_6.csv")],
-        "reliability": expand(f"{RESULTS}/runs/{{run}}/reliability.parquet", run=[run.folder for run in RUNS]),
-        "cost": expand(f"{RESULTS}/runs/{{run}}/run.json", run=[run.folder for run in RUNS]),
     }
     return files.get(wildcards.figure, [])
 

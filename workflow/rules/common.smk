@@ -16,6 +16,7 @@ from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
+from spectralseg.operations.leases import gpu_slots
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
 
@@ -43,6 +44,22 @@ RESULTS = f"results/{CONFIG.name}"
 RUNS = runs_of(CONFIG)
 RESOLVED = f"{RESULTS}/config.yaml"
 ENVIRONMENT = str(ROOT / "envs/environment.yaml")
+
+
+def is_local():
+    """Whether jobs run on this machine: for a cluster, and inside its jobs, the number of submitted jobs is given."""
+    return workflow.is_main_process and workflow.resource_settings.nodes is None
+
+
+# Snakemake counts GPUs only if it is told how many there are; without, all jobs would start at once.
+GPU_SLOTS = gpu_slots(CONFIG.runs_per_gpu) if is_local() else 0
+if GPU_SLOTS and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", GPU_SLOTS)
+
+
+def run_threads(wildcards):
+    """Four; fewer where jobs on this machine's GPUs would wait for cores instead of for a GPU."""
+    return max(1, min(4, workflow.cores // GPU_SLOTS)) if GPU_SLOTS else 4
 
 
 pathvars:
@@ -178,12 +195,16 @@ def audit_settings(wildcards):
     return "--fail-on-leakage" if CONFIG.fail_on_leakage else ""
 
 
-def permission(wildcards):
-    """Nothing; but where a leak is to stop the study, training waits for the audit to pass. The audit is a checkpoint,
-    which orders jobs without becoming an input: neither switching the key nor a new audit trains anything again."""
-    if CONFIG.fail_on_leakage:
-        checkpoints.leakage.get()
+def after_the_audit(wildcards):
+    """Nothing, once the audit has passed. The audit is a checkpoint, which orders jobs without becoming an input: neither
+    switching the key nor a new audit trains anything again."""
+    checkpoints.leakage.get()
     return []
+
+
+def permission():
+    """Nothing; but where a leak is to stop the study, training waits for the audit."""
+    return after_the_audit if CONFIG.fail_on_leakage else []
 
 
 def leaks():
@@ -254,8 +275,8 @@ def figure_parameters(wildcards, input):
     return " ".join([f"-p results {RESULTS} -p out {RESULTS}/figures", *published])
 
 
-# All outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives
-# are left out, so that they may be deleted once the datasets are prepared.
+# Outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives are
+# left out, so that they may be deleted once the datasets are prepared.
 def raw_phantoms():
     return [f"{RESULTS}/raw/{name}" for name, choice in CONFIG.datasets.items() if choice.source == "phantom"]
 
@@ -276,9 +297,17 @@ def audit_files():
     return [f"{RESULTS}/leakage.parquet", f"{RESULTS}/leakage.csv"]
 
 
-def run_files():
+def missing_run_files():
+    """Files that are gone from folders of runs where others of theirs are: what only finished jobs need, Snakemake would
+    not miss. All of them as targets would say the same, but thousands of runs would take twice as long to plan."""
     files = ["model.pt", "run.json", "history.jsonl", "records.parquet", "reliability.parquet", "examples.npz"]
-    return expand(f"{RESULTS}/runs/{{run}}/{{file}}", run=[run.folder for run in RUNS], file=files)
+    missing = []
+    for run in RUNS:
+        folder = f"{RESULTS}/runs/{run.folder}"
+        present = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if not present.isdisjoint(files):
+            missing += [f"{folder}/{file}" for file in files if file not in present]
+    return missing
 
 
 def notebooks():

@@ -20,7 +20,8 @@ import json, os, sys, time
 from spectralseg.operations.leases import device_lease
 share, seconds, journal = int(sys.argv[1]), float(sys.argv[2]), os.open(sys.argv[3], os.O_WRONLY | os.O_APPEND)
 def note(event, **more):
-    os.write(journal, (json.dumps({"at": time.monotonic(), "pid": os.getpid(), "event": event, **more}) + "\\n").encode())
+    entry = {"at": time.monotonic(), "pid": os.getpid(), "event": event, **more}
+    os.write(journal, (json.dumps(entry) + "\\n").encode())
 note("asks")
 with device_lease("auto", share) as device:
     note("has", device=device.identity, bound=os.environ["CUDA_VISIBLE_DEVICES"])

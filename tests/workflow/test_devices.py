@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 @pytest.fixture
 def study():
-    """Six runs."""
+    """Four runs."""
     study = copy.deepcopy(TINY)
-    study["grid"]["main"] |= {"seeds": [0, 1, 2]}
+    study["grid"]["main"] |= {"seeds": [0, 1]}
     return study
 
 
@@ -46,12 +46,12 @@ def test_cores_are_shared_among_as_many_runs_as_devices_take(tmp_path, study, de
 def test_every_run_has_a_device_of_its_own_and_none_starts_before_one_is_free(tmp_path, study):
     config = write_config(tmp_path, study)
     cells = ("spatial/lambda0", "spatial_spectral/lambda0.2")
-    targets = [f"results/tiny/runs/kvasir_seg/unet/{cell}/seed{seed}/model.pt" for cell in cells for seed in range(3)]
+    targets = [f"results/tiny/runs/kvasir_seg/unet/{cell}/seed{seed}/model.pt" for cell in cells for seed in (0, 1)]
     locks = str(tmp_path / "locks")
     done = snakemake(
         tmp_path, *targets, "--cores", 8, "--configfile", config, SPECTRALSEG_DEVICES="a,b", SPECTRALSEG_LEASES=locks
     )
-    assert "Provided resources: gpu=2" in done.stdout + done.stderr
+    assert re.search(r"^Provided resources: gpu=\D+2\b", done.stdout + done.stderr, re.MULTILINE)
     logs = [(tmp_path / target).with_name("train.log").read_text() for target in targets]
     bound = [re.findall(r" device (\w)$", log, re.MULTILINE) for log in logs]
     assert sorted({device for (device,) in bound}) == ["a", "b"]
@@ -67,12 +67,22 @@ def test_every_run_has_a_device_of_its_own_and_none_starts_before_one_is_free(tm
         check=True,
     )
     found = json.loads(status.stdout)
-    assert (found["runs"], found["trained"], found["waiting"]) == (6, 6, 6), "evaluation is still to come"
+    assert (found["runs"], found["trained"], found["waiting"]) == (4, 4, 4), "evaluation is still to come"
 
 
 def test_a_cluster_is_not_limited_by_the_devices_of_the_machine_that_submits(tmp_path, study):
     config = write_config(tmp_path, study)
     done = snakemake(
-        tmp_path, "--dry-run", "--executor", "slurm", "--jobs", 10, "--configfile", config, SPECTRALSEG_DEVICES="a"
+        tmp_path,
+        "--dry-run",
+        "--cores",
+        8,
+        "--executor",
+        "slurm",
+        "--jobs",
+        10,
+        "--configfile",
+        config,
+        SPECTRALSEG_DEVICES="a",
     )
     assert threads_of_training(done.stdout + done.stderr) == {4}, "cores of this machine are not shared out"

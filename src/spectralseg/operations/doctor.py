@@ -156,12 +156,11 @@ def disk(results: Path, workers: int, needed: int) -> Iterator[Finding]:
         yield Finding(
             "problem", "disk", f"{place} cannot be written to; change its permissions or link results elsewhere"
         )
-    elif free <= 0:
-        yield Finding("problem", "disk", f"the disk of {place} is full; make room")
+    elif free <= needed:
+        told = f"{gigabytes(max(0, free))} free for {results}, and runs need {gigabytes(needed)}; make room"
+        yield Finding("problem", "disk", told)
     else:
-        yield Finding(
-            "ok", "disk", f"{gigabytes(free)} free for {results}; spectralseg plan says how much a study takes"
-        )
+        yield Finding("ok", "disk", f"{gigabytes(free)} free for {results}, runs need {gigabytes(needed)}")
     shared = Path("/dev/shm")
     if workers and shared.is_dir() and (size := shutil.disk_usage(shared).total) < _SHARED_MEMORY:
         yield Finding(

@@ -111,46 +111,50 @@ def train(arguments: argparse.Namespace) -> None:
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
     from spectralseg.grid import Run, check_run
-    from spectralseg.training.loop import train as run
+    from spectralseg.operations.heartbeat import heartbeat
+    from spectralseg.operations.leases import device_lease
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are fetched before: compute nodes have no network
-    _limit_threads(arguments.threads)
-    config, data = load_config(arguments.config), open_prepared(arguments.data)
-    identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
-    check_run(config, identity, str(arguments.config))
-    run(config, identity, data, arguments.out, device_name=arguments.device, deadline=deadline)
+    with heartbeat(arguments.out, "train"):
+        config, data = load_config(arguments.config), open_prepared(arguments.data)
+        identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
+        check_run(config, identity, str(arguments.config))
+        with device_lease(arguments.device, config.runs_per_gpu):
+            from spectralseg.training.loop import train as run  # imports torch, which must find its device chosen
+
+            _limit_threads(arguments.threads)
+            run(config, identity, data, arguments.out, device_name=arguments.device, deadline=deadline)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Score a trained run in every suite."""
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
-    from spectralseg.evaluation.suites import evaluate as run
+    from spectralseg.operations.heartbeat import heartbeat
+    from spectralseg.operations.leases import device_lease
 
-    _limit_threads(arguments.threads)
-    run(
-        arguments.run,
-        open_prepared(arguments.data),
-        [open_prepared(partner) for partner in arguments.ood],
-        load_config(arguments.config).evaluation,
-        arguments.out or arguments.run,
-        device_name=arguments.device,
-    )
+    out = arguments.out or arguments.run
+    with heartbeat(out, "evaluate"):
+        config = load_config(arguments.config)
+        data, partners = open_prepared(arguments.data), [open_prepared(partner) for partner in arguments.ood]
+        with device_lease(arguments.device, config.runs_per_gpu):
+            from spectralseg.evaluation.suites import evaluate as run
+
+            _limit_threads(arguments.threads)
+            run(arguments.run, data, partners, config.evaluation, out, device_name=arguments.device)
 
 
 def predict(arguments: argparse.Namespace) -> None:
     """Write the predictions of a trained run for the test cases of a dataset, in native geometry."""
     from spectralseg.data import open_prepared
-    from spectralseg.exchange.predictions import predict as run
+    from spectralseg.operations.leases import device_lease
 
-    _limit_threads(arguments.threads)
-    run(
-        arguments.run,
-        open_prepared(arguments.data),
-        arguments.out,
-        checkpoint=arguments.checkpoint,
-        device_name=arguments.device,
-    )
+    data = open_prepared(arguments.data)
+    with device_lease(arguments.device):
+        from spectralseg.exchange.predictions import predict as run
+
+        _limit_threads(arguments.threads)
+        run(arguments.run, data, arguments.out, checkpoint=arguments.checkpoint, device_name=arguments.device)
 
 
 def score(arguments: argparse.Namespace) -> None:
@@ -236,6 +240,84 @@ def report(arguments: argparse.Namespace) -> None:
     print(write_report(arguments.results, arguments.out))
 
 
+def status(arguments: argparse.Namespace) -> None:
+    """Show where every run of a study stands, and why runs failed."""
+    import json
+    import time
+
+    from spectralseg.config import load_config
+    from spectralseg.operations.status import as_json, as_text, study_status
+
+    config = load_config(_study_file(arguments.study))
+    while True:
+        found = study_status(config, _results(config.name))
+        shown = json.dumps(as_json(config, found), indent=2) if arguments.json else as_text(config, found)
+        clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
+        print(clear + shown, flush=True)
+        if not arguments.watch or all(one.state == "done" for one in found):
+            return
+        time.sleep(arguments.watch)
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """Find what would stop a study here, or slow it down; exit with status 1 if something would stop it."""
+    import json
+
+    from spectralseg.config import load_config
+    from spectralseg.data.specification import read_specifications
+    from spectralseg.files import write_json
+    from spectralseg.operations import doctor as examination
+    from spectralseg.operations.throughput import DOCTOR
+
+    specifications = read_specifications(arguments.datasets)
+    config = load_config(_study_file(arguments.study), specifications)
+    results, findings, measured = _results(config.name), [], None
+
+    def tell(finding: examination.Finding) -> None:
+        findings.append(finding)
+        if not arguments.json:
+            print(finding, flush=True)
+
+    for finding in examination.examine(config, specifications, results, Path("envs/requirements.lock")):
+        tell(finding)
+    if not arguments.quick:
+        from spectralseg.operations.speed import measure
+
+        measured = measure(config, specifications, results, arguments.seconds)
+        write_json(results / DOCTOR, measured)
+        tell(examination.measurement(measured))
+    if arguments.json:
+        print(json.dumps(examination.as_json(findings, measured), indent=2))
+    problems = sum(finding.level == "problem" for finding in findings)
+    if problems:
+        raise InputError(f"{problems} of {len(findings)} findings would stop the study; see PROBLEM above")
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """Estimate runs, hours, disk and money of a study from measured throughput."""
+    import json
+
+    from spectralseg.config import load_config
+    from spectralseg.operations.plan import as_json, as_text
+    from spectralseg.operations.plan import plan as run
+    from spectralseg.operations.throughput import measured
+
+    config = load_config(_study_file(arguments.study))
+    results = _results(config.name)
+    known = measured([results, *arguments.runs], arguments.benchmarks)
+    found = run(config, results, known, price=arguments.price, devices=arguments.devices)
+    print(json.dumps(as_json(found), indent=2) if arguments.json else as_text(found))
+
+
+def _study_file(study: Path) -> Path:
+    """The configuration that is meant by a file, or by the folder of a study's results."""
+    return study / "config.yaml" if study.is_dir() else study
+
+
+def _results(name: str) -> Path:
+    return Path("results") / name
+
+
 def docs(arguments: argparse.Namespace) -> None:
     """Renew the JSON schema and the reference page of the configuration."""
     from spectralseg.reference import write
@@ -261,9 +343,11 @@ def _duration(text: str) -> float:
 
 def _limit_threads(threads: int | None) -> None:
     if threads:
+        import cv2
         import torch
 
         torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)  # it takes all cores otherwise, also those that other jobs were given
 
 
 def parser() -> argparse.ArgumentParser:
@@ -428,6 +512,39 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("results", type=Path, help="results folder of the study, e.g. results/demo")
     one.add_argument("--out", type=Path, help="folder for index.html (default: report/ in the results folder)")
 
+    one = command("status", status)
+    _add_study(one)
+    one.add_argument(
+        "--watch",
+        type=_positive,
+        nargs="?",
+        const=5,
+        metavar="SECONDS",
+        help="show it again every SECONDS (5) until done",
+    )
+    one.add_argument("--json", action="store_true", help="for machines: all that is known of every run")
+
+    one = command("doctor", doctor)
+    _add_study(one)
+    one.add_argument("--quick", action="store_true", help="without the measurement of loading and training step")
+    one.add_argument("--seconds", type=float, default=20.0, help="length of the measurement (default: %(default)s)")
+    one.add_argument("--json", action="store_true", help="for machines")
+    one.add_argument(
+        "--datasets", type=Path, default=Path("workflow/rules/datasets"), help="dataset files (default: %(default)s)"
+    )
+
+    one = command("plan", plan)
+    _add_study(one)
+    one.add_argument("--price", type=float, help="of an hour of a device, in any currency")
+    one.add_argument("--devices", type=_positive, default=1, help="that work at once (default: %(default)s)")
+    one.add_argument(
+        "--runs", type=Path, nargs="*", default=[], help="results folders of other studies, whose runs tell the speed"
+    )
+    one.add_argument(
+        "--benchmarks", type=Path, default=Path("benchmarks/results"), help="where no run does (default: %(default)s)"
+    )
+    one.add_argument("--json", action="store_true", help="for machines")
+
     one = command("docs", docs)
     one.add_argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)")
     return top
@@ -437,6 +554,16 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, required=True, help="configuration file")
     command.add_argument("--data", type=Path, required=True, help="prepared dataset")
     _add_device_options(command)
+
+
+def _add_study(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "study",
+        type=Path,
+        nargs="?",
+        default=Path("config/config.yaml"),
+        help="configuration file, or results folder (default: %(default)s)",
+    )
 
 
 def _add_checkpoint(command: argparse.ArgumentParser) -> None:

@@ -210,6 +210,9 @@ class Config(_Strict):
         description="decode JPEG images, never masks, at a half, a quarter or an eighth of their size where at least "
         "twice image_size is left: faster, and on average within one of 255 grey levels; see benchmarks/README.md",
     )
+    runs_per_gpu: int = Field(
+        1, ge=1, description="trainings or evaluations that share a GPU of this machine; SLURM gives each its own"
+    )
     downloads: str = Field("results/downloads", description="folder of official archives, shared by studies")
     datasets: dict[Name, Dataset] = Field(min_length=1)
     architectures: dict[Name, Architecture] = Field(min_length=1)

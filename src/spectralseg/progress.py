@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
+import weakref
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -12,6 +15,7 @@ _Item = TypeVar("_Item")
 
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
 _PAUSE = 30.0  # seconds between lines
+_bars: list[weakref.ref[Any]] = []  # bars that were shown, outer ones before inner ones
 
 
 def progress_bar(items: Iterable[_Item] | None = None, *, desc: str, unit: str, **options: Any) -> tqdm[_Item]:
@@ -31,7 +35,30 @@ def progress_bar(items: Iterable[_Item] | None = None, *, desc: str, unit: str, 
             style["bar_format"] = _LINE
     build: Any = tqdm  # its annotations leave out a bar without items
     bar: tqdm[_Item] = build(items, desc=desc, unit=unit, **style, **options)
+    _bars[:] = [other for other in _bars if other() is not None]
+    _bars.append(weakref.ref(bar))
     return bar
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where long work stands: how much of a step is done, of how much, and how much per second."""
+
+    step: str
+    unit: str
+    done: float
+    total: float | None
+    rate: float | None
+
+
+def current() -> Progress | None:
+    """Where the outermost open bar of this process stands; None without one."""
+    for reference in list(_bars):
+        bar = reference()
+        if bar is not None and not bar.disable:  # a bar that was closed is disabled
+            seconds, done = time.time() - bar.start_t, bar.n - bar.initial
+            return Progress(bar.desc, bar.unit, bar.n, bar.total, done / seconds if done and seconds > 0 else None)
+    return None
 
 
 class _Lines:

@@ -20,6 +20,7 @@ from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
+from spectralseg.operations.leases import gpu_slots
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
 from spectralseg.slurm import cancel_jobs_named, partition_limit
@@ -48,6 +49,22 @@ RESULTS = f"results/{CONFIG.name}"
 RUNS = runs_of(CONFIG)
 RESOLVED = f"{RESULTS}/config.yaml"
 ENVIRONMENT = str(ROOT / "envs/environment.yaml")
+
+
+def is_local():
+    """Whether jobs run on this machine: for a cluster, and inside its jobs, the number of submitted jobs is given."""
+    return workflow.is_main_process and workflow.resource_settings.nodes is None
+
+
+# Snakemake counts GPUs only if it is told how many there are; without, all jobs would start at once.
+GPU_SLOTS = gpu_slots(CONFIG.runs_per_gpu) if is_local() else 0
+if GPU_SLOTS and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", GPU_SLOTS)
+
+
+def run_threads(wildcards):
+    """Four; fewer where jobs on this machine's GPUs would wait for cores instead of for a GPU."""
+    return max(1, min(4, workflow.cores // GPU_SLOTS)) if GPU_SLOTS else 4
 
 
 pathvars:
@@ -81,7 +98,7 @@ def specification_file(wildcards):
 def write_resolved_config():
     """The validated configuration with all defaults and overrides: what the commands read and the results keep."""
     with replacing(Path(RESOLVED)) as partial:
-        partial.write_text(yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+        partial.write_text(yaml.safe_dump(DUMPED, sort_keys=False, allow_unicode=True))
 
 
 def raw_files(wildcards):
@@ -129,12 +146,15 @@ def phantom_settings(wildcards):
     return f"--cases {phantom.cases} --side {phantom.side} --seed {phantom.seed}"
 
 
+DUMPED = CONFIG.model_dump(mode="json")  # once: thousands of jobs have parts of it as parameters
+
+
 def train_settings(wildcards):
     """All of the configuration that the weights of a run depend on: a change retrains exactly the runs it touches."""
     return {
-        "architecture": CONFIG.architectures[wildcards.architecture].model_dump(mode="json"),
-        "objective": CONFIG.objectives[wildcards.objective].model_dump(mode="json"),
-        "training": CONFIG.training.model_dump(mode="json"),
+        "architecture": DUMPED["architectures"][wildcards.architecture],
+        "objective": DUMPED["objectives"][wildcards.objective],
+        "training": DUMPED["training"],
     }
 
 
@@ -155,7 +175,7 @@ def model_of_weights(wildcards):
 
 
 def evaluation_settings(wildcards):
-    return CONFIG.evaluation.model_dump(mode="json")
+    return DUMPED["evaluation"]
 
 
 def partners(wildcards):
@@ -180,12 +200,16 @@ def audit_settings(wildcards):
     return "--fail-on-leakage" if CONFIG.fail_on_leakage else ""
 
 
-def permission(wildcards):
-    """Nothing; but where a leak is to stop the study, training waits for the audit to pass. The audit is a checkpoint,
-    which orders jobs without becoming an input: neither switching the key nor a new audit trains anything again."""
-    if CONFIG.fail_on_leakage:
-        checkpoints.leakage.get()
+def after_the_audit(wildcards):
+    """Nothing, once the audit has passed. The audit is a checkpoint, which orders jobs without becoming an input: neither
+    switching the key nor a new audit trains anything again."""
+    checkpoints.leakage.get()
     return []
+
+
+def permission():
+    """Nothing; but where a leak is to stop the study, training waits for the audit."""
+    return after_the_audit if CONFIG.fail_on_leakage else []
 
 
 def leaks():
@@ -217,10 +241,6 @@ def records():
     return [f"{RESULTS}/runs/{run.folder}/records.parquet" for run in RUNS]
 
 
-def examples():
-    return [f"{RESULTS}/runs/{run.folder}/examples.npz" for run in RUNS]
-
-
 def published_numbers(wildcards):
     """The paper's numbers for a table, if it has a counterpart there."""
     file = repository(f"config/published/{wildcards.table}.csv")
@@ -246,12 +266,11 @@ def table_parameters(wildcards, input):
 
 
 def read_by_figure(wildcards):
-    """What some figures read beyond the records, the audit and the examples of the runs."""
+    """What some figures read beyond the records, the audit and the folders of the runs. Those are not listed: records
+    come from the same jobs, and thousands of files in dozens of rules would make every plan wait."""
     files = {
         "forest": [f"{RESULTS}/comparisons.parquet"],
         "lambda_curves": [repository("config/published/table_6.csv")],
-        "reliability": expand(f"{RESULTS}/runs/{{run}}/reliability.parquet", run=[run.folder for run in RUNS]),
-        "cost": expand(f"{RESULTS}/runs/{{run}}/run.json", run=[run.folder for run in RUNS]),
     }
     return files.get(wildcards.figure, [])
 
@@ -261,8 +280,8 @@ def figure_parameters(wildcards, input):
     return " ".join([f"-p results {RESULTS} -p out {RESULTS}/figures", *published])
 
 
-# All outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives
-# are left out, so that they may be deleted once the datasets are prepared.
+# Outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives are
+# left out, so that they may be deleted once the datasets are prepared.
 def raw_phantoms():
     return [f"{RESULTS}/raw/{name}" for name, choice in CONFIG.datasets.items() if choice.source == "phantom"]
 
@@ -283,9 +302,17 @@ def audit_files():
     return [f"{RESULTS}/leakage.parquet", f"{RESULTS}/leakage.csv"]
 
 
-def run_files():
+def missing_run_files():
+    """Files that are gone from folders of runs where others of theirs are: what only finished jobs need, Snakemake would
+    not miss. All of them as targets would say the same, but thousands of runs would take twice as long to plan."""
     files = ["model.pt", "run.json", "history.jsonl", "records.parquet", "reliability.parquet", "examples.npz"]
-    return expand(f"{RESULTS}/runs/{{run}}/{{file}}", run=[run.folder for run in RUNS], file=files)
+    missing = []
+    for run in RUNS:
+        folder = f"{RESULTS}/runs/{run.folder}"
+        present = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if not present.isdisjoint(files):
+            missing += [f"{folder}/{file}" for file in files if file not in present]
+    return missing
 
 
 def notebooks():

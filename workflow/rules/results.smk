@@ -87,7 +87,6 @@ rule figure:
         notebook=repository("notebooks/{figure}.ipynb"),
         records="<results>/records.parquet",
         leaks="<results>/leakage.parquet",
-        examples=examples(),
         others=read_by_figure,
     output:
         pdf="<results>/figures/{figure}.pdf",
@@ -117,7 +116,6 @@ rule study:
         notebook=repository("notebooks/{study}.ipynb"),
         records="<results>/records.parquet",
         leaks="<results>/leakage.parquet",
-        examples=examples(),
         published=published_tables(),
     output:
         csv="<results>/studies/{study}.csv",
@@ -148,7 +146,6 @@ rule report_page:
         records="<results>/records.parquet",
         comparisons="<results>/comparisons.parquet",
         leaks="<results>/leakage.parquet",
-        examples=examples(),
         claims=claims_ledger(),
         cards=cards(),
         tables=tables(),

@@ -4,7 +4,7 @@
 
 rule train:
     input:
-        permission,
+        permission(),
         data="<prepared>/dataset.json",
         weights=encoder_weights,
     output:
@@ -17,7 +17,7 @@ rule train:
         "<run>/train.benchmark.jsonl"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: run_threads
     resources:
         gpu=1,
         mem_mb=gigabytes(12),
@@ -47,7 +47,7 @@ rule evaluate:
         "<run>/evaluate.benchmark.jsonl"
     conda:
         ENVIRONMENT
-    threads: 4
+    threads: run_threads
     resources:
         gpu=1,
         mem_mb=gigabytes(12),

@@ -21,15 +21,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from spectralseg.data.geometry import Geometry
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
+
+if TYPE_CHECKING:  # imported where they are used: the workflow needs the names of the files only
+    import pandas as pd
+
+    from spectralseg.data.geometry import Geometry
 
 FORMAT = 3
 FILES = ("dataset.json", "cases.csv", "images.npy", "masks.npy", "native_labels.bin")
@@ -133,6 +136,8 @@ class PreparedDataset:
 
     def geometry(self, case: str) -> Geometry | None:
         """Voxel grid of the label file of a volume, and how the native labels lie on it; None for images."""
+        from spectralseg.data.geometry import Geometry
+
         row = self._row(case)
         with _reading(self.path / "cases.csv", f"place in space of case '{case}'"):
             return Geometry(np.array(json.loads(row["affine"]), np.float64), row["axes"]) if row["affine"] else None
@@ -171,6 +176,8 @@ def open_prepared(path: Path | str) -> PreparedDataset:
     Raises:
         InputError: a file is missing, damaged or of another format version.
     """
+    import pandas as pd
+
     path = Path(path)
     info = _read_card(path)
     with _reading(path / "cases.csv"):

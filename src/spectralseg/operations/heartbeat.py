@@ -1,0 +1,167 @@
+"""A sign of life in a run folder: what is being done to the run, how far it is, and how it ended if it did not succeed.
+
+The file is replaced every few seconds and removed after success, so a process that was killed leaves one that no longer
+changes. It is no output of the workflow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from spectralseg.errors import Interrupted
+from spectralseg.progress import current
+from spectralseg.redaction import redact
+
+FILE = "progress.json"
+PERIOD = 10.0  # seconds between signs of life
+SILENCE = 120.0  # seconds without one after which a process of another machine is taken for dead; clocks may differ
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What the file says.
+
+    Attributes:
+        task: ``train`` or ``evaluate``.
+        host: machine of the process.
+        process: its number there; ``namespace`` and ``born`` tell it from others of the same number.
+        started: seconds since 1970.
+        updated: likewise, of this sign of life.
+        device: what the process is bound to; empty if it has not chosen.
+        slurm_job: number of the SLURM job; empty outside SLURM.
+        step: what is worked on; empty while nothing is counted.
+        done: how much of it, in ``unit``.
+        total: of how much; None where that is not known.
+        rate: ``unit`` per second since this step started or was resumed; None before the first.
+        error: how the work ended: first line of the error; empty while it goes on.
+        interrupted: whether it ended because somebody asked.
+    """
+
+    task: str
+    host: str
+    process: int
+    namespace: str
+    born: str
+    started: float
+    updated: float
+    device: str = ""
+    slurm_job: str = ""
+    step: str = ""
+    unit: str = ""
+    done: float = 0
+    total: float | None = None
+    rate: float | None = None
+    error: str = ""
+    interrupted: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still works, as far as can be told from here."""
+        if self.error:
+            return False
+        if (self.host, self.namespace) == (platform.node(), _namespace()):
+            return _born(self.process) == self.born
+        return time.time() - self.updated < SILENCE
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of this step; None where that cannot be told."""
+        return (self.total - self.done) / self.rate if self.total and self.rate else None
+
+
+@contextlib.contextmanager
+def heartbeat(folder: Path, task: str) -> Iterator[None]:
+    """Show in ``folder``, as soon as it exists, that a task is at work there until the block ends."""
+    now = time.time()
+    job = os.environ.get("SLURM_JOB_ID", "")
+    beat = Beat(task, platform.node(), os.getpid(), _namespace(), _born(os.getpid()), now, now, slurm_job=job)
+    ended = threading.Event()
+
+    def work() -> None:
+        while True:
+            _write(folder, _now(beat))
+            if ended.wait(PERIOD):
+                return
+
+    thread = threading.Thread(target=work, name="heartbeat", daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        ended.set()
+        thread.join()
+
+    try:
+        yield
+    except BaseException as error:
+        stop()
+        interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
+        _write(folder, replace(_now(beat), error=_first_line(error), interrupted=interrupted))
+        raise
+    stop()
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def read_beat(folder: Path) -> Beat | None:
+    """The last sign of life in a run folder; None if there is none, or none that this version understands."""
+    try:
+        return Beat(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _now(beat: Beat) -> Beat:
+    device = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("HIP_VISIBLE_DEVICES") or ""
+    now = replace(beat, updated=time.time(), device=device)
+    shown = current()
+    return replace(now, **asdict(shown)) if shown else now
+
+
+def _write(folder: Path, beat: Beat) -> None:
+    """Replace the file. Without ``tempfile``, whose locks a process forked at this moment would inherit."""
+    partial = folder / f".{FILE}"
+    with contextlib.suppress(OSError):  # no folder yet, or a full disk, of which the work itself will tell
+        partial.write_text(json.dumps(asdict(beat)) + "\n", encoding="utf-8")
+        partial.replace(folder / FILE)
+
+
+def _first_line(error: BaseException) -> str:
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    kind = "" if type(error).__module__.startswith("spectralseg.") else type(error).__name__
+    return redact(": ".join(part for part in (kind, text.strip()) if part))
+
+
+def _namespace() -> str:
+    """Processes are numbered anew in every container."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _born(process: int) -> str:
+    """When a process of this machine started, in ticks of its clock; empty if there is none of this number."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return _exists(process) if not Path("/proc/self").exists() else ""
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state == "Z" else fields[18]
+
+
+def _exists(process: int) -> str:
+    """As :func:`_born` where there is no /proc: all that can be told is whether there is such a process."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "unknown"

@@ -1,0 +1,173 @@
+"""What is known of the speed of training: from finished runs, from the doctor, from benchmarks."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectralseg.config import Architecture, Config
+
+DOCTOR = "doctor.json"  # what the doctor measured, in the folder of the study
+_ELSEWHERE = 3.0  # factor of doubt for a setting that was not measured itself
+_BARE_STEP = 2.0  # ... for validation, loading and saving, where only steps were measured
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the time of an optimizer step depends on."""
+
+    model: str
+    encoder: str
+    options: str
+    image_size: int
+    batch_size: int
+    precision: str
+
+    @classmethod
+    def of(cls, architecture: dict[str, Any], image_size: int, training: dict[str, Any]) -> Setting:
+        """From plain values, as run.json and a dumped configuration hold them."""
+        options = json.dumps(architecture.get("options", {}), sort_keys=True)
+        names = architecture["model"], architecture["encoder"]
+        return cls(*names, options, image_size, training["batch_size"], training["precision"])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds per iteration of a setting.
+
+    Attributes:
+        setting: what was trained.
+        seconds: per iteration, all else in a run included as far as it was measured.
+        device: name of what it was trained on.
+        source: ``finished runs``, ``doctor`` or ``benchmark``.
+        bytes: that a run leaves on disk; None where that was not measured.
+        evaluation: seconds of an evaluation; None likewise.
+    """
+
+    setting: Setting
+    seconds: float
+    device: str
+    source: str
+    bytes: int | None = None
+    evaluation: float | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds per iteration with the least and the most that they may be, and where that is from."""
+
+    seconds: float
+    low: float
+    high: float
+    source: str
+    device: str
+    bytes: int | None = None
+    evaluation: float | None = None
+
+
+def settings_of(config: Config) -> dict[str, Setting]:
+    """The setting of every architecture of a study, by its name there."""
+    training = config.training.model_dump(mode="json")
+
+    def setting(architecture: Architecture) -> Setting:
+        return Setting.of(architecture.model_dump(mode="json"), config.image_size, training)
+
+    return {name: setting(architecture) for name, architecture in config.architectures.items()}
+
+
+def measured(studies: Iterable[Path], benchmarks: Path | None) -> list[Measured]:
+    """All that was measured, the best evidence first: finished runs of studies, the doctor, benchmarks."""
+    folders = list(studies)
+    found = [one for folder in folders for one in _of_runs(folder)]
+    found += [one for folder in folders for one in _of_the_doctor(folder)]
+    return found + list(_of_benchmarks(benchmarks) if benchmarks else ())
+
+
+def estimate(setting: Setting, known: Sequence[Measured]) -> Estimate | None:
+    """What a setting will take by the best evidence that there is; None without any.
+
+    For a setting that was not measured stands the slowest other one, of the same size if there is one, with a factor of
+    three of doubt either way.
+    """
+    for source in ("finished runs", "doctor", "benchmark"):
+        if same := [one for one in known if one.source == source and one.setting == setting]:
+            return _summary(same, source)
+    if not known:
+        return None
+    scale = (setting.image_size, setting.batch_size, setting.precision)
+    alike = [one for one in known if (one.setting.image_size, one.setting.batch_size, one.setting.precision) == scale]
+    slowest = max(alike or known, key=lambda one: one.seconds)
+    source = f"{slowest.source} of {slowest.setting.model}, as this one was not measured"
+    mean = slowest.seconds
+    return Estimate(mean, mean / _ELSEWHERE, mean * _ELSEWHERE, source, slowest.device)
+
+
+def _summary(same: Sequence[Measured], source: str) -> Estimate:
+    times = [one.seconds for one in same]
+    mean = statistics.fmean(times)
+    low, high = min(times), max(times)
+    if source != "finished runs":
+        high *= _BARE_STEP
+    sizes = [one.bytes for one in same if one.bytes is not None]
+    evaluations = [one.evaluation for one in same if one.evaluation is not None]
+    return Estimate(
+        mean,
+        low,
+        high,
+        f"{len(same)} {source}" if source == "finished runs" else source,
+        same[0].device,
+        round(statistics.fmean(sizes)) if sizes else None,
+        statistics.fmean(evaluations) if evaluations else None,
+    )
+
+
+def _of_runs(study: Path) -> Iterator[Measured]:
+    for file in sorted(study.glob("runs/*/*/*/*/*/run.json")):
+        run = _read(file)
+        try:
+            setting = Setting.of(run["architecture"], run["data"]["image_size"], run["training"])
+            seconds, device = run["seconds"] / run["iterations"], run["hardware"]["device_name"]
+        except (KeyError, TypeError, ZeroDivisionError):
+            continue  # of another version
+        size = sum(path.stat().st_size for path in file.parent.iterdir() if path.is_file())
+        yield Measured(setting, seconds, device, "finished runs", size, _evaluation(file.parent))
+
+
+def _evaluation(folder: Path) -> float | None:
+    """Seconds of the last evaluation, as Snakemake measured them."""
+    try:
+        last = (folder / "evaluate.benchmark.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+        return float(json.loads(last)["s"])
+    except (OSError, IndexError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _of_the_doctor(study: Path) -> Iterator[Measured]:
+    found = _read(study / DOCTOR)
+    try:
+        yield Measured(Setting(**found["setting"]), found["seconds"]["together"], found["device_name"], "doctor")
+    except (KeyError, TypeError):
+        return
+
+
+def _of_benchmarks(folder: Path) -> Iterator[Measured]:
+    """The training step that the benchmark of objectives measures: U-Net, ResNet-50, single precision."""
+    for file in sorted(folder.glob("objectives_*.json")):
+        found = _read(file)
+        try:
+            settings, step = found["settings"], found["results"]["1 class"]["step_ms"]
+            setting = Setting("unet", "resnet50", "{}", settings["size"], settings["batch"], "fp32")
+            yield Measured(setting, step / 1000, found["machine"]["device_name"], "benchmark")
+        except (KeyError, TypeError):
+            continue
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

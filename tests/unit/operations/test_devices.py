@@ -1,0 +1,107 @@
+import platform
+import shutil
+import subprocess
+
+import pytest
+
+from spectralseg.operations import devices
+from spectralseg.operations.devices import assigned_by_slurm, parse_listing, visible_devices
+
+LISTING = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5c89852c-d268-c3f3-1b07-005d5ae1dc3f)
+  MIG 3g.20gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+  MIG 3g.20gb     Device  1: (UUID: MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb)
+GPU 1: NVIDIA A100 (PCIe) (UUID: GPU-0e64e7ed-ba8d-1a60-8d53-a1b29a59a1a0)
+"""
+
+
+def test_the_listing_of_the_driver_gives_gpus_and_the_instances_of_those_that_are_partitioned():
+    assert parse_listing(LISTING) == [
+        "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f",
+        "MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb",
+        "GPU-0e64e7ed-ba8d-1a60-8d53-a1b29a59a1a0",
+    ]
+    assert parse_listing("No devices were found\n") == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "seen"),
+    [
+        (None, [("GPU-a1", "GPU-a1"), ("GPU-a2", "GPU-a2"), ("GPU-b1", "GPU-b1")]),
+        ("2,0", [("GPU-b1", "2"), ("GPU-a1", "0")]),
+        ("GPU-b", [("GPU-b1", "GPU-b")]),
+        ("GPU-a", []),
+        ("0,-1,2", [("GPU-a1", "0")]),
+        ("1,GPU-a2,1", [("GPU-a2", "1")]),
+        ("7", []),
+        ("", []),
+        ("NoDevFiles", []),
+        (" 1 , 2 ", [("GPU-a2", "1"), ("GPU-b1", "2")]),
+    ],
+)
+def test_the_users_choice_is_read_as_cuda_reads_it(variable, seen):
+    environment = {"SPECTRALSEG_DEVICES": "GPU-a1,GPU-a2,GPU-b1"}
+    if variable is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = variable
+    found = visible_devices(environment)
+    assert [(device.identity, device.value) for device in found] == seen
+    assert {device.variable for device in found} <= {"CUDA_VISIBLE_DEVICES"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "assigned"),
+    [
+        ({}, False),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, False),
+        ({"SLURM_JOB_ID": "1"}, False),
+        ({"SLURM_JOB_ID": "1", "CUDA_VISIBLE_DEVICES": "3"}, True),
+        ({"SLURM_JOB_ID": "1", "ROCR_VISIBLE_DEVICES": "3"}, True),
+        ({"SLURM_JOB_ID": "1", "CUDA_VISIBLE_DEVICES": "0,1"}, False),
+    ],
+)
+def test_slurm_has_assigned_a_device_when_exactly_one_is_visible(environment, assigned):
+    assert assigned_by_slurm(environment) is assigned
+
+
+def test_the_driver_is_asked_where_its_tool_is(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    answer = subprocess.CompletedProcess([], 0, stdout=LISTING)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    assert [device.value for device in visible_devices({"CUDA_VISIBLE_DEVICES": "1,GPU-0e"})] == ["1", "GPU-0e"]
+
+
+def test_a_driver_that_does_not_answer_counts_as_no_device(monkeypatch):
+    def fail(*_, **__):
+        raise subprocess.CalledProcessError(9, "nvidia-smi")
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", fail)
+    monkeypatch.setattr(devices, "_amd", lambda: [])
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    assert visible_devices({}) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "seen"),
+    [
+        ({}, [("kfd-1", "0"), ("kfd-2", "1"), ("kfd-4", "2")]),
+        ({"HIP_VISIBLE_DEVICES": "2,0"}, [("kfd-4", "2"), ("kfd-1", "0")]),
+        ({"CUDA_VISIBLE_DEVICES": "1"}, [("kfd-2", "1")]),
+        ({"ROCR_VISIBLE_DEVICES": "2,1"}, [("kfd-4", "0"), ("kfd-2", "1")]),
+        ({"ROCR_VISIBLE_DEVICES": "2,1", "HIP_VISIBLE_DEVICES": "1"}, [("kfd-2", "1")]),
+    ],
+)
+def test_devices_of_amd_are_numbered_as_hip_counts_them(monkeypatch, environment, seen):
+    monkeypatch.setattr(devices, "_nvidia", lambda: [])
+    monkeypatch.setattr(devices, "_amd", lambda: ["kfd-1", "kfd-2", "kfd-4"])
+    found = visible_devices(environment)
+    assert [(device.identity, device.value) for device in found] == seen
+    assert {device.variable for device in found} == {"HIP_VISIBLE_DEVICES"}
+
+
+def test_an_apple_computer_has_one_device_and_nothing_to_choose(monkeypatch):
+    monkeypatch.setattr(devices, "_nvidia", lambda: [])
+    monkeypatch.setattr(devices, "_amd", lambda: [])
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert [(device.identity, device.variable) for device in visible_devices({})] == [("mps", "")]

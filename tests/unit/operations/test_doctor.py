@@ -1,0 +1,191 @@
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from spectralseg import cli
+from spectralseg.config import validate_config
+from spectralseg.data.specification import read_specifications
+from spectralseg.operations import doctor
+from spectralseg.operations.throughput import DOCTOR
+
+
+@pytest.fixture
+def specifications(repository):
+    return read_specifications(repository / "workflow/rules/datasets")
+
+
+@pytest.fixture
+def phantoms(study):
+    """A study of one small phantom."""
+    study["datasets"] = {"kvasir_seg": {"source": "phantom"}}
+    study["grid"]["main"]["datasets"] = study["evaluation"]["noise"]["datasets"] = ["kvasir_seg"]
+    return study
+
+
+def levels(findings):
+    return [(finding.level, finding.subject) for finding in findings]
+
+
+def test_this_environment_is_healthy(repository):
+    assert levels(doctor.python()) == [("ok", "python")]
+    assert [level for level, _ in levels(doctor.packages(repository / "envs/requirements.lock"))] != ["problem"]
+
+
+def test_other_versions_than_the_locked_ones_are_named(tmp_path):
+    (tmp_path / "lock").write_text("numpy==0.1\ntorch==0.2\nnot-installed==3\n")
+    (finding,) = doctor.packages(tmp_path / "lock")
+    assert (finding.level, finding.subject) == ("note", "packages")
+    assert "instead of 0.1" in finding.text
+    assert "not-installed" not in finding.text
+
+
+def test_a_missing_package_is_a_problem(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "timm" else "1")
+    assert ("problem", "packages") in levels(doctor.packages(tmp_path / "none"))
+
+
+def test_a_gpu_that_torch_cannot_see_is_a_problem(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    monkeypatch.setenv("SPECTRALSEG_DEVICES", "GPU-a,GPU-b")
+    assert "2 device(s) are here, but torch" in str(list(doctor.devices())[-1])
+    monkeypatch.setenv("SPECTRALSEG_DEVICES", "")
+    (*_, finding) = doctor.devices()
+    assert (finding.level, finding.subject) == ("note", "GPU")
+
+
+def test_a_full_disk_is_a_problem(tmp_path, monkeypatch):
+    assert levels(doctor.disk(tmp_path / "results", 0, 1)) == [("ok", "disk")]
+    assert levels(doctor.disk(tmp_path / "results", 0, 10**24)) == [("problem", "disk")]
+    small = shutil.disk_usage(tmp_path)._replace(total=2**26)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: small)
+    if Path("/dev/shm").is_dir():
+        assert ("problem", "shared memory") in levels(doctor.disk(tmp_path, 2, 0))
+
+
+def test_what_has_to_be_fetched_is_told_with_whether_it_can_be(study, specifications, tmp_path, monkeypatch):
+    study["datasets"] = {
+        "monuseg": {"source": "official"},
+        "isic2018": {"source": "official"},
+        "acdc": {"source": "path", "path": str(tmp_path / "none")},
+        "btseg": {"source": "phantom"},
+        "kvasir_seg": {"source": "official"},
+    }
+    study["grid"]["main"]["datasets"] = study["evaluation"]["noise"]["datasets"] = ["monuseg"]
+    study["downloads"] = str(tmp_path / "downloads")
+    config = validate_config(study, "toy.yaml", specifications)
+    (tmp_path / "downloads/isic2018").mkdir(parents=True)
+    (tmp_path / "downloads/isic2018/sources.json").touch()
+    (tmp_path / "results/prepared/kvasir_seg").mkdir(parents=True)
+    (tmp_path / "results/prepared/kvasir_seg/dataset.json").touch()
+    found = list(doctor.archives(config, specifications, tmp_path / "results"))
+    assert levels(found) == [
+        ("problem", "network"),
+        ("ok", "data"),
+        ("problem", "data"),
+        ("ok", "data"),
+        ("ok", "data"),
+    ]
+    assert "cannot be reached" in found[0].text
+    monkeypatch.setattr(requests, "head", lambda *_, **__: None)
+    found = list(doctor.archives(config, specifications, tmp_path / "results"))
+    assert (found[0].level, found[0].subject) == ("note", "network")
+
+
+def test_weights_that_are_not_in_the_cache_are_a_problem(study, tmp_path, monkeypatch):
+    from spectralseg.errors import InputError
+
+    def fail(model, encoder, name):
+        raise InputError(f"{name}: run spectralseg weights")
+
+    monkeypatch.setattr(doctor, "_load_offline", fail)
+    study["architectures"]["unet"]["encoder_weights"] = "imagenet"
+    study["architectures"]["transunet"]["encoder_weights"] = str(tmp_path / "none.pt")
+    found = list(doctor.weights(validate_config(study, "toy.yaml")))
+    assert levels(found) == [("problem", "weights"), ("problem", "weights")]
+    assert {"spectralseg weights" in finding.text for finding in found} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [
+        ({}, [("problem", "SLURM")]),
+        ({"sinfo": "gpu* 2 gpu:4", "sacct": ""}, [("ok", "SLURM")]),
+        ({"sinfo": "all 2 (null)", "sacct": ""}, [("ok", "SLURM"), ("note", "SLURM")]),
+        ({"sinfo": "gpu* 2 gpu:4"}, [("ok", "SLURM"), ("note", "SLURM")]),
+    ],
+    ids=["silent", "healthy", "no devices", "no accounting"],
+)
+def test_slurm_is_asked(monkeypatch, answers, found):
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(doctor, "_output", lambda name, *_: {"sbatch": "slurm 22", **answers}.get(name))
+    assert levels(doctor.slurm()) == found
+
+
+def test_without_slurm_there_is_nothing_to_mend(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert levels(doctor.slurm()) == [("note", "SLURM")]
+
+
+@pytest.mark.parametrize(
+    ("loading", "step", "level", "told"),
+    [(0.1, 0.05, "note", "loading is the bottleneck, 2.0 times"), (0.02, 0.1, "ok", "the step is the bottleneck, 5.0")],
+)
+def test_the_bottleneck_is_named(loading, step, level, told):
+    seconds = {"loading": loading, "step": step, "together": loading + step}
+    found = doctor.measurement({"seconds": seconds, "device_name": "cpu", "workers": 0})
+    assert found.level == level
+    assert told in found.text
+
+
+@pytest.fixture
+def run(phantoms, repository, tmp_path, monkeypatch, capsys):
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(phantoms))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+
+    def run(*arguments):
+        datasets = str(repository / "workflow/rules/datasets")
+        status = cli.main(["doctor", "toy.yaml", "--datasets", datasets, *arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_the_quick_examination_needs_neither_gpu_nor_slurm(run, tmp_path):
+    status, output, errors = run("--quick")
+    assert (status, errors) == (0, "")
+    assert "PROBLEM" not in output
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_problem_decides_the_exit_status(run, monkeypatch):
+    monkeypatch.setattr(doctor, "python", lambda: iter([doctor.Finding("problem", "python", "too old; renew it")]))
+    status, output, errors = run("--quick")
+    assert status == 1
+    assert "PROBLEM  python: too old; renew it" in output
+    assert errors.startswith("error: 1 of ")
+
+
+@pytest.mark.slow
+def test_the_measurement_tells_loading_and_step_apart_and_is_kept_for_plans(run, tmp_path):
+    status, output, _ = run("--seconds", "0.3", "--json")
+    assert status == 0
+    seconds = json.loads(output)["speed"]["seconds"]
+    assert all(seconds[key] > 0 for key in ("loading", "step", "together"))
+    assert json.loads((tmp_path / "results/toy" / DOCTOR).read_text())["seconds"] == seconds
+    assert {"ok", "note"} >= {finding["level"] for finding in json.loads(output)["findings"]}
+
+
+def test_a_command_that_hangs_or_fails_has_no_output(monkeypatch):
+    def fail(*_, **__):
+        raise subprocess.TimeoutExpired("sinfo", 30)
+
+    assert doctor._output("no-such-command-here") is None
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert doctor._output("sinfo") is None

@@ -1,0 +1,118 @@
+import json
+
+import pytest
+
+from spectralseg import cli
+from spectralseg.config import validate_config
+from spectralseg.errors import InputError
+from spectralseg.operations.plan import as_json, as_text, gigabytes, plan
+from spectralseg.operations.throughput import DOCTOR, Measured, estimate, measured, settings_of
+
+
+@pytest.fixture
+def planned(study):
+    """A study of 2 x 3 runs of 1000 iterations."""
+    study["training"] |= {"iterations": 1000}
+    study["grid"]["main"] |= {"seeds": [0, 1, 2]}
+    return validate_config(study, "toy.yaml")
+
+
+def finish(results, config, objective, lam, seed, seconds, device="H100", evaluation=None):
+    folder = results / f"runs/toy/unet/{objective}/lambda{lam}/seed{seed}"
+    folder.mkdir(parents=True)
+    run = {
+        "architecture": config.architectures["unet"].model_dump(mode="json"),
+        "training": config.training.model_dump(mode="json"),
+        "data": {"image_size": config.image_size},
+        "iterations": 1000,
+        "seconds": seconds,
+        "hardware": {"device_name": device},
+    }
+    (folder / "run.json").write_text(json.dumps(run))
+    (folder / "model.pt").write_bytes(b"0" * (10**6 - (folder / "run.json").stat().st_size))
+    if evaluation:
+        (folder / "evaluate.benchmark.jsonl").write_text(json.dumps({"s": evaluation}) + "\n")
+
+
+def test_finished_runs_tell_time_disk_and_money(tmp_path, planned):
+    finish(tmp_path, planned, "spatial", "0", 0, 3000)
+    finish(tmp_path, planned, "spatial", "0", 1, 5000)
+    found = plan(planned, tmp_path, measured([tmp_path], None), price=2.5, devices=4)
+    (part,) = found.parts
+    assert (part.runs, part.finished, part.iterations) == (6, 2, 1000)
+    assert part.estimate.source == "2 finished runs"
+    hours = [found.hours(which) for which in ("seconds", "low", "high")]
+    assert hours == pytest.approx([4 * 4000 / 3600, 4 * 3000 / 3600, 4 * 5000 / 3600])
+    assert found.run_bytes == 6 * 10**6
+    text = as_text(found)
+    assert "time: 4.4 hours of a device (3.3 to 5.6)" in text
+    assert "1 h 07 min on 4 devices" in text
+    assert "money: 11.11 (8.33 to 13.89)" in text
+    assert "disk: 6 MB for the runs" in text
+    assert "unet: 4000 ms an iteration (3000 to 5000) by 2 finished runs, on H100; evaluation not measured" in text
+    values = as_json(found)
+    assert values["hours"] == pytest.approx(hours[0])
+    assert values["money"] == pytest.approx(2.5 * hours[0])
+
+
+def test_the_time_of_evaluation_counts_where_it_was_measured(tmp_path, planned):
+    finish(tmp_path, planned, "spatial", "0", 0, 3600, evaluation=360.0)
+    found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
+    assert found.hours() == pytest.approx(5 * 1.1)
+    assert "evaluation not measured" not in as_text(found)
+
+
+def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned):
+    setting = settings_of(planned)["unet"]
+    results, benchmarks = tmp_path / "results", tmp_path / "benchmarks"
+    results.mkdir()
+    benchmarks.mkdir()
+    step = {"machine": {"device_name": "A100"}, "settings": {"size": 224, "batch": 8}}
+    (benchmarks / "objectives_a100.json").write_text(json.dumps({**step, "results": {"1 class": {"step_ms": 50}}}))
+    found = estimate(setting, measured([results], benchmarks))
+    assert (found.seconds, found.low, found.high, found.device) == pytest.approx((0.05, 0.05 / 3, 0.15, "A100"))
+    assert found.source == "benchmark of unet, as this one was not measured"
+    measurement = {"setting": vars(setting), "seconds": {"together": 0.2}, "device_name": "RTX"}
+    (results / DOCTOR).write_text(json.dumps(measurement))
+    found = estimate(setting, measured([results], benchmarks))
+    assert (found.seconds, found.low, found.high, found.source) == (0.2, 0.2, 0.4, "doctor")
+    assert estimate(setting, []) is None
+
+
+def test_runs_of_other_settings_do_not_count_as_measured(planned):
+    setting = settings_of(planned)["unet"]
+    other = Measured(settings_of(planned)["transunet"], 3.0, "H100", "finished runs")
+    assert "not measured" in estimate(setting, [other]).source
+
+
+def test_a_speed_that_nobody_knows_is_not_invented(tmp_path, planned):
+    found = plan(planned, tmp_path, [], price=1.0, devices=1)
+    assert found.hours() is None
+    assert "time: not known" in as_text(found)
+    assert "money" not in as_text(found)
+    assert found.run_bytes > 6 * 8 * 10_000, "two sets of weights for each run"
+
+
+def test_epochs_need_the_prepared_dataset(tmp_path, study, toy):
+    study["training"] |= {"epochs": 3.0}
+    config = validate_config(study, "toy.yaml")
+    with pytest.raises(InputError, match="snakemake data first"):
+        plan(config, tmp_path, [], price=None, devices=1)
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / "toy").symlink_to(toy.path)
+    (part,) = plan(config, tmp_path, [], price=None, devices=1).parts
+    assert part.iterations == -(-3 * len(toy.rows("train")) // 2)
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 MB"), (999_000_000, "999 MB"), (2_340_000_000, "2.3 GB")])
+def test_sizes_are_readable(size, text):
+    assert gigabytes(size) == text
+
+
+def test_the_paper_can_be_planned_from_a_fresh_clone(capsys, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    assert cli.main(["plan", "--price", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(part["runs"] for part in found["parts"]) == 96
+    assert found["hours_low"] < found["hours"] < found["hours_high"]
+    assert found["money"] == pytest.approx(2 * found["hours"])

@@ -1,0 +1,266 @@
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+
+import pytest
+
+from spectralseg.errors import InputError, Interrupted
+from spectralseg.operations import heartbeat as beats
+from spectralseg.operations.heartbeat import Beat, heartbeat, read_beat
+from spectralseg.operations.status import as_json, as_text, duration, first_error, seconds_left, study_status
+from spectralseg.progress import progress_bar
+
+
+@pytest.fixture
+def folder(tmp_path):
+    run = tmp_path / "results/toy/runs/toy/unet/spatial/lambda0/seed0"
+    run.mkdir(parents=True)
+    return run
+
+
+@pytest.fixture
+def look(config, tmp_path, monkeypatch):
+    """The status of the first run."""
+    monkeypatch.chdir(tmp_path)
+    from pathlib import Path
+
+    return lambda: study_status(config, Path("results/toy"))[0]
+
+
+def beat(**changes):
+    now = time.time()
+    me = os.getpid()
+    return Beat("train", platform.node(), me, beats._namespace(), beats._born(me), now, now, **changes)
+
+
+def finish_training(folder, seconds=60.0):
+    (folder / "model.pt").write_bytes(b"weights")
+    (folder / "run.json").write_text(json.dumps({"seconds": seconds}))
+    history = [
+        {"iteration": 3, "loss": 1.0, "validation_dice": 0.5},
+        {"iteration": 6, "loss": 0.9, "validation_dice": 0.75},
+    ]
+    (folder / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history))
+
+
+class TestHeartbeat:
+    def test_it_shows_how_far_the_work_is_and_goes_when_it_is_done(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(beats, "PERIOD", 0.01)
+        with heartbeat(tmp_path, "train"), progress_bar(desc="train", unit="it", total=100, initial=20) as bar:
+            bar.update(30)
+            for _ in range(600):
+                found = read_beat(tmp_path)
+                if found and found.done == 50:
+                    break
+                time.sleep(0.05)
+            assert (found.step, found.unit, found.done, found.total) == ("train", "it", 50, 100)
+            assert found.rate > 0
+            assert found.seconds_left == pytest.approx(50 / found.rate)
+            assert found.alive
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("error", "told", "interrupted"),
+        [
+            (InputError("file: is wrong; mend it"), "file: is wrong; mend it", False),
+            (ValueError("first\nsecond"), "ValueError: first", False),
+            (ZeroDivisionError(), "ZeroDivisionError", False),
+            (Interrupted("stopped by SIGTERM"), "stopped by SIGTERM", True),
+            (KeyboardInterrupt(), "KeyboardInterrupt", True),
+        ],
+    )
+    def test_an_error_stays(self, tmp_path, error, told, interrupted):
+        with pytest.raises(type(error)), heartbeat(tmp_path, "evaluate"):
+            raise error
+        found = read_beat(tmp_path)
+        assert (found.task, found.error, found.interrupted, found.alive) == ("evaluate", told, interrupted, False)
+
+    def test_a_folder_that_is_not_there_is_not_made(self, tmp_path):
+        with pytest.raises(ValueError, match="x"), heartbeat(tmp_path / "none", "train"):
+            raise ValueError("x")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_killed_process_is_dead_at_once(self, tmp_path):
+        code = "import sys, time; from pathlib import Path; from spectralseg.operations.heartbeat import heartbeat\n"
+        code += "with heartbeat(Path(sys.argv[1]), 'train'): print(flush=True); time.sleep(600)"
+        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        while not (found := read_beat(tmp_path)):
+            time.sleep(0.05)
+        assert found.alive
+        process.kill()
+        process.wait()
+        assert not read_beat(tmp_path).alive
+
+    def test_a_process_of_another_machine_is_dead_when_it_is_silent(self):
+        other = dataclasses.replace(beat(), host="node7", born="1")
+        assert other.alive
+        assert not dataclasses.replace(other, updated=time.time() - beats.SILENCE - 1).alive
+
+    def test_another_process_of_the_same_number_is_not_taken_for_it(self):
+        assert beat().alive
+        assert not dataclasses.replace(beat(), born="1").alive
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"task": "train"}', "\x00"])
+    def test_a_file_of_another_kind_says_nothing(self, tmp_path, content):
+        (tmp_path / beats.FILE).write_text(content)
+        assert read_beat(tmp_path) is None
+
+
+class TestRun:
+    def test_nothing_is_there(self, look):
+        assert (look().state, look().task, look().trained) == ("waiting", "train", False)
+
+    def test_it_trains(self, look, folder):
+        (folder / "history.jsonl").write_text('{"iteration": 500, "loss": 1, "validation_dice": 0.625}\n')
+        counted = {"step": "train", "unit": "it", "done": 600, "total": 1000, "rate": 4.0}
+        beats._write(folder, beat(device="GPU-aa", slurm_job="17", **counted))
+        found = look()
+        assert (found.state, found.task, found.done, found.total) == ("running", "train", 600, 1000)
+        assert (found.seconds_left, found.iteration, found.validation_dice) == (100, 500, 0.625)
+        assert found.where == f"device GPU-aa, {platform.node()}, SLURM job 17"
+
+    def test_it_is_trained_and_waits_for_its_evaluation(self, look, folder):
+        finish_training(folder)
+        found = look()
+        assert (found.state, found.trained, found.task, found.validation_dice) == ("waiting", True, "evaluate", 0.75)
+
+    def test_it_is_done(self, look, folder):
+        finish_training(folder)
+        (folder / "records.parquet").touch()
+        (folder / "train.log").write_text("Traceback (most recent call last):\nValueError: of an earlier attempt\n")
+        found = look()
+        assert (found.state, found.task, found.seconds, found.error) == ("done", "", 60.0, "")
+
+    def test_it_failed_and_said_why(self, look, folder):
+        (folder / "train.log").write_text("much\n")
+        beats._write(folder, beat(error="RuntimeError: CUDA out of memory"))
+        found = look()
+        assert (found.state, found.error) == ("failed", "RuntimeError: CUDA out of memory")
+        assert found.log == "results/toy/runs/toy/unet/spatial/lambda0/seed0/train.log"
+
+    def test_it_failed_before_it_could_say_why(self, look, folder):
+        (folder / "train.log").write_text("error: toy.yaml: x: unknown key\n")
+        assert (look().state, look().error) == ("failed", "toy.yaml: x: unknown key")
+
+    def test_its_evaluation_failed(self, look, folder):
+        finish_training(folder)
+        (folder / "train.log").write_text("error: of an earlier attempt\n")
+        (folder / "evaluate.log").write_text("Traceback (most recent call last):\n  x\nKeyError: 'a'\n")
+        found = look()
+        assert (found.state, found.trained, found.task, found.error) == ("failed", True, "evaluate", "KeyError: 'a'")
+        assert found.log.endswith("evaluate.log")
+
+    def test_it_was_killed(self, look, folder):
+        beats._write(folder, dataclasses.replace(beat(), born="1"))
+        found = look()
+        assert found.state == "failed"
+        assert "killed from outside" in found.error
+
+    def test_slurm_knows_why_it_was_killed(self, look, folder, tmp_path):
+        beats._write(folder, dataclasses.replace(beat(slurm_job="17"), born="1"))
+        log = tmp_path / ".snakemake/slurm_logs/rule_train/toy_unet/17.log"
+        log.parent.mkdir(parents=True)
+        log.write_text("Building DAG\nslurmstepd: error: Detected 1 oom_kill event in StepId=17.0\nmore\n")
+        found = look()
+        assert (found.error, found.log) == (
+            "slurmstepd: error: Detected 1 oom_kill event in StepId=17.0",
+            ".snakemake/slurm_logs/rule_train/toy_unet/17.log",
+        )
+
+    def test_it_was_interrupted_and_will_go_on(self, look, folder):
+        (folder / "state.pt").touch()
+        (folder / "train.log").write_text("run: stopped by SIGTERM after iteration 3 of 6; run it again\n")
+        beats._write(folder, beat(error="stopped by SIGTERM", interrupted=True))
+        assert (look().state, look().error) == ("waiting", "")
+
+    @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json", "train.log"])
+    def test_a_damaged_file_keeps_nobody_from_seeing_the_rest(self, look, folder, name):
+        finish_training(folder)
+        (folder / name).write_bytes(b"\xff{\n")
+        assert look().state == "waiting"
+
+
+@pytest.mark.parametrize(
+    ("log", "error"),
+    [
+        ("", ""),
+        ("train: 1/2\nerror: a: b; c\n", "a: b; c"),
+        (
+            "Traceback (most recent call last):\n  File\ntorch.OutOfMemoryError: CUDA out of memory.\n",
+            "torch.OutOfMemoryError: CUDA out of memory.",
+        ),
+        (
+            "Traceback (most recent call last):\nKeyError: 1\n\nTraceback (most recent call last):\nOSError: 2\n",
+            "OSError: 2",
+        ),
+        ("Traceback (most recent call last):\n  x\nAssertionError\nlater line\n", "AssertionError"),
+        ("UserWarning: harmless\n", ""),
+    ],
+)
+def test_the_first_line_of_the_real_error_is_found_in_a_log(log, error):
+    assert first_error(log.splitlines()) == error
+
+
+class TestStudy:
+    def test_time_left_counts_what_is_to_be_trained_by_what_was_trained(self, look, folder, config):
+        from pathlib import Path
+
+        assert seconds_left(study_status(config, Path("results/toy"))) is None
+        finish_training(folder, seconds=120)
+        found = study_status(config, Path("results/toy"))
+        assert seconds_left(found) == 120
+        other = Path("results/toy/runs/toy/unet/mixed/lambda0.2/seed0")
+        other.mkdir(parents=True)
+        beats._write(other, beat(step="train", unit="it", done=1, total=3, rate=0.1))
+        assert seconds_left(study_status(config, Path("results/toy"))) == 20
+
+    def test_the_text_and_the_values_say_the_same(self, look, folder, study):
+        from pathlib import Path
+
+        from spectralseg.config import validate_config
+
+        study["grid"]["main"]["seeds"] = [0, 1, 2, 3, 5]
+        config = validate_config(study, "toy.yaml")
+        finish_training(folder)
+        (folder / "records.parquet").touch()
+        base = folder.parent
+        for seed in (1, 2):
+            (base / f"seed{seed}").mkdir()
+        beats._write(base / "seed1", beat(step="train", unit="it", done=30, total=60, rate=0.5))
+        beats._write(base / "seed2", beat(error="ValueError: bad"))
+        found = study_status(config, Path("results/toy"))
+        text = as_text(config, found)
+        assert text.startswith(
+            "toy: 10 runs · 1 done · 1 running · 1 failed · 7 waiting · training over in about 9 min"
+        )
+        assert "toy/unet/spatial/lambda0/seed1  train: 30 of 60 (50 %)" in text
+        assert "toy/unet/spatial/lambda0/seed2, train: ValueError: bad\n    results/toy/runs/" in text
+        assert "toy      unet          spatial    0    0.750  done 0 · running 1 · failed 2 · waiting 3, 5" in text
+        assert "toy      unet          mixed      0.2         waiting 0-3, 5" in text
+        values = json.loads(json.dumps(as_json(config, found)))
+        assert {key: values[key] for key in ("runs", "done", "running", "failed", "waiting")} == {
+            "runs": 10,
+            "done": 1,
+            "running": 1,
+            "failed": 1,
+            "waiting": 7,
+        }
+        assert values["status"][0] == {
+            **values["status"][0],
+            "dataset": "toy",
+            "lambda": "0",
+            "seed": 0,
+            "state": "done",
+        }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5 s"), (61, "1 min"), (3700, "1 h 02 min"), (172800 + 3600, "2 d 01 h")]
+)
+def test_durations_are_readable(seconds, text):
+    assert duration(seconds) == text

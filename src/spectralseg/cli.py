@@ -103,11 +103,8 @@ def leakage(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train one run; continue it if it was interrupted."""
-    from spectralseg import slurm
+    deadline = _deadline(arguments.time_limit)  # first, as the imports below take seconds
 
-    started = time.monotonic()
-    limits = [limit for limit in (arguments.time_limit, slurm.time_left()) if limit is not None]
-    deadline = started + min(limits) if limits else None
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
     from spectralseg.grid import Run, check_run
@@ -330,6 +327,14 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is no positive number")
     return int(text)
+
+
+def _deadline(limit: float | None) -> float | None:
+    """When this process must have ended, on the clock ``time.monotonic()``; None if nobody says."""
+    from spectralseg import slurm
+
+    limits = [one for one in (limit, slurm.time_left()) if one is not None]
+    return time.monotonic() + min(limits) if limits else None
 
 
 def _duration(text: str) -> float:

@@ -169,11 +169,11 @@ def test_a_run_cut_in_two_is_the_run_in_one_piece(study, toy, tmp_path, monkeypa
     config, run = validate_config(study, "toy.yaml"), Run("toy", "unet", "mixed", "0.2", 0)
     whole, info = outcome(config, toy, tmp_path / "whole", run)
     assert info["peak_memory"]["cuda_mib"] > 0
-    asked, calls = StopRequest.__bool__, []
-    monkeypatch.setattr(StopRequest, "__bool__", lambda request: calls.append(1) or len(calls) == 6)
+    check, calls = StopRequest.check, []
+    monkeypatch.setattr(StopRequest, "check", lambda request: calls.append(1) or len(calls) == 6)
     with pytest.raises(Interrupted):
         loop.train(config, run, toy, tmp_path / "cut", device_name="cuda")
-    monkeypatch.setattr(StopRequest, "__bool__", asked)
+    monkeypatch.setattr(StopRequest, "check", check)
     again, _ = outcome(config, toy, tmp_path / "cut", run)
     assert all(torch.equal(again[name], whole[name]) for name in whole)
 

@@ -66,7 +66,7 @@ def examine(
 
 def python() -> Iterator[Finding]:
     """The interpreter."""
-    wanted = metadata.metadata("spectralseg").get("Requires-Python", "")
+    wanted = metadata.metadata("spectralseg")["Requires-Python"]
     low, high = sorted(tuple(map(int, bound.split("."))) for bound in re.findall(r"[\d.]+", wanted))
     fits = low <= sys.version_info[:2] < high
     advice = "" if fits else f"; it must be {wanted}, make .venv anew with another PYTHON="

@@ -23,6 +23,7 @@ from spectralseg.training.learner import Learner, choose_device, make_determinis
 from spectralseg.training.loop import model_of, objective_of
 
 _ENDLESS = 10**9
+_WARM_UP = 5  # steps, the fourth of which may be recorded as a graph
 
 
 def measure(
@@ -62,13 +63,13 @@ def measure(
 
 def _times(config: Config, data: PreparedDataset, learner: Learner, seconds: float) -> dict[str, float]:
     def stream() -> Any:
-        return iter(batches(data, config.training, 0, 0, _ENDLESS))
+        return iter(batches(data, config.training, 0, 0, _ENDLESS, learner.device))
 
     rate = config.training.learning_rate / 100  # nothing is to be learnt, nor to blow up
     loading, training = stream(), stream()
     images, masks = next(loading)
-    learner.step(images, masks, rate)  # the first of each does what is done only once
-    learner.step(*next(training), rate)
+    for _ in range(_WARM_UP if learner.device.type == "cuda" else 1):  # the first do what is done only once
+        learner.step(*next(training), rate)
     return {
         "loading": _per_call(lambda: next(loading), seconds, learner.device),
         "step": _per_call(lambda: learner.step(images, masks, rate), seconds, learner.device),

@@ -71,7 +71,7 @@ class SurfaceDistances:
         if not (self.forward.size and self.backward.size):
             return float("inf") if self.both.size else float("nan")
         sets = [self.both] if definition == "pooled" else [self.forward, self.backward]
-        return float(max(np.percentile(distances, 95) for distances in sets))
+        return max(_percentile(distances, 95) for distances in sets)
 
     def average(self) -> float:
         """See :func:`average_surface_distance`."""
@@ -254,6 +254,15 @@ def _distances(
     tree = KDTree(target, leafsize=24, compact_nodes=False, balanced_tree=False)
     distances[~common] = tree.query(start[~common])[0]
     return distances
+
+
+def _percentile(values: NDArray[np.float64], percent: float) -> float:
+    """As ``np.percentile``, which takes several times as long: longer than anything else here for small structures."""
+    place = percent / 100 * (len(values) - 1)
+    low = int(place)
+    ordered = np.partition(values, low)
+    above = ordered[low + 1 :].min() if low + 1 < len(values) else ordered[low]
+    return float(ordered[low] + (above - ordered[low]) * (place - low))
 
 
 def _eroded(mask: NDArray[np.bool_], reach: Sequence[int] | NDArray[np.int_]) -> NDArray[np.bool_]:

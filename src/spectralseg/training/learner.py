@@ -62,7 +62,11 @@ class Learner:
         return logits
 
     def step(self, images: Tensor, masks: Tensor, learning_rate: float) -> Tensor:
-        """One optimizer step on a batch; the objective as a scalar on the device, which nothing waits for."""
+        """One optimizer step on a batch.
+
+        Returns:
+            The objective as a scalar on the device, which nothing waits for; not finite if its gradient is not.
+        """
         if not self.model.training:
             self.model.train()
         for group in self.optimizer.param_groups:
@@ -78,10 +82,15 @@ class Learner:
         self.scaler.scale(loss).backward()
         if self.clip is not None:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        elif not self.scaler.is_enabled():
+            gradients = (parameter.grad for parameter in self.model.parameters())
+            norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return loss.detach()
+        if self.scaler.is_enabled():  # a step with such a gradient is left out, and the scale lowered
+            return loss.detach()
+        return torch.where(norm.isfinite(), loss.detach(), norm)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights on the host."""

@@ -205,8 +205,8 @@ def _not_finite(out: Path, data: PreparedDataset, batch_size: int, seed: int, it
     """Says which cases were in the batch: one of them, or the learning rate, is the reason."""
     cases = ", ".join(data.describe_row(row) for row in batch_of(data.rows("train"), batch_size, seed, iteration))
     return InputError(
-        f"{out}: the objective is not finite in iteration {iteration + 1}, whose batch holds the cases {cases}; lower "
-        "'learning_rate', set 'gradient_clip', or look at these cases"
+        f"{out}: the objective or its gradient is not finite in iteration {iteration + 1}, whose batch holds the cases "
+        f"{cases}; lower 'learning_rate', set 'gradient_clip', or look at these cases"
     )
 
 

@@ -226,6 +226,23 @@ def test_an_objective_that_is_no_longer_finite_is_an_input_error(config, toy, tm
     assert state["progress"]["iteration"] == 2, "no state is saved after the failure"
 
 
+@pytest.mark.parametrize(("clip", "failing"), [(None, 3), (0.5, 3), (None, 7)])
+def test_so_is_a_gradient_that_is_not_finite_though_the_objective_is(config, toy, tmp_path, monkeypatch, clip, failing):
+    """Also in the last iteration, after which no other would notice."""
+    calls = []
+
+    def objective(logits, masks):
+        calls.append(1)
+        slope = (logits * 0).abs().sqrt().sum() if len(calls) == failing else 0  # 0 with a gradient of NaN
+        return logits.square().mean() + slope, {}
+
+    monkeypatch.setattr(loop, "objective_of", lambda *_: objective)
+    changed = with_training(config, gradient_clip=clip)
+    with pytest.raises(InputError, match=f"its gradient is not finite in iteration {failing}, whose batch"):
+        train(changed, toy, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.pt").exists()
+
+
 def test_a_dataset_without_validation_cases_is_an_input_error(config, tmp_path, prepare_cases, toy_cases):
     data = prepare_cases(tmp_path / "toy", toy_cases(2))
     with pytest.raises(InputError, match="there are no validation cases"):

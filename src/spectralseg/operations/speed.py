@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spectralseg import provenance
 from spectralseg.config import Config
@@ -62,8 +63,8 @@ def measure(
 
 
 def _times(config: Config, data: PreparedDataset, learner: Learner, seconds: float) -> dict[str, float]:
-    def stream() -> Any:
-        return iter(batches(data, config.training, 0, 0, _ENDLESS, learner.device))
+    def stream() -> Iterator[tuple[Tensor, Tensor]]:
+        return batches(data, config.training, 0, 0, _ENDLESS, learner.device)
 
     rate = config.training.learning_rate / 100  # nothing is to be learnt, nor to blow up
     loading, training = stream(), stream()

@@ -305,5 +305,5 @@ def _number(value: float, unit: str, low: float = np.nan, high: float = np.nan) 
     """``+0.82 pp [−1.23, +2.87]``."""
     if not np.isfinite(value):
         return ""
-    texts = [f"{number:+z.2f}".replace("-", rendering.MINUS) for number in (value, low, high)]
-    return f"{texts[0]} {unit}".rstrip() + (f" [{texts[1]}, {texts[2]}]" if np.isfinite(low) else "")
+    interval = f" [{rendering.signed(low)}, {rendering.signed(high)}]" if np.isfinite(low) else ""
+    return f"{rendering.signed(value)} {unit}".rstrip() + interval

@@ -91,3 +91,25 @@ def test_the_benchmark_of_intervals_runs(repository, tmp_path):
     assert found["speed"]["first"] > 0
     assert str(repository) not in (tmp_path / "results.json").read_text()
     assert done.stdout.count("\n| skewed |") == 4
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_reporting_runs_on_a_small_study(repository, tmp_path):
+    tiny = ["--side", 64, "--share", 0.01, "--seeds", 1, "--times", 1, 2, "--repeats", 1]
+    tiny += ["--notebooks", "table_1", "robustness", "--keep", tmp_path]
+    command = [sys.executable, repository / "benchmarks" / "reporting.py", *tiny, "--out", tmp_path / "results.json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "results.json").read_text()
+    found = json.loads(text)
+    once, twice = found["joining"]
+    assert (once["runs"], twice["runs"]) == (32, 64)
+    assert twice["rows"] == 2 * once["rows"] > 10_000
+    assert found["making"]["steps"].keys() == {"collect", "compare", "claims", "report"}
+    assert found["making"]["notebooks"].keys() == {"table_1", "robustness"}
+    assert all(cost["processor_seconds"] > 0 for cost in found["making"]["notebooks"].values())
+    assert found["making"]["report_megabytes"] > 0.1
+    table = (tmp_path / "study" / "tables" / "table_1.md").read_text()
+    assert "Demonstration on synthetic phantoms" in table
+    assert "| Missing runs |  |" + " 0 |" * 14 in table
+    assert str(tmp_path) not in text

@@ -11,7 +11,7 @@ import pandas as pd
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.rendering import MINUS, PROTOCOLS, Block, Entry, Line, Page, Section, objective_label, signed
+from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Page, objective_label, protocol_sections, signed
 from spectralseg.reporting.results import BANNER, Results
 from spectralseg.reporting.tables import Table
 from spectralseg.statistics.bayes import bayesian_signed_rank
@@ -56,18 +56,12 @@ def build_overall(results: Results) -> Table:
         if (told := _over_datasets(measurements, part, results.margin))
     ]
     cells = pd.DataFrame(rows, columns=list(COLUMNS))
-    banner = [BANNER] if results.demonstration else []
     page = Page(
         name="overall",
         title="All datasets together",
-        warnings=tuple(banner),
+        warnings=results.banner,
         row_headings=("Method", ""),
-        sections=tuple(
-            Section(
-                protocol, f"Protocol: {protocol} ({description})", tuple(_blocks(cells[cells["protocol"] == protocol]))
-            )
-            for protocol, description in PROTOCOLS.items()
-        ),
+        sections=protocol_sections(cells, _blocks),
         legend=(
             f"Own test sets; differences to '{results.baseline}' of the same architecture, mean over datasets, each "
             "counting alike. Run beats run: how often a run is better than one of the baseline on the same dataset "
@@ -80,7 +74,9 @@ def build_overall(results: Results) -> Table:
             "The prior of the beliefs holds one more dataset without a difference, which counts where there are few.",
         ),
     )
-    return Table(page, cells.assign(source=banner[0] if banner else ", ".join(sorted(set(results.sources.values())))))
+    return Table(
+        page, cells.assign(source=BANNER if results.demonstration else ", ".join(sorted(set(results.sources.values()))))
+    )
 
 
 def _over_datasets(measurements: Measurements, cells: pd.DataFrame, margin: float) -> dict[str, Any]:

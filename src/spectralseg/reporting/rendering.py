@@ -95,10 +95,16 @@ class Page:
     lead: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
-def protocol_sections(cells: pd.DataFrame) -> tuple[Section, ...]:
-    """One section per metric protocol, with one block per ``block`` of the cells."""
+def protocol_sections(
+    cells: pd.DataFrame, blocks: Callable[[pd.DataFrame], Iterable[Block]] | None = None
+) -> tuple[Section, ...]:
+    """One section per metric protocol, with the blocks of its cells: one per ``block`` of them, or others."""
     return tuple(
-        Section(protocol, f"Protocol: {protocol} ({description})", tuple(_blocks(cells[cells["protocol"] == protocol])))
+        Section(
+            protocol,
+            f"Protocol: {protocol} ({description})",
+            tuple((blocks or _blocks)(cells[cells["protocol"] == protocol])),
+        )
         for protocol, description in PROTOCOLS.items()
     )
 

@@ -17,14 +17,13 @@ from spectralseg.metrics.robustness import CLEAN, mean_corruption_error
 from spectralseg.reporting.rendering import (
     MINUS,
     NO_RUN,
-    PROTOCOLS,
     Block,
     Entry,
     Line,
     Page,
-    Section,
     limits,
     objective_label,
+    protocol_sections,
 )
 from spectralseg.reporting.results import BANNER, Results
 from spectralseg.reporting.style import dataset_label
@@ -69,21 +68,16 @@ def build_robustness(results: Results) -> Table:
         ],
         columns=list(COLUMNS),
     )
-    banner = [BANNER] if results.demonstration else []
-    sections = tuple(
-        Section(protocol, f"Protocol: {protocol} ({description})", tuple(_blocks(cells[cells["protocol"] == protocol])))
-        for protocol, description in PROTOCOLS.items()
-    )
     page = Page(
         name="robustness",
         title="What corruptions cost",
-        warnings=tuple(banner),
+        warnings=results.banner,
         row_headings=("Method", ""),
-        sections=sections,
+        sections=protocol_sections(cells, _blocks),
         legend=LEGEND,
         notes=() if len(cells) else ("No test images were corrupted.",),
     )
-    return Table(page, cells.assign(source=banner[0] if banner else cells["dataset"].map(results.sources)))
+    return Table(page, cells.assign(source=BANNER if results.demonstration else cells["dataset"].map(results.sources)))
 
 
 def _of_dataset(records: pd.DataFrame, baseline: str) -> Iterator[dict[str, Any]]:

@@ -224,17 +224,16 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
         if (cell["metric"], protocol) not in lacking
     ]
     frame = _complete(pd.DataFrame(rows, columns=[*_CELL, *MEASURED]), measurements)
-    banner = [BANNER] if results.demonstration else []
     page = rendering.Page(
         name=published.name,
         title=published.title,
-        warnings=(*banner, *_found(audit, cells)),
+        warnings=(*results.banner, *_found(audit, cells)),
         row_headings=(published.row_heading, ""),
         sections=rendering.protocol_sections(frame),
         legend=rendering.LEGEND,
         notes=(*published.notes, *_remarks(audit, cells)),
     )
-    return Table(page, frame.assign(source=BANNER if banner else _sources(results, frame)))
+    return Table(page, frame.assign(source=BANNER if results.demonstration else _sources(results, frame)))
 
 
 def _lacking(records: pd.DataFrame) -> set[tuple[str, str]]:

@@ -58,11 +58,12 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 docs: .venv/.complete  ## renew what is generated from the configuration model and the dataset files
 	spectralseg docs
 
-bench: .venv/.complete  ## measure preparing, metrics, objectives and statistics beside other ways of doing the same
+bench: .venv/.complete  ## measure preparing, metrics, objectives, statistics and reporting beside other ways of doing the same
 	python benchmarks/prepare.py
 	python benchmarks/metrics.py
 	python benchmarks/objectives.py
 	python benchmarks/intervals.py
+	python benchmarks/reporting.py
 
 clean:  ## remove results of the demo
 	rm -rf results/demo

@@ -155,16 +155,21 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    """Score somebody else's predictions for the test cases of a dataset."""
+    """Score somebody else's predictions for the test cases of a dataset, and say what is conspicuous about them."""
     from spectralseg.data import open_prepared
+    from spectralseg.data.leakage import read_audit
     from spectralseg.exchange.scoring import score as run
     from spectralseg.grid import Run
 
     data = open_prepared(arguments.data)
     method = Run(arguments.trained_on or data.name, arguments.method, arguments.objective, "0", arguments.seed)
-    summary = run(arguments.predictions, data, method, arguments.out, allow_missing=arguments.allow_missing)
-    print(summary.to_string(index=False, float_format="{:.4f}".format))
-    print("Calibration needs probabilities and is left out. No test case may have been trained on: docs/leakage.md.")
+    audit = read_audit(arguments.leakage) if arguments.leakage else None
+    found = run(arguments.predictions, data, method, arguments.out, allow_missing=arguments.allow_missing, audit=audit)
+    print(found.summary.to_string(index=False, float_format="{:.4f}".format))
+    print("Calibration needs probabilities and is left out.")
+    if audit is None:
+        print("Whether test cases were trained on was not looked at; give --leakage.")
+    print(*(f"Conspicuous: {finding}." for finding in found.findings or ["nothing"]), sep="\n")
 
 
 def export_nnunet(arguments: argparse.Namespace) -> None:
@@ -466,6 +471,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=0, help="seed of the records (default: %(default)s)")
     one.add_argument("--trained-on", help="dataset that the method was trained on (default: the one that is tested)")
     one.add_argument("--allow-missing", action="store_true", help="leave out test cases without a file")
+    one.add_argument("--leakage", type=Path, help="leakage.parquet of an audit: means without leaking cases as well")
 
     one = command("export-nnunet", export_nnunet)
     one.add_argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")

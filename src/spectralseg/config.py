@@ -222,7 +222,10 @@ class Config(_Strict):
     evaluation: Evaluation = Evaluation()
     comparison: Comparison = Comparison()
     tables: list[Name] = Field(
-        [*(f"table_{n}" for n in range(1, 7)), "summary", "leakage", "leakage_effect"],
+        [
+            *(f"table_{n}" for n in range(1, 7)),
+            *("summary", "overall", "metrics", "robustness", "leakage", "leakage_effect"),
+        ],
         description="notebooks that make tables",
     )
     figures: list[Name] = Field(

@@ -122,3 +122,25 @@ def test_the_benchmark_of_equivalence_runs(repository, tmp_path):
     for values in found["summary"].values():
         assert values["mean_difference"] == pytest.approx(values["fast"] - values["plain"], abs=1e-12)
         assert values["standard_deviation_over_seeds"] > 0
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_reporting_runs_on_a_small_study(repository, tmp_path):
+    tiny = ["--side", 64, "--share", 0.01, "--seeds", 1, "--times", 1, 2, "--repeats", 1]
+    tiny += ["--notebooks", "table_1", "robustness", "--keep", tmp_path]
+    command = [sys.executable, repository / "benchmarks" / "reporting.py", *tiny, "--out", tmp_path / "results.json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "results.json").read_text()
+    found = json.loads(text)
+    once, twice = found["joining"]
+    assert (once["runs"], twice["runs"]) == (32, 64)
+    assert twice["rows"] == 2 * once["rows"] > 10_000
+    assert found["making"]["steps"].keys() == {"collect", "compare", "claims", "report"}
+    assert found["making"]["notebooks"].keys() == {"table_1", "robustness"}
+    assert all(cost["processor_seconds"] > 0 for cost in found["making"]["notebooks"].values())
+    assert found["making"]["report_megabytes"] > 0.1
+    table = (tmp_path / "study" / "tables" / "table_1.md").read_text()
+    assert "Demonstration on synthetic phantoms" in table
+    assert "| Missing runs |  |" + " 0 |" * 14 in table
+    assert str(tmp_path) not in text

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
+from spectralseg.data.leakage import Audit
 from spectralseg.data.resize import resize_labels
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
 from spectralseg.evaluation.score import Score, score_labels
+from spectralseg.exchange.inspection import Inspection
 from spectralseg.exchange.labels import file_ending, file_name, read_labels
 from spectralseg.files import replacing
 from spectralseg.grid import Run
@@ -26,10 +28,23 @@ from spectralseg.progress import progress_bar
 _log = logging.getLogger(__name__)
 
 
+class Scored(NamedTuple):
+    """Means of the scores, see :func:`summarise`, and what is conspicuous about the predictions, in sentences."""
+
+    summary: pd.DataFrame
+    findings: tuple[str, ...]
+
+
 def score(
-    predictions: Path, data: PreparedDataset, method: Run, out: Path, *, allow_missing: bool = False
-) -> pd.DataFrame:
-    """Score a folder of label maps and write metric records to the parquet file ``out``.
+    predictions: Path,
+    data: PreparedDataset,
+    method: Run,
+    out: Path,
+    *,
+    allow_missing: bool = False,
+    audit: Audit | None = None,
+) -> Scored:
+    """Score and inspect a folder of label maps, and write metric records to the parquet file ``out``.
 
     Each test case has one file, named by its id, in native geometry and with labels 0..K: NIfTI for volumes, PNG for
     images. Metrics and protocols are those of the evaluation but for calibration, which needs probabilities. Under
@@ -42,9 +57,10 @@ def score(
         method: the run keys of the records: what was trained on what.
         out: parquet file.
         allow_missing: leave out cases without a file, with a warning that counts them.
+        audit: leakage audit; the summary then has a second mean, over cases that match no training or validation data.
 
     Returns:
-        The summary of the records, see :func:`summarise`.
+        The summary of the records; and findings, see :class:`spectralseg.exchange.inspection.Inspection`.
 
     Raises:
         InputError: a case has no file, a file no case, or a file cannot be scored; see
@@ -55,15 +71,39 @@ def score(
     files = _files(predictions, data, cases, allow_missing)
     keys = (*method.keys.values(), *condition.keys.values())
     rows: list[tuple[Any, ...]] = []
+    inspection = Inspection(data.classes)
+    leaking = None if audit is None else _leaking(audit, method.dataset, data.name, set(files))
     chosen = cases[cases["case"].isin(files)]
     for _, case in progress_bar(chosen.iterrows(), desc=f"score {data.name}", unit="case", total=len(chosen)):
         name, group = str(case["case"]), str(case["group"])
-        for label, protocol, metric, value, flag in _scores(files[name], data, case):
+        labels, native = read_labels(files[name], data, name), data.native_labels(name)
+        inspection.add(name, labels, native)
+        for label, protocol, metric, value, flag in _scores(labels, native, data, case):
             rows.append((*keys, name, group, data.classes[label - 1], protocol, metric, value, flag))
     records = pd.DataFrame(rows, columns=list(COLUMNS))
     with replacing(out) as partial:
         records.to_parquet(partial, index=False)
-    return summarise(records)
+    summary, findings = summarise(records), tuple(inspection.findings())
+    if leaking is None:
+        return Scored(summary, findings)
+    found = f"{len(leaking)} of {len(files)} test cases match training or validation data of '{method.dataset}'"
+    left = summarise(records[~records["case"].isin(leaking)]).set_index(["protocol", "metric"])["mean"]
+    without = summary.join(left.rename("leak_free"), on=["protocol", "metric"])
+    return Scored(without, (*findings, *([found] if leaking else [])))
+
+
+def _leaking(audit: Audit, training: str, test: str, cases: set[str]) -> set[str]:
+    """Cases that match training or validation data.
+
+    Raises:
+        InputError: the audit did not compare the two datasets.
+    """
+    pairs = audit.pairs
+    if not ((pairs["train_dataset"] == training) & (pairs["test_dataset"] == test)).any():
+        raise InputError(
+            f"the leakage audit has not compared '{training}' with '{test}'; audit both with 'spectralseg leakage'"
+        )
+    return {case for *pair, case in audit.seen("validation") if pair == [training, test] and case in cases}
 
 
 def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_missing: bool) -> dict[str, Path]:
@@ -96,11 +136,12 @@ def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_
     return {case: present[name] for name, case in due.items() if name in present}
 
 
-def _scores(file: Path, data: PreparedDataset, case: pd.Series) -> Iterator[Score]:
-    name, labels = str(case["case"]), read_labels(file, data, str(case["case"]))
+def _scores(
+    labels: NDArray[np.uint8], native: NDArray[np.uint8], data: PreparedDataset, case: pd.Series
+) -> Iterator[Score]:
     masks: NDArray[np.uint8] = np.asarray(data.masks[case["first"] : case["first"] + case["slices"]])
     published = labels if data.volumes else resize_labels(labels, (masks.shape[1], masks.shape[2]))
-    return score_labels(published, labels, masks, data.native_labels(name), data.spacing(name), len(data.classes))
+    return score_labels(published, labels, masks, native, data.spacing(case["case"]), len(data.classes))
 
 
 def summarise(records: pd.DataFrame) -> pd.DataFrame:

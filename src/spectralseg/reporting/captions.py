@@ -61,6 +61,22 @@ TABLES = {
         "All runs of this study on their own test sets and on their out-of-distribution partners, mean over foreground"
         " classes.",
     ),
+    "overall": Caption(
+        "All datasets together",
+        "Each objective against the baseline over the test sets of all datasets: mean difference, how often a run "
+        "beats one of the baseline, and what the Bayesian signed-rank test believes of another dataset.",
+    ),
+    "metrics": Caption(
+        "Surfaces, calibration, activation maps and spectra",
+        "All runs of this study in the metrics that the paper does not have, mean over foreground classes: surface "
+        "Dice and distance, boundary IoU, further calibration errors, scores of class activation maps beside those of "
+        "random maps, and spectra.",
+    ),
+    "robustness": Caption(
+        "What corruptions cost",
+        "Share of the clean Dice that each corruption costs, with the difference to the baseline and its 95 % interval"
+        " over seeds and patients, and the mean corruption error.",
+    ),
     "leakage": Caption(
         "Test cases that training data show as well",
         "Test cases that a training dataset shows as well: same id, same bytes, near-duplicate by perceptual hash, "

@@ -44,18 +44,17 @@ def build_leakage(results: Results) -> Table:
     audit = results.require_audit()
     cells = pd.DataFrame([_counts(pair, audit) for pair in audit.pairs.to_dict("records")])
     shown = cells[(cells["role"] != "other") | (cells["finding"] != "")]
-    banner = [BANNER] if results.demonstration else []
     page = Page(
         name="leakage",
         title="Test cases that training data show as well",
-        warnings=(*banner, *(f"Leakage audit. {finding}." for finding in audit.matching["finding"])),
+        warnings=(*results.banner, *(f"Leakage audit. {finding}." for finding in audit.matching["finding"])),
         row_headings=("Training dataset", "Test dataset"),
         sections=(Section("", "", tuple(_blocks(shown))),),
         legend=LEGEND,
         notes=tuple(_notes(cells, shown)),
     )
     sources = results.sources
-    return Table(page, cells.assign(source=banner[0] if banner else cells["test_dataset"].map(sources)))
+    return Table(page, cells.assign(source=BANNER if results.demonstration else cells["test_dataset"].map(sources)))
 
 
 def _counts(pair: dict[Any, Any], audit: Audit) -> dict[str, Any]:

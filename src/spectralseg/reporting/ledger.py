@@ -17,7 +17,7 @@ from spectralseg.reporting.claims import Claim, Comparison, read_claims
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.published import SELECTION, read_published
 from spectralseg.reporting.quantities import SHARES, quantity
-from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.equivalence import equivalence
@@ -257,7 +257,6 @@ def _conclude(claim: Claim, judged: Sequence[Judged]) -> tuple[str, str]:
 
 
 def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
-    banner = [BANNER] if results.demonstration else []
     counts = claims["verdict"].value_counts()
     hold, fail, uncertain, untested = (counts.get(verdict, 0) for verdict in VERDICTS)
     told = f"{hold} hold, {fail} do not hold, {uncertain} are {UNCERTAIN}, {untested} {UNTESTED}"
@@ -283,7 +282,7 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
     return rendering.Page(
         name="claims",
         title="What the paper says, and whether it holds",
-        warnings=(*banner, f"{len(claims)} claims: {told}."),
+        warnings=(*results.banner, f"{len(claims)} claims: {told}."),
         row_headings=("Claim", "Section"),
         sections=(rendering.Section("", "", (rendering.Block("", ("",) * len(headings), headings, rows),)),),
         legend=(
@@ -305,5 +304,5 @@ def _number(value: float, unit: str, low: float = np.nan, high: float = np.nan) 
     """``+0.82 pp [−1.23, +2.87]``."""
     if not np.isfinite(value):
         return ""
-    texts = [f"{number:+z.2f}".replace("-", rendering.MINUS) for number in (value, low, high)]
-    return f"{texts[0]} {unit}".rstrip() + (f" [{texts[1]}, {texts[2]}]" if np.isfinite(low) else "")
+    interval = f" [{rendering.signed(low)}, {rendering.signed(high)}]" if np.isfinite(low) else ""
+    return f"{rendering.signed(value)} {unit}".rstrip() + interval

@@ -95,10 +95,16 @@ class Page:
     lead: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
-def protocol_sections(cells: pd.DataFrame) -> tuple[Section, ...]:
-    """One section per metric protocol, with one block per ``block`` of the cells."""
+def protocol_sections(
+    cells: pd.DataFrame, blocks: Callable[[pd.DataFrame], Iterable[Block]] | None = None
+) -> tuple[Section, ...]:
+    """One section per metric protocol, with the blocks of its cells: one per ``block`` of them, or others."""
     return tuple(
-        Section(protocol, f"Protocol: {protocol} ({description})", tuple(_blocks(cells[cells["protocol"] == protocol])))
+        Section(
+            protocol,
+            f"Protocol: {protocol} ({description})",
+            tuple((blocks or _blocks)(cells[cells["protocol"] == protocol])),
+        )
         for protocol, description in PROTOCOLS.items()
     )
 
@@ -174,11 +180,22 @@ def _against_baseline(cell: pd.DataFrame) -> Entry:
 
 
 def _difference(metric: str, numbers: Sequence[float]) -> Entry:
+    return Entry("" if np.isnan(numbers).any() else limits(*numbers, digits=quantity(metric).digits))
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """``+0.82``."""
+    return f"{value:+z.{digits}f}".replace("-", MINUS)
+
+
+def limits(estimate: float, low: float, high: float, digits: int = 2) -> str:
     """``+0.82 [−1.23, +2.87]``."""
-    if np.isnan(numbers).any():
-        return Entry("")
-    estimate, low, high = (f"{number:+z.{quantity(metric).digits}f}".replace("-", MINUS) for number in numbers)
-    return Entry(f"{estimate} [{low}, {high}]")
+    return f"{signed(estimate, digits)} [{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def objective_label(objective: str, weight: str) -> str:
+    """Name of an objective with the weight of its auxiliary term, if it has one: ``spatial_spectral, λ = 0.2``."""
+    return objective if weight == "0" else f"{objective}, λ = {weight}"
 
 
 def _range(counts: pd.Series) -> str:

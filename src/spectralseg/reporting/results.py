@@ -163,6 +163,11 @@ class Results:
         return "phantom" in self.sources.values()
 
     @property
+    def banner(self) -> tuple[str, ...]:
+        """What a page must say before any number: that it is a demonstration, if it is one."""
+        return (BANNER,) if self.demonstration else ()
+
+    @property
     def baseline(self) -> str:
         """The objective that others are compared with; without a configuration that of the paper."""
         return self.config.baseline if self.config else "spatial"

@@ -30,6 +30,28 @@ from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import BANNER, Results
 
 SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "ece": "ECE"}
+_MAPS = {
+    **{"energy": "Energy inside", "pointing": "Pointing game", "iou": "IOU of equal area"},
+    **{"insertion": "Insertion", "deletion": "Deletion"},
+}
+# What the paper's tables lack, by kind.
+FURTHER_METRICS = {
+    "Surfaces": {"nsd": "NSD", "assd": "ASSD", "boundary_iou": "Boundary IOU"},
+    "Calibration": {
+        **{"ace": "ACE", "brier": "Brier", "nll": "NLL", "pooled_ece": "ECE of all pixels"},
+        **{"band_ece": "ECE near boundaries", "band_mce": "MCE near boundaries"},
+    },
+    "Class activation maps": {
+        f"{prefix}_{name}": f"{title}{of}"
+        for name, title in _MAPS.items()
+        for prefix, of in {"cam": "", "cam_random": ", random map"}.items()
+    },
+    "Spectra": {
+        **{"spectral_correlation": "Correlation", "spectral_correlation_detrended": "without the decay"},
+        **{"spectral_similarity": "Similarity"},
+        **{f"frc_{band}": f"Ring correlation, {band}" for band in ("low", "mid", "high")},
+    },
+}
 
 LEAK_FREE = "validation"  # of a result that is given twice: no match in training or validation data
 _CELL = ("table", "protocol", *PLACE, "line", *SELECTION, "leak_free", "class", "metric", "published", "published_bold")
@@ -102,6 +124,27 @@ def build_summary(results: Results) -> Table:
     return _fill(results, PublishedTable("summary", "All runs of this study", "Method", notes, cells), _twice)
 
 
+def build_metrics(results: Results) -> Table:
+    """All runs of a study in the metrics that the paper does not have: a block for each kind and test set.
+
+    A kind of which there are no records has no block.
+    """
+    kinds = [
+        found.assign(block=f"{kind}: " + found["group"], group="")
+        for kind, metrics in FURTHER_METRICS.items()
+        if len(found := _all_runs(results, metrics))
+    ]
+    cells = pd.concat(kinds or [_all_runs(results, {})])
+    notes = (
+        "Mean over foreground classes; of class activation maps over the foreground as a whole. NSD: within 2 mm, or 2 "
+        "pixels where the spacing is not known; ASSD in the same unit. Near boundaries: within 10 pixels. Definitions: "
+        "docs/metrics-policy.md and docs/interpretation.md.",
+        "A class activation map follows the segmentation: what it is worth is its distance to a random map.",
+    )
+    title = "All runs of this study in further metrics"
+    return _fill(results, PublishedTable("metrics", title, "Method", notes, cells), _twice)
+
+
 def build_leakage_effect(results: Results) -> Table:
     """What leaks do to the Dice coefficient: every run that is tested on another dataset, or on cases that leak.
 
@@ -129,9 +172,11 @@ def _all_runs(results: Results, metrics: Mapping[str, str]) -> pd.DataFrame:
     found = records.drop_duplicates([*SELECTION, "metric"])[[*SELECTION, "metric"]]
     order = {metric: place for place, metric in enumerate(metrics)}
     found = found.sort_values([*SELECTION, "metric"], key=lambda c: c.map(order) if c.name == "metric" else c)
-    weights = found["lambda"].where(found["lambda"] != "0", "").map(lambda lam: f", λ = {lam}" if lam else "")
     cells = found.assign(
-        row=found["architecture"] + " " + found["objective"] + weights,
+        row=[
+            f"{architecture} {rendering.objective_label(objective, weight)}"
+            for architecture, objective, weight in found[["architecture", "objective", "lambda"]].to_numpy()
+        ],
         block="",
         group=found["dataset"].where(found["suite"] == "iid", found["dataset"] + " → " + found["test_dataset"]),
         column=found["metric"].map(metrics),
@@ -170,24 +215,31 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
     if unknown:
         raise InputError(f"{results.root}: protocol '{unknown[0]}' of the records is unknown; collect them again")
     measurements = Measurements(records, audit, results.baseline)
+    lacking = _lacking(records)
     rows = [
         {"table": published.name, "protocol": protocol, "published": cell["value"], "published_bold": cell["bold"]}
         | {name: cell[name] for name in (*PLACE, "line", *SELECTION, "leak_free", "class", "metric")}
         | measurements.measure({**cell, "protocol": protocol})
         for protocol, cell in itertools.product(rendering.PROTOCOLS, cells.to_dict("records"))
+        if (cell["metric"], protocol) not in lacking
     ]
     frame = _complete(pd.DataFrame(rows, columns=[*_CELL, *MEASURED]), measurements)
-    banner = [BANNER] if results.demonstration else []
     page = rendering.Page(
         name=published.name,
         title=published.title,
-        warnings=(*banner, *_found(audit, cells)),
+        warnings=(*results.banner, *_found(audit, cells)),
         row_headings=(published.row_heading, ""),
         sections=rendering.protocol_sections(frame),
         legend=rendering.LEGEND,
         notes=(*published.notes, *_remarks(audit, cells)),
     )
-    return Table(page, frame.assign(source=BANNER if banner else _sources(results, frame)))
+    return Table(page, frame.assign(source=BANNER if results.demonstration else _sources(results, frame)))
+
+
+def _lacking(records: pd.DataFrame) -> set[tuple[str, str]]:
+    """Metrics that one protocol has and the other does not, with the latter: no columns there."""
+    found = set(records[["metric", "protocol"]].drop_duplicates().itertuples(index=False, name=None))
+    return set(itertools.product({metric for metric, _ in found}, rendering.PROTOCOLS)) - found
 
 
 def _pairs(frame: pd.DataFrame) -> pd.MultiIndex:

@@ -74,7 +74,7 @@ def trace(
         known = sorted(path.stem for path in file.parent.glob("*.csv"))
         raise InputError(f"{file}: there is no such table; {suggest(table, known)}")
     cells = pd.read_csv(file, dtype={"lambda": "str", "severity": "str"}, keep_default_na=False, na_values=_NUMBERS)
-    if "measured" not in cells:
+    if not {"measured", "line"} <= set(cells):
         raise InputError(f"{file}: does not hold measured metrics; trace a cell of another table")
     for name, wanted in {"row": row, "protocol": protocol, "line": line}.items():
         if wanted not in set(cells[name]):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spectralseg.data.leakage import LEAKS, PAIRS, Audit
 from spectralseg.errors import InputError
 from spectralseg.evaluation.suites import evaluate
 from spectralseg.exchange.scoring import score, summarise
@@ -78,7 +79,9 @@ def test_the_reference_itself_is_perfect(name, copied, tmp_path):
         else:
             stored = geometry.to_file(labels).astype(np.float32)  # as some tools write labels
             nib.save(nib.Nifti1Image(stored, geometry.affine), folder / f"{case}.nii.gz")
-    summary = score(folder, found.data, method(name), tmp_path / "r").set_index(["protocol", "metric"])["mean"]
+    scored = score(folder, found.data, method(name), tmp_path / "r")
+    assert "are the reference itself" in scored.findings[0]
+    summary = scored.summary.set_index(["protocol", "metric"])["mean"]
     assert summary["sound", "dsc"] == summary["sound", "nsd"] == 1
     assert summary["sound", "hd95"] == summary["published", "hd95"] == 0
     if name == "kvasir_seg":  # where a structure is absent from both, the published protocol takes Dice for 0
@@ -90,6 +93,32 @@ def test_the_summary_is_the_mean_over_cases_and_then_classes():
     records = pd.DataFrame(rows, columns=["case", "class", "value"]).assign(protocol="sound", metric="dsc")
     assert summarise(records).values.tolist() == [["sound", "dsc", 0.5, 2, 1]]
     assert summarise(records.assign(metric="tp")).empty
+
+
+class TestLeakage:
+    def audit(self, found, cases):
+        pairs = [["elsewhere", "kvasir_seg", "ood", len(found.tested), 0, len(cases), 0, 0, ""]]
+        leaks = [["elsewhere", "kvasir_seg", case, "bytes", "x", "train", np.nan] for case in cases]
+        return Audit(pd.DataFrame(pairs, columns=list(PAIRS)), pd.DataFrame(leaks, columns=list(LEAKS)))
+
+    def test_means_without_cases_that_training_data_show(self, source, tmp_path):
+        found = source("kvasir_seg")
+        first, *rest = found.tested
+        scored = score(
+            found.predictions, found.data, method("elsewhere"), tmp_path / "r", audit=self.audit(found, [first])
+        )
+        records = read_records(tmp_path / "r")
+        chosen = (records["protocol"] == "sound") & (records["metric"] == "dsc")
+        expected = records[chosen & records["case"].isin(rest)]["value"].mean()
+        means = scored.summary.set_index(["protocol", "metric"])["leak_free"]
+        assert means["sound", "dsc"] == pytest.approx(expected)
+        assert f"1 of {len(found.tested)} test cases match training or validation data" in scored.findings[-1]
+
+    def test_datasets_that_were_not_compared(self, source, tmp_path):
+        found = source("kvasir_seg")
+        with pytest.raises(InputError, match="has not compared 'other' with 'kvasir_seg'"):
+            score(found.predictions, found.data, method("other"), tmp_path / "r", audit=self.audit(found, []))
+        assert not (tmp_path / "r").exists()
 
 
 def refused(data, folder, out, pattern, **options):
@@ -105,8 +134,8 @@ class TestBadPredictions:
         first.unlink()
         count = len(found.tested)
         refused(found.data, folder, tmp_path / "r", rf"1 of {count} test cases have no file, .*{first.name}")
-        summary = score(folder, found.data, method("kvasir_seg"), tmp_path / "r", allow_missing=True)
-        assert set(summary["cases"]) == {count - 1}
+        scored = score(folder, found.data, method("kvasir_seg"), tmp_path / "r", allow_missing=True)
+        assert set(scored.summary["cases"]) == {count - 1}
         assert f"1 of {count} test cases have no file and are left out" in caplog.text
 
     def test_no_case_at_all_is_refused_in_any_case(self, source, tmp_path):

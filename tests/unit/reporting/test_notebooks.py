@@ -5,9 +5,10 @@ import pytest
 from spectralseg.config import Config
 from spectralseg.reporting.captions import caption, label
 
-TABLES = [*(f"table_{i}" for i in range(1, 7)), "summary", "leakage", "leakage_effect"]
+TABLES = Config.model_fields["tables"].get_default()
 FIGURES = [*Config.model_fields["figures"].get_default(), "corruptions"]
 STUDIES = Config.model_fields["studies"].get_default()
+FURTHER = ["overall", "metrics", "robustness"]
 NAMES = [*TABLES, *FIGURES, *STUDIES]
 
 
@@ -43,7 +44,17 @@ def test_has_a_caption(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["table_6", "figure_8", "forest", "lambda_curves", "leakage", "leakage_effect", "leakage_matrix", *STUDIES],
+    [
+        "table_6",
+        "figure_8",
+        "forest",
+        "lambda_curves",
+        "leakage",
+        "leakage_effect",
+        "leakage_matrix",
+        *FURTHER,
+        *STUDIES,
+    ],
 )
 def test_runs(repository, phantom, published, tmp_path, name):
     inputs = {"published": str(published)} if name in ("table_6", "lambda_curves", *STUDIES) else {}

@@ -1,6 +1,7 @@
 import io
 import math
 import re
+import shutil
 import statistics
 
 import numpy as np
@@ -11,7 +12,7 @@ from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting.rendering import escape_latex
 from spectralseg.reporting.results import BANNER, Results
-from spectralseg.reporting.tables import build_summary, build_table
+from spectralseg.reporting.tables import build_metrics, build_summary, build_table
 from spectralseg.statistics.bootstrap import paired_interval
 
 NAMES = [f"table_{number}" for number in range(1, 7)]
@@ -311,3 +312,42 @@ def test_records_stored_as_categories(official, published, tmp_path):
     Results(official).leakage.write(tmp_path / "leakage.parquet")
     first, second = (build_table(Results(root), published / "table_3.csv").cells for root in (official, tmp_path))
     pd.testing.assert_frame_equal(first.drop(columns="source"), second.drop(columns="source"))
+
+
+class TestFurtherMetrics:
+    @pytest.fixture
+    def table(self, official, tmp_path):
+        """The records of one dataset, its IoU taken for NSD (sound only) and its HD95 for scores of whole cases."""
+        records = pd.read_parquet(official / "records.parquet")
+        records = records[records["dataset"] == "isic2018"]
+        surfaces = records[(records["metric"] == "iou") & (records["protocol"] == "sound")].assign(metric="nsd")
+        maps = records[(records["metric"] == "hd95") & (records["protocol"] == "sound")]
+        maps = maps.assign(**{"metric": "cam_energy", "class": "all"})
+        pd.concat([records, surfaces, maps]).to_parquet(tmp_path / "records.parquet")
+        shutil.copy(official / "leakage.parquet", tmp_path)
+        return build_metrics(Results(tmp_path)), surfaces
+
+    def test_a_block_for_each_kind_and_test_set(self, table):
+        assert list(table[0].cells["block"].unique()) == [
+            "Surfaces: isic2018",
+            "Surfaces: isic2018 → isic2017",
+            "Class activation maps: isic2018",
+            "Class activation maps: isic2018 → isic2017",
+        ]
+
+    def test_a_protocol_without_the_metric_has_no_column(self, table):
+        assert set(table[0].cells["protocol"]) == {"sound"}
+
+    def test_numbers(self, table):
+        cells, records = table[0].cells, table[1]
+        chosen = (cells["metric"] == "nsd") & (cells["suite"] == "iid") & (cells["row"] == "unet spatial")
+        (measured,) = cells.loc[chosen, "measured"]
+        same = (records["architecture"] == "unet") & (records["objective"] == "spatial") & (records["suite"] == "iid")
+        assert measured == pytest.approx(100 * records[same].groupby("seed")["value"].mean().mean())
+
+    def test_out_of_distribution_is_given_twice(self, table):
+        cells = table[0].cells
+        assert set(cells.loc[cells["suite"] == "ood", "line"]) == {"measured", "leak-free"}
+
+    def test_without_any_there_is_an_empty_table(self, official):
+        assert build_metrics(Results(official)).cells.empty

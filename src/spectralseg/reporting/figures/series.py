@@ -16,6 +16,7 @@ from spectralseg.metrics.records import COLUMNS, MEAN, POOLED
 from spectralseg.reporting import style
 from spectralseg.reporting.cases import METHODS, Method
 from spectralseg.reporting.quantities import quantity
+from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Values
@@ -63,7 +64,7 @@ def label(architecture: str, objective: str, lam: str) -> str:
 
 def plain_label(architecture: str, objective: str, lam: str) -> str:
     """A method by its names in the configuration."""
-    return f"{style.architecture_label(architecture)} {objective}" + (f", λ = {lam}" if lam != "0" else "")
+    return f"{style.architecture_label(architecture)} {objective_label(objective, lam)}"
 
 
 def compared(results: Results, runs: pd.DataFrame, limit: int = LIMIT) -> Compared:

@@ -16,7 +16,8 @@ from spectralseg.metrics.policy import PROTOCOLS
 from spectralseg.metrics.records import MEAN, POOLED, WHOLE_CASE
 from spectralseg.reporting.figures.common import class_colour
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.report.evidence import METRICS, data_label, objective_label
+from spectralseg.reporting.rendering import objective_label
+from spectralseg.reporting.report.evidence import METRICS, data_label
 from spectralseg.reporting.report.overlays import overlays
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import LEAK_FREE

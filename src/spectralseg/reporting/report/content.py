@@ -23,7 +23,7 @@ from spectralseg.reporting.report.cases import case_browser
 from spectralseg.reporting.report.grids import Cell, Grid, number, printed
 from spectralseg.reporting.report.runs import EVALUATED, FOREIGN, MISSING, cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.written import read_table
-from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import ACTUAL, PREDICTED, dataset_label
 
 THUMBNAIL = 720  # pixels
@@ -52,7 +52,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
     return {
         "study": config.name if config else results.root.resolve().name,
         "version": __version__,
-        "banner": BANNER if results.demonstration else "",
+        "banner": " ".join(results.banner),
         "leaks": results.leakage.matching["finding"].tolist(),
         "audited": len(results.leakage.pairs),
         "facts": _facts(results, runs, browser),

@@ -14,11 +14,11 @@ from spectralseg.errors import InputError
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.ledger import VERDICTS
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.rendering import MINUS
+from spectralseg.reporting.rendering import objective_label, signed
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
 from spectralseg.reporting.style import dataset_label
 
-METRICS = {"dsc": "DSC", "hd95": "HD95", "ece": "ECE"}
+METRICS = {"dsc": "DSC", "nsd": "NSD", "hd95": "HD95", "ece": "ECE"}
 BETTER, WORSE, OPEN = "better", "worse", "not settled"
 CLAIMS = (
     *("id", "section", "claim", "published", "measured", "low", "high", "unit"),
@@ -91,7 +91,7 @@ def demonstrates(text: str) -> bool:
 
 def _signed(text: str) -> Cell:
     value = _float(text)
-    return Cell(NOTHING) if value is None else Cell(f"{value:+z.2f}".replace("-", MINUS), key=value)
+    return Cell(NOTHING) if value is None else Cell(signed(value), key=value)
 
 
 def _given(text: str) -> Cell:
@@ -188,11 +188,6 @@ def data_label(training: str, test: str) -> str:
     """Names of training and test dataset, once where they are the same."""
     label = dataset_label(test)
     return label if training == test else f"{dataset_label(training)} → {label}"
-
-
-def objective_label(objective: str, weight: str) -> str:
-    """Name of an objective with the weight of its auxiliary term, if it has one."""
-    return objective if weight == "0" else f"{objective}, λ = {weight}"
 
 
 def _require(file: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:

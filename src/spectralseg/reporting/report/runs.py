@@ -14,7 +14,7 @@ from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.grid import runs as runs_of
-from spectralseg.reporting.report.evidence import objective_label
+from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label

@@ -15,7 +15,7 @@ from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.measuring import CONDITION, Measurements
 from spectralseg.reporting.published import PublishedTable, read_published
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.rendering import MINUS
+from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label
 from spectralseg.statistics.bootstrap import Interval
@@ -95,23 +95,12 @@ def conditions(records: pd.DataFrame, *names: str) -> list[dict[Any, Any]]:
 
 def method_label(cell: Mapping[Any, Any]) -> str:
     """``unet spatial_spectral, λ = 0.2``."""
-    weight = f", λ = {cell['lambda']}" if cell["lambda"] != "0" else ""
-    return f"{cell['architecture']} {cell['objective']}{weight}"
+    return f"{cell['architecture']} {objective_label(cell['objective'], cell['lambda'])}"
 
 
 def tested_on(cell: Mapping[Any, Any]) -> str:
     """``ISIC-18 → ISIC-17``, or the one name where both are the same."""
     return " → ".join(dict.fromkeys(dataset_label(cell[name]) for name in ("dataset", "test_dataset")))
-
-
-def signed(value: float) -> str:
-    """``+0.82``."""
-    return f"{value:+.2f}".replace("-", MINUS)
-
-
-def limits(estimate: float, low: float, high: float) -> str:
-    """``+0.82 [−1.23, +2.87]``."""
-    return f"{signed(estimate)} [{signed(low)}, {signed(high)}]"
 
 
 def listed(texts: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from spectralseg.config import Objective
 from spectralseg.interpretation import spectra
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
-from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Section
+from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Section, limits, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.study import Study, study_page
@@ -212,7 +212,7 @@ def _effect(trained: pd.DataFrame, margin: float) -> Iterator[str]:
         yield (
             f"Training with '{control}' instead gives an equivalent DSC, within ± {100 * margin:g} percentage points, "
             f"in {same} of {common.counted(len(part), 'comparison')} (differences from "
-            f"{common.signed(part['low'].min())} to {common.signed(part['high'].max())} "
+            f"{signed(part['low'].min())} to {signed(part['high'].max())} "
             "at the limits of the 90 % intervals)."
         )
     if len(trained) and (trained["seeds"] == 1).any():
@@ -259,7 +259,7 @@ def _effect_blocks(trained: pd.DataFrame, margin: float) -> Iterator[Block]:
                 style.dataset_label(row["dataset"]),
                 row["architecture"],
                 (
-                    Entry(common.limits(row["difference"], row["low"], row["high"])),
+                    Entry(limits(row["difference"], row["low"], row["high"])),
                     Entry(f"{row['p']:.3f}"),
                     Entry("yes" if row["equivalent"] else "not shown"),
                     Entry(f"{row['seeds']} × {row['cases']}"),

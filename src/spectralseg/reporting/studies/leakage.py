@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from spectralseg.data.splits import PARTS
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
-from spectralseg.reporting.rendering import MINUS, NO_RUN, UNDEFINED, Block, Entry, Line, Section
+from spectralseg.reporting.rendering import MINUS, NO_RUN, UNDEFINED, Block, Entry, Line, Section, limits, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.study import Study, study_page
@@ -92,7 +92,7 @@ def _answer(cells: pd.DataFrame, audited: _Audited, gains: pd.DataFrame) -> Iter
             continue
         steps = {step: part[part["leak_free"] == step].set_index(_METHOD) for step in STEPS}
         shift = (steps[LEAK_FREE]["measured"] - steps[""]["measured"]).dropna()
-        ends = f"{common.signed(shift.min())} to {common.signed(shift.max())}" if len(shift) else "an undefined amount"
+        ends = f"{signed(shift.min())} to {signed(shift.max())}" if len(shift) else "an undefined amount"
         yield (
             f"{name}: {seen} of {common.counted(int(found['cases']), 'test case')} match training or validation data. "
             f"Without them DSC changes by {ends} over {common.counted(len(shift), 'method')}."
@@ -130,7 +130,7 @@ def _claims(steps: Mapping[str, pd.DataFrame], gains: pd.DataFrame) -> Iterator[
         texts = [_gain(rows.loc[key]) for rows in (everything, left) if key in rows.index]
         if len(texts) == 2:
             yield (
-                f"{common.method_label(method)}: published gain {common.signed(method['published_gain'])}, measured "
+                f"{common.method_label(method)}: published gain {signed(method['published_gain'])}, measured "
                 f"{texts[0]} on all cases, {texts[1]} on the leak-free ones."
             )
 
@@ -151,7 +151,7 @@ def _blocks(cells: pd.DataFrame) -> Iterator[Block]:
             if np.isfinite([step["gain"] for step in steps]).any():
                 lines.append(Line("", "gain", tuple(Entry(_gain(step)) for step in steps)))
             if np.isfinite(steps[0]["published_gain"]):
-                texts = [common.signed(steps[0]["published_gain"]), *[""] * (len(steps) - 1)]
+                texts = [signed(steps[0]["published_gain"]), *[""] * (len(steps) - 1)]
                 lines.append(Line("", "published gain", tuple(map(Entry, texts))))
         counts = [int(part.loc[part["leak_free"] == step, "cases"].max()) for step in STEPS]
         title = common.tested_on(dict(zip(_PAIR, pair, strict=True)))
@@ -171,7 +171,7 @@ def _mean(row: Mapping[Any, Any]) -> str:
 def _gain(row: Mapping[Any, Any]) -> str:
     if np.isnan(row["gain"]):
         return ""
-    return common.limits(row["gain"], row["gain_low"], row["gain_high"])
+    return limits(row["gain"], row["gain_low"], row["gain_high"])
 
 
 def _draw(cells: pd.DataFrame, *, demonstration: bool) -> Figure:

@@ -17,7 +17,7 @@ from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section
+from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section, limits, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.common import Effect
@@ -215,7 +215,7 @@ def _against(rows: pd.DataFrame, label: str) -> str:
     effects = _effects(rows)
     clear = int(((rows["p_holm"] <= LEVEL) & (rows["direction"] > 0)).sum())
     same = f", equivalent in {int(rows['equivalent'].sum())}" if rows["metric"].iloc[0] == "dsc" else ""
-    spread = f"{common.signed(rows['estimate'].min())} to {common.signed(rows['estimate'].max())}"
+    spread = f"{signed(rows['estimate'].min())} to {signed(rows['estimate'].max())}"
     return f"{label} {common.outcomes(effects)} (better after Holm in {clear}{same}), estimates {spread}"
 
 
@@ -257,7 +257,7 @@ def _row(rows: pd.DataFrame, condition: Mapping[Any, Any]) -> dict[Any, Any]:
 def _difference(row: Mapping[Any, Any]) -> str:
     if not row:
         return NO_RUN
-    return f"{common.limits(row['estimate'], row['low'], row['high'])}{' ≈' if row['equivalent'] else ''}"
+    return f"{limits(row['estimate'], row['low'], row['high'])}{' ≈' if row['equivalent'] else ''}"
 
 
 def _tested(row: Mapping[Any, Any]) -> str:

@@ -15,7 +15,7 @@ from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section
+from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section, limits, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.common import Effect
@@ -160,9 +160,7 @@ def _answer(changes: pd.DataFrame) -> Iterator[str]:
         return
     yield _compatible(changes)
     told = dice.drop_duplicates("dataset")
-    where = [
-        f"{common.signed(row['published'])} on {style.dataset_label(row['dataset'])}" for row in told.to_dict("records")
-    ]
+    where = [f"{signed(row['published'])} on {style.dataset_label(row['dataset'])}" for row in told.to_dict("records")]
     yield f"From λ = {FROM} to λ = {TO} the published DSC changes by {common.listed(where)}."
     for (name, form), part in dice.groupby(["objective", "form"], sort=False):
         texts = [
@@ -197,9 +195,7 @@ def _change_blocks(changes: pd.DataFrame) -> Iterator[Block]:
     columns = changes[["group", "column", "metric"]].drop_duplicates().to_dict("records")
     if not columns:
         return
-    rows = [
-        Line("Published", "", tuple(Entry(common.signed(_first(changes, column)["published"])) for column in columns))
-    ]
+    rows = [Line("Published", "", tuple(Entry(signed(_first(changes, column)["published"])) for column in columns))]
     for (name, form), part in changes.groupby(["objective", "form"], sort=False):
         for protocol in PROTOCOLS:
             found = [_first(part[part["protocol"] == protocol], column) for column in columns]
@@ -239,7 +235,7 @@ def _first(rows: pd.DataFrame, column: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
-    return common.limits(row["estimate"], row["low"], row["high"])
+    return limits(row["estimate"], row["low"], row["high"])
 
 
 def _mean(row: Mapping[Any, Any]) -> str:

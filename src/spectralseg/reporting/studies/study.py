@@ -15,7 +15,7 @@ from spectralseg.files import replacing
 from spectralseg.reporting import rendering
 from spectralseg.reporting.figures import save_figure
 from spectralseg.reporting.rendering import Page, Section
-from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.results import Results
 
 
 class StudyFiles(NamedTuple):
@@ -100,7 +100,7 @@ def study_page(
     return Page(
         name=name,
         title=title,
-        warnings=(*([BANNER] if results.demonstration else []), *warnings),
+        warnings=(*results.banner, *warnings),
         row_headings=row_headings,
         sections=tuple(section for section in sections if section.blocks),
         legend=legend,

@@ -361,7 +361,9 @@ class Cases {
 
   // All metrics of a case under both protocols, one row per method; with several seeds their values below the mean.
   values(place) {
-    const columns = this.data.protocols.flatMap((protocol) => this.data.metrics.map((metric) => [protocol, metric]));
+    const columns = this.data.protocols.flatMap((protocol) => this.data.metrics
+      .filter(([name]) => name in this.pair.values[protocol])
+      .map((metric) => [protocol, metric]));
     const heads = columns.map(([protocol, metric]) => element("th", {
       scope: "col", className: "number",
       textContent: `${metric[1]} ${this.arrow(metric)} ${this.unit(metric, protocol)}, ${protocol}`,

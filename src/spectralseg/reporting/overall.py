@@ -1,0 +1,127 @@
+"""What all datasets together say of each objective, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spectralseg.metrics.records import MEAN
+from spectralseg.reporting.measuring import Measurements
+from spectralseg.reporting.quantities import quantity
+from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Page, objective_label, protocol_sections, signed
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.tables import Table
+from spectralseg.statistics.bayes import bayesian_signed_rank
+from spectralseg.statistics.improvement import probability_of_improvement
+from spectralseg.statistics.pairing import Values, pair
+from spectralseg.statistics.significance import fewest_seeds
+
+METRICS = {"dsc": "DSC", "iou": "IOU"}  # shares, of which a margin makes sense
+OPEN = "not settled"
+CERTAIN = 0.95
+_METHOD = ["architecture", "objective", "lambda"]
+COLUMNS = (
+    *("protocol", "metric", *_METHOD, "baseline", "datasets", "seeds", "difference"),
+    *("better_than_baseline", "low", "high", "worse", "equivalent", "better", "verdict"),
+)
+
+
+def build_overall(results: Results) -> Table:
+    """One row per architecture, objective and λ: compared with the baseline over the test sets of all its datasets.
+
+    The cells hold the mean over datasets of the paired difference in percentage points; the probability that a run
+    beats a run of the baseline, with its limits; and what the Bayesian signed-rank test believes, with the margin of
+    the study as region of practical equivalence. ``seeds`` counts those that all datasets and both objectives have.
+
+    Raises:
+        InputError: there are no metric records.
+    """
+    records = results.read(suite={"iid"}, metric=set(METRICS))
+    measurements = Measurements(records, results.leakage, results.baseline)
+    conditions = records[["protocol", "metric", *_METHOD, "dataset"]].drop_duplicates()
+    conditions = conditions.assign(
+        suite="iid",
+        test_dataset=conditions["dataset"],
+        corruption="none",
+        severity="0",
+        leak_free="",
+        **{"class": MEAN},
+    )
+    rows = [
+        {**dict(zip(("protocol", "metric", *_METHOD), keys, strict=True)), "baseline": results.baseline, **told}
+        for keys, part in conditions.groupby(["protocol", "metric", *_METHOD], sort=True)
+        if (told := _over_datasets(measurements, part, results.margin))
+    ]
+    cells = pd.DataFrame(rows, columns=list(COLUMNS))
+    page = Page(
+        name="overall",
+        title="All datasets together",
+        warnings=results.banner,
+        row_headings=("Method", ""),
+        sections=protocol_sections(cells, _blocks),
+        legend=(
+            f"Own test sets; differences to '{results.baseline}' of the same architecture, mean over datasets, each "
+            "counting alike. Run beats run: how often a run is better than one of the baseline on the same dataset "
+            "(Agarwal et al. 2021), with 95 % limits over runs; 0.5 is neither. Worse, same, better: what to believe "
+            "of another dataset by the Bayesian signed-rank test (Benavoli et al. 2017), same being within "
+            f"{100 * results.margin:g} pp. A verdict needs a probability of {CERTAIN:g}, more than one "
+            f"seed, and {fewest_seeds()} datasets: with fewer, all differences of one sign would be no wonder."
+        ),
+        notes=(
+            "The prior of the beliefs holds one more dataset without a difference, which counts where there are few.",
+        ),
+    )
+    return Table(
+        page, cells.assign(source=BANNER if results.demonstration else ", ".join(sorted(set(results.sources.values()))))
+    )
+
+
+def _over_datasets(measurements: Measurements, cells: pd.DataFrame, margin: float) -> dict[str, Any]:
+    """The row of a method from its cells, one per dataset; empty for the baseline and without partners."""
+    found: list[tuple[Values, Values]] = []
+    for cell in cells.to_dict("records"):
+        ours, theirs = measurements.values(cell), measurements.reference(cell)
+        if ours is not None and theirs is not None:
+            found.append((ours, theirs))
+    pairs = [pair(*both) for both in found]
+    seeds = sorted(set.intersection(*(set(one.seeds) for one in pairs))) if pairs else []
+    if not seeds:
+        return {}
+    differences = np.array([one.interval(resamples=1).estimate for one in pairs])
+    runs = [
+        np.stack([side.per_seed[np.isin(side.seeds, seeds)] for side in sides], 1) for sides in zip(*found, strict=True)
+    ]
+    improved = probability_of_improvement(*runs)
+    belief = bayesian_signed_rank(differences, rope=margin)
+    named = {"worse": belief.worse, "same": belief.equivalent, "better": belief.better}
+    likely = max(named, key=lambda name: named[name])
+    datasets = int(np.isfinite(differences).sum())
+    settled = len(seeds) > 1 and datasets >= fewest_seeds()
+    return {
+        "datasets": datasets,
+        "seeds": len(seeds),
+        "difference": quantity(cells["metric"].iloc[0]).factor * float(np.nanmean(differences)),
+        **{"better_than_baseline": improved.estimate, "low": improved.low, "high": improved.high},
+        **belief._asdict(),
+        "verdict": likely if settled and named[likely] >= CERTAIN else OPEN,
+    }
+
+
+def _blocks(cells: pd.DataFrame) -> Iterator[Block]:
+    headings = ("Datasets", "Seeds", "Difference, pp", "Run beats run", "Worse", "Same", "Better", "Verdict")
+    for metric, part in cells.groupby("metric", sort=False):
+        yield Block(METRICS[str(metric)], ("",) * len(headings), headings, tuple(map(_row, part.to_dict("records"))))
+
+
+def _row(cell: Mapping[Any, Any]) -> Line:
+    texts = (
+        *(str(cell["datasets"]), str(cell["seeds"]), signed(cell["difference"])),
+        f"{cell['better_than_baseline']:.2f} [{cell['low']:.2f}, {cell['high']:.2f}]",
+        *(f"{cell[name]:.2f}" for name in ("worse", "equivalent", "better")),
+        cell["verdict"],
+    )
+    label = f"{cell['architecture']} {objective_label(cell['objective'], cell['lambda'])}"
+    return Line(label, f"{MINUS} {cell['baseline']}", tuple(map(Entry, texts)))

@@ -1,0 +1,76 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from spectralseg.reporting.overall import COLUMNS, OPEN, build_overall
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.statistics import bayesian_signed_rank
+
+
+@pytest.fixture
+def grid(official, tmp_path):
+    """Six datasets and three seeds; the spectral term adds the same to every case of each, TransUNet none."""
+
+    def make(gain=0.02, seeds=3, datasets=6):
+        records = pd.read_parquet(official / "records.parquet")
+        names = sorted(set(records["dataset"]))[:datasets]
+        first = records[(records["seed"] == 0) & records["dataset"].isin(names) & (records["suite"] == "iid")]
+        every = pd.concat([first.assign(seed=seed, value=0.5 + 0.01 * seed) for seed in range(seeds)])
+        helped = (every["objective"] == "spatial_spectral") & (every["architecture"] == "unet")
+        every.loc[helped, "value"] += gain
+        every.to_parquet(tmp_path / "records.parquet")
+        return build_overall(Results(tmp_path)).cells
+
+    return make
+
+
+def row(cells, architecture="unet"):
+    (found,) = cells[
+        (cells["architecture"] == architecture) & (cells["metric"] == "dsc") & (cells["protocol"] == "sound")
+    ].to_dict("records")
+    return found
+
+
+def test_an_objective_that_helps_everywhere(grid):
+    cells = grid()
+    found = row(cells)
+    assert list(cells.columns) == [*COLUMNS, "source"]
+    assert (found["datasets"], found["seeds"], found["verdict"]) == (6, 3, "better")
+    assert found["difference"] == pytest.approx(2)
+    expected = bayesian_signed_rank(np.full(6, 0.02), rope=0.005)
+    assert (found["worse"], found["equivalent"], found["better"]) == pytest.approx(tuple(expected))
+
+
+def test_runs_are_compared_in_all_pairs(grid):
+    """Of runs at .50, .51 and .52, the same .015 higher: 8 of 9 pairs are won."""
+    assert row(grid(gain=0.015))["better_than_baseline"] == pytest.approx(8 / 9)
+
+
+def test_a_smaller_difference_than_matters_is_none(grid):
+    assert row(grid(gain=0.001))["verdict"] == "same"
+
+
+@pytest.mark.parametrize("changes", [{"seeds": 1}, {"datasets": 5}])
+def test_one_seed_or_few_datasets_settle_nothing(grid, changes):
+    found = row(grid(**changes))
+    assert found["better"] > 0.9
+    assert found["verdict"] == OPEN
+
+
+def test_a_missing_baseline_leaves_a_dataset_out(official):
+    """There is no TransUNet on BTSeg with the baseline; ACDC's UNet has one seed of it."""
+    cells = build_overall(Results(official)).cells
+    assert row(cells, "transunet")["datasets"] == 5
+    assert row(cells)["seeds"] == 1
+
+
+def test_no_records_at_all(official, tmp_path):
+    pd.read_parquet(official / "records.parquet")[:0].to_parquet(tmp_path / "records.parquet")
+    assert build_overall(Results(tmp_path)).cells.empty
+
+
+def test_the_page_says_how_to_read_it(phantom):
+    table = build_overall(Results(phantom))
+    assert set(table.cells["source"]) == {BANNER}
+    assert "within 0.5 pp" in table.markdown()
+    assert "| unet spatial_spectral, λ = 0.2 | − spatial | 6 | 1 |" in table.markdown()

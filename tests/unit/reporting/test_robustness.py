@@ -1,0 +1,118 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from spectralseg.metrics.robustness import mean_corruption_error, relative_degradation
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.robustness import COLUMNS, build_robustness
+
+METHOD = ["architecture", "objective", "lambda"]
+ASKED = ["case", "class", "corruption", "severity", "value"]
+
+
+@pytest.fixture(scope="module")
+def table(study):
+    return build_robustness(Results(study))
+
+
+def records_of(study, cell, **changes):
+    records = pd.read_parquet(study / "records.parquet")
+    chosen = (records["metric"] == "dsc") & records["suite"].isin(["iid", "noise"])
+    for name, value in {**{key: cell[key] for key in ("protocol", "dataset", *METHOD)}, **changes}.items():
+        chosen &= records[name] == value
+    return records[chosen]
+
+
+def per_seed(records, function):
+    return [function(part[ASKED]) for _, part in records.groupby("seed")]
+
+
+class TestNumbers:
+    def test_are_those_of_the_metrics_package(self, study, table):
+        cells = table.cells[table.cells["quantity"] == "rD"]
+        for cell in cells.iloc[::5].to_dict("records"):
+            seeds = per_seed(records_of(study, cell), relative_degradation)
+            losses = [one.mean() if cell["corruption"] == "mean" else one[cell["corruption"]] for one in seeds]
+            assert cell["measured"] == pytest.approx(100 * np.mean(losses))
+            assert cell["measured_sd"] == pytest.approx(100 * np.std(losses, ddof=1))
+
+    def test_errors_are_relative_to_the_baseline(self, study, table):
+        cells = table.cells[table.cells["quantity"] == "mCE"]
+        assert not (cells["objective"] == "spatial").any()
+        cell = cells.iloc[0]
+        reference = records_of(study, cell, objective="spatial", **{"lambda": "0"})
+        ours = records_of(study, cell)
+        errors = [
+            mean_corruption_error(*(part.loc[part["seed"] == seed, ASKED] for part in (ours, reference)))
+            for seed in range(3)
+        ]
+        assert cell["measured"] == pytest.approx(100 * np.mean(errors))
+
+    def test_the_gain_is_the_difference_of_the_measured(self, table):
+        cells = table.cells[table.cells["quantity"] == "rD"].set_index(["protocol", "dataset", "corruption", *METHOD])
+        for place, cell in cells[cells["gain"].notna()].iterrows():
+            baseline = cells.loc[(*place[:4], "spatial", "0")]
+            assert cell["gain"] == pytest.approx(cell["measured"] - baseline["measured"])
+            assert cell["gain_low"] < cell["gain"] < cell["gain_high"]
+
+    def test_counts(self, table):
+        assert list(table.cells.columns) == [*COLUMNS, "source"]
+        ghosting = table.cells[table.cells["corruption"] == "ghosting"]
+        assert set(ghosting["severities"]) == {5}
+        assert set(table.cells.loc[table.cells["dataset"] == "acdc", "units"]) == {3 * 5 * 3}
+        assert set(table.cells["left_out"]) == {0}
+
+
+def changed(study, tmp_path, change):
+    records = pd.read_parquet(study / "records.parquet")
+    change(records).to_parquet(tmp_path / "records.parquet")
+    return build_robustness(Results(tmp_path))
+
+
+def test_a_structure_counts_where_it_is_defined_everywhere(study, tmp_path):
+    def lose_one(records):
+        lost = (records["case"] == "acdc_0") & (records["severity"] == "3") & (records["class"] == "myocardium")
+        records.loc[lost & (records["seed"] == 1), "value"] = np.nan
+        return records
+
+    cells = changed(study, tmp_path, lose_one).cells
+    assert set(cells.loc[cells["dataset"] == "acdc", "left_out"]) == {1}
+    assert set(cells.loc[cells["dataset"] == "acdc", "cases"]) == {5}
+
+
+def test_a_corruption_that_the_baseline_did_not_meet(study, tmp_path):
+    def drop(records):
+        return records[(records["objective"] != "spatial") | (records["corruption"] != "ghosting")]
+
+    cells = changed(study, tmp_path, drop).cells
+    ours = cells[cells["objective"] != "spatial"]
+    assert ours.loc[ours["corruption"] == "ghosting", "gain"].isna().all()
+    assert ours.loc[ours["corruption"] == "bernoulli", "gain"].notna().all()
+    assert ours.loc[ours["quantity"] == "mCE", "measured"].isna().all()
+
+
+def test_nothing_was_corrupted(study, tmp_path):
+    table = changed(study, tmp_path, lambda records: records[records["suite"] != "noise"])
+    assert table.cells.empty
+    assert "No test images were corrupted." in table.markdown()
+
+
+def test_a_zero_is_no_error(study, tmp_path):
+    def fail(records):
+        return records.assign(value=records["value"].where(records["objective"] != "printed", 0.0))
+
+    cells = changed(study, tmp_path, fail).cells
+    failed = cells[(cells["objective"] == "printed") & (cells["quantity"] == "rD")]
+    assert failed["measured"].isna().all()
+
+
+def test_phantoms_are_stamped(phantom):
+    assert set(build_robustness(Results(phantom)).cells["source"]) == {BANNER}
+
+
+def test_the_page(table):
+    text = table.markdown()
+    assert "| unet spatial_spectral, λ = 0.2 | measured |" in text
+    assert "|  | − spatial |" in text
+    assert "rD, % ghosting ↓" in text
+    assert table.latex().count("\\begin{table*}") >= 2

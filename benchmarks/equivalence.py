@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "summary": summary(curves),
         "curves": curves,
     }
-    path = machine.write(outcome, options.out, "equivalence", hardware["device_name"])
+    path = machine.write(outcome, options.out, "equivalence")
     print(report(outcome))
     print(f"\nwrote {path}")
 

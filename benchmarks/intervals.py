@@ -141,7 +141,7 @@ def speed(options: argparse.Namespace) -> dict[str, Any]:
     return {**medians, "times_faster": round(ratio, 2)}
 
 
-def tables(outcome: Mapping[str, Any]) -> str:
+def report(outcome: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
     covered = [
         (*(str(row[key]) for key in ("design", "seeds", "patients")), *_covered(row)) for row in outcome["coverage"]
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "speed": speed(options),
     }
     path = write(outcome, options.out, "intervals")
-    print(f"{tables(outcome)}\nwrote {path}")
+    print(f"{report(outcome)}\nwrote {path}")
 
 
 if __name__ == "__main__":

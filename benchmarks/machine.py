@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,20 @@ def memory(key: str) -> float | None:
     return int(found.group(1)) / 1024 if found else None
 
 
-def write(outcome: dict[str, Any], out: Path | None, name: str, hardware: str | None = None) -> Path:
-    """Write results as JSON, to ``results/<name>_<hardware>.json`` if ``out`` is None; the processor if not said."""
-    slug = re.sub(r"[^a-z0-9]+", "-", (hardware or processor()).lower()).strip("-")
-    path = out or RESULTS / f"{name}_{slug}.json"
+def write(outcome: Mapping[str, Any], out: Path | None, name: str) -> Path:
+    """Write results as JSON, to ``results/<name>_<hardware>_<version>.json`` if ``out`` is None."""
+    versions = outcome["versions"]
+    version = f"torch-{versions['torch'].partition('+')[0]}" if "torch" in versions else f"python-{versions['python']}"
+    path = out or RESULTS / f"{name}_{re.sub('[^a-z0-9]+', '-', device(outcome).lower()).strip('-')}_{version}.json"
     with replacing(path) as partial:
         partial.write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def device(outcome: Mapping[str, Any]) -> str:
+    """Name of the accelerator or processor that was measured."""
+    where = outcome["machine"]
+    return str(where.get("device_name") or where["processor"])
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

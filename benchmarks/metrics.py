@@ -261,7 +261,7 @@ def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def table(outcome: Mapping[str, Any]) -> str:
+def report(outcome: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
     rows = []
     for task, ways in outcome["results"].items():
@@ -269,7 +269,13 @@ def table(outcome: Mapping[str, Any]) -> str:
             low, high = found["times_ours_range"]
             ratio = f"{found['times_ours']:.1f} ({low:.1f} to {high:.1f})"
             rows.append((task, way, f"{1000 * found['seconds']:.1f}", ratio, "yes" if found["agrees"] else "**no**"))
-    return markdown(("task", "way", "ms", "times ours (range)", "same result"), rows)
+    scoring = outcome["scoring"]
+    whole = (
+        f"one case of {' x '.join(map(str, scoring['shape']))}: {scoring['seconds']:.2f} s to score "
+        f"({scoring['processor_seconds']:.2f} s of a processor), {scoring['calibration_seconds']:.2f} s for "
+        f"calibration, {scoring.get('memory_peak_mib', float('nan')):.0f} MiB at the peak"
+    )
+    return f"{markdown(('task', 'way', 'ms', 'times ours (range)', 'same result'), rows)}\n\n{whole}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -289,13 +295,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     outcome = benchmark(options)
     path = write(outcome, options.out, "metrics")
-    print(table(outcome))
-    scoring = outcome["scoring"]
-    print(
-        f"\none case of {' x '.join(map(str, scoring['shape']))}: {scoring['seconds']:.2f} s to score "
-        f"({scoring['processor_seconds']:.2f} s of a processor), {scoring['calibration_seconds']:.2f} s for "
-        f"calibration, {scoring.get('memory_peak_mib', float('nan')):.0f} MiB at the peak\nwrote {path}"
-    )
+    print(f"{report(outcome)}\nwrote {path}")
 
 
 if __name__ == "__main__":

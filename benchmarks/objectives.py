@@ -10,7 +10,7 @@ import argparse
 import functools
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,9 @@ def measure(channels: int, options: argparse.Namespace, device: torch.device) ->
     }
 
 
-def table(results: dict[str, Any]) -> str:
+def report(outcome: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
+    results = outcome["results"]
     tasks = list(results)
     headings = ["added to `bce_dice`", *(f"{task}, {unit}" for task in tasks for unit in ("ms", "% of the step"))]
     rows = []
@@ -156,8 +157,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "settings": {key: value for key, value in vars(options).items() if key != "out"},
         "results": results,
     }
-    path = machine.write(outcome, options.out, "objectives", hardware["device_name"])
-    print(table(results))
+    path = machine.write(outcome, options.out, "objectives")
+    print(report(outcome))
     print(f"\nwrote {path}")
 
 

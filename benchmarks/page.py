@@ -31,10 +31,9 @@ def block(name: str) -> str:
 
 def heading(outcome: Mapping[str, Any]) -> str:
     """On what it was measured."""
-    where, versions = outcome["machine"], outcome["versions"]
-    hardware = where.get("device_name") or where["processor"]
+    versions = outcome["versions"]
     packages = ", ".join(f"{package} {version}" for package, version in list(versions.items())[:SHOWN])
-    return f"{hardware}, {where['cores']} cores ({packages})"
+    return f"{machine.device(outcome)}, {outcome['machine']['cores']} cores ({packages})"
 
 
 def filled(text: str) -> str:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,11 +241,11 @@ def _inputs(raw: Path, pattern: str) -> dict[str, Any]:
     }
 
 
-def table(results: dict[str, Any]) -> str:
+def report(outcome: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
     headings = ("input", "way", "times faster (range)", "ms per case", "of a processor", "peak memory, MiB")
     rows = []
-    for name, result in results.items():
+    for name, result in outcome["results"].items():
         files = result["input"]
         for way, found in result["ways"].items():
             low, high = found["times_faster_range"]
@@ -286,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     outcome = benchmark(options)
     path = write(outcome, options.out, "prepare")
-    print(table(outcome["results"]))
+    print(report(outcome))
     print(f"\nwrote {path}")
 
 

@@ -138,7 +138,7 @@ def _notebook(folder: Path, name: str, kind: str, published: Path) -> Cost:
     return measure(command, folder / f"{name}.log")
 
 
-def tables(outcome: Mapping[str, Any]) -> str:
+def report(outcome: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
     joined = [
         (str(row["runs"]), f"{row['rows'] / 1e6:.1f}", way, *(f"{row[way][name]:.1f}" for name in Cost._fields))
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "making": making(folder, config, options.notebooks, folder / "log.txt"),
         }
     path = write(outcome, options.out, "reporting")
-    print(f"{tables(outcome)}\nwrote {path}")
+    print(f"{report(outcome)}\nwrote {path}")
 
 
 if __name__ == "__main__":

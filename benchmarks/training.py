@@ -389,7 +389,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def keep(key: str, values: dict[str, Any]) -> Path:
         outcome.setdefault(key, {}).update(values)
-        return machine.write(outcome, options.out, "training", hardware["device_name"])
+        return machine.write(outcome, options.out, "training")
 
     with tempfile.TemporaryDirectory() as folder:
         data = prepared(Path(folder), options.size, options.cases)

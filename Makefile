@@ -58,12 +58,10 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 docs: .venv/.complete  ## renew what is generated from the configuration model and the dataset files
 	spectralseg docs
 
-bench: .venv/.complete  ## measure preparing, metrics, objectives, statistics and reporting beside other ways of doing the same
-	python benchmarks/prepare.py
-	python benchmarks/metrics.py
-	python benchmarks/objectives.py
-	python benchmarks/intervals.py
-	python benchmarks/reporting.py
+bench: .venv/.complete  ## measure everything beside other ways of doing the same, and renew benchmarks/README.md
+	for name in prepare metrics objectives intervals reporting dag training; do python benchmarks/$$name.py || exit; done
+	if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then python benchmarks/equivalence.py; fi
+	python benchmarks/page.py
 
 clean:  ## remove results of the demo
 	rm -rf results/demo

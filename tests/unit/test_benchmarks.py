@@ -144,3 +144,10 @@ def test_the_benchmark_of_reporting_runs_on_a_small_study(repository, tmp_path):
     assert "Demonstration on synthetic phantoms" in table
     assert "| Missing runs |  |" + " 0 |" * 14 in table
     assert str(tmp_path) not in text
+
+
+@pytest.mark.slow
+def test_the_page_shows_what_was_measured(repository):
+    command = [sys.executable, repository / "benchmarks" / "page.py", "--check"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]

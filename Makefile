@@ -60,6 +60,7 @@ bench: .venv/.complete  ## measure preparing, metrics, objectives and statistics
 	python benchmarks/metrics.py
 	python benchmarks/objectives.py
 	python benchmarks/intervals.py
+	python benchmarks/dag.py
 
 clean:  ## remove results of the demo
 	rm -rf results/demo

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from spectralseg.config import Architecture
+from spectralseg.config import Architecture, validate_config
 
 from .conftest import REPOSITORY, environment, snakemake
 
@@ -162,3 +162,42 @@ def test_planning_the_study_of_the_quickstart_as_documented(tmp_path):
     )
     assert re.search(r"^train +12$", done.stdout, re.MULTILINE)
     assert re.search(r"^study +5$", done.stdout, re.MULTILINE)
+
+
+def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
+    copy_repository(tmp_path)
+    page = (REPOSITORY / "docs" / "watch-a-study.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    plan, doctor, status = (
+        subprocess.run(
+            shlex.split(command), cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
+        )
+        for command in commands.splitlines()
+    )
+    assert plan.returncode == status.returncode == 0, plan.stderr + status.stderr
+    assert doctor.returncode == ("PROBLEM" in doctor.stdout), doctor.stderr
+    assert "money: " in plan.stdout
+    assert "btseg is drawn" in doctor.stdout
+    assert status.stdout.startswith("demo: 32 runs · 0 done · 0 running · 0 failed · 32 waiting\n")
+
+
+def test_choosing_gpus_as_documented(tmp_path):
+    page = (REPOSITORY / "docs" / "run-on-local-gpus.md").read_text(encoding="utf-8")
+    commands = "".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).splitlines()
+    assert len(commands) == 3
+    machine = environment(SPECTRALSEG_DEVICES="GPU-a,GPU-b,GPU-c,GPU-d")
+    for command, threads in zip(commands, (2, 4, 4), strict=True):
+        done = subprocess.run(
+            ["bash", "-ec", f"{command.partition('#')[0]} --dry-run --directory {tmp_path}"],
+            cwd=REPOSITORY,
+            env=machine,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        blocks = re.findall(r"^rule train:\n((?:    .+\n)+)", done.stdout + done.stderr, re.MULTILINE)
+        assert len(blocks) == 96
+        assert all(f"    threads: {threads}\n" in block for block in blocks)
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    study = yaml.safe_load((REPOSITORY / "config" / "demo.yaml").read_text(encoding="utf-8"))
+    assert validate_config({**study, **yaml.safe_load(block)}, page).runs_per_gpu == 3

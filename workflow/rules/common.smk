@@ -58,7 +58,9 @@ def is_local():
 
 # Snakemake counts GPUs only if it is told how many there are; without, all jobs would start at once.
 GPU_SLOTS = gpu_slots(CONFIG.runs_per_gpu) if is_local() else 0
-if GPU_SLOTS and "gpu" not in workflow.global_resources:
+if "gpu" in workflow.global_resources:  # the user says how many may be used
+    GPU_SLOTS = min(GPU_SLOTS, workflow.global_resources["gpu"].value)
+elif GPU_SLOTS:
     workflow.register_resource("gpu", GPU_SLOTS)
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -219,8 +219,9 @@ def commands(repeats: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def table(results: dict[str, Any]) -> str:
+def report(outcome: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
+    results = outcome["results"]
     rows = []
     for found in results["planning"]:
         for name, way in found["ways"].items():
@@ -271,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "results": results,
     }
     path = machine.write(outcome, options.out, "dag")
-    print(table(results))
+    print(report(outcome))
     print(f"\nwrote {path}")
 
 

@@ -9,6 +9,7 @@ The configuration is where SLURM looks for it by itself, for the executor takes 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -115,6 +116,7 @@ class Cluster:
             "MpiDefault=none",
             "KillWait=15",
             "UnkillableStepTimeout=600",          # a busy machine is no reason to drain the node
+            "MinJobAge=3600",  # of ended jobs, which tests look at
             "ReturnToService=2",
             "GresTypes=gpu",
             *(accounting if self.accounting else ["AccountingStorageType=accounting_storage/none"]),
@@ -151,7 +153,9 @@ def stop() -> None:
     if not STATE.exists():
         return
     if (STATE / "slurmctld.pid").exists():
-        subprocess.run(["scancel", "--state=RUNNING"], check=False, capture_output=True, timeout=60)
+        subprocess.run(["scancel", "--user=root"], check=False, capture_output=True, timeout=60)
+        with contextlib.suppress(Unavailable):  # processes of jobs outlive the daemons
+            wait_until(lambda: not output("squeue", "--noheader"), "all jobs have ended")
     for file in sorted(STATE.glob("*.pid")):
         end(file)
     for name in ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf"):

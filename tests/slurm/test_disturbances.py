@@ -110,7 +110,7 @@ def disturbed(start_cluster, tmp_path_factory):
         wait_for(lambda: shown(seen.first[FROZEN], "JobState") == "TIMEOUT")
         wait_for(lambda: all(job_of(run, "all") > seen.first[run] for run in (CANCELLED, KILLED, FROZEN)))
         seen.newest = {run: job_of(run, "all") for run in seen.first}
-        seen.requeued = {run for run in seen.first if shown(seen.first[run], "Restarts") != "0"}
+        seen.requeued = {run for run in seen.first if shown(seen.first[run], "Restarts") not in (None, "0")}
         wait_for(lambda: "(Rule: train)" in study.said().rpartition(COMPLAINT)[2])
         seen.orphans = wait_for(lambda: [*jobs("RUNNING").values(), *jobs("RUNNING", "evaluate").values()])
     finally:

@@ -70,18 +70,23 @@ def test_what_the_page_says_of_site_files_reaches_the_jobs(tmp_path):
         assert (job["slurm_partition"], job["slurm_account"], job["constraint"]) == ("gpu", "myproject", "a100")
 
 
-def test_jobs_ask_for_no_more_minutes_than_the_partition_allows(tmp_path):
-    """The partition of the site file, as told by a stand-in for sinfo."""
+@pytest.mark.parametrize(
+    ("chosen", "long"),
+    [({"slurm_partition": "gpu"}, "90"), ({"slurm_account": "lab"}, "100")],
+    ids=["chosen", "default"],
+)
+def test_jobs_ask_for_no_more_minutes_than_the_partition_allows(tmp_path, chosen, long):
+    """As told by a stand-in for sinfo."""
     sinfo = tmp_path / "bin" / "sinfo"
     sinfo.parent.mkdir()
-    sinfo.write_text('#!/bin/sh\ncase "$*" in *"--partition gpu") echo "gpu|1:30:00";; *) echo "cpu*|10:00";; esac\n')
+    sinfo.write_text('#!/bin/sh\ncase "$*" in *"--partition gpu") echo "gpu|1:30:00";; *) echo "cpu*|1:40:00";; esac\n')
     sinfo.chmod(0o755)
-    site = write_config(tmp_path, {"default-resources": {"slurm_partition": "gpu"}}, "site.yaml")
+    site = write_config(tmp_path, {"default-resources": chosen}, "site.yaml")
     config = write_config(tmp_path, TINY)
     path = os.pathsep.join([str(sinfo.parent), environment()["PATH"]])
     done = snakemake(tmp_path, *SLURM, "--profile", site, "--dry-run", "--configfile", config, PATH=path)
     minutes = {name: job["runtime"] for name, job in resources(done).items()}
-    assert minutes == {"phantom": "30", "prepare": "90", "leakage": "30", "train": "90", "evaluate": "90"}
+    assert minutes == {"phantom": "30", "prepare": long, "leakage": "30", "train": long, "evaluate": long}
 
 
 def test_everything_in_the_example_is_understood(tmp_path):

@@ -381,8 +381,9 @@ def longest():
     """Minutes that the site's partition allows: a job that asks for more would wait for ever."""
     if not workflow.is_main_process:
         return math.inf
-    partition = (workflow.resource_settings.default_resources or {}).get("slurm_partition")
-    return partition_limit(partition and str(partition.raw).strip("'\"")) or math.inf
+    chosen = dict(workflow.resource_settings.default_resources or {})
+    partition = str(chosen["slurm_partition"].raw).strip("'\"") if "slurm_partition" in chosen else None
+    return partition_limit(partition) or math.inf
 
 
 # For the job of a batch system, which is there for one rule alone: a workflow that runs inside of one as a whole must

@@ -188,7 +188,7 @@ def signed(value: float, digits: int = 2) -> str:
     return f"{value:+z.{digits}f}".replace("-", MINUS)
 
 
-def limits(estimate: float, low: float, high: float, digits: int = 2) -> str:
+def limits(estimate: float, low: float, high: float, *, digits: int = 2) -> str:
     """``+0.82 [−1.23, +2.87]``."""
     return f"{signed(estimate, digits)} [{signed(low, digits)}, {signed(high, digits)}]"
 

@@ -446,7 +446,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--requeue",
         action="store_true",
-        help="if that time is over, have SLURM start the job that this is part of again",
+        default="SPECTRALSEG_REQUEUE" in os.environ,
+        help="if that time is over, have SLURM start the job that this is part of again (default: if "
+        "SPECTRALSEG_REQUEUE is in the environment)",
     )
 
     one = command("evaluate", evaluate)

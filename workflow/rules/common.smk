@@ -386,9 +386,11 @@ def longest():
     return partition_limit(partition) or math.inf
 
 
-# For the job of a batch system, which is there for one rule alone: a workflow that runs inside of one as a whole must
-# not be put back in the queue by its trainings.
-REQUEUE = "--requeue" if workflow.remote_exec else ""
+# Training that runs out of time puts its job back in the queue where the job is there for it alone, and not where the
+# workflow as a whole runs inside of a job. By the environment: a parameter of the rule would train everything again
+# when a study moves from one machine to another.
+if workflow.remote_exec:
+    os.environ.update(SPECTRALSEG_REQUEUE="1")
 
 
 def cancel_orphans(logs):

@@ -28,7 +28,7 @@ rule train:
     shell:
         "spectralseg train --config {params.config} --data $(dirname {input.data}) --threads {threads}"
         " --architecture {wildcards.architecture} --objective {wildcards.objective} --lambda {wildcards.lam}"
-        " --seed {wildcards.seed} --out $(dirname {output.model}) {REQUEUE} > {log} 2>&1"
+        " --seed {wildcards.seed} --out $(dirname {output.model}) > {log} 2>&1"
 
 
 rule evaluate:

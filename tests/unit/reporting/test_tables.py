@@ -324,7 +324,8 @@ class TestFurtherMetrics:
         maps = records[(records["metric"] == "hd95") & (records["protocol"] == "sound")]
         maps = maps.assign(**{"metric": "cam_energy", "class": "all"})
         pd.concat([records, surfaces, maps]).to_parquet(tmp_path / "records.parquet")
-        shutil.copy(official / "leakage.parquet", tmp_path)
+        for file in ("leakage.parquet", "leakage.csv"):
+            shutil.copy(official / file, tmp_path)
         return build_metrics(Results(tmp_path)), surfaces
 
     def test_a_block_for_each_kind_and_test_set(self, table):

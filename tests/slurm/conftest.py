@@ -1,5 +1,6 @@
 """A cluster of this machine's own, and Snakemake with the profile that users type."""
 
+import contextlib
 import re
 import subprocess
 import time
@@ -68,12 +69,14 @@ def jobs(state="RUNNING", rule="train"):
     return {comment.partition("wildcards_")[2]: int(job) for job, comment in pairs}
 
 
-def training_process(folder):
-    """The process that trains the run of a folder; None if there is none."""
+def process_of(folder):
+    """The process that trains or evaluates the run of a folder; None if there is none."""
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if "train" in line[:3] and Path(process.cwd(), line[line.index("--out") + 1]) == folder:
-            return process
+        option = {"train": "--out", "evaluate": "--run"}.get((line[2:3] or [""])[0])
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            if option in line and Path(process.cwd(), line[line.index(option) + 1]) == folder:
+                return process
     return None
 
 

@@ -149,7 +149,8 @@ def disturb(study, done):
 
 def test_the_results_are_the_same(disturbed, undisturbed):
     found, expected = disturbed.study.results, undisturbed.results
-    pd.testing.assert_frame_equal(*(pd.read_parquet(results / "records.parquet") for results in (found, expected)))
+    records = [pd.read_parquet(results / "records.parquet") for results in (found, expected)]
+    pd.testing.assert_frame_equal(*records, check_exact=True)
     for name in (
         "tables/summary.csv",
         *(f"{folder(undisturbed, run).relative_to(expected)}/history.jsonl" for run in RUNS),

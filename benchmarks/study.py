@@ -36,11 +36,11 @@ COUNTS = ("tp", "fp", "fn", "tn")
 
 
 class Test(NamedTuple):
-    """Test part of a dataset: cases, slices of each, and how many of its cases a partner's training data show."""
+    """Test part of a dataset: cases, slices of each, and how many training cases another test set shows as well."""
 
     cases: int
     slices: int = 1
-    leaking: int = 0
+    shown: int = 0
 
 
 TESTS = {
@@ -48,8 +48,8 @@ TESTS = {
     "acdc": Test(40, 6),
     "kvasir_seg": Test(120),
     "polypgen": Test(1537),
-    "isic2018": Test(520),
-    "isic2017": Test(600, leaking=169),
+    "isic2018": Test(520, shown=169),
+    "isic2017": Test(600),
     "monuseg": Test(14),
     "btseg": Test(613),
 }
@@ -75,7 +75,10 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     specifications = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
-    tests = {name: test._replace(cases=max(4, round(share * test.cases))) for name, test in TESTS.items()}
+    tests = {
+        name: test._replace(cases=max(4, round(share * test.cases)), shown=round(share * test.shown))
+        for name, test in TESTS.items()
+    }
     masks = {name: _prepare(folder, specifications[name], tests[name], side) for name in tests}
     _audit(tests, specifications).write(folder / "leakage.parquet")
     for run in tqdm(runs(config), desc="simulate", unit="run", disable=None):
@@ -84,10 +87,10 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
 
 
 def _prepare(folder: Path, known: DatasetSpecification, test: Test, side: int) -> NDArray[np.uint8]:
-    """A prepared dataset of test cases with one ellipse per class; returns its masks."""
+    """A prepared dataset of test cases, then some training cases, with one ellipse per class; returns its masks."""
     out, rng = folder / "prepared" / known.name, np.random.default_rng(len(known.name))
     out.mkdir(parents=True)
-    count, classes = test.cases * test.slices, len(known.classes)
+    count, classes = (test.cases + test.shown) * test.slices, len(known.classes)
     y, x = np.mgrid[:side, :side] / side
     masks = np.zeros((count, side, side), np.uint8)
     for row, label in itertools.product(range(count), range(1, classes + 1)):
@@ -104,10 +107,10 @@ def _prepare(folder: Path, known: DatasetSpecification, test: Test, side: int) -
     size = "[" + ", ".join(map(str, [test.slices] * (known.dimensions == 3) + [side, side])) + "]"
     rows = [
         [
-            *(f"{known.name}_{case:04}", f"g{case // 2}", "test", case * test.slices, test.slices, size),
-            *("", 0, 0, "", "", "{}", "", ""),
+            *(f"{known.name}_{case:04}", f"g{case // 2}", "test" if case < test.cases else "train"),
+            *(case * test.slices, test.slices, size, "", 0, 0, "", "", "{}", "", ""),
         ]
-        for case in range(test.cases)
+        for case in range(test.cases + test.shown)
     ]
     pd.DataFrame(rows, columns=list(CASE_COLUMNS)).to_csv(out / "cases.csv", index=False)
     card = known.model_dump(mode="json") | {"format": FORMAT, "source": "phantom", "image_size": side, "files": {}}
@@ -118,15 +121,19 @@ def _prepare(folder: Path, known: DatasetSpecification, test: Test, side: int) -
 
 
 def _audit(tests: dict[str, Test], known: dict[str, DatasetSpecification]) -> Audit:
-    """Every dataset against itself, and against its partners, of which one leaks."""
+    """Every dataset against itself, and against its partners, whose first cases the last training cases show."""
     pairs, leaks = [], []
     for training, test in [*((n, n) for n in tests), *((n, other) for n in tests for other in known[n].ood)]:
-        seen = min(tests[test].leaking, tests[test].cases // 2) if training != test else 0
+        seen = min(tests[training].shown, tests[test].cases) if training != test else 0
         counts = {"train": seen, "validation": 0, "test": 0}
         told = finding(training, test, tests[test].cases, counts)
         role = "own" if training == test else "ood"
         pairs.append([training, test, role, tests[test].cases, 0, *counts.values(), told])
-        leaks += [[training, test, f"{test}_{n:04}", "bytes", f"{training}_x{n}", "train", np.nan] for n in range(seen)]
+        first = tests[training].cases
+        leaks += [
+            [training, test, f"{test}_{n:04}", "bytes", f"{training}_{first + n:04}", "train", np.nan]
+            for n in range(seen)
+        ]
     return Audit(pd.DataFrame(pairs, columns=list(PAIRS)), pd.DataFrame(leaks, columns=list(LEAKS)))
 
 

@@ -36,7 +36,8 @@ class Measurements:
 
     def __init__(self, records: pd.DataFrame, audit: Audit, baseline: str) -> None:
         self._records = dict(iter(records.groupby(list(CONDITION))))
-        self._audit, self._baseline = audit, baseline
+        self._baseline = baseline
+        self._seen = cache(lambda beyond: set(audit.seen(beyond)))
         self._baseline_lambdas: dict[tuple[Any, ...], list[str]] = {}
         for condition in self._records:
             named = dict(zip(CONDITION, condition, strict=True))
@@ -49,7 +50,7 @@ class Measurements:
         if not leak_free:
             return values
         named = dict(zip(CONDITION, condition, strict=True))
-        seen = self._audit.seen(leak_free)
+        seen = self._seen(leak_free)
         # What is pooled over a test set cannot be taken apart.
         pairs = named["dataset"], named["test_dataset"]
         leaking = [case == POOLED or (*pairs, case) in seen for case in values.cases]

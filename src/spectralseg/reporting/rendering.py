@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,9 @@ LEGEND = (
     f"{NO_RUN} no run; {UNDEFINED} no case has a defined value. Bold: published as printed; measured if better than "
     f"every other of the column by more than chance, which fewer than {fewest_seeds()} seeds cannot show."
 )
+_Cell = Mapping[Any, Any]  # a row of a table of cells
 _LATEX_WIDTH = 84  # characters of all columns, beside some 25 for the labels
+_FLOATS = 12  # tables in a row; LaTeX holds 18 until it finds a place for them
 _LONG = 26  # texts of more characters are wrapped
 
 
@@ -110,73 +113,82 @@ def protocol_sections(
 
 
 def _blocks(cells: pd.DataFrame) -> Iterable[Block]:
-    return (_block(str(title), part) for title, part in cells.groupby("block", sort=False))
+    return (_block(str(title), part.to_dict("records")) for title, part in cells.groupby("block", sort=False))
 
 
-def _block(title: str, cells: pd.DataFrame) -> Block:
-    columns = [part for _, part in cells.groupby(["group", "column"], sort=False)]
-    rows = [_method(str(row), [part[part["row"] == row] for part in columns]) for row in cells["row"].unique()]
-    lines = list(cells["line"].unique())
+def _block(title: str, cells: Sequence[_Cell]) -> Block:
+    columns: dict[tuple[str, str], list[_Cell]] = {}
+    for cell in cells:
+        columns.setdefault((cell["group"], cell["column"]), []).append(cell)
+    # Of each row of the table its lines, and of each line its cells by column.
+    rows: dict[str, dict[str, dict[tuple[str, str], _Cell]]] = {}
+    for column in columns.values():
+        for cell in column:
+            lines = rows.setdefault(cell["row"], {})
+            lines.setdefault(cell["line"], {})[cell["group"], cell["column"]] = cell
+    order = list(dict.fromkeys(cell["row"] for cell in cells))
+    lines = list(dict.fromkeys(cell["line"] for cell in cells))
     counts = [
-        Line(label, line, tuple(_count(part[part["line"] == (line or lines[0])], text) for part in columns))
+        Line(label, line, tuple(_count(part, line or lines[0], text) for part in columns.values()))
         for label, text in COUNTS.items()
         for line in (lines if lines[1:] and label in _PER_LINE else [""])
     ]
     return Block(
         title,
-        tuple(str(part["group"].iloc[0]) for part in columns),
-        tuple(f"{part['column'].iloc[0]} {quantity(part['metric'].iloc[0]).arrow}" for part in columns),
-        tuple(itertools.chain.from_iterable(rows)),
+        tuple(group for group, _ in columns),
+        tuple(f"{name} {quantity(part[0]['metric']).arrow}" for (_, name), part in columns.items()),
+        tuple(itertools.chain.from_iterable(_method(row, rows[row], list(columns)) for row in order)),
         tuple(counts),
     )
 
 
-def _method(row: str, cells: Sequence[pd.DataFrame]) -> Iterable[Line]:
+def _method(
+    row: str, lines: Mapping[str, Mapping[tuple[str, str], _Cell]], columns: Sequence[tuple[str, str]]
+) -> Iterable[Line]:
     """The lines of a row of the table: published, measured, and where results are given twice, leak-free."""
-    together = pd.concat(cells)
     labels = itertools.chain([row], itertools.repeat(""))
-    if together["published"].notna().any():
-        yield Line(next(labels), "published", tuple(_published_entry(cell) for cell in cells))
-    for line in together["line"].unique():
-        parts = [cell[cell["line"] == line] for cell in cells]
-        yield Line(next(labels), line, tuple(_measured_entry(part) for part in parts))
-        if pd.concat(parts)[["measured", "published"]].notna().all(axis=1).any():
-            yield Line(next(labels), f"{MINUS} published", tuple(_against_published(part) for part in parts))
-        if pd.concat(parts)["gain"].notna().any():
-            name = together["baseline"].iloc[0]
-            yield Line(next(labels), f"{MINUS} {name}", tuple(_against_baseline(part) for part in parts))
+    printed = {column: cell for cells in reversed(lines.values()) for column, cell in cells.items()}
+    if any(not np.isnan(cell["published"]) for cell in printed.values()):
+        yield Line(next(labels), "published", tuple(_published_entry(printed.get(column)) for column in columns))
+    for line, cells in lines.items():
+        parts = [cells.get(column) for column in columns]
+        yield Line(next(labels), line, tuple(map(_measured_entry, parts)))
+        if any(not np.isnan([cell["measured"], cell["published"]]).any() for cell in cells.values()):
+            yield Line(next(labels), f"{MINUS} published", tuple(map(_against_published, parts)))
+        if any(not np.isnan(cell["gain"]) for cell in cells.values()):
+            name = next(iter(cells.values()))["baseline"]
+            yield Line(next(labels), f"{MINUS} {name}", tuple(map(_against_baseline, parts)))
 
 
-def _published_entry(cell: pd.DataFrame) -> Entry:
-    if cell.empty or np.isnan(cell["published"].iloc[0]):
+def _published_entry(cell: _Cell | None) -> Entry:
+    if cell is None or np.isnan(cell["published"]):
         return Entry("")
-    rule = quantity(cell["metric"].iloc[0])
-    return Entry(rule.text(cell["published"].iloc[0]), bool(cell["published_bold"].iloc[0]))
+    return Entry(quantity(cell["metric"]).text(cell["published"]), bool(cell["published_bold"]))
 
 
-def _measured_entry(cell: pd.DataFrame) -> Entry:
-    if cell.empty:
+def _measured_entry(cell: _Cell | None) -> Entry:
+    if cell is None:
         return Entry("")
-    if cell["seeds"].iloc[0] == 0:
+    if cell["seeds"] == 0:
         return Entry(NO_RUN)
-    value, spread, rule = cell["measured"].iloc[0], cell["measured_sd"].iloc[0], quantity(cell["metric"].iloc[0])
+    value, spread, rule = cell["measured"], cell["measured_sd"], quantity(cell["metric"])
     if np.isnan(value):
         return Entry(UNDEFINED)
     text = rule.text(value) if np.isnan(spread) else f"{rule.text(value)} ± {rule.text(spread)}"
-    return Entry(text, bool(cell["measured_best"].iloc[0]))
+    return Entry(text, bool(cell["measured_best"]))
 
 
-def _against_published(cell: pd.DataFrame) -> Entry:
-    if cell.empty:
+def _against_published(cell: _Cell | None) -> Entry:
+    if cell is None:
         return Entry("")
     names = ("measured", "measured_low", "measured_high")
-    return _difference(cell["metric"].iloc[0], [cell[name].iloc[0] - cell["published"].iloc[0] for name in names])
+    return _difference(cell["metric"], [cell[name] - cell["published"] for name in names])
 
 
-def _against_baseline(cell: pd.DataFrame) -> Entry:
-    if cell.empty:
+def _against_baseline(cell: _Cell | None) -> Entry:
+    if cell is None:
         return Entry("")
-    return _difference(cell["metric"].iloc[0], [cell[name].iloc[0] for name in ("gain", "gain_low", "gain_high")])
+    return _difference(cell["metric"], [cell[name] for name in ("gain", "gain_low", "gain_high")])
 
 
 def _difference(metric: str, numbers: Sequence[float]) -> Entry:
@@ -198,26 +210,25 @@ def objective_label(objective: str, weight: str) -> str:
     return objective if weight == "0" else f"{objective}, λ = {weight}"
 
 
-def _range(counts: pd.Series) -> str:
+def _range(counts: Iterable[int]) -> str:
     """One number, or the range over the methods that have runs."""
-    present = counts[counts > 0]
-    if present.empty:
-        return "0"
-    low, high = int(present.min()), int(present.max())
+    present = [count for count in counts if count > 0] or [0]
+    low, high = min(present), max(present)
     return str(low) if low == high else f"{low}–{high}"
 
 
-COUNTS: dict[str, Callable[[pd.DataFrame], str]] = {
-    "Cases": lambda cells: _range(cells["cases"]),
-    "Seeds": lambda cells: _range(cells["seeds"]),
-    "Undefined values": lambda cells: f"{cells['undefined'].sum()} of {cells['values'].sum()}",
-    "Missing runs": lambda cells: str(cells["missing_runs"].sum()),
+COUNTS: dict[str, Callable[[Sequence[_Cell]], str]] = {
+    "Cases": lambda cells: _range(cell["cases"] for cell in cells),
+    "Seeds": lambda cells: _range(cell["seeds"] for cell in cells),
+    "Undefined values": lambda cells: " of ".join(str(sum(c[name] for c in cells)) for name in ("undefined", "values")),
+    "Missing runs": lambda cells: str(sum(cell["missing_runs"] for cell in cells)),
 }
 _PER_LINE = ("Cases", "Undefined values")  # the others do not depend on which cases are left out
 
 
-def _count(cells: pd.DataFrame, text: Callable[[pd.DataFrame], str]) -> Entry:
-    return Entry("" if cells.empty else text(cells))
+def _count(column: Sequence[_Cell], line: str, text: Callable[[Sequence[_Cell]], str]) -> Entry:
+    cells = [cell for cell in column if cell["line"] == line]
+    return Entry(text(cells) if cells else "")
 
 
 def markdown(page: Page) -> str:
@@ -249,7 +260,7 @@ def _pipes(texts: Sequence[str]) -> str:
 
 def latex(page: Page) -> str:
     """One ``table`` environment per section, or several that each fit on a page."""
-    lines = ["% Needs \\usepackage{booktabs,graphicx}."]
+    lines, floats = ["% Needs \\usepackage{booktabs,graphicx}."], itertools.count(1)
     for section in page.sections:
         parts = [part for block in section.blocks for part in _parts(block)] or [Block("", (), (), ())]
         for number, part in enumerate(parts, 1):
@@ -263,7 +274,7 @@ def latex(page: Page) -> str:
             if number == len(parts):
                 notes = escape_latex(" ".join((page.legend, *page.notes)))
                 lines += [f"\\parbox{{\\linewidth}}{{\\scriptsize {notes}}}"]
-            lines += ["\\end{table*}", ""]
+            lines += ["\\end{table*}", *(["\\clearpage"] if next(floats) % _FLOATS == 0 else []), ""]
     return "\n".join(lines)
 
 

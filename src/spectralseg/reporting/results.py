@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from spectralseg.config import Comparison, Config, load_config
 from spectralseg.data.leakage import Audit, no_audit, read_audit
@@ -22,6 +24,10 @@ from spectralseg.metrics.records import COLUMNS, RUN_KEYS
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
+
+
+_NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
+_SCHEMA = pa.schema([(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS])
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,10 @@ class Results:
         # A list without any value has no type that could be compared; no text of a record is a null character.
         filters = [(name, "in", sorted(values) or ["\0"]) for name, values in allowed.items()]
         try:
-            frame = pd.read_parquet(file, columns=list(COLUMNS), filters=filters or None)
-        except ValueError as error:
+            table = parquet.read_table(file, columns=list(COLUMNS), filters=filters or None, partitioning=None)
+            return table.select(COLUMNS).cast(_SCHEMA).to_pandas()
+        except (KeyError, ValueError) as error:
             raise InputError(f"{file}: is no table of metric records ({error}); collect them again") from None
-        text = [name for name in COLUMNS if name not in ("seed", "value")]
-        return frame.astype({**dict.fromkeys(text, "str"), "seed": "int64", "value": "float64"})
 
     @cached_property
     def config(self) -> Config | None:

@@ -276,13 +276,14 @@ def _sources(results: Results, frame: pd.DataFrame) -> list[str]:
 def _complete(frame: pd.DataFrame, measurements: Measurements) -> pd.DataFrame:
     """Add what depends on the whole column: the best measured cell and how many runs are missing."""
     frame = frame.assign(measured_best=False, missing_runs=0)
-    for _, column in frame.groupby(_COLUMN, sort=False):
-        runs = [set(measurements.seeds(cell)) for cell in column.to_dict("records")]
-        expected = max(len(set().union(*runs)), 1)
-        frame.loc[column.index, "missing_runs"] = expected - column["seeds"]
-        higher = quantity(column["metric"].iloc[0]).higher_is_better
-        found = column[column["measured"].notna()].sort_values("measured", ascending=not higher)
+    told = frame.to_dict("records")
+    for places in frame.groupby(_COLUMN, sort=False).indices.values():
+        column = {place: told[place] for place in places}
+        seeds = {seed for cell in column.values() for seed in measurements.seeds(cell)}
+        frame.loc[places, "missing_runs"] = max(len(seeds), 1) - frame.loc[places, "seeds"]
+        sign = 1 if quantity(told[places[0]]["metric"]).higher_is_better else -1
+        found = {place: cell for place, cell in column.items() if not np.isnan(cell["measured"])}
         if len(found) > 1:
-            best, *others = found.to_dict("records")
-            frame.loc[found.index[0], "measured_best"] = measurements.leads(best, others)
+            best, *others = sorted(found, key=lambda place: -sign * found[place]["measured"])
+            frame.loc[best, "measured_best"] = measurements.leads(found[best], [found[place] for place in others])
     return frame

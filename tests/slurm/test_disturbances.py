@@ -77,8 +77,8 @@ DISTURBANCES = {CANCELLED: cancel, REQUEUED: requeue, KILLED: kill, SLOW: hold_u
 def undisturbed(tmp_path_factory):
     """What the study gives on this machine without SLURM."""
     study = Study(tmp_path_factory.mktemp("undisturbed"), STUDY)
-    threads = ["--set-threads", "train=1", "evaluate=1", "prepare=1", "--"]
-    snakemake(study.directory, "--cores", 2, "--configfile", study.config, *threads)
+    local = ["--cores", 2, "--configfile", study.config, "--set-threads", "train=1", "evaluate=1", "prepare=1", "--"]
+    snakemake(study.directory, *local, timeout=1500)
     return study
 
 

@@ -50,7 +50,7 @@ def environment(**extra):
     return {**os.environ, "PATH": path, "XDG_CONFIG_HOME": "/nonexistent", **extra}
 
 
-def snakemake(directory, *arguments, check=True, repository=REPOSITORY, **options):
+def snakemake(directory, *arguments, check=True, repository=REPOSITORY, timeout=540, **options):
     """Run Snakemake on the workflow of a repository and return the finished process."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", repository / "Snakefile", "--directory", directory]
     done = subprocess.run(
@@ -59,7 +59,7 @@ def snakemake(directory, *arguments, check=True, repository=REPOSITORY, **option
         env=environment(**options),
         capture_output=True,
         text=True,
-        timeout=540,
+        timeout=timeout,
         check=False,
     )
     if check and done.returncode:

@@ -124,8 +124,7 @@ def _block(title: str, cells: Sequence[_Cell]) -> Block:
     rows: dict[str, dict[str, dict[tuple[str, str], _Cell]]] = {}
     for column in columns.values():
         for cell in column:
-            lines = rows.setdefault(cell["row"], {})
-            lines.setdefault(cell["line"], {})[cell["group"], cell["column"]] = cell
+            rows.setdefault(cell["row"], {}).setdefault(cell["line"], {})[cell["group"], cell["column"]] = cell
     order = list(dict.fromkeys(cell["row"] for cell in cells))
     lines = list(dict.fromkeys(cell["line"] for cell in cells))
     counts = [
@@ -143,7 +142,7 @@ def _block(title: str, cells: Sequence[_Cell]) -> Block:
 
 
 def _method(
-    row: str, lines: Mapping[str, Mapping[tuple[str, str], _Cell]], columns: Sequence[tuple[str, str]]
+    row: str, lines: dict[str, dict[tuple[str, str], _Cell]], columns: Sequence[tuple[str, str]]
 ) -> Iterable[Line]:
     """The lines of a row of the table: published, measured, and where results are given twice, leak-free."""
     labels = itertools.chain([row], itertools.repeat(""))

@@ -94,9 +94,10 @@ class Results:
         filters = [(name, "in", sorted(values) or ["\0"]) for name, values in allowed.items()]
         try:
             table = parquet.read_table(file, columns=list(COLUMNS), filters=filters or None, partitioning=None)
-            return table.select(COLUMNS).cast(_SCHEMA).to_pandas()
+            found: pd.DataFrame = table.select(COLUMNS).cast(_SCHEMA).to_pandas()
         except (KeyError, ValueError) as error:
             raise InputError(f"{file}: is no table of metric records ({error}); collect them again") from None
+        return found
 
     @cached_property
     def config(self) -> Config | None:

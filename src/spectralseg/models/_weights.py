@@ -51,4 +51,10 @@ def load(module: nn.Module, file: Path) -> None:
 def load_encoder(encoder: Any, file: Path, in_channels: int) -> None:
     """Load weights for three channels into an encoder of segmentation-models-pytorch, then adapt it to others."""
     load(encoder, file)
+    if in_channels == 3:
+        return
+    if not hasattr(encoder, "set_in_channels"):
+        raise InputError(
+            f"{file}: cannot be adapted from 3 to {in_channels} channels for this encoder; choose another, or null"
+        )
     encoder.set_in_channels(in_channels, pretrained=True)

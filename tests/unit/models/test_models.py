@@ -112,6 +112,13 @@ class TestWeightsFromAFile:
         found, expected = grey.encoder.conv1(images), colour.encoder.conv1(images.expand(-1, 3, -1, -1))
         assert torch.allclose(found, expected, atol=1e-5)
 
+    def test_an_encoder_of_timm_takes_a_file_for_the_channels_that_it_was_made_for(self, small_model, tmp_path):
+        torch.save(small_model("unet").encoder.state_dict(), tmp_path / "timm.pth")
+        weights = {"encoder_weights": str(tmp_path / "timm.pth")}
+        assert small_model("unet", 3, **weights)(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64, 64)
+        with pytest.raises(InputError, match=r"timm\.pth: cannot be adapted from 3 to 1 channels"):
+            small_model("unet", 1, **weights)
+
     def test_the_original_transunet_takes_those_of_the_whole_hybrid(self, tmp_path, small_model):
         small = {"embed_dim": 48, "depth": 1, "num_heads": 4}
         hybrid = timm.create_model("vit_base_r50_s16_224", **small)

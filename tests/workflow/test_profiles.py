@@ -22,7 +22,7 @@ def test_default_study_is_the_grid_of_the_paper(tmp_path):
     assert count["train"] == count["evaluate"] == 6 * 2 * 2 * 3 + 2 * 4 * 3
     assert count["prepare"] == 8
     assert count["leakage"] == 1
-    assert count["table"] == 9
+    assert count["table"] == 12
     assert count["figure"] == 16
     assert count["fetch"] == 8
     assert count["weights"] == 1

@@ -80,23 +80,23 @@ class Measurements:
     def measure(self, cell: _Cell) -> dict[str, Any]:
         """The columns :data:`MEASURED` of a cell, in printed units; without records NaN or zero.
 
-        ``measured_low`` and ``measured_high`` are the limits of the 95 % interval of the mean, ``gain`` is the mean
-        difference to the baseline for the same seeds and cases, with its limits.
+        ``measured_low`` and ``measured_high`` are the limits of the 95 % interval of the mean, cut to what the metric
+        can be; ``gain`` is the mean difference to the baseline for the same seeds and cases, with its limits.
         """
         values, reference = self.values(cell), self.reference(cell)
         nothing = dict.fromkeys(MEASURED, np.nan) | {"baseline": self._baseline}
         if values is None:
             return nothing | dict.fromkeys(("cases", "values", "undefined", "seeds"), 0)
-        factor = quantity(cell["metric"]).factor
-        per_seed = pd.Series(values.per_seed) * factor
-        _, low, high = values.interval()
+        rule = quantity(cell["metric"])
+        per_seed = pd.Series(values.per_seed) * rule.factor
+        low, high = np.clip(rule.factor * np.array(values.interval()[1:]), *rule.limits)
         gain = pair(values, reference).interval() if reference is not None else (np.nan,) * 3
         return nothing | {
             "measured": float(per_seed.mean()),
             "measured_sd": float(per_seed.std(ddof=1)),
-            "measured_low": factor * low,
-            "measured_high": factor * high,
-            **{name: factor * part for name, part in zip(("gain", "gain_low", "gain_high"), gain, strict=True)},
+            "measured_low": float(low),
+            "measured_high": float(high),
+            **{name: rule.factor * part for name, part in zip(("gain", "gain_low", "gain_high"), gain, strict=True)},
             "cases": int(values.recorded.sum(2).max(initial=0)),
             "values": int(values.recorded.sum()),
             "undefined": int((values.recorded & ~np.isfinite(values.values)).sum()),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spectralseg.errors import InputError
 
 SHARES = "pp"  # percentage points
+DISTANCE = "mm or pixels"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Quantity:
         """Up where higher values are better, down otherwise."""
         return "↑" if self.higher_is_better else "↓"
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Smallest and largest value that is possible, in printed units."""
+        least = 0.0 if self.unit in (SHARES, DISTANCE) else float("-inf")
+        return least, self.factor if self.unit == SHARES else float("inf")
+
     def text(self, value: float) -> str:
         """A value that is already in printed units, as text."""
         return f"{value:.{self.digits}f}"
@@ -31,7 +38,7 @@ class Quantity:
 
 _SHARE = Quantity()
 _ERROR = Quantity(higher_is_better=False)
-_DISTANCE = Quantity(factor=1.0, higher_is_better=False, unit="mm or pixels")
+_DISTANCE = Quantity(factor=1.0, higher_is_better=False, unit=DISTANCE)
 _TIMES = Quantity(factor=1.0, unit="")
 _CORRELATION = Quantity(factor=1.0, digits=3, unit="")
 _MAP = {

@@ -84,11 +84,16 @@ def _fill(
         layout.note(panel, "no activation" if np.isnan(inside) else f"{100 * inside:.0f} % inside, max {cam.max():.3g}")
     if largest > 0:
         scale = ScalarMappable(Normalize(0, largest), style.ACTIVATION_MAP)
-        bar = sheet.figure.colorbar(scale, cax=panels[-1], ticks=[0, largest / 2, largest], format="%.3g")
+        bar = sheet.figure.colorbar(scale, cax=panels[-1], ticks=[0, largest / 2, largest], format=_tick)
         bar.outline.set_visible(False)
         layout.shrink(panels[-1], 0.86)
     else:
         panels[-1].set_visible(False)
+
+
+def _tick(value: float, _: int) -> str:
+    """A number that fits beside the scale, however small."""
+    return f"{value:.2g}" if value == 0 or value >= 0.01 else f"{value:.1e}".replace("e-0", "e-").replace("-", "−")
 
 
 def _middle(examples: Sequence[ExampleCase]) -> list[ExampleCase]:

@@ -294,7 +294,7 @@ def _first_and_last(examples: Sequence[ExampleCase]) -> list[ExampleCase]:
 
 
 def _decimal(value: float) -> str:
-    return "undefined" if np.isnan(value) else f"{value:.3f}"
+    return "undefined" if np.isnan(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _grey(image: NDArray[np.float64]) -> spectra.Real:

@@ -105,7 +105,7 @@ def _or_above(above: str, label: str) -> str:
 
 def _row(line: Line, label: str) -> list[Cell]:
     entries = [Cell(entry.text, key=_leading_number(entry.text), bold=entry.bold) for entry in line.entries]
-    return [Cell(label), Cell(line.kind), *entries]
+    return [Cell(label), Cell(line.kind, kind="which"), *entries]
 
 
 def _leading_number(text: str) -> float | None:

@@ -184,6 +184,7 @@ def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
 def test_choosing_gpus_as_documented(tmp_path):
     page = (REPOSITORY / "docs" / "run-on-local-gpus.md").read_text(encoding="utf-8")
     commands = "".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).splitlines()
+    commands = [command for command in commands if "snakemake" in command]
     assert len(commands) == 3
     machine = environment(SPECTRALSEG_DEVICES="GPU-a,GPU-b,GPU-c,GPU-d")
     for command, threads in zip(commands, (2, 4, 4), strict=True):

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import bad_input
 import pytest
-from bad_input.entry import DATASETS, IMAGE, LABEL
+from tests.unit.data import bad_input
+from tests.unit.data.bad_input.entry import DATASETS, IMAGE, LABEL
 
 from spectralseg import cli
 from spectralseg.data import archives, disk, phantoms, verify_prepared
@@ -34,7 +34,7 @@ from spectralseg.errors import InputError
 ENTRIES = [
     entry
     for module in sorted(module.name for module in pkgutil.iter_modules(bad_input.__path__))
-    for entry in getattr(importlib.import_module(f"bad_input.{module}"), "ENTRIES", [])
+    for entry in getattr(importlib.import_module(f"tests.unit.data.bad_input.{module}"), "ENTRIES", [])
 ]
 
 

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from bad_input.entry import DATASETS, IMAGE, LABEL, Entry, on, replaced, rewritten
+from tests.unit.data.bad_input.entry import DATASETS, IMAGE, LABEL, Entry, on, replaced, rewritten
 
 
 def _instead(make):

@@ -6,7 +6,7 @@ import stat
 import tarfile
 import zipfile
 
-from bad_input.entry import Entry, first, on, replaced, rewritten
+from tests.unit.data.bad_input.entry import Entry, first, on, replaced, rewritten
 
 ARCHIVE = {
     "acdc": "ACDC.zip",

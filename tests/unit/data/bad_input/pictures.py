@@ -10,8 +10,7 @@ import zlib
 import cv2
 import numpy as np
 from PIL import Image
-
-from bad_input.entry import IMAGE, LABEL, Entry, on, on_all, replaced, rewritten
+from tests.unit.data.bad_input.entry import IMAGE, LABEL, Entry, on, on_all, replaced, rewritten
 
 JPEG, MASK = IMAGE["kvasir_seg"], LABEL["kvasir_seg"]
 LOSSLESS = LABEL["isic2018"]

@@ -5,8 +5,7 @@ import shutil
 import h5py
 import numpy as np
 import scipy.io
-
-from bad_input.entry import IMAGE, Entry, first, on, on_all, replaced
+from tests.unit.data.bad_input.entry import IMAGE, Entry, first, on, on_all, replaced
 
 SLICE = IMAGE["btseg"]
 MAT = r"\d+\.mat: "

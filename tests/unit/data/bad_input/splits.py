@@ -3,7 +3,7 @@
 import csv
 import io
 
-from bad_input.entry import Entry
+from tests.unit.data.bad_input.entry import Entry
 
 HEAD = "case,part\n"
 

@@ -5,8 +5,7 @@ import struct
 import cv2
 import numpy as np
 import tifffile
-
-from bad_input.entry import IMAGE, LABEL, Entry, on, rewritten
+from tests.unit.data.bad_input.entry import IMAGE, LABEL, Entry, on, rewritten
 
 TILE, POLYGONS = IMAGE["monuseg"], LABEL["monuseg"]
 TIF, XML = r"TCGA-\S+\.tif: ", r"TCGA-\S+\.xml: "

@@ -7,8 +7,7 @@ import zlib
 
 import nibabel as nib
 import numpy as np
-
-from bad_input.entry import IMAGE, LABEL, Entry, first, on, on_all, replaced, rewritten
+from tests.unit.data.bad_input.entry import IMAGE, LABEL, Entry, first, on, on_all, replaced, rewritten
 
 HEART, HEART_LABEL = IMAGE["acdc"], LABEL["acdc"]
 ABDOMEN, ABDOMEN_LABEL = IMAGE["synapse"], LABEL["synapse"]

@@ -151,3 +151,22 @@ def test_the_page_shows_what_was_measured(repository):
     command = [sys.executable, repository / "benchmarks" / "page.py", "--check"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_planning_runs(repository, tmp_path):
+    tiny = ["--runs", 60, "--finished", 60, "--jobs", 2, "--repeats", 1]
+    command = [sys.executable, repository / "benchmarks" / "dag.py", *tiny, "--out", tmp_path / "results.json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "results.json").read_text()
+    found = json.loads(text)["results"]
+    (planning,), (seed,) = found["planning"], found["another_seed"]
+    assert planning["runs"] == 60
+    assert planning["ways"]["plain"]["times_as_long"] == 1
+    assert seed["planned"] == {"train": 60, "evaluate": 60}, "the new cells, and nothing else"
+    assert found["local_jobs"]["jobs"] == 2
+    assert found["local_jobs"]["milliseconds_per_job"] > 0
+    assert {"training", "without torch"} == found["commands"].keys()
+    assert str(repository) not in text
+    assert "| dry run, 60 runs | spectralseg |" in done.stdout

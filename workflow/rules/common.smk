@@ -1,7 +1,9 @@
 # Configuration, names and input functions. Everything that a rule needs to know of the grid is here.
+import atexit
 import contextlib
 import csv
 import functools
+import gc
 import math
 import os
 import re
@@ -24,6 +26,11 @@ from spectralseg.operations.leases import gpu_slots
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
 from spectralseg.slurm import cancel_jobs_named, partition_limit
+
+# The plan of a large study is millions of objects that stay until its end. Looking for garbage among them, also at the
+# end, would take a third of the time. Once jobs start, it is looked for among later objects.
+gc.disable()
+atexit.register(gc.freeze)
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -174,10 +181,6 @@ def model_of_weights(wildcards):
     """A model of the study that has this encoder and these weights: it knows where to get them."""
     wanted = (wildcards.encoder, wildcards.weights)
     return next(a.model for a in CONFIG.architectures.values() if (a.encoder, a.encoder_weights) == wanted)
-
-
-def evaluation_settings(wildcards):
-    return DUMPED["evaluation"]
 
 
 def partners(wildcards):

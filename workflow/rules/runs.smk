@@ -34,7 +34,6 @@ rule train:
 rule evaluate:
     input:
         model="<run>/model.pt",
-        run="<run>/run.json",
         data="<prepared>/dataset.json",
         partners=partners,
     output:
@@ -54,7 +53,7 @@ rule evaluate:
         runtime=minutes(120),
     params:
         config=RESOLVED,
-        settings=evaluation_settings,
+        settings=DUMPED["evaluation"],
         partners=partner_folders,
     shell:
         "spectralseg evaluate --config {params.config} --run $(dirname {input.model})"

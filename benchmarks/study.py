@@ -204,7 +204,8 @@ def _records(known: DatasetSpecification, test: Test, suite: str, rng: np.random
         parts += list(_values(pooled, [("sound", f"pooled_{metric}") for metric in CALIBRATION], rng))
     records = pd.concat(parts, ignore_index=True)
     groups = {case: f"g{number // 2}" for number, case in enumerate(cases)} | {POOLED: POOLED}
-    undefined = rng.random(len(records)) < 0.01
+    counted = records["metric"].isin(COUNTS) | records["metric"].str.startswith("slices_")
+    undefined = (rng.random(len(records)) < 0.01) & ~counted
     return records.assign(
         group=records["case"].map(groups),
         value=records["value"].where(~undefined),

@@ -63,7 +63,26 @@ CPU: dict[str, dict[str, Any]] = {
     "ours, channels first": {"channels_last": False},
 }
 
+# Steps before the clock runs, steps measured, turns of all ways, and images: a step takes seconds on a CPU.
+SIZES = {
+    "cuda": {"warm_up": 25, "iterations": 100, "repeats": 3, "batches": [8, 32]},
+    "cpu": {"warm_up": 2, "iterations": 4, "repeats": 5, "batches": [8]},
+}
+
 Step = Callable[[], object]
+
+
+class Clocked(Iterator[Any]):
+    """Batches, and how many seconds were waited for them."""
+
+    def __init__(self, source: Iterator[Any]) -> None:
+        self.source, self.seconds = source, 0.0
+
+    def __next__(self) -> Any:
+        start = time.perf_counter()
+        batch = next(self.source)
+        self.seconds += time.perf_counter() - start
+        return batch
 
 
 class Pictures(Dataset[tuple[Tensor, Tensor]]):
@@ -98,7 +117,7 @@ def plain(
     device: torch.device,
     workers: int,
     half: torch.dtype | None,
-) -> Step:
+) -> tuple[Step, Clocked]:
     """The plain loop, with mixed precision as it is usually added."""
     import segmentation_models_pytorch as smp  # after the package, which makes torchvision importable
 
@@ -109,7 +128,7 @@ def plain(
         pictures, batch, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda", drop_last=True,
         persistent_workers=workers > 0,
     )  # fmt: skip
-    stream = endless(loader)
+    stream = Clocked(endless(loader))
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4)
     entropy, dice = nn.BCEWithLogitsLoss(), smp.losses.DiceLoss("binary")
     model.train()
@@ -125,15 +144,17 @@ def plain(
         optimizer.step()
         return loss.item()
 
-    return step
+    return step, stream
 
 
-def ours(name: str, encoder: str, data: PreparedDataset, settings: Training, device: torch.device) -> Step:
+def ours(
+    name: str, encoder: str, data: PreparedDataset, settings: Training, device: torch.device
+) -> tuple[Step, Clocked]:
     """A step as training does it."""
     make_deterministic(settings.deterministic, 0)
     model = build_model(name, 3, 1, encoder=encoder).to(device)
     learner = Learner(model, build_objective("bce_dice"), settings, data.info["mean"], data.info["std"])
-    stream = batches(data, settings, 0, 0, 10**6, device)
+    stream = Clocked(batches(data, settings, 0, 0, 10**6, device))
     values: list[Tensor] = []
 
     def step() -> None:
@@ -142,7 +163,7 @@ def ours(name: str, encoder: str, data: PreparedDataset, settings: Training, dev
             torch.stack(values).tolist()
             values.clear()
 
-    return step
+    return step, stream
 
 
 def steps_of(
@@ -151,7 +172,9 @@ def steps_of(
     """Functions that make the step of each way."""
     cuda = device.type == "cuda"
     best = {"batch_size": batch, "workers": workers, "precision": "bf16" if cuda else "fp32"}
-    made: dict[str, Callable[[], Step]] = {PLAIN[0]: lambda: plain(name, encoder, data, batch, device, workers, None)}
+    made: dict[str, Callable[[], tuple[Step, Clocked]]] = {
+        PLAIN[0]: lambda: plain(name, encoder, data, batch, device, workers, None)
+    }
     if cuda:
         made[PLAIN[1]] = lambda: plain(name, encoder, data, batch, device, workers, torch.bfloat16)
     for way, options in (CUDA if cuda else CPU).items():
@@ -239,7 +262,7 @@ def peaks() -> dict[str, float]:
 def floor(name: str, data: PreparedDataset, batch: int, precision: str, found: dict[str, float]) -> dict[str, float]:
     """The floor of our step, kernel by kernel."""
     settings = Training(batch_size=batch, precision=precision, cuda_graph=False, fused=False)
-    step = ours(name, ENCODER, data, settings, torch.device("cuda"))
+    step, _ = ours(name, ENCODER, data, settings, torch.device("cuda"))
     step()
     with Floor(found, precision != "fp32") as mode:
         step()
@@ -253,6 +276,7 @@ def measure(
     made = steps_of(data, name, options.encoder, batch, device, options.workers)
     chosen = {way: build for way, build in made.items() if way in PRINCIPAL or not options.principal}
     rates: dict[str, list[float]] = {way: [] for way in chosen}
+    waits: dict[str, list[float]] = {way: [] for way in chosen}
     more: dict[str, dict[str, Any]] = {way: {} for way in chosen}
     for turn in range(options.repeats):
         ways = [way for way in chosen if way in PRINCIPAL or turn == 0]
@@ -260,19 +284,22 @@ def measure(
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            step = chosen[way]()
+            step, stream = chosen[way]()
             seconds(step, device, options.warm_up)
-            rates[way].append(options.iterations * batch / seconds(step, device, options.iterations))
+            waited, taken = stream.seconds, seconds(step, device, options.iterations)
+            rates[way].append(options.iterations * batch / taken)
+            waits[way].append((stream.seconds - waited) / taken)
             if device.type == "cuda" and turn == 0:
                 more[way]["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
                 if way in PRINCIPAL:
                     more[way]["busy"] = busy(step)
-            del step
+            del step, stream
     reference = {peer: rates[peer] for peer in PLAIN if peer in rates}
     return {
         way: {
             "images_per_second": statistics.median(found),
             "of_all_turns": found,
+            "waits": statistics.median(waits[way]),
             **{
                 f"times_{peer}": statistics.median(mine / theirs for mine, theirs in zip(found, rate, strict=False))
                 for peer, rate in reference.items()
@@ -285,7 +312,7 @@ def measure(
 
 def _one_of_many(number: int, start: Any, folder: str, name: str, batch: int, iterations: int, told: Any) -> None:
     device, settings = torch.device("cuda"), Training(batch_size=batch, precision="bf16")
-    step = ours(name, ENCODER, open_prepared(Path(folder)), settings, device)
+    step, _ = ours(name, ENCODER, open_prepared(Path(folder)), settings, device)
     seconds(step, device, 25)
     start.wait()
     began = time.monotonic()
@@ -336,6 +363,7 @@ def report(outcome: Mapping[str, Any]) -> str:
         "way",
         "images/s",
         *(f"times {peer}" for peer in PLAIN),
+        "waits for images",
         "device busy",
         "of the floor",
     ]
@@ -344,12 +372,13 @@ def report(outcome: Mapping[str, Any]) -> str:
         for way, found in ways.items():
             rate, batch = found["images_per_second"], int(setting.split()[-1])
             times = (found.get(f"times_{peer}") for peer in PLAIN)
-            ratios = ("" if ratio is None else f"{ratio:.1f}" for ratio in times)
-            busy_share, least = found.get("busy"), outcome.get("floor", {}).get(setting, {})
+            ratios = ("" if ratio is None else f"{ratio:.2f}" for ratio in times)
+            shares = (found.get("waits"), found.get("busy"))
+            least = outcome.get("floor", {}).get(setting, {})
             half = "fp32" if "fp32" in way or outcome["machine"]["device"] == "cpu" else "bf16"
             reached = f"{least[half]['ms'] / (1000 * batch / rate):.0%}" if half in least else ""
             cells = [setting, way, f"{rate:.3g}" if rate < 100 else f"{rate:.0f}", *ratios]
-            rows.append([*cells, "" if busy_share is None else f"{busy_share:.0%}", reached])
+            rows.append([*cells, *("" if share is None else f"{share:.0%}" for share in shares), reached])
     lines = [machine.markdown(headings, rows)]
     for key, service in (("together", ""), ("together_mps", " under CUDA's multi-process service")):
         for runs, rate in outcome.get(key, {}).items():
@@ -369,17 +398,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="(default: %(default)s)")
     parser.add_argument("--encoder", default=ENCODER, help="of the networks (default: %(default)s)")
     parser.add_argument("--principal", action="store_true", help="leave out what leaves one measure out")
-    parser.add_argument("--batches", nargs="+", type=int, default=[8, 32], help="images (default: 8 and 32)")
+    parser.add_argument("--batches", nargs="+", type=int, help="images (default: 8, on a GPU also 32)")
     parser.add_argument("--size", type=int, default=224, help="their side in pixels (default: %(default)s)")
     parser.add_argument("--cases", type=int, default=100, help="images of the dataset (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="(default: %(default)s)")
-    parser.add_argument("--warm-up", type=int, default=25, help="steps before the clock runs (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=100, help="steps measured (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of all ways (default: %(default)s)")
+    parser.add_argument("--warm-up", type=int, help="steps before the clock runs (default: 25; 2 on a CPU)")
+    parser.add_argument("--iterations", type=int, help="steps measured (default: 100; 4 on a CPU)")
+    parser.add_argument("--repeats", type=int, help="turns of all ways (default: 3; 5 on a CPU)")
     parser.add_argument("--runs", nargs="*", type=int, default=[2, 4], help="runs at once on a GPU (default: 2 and 4)")
     parser.add_argument("--mps", action="store_true", help="the same also under CUDA's multi-process service")
     options = parser.parse_args(argv)
     device = choose_device(options.device)
+    for name, size in SIZES["cuda" if device.type == "cuda" else "cpu"].items():
+        setattr(options, name, getattr(options, name) or size)
     hardware = provenance.hardware(str(device))
     if device.type == "cpu":
         hardware["device_name"] = machine.processor()

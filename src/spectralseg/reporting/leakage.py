@@ -11,7 +11,7 @@ import pandas as pd
 from spectralseg.data.leakage import KINDS, Audit, count_by_part
 from spectralseg.data.splits import PARTS
 from spectralseg.reporting.rendering import Block, Entry, Line, Page, Section
-from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label
 from spectralseg.reporting.tables import Table
 
@@ -53,8 +53,7 @@ def build_leakage(results: Results) -> Table:
         legend=LEGEND,
         notes=tuple(_notes(cells, shown)),
     )
-    sources = results.sources
-    return Table(page, cells.assign(source=BANNER if results.demonstration else cells["test_dataset"].map(sources)))
+    return Table(page, cells.assign(source=cells["test_dataset"].map(results.origin)))
 
 
 def _counts(pair: dict[Any, Any], audit: Audit) -> dict[str, Any]:

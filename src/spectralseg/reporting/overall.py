@@ -12,7 +12,7 @@ from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Page, objective_label, protocol_sections, signed
-from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import Table
 from spectralseg.statistics.bayes import bayesian_signed_rank
 from spectralseg.statistics.improvement import probability_of_improvement
@@ -74,9 +74,7 @@ def build_overall(results: Results) -> Table:
             "The prior of the beliefs holds one more dataset without a difference, which counts where there are few.",
         ),
     )
-    return Table(
-        page, cells.assign(source=BANNER if results.demonstration else ", ".join(sorted(set(results.sources.values()))))
-    )
+    return Table(page, cells.assign(source=results.origin(*results.sources)))
 
 
 def _over_datasets(measurements: Measurements, cells: pd.DataFrame, margin: float) -> dict[str, Any]:

@@ -168,6 +168,13 @@ class Results:
         """Whether any prepared dataset is a phantom; then no measured value says anything about the paper."""
         return "phantom" in self.sources.values()
 
+    def origin(self, *names: str) -> str:
+        """Where the data of these datasets are from: their sources, once where they agree; of a demonstration, that it
+        is one.
+        """
+        known = dict.fromkeys(self.sources.get(name, "not prepared") for name in names)
+        return BANNER if self.demonstration else ", ".join(known)
+
     @property
     def banner(self) -> tuple[str, ...]:
         """What a page must say before any number: that it is a demonstration, if it is one."""

@@ -25,7 +25,7 @@ from spectralseg.reporting.rendering import (
     objective_label,
     protocol_sections,
 )
-from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label
 from spectralseg.reporting.tables import Table
 from spectralseg.statistics.bootstrap import Interval, paired_interval
@@ -77,7 +77,7 @@ def build_robustness(results: Results) -> Table:
         legend=LEGEND,
         notes=() if len(cells) else ("No test images were corrupted.",),
     )
-    return Table(page, cells.assign(source=BANNER if results.demonstration else cells["dataset"].map(results.sources)))
+    return Table(page, cells.assign(source=cells["dataset"].map(results.origin)))
 
 
 def _of_dataset(records: pd.DataFrame, baseline: str) -> Iterator[dict[str, Any]]:

@@ -27,7 +27,7 @@ from spectralseg.reporting import rendering
 from spectralseg.reporting.measuring import MEASURED, Measurements
 from spectralseg.reporting.published import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.results import Results
 
 SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "ece": "ECE"}
 _MAPS = {
@@ -233,7 +233,8 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
         legend=rendering.LEGEND,
         notes=(*published.notes, *_remarks(audit, cells)),
     )
-    return Table(page, frame.assign(source=BANNER if results.demonstration else _sources(results, frame)))
+    pairs = zip(frame["dataset"], frame["test_dataset"], strict=True)
+    return Table(page, frame.assign(source=[results.origin(*pair) for pair in pairs]))
 
 
 def _lacking(records: pd.DataFrame) -> set[tuple[str, str]]:
@@ -264,13 +265,6 @@ def _remarks(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
     missing = [" → ".join(pair) for pair in dict.fromkeys(_pairs(cells)) if pair not in audited]
     if missing:
         yield f"Not audited for leakage: {', '.join(missing)}; run 'spectralseg leakage' on the prepared datasets."
-
-
-def _sources(results: Results, frame: pd.DataFrame) -> list[str]:
-    """Per cell the sources of training and test dataset, once where they agree."""
-    pairs = zip(frame["dataset"], frame["test_dataset"], strict=True)
-    known = results.sources
-    return [", ".join(dict.fromkeys(known.get(name, "not prepared") for name in pair)) for pair in pairs]
 
 
 def _complete(frame: pd.DataFrame, measurements: Measurements) -> pd.DataFrame:

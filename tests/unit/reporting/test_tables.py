@@ -199,8 +199,9 @@ def test_a_changed_record_changes_the_cells_that_depend_on_it_and_no_other(offic
         ("UNet(ours)", "sound", "ACDC", "MYO"),
         ("UNet(ours)", "sound", "ACDC", "Mean DSC"),
     }
-    assert set(changed.columns[changed.any()]) == {
-        *("measured", "measured_sd", "measured_low", "measured_high", "gain", "gain_low", "gain_high"),
+    # The interval of a mean over so few values may reach from 0 to 100 before and after.
+    assert set(changed.columns[changed.any()]) - {"measured_low", "measured_high"} == {
+        *("measured", "measured_sd", "gain", "gain_low", "gain_high"),
     }
 
 

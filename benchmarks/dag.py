@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -33,6 +34,7 @@ OUTPUTS = {
     "runs": ["model.pt", "run.json", "history.jsonl", "records.parquet", "reliability.parquet", "examples.npz"],
     "prepared": ["dataset.json", "cases.csv", "images.npy", "masks.npy", "native_labels.bin"],
 }
+SLURM = ["--profile", REPOSITORY / "workflow" / "profiles" / "slurm", "--slurm-init-seconds-before-status-checks", 1]
 LIBRARIES = "import pandas, torch, spectralseg.models, segmentation_models_pytorch, albumentations"
 
 PLAIN = """
@@ -157,8 +159,16 @@ def _touch(folder: Path, names: Sequence[str]) -> None:
         (folder / name).touch()
 
 
-def local_jobs(count: int, folder: Path) -> dict[str, Any]:
-    """What Snakemake adds to each of the workflow's jobs on this machine, with a stand-in for the work."""
+def has_slurm() -> bool:
+    """Whether jobs can be submitted from this machine."""
+    if shutil.which("sinfo") is None:
+        return False
+    done = subprocess.run(["sinfo", "--noheader", "--states=idle,mixed"], capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip())
+
+
+def jobs(count: int, folder: Path, *options: object) -> dict[str, Any]:
+    """What Snakemake adds to each of the workflow's jobs, with a stand-in for the work."""
     config = write_study(folder, max(1, count // CELLS))
     results = Path("results") / "many"
     for name in study(1)["datasets"]:
@@ -171,7 +181,8 @@ def local_jobs(count: int, folder: Path) -> dict[str, Any]:
     log = folder / "started"
     path = {"PATH": f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}", "STAND_IN_LOG": str(log)}
     targets = [results / "runs" / run.folder / "model.pt" for run in runs(load_config(config))][:count]
-    command = snakemake(folder, "--quiet", "all", "--set-threads", "train=1", "--configfile", config, "--", *targets)
+    settings = [*options, "--quiet", "all", "--set-threads", "train=1", "--configfile", config]
+    command = snakemake(folder, *settings, "--", *targets)
     start = time.time()
     wall, used, _ = timed(command, env={**os.environ, **path})
     started = [float(line) for line in log.read_text().split()]
@@ -232,12 +243,14 @@ def report(outcome: Mapping[str, Any]) -> str:
         rows.append([f"one seed more, {found['runs']:,} runs finished", "spectralseg", *_figures(found["plan"])])
     for task, ways in results["commands"].items():
         rows += [[task, name, *_figures(way)] for name, way in ways.items()]
-    jobs = results["local_jobs"]
-    note = (
-        f"{jobs['jobs']} jobs on this machine: the first starts after {jobs['seconds_to_first_job']:.1f} s, "
-        f"then {jobs['milliseconds_per_job']:.0f} ms each"
-    )
-    return machine.markdown(["what", "way", "s", "processor s", "times as long"], rows) + "\n\n" + note
+    places = {"local_jobs": "on this machine", "slurm_jobs": "submitted to SLURM on this machine"}
+    notes = [
+        f"{results[key]['jobs']} jobs {place}: the first starts after {results[key]['seconds_to_first_job']:.1f} s, "
+        f"then {results[key]['milliseconds_per_job']:.0f} ms each."
+        for key, place in places.items()
+        if key in results
+    ]
+    return "\n\n".join([machine.markdown(["what", "way", "s", "processor s", "times as long"], rows), *notes])
 
 
 def _figures(way: dict[str, Any]) -> list[str]:
@@ -250,14 +263,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/dag_<processor>.json)")
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 5000], help="default: %(default)s")
     parser.add_argument("--finished", type=int, nargs="+", default=[300], help="default: %(default)s")
-    parser.add_argument("--jobs", type=int, default=60, help="local jobs (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=60, help="finished (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="turns (default: %(default)s)")
     options = parser.parse_args(argv)
     results: dict[str, Any] = {"planning": [], "another_seed": []}
     steps: list[tuple[str, Any, Callable[[Path], Any]]] = [
         *(("planning", n, lambda folder, n=n: planning(n, options.repeats, folder)) for n in options.runs),
         *(("another_seed", n, lambda folder, n=n: another_seed(n, options.repeats, folder)) for n in options.finished),
-        ("local_jobs", None, lambda folder: local_jobs(options.jobs, folder)),
+        ("local_jobs", None, lambda folder: jobs(options.jobs, folder)),
+        *([("slurm_jobs", None, lambda folder: jobs(options.jobs, folder, *SLURM))] if has_slurm() else []),
         ("commands", None, lambda folder: commands(options.repeats, folder)),
     ]
     for name, size, work in tqdm(steps, desc="dag", unit="step"):

@@ -155,14 +155,19 @@ def _of_the_doctor(study: Path) -> Iterator[Measured]:
 
 
 def _of_benchmarks(folder: Path) -> Iterator[Measured]:
-    """The training step that the benchmark of objectives measures: U-Net, ResNet-50, single precision."""
-    for file in sorted(folder.glob("objectives_*.json")):
+    """Steps as training does them, from the benchmark of training: bf16 on GPUs, single precision elsewhere."""
+    for file in sorted(folder.glob("training_*.json")):
         found = _read(file)
         try:
-            settings, step = found["settings"], found["results"]["1 class"]["step_ms"]
-            setting = Setting("unet", "resnet50", "{}", settings["size"], settings["batch"], "fp32")
-            yield Measured(setting, step / 1000, found["machine"]["device_name"], "benchmark")
-        except (KeyError, TypeError):
+            device, settings = found["machine"], found["settings"]
+            precision = "bf16" if device["device"] == "cuda" else "fp32"
+            for name, ways in found["results"].items():
+                model, batch = name.split(", ")
+                encoder = settings.get("encoder", "resnet50")
+                setting = Setting(model, encoder, "{}", settings["size"], int(batch), precision)
+                seconds = int(batch) / ways["ours"]["images_per_second"]
+                yield Measured(setting, seconds, device["device_name"], "benchmark")
+        except (KeyError, TypeError, ValueError, AttributeError):
             continue
 
 

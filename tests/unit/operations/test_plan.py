@@ -3,7 +3,7 @@ import json
 import pytest
 
 from spectralseg import cli
-from spectralseg.config import validate_config
+from spectralseg.config import load_config, validate_config
 from spectralseg.errors import InputError
 from spectralseg.operations.plan import as_json, as_text, gigabytes, plan
 from spectralseg.operations.throughput import DOCTOR, Measured, estimate, measured, settings_of
@@ -67,8 +67,9 @@ def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned
     results, benchmarks = tmp_path / "results", tmp_path / "benchmarks"
     results.mkdir()
     benchmarks.mkdir()
-    step = {"machine": {"device_name": "A100"}, "settings": {"size": 224, "batch": 8}}
-    (benchmarks / "objectives_a100.json").write_text(json.dumps({**step, "results": {"1 class": {"step_ms": 50}}}))
+    step = {"machine": {"device": "cuda", "device_name": "A100"}, "settings": {"size": 224, "encoder": "resnet50"}}
+    step["results"] = {"unet, 8": {"plain, fp32": {}, "ours": {"images_per_second": 160}}}
+    (benchmarks / "training_a100.json").write_text(json.dumps(step))
     found = estimate(setting, measured([results], benchmarks))
     assert (found.seconds, found.low, found.high, found.device) == pytest.approx((0.05, 0.05 / 3, 0.15, "A100"))
     assert found.source == "benchmark of unet, as this one was not measured"
@@ -77,6 +78,14 @@ def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned
     found = estimate(setting, measured([results], benchmarks))
     assert (found.seconds, found.low, found.high, found.source) == (0.2, 0.2, 0.4, "doctor")
     assert estimate(setting, []) is None
+
+
+def test_the_benchmarks_of_this_repository_know_the_grid_of_the_paper(repository):
+    known = measured([], repository / "benchmarks" / "results")
+    for setting in settings_of(load_config(repository / "config" / "config.yaml")).values():
+        found = estimate(setting, known)
+        assert found.source == "benchmark"
+        assert "NVIDIA" in found.device
 
 
 def test_runs_of_other_settings_do_not_count_as_measured(planned):

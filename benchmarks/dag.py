@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -159,14 +158,6 @@ def _touch(folder: Path, names: Sequence[str]) -> None:
         (folder / name).touch()
 
 
-def has_slurm() -> bool:
-    """Whether jobs can be submitted from this machine."""
-    if shutil.which("sinfo") is None:
-        return False
-    done = subprocess.run(["sinfo", "--noheader", "--states=idle,mixed"], capture_output=True, text=True, check=False)
-    return bool(done.stdout.strip())
-
-
 def jobs(count: int, folder: Path, *options: object) -> dict[str, Any]:
     """What Snakemake adds to each of the workflow's jobs, with a stand-in for the work."""
     config = write_study(folder, max(1, count // CELLS))
@@ -263,19 +254,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="JSON file (default: benchmarks/results/dag_<processor>.json)")
     parser.add_argument("--runs", type=int, nargs="+", default=[100, 1000, 5000], help="default: %(default)s")
     parser.add_argument("--finished", type=int, nargs="+", default=[300], help="default: %(default)s")
-    parser.add_argument("--jobs", type=int, default=60, help="finished (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=60, help="of a stand-in for the work (default: %(default)s)")
+    parser.add_argument("--slurm", type=Path, help="submit such jobs also to SLURM, in this folder that all nodes see")
     parser.add_argument("--repeats", type=int, default=3, help="turns (default: %(default)s)")
     options = parser.parse_args(argv)
     results: dict[str, Any] = {"planning": [], "another_seed": []}
+    if options.slurm:
+        options.slurm.mkdir(parents=True, exist_ok=True)
     steps: list[tuple[str, Any, Callable[[Path], Any]]] = [
         *(("planning", n, lambda folder, n=n: planning(n, options.repeats, folder)) for n in options.runs),
         *(("another_seed", n, lambda folder, n=n: another_seed(n, options.repeats, folder)) for n in options.finished),
         ("local_jobs", None, lambda folder: jobs(options.jobs, folder)),
-        *([("slurm_jobs", None, lambda folder: jobs(options.jobs, folder, *SLURM))] if has_slurm() else []),
+        *([("slurm_jobs", None, lambda folder: jobs(options.jobs, folder, *SLURM))] if options.slurm else []),
         ("commands", None, lambda folder: commands(options.repeats, folder)),
     ]
     for name, size, work in tqdm(steps, desc="dag", unit="step"):
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=options.slurm if name == "slurm_jobs" else None) as folder:
             found = work(Path(folder))
         if size is None:
             results[name] = found
@@ -283,7 +277,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             results[name].append(found)
     outcome = {
         **machine.describe(["snakemake", "torch", "segmentation-models-pytorch"]),
-        "settings": {key: value for key, value in vars(options).items() if key != "out"},
+        "settings": {key: value for key, value in vars(options).items() if key not in ("out", "slurm")},
         "load": os.getloadavg()[1] if hasattr(os, "getloadavg") else None,
         "results": results,
     }

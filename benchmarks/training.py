@@ -410,7 +410,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     device = choose_device(options.device)
     for name, size in SIZES["cuda" if device.type == "cuda" else "cpu"].items():
-        setattr(options, name, getattr(options, name) or size)
+        if getattr(options, name) is None:
+            setattr(options, name, size)
     hardware = provenance.hardware(str(device))
     if device.type == "cpu":
         hardware["device_name"] = machine.processor()

@@ -34,6 +34,7 @@ rule train:
 rule evaluate:
     input:
         model="<run>/model.pt",
+        run="<run>/run.json",
         data="<prepared>/dataset.json",
         partners=partners,
     output:

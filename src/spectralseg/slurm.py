@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import time
+from collections import Counter
+from pathlib import Path
 
 from spectralseg.errors import InputError
 
@@ -86,10 +88,26 @@ def cancel_jobs_named(name: str) -> list[str]:
     return jobs
 
 
-def _ask(*command: str) -> str | None:
-    """What a command of SLURM answers; None if it is missing or fails, which is logged."""
+def queued(logs: Path) -> Counter[tuple[str, str]]:
+    """The user's jobs that SLURM has not started, counted by folder of ``logs`` that they will write to, and reason.
+
+    A reason is SLURM's word for what a job waits for, such as ``Resources`` or ``Priority``. Nothing where there is no
+    SLURM, or none that answers, of which a warning tells.
+    """
+    mine = ("--user", str(os.getuid()), "--states", "PENDING", "--array")
+    command = ("squeue", *mine, "--noheader", "--Format", "Reason:|,STDOUT:|")
+    jobs = (_ask(*command, patience=10) or "").splitlines() if shutil.which("squeue") else []
+    found: Counter[tuple[str, str]] = Counter()
+    for reason, file, _ in (job.split("|") for job in jobs if job.count("|") == 2):
+        if (path := Path(file)).is_relative_to(logs.resolve()):
+            found[path.relative_to(logs.resolve()).parts[0], reason] += 1
+    return found
+
+
+def _ask(*command: str, patience: float = 60) -> str | None:
+    """What a command of SLURM answers; None if it is missing, fails or takes too long, which is logged."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("%s: %s", command[0], (getattr(error, "stderr", None) or str(error)).strip())
         return None

@@ -97,6 +97,7 @@ def disturbed(start_cluster, tmp_path_factory):
     try:
         wait_for(lambda: len(jobs("PENDING", "phantom")) == 2)
         seen.on_a_drained_node = jobs("RUNNING", "phantom")
+        seen.status = study.status()
         clusters.run("scontrol", "update", "nodename=node1", "state=resume")
         wait_for(lambda: disturb(study, seen.first))
 
@@ -160,6 +161,13 @@ def test_the_results_are_the_same(disturbed, undisturbed):
 
 def test_nothing_starts_on_a_drained_node(disturbed):
     assert not disturbed.on_a_drained_node
+
+
+def test_the_status_tells_what_a_job_waits_for(disturbed):
+    queue = disturbed.status["queue"]
+    assert [waiting["rule"] for waiting in queue] == ["phantom"] * len(queue)
+    assert sum(waiting["jobs"] for waiting in queue) == 2
+    assert any("DRAINED" in waiting["reason"] or "node1" in waiting["reason"] for waiting in queue)
 
 
 def test_a_failure_is_reported_with_its_log_and_the_rest_goes_on(disturbed):

@@ -1,4 +1,7 @@
-"""Where every run of a study stands, read from the folders of the runs: no server, the same here and under SLURM."""
+"""Where every run of a study stands, read from the folders of the runs: no server, the same here and under SLURM.
+
+SLURM is asked only what its jobs wait for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +18,8 @@ from typing import Any, Literal
 from spectralseg.config import Config
 from spectralseg.grid import Run, runs
 from spectralseg.operations.heartbeat import Beat, read_beat
+
+SLURM_LOGS = Path(".snakemake/slurm_logs")  # where the workflow keeps what SLURM said of its jobs
 
 State = Literal["done", "running", "failed", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "waiting")
@@ -64,18 +69,17 @@ class RunStatus:
     log: str = ""
 
 
-def study_status(config: Config, results: Path, slurm_logs: Path = Path(".snakemake/slurm_logs")) -> list[RunStatus]:
+def study_status(config: Config, results: Path) -> list[RunStatus]:
     """The status of every run of a study, in the order of its grid.
 
     Args:
         config: the study.
         results: its folder; it need not exist yet.
-        slurm_logs: where the workflow keeps what SLURM said of its jobs.
     """
-    return [run_status(run, results / "runs" / run.folder, slurm_logs) for run in runs(config)]
+    return [run_status(run, results / "runs" / run.folder) for run in runs(config)]
 
 
-def run_status(run: Run, folder: Path, slurm_logs: Path) -> RunStatus:
+def run_status(run: Run, folder: Path) -> RunStatus:
     """The status of one run; see :func:`study_status`."""
     try:
         present = {entry.name for entry in os.scandir(folder)}
@@ -90,11 +94,11 @@ def run_status(run: Run, folder: Path, slurm_logs: Path) -> RunStatus:
     if trained and present >= _EVALUATED:
         return RunStatus(run, "done", True, "", **known)
     task = "evaluate" if trained else "train"
-    error, log = _error(folder, task, beat, slurm_logs)
+    error, log = _error(folder, task, beat)
     return RunStatus(run, "failed" if error else "waiting", trained, task, error=error, log=log, **known)
 
 
-def _error(folder: Path, task: str, beat: Beat | None, slurm_logs: Path) -> tuple[str, str]:
+def _error(folder: Path, task: str, beat: Beat | None) -> tuple[str, str]:
     """First line of what ended a task, and where to read on; empty if nothing did."""
     log = folder / f"{task}.log"
     if beat and beat.task == task:
@@ -102,7 +106,7 @@ def _error(folder: Path, task: str, beat: Beat | None, slurm_logs: Path) -> tupl
             return "", ""
         if beat.error:
             return beat.error, str(log if log.exists() else folder)
-        for file in slurm_logs.glob(f"*/*/{beat.slurm_job}.log") if beat.slurm_job else ():
+        for file in SLURM_LOGS.glob(f"*/*/{beat.slurm_job}.log") if beat.slurm_job else ():
             if told := [line for line in _lines(file) if _SLURM.search(line)]:
                 return told[0], str(file)
         return _SILENT, str(log if log.exists() else folder)
@@ -179,8 +183,8 @@ def seconds_left(found: Iterable[RunStatus]) -> float | None:
     return left / max(1, at_work)
 
 
-def as_json(config: Config, found: Sequence[RunStatus]) -> dict[str, Any]:
-    """The status of a study as plain values."""
+def as_json(config: Config, found: Sequence[RunStatus], queue: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """The status of a study as plain values; ``queue`` is what :func:`spectralseg.slurm.queued` found."""
     count = Counter(one.state for one in found)
     return {
         "study": config.name,
@@ -188,12 +192,13 @@ def as_json(config: Config, found: Sequence[RunStatus]) -> dict[str, Any]:
         **{state: count[state] for state in STATES},
         "trained": sum(one.trained for one in found),
         "seconds_left": seconds_left(found),
+        "queue": [{"rule": _rule(folder), "reason": why, "jobs": n} for (folder, why), n in sorted(queue.items())],
         "status": [{**one.run.keys, **{k: v for k, v in asdict(one).items() if k != "run"}} for one in found],
     }
 
 
-def as_text(config: Config, found: Sequence[RunStatus]) -> str:
-    """The status of a study for a terminal: totals, what runs, what failed and why, and the grid."""
+def as_text(config: Config, found: Sequence[RunStatus], queue: Mapping[tuple[str, str], int]) -> str:
+    """The status of a study for a terminal: totals, what runs, what queues, what failed and why, and the grid."""
     count = Counter(one.state for one in found)
     head = f"{config.name}: {len(found)} runs · " + " · ".join(f"{count[state]} {state}" for state in STATES)
     if (left := seconds_left(found)) and count["done"] < len(found):
@@ -202,6 +207,9 @@ def as_text(config: Config, found: Sequence[RunStatus]) -> str:
     if running := [one for one in found if one.state == "running"]:
         rows = [(_name(one), _progress(one), _dice(one.validation_dice), _left(one), one.where) for one in running]
         parts.append("Running\n" + table(("run", "progress", "Dice", "left", "where"), rows))
+    if queue:
+        waiting = [(_rule(folder), str(jobs), why) for (folder, why), jobs in sorted(queue.items())]
+        parts.append("In the queue of SLURM\n" + table(("rule", "jobs", "wait for"), waiting))
     if failed := [one for one in found if one.state == "failed"]:
         parts.append(
             "Failed\n" + "\n".join(f"  {_name(one)}, {one.task}: {one.error}\n    {one.log}" for one in failed)
@@ -231,6 +239,10 @@ def duration(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60:02} min"
     return f"{minutes // 1440} d {minutes % 1440 // 60:02} h"
+
+
+def _rule(folder: str) -> str:
+    return folder.partition("_")[2] or folder
 
 
 def _name(one: RunStatus) -> str:

@@ -234,15 +234,17 @@ class TestStudy:
         beats._write(base / "seed1", beat(step="train", unit="it", done=30, total=60, rate=0.5))
         beats._write(base / "seed2", beat(error="ValueError: bad"))
         found = study_status(config, Path("results/toy"))
-        text = as_text(config, found)
+        queue = {("rule_train", "Resources"): 12, ("rule_phantom", "Priority"): 1}
+        text = as_text(config, found, queue)
         assert text.startswith(
             "toy: 10 runs · 1 done · 1 running · 1 failed · 7 waiting · training over in about 9 min"
         )
         assert "toy/unet/spatial/lambda0/seed1  train: 30 of 60 (50 %)" in text
         assert "toy/unet/spatial/lambda0/seed2, train: ValueError: bad\n    results/toy/runs/" in text
+        assert "  rule     jobs  wait for\n  phantom  1     Priority\n  train    12    Resources\n" in text
         assert "toy      unet          spatial    0    0.750  done 0 · running 1 · failed 2 · waiting 3, 5" in text
         assert "toy      unet          mixed      0.2         waiting 0-3, 5" in text
-        values = json.loads(json.dumps(as_json(config, found)))
+        values = json.loads(json.dumps(as_json(config, found, queue)))
         assert {key: values[key] for key in ("runs", "done", "running", "failed", "waiting")} == {
             "runs": 10,
             "done": 1,
@@ -250,6 +252,10 @@ class TestStudy:
             "failed": 1,
             "waiting": 7,
         }
+        assert values["queue"] == [
+            {"rule": "phantom", "reason": "Priority", "jobs": 1},
+            {"rule": "train", "reason": "Resources", "jobs": 12},
+        ]
         assert values["status"][0] == {
             **values["status"][0],
             "dataset": "toy",

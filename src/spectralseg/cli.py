@@ -254,7 +254,7 @@ def status(arguments: argparse.Namespace) -> None:
     config = load_config(_study_file(arguments.study))
     queue, asked = queued(SLURM_LOGS), time.monotonic()
     while True:
-        found = study_status(config, _results(config.name))
+        found = study_status(config, _results(config.name), queue)
         shown = json.dumps(as_json(config, found, queue), indent=2) if arguments.json else as_text(config, found, queue)
         clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
         print(clear + shown, flush=True)

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import time
-from collections import Counter
 from pathlib import Path
 
 from spectralseg.errors import InputError
@@ -88,20 +87,18 @@ def cancel_jobs_named(name: str) -> list[str]:
     return jobs
 
 
-def queued(logs: Path) -> Counter[tuple[str, str]]:
-    """The user's jobs that SLURM has not started, counted by folder of ``logs`` that they will write to, and reason.
+def queued(logs: Path) -> list[tuple[str, str]]:
+    """The user's jobs that SLURM has not started: where in ``logs`` each will write, and what it waits for.
 
-    A reason is SLURM's word for what a job waits for, such as ``Resources`` or ``Priority``. Nothing where there is no
-    SLURM, or none that answers, of which a warning tells.
+    The first is a folder relative to ``logs``, the second SLURM's word, such as ``Resources`` or ``Priority``. Empty
+    where there is no SLURM, or none that answers, of which a warning tells.
     """
     mine = ("--user", str(os.getuid()), "--states", "PENDING", "--array")
     command = ("squeue", *mine, "--noheader", "--Format", "Reason:|,STDOUT:|")
     jobs = (_ask(*command, patience=10) or "").splitlines() if shutil.which("squeue") else []
-    found: Counter[tuple[str, str]] = Counter()
-    for reason, file, _ in (job.split("|") for job in jobs if job.count("|") == 2):
-        if (path := Path(file)).is_relative_to(logs.resolve()):
-            found[path.relative_to(logs.resolve()).parts[0], reason] += 1
-    return found
+    found = ((Path(file).parent, reason) for reason, file, _ in (job.split("|") for job in jobs if job.count("|") == 2))
+    root = logs.resolve()
+    return [(str(folder.relative_to(root)), reason) for folder, reason in found if folder.is_relative_to(root)]
 
 
 def _ask(*command: str, patience: float = 60) -> str | None:

@@ -73,7 +73,7 @@ class TestTimeLeft:
 
 
 class TestQueued:
-    def test_jobs_that_wait_are_counted_by_folder_of_their_logs_and_reason(self, command, tmp_path, monkeypatch):
+    def test_jobs_that_wait_are_told_by_folder_of_their_logs_and_reason(self, command, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         files = [
             "Resources|{}/rule_train/a_b_0/%j.log|",
@@ -85,20 +85,21 @@ class TestQueued:
             "squeue: a message",
         ]
         command("squeue", "cat <<'END'\n" + "\n".join(files).replace("{}", f"{tmp_path}/logs") + "\nEND")
-        assert slurm.queued(Path("logs")) == {
-            ("rule_train", "Resources"): 1,
-            ("rule_train", "Priority"): 2,
-            ("rule_evaluate", "(null)"): 1,
-        }
+        assert slurm.queued(Path("logs")) == [
+            ("rule_train/a_b_0", "Resources"),
+            ("rule_train/a_b_1", "Priority"),
+            ("rule_train", "Priority"),
+            ("rule_evaluate/a b", "(null)"),
+        ]
         assert "--states PENDING" in (tmp_path / "calls").read_text()
 
     def test_nothing_waits_where_there_is_no_slurm(self, command, caplog):
-        assert slurm.queued(Path("logs")) == {}
+        assert slurm.queued(Path("logs")) == []
         assert not caplog.text
 
     def test_a_slurm_that_does_not_answer_is_told(self, command, caplog):
         command("squeue", "echo no controller >&2; exit 1")
-        assert slurm.queued(Path("logs")) == {}
+        assert slurm.queued(Path("logs")) == []
         assert "no controller" in caplog.text
 
 

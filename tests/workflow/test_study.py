@@ -100,15 +100,14 @@ def test_a_changed_objective_retrains_its_runs_only(finished):
     assert "objective=spatial," not in text
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_study_continues_to_the_same_tables(finished, tmp_path, kind):
+def test_an_interrupted_study_continues_to_the_same_tables(finished, tmp_path):
     source, _ = finished
     config = write_config(tmp_path, TINY)
     exclusively = REPOSITORY / "workflow" / "scripts" / "exclusively.py"
     command = [sys.executable, exclusively, sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"]
     command += ["--cores", "2", "--nolock", "--rerun-incomplete", "--configfile", config, *THREADS]
-    moments = random.Random(int(kind))
-    for _ in range(3):
+    moments = random.Random(0)
+    for kind in (signal.SIGINT, signal.SIGKILL) * 2:
         running = subprocess.Popen(
             [str(part) for part in command],
             cwd=tmp_path,
@@ -117,7 +116,7 @@ def test_an_interrupted_study_continues_to_the_same_tables(finished, tmp_path, k
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(moments.uniform(4, 10))
+        time.sleep(moments.uniform(4, 14))
         os.kill(running.pid, kind)
         running.wait(timeout=120)
     subprocess.run([str(part) for part in command], cwd=tmp_path, env=environment(), check=True, timeout=300)

@@ -37,8 +37,8 @@ class RunStatus:
 
     Attributes:
         run: its identity.
-        state: ``done`` once it is evaluated; ``waiting`` also between training and evaluation, and after an
-            interruption, from which it goes on when the workflow is started again.
+        state: ``done`` once it is evaluated; ``waiting`` also between training and evaluation, while SLURM's queue
+            holds another attempt, and after an interruption, from which it goes on when the workflow is started again.
         trained: whether training is over.
         task: ``train`` or ``evaluate``: what is being done, failed, or comes next; empty when all is done.
         step: what is being worked on.
@@ -48,6 +48,7 @@ class RunStatus:
         iteration: of the last validation; None before the first.
         validation_dice: then, in [0, 1].
         seconds: that the training took; None until it is over.
+        queued: what its job in SLURM's queue waits for; empty if there is none.
         where: device, machine and SLURM job of what is running.
         error: first line of what went wrong; empty otherwise.
         log: file with the whole of it, relative to the working directory; empty where nothing went wrong.
@@ -64,27 +65,29 @@ class RunStatus:
     iteration: int | None = None
     validation_dice: float | None = None
     seconds: float | None = None
+    queued: str = ""
     where: str = ""
     error: str = ""
     log: str = ""
 
 
-def study_status(config: Config, results: Path) -> list[RunStatus]:
+def study_status(config: Config, results: Path, queue: Iterable[tuple[str, str]] = ()) -> list[RunStatus]:
     """The status of every run of a study, in the order of its grid.
 
     Args:
         config: the study.
         results: its folder; it need not exist yet.
+        queue: what :func:`spectralseg.slurm.queued` found in ``SLURM_LOGS``.
     """
-    return [run_status(run, results / "runs" / run.folder) for run in runs(config)]
+    reasons = dict(queue)
+    return [_run_status(run, results / "runs" / run.folder, reasons) for run in runs(config)]
 
 
-def run_status(run: Run, folder: Path) -> RunStatus:
-    """The status of one run; see :func:`study_status`."""
+def _run_status(run: Run, folder: Path, queue: Mapping[str, str]) -> RunStatus:
     try:
         present = {entry.name for entry in os.scandir(folder)}
     except (FileNotFoundError, NotADirectoryError):
-        return RunStatus(run, "waiting", False, "train")
+        present = set()
     trained = present >= _TRAINED
     known: dict[str, Any] = {**_last_validation(folder), **({"seconds": _seconds(folder)} if trained else {})}
     beat = read_beat(folder)
@@ -94,6 +97,8 @@ def run_status(run: Run, folder: Path) -> RunStatus:
     if trained and present >= _EVALUATED:
         return RunStatus(run, "done", True, "", **known)
     task = "evaluate" if trained else "train"
+    if queued := queue.get(f"rule_{task}/{'_'.join(map(str, run.keys.values()))}"):  # as the workflow's jobs log
+        return RunStatus(run, "waiting", trained, task, queued=queued, **known)
     error, log = _error(folder, task, beat)
     return RunStatus(run, "failed" if error else "waiting", trained, task, error=error, log=log, **known)
 
@@ -183,8 +188,8 @@ def seconds_left(found: Iterable[RunStatus]) -> float | None:
     return left / max(1, at_work)
 
 
-def as_json(config: Config, found: Sequence[RunStatus], queue: Mapping[tuple[str, str], int]) -> dict[str, Any]:
-    """The status of a study as plain values; ``queue`` is what :func:`spectralseg.slurm.queued` found."""
+def as_json(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
+    """The status of a study as plain values; ``queue`` as for :func:`study_status`."""
     count = Counter(one.state for one in found)
     return {
         "study": config.name,
@@ -192,12 +197,12 @@ def as_json(config: Config, found: Sequence[RunStatus], queue: Mapping[tuple[str
         **{state: count[state] for state in STATES},
         "trained": sum(one.trained for one in found),
         "seconds_left": seconds_left(found),
-        "queue": [{"rule": _rule(folder), "reason": why, "jobs": n} for (folder, why), n in sorted(queue.items())],
+        "queue": [{"rule": rule, "reason": why, "jobs": jobs} for (rule, why), jobs in _by_rule(queue)],
         "status": [{**one.run.keys, **{k: v for k, v in asdict(one).items() if k != "run"}} for one in found],
     }
 
 
-def as_text(config: Config, found: Sequence[RunStatus], queue: Mapping[tuple[str, str], int]) -> str:
+def as_text(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = ()) -> str:
     """The status of a study for a terminal: totals, what runs, what queues, what failed and why, and the grid."""
     count = Counter(one.state for one in found)
     head = f"{config.name}: {len(found)} runs · " + " · ".join(f"{count[state]} {state}" for state in STATES)
@@ -207,8 +212,7 @@ def as_text(config: Config, found: Sequence[RunStatus], queue: Mapping[tuple[str
     if running := [one for one in found if one.state == "running"]:
         rows = [(_name(one), _progress(one), _dice(one.validation_dice), _left(one), one.where) for one in running]
         parts.append("Running\n" + table(("run", "progress", "Dice", "left", "where"), rows))
-    if queue:
-        waiting = [(_rule(folder), str(jobs), why) for (folder, why), jobs in sorted(queue.items())]
+    if waiting := [(rule, str(jobs), why) for (rule, why), jobs in _by_rule(queue)]:
         parts.append("In the queue of SLURM\n" + table(("rule", "jobs", "wait for"), waiting))
     if failed := [one for one in found if one.state == "failed"]:
         parts.append(
@@ -241,8 +245,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60:02} h"
 
 
-def _rule(folder: str) -> str:
-    return folder.partition("_")[2] or folder
+def _by_rule(queue: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, str], int]]:
+    """Rules and reasons of queued jobs, with how many there are."""
+    return sorted(Counter((folder.split("/")[0].removeprefix("rule_"), why) for folder, why in queue).items())
 
 
 def _name(one: RunStatus) -> str:

@@ -178,6 +178,21 @@ class TestRun:
         beats._write(folder, beat(error="stopped by SIGTERM", interrupted=True))
         assert (look().state, look().error) == ("waiting", "")
 
+    def test_it_failed_and_slurm_has_another_attempt_of_it(self, config, look, folder):
+        beats._write(folder, beat(error="RuntimeError: CUDA out of memory"))
+        results = folder.parents[5]
+        queue = [("rule_train/toy_unet_spatial_0_0", "Resources"), ("rule_evaluate/toy_unet_spatial_0_1", "Priority")]
+        found = study_status(config, results, queue)[0]
+        assert (found.state, found.task, found.queued, found.error) == ("waiting", "train", "Resources", "")
+        assert study_status(config, results, queue[1:])[0].state == "failed"
+
+    def test_slurm_has_its_first_attempt(self, config, look):
+        from pathlib import Path
+
+        queue = [("rule_train/toy_unet_spatial_0_0", "Priority")]
+        found = study_status(config, Path("results/toy"), queue)[0]
+        assert (found.state, found.queued) == ("waiting", "Priority")
+
     @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json", "train.log"])
     def test_a_damaged_file_keeps_nobody_from_seeing_the_rest(self, look, folder, name):
         finish_training(folder)
@@ -234,7 +249,7 @@ class TestStudy:
         beats._write(base / "seed1", beat(step="train", unit="it", done=30, total=60, rate=0.5))
         beats._write(base / "seed2", beat(error="ValueError: bad"))
         found = study_status(config, Path("results/toy"))
-        queue = {("rule_train", "Resources"): 12, ("rule_phantom", "Priority"): 1}
+        queue = [*[("rule_train/other", "Resources")] * 12, ("rule_phantom/toy", "Priority")]
         text = as_text(config, found, queue)
         assert text.startswith(
             "toy: 10 runs · 1 done · 1 running · 1 failed · 7 waiting · training over in about 9 min"

@@ -248,13 +248,13 @@ def status(arguments: argparse.Namespace) -> None:
     import time
 
     from spectralseg.config import load_config
-    from spectralseg.operations.status import SLURM_LOGS, as_json, as_text, study_status
-    from spectralseg.slurm import queued
+    from spectralseg.operations.status import as_json, as_text, study_queue, study_status
 
     config = load_config(_study_file(arguments.study))
-    queue, asked = queued(SLURM_LOGS), time.monotonic()
+    results = _results(config.name)
+    queue, asked = study_queue(results), time.monotonic()
     while True:
-        found = study_status(config, _results(config.name), queue)
+        found = study_status(config, results, queue)
         shown = json.dumps(as_json(config, found, queue), indent=2) if arguments.json else as_text(config, found, queue)
         clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
         print(clear + shown, flush=True)
@@ -262,7 +262,7 @@ def status(arguments: argparse.Namespace) -> None:
             return
         time.sleep(arguments.watch)
         if time.monotonic() - asked > 30:  # a controller serves many people
-            queue, asked = queued(SLURM_LOGS), time.monotonic()
+            queue, asked = study_queue(results), time.monotonic()
 
 
 def doctor(arguments: argparse.Namespace) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -30,17 +33,26 @@ def seconds_of(duration: str) -> int | None:
     return 86400 * int(days or 0) + sum(unit * number for unit, number in zip(units, numbers, strict=False))
 
 
+def job() -> str | None:
+    """Number of the job that this process is part of, of a task of an array as ``17_3``; None outside of jobs.
+
+    One task of every array has the number of the whole array as its own, and what is asked of it concerns all.
+    """
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+
+
 def time_left() -> float | None:
     """Seconds until the time limit of the job that this process is part of; None without a job or a limit."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
+    mine = job()
+    if mine is None:
         return None
     end = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer SLURMs only
     if end.isdecimal():
         return int(end) - time.time()
-    left = _ask("squeue", "--noheader", "--jobs", job, "--format", "%L")
+    left = _ask("squeue", "--noheader", "--jobs", mine, "--format", "%L")
     if left is None:
-        _log.warning("SLURM does not say how much time job %s has left; it will be stopped without warning", job)
+        _log.warning("SLURM does not say how much time job %s has left; it will be stopped without warning", mine)
     return seconds_of(left) if left is not None else None
 
 
@@ -58,13 +70,36 @@ def partition_limit(partition: str | None = None) -> int | None:
 
 def requeue() -> None:
     """Put the job that this process is part of back in its queue. SLURM ends the process, then or soon after."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
+    mine = job()
+    if mine is None:
         return
-    if _ask("scontrol", "requeue", job) is None:
-        _log.warning("job %s cannot be requeued; the run waits to be started again", job)
+    if _ask("scontrol", "requeue", mine) is None:
+        _log.warning("job %s cannot be requeued; the run waits to be started again", mine)
     else:
-        _log.info("job %s is back in its queue", job)
+        _log.info("job %s is back in its queue", mine)
+
+
+def pass_signals_on() -> None:
+    """Send SIGTERM and SIGUSR1 on to all child processes, whoever handles them here; for the rest of this process.
+
+    SLURM with cgroups signals only the first process of a step, which is Snakemake: it would wait for a training that
+    knows of nothing, or die of the warning.
+    """
+    import psutil
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # whatever handlers are set later
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+
+    def work() -> None:
+        while number := os.read(reader, 1):
+            if number[0] in (signal.SIGTERM, signal.SIGUSR1):
+                for child in psutil.Process().children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.send_signal(number[0])
+
+    threading.Thread(target=work, name="signals", daemon=True).start()
 
 
 def cancel_jobs_named(name: str) -> list[str]:
@@ -73,27 +108,32 @@ def cancel_jobs_named(name: str) -> list[str]:
     Nothing where there is no SLURM.
 
     Raises:
-        InputError: some are still there after three minutes.
+        InputError: SLURM does not answer, or some are still there after three minutes.
     """
     mine = ("squeue", "--user", str(os.getuid()), "--name", name, "--noheader", "--format", "%A")
-    jobs = sorted(set((_ask(*mine) or "").split()), key=int) if shutil.which("squeue") else []
+    if not shutil.which("squeue"):
+        return []
+    listed = _ask(*mine)
+    if listed is None:
+        raise InputError("SLURM does not answer, and jobs of an earlier run may still be at work; try again later")
+    jobs = sorted(set(listed.split()), key=int)
     if jobs:
         _ask("scancel", *jobs)
     until = time.monotonic() + _PATIENCE
-    while jobs and (_ask(*mine) or "").split():
+    while jobs and _ask(*mine) != "":
         if time.monotonic() > until:
             raise InputError(f"SLURM jobs {', '.join(jobs)} of an earlier run do not end; end them and try again")
         time.sleep(1)
     return jobs
 
 
-def queued(logs: Path) -> list[tuple[str, str]]:
-    """The user's jobs that SLURM has not started: where in ``logs`` each will write, and what it waits for.
+def queued(name: str, logs: Path) -> list[tuple[str, str]]:
+    """The user's jobs of this name that SLURM has not started: where in ``logs`` each writes, and what it waits for.
 
     The first is a folder relative to ``logs``, the second SLURM's word, such as ``Resources`` or ``Priority``. Empty
     where there is no SLURM, or none that answers, of which a warning tells.
     """
-    mine = ("--user", str(os.getuid()), "--states", "PENDING", "--array")
+    mine = ("--user", str(os.getuid()), "--name", name, "--states", "PENDING", "--array")
     command = ("squeue", *mine, "--noheader", "--Format", "Reason:|,STDOUT:|")
     jobs = (_ask(*command, patience=10) or "").splitlines() if shutil.which("squeue") else []
     found = ((Path(file).parent, reason) for reason, file, _ in (job.split("|") for job in jobs if job.count("|") == 2))

@@ -1,6 +1,9 @@
 """With commands of SLURM that write down how they are called; the real ones are for tests/slurm."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -85,22 +88,68 @@ class TestQueued:
             "squeue: a message",
         ]
         command("squeue", "cat <<'END'\n" + "\n".join(files).replace("{}", f"{tmp_path}/logs") + "\nEND")
-        assert slurm.queued(Path("logs")) == [
+        assert slurm.queued("a1-b2", Path("logs")) == [
             ("rule_train/a_b_0", "Resources"),
             ("rule_train/a_b_1", "Priority"),
             ("rule_train", "Priority"),
             ("rule_evaluate/a b", "(null)"),
         ]
-        assert "--states PENDING" in (tmp_path / "calls").read_text()
+        assert "--name a1-b2 --states PENDING" in (tmp_path / "calls").read_text()
 
-    def test_nothing_waits_where_there_is_no_slurm(self, command, caplog):
-        assert slurm.queued(Path("logs")) == []
+    def test_nothing_waits_where_there_is_no_slurm(self, tmp_path, monkeypatch, caplog):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert slurm.queued("a1-b2", Path("logs")) == []
         assert not caplog.text
 
     def test_a_slurm_that_does_not_answer_is_told(self, command, caplog):
         command("squeue", "echo no controller >&2; exit 1")
-        assert slurm.queued(Path("logs")) == []
+        assert slurm.queued("a1-b2", Path("logs")) == []
         assert "no controller" in caplog.text
+
+
+class TestArrays:
+    """One task of each has the number of the array as its own."""
+
+    @pytest.fixture(autouse=True)
+    def task(self, job, monkeypatch):
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+
+    def test_a_task_asks_for_its_own_time(self, command, tmp_path):
+        command("squeue", "echo 1:00")
+        assert slurm.time_left() == 60
+        assert "--jobs 7_3 " in (tmp_path / "calls").read_text()
+
+    def test_a_task_requeues_itself_alone(self, command, tmp_path):
+        command("scontrol", "")
+        slurm.requeue()
+        assert (tmp_path / "calls").read_text() == "scontrol requeue 7_3\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_signals_are_passed_on_to_children_whoever_handles_them(number):
+    child = """
+import signal
+numbers = [signal.SIGTERM, signal.SIGUSR1]
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+print(flush=True)
+print(signal.sigwait(numbers).name)
+"""
+    parent = f"""
+import signal, subprocess, sys
+from spectralseg.slurm import pass_signals_on
+pass_signals_on()
+signal.signal(signal.SIGTERM, lambda *_: None)  # later, as Snakemake's scheduler
+child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE, text=True)
+child.stdout.readline()
+print(flush=True)
+print(child.communicate()[0], child.returncode)
+"""
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.send_signal(number)
+    assert process.communicate(timeout=60)[0].split() == [number.name, "0"]
+    assert process.returncode == 0
 
 
 class TestPartitionLimit:
@@ -167,6 +216,17 @@ class TestCancellation:
         command("scancel", "")
         with pytest.raises(InputError, match="jobs 9, 11 of an earlier run do not end; end them and try again"):
             slurm.cancel_jobs_named("a1-b2")
+
+    def test_a_slurm_that_does_not_answer_is_an_error(self, command):
+        command("squeue", "echo no controller >&2; exit 1")
+        with pytest.raises(InputError, match="SLURM does not answer, and jobs of an earlier run may still be at work"):
+            slurm.cancel_jobs_named("a1-b2")
+
+    def test_jobs_of_which_slurm_does_not_tell_are_waited_for(self, queue, command, tmp_path):
+        command("scancel", f"(sleep 1.5; rm {tmp_path}/mute; : > {queue}) > /dev/null & touch {tmp_path}/mute")
+        command("squeue", f"[ ! -e {tmp_path}/mute ] && cat {queue}")
+        assert slurm.cancel_jobs_named("a1-b2") == ["9", "11"]
+        assert queue.read_text() == ""
 
     def test_without_slurm_there_are_none(self, tmp_path, monkeypatch, caplog):
         monkeypatch.setenv("PATH", str(tmp_path))

@@ -3,7 +3,10 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 import yaml
@@ -108,3 +111,22 @@ def merged(first, second):
     if isinstance(first, dict) and isinstance(second, dict):
         return {key: merged(first.get(key), second.get(key)) for key in {**first, **second}}
     return first if second is None else second
+
+
+def test_a_signal_to_the_snakemake_of_a_job_reaches_its_training(tmp_path):
+    """SLURM with cgroups signals nothing but the first process of a step."""
+    config = write_config(tmp_path, {**TINY, "training": {**TINY["training"], "iterations": 10_000}})
+    model = "results/tiny/runs/kvasir_seg/unet/spatial/lambda0/seed0/model.pt"
+    state, log = ((tmp_path / model).with_name(name) for name in ("state.pt", "train.log"))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--directory", tmp_path]
+    command += ["--mode", "remote", "--cores", 1, "--configfile", config, "--", model]
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        with (tmp_path / "snakemake.log").open("w") as said:
+            job = subprocess.Popen([str(part) for part in command], cwd=REPOSITORY, env=environment(), stderr=said)
+        while not state.exists():
+            assert job.poll() is None, (tmp_path / "snakemake.log").read_text()
+            time.sleep(0.1)
+        job.send_signal(number)
+        assert job.wait(timeout=120) == 1
+        assert re.search(rf"stopped by {number.name} after iteration \d+ of 10000; run it again", log.read_text())
+        state.unlink()

@@ -25,7 +25,7 @@ from spectralseg.grid import runs as runs_of
 from spectralseg.operations.leases import gpu_slots
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
-from spectralseg.slurm import cancel_jobs_named, partition_limit
+from spectralseg.slurm import cancel_jobs_named, partition_limit, pass_signals_on
 
 # The plan of a large study is millions of objects that stay until its end. Looking for garbage among them, also at the
 # end, would take a third of the time. Once jobs start, it is looked for among later objects.
@@ -394,6 +394,7 @@ def longest():
 # when a study moves from one machine to another.
 if workflow.remote_exec:
     os.environ.update(SPECTRALSEG_REQUEUE="1")
+    pass_signals_on()
 
 
 def cancel_orphans(logs):
@@ -401,7 +402,11 @@ def cancel_orphans(logs):
     one Snakemake have one name, which the executor logs; its lock sees to it that each study has one Snakemake only.
     """
     noted = Path(f"{RESULTS}/logs/slurm_name.txt")
-    if noted.exists() and (cancelled := cancel_jobs_named(noted.read_text())):
+    try:
+        cancelled = cancel_jobs_named(noted.read_text()) if noted.exists() else []
+    except InputError as error:
+        raise WorkflowError(f"{error}; if you know that there are none, delete {noted}") from None
+    if cancelled:
         print(f"Cancelled jobs of an earlier run: {', '.join(cancelled)}", file=sys.stderr)
     if name := re.search(r"^SLURM run ID: (\S+)$", "\n".join(Path(log).read_text() for log in logs), re.MULTILINE):
         with replacing(noted) as partial:

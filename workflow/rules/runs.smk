@@ -1,5 +1,5 @@
 # One training and one evaluation job per run. The run folder keeps its resumable state outside the declared outputs,
-# which Snakemake deletes before every attempt.
+# which Snakemake deletes before every attempt. Their commands replace the shell, which would die of a signal before them.
 
 
 rule train:
@@ -26,7 +26,7 @@ rule train:
         config=RESOLVED,
         settings=train_settings,
     shell:
-        "spectralseg train --config {params.config} --data $(dirname {input.data}) --threads {threads}"
+        "exec spectralseg train --config {params.config} --data $(dirname {input.data}) --threads {threads}"
         " --architecture {wildcards.architecture} --objective {wildcards.objective} --lambda {wildcards.lam}"
         " --seed {wildcards.seed} --out $(dirname {output.model}) > {log} 2>&1"
 
@@ -57,7 +57,7 @@ rule evaluate:
         settings=DUMPED["evaluation"],
         partners=partner_folders,
     shell:
-        "spectralseg evaluate --config {params.config} --run $(dirname {input.model})"
+        "exec spectralseg evaluate --config {params.config} --run $(dirname {input.model})"
         " --data $(dirname {input.data}) --ood {params.partners} --threads {threads} > {log} 2>&1"
 
 

@@ -55,6 +55,7 @@ def examine(
         results: folder of the study; it need not exist.
         lock: file of pinned versions, if it is at hand.
     """
+    os.environ["HF_HUB_OFFLINE"] = "1"  # weights must be in the cache; read when the library is imported
     yield from python()
     yield from packages(lock)
     yield from devices()
@@ -140,9 +141,11 @@ def devices() -> Iterator[Finding]:
 
 
 def _needed(config: Config, results: Path) -> int:
-    """Bytes that the runs will take; 0 where an option of the configuration keeps that from being known."""
+    """Bytes that the runs will still take; 0 where an option of the configuration keeps that from being known."""
     with contextlib.suppress(InputError):
-        return plan(config, results, measured([results], None), price=None, devices=1).run_bytes
+        needed = plan(config, results, measured([results], None), price=None, devices=1).run_bytes
+        there = sum(file.stat().st_size for file in (results / "runs").rglob("*") if file.is_file())
+        return max(0, needed - there)
     return 0
 
 
@@ -232,7 +235,6 @@ def weights(config: Config) -> Iterator[Finding]:
 
 
 def _load_offline(model: str, encoder: str, name: str) -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported, which nothing has done before
     from spectralseg.models import build_model
 
     build_model(model, 3, 1, encoder=encoder, encoder_weights=name)
@@ -252,7 +254,7 @@ def slurm() -> Iterator[Finding]:
     if "gpu" not in nodes:
         yield Finding("note", "SLURM", "no partition offers GPUs; jobs that ask for gpu=1 will be refused")
     if _output("sacct", "--noheader", "--allocations") is None:
-        yield Finding("note", "SLURM", "there is no accounting; set slurm-status-command: squeue in the profile")
+        yield Finding("note", "SLURM", "there is no accounting; the profile needs none")
 
 
 def _output(*command: str) -> str | None:

@@ -10,12 +10,14 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from spectralseg import slurm
 from spectralseg.errors import Interrupted
 from spectralseg.progress import current
 from spectralseg.redaction import redact
@@ -36,7 +38,7 @@ class Beat:
         started: seconds since 1970.
         updated: likewise, of this sign of life.
         device: what the process is bound to; empty if it has not chosen.
-        slurm_job: number of the SLURM job; empty outside SLURM.
+        slurm_job: number of the SLURM job, see :func:`spectralseg.slurm.job`; empty outside SLURM.
         step: what is worked on; empty while nothing is counted.
         done: how much of it, in ``unit``.
         total: of how much; None where that is not known.
@@ -79,9 +81,13 @@ class Beat:
 
 @contextlib.contextmanager
 def heartbeat(folder: Path, task: str) -> Iterator[None]:
-    """Show in ``folder``, as soon as it exists, that a task is at work there until the block ends."""
+    """Show in ``folder``, as soon as it exists, that a task is at work there until the block ends.
+
+    Raises:
+        Interrupted: SIGTERM came, and nothing in the block heeds it. A warning that nothing heeds (SIGUSR1) is ignored.
+    """
     now = time.time()
-    job = os.environ.get("SLURM_JOB_ID", "")
+    job = slurm.job() or ""
     beat = Beat(task, platform.node(), os.getpid(), _namespace(), _born(os.getpid()), now, now, slurm_job=job)
     ended = threading.Event()
 
@@ -99,7 +105,8 @@ def heartbeat(folder: Path, task: str) -> Iterator[None]:
         thread.join()
 
     try:
-        yield
+        with _signals():
+            yield
     except BaseException as error:
         stop()
         interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
@@ -107,6 +114,26 @@ def heartbeat(folder: Path, task: str) -> Iterator[None]:
         raise
     stop()
     (folder / FILE).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one may come from SLURM and from Snakemake
+        raise Interrupted("stopped by SIGTERM; run it again")
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def read_beat(folder: Path) -> Beat | None:

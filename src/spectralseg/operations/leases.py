@@ -169,7 +169,7 @@ def _open(path: Path) -> int:
             break
         with contextlib.suppress(FileExistsError):
             handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
-            os.fchmod(handle, 0o644)
+            os.fchmod(handle, 0o666)  # for its time stamp, see _try
             break
     _held.add(handle)
     return handle

@@ -5,6 +5,7 @@ SLURM is asked only what its jobs wait for.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spectralseg import slurm
 from spectralseg.config import Config
 from spectralseg.grid import Run, runs
 from spectralseg.operations.heartbeat import Beat, read_beat
@@ -77,10 +79,17 @@ def study_status(config: Config, results: Path, queue: Iterable[tuple[str, str]]
     Args:
         config: the study.
         results: its folder; it need not exist yet.
-        queue: what :func:`spectralseg.slurm.queued` found in ``SLURM_LOGS``.
+        queue: of :func:`study_queue`.
     """
     reasons = dict(queue)
     return [_run_status(run, results / "runs" / run.folder, reasons) for run in runs(config)]
+
+
+def study_queue(results: Path) -> list[tuple[str, str]]:
+    """Jobs of a study that SLURM has not started: where in ``SLURM_LOGS`` each writes, and what it waits for."""
+    with contextlib.suppress(FileNotFoundError):  # never submitted to a SLURM
+        return slurm.queued((results / "logs" / "slurm_name.txt").read_text(encoding="utf-8"), SLURM_LOGS)
+    return []
 
 
 def _run_status(run: Run, folder: Path, queue: Mapping[str, str]) -> RunStatus:
@@ -111,7 +120,7 @@ def _error(folder: Path, task: str, beat: Beat | None) -> tuple[str, str]:
             return "", ""
         if beat.error:
             return beat.error, str(log if log.exists() else folder)
-        for file in SLURM_LOGS.glob(f"*/*/{beat.slurm_job}.log") if beat.slurm_job else ():
+        for file in SLURM_LOGS.glob(f"**/{beat.slurm_job}.log") if beat.slurm_job else ():
             if told := [line for line in _lines(file) if _SLURM.search(line)]:
                 return told[0], str(file)
         return _SILENT, str(log if log.exists() else folder)

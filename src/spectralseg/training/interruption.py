@@ -24,6 +24,7 @@ class StopRequest:
     Attributes:
         reason: why to stop; None to go on.
         early: whether nobody wants the run to end, but its time limit is near.
+        slowest: seconds of the longest iteration, with its validation; of an earlier attempt, until one is longer.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -31,7 +32,7 @@ class StopRequest:
         self.early = False
         self._deadline = deadline
         self._since: float | None = None
-        self._step = self._save = 0.0
+        self.slowest = self._save = 0.0
 
     @property
     def unmeasured(self) -> bool:
@@ -41,9 +42,9 @@ class StopRequest:
     def check(self) -> bool:
         """To be called once in every iteration: whether to stop after this one."""
         now = time.monotonic()
-        self._step, self._since = max(self._step, now - (self._since or now)), now
+        self.slowest, self._since = max(self.slowest, now - (self._since or now)), now
         # One more iteration may validate and save, and the stop after it does so again.
-        if self._deadline is not None and now + 2 * (self._step + self._save) + _RESERVE > self._deadline:
+        if self._deadline is not None and now + 2 * (self.slowest + self._save) + _RESERVE > self._deadline:
             self._ask("its time limit", early=True)
         return self.reason is not None
 

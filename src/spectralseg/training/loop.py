@@ -21,7 +21,7 @@ from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError, Interrupted, OutOfTime
-from spectralseg.files import remove_leftovers, replacing, sha256_of, write_json
+from spectralseg.files import remove_leftovers, sha256_of, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
@@ -119,12 +119,14 @@ def _train(
     learner = Learner(model, objective, training, data.info["mean"], data.info["std"])
     settings = settings_of(config, run, data)
     progress = states.restore(out, learner, settings)
+    request.slowest = progress.slowest
     last = iterations(training, len(data.rows("train")))
     validation, batch_size = validation_part(data, device), config.evaluation.batch_size
     clock = _Clock(progress)
 
     def save_state() -> None:
         clock.stop()
+        progress.slowest = request.slowest
         with request.saving():
             states.save(out, progress, learner, settings)
 
@@ -181,8 +183,7 @@ def _note(score: float, learner: Learner, progress: states.State) -> None:
 def _write_outputs(out: Path, learner: Learner, progress: states.State, settings: dict[str, Any]) -> None:
     last = learner.weights()
     best = last if progress.best_iteration == progress.iteration else progress.best
-    with replacing(out / "model.pt") as partial:
-        torch.save({"best": best, "last": last}, partial)  # equal weights are stored once
+    states.write(out / "model.pt", {"best": best, "last": last})  # equal weights are stored once
     write_json(
         out / "run.json",
         {

@@ -34,6 +34,7 @@ class State:
         best: the weights at that time.
         history: one entry per validation.
         seconds: time spent in earlier attempts.
+        slowest: seconds of the longest iteration in them.
     """
 
     iteration: int = 0
@@ -44,12 +45,23 @@ class State:
     best: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    slowest: float = 0.0
 
 
 def save(folder: Path, state: State, learner: Learner, settings: dict[str, Any]) -> None:
     """Write the state atomically: a kill at any moment leaves the previous one or this one."""
-    with replacing(folder / FILE) as partial:
-        torch.save({"settings": settings, "progress": vars(state), "learner": learner.state_dict()}, partial)
+    write(folder / FILE, {"settings": settings, "progress": vars(state), "learner": learner.state_dict()})
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """``torch.save``, complete or not at all."""
+    with replacing(path) as partial, partial.open("wb") as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch hides that the disk is full
+                raise error.__context__ from None
+            raise
 
 
 def restore(folder: Path, learner: Learner, settings: dict[str, Any]) -> State:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -173,6 +174,22 @@ def test_a_problem_decides_the_exit_status(run, monkeypatch):
 
 
 @pytest.mark.slow
+def test_room_is_needed_for_what_is_still_to_be_trained(phantoms, tmp_path):
+    config, runs = validate_config(phantoms, "toy.yaml"), tmp_path / "runs" / "some"
+    whole = doctor._needed(config, tmp_path)
+    runs.mkdir(parents=True)
+    (runs / "model.pt").write_bytes(b"0" * 1000)
+    assert doctor._needed(config, tmp_path) == whole - 1000 > 0
+    (runs / "model.pt").write_bytes(b"0" * (whole + 1))
+    assert doctor._needed(config, tmp_path) == 0
+
+
+def test_weights_are_looked_for_without_a_network(phantoms, specifications, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for _ in doctor.examine(validate_config(phantoms, "toy.yaml"), specifications, tmp_path, None):
+        assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
 def test_the_measurement_tells_loading_and_step_apart_and_is_kept_for_plans(run, tmp_path):
     status, output, _ = run("--seconds", "0.3", "--json")
     assert status == 0

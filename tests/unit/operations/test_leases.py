@@ -96,14 +96,13 @@ def test_forty_jobs_share_four_devices_while_some_are_killed(machine, share):
     statuses = {job.pid: job.wait(timeout=240) for job in jobs}
     assert killed
     assert all(status == 0 or (pid in killed and status == -signal.SIGKILL) for pid, status in statuses.items())
-    asked, has = (events(machine, kind) for kind in ("asks", "has"))
+    has = events(machine, "has")
     assert {entry["pid"] for entry in has} >= {pid for pid, status in statuses.items() if status == 0}
     assert all(entry["bound"] == entry["device"] for entry in has)
     gives = killed | {entry["pid"]: entry["at"] for entry in events(machine, "gives")}
     for device in DEVICES.split(","):
         held = [(entry["at"], gives[entry["pid"]]) for entry in has if entry["device"] == device]
         assert 1 <= most_at_once(held) <= share
-    assert len(asked) <= 40
     names = {device: str(machine / "locks" / device) for device in DEVICES.split(",")}
     assert {path.name for path in (machine / "locks").iterdir() if not path.name.startswith("line-")} == {
         f"{device}.{number}" for device in names for number in range(share)

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,15 @@ import pytest
 from spectralseg.errors import InputError, Interrupted
 from spectralseg.operations import heartbeat as beats
 from spectralseg.operations.heartbeat import Beat, heartbeat, read_beat
-from spectralseg.operations.status import as_json, as_text, duration, first_error, seconds_left, study_status
+from spectralseg.operations.status import (
+    as_json,
+    as_text,
+    duration,
+    first_error,
+    seconds_left,
+    study_queue,
+    study_status,
+)
 from spectralseg.progress import progress_bar
 
 
@@ -78,6 +87,28 @@ class TestHeartbeat:
             raise error
         found = read_beat(tmp_path)
         assert (found.task, found.error, found.interrupted, found.alive) == ("evaluate", told, interrupted, False)
+
+    def test_a_batch_system_that_ends_it_interrupts_it_and_its_warning_does_not(self, tmp_path):
+        code = "import sys, time; from pathlib import Path; from spectralseg.operations.heartbeat import heartbeat\n"
+        code += "with heartbeat(Path(sys.argv[1]), 'evaluate'): print(flush=True); time.sleep(600)"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        process.stdout.readline()
+        process.send_signal(signal.SIGUSR1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.terminate()
+        assert process.wait(60) == 1
+        assert process.stderr.read().splitlines()[-1].endswith("Interrupted: stopped by SIGTERM; run it again")
+        found = read_beat(tmp_path)
+        assert (found.interrupted, found.alive) == (True, False)
+
+    def test_handlers_are_put_back(self, tmp_path):
+        before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+        with heartbeat(tmp_path, "train"):
+            pass
+        assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
 
     def test_a_folder_that_is_not_there_is_not_made(self, tmp_path):
         with pytest.raises(ValueError, match="x"), heartbeat(tmp_path / "none", "train"):
@@ -172,6 +203,15 @@ class TestRun:
             ".snakemake/slurm_logs/rule_train/toy_unet/17.log",
         )
 
+    def test_of_a_task_of_an_array_too(self, look, folder, tmp_path):
+        beats._write(folder, dataclasses.replace(beat(slurm_job="17_3"), born="1"))
+        log = tmp_path / ".snakemake/slurm_logs/rule_train/17_3.log"
+        log.parent.mkdir(parents=True)
+        log.write_text(
+            "slurmstepd: error: *** JOB 17 ON node1 CANCELLED AT 2026-01-01T00:00:00 DUE TO TIME LIMIT ***\n"
+        )
+        assert "DUE TO TIME LIMIT" in look().error
+
     def test_it_was_interrupted_and_will_go_on(self, look, folder):
         (folder / "state.pt").touch()
         (folder / "train.log").write_text("run: stopped by SIGTERM after iteration 3 of 6; run it again\n")
@@ -233,6 +273,15 @@ class TestStudy:
         other.mkdir(parents=True)
         beats._write(other, beat(step="train", unit="it", done=1, total=3, rate=0.1))
         assert seconds_left(study_status(config, Path("results/toy"))) == 20
+
+    def test_its_jobs_in_the_queue_are_asked_for_by_the_name_that_the_workflow_noted(self, tmp_path, monkeypatch):
+        assert study_queue(tmp_path) == []
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "logs" / "slurm_name.txt").write_text("a1-b2")
+        asked = []
+        monkeypatch.setattr("spectralseg.slurm.queued", lambda *arguments: asked.append(arguments) or [("x", "y")])
+        assert study_queue(tmp_path) == [("x", "y")]
+        assert [name for name, _ in asked] == ["a1-b2"]
 
     def test_the_text_and_the_values_say_the_same(self, look, folder, study):
         from pathlib import Path

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def test_a_state_that_is_cut_while_it_is_written_leaves_the_one_before(
     def cut(content, file, **options):
         written.append(file)
         if len(written) == 2:
-            file.write_bytes(b"half")
+            file.write(b"half")
             raise Stop
         save(content, file, **options)
 
@@ -464,6 +465,18 @@ def test_epochs_instead_of_iterations(config, toy, tmp_path):
     _, history, info = train(changed, toy, tmp_path / "run")
     assert config.training.batch_size == 2
     assert info["iterations"] == history[-1]["iteration"] == 8
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path):
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            states.write(tmp_path / "state.pt", {"weights": torch.zeros(1_000_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert error.value.filename == str(tmp_path / "state.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

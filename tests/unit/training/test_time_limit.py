@@ -101,6 +101,11 @@ class TestMargin:
         assert left >= longest + 2 * saving
         assert left <= 2 * longest + 2 * saving
 
+    def test_an_iteration_may_take_as_long_as_the_longest_of_an_earlier_attempt(self, clock, iterate):
+        request = interruption.StopRequest(clock.now + 300)
+        request.slowest = 90.0
+        assert iterate(request, [1] * 1000, saving=5) == 1 + (300 - int(RESERVE) - 2 * (90 + 5) - 5)
+
     def test_the_start_of_the_program_is_no_iteration(self, clock, iterate):
         request = interruption.StopRequest(clock.now + 100)
         assert iterate(request, [60, 1, 1, 1]) is None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
 import shutil
-import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -77,29 +74,6 @@ def requeue() -> None:
         _log.warning("job %s cannot be requeued; the run waits to be started again", mine)
     else:
         _log.info("job %s is back in its queue", mine)
-
-
-def pass_signals_on() -> None:
-    """Send SIGTERM and SIGUSR1 on to all child processes, whoever handles them here; for the rest of this process.
-
-    SLURM with cgroups signals only the first process of a step, which is Snakemake: it would wait for a training that
-    knows of nothing, or die of the warning.
-    """
-    import psutil
-
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # whatever handlers are set later
-    signal.signal(signal.SIGUSR1, lambda *_: None)
-
-    def work() -> None:
-        while number := os.read(reader, 1):
-            if number[0] in (signal.SIGTERM, signal.SIGUSR1):
-                for child in psutil.Process().children(recursive=True):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        child.send_signal(number[0])
-
-    threading.Thread(target=work, name="signals", daemon=True).start()
 
 
 def cancel_jobs_named(name: str) -> list[str]:

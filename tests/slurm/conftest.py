@@ -1,10 +1,8 @@
 """A cluster of this machine's own, and Snakemake with the profile that users type."""
 
 import contextlib
-import json
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -59,11 +57,6 @@ class Study:
         command = [str(part) for part in (*command, *self.arguments("--", *targets))]
         with (self.directory / "snakemake.log").open("w") as log:
             return subprocess.Popen(command, cwd=REPOSITORY, env=environment(), stdout=log, stderr=log)
-
-    def status(self):
-        """What ``spectralseg status`` says of it."""
-        command = [sys.executable, "-m", "spectralseg", "status", str(self.config), "--json"]
-        return json.loads(subprocess.run(command, cwd=self.directory, capture_output=True, check=True).stdout)
 
     def said(self):
         return (self.directory / "snakemake.log").read_text()

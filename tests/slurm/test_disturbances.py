@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from spectralseg.slurm import seconds_of
-from tests.workflow.conftest import TINY, snakemake
+from tests.workflow.conftest import TINY, snakemake, status
 
 from . import cluster as clusters
 from .conftest import Study, jobs, process_of, shown, wait_for
@@ -98,7 +98,7 @@ def disturbed(start_cluster, tmp_path_factory):
     try:
         wait_for(lambda: len(jobs("PENDING", "phantom")) == 2)
         seen.on_a_drained_node = jobs("RUNNING", "phantom")
-        seen.status = study.status()
+        seen.status = status(study.directory, study.config)
         clusters.run("scontrol", "update", "nodename=node1", "state=resume")
         wait_for(lambda: disturb(study, seen.first))
 

@@ -1,9 +1,6 @@
 """With commands of SLURM that write down how they are called; the real ones are for tests/slurm."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -124,32 +121,6 @@ class TestArrays:
         command("scontrol", "")
         slurm.requeue()
         assert (tmp_path / "calls").read_text() == "scontrol requeue 7_3\n"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_signals_are_passed_on_to_children_whoever_handles_them(number):
-    child = """
-import signal
-numbers = [signal.SIGTERM, signal.SIGUSR1]
-signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-print(flush=True)
-print(signal.sigwait(numbers).name)
-"""
-    parent = f"""
-import signal, subprocess, sys
-from spectralseg.slurm import pass_signals_on
-pass_signals_on()
-signal.signal(signal.SIGTERM, lambda *_: None)  # later, as Snakemake's scheduler
-child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE, text=True)
-child.stdout.readline()
-print(flush=True)
-print(child.communicate()[0], child.returncode)
-"""
-    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
-    process.stdout.readline()
-    process.send_signal(number)
-    assert process.communicate(timeout=60)[0].split() == [number.name, "0"]
-    assert process.returncode == 0
 
 
 class TestPartitionLimit:

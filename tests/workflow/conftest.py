@@ -1,5 +1,6 @@
 """Runs Snakemake in a temporary directory, on a study small enough to finish in seconds."""
 
+import json
 import os
 import subprocess
 import sys
@@ -68,6 +69,13 @@ def snakemake(directory, *arguments, check=True, repository=REPOSITORY, timeout=
     if check and done.returncode:
         pytest.fail(f"snakemake failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
     return done
+
+
+def status(directory, config):
+    """What ``spectralseg status`` says of a study."""
+    command = [sys.executable, "-m", "spectralseg", "status", str(config), "--json"]
+    done = subprocess.run(command, cwd=directory, env=environment(), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 def write_config(directory, content, name="study.yaml"):

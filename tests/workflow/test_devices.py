@@ -1,14 +1,11 @@
 """A study on a machine with simulated devices: as many runs at once as there are slots, each on a device of its own."""
 
 import copy
-import json
 import re
-import subprocess
-import sys
 
 import pytest
 
-from .conftest import TINY, environment, snakemake, write_config
+from .conftest import TINY, snakemake, status, write_config
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -58,15 +55,7 @@ def test_every_run_has_a_device_of_its_own_and_none_starts_before_one_is_free(tm
     assert not any("waiting for a device" in log for log in logs)
     assert all(not list((tmp_path / target).parent.glob("progress.json")) for target in targets)
 
-    status = subprocess.run(
-        [sys.executable, "-m", "spectralseg", "status", config, "--json"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(status.stdout)
+    found = status(tmp_path, config)
     assert (found["runs"], found["trained"], found["waiting"]) == (4, 4, 4), "evaluation is still to come"
 
 

@@ -25,7 +25,8 @@ from spectralseg.grid import runs as runs_of
 from spectralseg.operations.leases import gpu_slots
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
-from spectralseg.slurm import cancel_jobs_named, partition_limit, pass_signals_on
+from spectralseg.signals import pass_on
+from spectralseg.slurm import cancel_jobs_named, partition_limit
 
 # The plan of a large study is millions of objects that stay until its end. Looking for garbage among them, also at the
 # end, would take a third of the time. Once jobs start, it is looked for among later objects.
@@ -394,7 +395,7 @@ def longest():
 # when a study moves from one machine to another.
 if workflow.remote_exec:
     os.environ.update(SPECTRALSEG_REQUEUE="1")
-    pass_signals_on()
+    pass_on()
 
 
 def cancel_orphans(logs):

@@ -21,6 +21,7 @@ from spectralseg import slurm
 from spectralseg.errors import Interrupted
 from spectralseg.progress import current
 from spectralseg.redaction import redact
+from spectralseg.signals import SIGNALS, handled
 
 FILE = "progress.json"
 PERIOD = 10.0  # seconds between signs of life
@@ -105,7 +106,7 @@ def heartbeat(folder: Path, task: str) -> Iterator[None]:
         thread.join()
 
     try:
-        with _signals():
+        with handled({**dict.fromkeys(SIGNALS, signal.SIG_IGN), signal.SIGTERM: _interrupt}):
             yield
     except BaseException as error:
         stop()
@@ -116,24 +117,9 @@ def heartbeat(folder: Path, task: str) -> Iterator[None]:
     (folder / FILE).unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one may come from SLURM and from Snakemake
-        raise Interrupted("stopped by SIGTERM; run it again")
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one may come from SLURM and one from Snakemake
+    raise Interrupted("stopped by SIGTERM; run it again")
 
 
 def read_beat(folder: Path) -> Beat | None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# What batch systems send before they kill; SIGUSR1 is for sites that warn early (sbatch --signal).
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
-_WARNING = getattr(signal, "SIGUSR1", None)
+from spectralseg.signals import SIGNALS, WARNING, handled
+
 _RESERVE = 10.0  # seconds for a process to end after its last state, and for the batch system to hear of it
 
 
@@ -62,7 +60,7 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: a handler runs between any two instructions, also in the middle of writing a checkpoint.
-        self._ask(signal.Signals(number).name, early=number == _WARNING)
+        self._ask(signal.Signals(number).name, early=number == WARNING)
 
 
 @contextmanager
@@ -72,15 +70,8 @@ def stop_requests(deadline: float | None = None) -> Iterator[StopRequest]:
     Outside the main thread, where Python allows no handlers, only the deadline counts.
     """
     request = StopRequest(deadline)
-    if threading.current_thread() is not threading.main_thread():
+    with handled(dict.fromkeys(SIGNALS, request._note)):
         yield request
-        return
-    before = {number: signal.signal(number, request._note) for number in SIGNALS}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def ignore_signals(_: int) -> None:

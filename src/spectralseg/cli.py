@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spectralseg import __version__
-from spectralseg.errors import InputError, Interrupted, OutOfTime, explained
+from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, redact
+
+_THREADS = 4  # that the workflow gives to a run
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
@@ -116,11 +118,12 @@ def train(arguments: argparse.Namespace) -> None:
         config, data = load_config(arguments.config), open_prepared(arguments.data)
         identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
         check_run(config, identity, str(arguments.config))
-        with device_lease(arguments.device, config.runs_per_gpu):
+        with device_lease(arguments.device, config.runs_per_gpu) as leased:
             from spectralseg.training.loop import train as run  # imports torch, which must find its device chosen
 
             _limit_threads(arguments.threads)
-            run(config, identity, data, arguments.out, device_name=arguments.device, deadline=deadline)
+            share = config.runs_per_gpu if leased else 1
+            run(config, identity, data, arguments.out, device_name=arguments.device, share=share, deadline=deadline)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -289,6 +292,7 @@ def doctor(arguments: argparse.Namespace) -> None:
     if not arguments.quick:
         from spectralseg.operations.speed import measure
 
+        _limit_threads(min(_THREADS, os.cpu_count() or 1))
         measured = measure(config, specifications, results, arguments.seconds)
         write_json(results / DOCTOR, measured)
         tell(examination.measurement(measured))
@@ -447,16 +451,11 @@ def parser() -> argparse.ArgumentParser:
         type=_duration,
         help="stop in time to save the state within MINUTES, H:MM:SS or D-HH:MM:SS (default: what SLURM allows)",
     )
-    one.add_argument(
-        "--requeue",
-        action="store_true",
-        default="SPECTRALSEG_REQUEUE" in os.environ,
-        help="if that time is over, have SLURM start the job that this is part of again (default: if "
-        "SPECTRALSEG_REQUEUE is in the environment)",
-    )
+    _add_requeue(one)
 
     one = command("evaluate", evaluate)
     _add_run_options(one)
+    _add_requeue(one)
     one.add_argument("--run", type=Path, required=True, help="run folder")
     one.add_argument("--ood", type=Path, nargs="*", default=[], help="prepared out-of-distribution datasets")
     one.add_argument("--out", type=Path, help="folder for records and examples (default: the run folder)")
@@ -573,6 +572,16 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     _add_device_options(command)
 
 
+def _add_requeue(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--requeue",
+        action="store_true",
+        default="SPECTRALSEG_REQUEUE" in os.environ,
+        help="when it has to stop, have SLURM start the job that this is part of again, unless SLURM ends that job "
+        "(default: if SPECTRALSEG_REQUEUE is in the environment)",
+    )
+
+
 def _add_study(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "study",
@@ -614,7 +623,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Interrupted as reason:
         print(redact(str(reason)), file=sys.stderr)
-        if isinstance(reason, OutOfTime) and arguments.requeue:
+        if getattr(arguments, "requeue", False):
             from spectralseg import slurm
 
             slurm.requeue()  # last, for SLURM then ends this process

@@ -132,7 +132,7 @@ class Training(_Strict):
     flip: bool = Field(True, description="random horizontal and vertical flips")
     rotate: float = Field(20, ge=0, le=180, description="random rotation within ± this many degrees")
     validate_every: int = Field(500, ge=1, description="iterations between validations")
-    save_every: int = Field(500, ge=1, description="iterations between resumable states")
+    save_every: int = Field(500, ge=1, description="iterations between resumable states; changes no weights")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; else autocast")
     channels_last: bool = Field(True, description="memory layout; faster on most devices")
     resident: bool = Field(
@@ -148,7 +148,11 @@ class Training(_Strict):
         "off: the fastest",
     )
     tensorboard: bool = Field(False, description="write event files into <run>/tensorboard")
-    workers: int = Field(0, ge=0, description="processes that load and augment")
+    workers: int = Field(0, ge=0, description="processes that load and augment; changes no weights")
+
+    def learned(self) -> dict[str, Any]:
+        """All that weights depend on, as plain values: what else there is may change without training anew."""
+        return self.model_dump(mode="json", exclude={"save_every", "tensorboard", "workers"})
 
 
 class Noise(_Strict):

@@ -35,10 +35,6 @@ class Interrupted(Exception):
     """Work was put down at somebody's request, and doing it again continues; the command line exits with status 75."""
 
 
-class OutOfTime(Interrupted):
-    """Nobody wants the work to end, but its time limit is near."""
-
-
 def explained(error: OSError) -> str:
     """What the operating system refused, and what to do: the end of a sentence that starts with the file's name."""
     number = error.errno or 0

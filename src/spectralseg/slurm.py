@@ -66,9 +66,17 @@ def partition_limit(partition: str | None = None) -> int | None:
 
 
 def requeue() -> None:
-    """Put the job that this process is part of back in its queue. SLURM ends the process, then or soon after."""
+    """Put the job that this process is part of back in its queue. SLURM ends the process, then or soon after.
+
+    Only while SLURM counts the job as running, as in the time of grace before a preemption: a cancelled job must not
+    come back, and one that SLURM requeues does so by itself.
+    """
     mine = job()
     if mine is None:
+        return
+    state = _ask("squeue", "--noheader", "--jobs", mine, "--format", "%T")
+    if state != "RUNNING":
+        _log.info("job %s is not requeued, for it is %s", mine, (state or "not known whether it runs").lower())
         return
     if _ask("scontrol", "requeue", mine) is None:
         _log.warning("job %s cannot be requeued; the run waits to be started again", mine)

@@ -42,6 +42,8 @@ class Cluster:
         memory: MB that each node claims to have.
         max_minutes: longest time limit of the partition; None for no limit.
         accounting: whether slurmdbd keeps records and jobs must name the account ``lab``.
+        grace: seconds between the signal to a job and its requeueing where one of the partition ``urgent`` wants its
+            place; None without such a partition.
     """
 
     nodes: int = 1
@@ -50,6 +52,7 @@ class Cluster:
     memory: int = 100_000
     max_minutes: int | None = None
     accounting: bool = False
+    grace: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -84,7 +87,8 @@ class Cluster:
             (STATE / name).mkdir()
             run("slurmd", "-N", name)
         wait_until(
-            lambda: output("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * self.nodes, "all nodes are idle"
+            lambda: output("sinfo", "-h", "-N", "-p", "gpu", "-o", "%t").split() == ["idle"] * self.nodes,
+            "all nodes are idle",
         )
 
     def _configure(self) -> None:
@@ -125,7 +129,13 @@ class Cluster:
                 f"RealMemory={self.memory} Gres=gpu:{self.gpus}"
                 for number, name in enumerate(self.names)
             ),
-            f"PartitionName=gpu Nodes=ALL Default=YES MaxTime={self.max_minutes or 'UNLIMITED'}",
+            f"PartitionName=gpu Nodes=ALL Default=YES MaxTime={self.max_minutes or 'UNLIMITED'} "
+            f"GraceTime={self.grace or 0}",
+            *([] if self.grace is None else [
+                "PreemptType=preempt/partition_prio",
+                "PreemptMode=REQUEUE",
+                "PartitionName=urgent Nodes=ALL PriorityTier=2",
+            ]),
         ])  # fmt: skip
         write(
             "gres.conf",
@@ -313,6 +323,7 @@ def main() -> None:
     start.add_argument("--memory", type=int, default=Cluster.memory, help="per node, in MB")
     start.add_argument("--max-minutes", type=int, help="longest time limit")
     start.add_argument("--accounting", action="store_true", help="slurmdbd keeps records; jobs need the account lab")
+    start.add_argument("--grace", type=int, help="seconds that jobs are left when partition urgent preempts them")
     commands.add_parser("stop", help="end all of it")
     commands.add_parser("pause", help="end the controller only")
     commands.add_parser("resume", help="start the controller again")

@@ -24,6 +24,10 @@ def command(tmp_path, monkeypatch):
     return write
 
 
+def calls(folder):
+    return (folder / "calls").read_text().splitlines()
+
+
 @pytest.fixture
 def job(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
@@ -118,9 +122,10 @@ class TestArrays:
         assert "--jobs 7_3 " in (tmp_path / "calls").read_text()
 
     def test_a_task_requeues_itself_alone(self, command, tmp_path):
+        command("squeue", "echo RUNNING")
         command("scontrol", "")
         slurm.requeue()
-        assert (tmp_path / "calls").read_text() == "scontrol requeue 7_3\n"
+        assert calls(tmp_path) == ["squeue --noheader --jobs 7_3 --format %T", "scontrol requeue 7_3"]
 
 
 class TestPartitionLimit:
@@ -148,18 +153,28 @@ class TestPartitionLimit:
 
 class TestRequeue:
     def test_it_names_the_job(self, job, command, tmp_path):
+        command("squeue", "echo RUNNING")
         command("scontrol", "")
         slurm.requeue()
-        assert (tmp_path / "calls").read_text() == "scontrol requeue 7\n"
+        assert calls(tmp_path)[-1] == "scontrol requeue 7"
 
     def test_a_refusal_is_told(self, job, command, caplog):
+        command("squeue", "echo RUNNING")
         command("scontrol", "echo disabled >&2; exit 1")
         slurm.requeue()
         assert "disabled" in caplog.text
         assert "cannot be requeued" in caplog.text
 
+    @pytest.mark.parametrize("answer", ["echo COMPLETING", "true", "exit 1"])
+    def test_a_job_that_slurm_is_ending_does_not_come_back(self, job, command, tmp_path, answer):
+        command("squeue", answer)
+        command("scontrol", "")
+        slurm.requeue()
+        assert [call.split()[0] for call in calls(tmp_path)] == ["squeue"]
+
     def test_there_is_nothing_to_do_outside_of_a_job(self, monkeypatch, command, tmp_path):
         monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+        command("squeue", "echo RUNNING")
         command("scontrol", "")
         slurm.requeue()
         assert not (tmp_path / "calls").exists()

@@ -100,6 +100,14 @@ def test_a_changed_objective_retrains_its_runs_only(finished):
     assert "objective=spatial," not in text
 
 
+def test_settings_that_change_no_weights_retrain_nothing(finished):
+    directory, _ = finished
+    training = {**TINY["training"], "workers": 2, "save_every": 7, "tensorboard": True}
+    config = write_config(directory, {**TINY, "training": training}, "changed.yaml")
+    done = snakemake(directory, "--dry-run", "--cores", 2, "--configfile", config, *THREADS)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
 def test_an_interrupted_study_continues_to_the_same_tables(finished, tmp_path):
     source, _ = finished
     config = write_config(tmp_path, TINY)

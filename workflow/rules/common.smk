@@ -156,7 +156,9 @@ def phantom_settings(wildcards):
     return f"--cases {phantom.cases} --side {phantom.side} --seed {phantom.seed}"
 
 
-DUMPED = CONFIG.model_dump(mode="json")  # once: thousands of jobs have parts of it as parameters
+# Once: thousands of jobs have parts of it as parameters.
+DUMPED = CONFIG.model_dump(mode="json")
+LEARNED = CONFIG.training.learned()
 
 
 def train_settings(wildcards):
@@ -164,7 +166,7 @@ def train_settings(wildcards):
     return {
         "architecture": DUMPED["architectures"][wildcards.architecture],
         "objective": DUMPED["objectives"][wildcards.objective],
-        "training": DUMPED["training"],
+        "training": LEARNED,
     }
 
 

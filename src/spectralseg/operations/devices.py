@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import platform
 import re
@@ -13,6 +15,7 @@ from pathlib import Path
 
 SIMULATED = "SPECTRALSEG_DEVICES"  # comma-separated ids that stand in for this machine's devices; empty for none
 
+_KFD = Path("/sys/class/kfd/kfd/topology/nodes")
 _GPU = re.compile(r"^GPU \d+: .*\(UUID: (GPU-[^)]+)\)")
 _MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)]+)\)")
 
@@ -118,12 +121,21 @@ def _nvidia_of_the_kernel() -> list[str]:
 
 
 def _amd() -> list[str]:
-    """Names of the GPUs that the ROCm driver lists; nodes without vector units are processors."""
+    """Names of the GPUs that the ROCm driver lists, where torch can use them: many processors have a small GPU."""
     found = []
-    for file in Path("/sys/class/kfd/kfd/topology/nodes").glob("*/properties"):
-        if re.search(r"^simd_count [1-9]", file.read_text(errors="replace"), re.MULTILINE):
-            found.append(int(file.parent.name))
+    for file in _KFD.glob("*/properties") if _torch_for_rocm() else ():
+        with contextlib.suppress(PermissionError):  # hidden from this container
+            if re.search(r"^simd_count [1-9]", file.read_text(errors="replace"), re.MULTILINE):  # else a processor
+                found.append(int(file.parent.name))
     return [f"kfd-{node}" for node in sorted(found)]
+
+
+def _torch_for_rocm() -> bool:
+    """Whether the installed torch is built for ROCm, without importing it."""
+    torch = importlib.util.find_spec("torch")
+    version = Path(torch.origin).with_name("version.py") if torch and torch.origin else None
+    text = version.read_text(errors="replace") if version and version.is_file() else ""
+    return re.search(r"^hip\b.*= *['\"]", text, re.MULTILINE) is not None
 
 
 def _split(text: str) -> list[str]:

@@ -41,7 +41,7 @@ class Part:
         if self.estimate is None:
             return 0.0
         one = self.iterations * float(getattr(self.estimate, which)) + (self.estimate.evaluation or 0.0)
-        return (self.runs - self.finished) * one / 3600
+        return (self.runs - self.finished) * one / self.estimate.share / 3600
 
 
 @dataclass(frozen=True)
@@ -191,9 +191,10 @@ def _sources(found: Plan) -> list[str]:
     for part in found.parts:
         if one := part.estimate:
             evaluation = "" if one.evaluation is not None else "; evaluation not measured and not in it"
+            shared = f" that {one.share} runs share" if one.share > 1 else ""
             told[part.architecture] = (
                 f"{part.architecture}: {1000 * one.seconds:.0f} ms an iteration "
-                f"({1000 * one.low:.0f} to {1000 * one.high:.0f}) by {one.source}, on {one.device}{evaluation}"
+                f"({1000 * one.low:.0f} to {1000 * one.high:.0f}) by {one.source}, on {one.device}{shared}{evaluation}"
             )
     return list(told.values())
 

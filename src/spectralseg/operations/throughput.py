@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from spectralseg.config import Architecture, Config
 DOCTOR = "doctor.json"  # what the doctor measured, in the folder of the study
 _ELSEWHERE = 3.0  # factor of doubt for a setting that was not measured itself
 _BARE_STEP = 2.0  # ... for validation, loading and saving, where only steps were measured
+_SOURCES = ("finished runs", "doctor", "benchmark")  # the best first
+_OURS = re.compile(r"ours(?:, (fp32|bf16|fp16))?")  # ways of the benchmark of training that training goes by itself
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Measured:
         seconds: per iteration, all else in a run included as far as it was measured.
         device: name of what it was trained on.
         source: ``finished runs``, ``doctor`` or ``benchmark``.
+        share: how many runs the device was shared by.
         bytes: that a run leaves on disk; None where that was not measured.
         evaluation: seconds of an evaluation; None likewise.
     """
@@ -52,6 +56,7 @@ class Measured:
     seconds: float
     device: str
     source: str
+    share: int = 1
     bytes: int | None = None
     evaluation: float | None = None
 
@@ -65,6 +70,7 @@ class Estimate:
     high: float
     source: str
     device: str
+    share: int = 1
     bytes: int | None = None
     evaluation: float | None = None
 
@@ -90,36 +96,44 @@ def measured(studies: Iterable[Path], benchmarks: Path | None) -> list[Measured]
 def estimate(setting: Setting, known: Sequence[Measured]) -> Estimate | None:
     """What a setting will take by the best evidence that there is; None without any.
 
-    For a setting that was not measured stands the slowest other one, of the same size if there is one, with a factor of
-    three of doubt either way.
+    Of several devices, the one counts on which most was measured. For a setting that was not measured stands the
+    slowest other one, of the same size if there is one, with a factor of three of doubt either way.
     """
-    for source in ("finished runs", "doctor", "benchmark"):
-        if same := [one for one in known if one.source == source and one.setting == setting]:
-            return _summary(same, source)
-    if not known:
-        return None
+    if same := _best([one for one in known if one.setting == setting]):
+        return _summary(same)
     scale = (setting.image_size, setting.batch_size, setting.precision)
     alike = [one for one in known if (one.setting.image_size, one.setting.batch_size, one.setting.precision) == scale]
-    slowest = max(alike or known, key=lambda one: one.seconds)
+    others = _best(alike) or _best(known)
+    if not others:
+        return None
+    slowest = max(others, key=lambda one: one.seconds)
     source = f"{slowest.source} of {slowest.setting.model}, as this one was not measured"
     mean = slowest.seconds
-    return Estimate(mean, mean / _ELSEWHERE, mean * _ELSEWHERE, source, slowest.device)
+    return Estimate(mean, mean / _ELSEWHERE, mean * _ELSEWHERE, source, slowest.device, slowest.share)
 
 
-def _summary(same: Sequence[Measured], source: str) -> Estimate:
+def _best(known: Sequence[Measured]) -> list[Measured]:
+    """Those of the best source and of one device, by as many runs at once: where most are from, or else the fastest."""
+    groups: dict[tuple[str, int], list[Measured]] = {}
+    source = min((one.source for one in known), key=_SOURCES.index, default="")
+    for one in known:
+        if one.source == source:
+            groups.setdefault((one.device, one.share), []).append(one)
+    return max(groups.values(), key=lambda group: (len(group), -min(one.seconds for one in group)), default=[])
+
+
+def _summary(same: Sequence[Measured]) -> Estimate:
     times = [one.seconds for one in same]
-    mean = statistics.fmean(times)
-    low, high = min(times), max(times)
-    if source != "finished runs":
-        high *= _BARE_STEP
+    source, measured_whole = same[0].source, same[0].source == "finished runs"
     sizes = [one.bytes for one in same if one.bytes is not None]
     evaluations = [one.evaluation for one in same if one.evaluation is not None]
     return Estimate(
-        mean,
-        low,
-        high,
-        f"{len(same)} {source}" if source == "finished runs" else source,
+        statistics.fmean(times),
+        min(times),
+        max(times) * (1 if measured_whole else _BARE_STEP),
+        f"{len(same)} {source}" if measured_whole else source,
         same[0].device,
+        same[0].share,
         round(statistics.fmean(sizes)) if sizes else None,
         statistics.fmean(evaluations) if evaluations else None,
     )
@@ -134,7 +148,7 @@ def _of_runs(study: Path) -> Iterator[Measured]:
         except (KeyError, TypeError, ZeroDivisionError):
             continue  # of another version
         size = sum(path.stat().st_size for path in file.parent.iterdir() if path.is_file())
-        yield Measured(setting, seconds, device, "finished runs", size, _evaluation(file.parent))
+        yield Measured(setting, seconds, device, "finished runs", run.get("share", 1), size, _evaluation(file.parent))
 
 
 def _evaluation(folder: Path) -> float | None:
@@ -155,18 +169,20 @@ def _of_the_doctor(study: Path) -> Iterator[Measured]:
 
 
 def _of_benchmarks(folder: Path) -> Iterator[Measured]:
-    """Steps as training does them, from the benchmark of training: bf16 on GPUs, single precision elsewhere."""
+    """Steps as training does them, from the benchmark of training: if it does not say, bf16 on GPUs, fp32 elsewhere."""
     for file in sorted(folder.glob("training_*.json")):
         found = _read(file)
         try:
             device, settings = found["machine"], found["settings"]
-            precision = "bf16" if device["device"] == "cuda" else "fp32"
+            usual = "bf16" if device["device"] == "cuda" else "fp32"
             for name, ways in found["results"].items():
                 model, batch = name.split(", ")
                 encoder = settings.get("encoder", "resnet50")
-                setting = Setting(model, encoder, "{}", settings["size"], int(batch), precision)
-                seconds = int(batch) / ways["ours"]["images_per_second"]
-                yield Measured(setting, seconds, device["device_name"], "benchmark")
+                for way, result in ways.items():
+                    if ours := _OURS.fullmatch(way):
+                        setting = Setting(model, encoder, "{}", settings["size"], int(batch), ours[1] or usual)
+                        seconds = int(batch) / result["images_per_second"]
+                        yield Measured(setting, seconds, device["device_name"], "benchmark")
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from spectralseg.signals import SIGNALS, WARNING, handled
+from spectralseg.signals import SIGNALS, handled
 
 _RESERVE = 10.0  # seconds for a process to end after its last state, and for the batch system to hear of it
 
@@ -21,13 +21,11 @@ class StopRequest:
 
     Attributes:
         reason: why to stop; None to go on.
-        early: whether nobody wants the run to end, but its time limit is near.
         slowest: seconds of the longest iteration, with its validation; of an earlier attempt, until one is longer.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
         self.reason: str | None = None
-        self.early = False
         self._deadline = deadline
         self._since: float | None = None
         self.slowest = self._save = 0.0
@@ -41,9 +39,9 @@ class StopRequest:
         """To be called once in every iteration: whether to stop after this one."""
         now = time.monotonic()
         self.slowest, self._since = max(self.slowest, now - (self._since or now)), now
-        # One more iteration may validate and save, and the stop after it does so again.
+        # One more iteration may validate and save, and the stop after it saves again; one may be the longest so far.
         if self._deadline is not None and now + 2 * (self.slowest + self._save) + _RESERVE > self._deadline:
-            self._ask("its time limit", early=True)
+            self.reason = self.reason or "its time limit"
         return self.reason is not None
 
     @contextmanager
@@ -54,13 +52,9 @@ class StopRequest:
         self._since = time.monotonic()
         self._save = max(self._save, self._since - begun)
 
-    def _ask(self, reason: str, *, early: bool) -> None:
-        # Whoever asks first, except that nothing is early once somebody wants the run to end.
-        self.reason, self.early = self.reason or reason, early and (self.early or self.reason is None)
-
     def _note(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: a handler runs between any two instructions, also in the middle of writing a checkpoint.
-        self._ask(signal.Signals(number).name, early=number == WARNING)
+        self.reason = self.reason or signal.Signals(number).name
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Learner:
             rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
-            fused=fused,
+            fused=fused or None,  # else what torch takes by itself
         )
         self._step = CapturedStep(self._update) if captured else self._update
         self.clip, self.dtype = training.gradient_clip, _AUTOCAST[training.precision]

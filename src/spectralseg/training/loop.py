@@ -20,7 +20,7 @@ from spectralseg import provenance
 from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
-from spectralseg.errors import InputError, Interrupted, OutOfTime
+from spectralseg.errors import InputError, Interrupted
 from spectralseg.files import remove_leftovers, sha256_of, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
@@ -66,7 +66,7 @@ def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, An
         "architecture": architecture.model_dump(mode="json"),
         "encoder_sha256": sha256_of(encoder) if encoder and encoder.is_file() else None,
         "objective": config.objectives[run.objective].model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
+        "training": config.training.learned(),
         "data": {
             "name": data.name,
             "source": data.info["source"],
@@ -87,6 +87,7 @@ def train(
     out: Path,
     *,
     device_name: str = "auto",
+    share: int = 1,
     deadline: float | None = None,
 ) -> None:
     """Train a run and write ``model.pt``, ``run.json`` and ``history.jsonl`` into ``out``.
@@ -94,20 +95,21 @@ def train(
     A state left by an interrupted attempt at the same settings and data is continued, to the same weights as without
     the interruption: bit by bit on a CPU with the same number of threads. SIGTERM and SIGUSR1 save the state and stop.
 
+    ``share`` is for the record: how many runs at most use the device at once, which their times depend on.
+
     ``deadline`` is a value of ``time.monotonic()`` at which the process must have ended. Training stops as early before
     it as saving needs, by how long iterations and saving have taken, but never before it has done one iteration.
 
     Raises:
         InputError: the dataset lacks a part, or the objective is no longer finite.
-        OutOfTime: SIGUSR1 came, or the deadline is near; the state is saved.
-        Interrupted: SIGTERM asked to stop; the state is saved.
+        Interrupted: SIGTERM or SIGUSR1 asked to stop, or the deadline is near; the state is saved.
     """
     with stop_requests(deadline) as request:
-        _train(config, run, data, out, choose_device(device_name), request)
+        _train(config, run, data, out, choose_device(device_name), share, request)
 
 
 def _train(
-    config: Config, run: Run, data: PreparedDataset, out: Path, device: torch.device, request: StopRequest
+    config: Config, run: Run, data: PreparedDataset, out: Path, device: torch.device, share: int, request: StopRequest
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in (states.FILE, "model.pt", "run.json", "history.jsonl"):
@@ -130,44 +132,55 @@ def _train(
         with request.saving():
             states.save(out, progress, learner, settings)
 
-    def stop() -> None:
-        save_state()
-        kind = OutOfTime if request.early else Interrupted
+    def due() -> bool:
+        now = progress.iteration
+        return now == last or now % training.validate_every == 0
+
+    def validate() -> None:
+        score = validation_dice(learner, validation, len(data.classes), batch_size)
+        _note(score, learner, progress)
+        journal.scalars(progress.iteration, {"validation_dice": score})
+        journal.write(progress.history)
+
+    def interrupt() -> None:
         done = f"after iteration {progress.iteration} of {last}"
-        raise kind(f"{out}: stopped by {request.reason} {done}; run it again")
+        raise Interrupted(f"{out}: stopped by {request.reason} {done}; run it again")
 
     window = _Window(lambda bad: _not_finite(out, data, training.batch_size, run.seed, bad))
+    journal = Journal(out, tensorboard=training.tensorboard, start=progress.iteration)
     bar: tqdm[Any]
-    with (
-        Journal(out, tensorboard=training.tensorboard, start=progress.iteration) as journal,
-        progress_bar(desc="train", unit="it", total=last, initial=progress.iteration) as bar,
-    ):
+    with journal, progress_bar(desc="train", unit="it", total=last, initial=progress.iteration) as bar:
+        journal.write(progress.history)  # the workflow deletes it before every attempt
+        if progress.loss_count and due():  # the validation that comes after the saved state
+            request.check()
+            validate()
+            if request.check() and progress.iteration < last:
+                save_state()
+                interrupt()
         for images, masks in batches(data, training, run.seed, progress.iteration, last, device):
             rate = learning_rate(training, progress.iteration, last)
             window.add(progress.iteration, learner.step(images, masks, rate))
             progress.iteration += 1
             bar.update()
             done, asked = progress.iteration == last, request.check()
-            validate = done or progress.iteration % training.validate_every == 0
-            save = not done and (progress.iteration % training.save_every == 0 or request.unmeasured)
-            if validate or save or asked or progress.iteration % _READ_EVERY == 0:
+            # Also before the first validation, as nobody knows how long it takes: killed in it, a run goes on with it.
+            first = due() and not progress.history
+            save = first or asked or request.unmeasured or progress.iteration % training.save_every == 0
+            if save or due() or progress.iteration % _READ_EVERY == 0:
                 losses = window.read()
                 # One after the other: any other order would round differently after a resume.
                 progress.loss_sum = functools.reduce(operator.add, losses, progress.loss_sum)
                 progress.loss_count += len(losses)
                 bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
                 journal.scalars(progress.iteration, {"objective": losses[-1], "learning_rate": rate})
-            if validate:
-                score = validation_dice(learner, validation, len(data.classes), batch_size)
-                _note(score, learner, progress)
-                journal.scalars(progress.iteration, {"validation_dice": progress.history[-1]["validation_dice"]})
-                journal.write(progress.history)
-            if asked and not done:
-                stop()
             if save:
                 save_state()
+            if asked and not done:
+                interrupt()
+            if due():
+                validate()
     clock.stop()
-    _write_outputs(out, learner, progress, settings)
+    _write_outputs(out, learner, progress, {**settings, "training": training.model_dump(mode="json"), "share": share})
 
 
 def _note(score: float, learner: Learner, progress: states.State) -> None:
@@ -180,14 +193,14 @@ def _note(score: float, learner: Learner, progress: states.State) -> None:
         progress.best_score, progress.best_iteration, progress.best = score, progress.iteration, learner.weights()
 
 
-def _write_outputs(out: Path, learner: Learner, progress: states.State, settings: dict[str, Any]) -> None:
+def _write_outputs(out: Path, learner: Learner, progress: states.State, run: dict[str, Any]) -> None:
     last = learner.weights()
     best = last if progress.best_iteration == progress.iteration else progress.best
     states.write(out / "model.pt", {"best": best, "last": last})  # equal weights are stored once
     write_json(
         out / "run.json",
         {
-            **settings,
+            **run,
             "iterations": progress.iteration,
             "best_iteration": progress.best_iteration,
             "validation_dice": progress.best_score,

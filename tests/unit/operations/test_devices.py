@@ -1,6 +1,9 @@
+import importlib.util
 import platform
 import shutil
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -97,6 +100,40 @@ def test_devices_of_amd_are_numbered_as_hip_counts_them(monkeypatch, environment
     found = visible_devices(environment)
     assert [(device.identity, device.value) for device in found] == seen
     assert {device.variable for device in found} == {"HIP_VISIBLE_DEVICES"}
+
+
+@pytest.fixture
+def nodes_of_amd(tmp_path, monkeypatch):
+    """A processor, a GPU that is hidden from this container, and two that are not, as ROCm's driver lists them."""
+    for node, units in {0: 0, 1: 60, 2: 304, 10: 304}.items():
+        (tmp_path / str(node)).mkdir()
+        (tmp_path / str(node) / "properties").write_text(f"cpu_cores_count 8\nsimd_count {units}\nmem_banks_count 1\n")
+    read = Path.read_text
+
+    def refuse(path, *arguments, **options):
+        if path == tmp_path / "1" / "properties":
+            raise PermissionError(1, "Operation not permitted", str(path))
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(devices, "_KFD", tmp_path)
+    monkeypatch.setattr(devices, "_nvidia", lambda: [])
+
+
+def torch_with(monkeypatch, folder, hip):
+    (folder / "version.py").write_text(f"cuda: Optional[str] = None\nhip: Optional[str] = {hip!r}\nrocm = None\n")
+    found = SimpleNamespace(origin=str(folder / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+
+
+def test_devices_of_amd_that_a_container_hides_do_not_count(nodes_of_amd, monkeypatch, tmp_path):
+    torch_with(monkeypatch, tmp_path, "6.4.43482")
+    assert [device.identity for device in visible_devices({})] == ["kfd-2", "kfd-10"]
+
+
+def test_devices_of_amd_are_none_to_a_torch_that_is_not_built_for_them(nodes_of_amd, monkeypatch, tmp_path):
+    torch_with(monkeypatch, tmp_path, None)
+    assert visible_devices({}) == []
 
 
 def test_an_apple_computer_has_one_device_and_nothing_to_choose(monkeypatch):

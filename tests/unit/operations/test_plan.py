@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,7 @@ def planned(study):
     return validate_config(study, "toy.yaml")
 
 
-def finish(results, config, objective, lam, seed, seconds, device="H100", evaluation=None):
+def finish(results, config, objective, lam, seed, seconds, device="H100", evaluation=None, share=1):
     folder = results / f"runs/toy/unet/{objective}/lambda{lam}/seed{seed}"
     folder.mkdir(parents=True)
     run = {
@@ -26,6 +27,7 @@ def finish(results, config, objective, lam, seed, seconds, device="H100", evalua
         "data": {"image_size": config.image_size},
         "iterations": 1000,
         "seconds": seconds,
+        "share": share,
         "hardware": {"device_name": device},
     }
     (folder / "run.json").write_text(json.dumps(run))
@@ -60,6 +62,37 @@ def test_the_time_of_evaluation_counts_where_it_was_measured(tmp_path, planned):
     found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
     assert found.hours() == pytest.approx(5 * 1.1)
     assert "evaluation not measured" not in as_text(found)
+
+
+def test_runs_on_another_device_do_not_blur_what_is_known_of_one(tmp_path, planned):
+    finish(tmp_path, planned, "spatial", "0", 0, 90_000, device="laptop")
+    for seed, seconds in ((1, 2000), (2, 4000)):
+        finish(tmp_path, planned, "spatial", "0", seed, seconds)
+    (part,) = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1).parts
+    assert (part.estimate.seconds, part.estimate.device) == (3.0, "H100")
+    assert part.estimate.source == "2 finished runs"
+
+
+def test_runs_that_share_a_device_cost_their_part_of_it(tmp_path, planned):
+    finish(tmp_path, planned, "spatial", "0", 0, 3600, share=3)
+    found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
+    assert found.hours() == pytest.approx(5 / 3)
+    assert "on H100 that 3 runs share" in as_text(found)
+
+
+def test_a_benchmark_tells_of_every_precision_that_it_measured(tmp_path):
+    ways = {"ours": 100, "ours, fp32": 80, "ours, fp16": 160, "ours, loaded": 90, "plain, fp32": 20}
+    results = {"unet, 8": {way: {"images_per_second": speed} for way, speed in ways.items()}}
+    gpu = {"machine": {"device": "cuda", "device_name": "A100"}, "settings": {"size": 224}, "results": results}
+    (tmp_path / "training_a100.json").write_text(json.dumps(gpu))
+    found = {one.setting.precision: one.seconds for one in measured([], tmp_path)}
+    assert found == {"bf16": 8 / 100, "fp32": 8 / 80, "fp16": 8 / 160}
+
+
+def test_a_gpu_is_not_planned_by_the_speed_of_a_processor(repository):
+    config = load_config(repository / "config" / "config.yaml")
+    setting = replace(settings_of(config)["unet"], precision="fp32")
+    assert "NVIDIA" in estimate(setting, measured([], repository / "benchmarks" / "results")).device
 
 
 def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned):

@@ -86,7 +86,7 @@ def whole(config, toy, tmp_path):
     return train(config, toy, tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("stop_at", "resumed_at"), [(0, 0), (1, 0), (2, 2), (3, 2), (5, 4), (6, 6)])
+@pytest.mark.parametrize(("stop_at", "resumed_at"), [(0, 0), (1, 0), (2, 2), (3, 3), (5, 4), (6, 6)])
 def test_a_run_that_was_stopped_gives_the_same_bits(config, toy, tmp_path, whole, iterations, stop_at, resumed_at):
     iterations.stop_at = stop_at
     with pytest.raises(Stop):
@@ -166,6 +166,35 @@ def test_a_state_of_other_settings_is_not_continued(config, toy, tmp_path, study
     fresh = train(changed, toy, tmp_path / "fresh")
     assert same_weights(resumed[0], fresh[0])
     assert resumed[1] == fresh[1]
+
+
+@pytest.mark.parametrize("change", [{"workers": 1}, {"save_every": 3}, {"tensorboard": True}], ids=str)
+def test_a_state_is_continued_at_settings_that_change_no_weights(
+    config, toy, tmp_path, study, iterations, whole, change
+):
+    iterations.stop_at = 5
+    with pytest.raises(Stop):
+        train(config, toy, tmp_path / "run")
+    study["training"].update(change)
+    del iterations[:]
+    weights, history, _ = train(validate_config(study, "toy.yaml"), toy, tmp_path / "run")
+    assert iterations[0] == 4
+    assert same_weights(weights, whole[0])
+    assert history == whole[1]
+
+
+def test_the_history_is_there_again_as_soon_as_a_run_goes_on(config, toy, tmp_path, iterations):
+    """The workflow deletes it with what else a failed attempt leaves."""
+    iterations.stop_at = 5
+    with pytest.raises(Stop):
+        train(config, toy, tmp_path / "run")
+    file = tmp_path / "run" / "history.jsonl"
+    before = file.read_text()
+    file.unlink()
+    iterations.stop_at = 4
+    with pytest.raises(Stop):
+        train(config, toy, tmp_path / "run")
+    assert file.read_text() == before != ""
 
 
 def test_a_state_of_another_lambda_or_other_data_is_not_continued(

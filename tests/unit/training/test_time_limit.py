@@ -8,7 +8,7 @@ import yaml
 
 from spectralseg import cli, slurm
 from spectralseg.config import validate_config
-from spectralseg.errors import Interrupted, OutOfTime
+from spectralseg.errors import Interrupted
 from spectralseg.grid import Run
 from spectralseg.training import interruption, loop
 from spectralseg.training import state as states
@@ -46,7 +46,7 @@ def test_a_run_in_ten_pieces_equals_the_run_in_one(study, toy, tmp_path, clock):
     limit = RESERVE + 2 * (STEP + SAVING)  # enough for one iteration and a state, too short for a third
     for piece in range(1, 10):
         with pytest.raises(
-            OutOfTime, match=f"stopped by its time limit after iteration {2 * piece} of 20; run it again"
+            Interrupted, match=f"stopped by its time limit after iteration {2 * piece} of 20; run it again"
         ):
             loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu", deadline=clock.now + limit)
     loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu", deadline=clock.now + limit)
@@ -59,7 +59,7 @@ def test_a_run_in_ten_pieces_equals_the_run_in_one(study, toy, tmp_path, clock):
 
 
 def test_a_time_limit_that_is_over_allows_one_iteration(config, toy, tmp_path, clock):
-    with pytest.raises(OutOfTime, match="after iteration 1 of 2"):
+    with pytest.raises(Interrupted, match="after iteration 1 of 2"):
         loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu", deadline=clock.now - 100)
     loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu", deadline=clock.now - 100)
     assert (tmp_path / "run" / "model.pt").exists()
@@ -112,28 +112,75 @@ class TestMargin:
 
 
 @pytest.mark.parametrize(
-    ("causes", "early"),
+    ("causes", "reason"),
     [
-        (["clock"], True),
-        (["SIGUSR1"], True),
-        (["SIGTERM"], False),
-        (["SIGUSR1", "SIGTERM"], False),
-        (["SIGTERM", "SIGUSR1"], False),
-        (["clock", "SIGTERM"], False),
-        (["SIGTERM", "clock"], False),
-        (["SIGUSR1", "clock"], True),
+        (["clock", "SIGTERM"], "its time limit"),
+        (["SIGUSR1", "clock"], "SIGUSR1"),
+        (["SIGTERM", "SIGUSR1"], "SIGTERM"),
     ],
 )
-def test_only_a_run_that_nobody_wants_to_end_is_out_of_time(clock, causes, early):
+def test_the_first_reason_is_told(clock, causes, reason):
     with interruption.stop_requests(clock.now + 100) as request:
+        assert not request.check()
         for cause in causes:
             if cause == "clock":
                 clock.now += 100
             else:
                 os.kill(os.getpid(), getattr(signal, cause))
             assert request.check()
-    assert request.early == early
-    assert request.reason == {"clock": "its time limit"}.get(causes[0], causes[0])
+    assert request.reason == reason
+
+
+class Killed(BaseException):
+    """As SIGKILL does: nothing is saved any more."""
+
+
+class TestSlowValidation:
+    """How long the first one takes, nobody knows before."""
+
+    @pytest.fixture
+    def validations(self, monkeypatch, clock):
+        """Each takes a minute; the process is killed in those that are listed."""
+        made, killed, validate = [], [], loop.validation_dice
+
+        def slow(*arguments):
+            made.append(clock.now)
+            if len(made) in killed:
+                raise Killed
+            clock.now += 60
+            return validate(*arguments)
+
+        monkeypatch.setattr(loop, "validation_dice", slow)
+        return SimpleNamespace(made=made, killed=killed)
+
+    @pytest.fixture
+    def config(self, study):
+        study["training"] |= {"iterations": 20, "save_every": 100, "validate_every": 5, "learning_rate": 0.05}
+        return validate_config(study, "toy.yaml")
+
+    def test_a_run_that_is_killed_in_it_goes_on_with_it(self, config, toy, tmp_path, clock, validations, monkeypatch):
+        steps, step = [], Learner.step
+        monkeypatch.setattr(Learner, "step", lambda *a: steps.append(1) or step(*a))
+        loop.train(config, RUN, toy, tmp_path / "whole", device_name="cpu")
+        validations.made.clear()
+        validations.killed.append(1)
+        with pytest.raises(Killed):
+            loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu")
+        steps.clear()
+        loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu")
+        assert len(steps) == 15, "none of the five before the validation"
+        assert outcome(tmp_path / "run")[1] == outcome(tmp_path / "whole")[1]
+
+    def test_its_time_counts_as_soon_as_it_is_known(self, config, toy, tmp_path, clock, validations):
+        validations.killed.append(1)
+        with pytest.raises(Killed):
+            loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu", deadline=clock.now + 70)
+        deadline = clock.now + 160
+        with pytest.raises(Interrupted, match="stopped by its time limit after iteration 5 of 20"):
+            loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu", deadline=deadline)
+        assert clock.now <= deadline, "another one would not have fitted"
+        loop.train(config, RUN, toy, tmp_path / "run", device_name="cpu")
+        assert len(validations.made) == 1 + 4
 
 
 class TestCommand:
@@ -160,14 +207,10 @@ class TestCommand:
         monkeypatch.setattr(slurm, "time_left", lambda: 1.0)
         assert train("--time-limit", "60")[0] == 75
 
-    def test_a_run_out_of_time_is_requeued_where_that_is_wanted(self, train):
+    def test_a_run_that_stops_is_requeued_where_that_is_wanted(self, train):
         assert train("--time-limit", "0:01", "--requeue") == (75, ["requeue"])
 
-    def test_a_run_that_was_ended_is_not(self, train, monkeypatch):
+    def test_also_one_that_is_preempted(self, train, monkeypatch):
         step = Learner.step
         monkeypatch.setattr(Learner, "step", lambda *a: os.kill(os.getpid(), signal.SIGTERM) or step(*a))
-        assert train("--time-limit", "60", "--requeue") == (75, [])
-
-
-def test_out_of_time_is_an_interruption():
-    assert issubclass(OutOfTime, Interrupted)
+        assert train("--time-limit", "60", "--requeue") == (75, ["requeue"])

@@ -61,7 +61,7 @@ def test_what_the_page_says_of_site_files_reaches_the_jobs(tmp_path):
     for text in re.findall(r"^\|[^|`]+(?:`[^`]+`[^|`]+)*\| `([^`]+)` \|$", PAGE.partition("## What")[0], re.M):
         for key, value in yaml.safe_load(text).items():
             site[key] = merged(site.get(key), value)
-    assert site.keys() == {"default-resources", "set-resources", "jobs", "slurm-array-jobs"}
+    assert site.keys() == {"default-resources", "set-resources", "jobs", "max-jobs-per-timespan"}
     file = write_config(tmp_path, site, "site.yaml")
     config = write_config(tmp_path, TINY)
     asked = resources(snakemake(tmp_path, *SLURM, "--profile", file, "--dry-run", "--configfile", config))
@@ -97,13 +97,21 @@ def test_everything_in_the_example_is_understood(tmp_path):
     text = (REPOSITORY / "workflow" / "profiles" / "site.yaml").read_text(encoding="utf-8")
     active = re.sub(r"^( *)# ((?: *)[\w-]+: *(?:\S.*)?)$", r"\1\2", text, flags=re.M)
     site = yaml.safe_load(active)
-    assert site.keys() == {"default-resources", "set-resources", "slurm-array-jobs"}
+    assert site.keys() == {"default-resources", "set-resources", "max-jobs-per-timespan"}
     assert len(site["default-resources"]) == 4
     (tmp_path / "site.yaml").write_text(active)
     config = write_config(tmp_path, TINY)
     asked = resources(snakemake(tmp_path, *SLURM, "--profile", tmp_path / "site.yaml", "-n", "--configfile", config))
     assert asked["train"]["gres"] == "gpu:1"
     assert asked["phantom"]["slurm_account"] == "myproject"
+
+
+def test_job_arrays_are_refused(tmp_path):
+    arrays = [*SLURM, "--slurm-array-jobs", "train", "--configfile", write_config(tmp_path, TINY)]
+    done = snakemake(tmp_path, *arrays, check=False)
+    assert done.returncode == 1
+    assert "slurm-array-jobs: jobs of an array are taken for failed" in done.stderr
+    assert not (tmp_path / "results" / "tiny").exists()
 
 
 def merged(first, second):

@@ -400,6 +400,16 @@ if workflow.remote_exec:
     pass_on()
 
 
+def refuse_arrays():
+    """The executor looks for the files of an array's first job after each of them (its issue 447): those that end before
+    the first count as failed, and what the first has written is removed."""
+    if getattr(workflow.executor_settings, "array_jobs", None):
+        raise WorkflowError(
+            "slurm-array-jobs: jobs of an array are taken for failed although they are done, see docs/run-on-a-cluster.md; "
+            "leave it out, and set 'jobs' or 'max-jobs-per-timespan' lower where submissions are limited"
+        )
+
+
 def cancel_orphans(logs):
     """Jobs that a killed Snakemake left in the queue would write to the same files as those that start now. All jobs of
     one Snakemake have one name, which the executor logs; its lock sees to it that each study has one Snakemake only.

@@ -96,30 +96,35 @@ def measured(studies: Iterable[Path], benchmarks: Path | None) -> list[Measured]
 def estimate(setting: Setting, known: Sequence[Measured]) -> Estimate | None:
     """What a setting will take by the best evidence that there is; None without any.
 
-    Of several devices, the one counts on which most was measured. For a setting that was not measured stands the
+    All evidence is of one device, the same for every setting. For a setting that was not measured there stands the
     slowest other one, of the same size if there is one, with a factor of three of doubt either way.
     """
-    if same := _best([one for one in known if one.setting == setting]):
-        return _summary(same)
+    known = _of_one_device(known)
+    for source in _SOURCES:
+        if same := [one for one in known if one.source == source and one.setting == setting]:
+            return _summary(same)
+    if not known:
+        return None
     scale = (setting.image_size, setting.batch_size, setting.precision)
     alike = [one for one in known if (one.setting.image_size, one.setting.batch_size, one.setting.precision) == scale]
-    others = _best(alike) or _best(known)
-    if not others:
-        return None
-    slowest = max(others, key=lambda one: one.seconds)
+    slowest = max(alike or known, key=lambda one: one.seconds)
     source = f"{slowest.source} of {slowest.setting.model}, as this one was not measured"
     mean = slowest.seconds
     return Estimate(mean, mean / _ELSEWHERE, mean * _ELSEWHERE, source, slowest.device, slowest.share)
 
 
-def _best(known: Sequence[Measured]) -> list[Measured]:
-    """Those of the best source and of one device, by as many runs at once: where most are from, or else the fastest."""
+def _of_one_device(known: Sequence[Measured]) -> list[Measured]:
+    """What was measured on one device with as many runs at once: the one that the most of the best source is from, of
+    several the fastest.
+    """
     groups: dict[tuple[str, int], list[Measured]] = {}
-    source = min((one.source for one in known), key=_SOURCES.index, default="")
     for one in known:
-        if one.source == source:
-            groups.setdefault((one.device, one.share), []).append(one)
-    return max(groups.values(), key=lambda group: (len(group), -min(one.seconds for one in group)), default=[])
+        groups.setdefault((one.device, one.share), []).append(one)
+
+    def evidence(group: list[Measured]) -> tuple[object, ...]:
+        return *(sum(one.source == source for one in group) for source in _SOURCES), -min(one.seconds for one in group)
+
+    return max(groups.values(), key=evidence, default=[])
 
 
 def _summary(same: Sequence[Measured]) -> Estimate:

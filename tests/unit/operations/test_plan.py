@@ -89,10 +89,11 @@ def test_a_benchmark_tells_of_every_precision_that_it_measured(tmp_path):
     assert found == {"bf16": 8 / 100, "fp32": 8 / 80, "fp16": 8 / 160}
 
 
-def test_a_gpu_is_not_planned_by_the_speed_of_a_processor(repository):
-    config = load_config(repository / "config" / "config.yaml")
-    setting = replace(settings_of(config)["unet"], precision="fp32")
-    assert "NVIDIA" in estimate(setting, measured([], repository / "benchmarks" / "results")).device
+def test_all_of_a_study_is_planned_on_one_device(repository):
+    """TransUNet in single precision was measured on a processor only, which is no reason to plan a GPU by it."""
+    known = measured([], repository / "benchmarks" / "results")
+    for setting in settings_of(load_config(repository / "config" / "config.yaml")).values():
+        assert "NVIDIA" in estimate(replace(setting, precision="fp32"), known).device
 
 
 def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned):

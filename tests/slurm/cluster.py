@@ -276,11 +276,6 @@ def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120).stdout
 
 
-def error(*command: str) -> str:
-    """What a command complains of."""
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120).stderr
-
-
 def end(pid_file: Path) -> None:
     """End the daemon of a pid file and wait until it is gone."""
     try:

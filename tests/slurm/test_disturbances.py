@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from types import SimpleNamespace
 
 import pandas as pd
@@ -106,7 +107,7 @@ def disturbed(start_cluster, tmp_path_factory):
         seen.log = (folder(study, SLOW) / "train.log").read_text()
         limit(seen.first[SLOW], 60)
         clusters.stop_controller()
-        clusters.error("squeue")  # tries for several seconds before it gives up
+        time.sleep(25)  # Snakemake looks after its jobs every ten seconds
         clusters.start_controller()
 
         wait_for(lambda: shown(seen.first[FROZEN], "JobState") == "TIMEOUT")
@@ -189,6 +190,10 @@ def test_a_requeued_job_is_the_same_job(disturbed, run):
 
 def test_training_leaves_in_time_and_comes_back(disturbed):
     assert re.search(r"stopped by its time limit after iteration \d+ of 150; run it again", disturbed.log)
+
+
+def test_a_controller_that_is_away_is_waited_for(disturbed):
+    assert "Falling back to 'sacct'" not in disturbed.said, "which does not answer without accounting"
 
 
 def test_jobs_of_a_killed_snakemake_are_cancelled_by_the_next(disturbed):

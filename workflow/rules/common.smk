@@ -410,6 +410,16 @@ def refuse_arrays():
         )
 
 
+def stay_with_squeue():
+    """The executor asks for SLURM's MinJobAge whenever it looks after its jobs, takes the silence of a controller for one
+    that is too short, and turns to sacct for a day, which does not answer where there is no accounting."""
+    executor = sys.modules.get("snakemake_executor_plugin_slurm")
+    ask = getattr(executor, "get_min_job_age", None)
+    if ask and not is_local():
+        known = ask()
+        executor.get_min_job_age = lambda: ask() or known
+
+
 def cancel_orphans(logs):
     """Jobs that a killed Snakemake left in the queue would write to the same files as those that start now. All jobs of
     one Snakemake have one name, which the executor logs; its lock sees to it that each study has one Snakemake only.

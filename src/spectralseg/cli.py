@@ -14,8 +14,6 @@ from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, redact
 
-_THREADS = 4  # that the workflow gives to a run
-
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
 
@@ -276,7 +274,7 @@ def doctor(arguments: argparse.Namespace) -> None:
     from spectralseg.data.specification import read_specifications
     from spectralseg.files import write_json
     from spectralseg.operations import doctor as examination
-    from spectralseg.operations.throughput import DOCTOR
+    from spectralseg.operations.throughput import DOCTOR, THREADS
 
     specifications = read_specifications(arguments.datasets)
     config = load_config(_study_file(arguments.study), specifications)
@@ -292,7 +290,7 @@ def doctor(arguments: argparse.Namespace) -> None:
     if not arguments.quick:
         from spectralseg.operations.speed import measure
 
-        _limit_threads(min(_THREADS, os.cpu_count() or 1))
+        _limit_threads(min(THREADS, os.cpu_count() or 1))
         measured = measure(config, specifications, results, arguments.seconds)
         write_json(results / DOCTOR, measured)
         tell(examination.measurement(measured))

@@ -23,6 +23,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
 from spectralseg.operations.leases import gpu_slots
+from spectralseg.operations.throughput import THREADS
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
 from spectralseg.signals import pass_on
@@ -73,8 +74,8 @@ elif GPU_SLOTS:
 
 
 def run_threads(wildcards):
-    """Four; fewer where jobs on this machine's GPUs would wait for cores instead of for a GPU."""
-    return max(1, min(4, workflow.cores // GPU_SLOTS)) if GPU_SLOTS else 4
+    """Fewer than usual where jobs on this machine's GPUs would wait for cores instead of for a GPU."""
+    return max(1, min(THREADS, workflow.cores // GPU_SLOTS)) if GPU_SLOTS else THREADS
 
 
 pathvars:

@@ -13,6 +13,7 @@ from typing import Any
 from spectralseg.config import Architecture, Config
 
 DOCTOR = "doctor.json"  # what the doctor measured, in the folder of the study
+THREADS = 4  # that the workflow gives to a run at most
 _ELSEWHERE = 3.0  # factor of doubt for a setting that was not measured itself
 _BARE_STEP = 2.0  # ... for validation, loading and saving, where only steps were measured
 _SOURCES = ("finished runs", "doctor", "benchmark")  # the best first

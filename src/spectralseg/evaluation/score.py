@@ -122,6 +122,8 @@ def _score(
             }
         for name, value in values.items():
             yield Score(label, protocol, name, *policy.apply(protocol, name, case, value, worst))
+        if protocol == "sound" and case in ("spurious", "absent"):
+            yield Score(label, protocol, policy.FALSE_STRUCTURE, float(case == "spurious"), "")
 
 
 def _joint_box(*boxes: tuple[slice, ...] | None, dimensions: int) -> tuple[slice, ...]:
@@ -133,9 +135,11 @@ def _joint_box(*boxes: tuple[slice, ...] | None, dimensions: int) -> tuple[slice
 
 
 def _score_slices(counts: Counts) -> Iterator[Score]:
-    """Means of the overlap metrics over slices, and over how many: slices without a value are left out."""
+    """Means of the overlap metrics over slices, and over how many: slices without a value are left out, as are those
+    that are empty in prediction and reference.
+    """
     for metric in OVERLAP:
-        mean = over_units(counts, metric)
+        mean = over_units(counts, metric, empty=False)
         for k, (value, slices) in enumerate(zip(mean.value, mean.units, strict=True)):
             flag = "" if slices else " ".join(mean.undefined[k])
             yield Score(k + 1, "sound", f"slice_{metric}", float(value), flag)

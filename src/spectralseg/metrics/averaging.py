@@ -40,13 +40,15 @@ class Average(NamedTuple):
     undefined: tuple[Counter[str], ...]
 
 
-def over_units(counts: Counts, metric: str, protocol: str = "sound") -> Average:
+def over_units(counts: Counts, metric: str, protocol: str = "sound", *, empty: bool = True) -> Average:
     """Mean of a metric over units, each weighing the same.
 
     Args:
         counts: (n, K), one row per image, slice or case.
         metric: a key of :data:`OVERLAP`.
         protocol: whose policy decides where a structure is missing, see :mod:`spectralseg.metrics.policy`.
+        empty: whether a unit where prediction and reference are empty has the value of the policy. False leaves it out
+            unless the value is computed: of the slices of a volume most are empty, and how many depends on its extent.
 
     Returns:
         Units without a value are left out and counted; the reason is the flag of the policy.
@@ -57,6 +59,8 @@ def over_units(counts: Counts, metric: str, protocol: str = "sound") -> Average:
     for (unit, k), value in np.ndenumerate(OVERLAP[metric](counts)):
         case = policy.situation(int(predicted[unit, k]), int(present[unit, k]))
         found[unit, k], flag = policy.apply(protocol, metric, case, float(value), float("nan"))
+        if case == flag == "absent" and not empty:
+            found[unit, k] = np.nan
         if np.isnan(found[unit, k]):
             reasons[k][flag] += 1
     defined = ~np.isnan(found)

@@ -5,8 +5,10 @@ Situations: ``missed`` (reference present, prediction empty), ``spurious`` (refe
 image diagonal, ``undefined`` leaves the case out of means, where it is counted.
 
 ``published`` follows TransUNet's ``calculate_metric_percase``, traps included: a false structure scores Dice 1 and
-distance 0, a missed one distance 0. ``sound`` follows Metrics Reloaded (Maier-Hein et al. 2024): misses and false
-structures get the worst value, and nothing is claimed where there is nothing to find.
+distance 0, a missed one distance 0. ``sound`` follows the reference implementation of Metrics Reloaded (Maier-Hein et
+al. 2024) and the BraTS evaluation: misses and false structures get the worst value, and an empty prediction for an
+empty reference the best, as it is the correct answer. Every case thus has a value for every method, so that paired
+differences see false structures. How often they occur is an endpoint of its own, :data:`FALSE_STRUCTURE`.
 
 A protocol has the metrics of its table, in that order.
 """
@@ -21,8 +23,8 @@ Entry = float | Literal["computed", "diagonal", "undefined"]
 PROTOCOLS = ("published", "sound")
 
 _TRANSUNET: dict[str, Entry] = {"missed": 0.0, "spurious": 1.0, "absent": 0.0}
-_SHARE: dict[str, Entry] = {"missed": 0.0, "spurious": 0.0, "absent": "undefined"}
-_DISTANCE: dict[str, Entry] = {"missed": "diagonal", "spurious": "diagonal", "absent": "undefined"}
+_SHARE: dict[str, Entry] = {"missed": 0.0, "spurious": 0.0, "absent": 1.0}
+_DISTANCE: dict[str, Entry] = {"missed": "diagonal", "spurious": "diagonal", "absent": 0.0}
 _DETECTION: dict[str, Entry] = {"missed": "computed", "spurious": "undefined", "absent": "undefined"}
 _COMPUTED: dict[str, Entry] = {"missed": "computed", "spurious": "computed", "absent": "computed"}
 
@@ -47,6 +49,9 @@ POLICY: dict[str, dict[str, dict[str, Entry]]] = {
         "boundary_iou": _SHARE,
     },
 }
+# 1 for a false structure, 0 for none, recorded where the reference is empty only: its mean is the rate of empty cases
+# with a false structure, whatever values the policy gives them.
+FALSE_STRUCTURE = "false_structure"
 # Why a metric has no value of its own, other than by a missing structure.
 NOT_DEFINED = {"specificity": "no background", "accuracy": "no pixels"}
 

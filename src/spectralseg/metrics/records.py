@@ -23,7 +23,8 @@ flag           why the value is undefined or was set by the missing-structure po
 =============  ========================================================================================
 
 Metrics of a class of a case: the pixel counts ``tp``, ``fp``, ``fn``, ``tn``; those of
-:data:`spectralseg.metrics.policy.POLICY`; and where the suite has calibration, ``ece``, ``mce`` and, under ``sound``,
+:data:`spectralseg.metrics.policy.POLICY`; under ``sound``, where the reference is empty, ``false_structure`` (1 if the
+prediction is not, else 0); and where the suite has calibration, ``ece``, ``mce`` and, under ``sound``,
 ``ace``, ``brier``, ``nll`` and all five with the prefix ``band_`` near the boundary.
 
 The same calibration metrics with the prefix ``pooled_`` are those of all pixels of the test set together. Where the

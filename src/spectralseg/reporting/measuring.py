@@ -20,7 +20,7 @@ CONDITION = (*SELECTION, "metric", "protocol")
 MEASURED = (
     *("measured", "measured_sd", "measured_low", "measured_high"),
     *("baseline", "gain", "gain_low", "gain_high"),
-    *("cases", "values", "undefined", "seeds"),
+    *("cases", "groups", "values", "undefined", "seeds"),
 )
 _Cell = Mapping[Any, Any]  # a row of a table of cells
 
@@ -86,7 +86,7 @@ class Measurements:
         values, reference = self.values(cell), self.reference(cell)
         nothing = dict.fromkeys(MEASURED, np.nan) | {"baseline": self._baseline}
         if values is None:
-            return nothing | dict.fromkeys(("cases", "values", "undefined", "seeds"), 0)
+            return nothing | dict.fromkeys(("cases", "groups", "values", "undefined", "seeds"), 0)
         rule = quantity(cell["metric"])
         per_seed = pd.Series(values.per_seed) * rule.factor
         low, high = np.clip(rule.factor * np.array(values.interval()[1:]), *rule.limits)
@@ -98,6 +98,7 @@ class Measurements:
             "measured_high": float(high),
             **{name: rule.factor * part for name, part in zip(("gain", "gain_low", "gain_high"), gain, strict=True)},
             "cases": int(values.recorded.sum(2).max(initial=0)),
+            "groups": len(np.unique(values.groups[values.recorded.any((0, 1))])),
             "values": int(values.recorded.sum()),
             "undefined": int((values.recorded & ~np.isfinite(values.values)).sum()),
             "seeds": len(values.seeds),

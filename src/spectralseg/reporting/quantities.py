@@ -71,6 +71,7 @@ _QUANTITIES = {
     "ace": _ERROR,
     "brier": _ERROR,
     "nll": Quantity(factor=1.0, higher_is_better=False, digits=3, unit=""),
+    "false_structure": _ERROR,
     "hd95": _DISTANCE,
     "assd": _DISTANCE,
     **{

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.reporting.quantities import quantity
+from spectralseg.statistics.bootstrap import FAILURE_RATE, FEWEST_GROUPS
 from spectralseg.statistics.significance import fewest_seeds
 
 PROTOCOLS = {
@@ -96,6 +97,19 @@ class Page:
     legend: str
     notes: tuple[str, ...]
     lead: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+
+def few_patients(groups: Iterable[int]) -> tuple[str, ...]:
+    """What to know of the intervals over some numbers of patients, nothing where there are enough or none."""
+    few = sorted({count for count in groups if 0 < count < FEWEST_GROUPS})
+    if not few:
+        return ()
+    share = f"{100 * (1 - FAILURE_RATE) ** few[0]:.0f} %"
+    return (
+        f"Few patients: intervals over fewer than {FEWEST_GROUPS} (here as few as {few[0]}) cannot know of rare "
+        f"failures. What one patient in {1 / FAILURE_RATE:.0f} shows is absent from {share} of test sets with "
+        f"{few[0]} patients, and no interval computed from the others covers it.",
+    )
 
 
 def protocol_sections(

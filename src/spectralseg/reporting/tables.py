@@ -29,7 +29,7 @@ from spectralseg.reporting.published import COLUMNS, PLACE, SELECTION, Published
 from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
 
-SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "ece": "ECE"}
+SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "false_structure": "False structures", "ece": "ECE"}
 _MAPS = {
     **{"energy": "Energy inside", "pointing": "Pointing game", "iou": "IOU of equal area"},
     **{"insertion": "Insertion", "deletion": "Deletion"},
@@ -37,6 +37,7 @@ _MAPS = {
 # What the paper's tables lack, by kind.
 FURTHER_METRICS = {
     "Surfaces": {"nsd": "NSD", "assd": "ASSD", "boundary_iou": "Boundary IOU"},
+    "Empty references": {"false_structure": "False structures"},
     "Calibration": {
         **{"ace": "ACE", "brier": "Brier", "nll": "NLL", "pooled_ece": "ECE of all pixels"},
         **{"band_ece": "ECE near boundaries", "band_mce": "MCE near boundaries"},
@@ -53,6 +54,10 @@ FURTHER_METRICS = {
     },
 }
 
+FALSE_STRUCTURES = (
+    "False structures: percentage of the cases without a structure in which one was predicted; no column where every "
+    "case has one."
+)
 LEAK_FREE = "validation"  # of a result that is given twice: no match in training or validation data
 _CELL = ("table", "protocol", *PLACE, "line", *SELECTION, "leak_free", "class", "metric", "published", "published_bold")
 _COLUMN = ["protocol", "block", "group", "column", "line"]
@@ -120,7 +125,10 @@ def build_table(results: Results, published_file: Path | str) -> Table:
 def build_summary(results: Results) -> Table:
     """All runs of a study on their own test sets and partners, without published numbers beside them."""
     cells = _all_runs(results, SUMMARY_METRICS)
-    notes = ("Mean over foreground classes. HD95 in millimetres or pixels, see the protocol.",)
+    notes = (
+        "Mean over foreground classes. HD95 in millimetres or pixels, see the protocol.",
+        FALSE_STRUCTURES,
+    )
     return _fill(results, PublishedTable("summary", "All runs of this study", "Method", notes, cells), _twice)
 
 
@@ -139,6 +147,7 @@ def build_metrics(results: Results) -> Table:
         "Mean over foreground classes; of class activation maps over the foreground as a whole. NSD: within 2 mm, or 2 "
         "pixels where the spacing is not known; ASSD in the same unit. Near boundaries: within 10 pixels. Definitions: "
         "docs/metrics-policy.md and docs/interpretation.md.",
+        FALSE_STRUCTURES,
         "A class activation map follows the segmentation: what it is worth is its distance to a random map.",
     )
     title = "All runs of this study in further metrics"
@@ -231,7 +240,7 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
         row_headings=(published.row_heading, ""),
         sections=rendering.protocol_sections(frame),
         legend=rendering.LEGEND,
-        notes=(*published.notes, *_remarks(audit, cells)),
+        notes=(*published.notes, *rendering.few_patients(frame["groups"]), *_remarks(audit, cells)),
     )
     pairs = zip(frame["dataset"], frame["test_dataset"], strict=True)
     return Table(page, frame.assign(source=[results.origin(*pair) for pair in pairs]))

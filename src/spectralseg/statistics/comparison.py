@@ -20,7 +20,7 @@ from spectralseg.statistics.significance import holm, sign_flip, wilcoxon
 # What is compared, and whether higher values are better.
 METRICS = {
     **dict.fromkeys(("dsc", "iou", "sensitivity", "specificity", "accuracy", "nsd", "boundary_iou"), True),
-    **dict.fromkeys(("hd95", "ece", "mce", "ace", "brier"), False),
+    **dict.fromkeys(("hd95", "assd", "false_structure", "ece", "mce", "ace", "brier"), False),
 }
 UNBOUNDED = "hd95"  # in millimetres or pixels: a margin in shares says nothing about it
 

@@ -12,8 +12,9 @@ from spectralseg.data.resize import resize_labels
 from spectralseg.evaluation import predict
 from spectralseg.evaluation.predict import Predictor, native_labels, to_labels
 from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
-from spectralseg.metrics import Reliability, adaptive_calibration_error, averages, slice_counts
-from spectralseg.metrics.policy import POLICY
+from spectralseg.metrics import Reliability, adaptive_calibration_error, slice_counts
+from spectralseg.metrics.averaging import over_units
+from spectralseg.metrics.policy import FALSE_STRUCTURE, POLICY
 from spectralseg.metrics.surface import boundary_iou, diagonal
 
 
@@ -187,7 +188,7 @@ class TestValues:
         native[:2][native[:2] == 2] = 0
         counts = slice_counts(prediction, native, 3)
         for metric, number in (("dsc", [5, 5, 5]), ("sensitivity", [5, 3, 5]), ("accuracy", [5, 5, 5])):
-            mean = averages(counts, np.zeros(5), metric)["per_image"]
+            mean = over_units(counts, metric, empty=False)
             changed = table(score_segmentation(volume[0], volume[1], native, self.spacing, 3))
             assert mean.units.tolist() == number
             for k in (1, 2, 3):
@@ -209,6 +210,7 @@ class TestValues:
     def test_the_metrics_are_those_of_the_policy(self, found):
         for protocol, rows in POLICY.items():
             names = {metric for k, p, metric in found if p == protocol and not metric.startswith("slice")}
+            names.discard(FALSE_STRUCTURE)
             assert names == rows.keys() | {"tp", "fp", "fn", "tn"}
 
 
@@ -243,7 +245,7 @@ class TestImages:
         [
             (False, True, "missed", {"published": (0, 0), "sound": (0, "diagonal", "diagonal", 0, 0)}),
             (True, False, "spurious", {"published": (1, 0), "sound": (0, "diagonal", "diagonal", 0, 0)}),
-            (False, False, "absent", {"published": (0, 0), "sound": (np.nan,) * 5}),
+            (False, False, "absent", {"published": (0, 0), "sound": (1, 0, 0, 1, 1)}),
         ],
     )
     def test_missing_structures_follow_the_policy(self, predicted, present, case, expected):
@@ -255,6 +257,16 @@ class TestImages:
             for metric, value in zip(metrics, values, strict=True):
                 value = diagonal((60, 60), spacing) if value == "diagonal" else value
                 assert found[1, protocol, metric] == (pytest.approx(value, nan_ok=True), case)
+
+    @pytest.mark.parametrize(
+        ("predicted", "present", "expected"),
+        [(True, False, 1), (False, False, 0), (True, True, None), (False, True, None)],
+    )
+    def test_a_false_structure_is_recorded_where_the_reference_is_empty(self, predicted, present, expected):
+        native, masks = disc(60, 30, 30, 15) * present, disc(32, 16, 16, 8)[None] * present
+        found = scored(disc(32, 16, 16, 8)[None] * predicted, masks, native)
+        assert found.get((1, "sound", FALSE_STRUCTURE)) == (None if expected is None else (expected, ""))
+        assert (1, "published", FALSE_STRUCTURE) not in found
 
     def test_every_undefined_value_says_why(self):
         full = np.ones((1, 16, 16), np.uint8)

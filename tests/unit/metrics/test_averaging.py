@@ -19,7 +19,7 @@ def test_each_averaging_is_what_it_says():
     values = {name: mean.value[0] for name, mean in found("dsc").items()}
     assert values == pytest.approx(
         {
-            "per_image": (0.8 + 0 + 0) / 3,
+            "per_image": (0.8 + 0 + 0 + 1) / 4,
             "per_case": (16 / (16 + 2 + 6) + 0) / 2,
             "pooled": 16 / (16 + 7 + 6),
             "foreground_background": (16 / 29 + 2 * 379 / (2 * 379 + 13)) / 2,
@@ -28,8 +28,8 @@ def test_each_averaging_is_what_it_says():
 
 
 def test_units_without_a_value_are_counted_by_reason():
-    assert found("dsc")["per_image"].units.tolist() == [3]
-    assert found("dsc")["per_image"].undefined == ({"absent": 1},)
+    assert found("dsc")["per_image"].units.tolist() == [4]
+    assert found("dsc")["per_image"].undefined == ({},)
     sensitivity = found("sensitivity")
     assert sensitivity["per_image"].value == pytest.approx([0.4])
     assert sensitivity["per_image"].undefined == ({"spurious": 1, "absent": 1},)
@@ -43,13 +43,25 @@ def test_the_published_policy_brings_its_traps_along():
     assert mean.undefined == ({},)
 
 
-def test_a_class_that_is_nowhere_has_no_mean():
-    nothing = Counts(*(np.array([[0], [0]]),) * 3, np.array([[9], [9]]))
-    for name, mean in averages(nothing, np.array([0, 1]), "iou").items():
-        assert np.isnan(mean.value[0]), name
-        assert mean.units.tolist() == [0]
-    assert averages(nothing, np.array([0, 1]), "iou")["per_image"].undefined == ({"absent": 2},)
-    assert averages(nothing, np.array([0, 1]), "iou")["foreground_background"].undefined == ({"absent": 1},)
+NOTHING = Counts(*(np.array([[0], [0]]),) * 3, np.array([[9], [9]]))
+
+
+def test_a_class_that_is_rightly_nowhere_is_perfect():
+    for name, mean in averages(NOTHING, np.array([0, 1]), "iou").items():
+        assert mean.value == [1], name
+    for mean in averages(NOTHING, np.array([0, 1]), "sensitivity").values():
+        assert np.isnan(mean.value[0])
+    assert averages(NOTHING, np.array([0, 1]), "sensitivity")["per_image"].undefined == ({"absent": 2},)
+
+
+def test_empty_units_can_be_left_out_and_are_counted():
+    mean = averaging.over_units(IMAGES, "dsc", empty=False)
+    assert mean.value == pytest.approx([(0.8 + 0 + 0) / 3])
+    assert (mean.units.tolist(), mean.undefined) == ([3], ({"absent": 1},))
+    nothing = averaging.over_units(NOTHING, "dsc", empty=False)
+    assert np.isnan(nothing.value[0])
+    assert nothing.undefined == ({"absent": 2},)
+    assert averaging.over_units(IMAGES, "accuracy", empty=False).units.tolist() == [4]
 
 
 def test_specificity_without_background_says_so():

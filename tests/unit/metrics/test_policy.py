@@ -15,8 +15,8 @@ COMMON = {
 TABLE = {
     "published": {"dsc": (0, 1, 0), "iou": (0, 1, 0), "hd95": (0, 0, 0), **COMMON},
     "sound": {
-        **dict.fromkeys(("dsc", "iou", "nsd", "boundary_iou"), (0, 0, UNDEFINED)),
-        **dict.fromkeys(("hd95", "assd"), (WORST, WORST, UNDEFINED)),
+        **dict.fromkeys(("dsc", "iou", "nsd", "boundary_iou"), (0, 0, 1)),
+        **dict.fromkeys(("hd95", "assd"), (WORST, WORST, 0)),
         **COMMON,
     },
 }

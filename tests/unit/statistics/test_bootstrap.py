@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spectralseg.statistics.bootstrap import Interval, informative_seeds, mean_and_draws, paired_interval
+from spectralseg.statistics.bootstrap import (
+    FAILURE_RATE,
+    FEWEST_GROUPS,
+    Interval,
+    informative_seeds,
+    mean_and_draws,
+    paired_interval,
+)
 
 
 def crossed(rng, seeds=20, groups=40, per_group=1, sd=(0.5, 1.0, 0.5), truth=0.3, skewed=False):
@@ -30,40 +37,70 @@ def pigeonhole(values, groups=None, *, level, resamples, seed):
     return Interval(values.mean(), *np.quantile(means, [(1 - level) / 2, (1 + level) / 2]))
 
 
+def failing(rng, seeds, groups, methods=1):
+    """Of one patient in twenty a method loses all: a difference of 100 beside a spread of 2."""
+    values = rng.normal(0, 2, (1, groups)) + rng.normal(0, 2, (seeds, groups))
+    for sign in (1, -1)[:methods]:
+        values += sign * (100 * (rng.random((1, groups)) < 0.05) - 5)
+    return values
+
+
+def mostly_equal(rng, seeds, groups):
+    """Seven in ten patients do not differ at all."""
+    differs = rng.random((1, groups)) < 0.3
+    return differs * (rng.exponential(1, (1, groups)) + rng.normal(0, 0.3, (seeds, groups))) - 0.3
+
+
 class TestCoverage:
     """With 1,500 repetitions a coverage of 95 % is measured to ± 1.1 points."""
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("seeds", [3, 5, 10])
-    @pytest.mark.parametrize("sd", [(0, 1, 1), (0.3, 1, 1), (1, 1, 1), (0.1, 1, 0.1)], ids=str)
-    def test_the_95_percent_interval_holds_the_truth_95_percent_of_the_time(self, seeds, sd):
-        assert 0.93 <= coverage(lambda rng: crossed(rng, seeds, 60, sd=sd)) <= 0.975
+    @pytest.mark.parametrize(("seeds", "most"), [(3, 0.99), (5, 0.985), (10, 0.98)])
+    @pytest.mark.parametrize(
+        "sd", [(0, 1, 1), (0.3, 1, 1), (1, 1, 1), (0.1, 1, 0.1), (0.3, 0.1, 1), (0.1, 0.1, 1)], ids=str
+    )
+    def test_the_95_percent_interval_covers_the_truth_95_percent_of_the_time(self, seeds, most, sd):
+        assert 0.93 <= coverage(lambda rng: crossed(rng, seeds, 60, sd=sd)) <= most
 
     @pytest.mark.parametrize("groups", [12, 60])
-    def test_so_it_does_with_as_few_seeds_and_patients_as_the_paper_has(self, groups):
-        assert 0.93 <= coverage(lambda rng: crossed(rng, 3, groups)) <= 0.975
+    @pytest.mark.parametrize("sd", [(0.5, 1, 0.5), (0.3, 0.1, 1)], ids=str)
+    def test_with_as_few_seeds_and_patients_as_the_paper_has(self, groups, sd):
+        assert 0.94 <= coverage(lambda rng: crossed(rng, 3, groups, sd=sd)) <= 0.99
 
     @pytest.mark.slow
-    def test_so_it_nearly_does_where_few_patients_differ_from_the_rest(self):
-        assert 0.91 <= coverage(lambda rng: crossed(rng, 5, 14, skewed=True)) <= 0.97
-        assert 0.93 <= coverage(lambda rng: crossed(rng, 5, 60, skewed=True)) <= 0.97
+    def test_where_few_patients_differ_from_the_rest(self):
+        assert 0.93 <= coverage(lambda rng: crossed(rng, 5, 14, skewed=True)) <= 0.98
+        assert 0.93 <= coverage(lambda rng: crossed(rng, 5, 60, skewed=True)) <= 0.98
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("seeds", [3, 6])
+    def test_with_gross_failures_or_zeros_60_patients_suffice_and_12_do_not(self, seeds):
+        for draw in (failing, functools.partial(failing, methods=2), mostly_equal):
+            many = coverage(lambda rng, draw=draw: draw(rng, seeds, 60), repetitions=1000, truth=0)
+            assert 0.92 <= many <= 0.985
+        # More than half of the test sets of 12 have no failure at all: no interval of theirs can know of one.
+        assert coverage(lambda rng: failing(rng, seeds, 12), repetitions=500, truth=0) < 0.55
+        assert 0.82 < coverage(lambda rng: mostly_equal(rng, seeds, 12), repetitions=500, truth=0) < 0.93
+
+    def test_the_fewest_groups_are_those_that_show_one_in_twenty(self):
+        assert (1 - FAILURE_RATE) ** FEWEST_GROUPS < 0.05 < (1 - FAILURE_RATE) ** (FEWEST_GROUPS - 1)
 
     def test_resampling_three_seeds_would_not(self):
         draw = functools.partial(crossed, seeds=3, groups=60, sd=(1, 1, 1))
         assert coverage(draw, repetitions=300, interval=pigeonhole) < 0.85
 
-    def test_so_it_does_with_several_cases_per_patient_and_not_if_patients_are_ignored(self):
+    def test_several_cases_per_patient_count_once(self):
         groups = np.repeat(np.arange(40), 4)
         draw = functools.partial(crossed, seeds=5, per_group=4, sd=(0.1, 1, 0.5))
         assert 0.93 <= coverage(draw, groups) <= 0.97
         assert coverage(draw, None, repetitions=300) < 0.80
 
-    def test_so_it_does_for_the_mean_over_classes(self):
+    def test_the_mean_over_classes(self):
         def classes(rng):
             shared = crossed(rng, 3, 30)
             return np.stack([shared + rng.normal(0, 0.5, shared.shape) for _ in range(4)])
 
-        assert 0.93 <= coverage(classes) <= 0.97
+        assert 0.93 <= coverage(classes) <= 0.985
 
     def test_another_level_is_another_coverage(self):
         assert 0.77 <= coverage(lambda rng: crossed(rng, 5, 60), level=0.8) <= 0.83

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from spectralseg.errors import InputError
+from spectralseg.evaluation.score import score_labels
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting.quantities import quantity
 from spectralseg.statistics.comparison import METRICS, compare
@@ -96,6 +97,32 @@ def test_undefined_values_are_left_out_and_counted(run):
     assert row["undefined"] == 4
     assert row["difference"] == pytest.approx(0.02)
     assert row["cases"] == 6
+
+
+def scored(prediction, reference):
+    """Metrics of one empty or full case under the sound protocol, by name."""
+    masks = [np.full((1, 8, 8), value, np.uint8) for value in (prediction, reference)]
+    scores = score_labels(masks[0][0], masks[0][0], masks[1], masks[1][0], None, 1)
+    return {score.metric: score.value for score in scores if score.protocol == "sound"}
+
+
+def test_a_method_that_invents_structures_in_empty_cases_is_worse(run):
+    """In 30 of 100 empty cases, and never the baseline: the difference was 0 [0, 0], equivalent."""
+    right, wrong = scored(0, 0), scored(1, 0)
+    metrics = ("dsc", "iou", "nsd", "boundary_iou", "hd95", "assd", "false_structure")
+    baseline = [records(grid(lambda s, c, m=m: right[m], cases=100), "spatial", metric=m) for m in metrics]
+    inventing = [
+        records(grid(lambda s, c, m=m: (wrong if c < 30 else right)[m], cases=100), "mixed", metric=m) for m in metrics
+    ]
+    found = run(frame(*baseline, *inventing)).set_index("metric")
+    assert set(found.index) == set(metrics)
+    for metric, row in found.iterrows():
+        sign = 1 if METRICS[metric] else -1
+        assert row["difference"] == pytest.approx(0.3 * (wrong[metric] - right[metric]))
+        assert max(sign * row["low"], sign * row["high"]) < 0, metric
+        assert not row["equivalent"]
+        assert (row["cases"], row["undefined"], row["unpaired"]) == (100, 0, 0)
+    assert found.loc["false_structure", "difference"] == pytest.approx(0.3)
 
 
 def test_cases_of_a_patient_are_drawn_together(run):

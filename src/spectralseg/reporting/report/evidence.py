@@ -18,7 +18,7 @@ from spectralseg.reporting.rendering import objective_label, signed
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
 from spectralseg.reporting.style import dataset_label
 
-METRICS = {"dsc": "DSC", "nsd": "NSD", "hd95": "HD95", "ece": "ECE"}
+METRICS = {"dsc": "DSC", "nsd": "NSD", "hd95": "HD95", "false_structure": "False structures", "ece": "ECE"}
 BETTER, WORSE, OPEN = "better", "worse", "not settled"
 CLAIMS = (
     *("id", "section", "claim", "published", "measured", "low", "high", "unit"),

@@ -1,9 +1,13 @@
 """What the tests share: a network ban, small phantoms and the datasets prepared from them, small models and studies."""
 
 import copy
+import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -62,8 +66,48 @@ STUDY = {
 }
 
 
-def pytest_configure():
+SLURM_COMMANDS = {"sinfo", "squeue", "sacct", "sacctmgr", "sbatch", "srun", "salloc", "scancel", "scontrol"}
+
+
+def pytest_configure(config):
     torch.set_num_threads(1)  # tiny models gain nothing from more, and parallel tests would wait for each other
+    # No test may fail because the machine is slow.
+    hypothesis.settings.register_profile(
+        "patient",
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+    )
+    hypothesis.settings.load_profile("patient")
+    if config.option.markexpr != "slurm":
+        config.add_cleanup(hide_slurm())
+
+
+def hide_slurm():
+    """Take SLURM's commands off PATH: tests must pass where there is no SLURM, and not depend on that of the machine.
+
+    A folder that holds such commands is replaced by one with links to its other files.
+
+    Returns:
+        A function that puts PATH back.
+    """
+    path, folders, made = os.environ["PATH"], [], []
+    for folder in map(Path, path.split(os.pathsep)):
+        if not any((folder / command).exists() for command in SLURM_COMMANDS):
+            folders.append(str(folder))
+            continue
+        made.append(tempfile.mkdtemp(prefix="without-slurm-"))
+        folders.append(made[-1])
+        for file in folder.iterdir():
+            if file.name not in SLURM_COMMANDS:
+                (Path(made[-1]) / file.name).symlink_to(file)
+    os.environ["PATH"] = os.pathsep.join(folders)
+
+    def restore():
+        os.environ["PATH"] = path
+        for folder in made:
+            shutil.rmtree(folder)
+
+    return restore
 
 
 @pytest.fixture(autouse=True)

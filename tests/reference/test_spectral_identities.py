@@ -134,7 +134,7 @@ class TestParseval:
 
 
 @given(st.tuples(*(st.integers(1, largest) for largest in (3, 3, 24, 24))), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_half_plane_stands_for_the_whole_at_any_size(shape, seed):
     masks, logits = masks_and_logits(shape, seed)
     expected, slope = value_and_gradient(lambda p: squared_dice(p, masks), logits)

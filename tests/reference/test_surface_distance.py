@@ -94,7 +94,7 @@ def surface_points(mask, spacing):
     return np.array(kept) * (spacing or (1,) * mask.ndim)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(masks())
 def test_distances_equal_brute_force(drawn):
     prediction, reference, spacing = drawn
@@ -110,7 +110,7 @@ def test_distances_equal_brute_force(drawn):
     assert share == pytest.approx((both <= tolerance).mean())
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(masks())
 def test_both_definitions_agree_with_their_reference_on_random_masks(drawn):
     prediction, reference, spacing = drawn
@@ -121,7 +121,7 @@ def test_both_definitions_agree_with_their_reference_on_random_masks(drawn):
     assert larger == pytest.approx(monai_distance(prediction, reference, spacing), rel=1e-5, abs=1e-5)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(masks())
 def test_average_and_surface_dice_agree_with_their_reference(drawn):
     prediction, reference, spacing = drawn
@@ -139,7 +139,7 @@ def test_average_and_surface_dice_agree_with_their_reference(drawn):
     assert found.normalized_dice(tolerance) == pytest.approx(share, abs=1e-5)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(masks(), st.integers(1, 12))
 def test_boundary_iou_is_that_of_repeated_erosion_with_all_neighbours(drawn, steps):
     prediction, reference, _ = drawn

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 PIECE = 2**14
 
@@ -14,7 +14,8 @@ PIECE = 2**14
 class Fault:
     """What goes wrong with one answer; the defaults are what a healthy server does.
 
-    ``drop_after``: close the connection after so many bytes of the body. ``stall_after``: send no more after so many.
+    ``drop_after``: close the connection after so many bytes of the body. ``stall_after``: send no more after so many, and keep the
+    connection open.
     ``longer``: announce so many bytes more (or fewer) than there are. ``content``: serve other bytes.
     """
 
@@ -38,7 +39,7 @@ class Server:
     length: bool = True
     heeds_if_range: bool = True
     piece_pause: float = 0
-    stall: float = 1.0
+    over: Event = field(default_factory=Event)
     faults: deque = field(default_factory=deque)
     ranges_asked: list = field(default_factory=list)
     headers_seen: list = field(default_factory=list)
@@ -94,12 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):
             for at in range(0, len(body), PIECE):
                 piece = body[at : at + PIECE]
-                for limit, pause in ((fault.drop_after, 0), (fault.stall_after, state.stall)):
+                for limit in (fault.drop_after, fault.stall_after):
                     if limit is not None and at + len(piece) > limit:
                         self.wfile.write(piece[: max(0, limit - at)])
                         state.sent += max(0, limit - at)
-                        if pause:
-                            time.sleep(pause)
+                        if limit == fault.stall_after:
+                            state.over.wait()
                         return
                 self.wfile.write(piece)
                 state.sent += len(piece)
@@ -119,5 +120,6 @@ def serving(content, **settings):
     try:
         yield state
     finally:
+        state.over.set()
         server.shutdown()
         server.server_close()

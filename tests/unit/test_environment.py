@@ -1,12 +1,16 @@
-"""One lock, and what is derived from it."""
+"""One lock, what is derived from it, and what tests may find on the machine."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
+from tests.conftest import SLURM_COMMANDS, hide_slurm
 
 
 def canonical(name):
@@ -55,3 +59,26 @@ def test_torchvision_can_be_imported_beside_this_torch():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_tests_find_no_slurm_on_this_machine():
+    assert [command for command in sorted(SLURM_COMMANDS) if shutil.which(command)] == []
+
+
+def test_hiding_slurm_leaves_all_other_commands(tmp_path, monkeypatch):
+    login_node, other = tmp_path / "bin", tmp_path / "other"
+    for folder, names in {login_node: ("sinfo", "squeue", "mine"), other: ("yours",)}.items():
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch(mode=0o755)
+    path = f"{login_node}{os.pathsep}{other}"
+    monkeypatch.setenv("PATH", path)
+    restore = hide_slurm()
+    assert (shutil.which("sinfo"), shutil.which("squeue")) == (None, None)
+    assert Path(shutil.which("mine")).resolve() == login_node / "mine"
+    assert shutil.which("yours") == str(other / "yours")
+    linked = Path(shutil.which("mine")).parent
+    restore()
+    assert os.environ["PATH"] == path
+    assert not linked.exists()
+    assert (login_node / "mine").exists()

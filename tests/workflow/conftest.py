@@ -54,7 +54,7 @@ def environment(**extra):
     return {**os.environ, "PATH": path, "XDG_CONFIG_HOME": "/nonexistent", **extra}
 
 
-def snakemake(directory, *arguments, check=True, repository=REPOSITORY, timeout=540, **options):
+def snakemake(directory, *arguments, check=True, repository=REPOSITORY, **options):
     """Run Snakemake on the workflow of a repository and return the finished process."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", repository / "Snakefile", "--directory", directory]
     done = subprocess.run(
@@ -63,7 +63,6 @@ def snakemake(directory, *arguments, check=True, repository=REPOSITORY, timeout=
         env=environment(**options),
         capture_output=True,
         text=True,
-        timeout=timeout,
         check=False,
     )
     if check and done.returncode:

@@ -39,7 +39,6 @@ def test_the_two_commands_resolve_with_an_empty_home(tmp_path, arguments):
         env=environment(HOME=str(tmp_path)),
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

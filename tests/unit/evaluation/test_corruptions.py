@@ -42,7 +42,7 @@ def flat(value, slices=4, side=150, channels=3):
 
 
 class TestEveryCorruption:
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=250)
     @given(
         condition=st.sampled_from(SWEPT_CONDITIONS + EXPLICIT_CONDITIONS),
         slices=st.integers(1, 3),

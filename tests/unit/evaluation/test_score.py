@@ -79,7 +79,7 @@ class TestNativeGeometry:
         masks[1] = 1
         assert native_labels(one_hot(masks, 1), (3, 24, 20)).sum((1, 2)).tolist() == [0, 480, 0]
 
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=60, derandomize=True)
     @given(
         seed=st.integers(0, 2**32 - 1),
         channels=st.sampled_from([1, 2, 5]),

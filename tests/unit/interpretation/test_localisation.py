@@ -45,7 +45,7 @@ def test_values_of_a_small_map():
     assert area_matched_iou(cam, np.array([[True, True], [False, False]])) == pytest.approx(1 / 3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CAMS, REGIONS, st.floats(0.1, 1e6))
 def test_all_scores_keep_their_ranges_and_ignore_the_scale(cam, region, scale):
     for function in SCORES:
@@ -55,7 +55,7 @@ def test_all_scores_keep_their_ranges_and_ignore_the_scale(cam, region, scale):
             assert function(scale * cam, region) == pytest.approx(value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(CAMS, REGIONS)
 def test_the_rank_scores_see_the_order_only(cam, region):
     if region.any():
@@ -63,7 +63,7 @@ def test_the_rank_scores_see_the_order_only(cam, region):
             assert function(cam**3, region) == pytest.approx(function(cam, region))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrays(np.float64, (2, 3), elements=st.sampled_from([0.0, 1.0, 2.0])), arrays(np.bool_, (2, 3)))
 def test_ties_are_shared_as_by_all_orders_of_the_pixels(cam, region):
     """The expected number of hits over all orders that the map allows."""

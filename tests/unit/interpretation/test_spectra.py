@@ -180,7 +180,7 @@ class TestRingCorrelation:
 
 
 class TestSimilarity:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(st.sampled_from(SIDES), st.integers(0, 1000))
     def test_it_is_the_squared_dice_and_the_sum_of_its_bands_weighted_by_energy(self, side, seed):
         first, second = np.random.default_rng(seed).random((2, 2, side, side)), masks(side, seed=seed)

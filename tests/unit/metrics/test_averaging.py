@@ -89,7 +89,7 @@ def test_merging_adds_up_groups_in_the_order_of_their_names():
     ]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1), units=st.integers(1, 30), classes=st.integers(1, 4))
 def test_dice_and_iou_of_any_one_averaging_satisfy_jensen(seed, units, classes):
     rng = np.random.default_rng(seed)

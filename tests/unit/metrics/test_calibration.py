@@ -161,7 +161,7 @@ class TestReliability:
         with pytest.raises(ValueError, match="16 cells do not make 15 bins"):
             Reliability.empty(16).expected_error(15)
 
-    @settings(max_examples=80, deadline=None, derandomize=True)
+    @settings(max_examples=80, derandomize=True)
     @given(seed=st.integers(0, 2**32 - 1), a=st.floats(0.01, 4), b=st.floats(0.01, 4), size=st.integers(1, 30_000))
     def test_the_adaptive_error_is_within_its_documented_bound(self, seed, a, b, size):
         p, y = self.pixels(seed, size, (a, b))

@@ -49,7 +49,7 @@ def test_no_slices_have_no_counts():
     assert [count.shape for count in slice_counts(*np.zeros((2, 0, 5, 5), int), 3)] == [(0, 3)] * 4
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     shape=st.lists(st.integers(0, 7), min_size=1, max_size=4),
     classes=st.sampled_from([1, 2, 8, 15, 16, 255, 300]),

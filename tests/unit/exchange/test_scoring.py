@@ -154,6 +154,13 @@ class TestPredictionsOfOtherTools:
         pd.testing.assert_frame_equal(frame_of(folder, found, tmp_path / "after"), before)
         assert ("is taken for case" in caplog.text) == (rename("") not in (found.ending, found.ending.upper()))
 
+    def test_a_name_that_is_read_otherwise_is_shown(self, copied, tmp_path, caplog):
+        found, folder, _ = copied("kvasir_seg")
+        last = folder / f"{found.tested[-1]}.png"
+        last.rename(folder / f"{last.stem}_pred.png")
+        score(folder, found.data, method("kvasir_seg"), tmp_path / "r")
+        assert f"{last.stem}_pred.png is taken for case '{last.stem}'" in caplog.text
+
     def test_uncompressed_volumes(self, copied, tmp_path):
         found, folder, _ = copied("acdc")
         before = frame_of(folder, found, tmp_path / "before")

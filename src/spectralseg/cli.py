@@ -88,14 +88,13 @@ def card(arguments: argparse.Namespace) -> None:
 
 
 def leakage(arguments: argparse.Namespace) -> None:
-    """Find test cases that training data show as well: same picture, near-duplicate, same patient."""
+    """Find test and validation cases that overlap with training data: same picture, near-duplicate, same patient."""
     from spectralseg.data import open_prepared
     from spectralseg.data.leakage import audit
 
     found = audit([open_prepared(folder) for folder in arguments.folder])
     found.write(arguments.out)
-    for finding in found.matching["finding"]:
-        print(finding)
+    print(*(f"{finding}\n" for finding in found.findings()), sep="", end="")
     print(f"{arguments.out}: {len(found.pairs)} pairs of datasets compared, {len(found.matching)} with matches")
     if arguments.fail_on_leakage:
         found.refuse()
@@ -430,7 +429,7 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("leakage", leakage)
     one.add_argument("folder", type=Path, nargs="+", help="prepared dataset")
-    one.add_argument("--out", type=Path, required=True, help="parquet file; a .csv of the same name lists the pairs")
+    one.add_argument("--out", type=Path, required=True, help="parquet file; .csv and *_development files beside it")
     one.add_argument(
         "--fail-on-leakage",
         action="store_true",

@@ -1,6 +1,7 @@
 import errno
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -162,6 +163,21 @@ class TestLeakage:
         assert {"id", "bytes", "near_duplicate"} == set(pd.read_parquet(out)["kind"])
         line = refused(capsys, "leakage", *folders, "--out", out, "--fail-on-leakage")
         assert line.startswith("error: isic2018 → isic2017: ")
+
+    def test_repeats_within_training_data_are_told_and_stop_nothing(self, capsys, tmp_path, prepared_phantom):
+        folder = shutil.copytree(prepared_phantom("kvasir_seg").path, tmp_path / "kvasir_seg")
+        cases = pd.read_csv(folder / "cases.csv", dtype=str, keep_default_na=False)
+        by_part = {part: cases.index[cases["part"] == part][0] for part in ("train", "validation")}
+        cases.loc[by_part["validation"], "image_sha256"] = cases.loc[by_part["train"], "image_sha256"]
+        cases.to_csv(folder / "cases.csv", index=False)
+        out = tmp_path / "leakage.parquet"
+        status, output, _ = run(capsys, "leakage", folder, "--out", out, "--fail-on-leakage")
+        assert status == 0
+        assert re.search(r"^kvasir_seg: 1 of \d+ validation cases match training cases \(", output, re.MULTILINE)
+        names = cases.loc[[by_part["validation"], by_part["train"]], "case"].tolist()
+        repeats = pd.read_parquet(tmp_path / "leakage_development.parquet")
+        assert repeats[["case", "kind", "match"]].to_numpy().tolist() == [[names[0], "bytes", names[1]]]
+        assert pd.read_csv(tmp_path / "leakage_development.csv")["matching"].tolist() == [1, 0, 0]
 
     def test_where_nothing_leaks_nothing_fails(self, capsys, tmp_path, prepared_phantom):
         folders = [prepared_phantom(name).path for name in ("kvasir_seg", "polypgen")]

@@ -1,6 +1,5 @@
 # Configuration, names and input functions. Everything that a rule needs to know of the grid is here.
 import atexit
-import contextlib
 import csv
 import functools
 import gc
@@ -223,9 +222,9 @@ def permission():
 
 def leaks():
     """What the last audit found, in sentences; nothing where there was none yet."""
-    file = Path(f"{RESULTS}/leakage.csv")
-    with file.open(encoding="utf-8") if file.exists() else contextlib.nullcontext([]) as lines:
-        return [pair["finding"] for pair in csv.DictReader(lines) if pair["finding"]]
+    files = [Path(f"{RESULTS}/leakage.csv"), Path(f"{RESULTS}/leakage_development.csv")]
+    rows = [row for file in files if file.exists() for row in csv.DictReader(file.read_text("utf-8").splitlines())]
+    return [row["finding"] for row in rows if row["finding"]]
 
 
 config["leaks"] = leaks()  # for the front page of the report, which sees the configuration only
@@ -308,7 +307,9 @@ def prepared_files():
 
 
 def audit_files():
-    return [f"{RESULTS}/leakage.parquet", f"{RESULTS}/leakage.csv"]
+    return [
+        f"{RESULTS}/{name}.{ending}" for name in ("leakage", "leakage_development") for ending in ("parquet", "csv")
+    ]
 
 
 def missing_run_files():

@@ -83,6 +83,8 @@ checkpoint leakage:
     output:
         leaks="<results>/leakage.parquet",
         pairs="<results>/leakage.csv",
+        repeats="<results>/leakage_development.parquet",
+        development="<results>/leakage_development.csv",
     log:
         "<results>/logs/leakage.log",
     conda:

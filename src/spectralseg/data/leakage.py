@@ -13,6 +13,10 @@ every dataset:
 A match with the training part is a leak, with the validation part one by way of model selection. A match with the
 test part of another training dataset is none, but results in and out of distribution then rest on the same images.
 
+Within the training and validation part of a dataset, the same bytes and near-duplicates are looked for as well. They
+are no test leaks: a validation case that matches a training case biases model selection and early stopping, and a case
+that a part holds twice has twice the weight there.
+
 Two slices look the same if their perceptual hashes (256 bits, from the lowest frequencies of 64 x 64 grey pixels)
 differ in at most 32 bits and their grey thumbnails (32 x 32) correlate with at least 0.95. ``docs/leakage.md`` gives
 the measurements behind these limits, and what they cannot find: mirrored, rotated and cropped copies. A case counts as
@@ -22,8 +26,8 @@ near-duplicate of another if that one matches at least half of its slices that s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -43,6 +47,14 @@ EXACT = {"id": "case", "bytes": "image_sha256", "group": "group"}  # kinds of ma
 KINDS = ("id", "bytes", "near_duplicate", "group")
 LEAKS = ("train_dataset", "test_dataset", "test_case", "kind", "train_case", "train_part", "distance")
 PAIRS = ("train_dataset", "test_dataset", "role", "cases", "not_hashed", *PARTS, "finding")
+REPEATS = ("dataset", "case", "part", "kind", "match", "match_part", "distance")
+DEVELOPMENT = ("dataset", "part", "match_part", "cases", "not_hashed", "matching", "finding")
+_DEVELOPMENT = {  # which parts of a dataset are compared, and what a match does
+    ("validation", "train"): ("validation cases match training cases", "biases model selection"),
+    ("validation", "validation"): ("validation cases match other validation cases", "weigh more in model selection"),
+    ("train", "train"): ("training cases match other training cases", "weigh more in training"),
+}
+_NAMED = 3  # matches that a finding names
 HASH_SIDE, HASH_BITS, CORRELATION, SLICES = 16, 32, 0.95, 0.5
 _THUMBNAIL = 32
 _FLAT = 2.0  # standard deviation in grey levels of 255, below which a slice shows nothing
@@ -61,14 +73,35 @@ class Audit:
             the same in a sentence, empty where nothing was found.
         leaks: one row per match, columns :data:`LEAKS`. ``distance`` is the number of hash bits that differ, over the
             matching slices the median; NaN for other kinds.
+        development: one row per dataset with a training part and pair of parts, columns :data:`DEVELOPMENT`; none
+            where an older version audited.
+            ``matching`` counts the cases of ``part`` that match another case in ``match_part``, ``cases`` all of them,
+            ``not_hashed`` those without an informative slice. ``finding`` as above.
+        repeats: one row per match within training and validation part of a dataset, columns :data:`REPEATS`; two
+            cases of one part are in one row, in the order of their ids.
     """
 
     pairs: pd.DataFrame
     leaks: pd.DataFrame
+    development: pd.DataFrame = field(default_factory=lambda: _no_rows(DEVELOPMENT))
+    repeats: pd.DataFrame = field(default_factory=lambda: _no_rows(REPEATS))
 
     def between(self, training: str, test: str) -> pd.DataFrame:
         """The matches of one pair of datasets."""
         return self.leaks[(self.leaks["train_dataset"] == training) & (self.leaks["test_dataset"] == test)]
+
+    def findings(self, pairs: Collection[tuple[str, str]] | None = None) -> list[str]:
+        """What was found, in sentences: on test cases first, then within training and validation data.
+
+        Args:
+            pairs: training and test datasets; what was found between these, and within these training datasets.
+                Everything by default.
+        """
+        tested, developed = self.pairs, self.development
+        if pairs is not None:
+            tested = tested[pd.MultiIndex.from_frame(tested[["train_dataset", "test_dataset"]]).isin(list(pairs))]
+            developed = developed[developed["dataset"].isin({training for training, _ in pairs})]
+        return [finding for finding in (*tested["finding"], *developed["finding"]) if finding]
 
     @property
     def matching(self) -> pd.DataFrame:
@@ -101,11 +134,23 @@ class Audit:
             raise InputError(f"{findings[0]}{more}; choose other splits or test data, or set 'fail_on_leakage: false'")
 
     def write(self, file: Path) -> None:
-        """Write the matches as parquet and the pairs beside it as ``.csv`` of the same name."""
-        with replacing(file) as partial:
-            self.leaks.to_parquet(partial, index=False)
-        with replacing(file.with_suffix(".csv")) as partial:
-            self.pairs.to_csv(partial, index=False)
+        """Write the matches as parquet and the pairs beside it as ``.csv`` of the same name.
+
+        What was found within training and validation data is written alike, see :func:`development_file`.
+        """
+        for matches, counts, out in (
+            (self.leaks, self.pairs, file),
+            (self.repeats, self.development, development_file(file)),
+        ):
+            with replacing(out) as partial:
+                matches.to_parquet(partial, index=False)
+            with replacing(out.with_suffix(".csv")) as partial:
+                counts.to_csv(partial, index=False)
+
+
+def development_file(file: Path) -> Path:
+    """Where the matches within training and validation data are written: ``leakage_development.parquet``."""
+    return file.with_name(f"{file.stem}_development{file.suffix}")
 
 
 def read_audit(file: Path) -> Audit:
@@ -114,20 +159,29 @@ def read_audit(file: Path) -> Audit:
     Raises:
         InputError: a file is missing, damaged or has other columns.
     """
+    leaks, pairs = _read(file, LEAKS, PAIRS)
+    within = development_file(file)
+    if not within.exists() and not within.with_suffix(".csv").exists():
+        return Audit(pairs, leaks)  # by a version that did not compare training with validation cases
+    repeats, development = _read(within, REPEATS, DEVELOPMENT)
+    return Audit(pairs, leaks, development, repeats)
+
+
+def _read(file: Path, matching: Sequence[str], counted: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     try:
-        leaks = pd.read_parquet(file)
-        pairs = pd.read_csv(file.with_suffix(".csv"), keep_default_na=False)
+        matches, counts = pd.read_parquet(file), pd.read_csv(file.with_suffix(".csv"), keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as a leakage audit ({error}); run 'spectralseg leakage'") from None
-    if (tuple(leaks.columns), tuple(pairs.columns)) != (LEAKS, PAIRS):
+    if [list(matches.columns), list(counts.columns)] != [list(matching), list(counted)]:
         raise InputError(f"{file}: has other columns than this version writes; run 'spectralseg leakage' again")
-    return Audit(pairs, leaks)
+    return matches, counts
 
 
 def audit(datasets: Sequence[PreparedDataset]) -> Audit:
     """Compare every dataset that has a training part with every one that has a test part, and each with itself.
 
-    Pairs whose images differ in channels are not compared.
+    Training and validation cases of a dataset are compared with each other as well. Pairs of datasets whose images
+    differ in channels are not compared.
 
     Raises:
         InputError: two datasets have one name.
@@ -137,19 +191,29 @@ def audit(datasets: Sequence[PreparedDataset]) -> Audit:
         raise InputError(f"dataset '{max(names, key=names.count)}' is given twice; give each prepared dataset once")
     prints = {data.name: fingerprint(data) for data in datasets}
     pairs, leaks = [], []
+    development: list[dict[str, str | int]] = []
+    repeats: list[pd.DataFrame] = []
     for training, test in itertools.product(datasets, datasets):
         trains, tests = "train" in set(training.cases["part"]), "test" in set(test.cases["part"])
         if tests and (trains or training is test) and training.info["channels"] == test.info["channels"]:
             leaks.append(_matches(training, test, prints))
             pairs.append(_summary(training, test, prints[test.name], leaks[-1]))
-    return Audit(pd.DataFrame(pairs), pd.concat(leaks, ignore_index=True)) if pairs else no_audit()
+    for data in datasets:
+        if "train" in set(data.cases["part"]):
+            repeats.append(_repeats(data, prints[data.name]))
+            development += _development(data, prints[data.name], repeats[-1])
+    empty = no_audit()
+    return Audit(
+        pd.DataFrame(pairs, columns=list(PAIRS)) if pairs else empty.pairs,
+        pd.concat(leaks, ignore_index=True) if leaks else empty.leaks,
+        pd.DataFrame(development, columns=list(DEVELOPMENT)) if development else empty.development,
+        pd.concat(repeats, ignore_index=True) if repeats else empty.repeats,
+    )
 
 
 def no_audit() -> Audit:
     """An audit that compared nothing."""
-    numbers = {"distance": "float64", **dict.fromkeys(("cases", "not_hashed", *PARTS), "int64")}
-    empty = [pd.DataFrame({name: pd.Series(dtype=numbers.get(name, "str")) for name in c}) for c in (PAIRS, LEAKS)]
-    return Audit(*empty)
+    return Audit(_no_rows(PAIRS), _no_rows(LEAKS))
 
 
 def leak_free(leaks: pd.DataFrame, cases: Iterable[str], beyond: str) -> list[str]:
@@ -177,19 +241,22 @@ def listed(name: str) -> pd.DataFrame:
     return pd.DataFrame({"case": parts.keys(), "part": parts.values()}, dtype="str")
 
 
-def exact_matches(kind: str, training: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+def exact_matches(
+    kind: str, training: pd.DataFrame, test: pd.DataFrame, parts: Collection[str] = ("test",)
+) -> pd.DataFrame:
     """Test cases that agree with cases of another table in what a kind compares. Empty values never agree.
 
     Args:
         kind: a key of :data:`EXACT`.
         training: cases of any part, with columns ``case``, ``part`` and the one that is compared.
-        test: the same; only its test cases are looked at.
+        test: the same; only its test cases are looked at, or those of other parts.
+        parts: these parts.
 
     Returns:
         Columns ``test_case``, ``kind``, ``train_case``, ``train_part`` and ``distance``.
     """
     left, right = (frame.assign(key=frame[EXACT[kind]])[["key", "case", "part"]] for frame in (test, training))
-    both = left[(left["part"] == "test") & (left["key"] != "")].merge(right, on="key", suffixes=("_test", "_train"))
+    both = left[left["part"].isin(parts) & (left["key"] != "")].merge(right, on="key", suffixes=("_test", "_train"))
     return _rows(kind, both["case_test"], both["case_train"], both["part_train"], np.nan)
 
 
@@ -209,9 +276,9 @@ class Fingerprints:
     bits: NDArray[np.uint64]
     thumbnail: NDArray[np.float32]
 
-    def of(self, part: str) -> Fingerprints:
-        """Those of one part; the case table stays whole."""
-        here = (self.cases["part"] == part).to_numpy()[self.case]
+    def of(self, *parts: str) -> Fingerprints:
+        """Those of some parts; the case table stays whole."""
+        here = self.cases["part"].isin(parts).to_numpy()[self.case]
         return Fingerprints(self.cases, self.case[here], self.bits[here], self.thumbnail[here])
 
 
@@ -237,9 +304,12 @@ def fingerprint(data: PreparedDataset) -> Fingerprints:
     )
 
 
-def near_duplicates(training: Fingerprints, test: Fingerprints) -> pd.DataFrame:
-    """Cases of the test part that look like a case of another dataset; columns as of :func:`exact_matches`."""
-    test = test.of("test")
+def near_duplicates(training: Fingerprints, test: Fingerprints, parts: Collection[str] = ("test",)) -> pd.DataFrame:
+    """Cases of the test part, or of other parts, that look like a case of another dataset.
+
+    Columns are those of :func:`exact_matches`.
+    """
+    test = test.of(*parts)
     found = [np.empty((0, 3), np.int64)]
     rows = max(1, _BLOCK // max(1, len(training.bits)))
     for start in range(0, len(test.bits), rows):
@@ -247,11 +317,14 @@ def near_duplicates(training: Fingerprints, test: Fingerprints) -> pd.DataFrame:
         distance = np.zeros((len(test.bits[block]), len(training.bits)), np.uint16)
         for left, right in zip(test.bits[block].T, training.bits.T, strict=True):
             distance += np.bitwise_count(left[:, None] ^ right[None, :])
-        correlation = test.thumbnail[block] @ training.thumbnail.T
-        i, j = np.nonzero((distance <= HASH_BITS) & (correlation >= CORRELATION))
+        i, j = np.nonzero(distance <= HASH_BITS)
+        (rows_here, row), (columns_here, column) = (np.unique(one, return_inverse=True) for one in (i, j))
+        correlation = test.thumbnail[block][rows_here] @ training.thumbnail[columns_here].T
+        alike = correlation[row, column] >= CORRELATION
+        i, j = i[alike], j[alike]
         found.append(np.column_stack([start + i, training.case[j], distance[i, j]]))
-    alike = pd.DataFrame(np.concatenate(found), columns=["slice", "train", "distance"])
-    nearest = alike.groupby(["slice", "train"], as_index=False)["distance"].min()
+    slices = pd.DataFrame(np.concatenate(found), columns=["slice", "train", "distance"])
+    nearest = slices.groupby(["slice", "train"], as_index=False)["distance"].min()
     pairs = (
         nearest.assign(test=test.case[nearest["slice"]])
         .groupby(["test", "train"], as_index=False)
@@ -276,6 +349,60 @@ def _matches(training: PreparedDataset, test: PreparedDataset, prints: Mapping[s
         leaks = leaks[~(alike & (leaks["train_part"] == "test").to_numpy())]
     leaks = leaks.assign(train_dataset=training.name, test_dataset=test.name)
     return leaks[list(LEAKS)].sort_values(["test_case", "kind", "train_case"], ignore_index=True)
+
+
+def _repeats(data: PreparedDataset, prints: Fingerprints) -> pd.DataFrame:
+    """Matches within training and validation part; see :attr:`Audit.repeats`."""
+    parts = ("train", "validation")
+    developed = data.cases[data.cases["part"].isin(parts)]
+    matches = exact_matches("bytes", developed, developed, parts), near_duplicates(prints.of(*parts), prints, parts)
+    found = pd.concat(matches, ignore_index=True)
+    cases = data.cases.set_index("case")
+    found = found.assign(part=cases["part"][found["test_case"]].to_numpy())
+    # Several pictures of a patient in one part look alike, which is no finding; the same file twice is one.
+    group = cases["group"]
+    alike = (group[found["test_case"]].to_numpy() == group[found["train_case"]].to_numpy()) & (
+        found["part"] == found["train_part"]
+    )
+    found = found[(found["test_case"] != found["train_case"]) & ~(alike & (found["kind"] == "near_duplicate"))]
+    # Each of two cases may match the other. They are put in one order: validation before training, then by id.
+    turn = (found["part"] == "train") & (found["train_part"] == "validation")
+    turn |= (found["part"] == found["train_part"]) & (found["test_case"] > found["train_case"])
+    found = found.rename(columns={"test_case": "case", "train_case": "match", "train_part": "match_part"})
+    for one, other in (("case", "match"), ("part", "match_part")):
+        found[one], found[other] = found[one].mask(turn, found[other]), found[other].mask(turn, found[one])
+    repeats: pd.DataFrame = found.assign(dataset=data.name)[list(REPEATS)].sort_values(list(REPEATS))
+    return repeats.drop_duplicates(list(REPEATS[:-1]), ignore_index=True)
+
+
+def _development(data: PreparedDataset, prints: Fingerprints, repeats: pd.DataFrame) -> Iterator[dict[str, str | int]]:
+    """Rows of :attr:`Audit.development` of one dataset."""
+    for part, match_part in _DEVELOPMENT:
+        here = repeats[(repeats["part"] == part) & (repeats["match_part"] == match_part)]
+        matching = set(here["case"]) | (set(here["match"]) if part == match_part else set())
+        cases = int((data.cases["part"] == part).sum())
+        pairs = list(dict.fromkeys(zip(here["case"], here["match"], strict=True)))
+        yield {
+            "dataset": data.name,
+            "part": part,
+            "match_part": match_part,
+            "cases": cases,
+            "not_hashed": cases - len(np.unique(prints.of(part).case)),
+            "matching": len(matching),
+            "finding": _within(data.name, part, match_part, cases, len(matching), pairs),
+        }
+
+
+def _within(
+    dataset: str, part: str, match_part: str, cases: int, matching: int, pairs: Sequence[tuple[str, str]]
+) -> str:
+    """How many cases of a part match others within training and validation data; empty where none does."""
+    if not matching:
+        return ""
+    named = ", ".join(" = ".join(pair) for pair in pairs[:_NAMED])
+    more = f" and {len(pairs) - _NAMED} more" if pairs[_NAMED:] else ""
+    names, effect = _DEVELOPMENT[part, match_part]
+    return f"{dataset}: {matching} of {cases} {names} ({named}{more}), which {effect}"
 
 
 def _rows(
@@ -311,6 +438,11 @@ def finding(training: str, test: str, cases: int, counts: Mapping[str, int]) -> 
     subject, other = (training, "other ") if training == test else (f"{training} → {test}", "")
     total = sum(counts[part] for part in PARTS)
     return f"{subject}: {total} of {cases} test cases match {other}cases of {training} ({matches})"
+
+
+def _no_rows(columns: Sequence[str]) -> pd.DataFrame:
+    numbers = {"distance": "float64", **dict.fromkeys(("cases", "not_hashed", "matching", *PARTS), "int64")}
+    return pd.DataFrame({name: pd.Series(dtype=numbers.get(name, "str")) for name in columns})
 
 
 def _up_to(part: str) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ _TURNED: Mapping[str, Callable[[_Labels], _Labels]] = {
     "mirrored left to right": lambda labels: labels[..., ::-1],
     "mirrored top to bottom": lambda labels: labels[..., ::-1, :],
     "turned by 180 degrees": lambda labels: labels[..., ::-1, ::-1],
+    "turned by 90 degrees to the left": lambda labels: labels.swapaxes(-1, -2)[..., ::-1, :],
+    "turned by 90 degrees to the right": lambda labels: labels.swapaxes(-1, -2)[..., ::-1],
     "with rows and columns exchanged": lambda labels: labels.swapaxes(-1, -2),
     "with slices in reverse order": lambda labels: labels[::-1],
 }
@@ -69,27 +71,39 @@ class Inspection:
             yield f"{len(self._repeated)} predictions are the same as that of another case, e.g. '{one}' and '{other}'"
         if self._empty:
             yield f"{self._empty} of {self._cases} predictions are empty where the reference is not"
-        marked = self._overlap[1:].sum() + self._overlap[:, 1:].sum()
-        if not marked:
-            return
-        # A mirrored body has its left kidney where the right one was: only the best explanation is given.
-        gains = {name: (int(turned - plain), int(turned)) for name, (plain, turned) in self._turned.items()}
-        order, gain = self._best_order()
-        explanations = {f"{name}, the predictions": one for name, one in gains.items()}
-        explanations[f"with labels in another order ({order}), the predictions"] = gain
-        what, (more, agreeing) = max(explanations.items(), key=lambda one: one[1][0])
-        if 2 * more / marked > CLEAR:
+        plain = self._dice(np.arange(len(self._overlap)))
+        # A mirrored body has its left kidney where the right one was: only the explanation that explains most is given.
+        explanations = [*self._relabelled(), *self._moved()]
+        what, dice = max(explanations, key=lambda one: one[1])  # the first of equals, and labels come before geometry
+        if dice - plain > CLEAR:
             yield (
-                f"{what} would agree with the reference far better: Dice over all classes and cases "
-                f"{2 * agreeing / marked:.2f} instead of {2 * (agreeing - more) / marked:.2f}"
+                f"{what}, the predictions would agree with the reference far better: Dice over all classes and cases "
+                f"{dice:.2f} instead of {plain:.2f}"
             )
 
-    def _best_order(self) -> tuple[str, tuple[int, int]]:
-        """The order of labels that agrees best, by how many pixels it does so better, and in how many."""
+    def _relabelled(self) -> Iterator[tuple[str, float]]:
+        """Other meanings of the labels, with the Dice coefficient that they would have."""
         from scipy.optimize import linear_sum_assignment  # late, as few other parts of the command need it
 
-        foreground = self._overlap[1:, 1:]
-        predicted, actual = linear_sum_assignment(foreground, maximize=True)
-        best = int(foreground[predicted, actual].sum())
-        order = ", ".join(f"{one + 1} is {self._classes[other]}" for one, other in zip(predicted, actual, strict=True))
-        return order, (best - int(np.trace(foreground)), best)
+        names = ["background", *self._classes]
+        several = np.count_nonzero(self._overlap.sum(axis=1)) > 1  # predictions of one label say nothing about it
+        for first in (1, 0) if several else (1,):  # the classes among themselves, and with the background
+            _, actual = linear_sum_assignment(self._overlap[first:, first:], maximize=True)
+            order = np.concatenate([np.arange(first), actual + first])
+            meaning = ", ".join(f"{label} is {names[order[label]]}" for label in range(first, len(names)))
+            what = "with labels in another order" if len(names) > 2 else "with background and object exchanged"
+            yield f"{what} ({meaning})", self._dice(order)
+
+    def _moved(self) -> Iterator[tuple[str, float]]:
+        """Other orientations, with the Dice coefficient that they would have."""
+        marked = self._overlap[1:].sum() + self._overlap[:, 1:].sum()
+        agreeing = np.trace(self._overlap[1:, 1:])
+        for name, (plain, turned) in self._turned.items():
+            yield name, 2 * float(agreeing + turned - plain) / max(1, int(marked))
+
+    def _dice(self, order: NDArray[np.intp]) -> float:
+        """Dice coefficient over all classes and cases if each label meant ``order[label]``; 0 where all is empty."""
+        overlap = np.zeros_like(self._overlap)
+        overlap[order] = self._overlap
+        marked = overlap[1:].sum() + overlap[:, 1:].sum()
+        return 2 * float(np.trace(overlap[1:, 1:])) / max(1, int(marked))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,24 @@ from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
 from spectralseg.data.geometry import Geometry, coincide
-from spectralseg.data.readers._formats import read_nifti
+from spectralseg.data.readers._formats import Volume, read_nifti
 from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.errors import InputError
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 
+_ROUNDING = 1e-3  # by which stored labels may differ from whole numbers
+_REMEDY_OF_READERS = re.compile("; [^;]*(archive|as published|intact copy|single frame|exclude the case)[^;]*$")
+
 
 def file_ending(data: PreparedDataset) -> str:
     """How the names of a dataset's files end: ``.nii.gz`` where cases are volumes, else ``.png``."""
-    return ".nii.gz" if data.volumes else ".png"
+    return file_endings(data)[0]
+
+
+def file_endings(data: PreparedDataset) -> tuple[str, ...]:
+    """How the names of label maps that are read may end, in lower or upper case; the first is :func:`file_ending`."""
+    return (".nii.gz", ".nii") if data.volumes else (".png",)
 
 
 def file_name(case: str, ending: str) -> str:
@@ -76,6 +85,9 @@ def _write_picture(path: Path, array: NDArray[Any]) -> None:
 def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint8]:
     """Read somebody's label map of a case.
 
+    A volume whose axes are stored in another order or direction is put on the grid of the case, without resampling,
+    where its affine says that it lies in the same place. A mask of one class may be stored as 0 and 255.
+
     Returns:
         uint8 (H, W) or (D, H, W), ordered as :meth:`PreparedDataset.native_labels`.
 
@@ -83,36 +95,75 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         InputError: the file is missing or damaged, lies on another grid than the case, or holds other labels than 0..K.
     """
     geometry, shape = data.geometry(case), data.native_shape(case)
-    if geometry is None:
-        found, _ = read_mask(path)
-    else:
-        volume = read_nifti(path)
-        found, shape = volume.array, geometry.in_file_order(shape)
+    try:
+        if geometry is None:
+            found, _ = read_mask(path)
+        else:
+            found = _on_grid(path, read_nifti(path), geometry, shape, data.spacing(case))
+            shape = geometry.in_file_order(shape)
+    except InputError as error:  # of a reader that takes the file for one of a published dataset
+        raise InputError(_REMEDY_OF_READERS.sub("; write the prediction again, as one label map", str(error))) from None
     if found.shape != tuple(shape):
-        raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; give labels in native geometry")
-    if geometry is not None and not _in_place(volume.affine, geometry, shape, data.spacing(case)):
-        raise InputError(
-            f"{path}: lies elsewhere in space than the labels of the case (affines differ); predict from the image as "
-            "published, or as 'spectralseg export-nnunet' writes it"
-        )
+        remedy = _remedy_for_shape(found.shape, tuple(shape), data.info["image_size"])
+        raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; {remedy}")
     labels = _whole(path, found, len(data.classes))
     return labels if geometry is None else geometry.from_file(labels)
 
 
-def _in_place(
-    affine: NDArray[np.float64], geometry: Geometry, shape: Sequence[int], spacing: Sequence[float] | None
-) -> bool:
-    """Where affine and voxel size of a header contradict each other, as in ACDC, some tools go by the one, some by the
-    other.
+def _on_grid(
+    path: Path, volume: Volume, geometry: Geometry, shape: Sequence[int], spacing: Sequence[float] | None
+) -> NDArray[Any]:
+    """The array of a volume in the axes of the case's label file, whatever axes its own file has.
+
+    Where affine and voxel size of a header contradict each other, as in ACDC, some tools go by the one, some by the
+    other: the volume may lie where either says.
+
+    Raises:
+        InputError: it lies elsewhere in space, but has the shape of the case.
     """
+    shape = geometry.in_file_order(shape)
     possible = [geometry.affine, *([geometry.scaled(spacing)] if spacing else [])]
-    return any(coincide(affine, one, shape) for one in possible)
+    for affine in possible:
+        # How the axes of the volume run on the grid of the case; both may be oblique in space.
+        axes = nib.orientations.io_orientation(np.linalg.inv(affine) @ volume.affine)
+        if np.isfinite(axes).all():
+            array = nib.orientations.apply_orientation(volume.array, axes)
+            placed = volume.affine @ nib.orientations.inv_ornt_aff(axes, volume.array.shape)
+            if array.shape == shape and coincide(placed, affine, shape):
+                return np.asarray(array)
+    if volume.array.shape == shape:
+        sizes = [np.linalg.norm(affine[:3, :3], axis=0) for affine in (volume.affine, *possible)]
+        differ = "affines differ"
+        if not any(np.allclose(sizes[0], size, rtol=0.01) for size in sizes[1:]):
+            voxels = [" x ".join(f"{side:.4g}" for side in size) for size in (sizes[0], sizes[-1])]
+            differ = f"voxels of {voxels[0]} mm instead of {voxels[1]} mm"
+        raise InputError(
+            f"{path}: lies elsewhere in space than the labels of the case ({differ}); predict from the image as "
+            "published, or as 'spectralseg export-nnunet' writes it"
+        )
+    return volume.array
+
+
+def _remedy_for_shape(found: tuple[int, ...], shape: tuple[int, ...], prepared: int) -> str:
+    """What to do about a label map of another shape, (H, W) or in the order of the file's axes."""
+    if sorted(found) == sorted(shape):
+        return "its axes are in another order; write it with the axes, and the affine, of the case"
+    if sorted(found).count(prepared) >= 2:
+        return f"it has the {prepared} pixels of the prepared images; resize it to the native size of the case"
+    return "give labels in native geometry"
 
 
 def _whole(path: Path, found: NDArray[Any], largest: int) -> NDArray[np.uint8]:
+    floating = found.dtype.kind == "f"
     with np.errstate(invalid="ignore"):  # of NaN and infinity, which equal no label
-        labels: NDArray[np.uint8] = found.astype(np.uint8)
-    wrong = found[(labels != found) | (labels > largest)]
-    if wrong.size:
-        raise InputError(f"{path}: holds the label {wrong[0]:g}; give whole numbers, 0 for background up to {largest}")
-    return labels
+        labels: NDArray[np.uint8] = (np.rint(found) if floating else found).astype(np.uint8)
+        whole = np.abs(found - labels) <= _ROUNDING if floating else found == labels
+    if largest == 1 and whole.all() and np.array_equal(np.unique(labels), (0, 255)):
+        labels //= 255
+    wrong = found[~whole | (labels > largest)]
+    if not wrong.size:
+        return labels
+    remedy = f"give whole numbers, 0 for background up to {largest}"
+    if floating and found.min() >= 0 and found.max() <= 1:
+        remedy = f"it looks like a probability: threshold it or take the most probable class, and {remedy}"
+    raise InputError(f"{path}: holds the label {wrong[0]:g}; {remedy}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
 from spectralseg.evaluation.score import Score, score_labels
 from spectralseg.exchange.inspection import Inspection
-from spectralseg.exchange.labels import file_ending, file_name, read_labels
+from spectralseg.exchange.labels import file_endings, file_name, read_labels
+from spectralseg.exchange.pairing import pair
 from spectralseg.files import replacing
 from spectralseg.grid import Run
 from spectralseg.metrics.policy import POLICY
@@ -47,9 +48,11 @@ def score(
     """Score and inspect a folder of label maps, and write metric records to the parquet file ``out``.
 
     Each test case has one file, named by its id, in native geometry and with labels 0..K: NIfTI for volumes, PNG for
-    images. Metrics and protocols are those of the evaluation but for calibration, which needs probabilities. Under
-    ``published``, where the evaluation compares images at network resolution and volumes after a zoom from there,
-    images are brought to network resolution by nearest neighbour, and volumes are compared as they are.
+    images. Names may differ as :func:`spectralseg.exchange.pairing.pair` allows, axes of volumes as
+    :func:`spectralseg.exchange.labels.read_labels` does. Metrics and protocols are those of the evaluation but for
+    calibration, which needs probabilities. Under ``published``, where the evaluation compares images at network
+    resolution and volumes after a zoom from there, images are brought to network resolution by nearest neighbour, and
+    volumes are compared as they are.
 
     Args:
         predictions: folder; files with another ending than the dataset's are not looked at, but counted in the log.
@@ -66,6 +69,13 @@ def score(
         InputError: a case has no file, a file no case, or a file cannot be scored; see
             :func:`spectralseg.exchange.labels.read_labels`.
     """
+    with replacing(out) as partial:  # first, as a place that cannot be written to is noticed before the work
+        return _score(predictions, data, method, partial, allow_missing, audit)
+
+
+def _score(
+    predictions: Path, data: PreparedDataset, method: Run, out: Path, allow_missing: bool, audit: Audit | None
+) -> Scored:
     condition = Condition("iid" if method.dataset == data.name else "ood", data)
     cases = condition.cases()
     files = _files(predictions, data, cases, allow_missing)
@@ -74,6 +84,8 @@ def score(
     inspection = Inspection(data.classes)
     leaking = None if audit is None else _leaking(audit, method.dataset, data.name, set(files))
     chosen = cases[cases["case"].isin(files)]
+    for name in progress_bar(files, desc=f"check {data.name}", unit="case"):
+        read_labels(files[name], data, name)  # all of them, as scoring takes far longer
     for _, case in progress_bar(chosen.iterrows(), desc=f"score {data.name}", unit="case", total=len(chosen)):
         name, group = str(case["case"]), str(case["group"])
         labels, native = read_labels(files[name], data, name), data.native_labels(name)
@@ -81,8 +93,7 @@ def score(
         for label, protocol, metric, value, flag in _scores(labels, native, data, case):
             rows.append((*keys, name, group, data.classes[label - 1], protocol, metric, value, flag))
     records = pd.DataFrame(rows, columns=list(COLUMNS))
-    with replacing(out) as partial:
-        records.to_parquet(partial, index=False)
+    records.to_parquet(out, index=False)
     summary, findings = summarise(records), tuple(inspection.findings())
     if leaking is None:
         return Scored(summary, findings)
@@ -114,26 +125,54 @@ def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_
     """
     if not predictions.is_dir():
         raise InputError(f"{predictions}: there is no such folder; give the folder of the predictions")
-    ending = file_ending(data)
-    present = {path.name: path for path in sorted(predictions.iterdir()) if not path.name.startswith(".")}
-    others = [name for name in present if not name.endswith(ending)]
-    due = {file_name(str(case), ending): str(case) for case in cases["case"]}
-    extra = [path for name, path in present.items() if name not in due and name not in others]
-    if extra:
-        raise InputError(f"{extra[0]}: {len(extra)} files, this one first, belong to no test case; remove them")
-    missing = [name for name in due if name not in present]
+    endings, due = file_endings(data), [str(case) for case in cases["case"]]
+    paired = pair(predictions, data.cases["case"].tolist(), endings)
+    files = {case: paired.files[case] for case in due if case in paired.files}
+    missing = [file_name(case, endings[0]) for case in due if case not in files]
+    if paired.strangers:
+        unpaired = f", such as {missing[0]}" if missing else ""
+        raise InputError(
+            f"{paired.strangers[0]}: {len(paired.strangers)} files, this one first, belong to no test case; remove "
+            f"them, or name them as the test cases{unpaired}"
+        )
+    untested = {case: path for case, path in paired.files.items() if case not in files}
+    if untested:
+        case, path = next(iter(untested.items()))
+        raise InputError(
+            f"{path}: {len(untested)} files, this one first, belong to no test case, as '{case}' is a "
+            f"{data.cases.set_index('case')['part'][case]} case; remove them"
+        )
     if missing and (not allow_missing or len(missing) == len(due)):
         raise InputError(
-            f"{predictions}: {len(missing)} of {len(due)} test cases have no file, the first is {missing[0]}; complete "
-            "them or give --allow-missing"
+            f"{predictions}: {len(missing)} of {len(due)} test cases have no file, the first is {missing[0]}; "
+            + _remedy_for_missing(missing[0].removesuffix(endings[0]), endings, paired.others, bool(files))
         )
     if missing:
         _log.warning(
             "%d of %d test cases have no file and are left out, the first is %s", len(missing), len(due), missing[0]
         )
+    if any(paired.added):
+        case, path = max(files.items(), key=lambda file: len(file[1].name) - len(file[0]))
+        _log.warning("names of files have more than the ids of cases: %s is taken for case '%s'", path.name, case)
+    if paired.others:
+        _log.info(
+            "not looked at, as they do not end with %s: %d files such as %s",
+            " or ".join(endings),
+            len(paired.others),
+            paired.others[0].name,
+        )
+    return files
+
+
+def _remedy_for_missing(case: str, endings: Sequence[str], others: Sequence[Path], some: bool) -> str:
+    alike = [path.name for path in others if path.name.startswith(f"{case}.")]
+    if alike:
+        return f"convert {alike[0]} and its like to {endings[0]}"
+    if some:
+        return "complete them or give --allow-missing"
     if others:
-        _log.info("not looked at, as they do not end with %s: %d files such as %s", ending, len(others), others[0])
-    return {case: present[name] for name, case in due.items() if name in present}
+        return f"give a folder with one {' or '.join(endings)} file per case; here is {others[-1].name}"
+    return "the folder is empty; give the folder of the predictions"
 
 
 def _scores(

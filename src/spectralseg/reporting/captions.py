@@ -80,8 +80,9 @@ TABLES = {
     "leakage": Caption(
         "Test cases that training data show as well",
         "Test cases that a training dataset shows as well: same id, same bytes, near-duplicate by perceptual hash, "
-        "same patient or family; and how many test cases are left without a match. The CSV has one row for each "
-        "compared pair of datasets.",
+        "same patient or family; and how many test cases are left without a match. Above it, validation cases that "
+        "match training cases, and repeats within training data. The CSV has one row for each compared pair of "
+        "datasets.",
     ),
     "leakage_effect": Caption(
         "Dice with and without leaking test cases",

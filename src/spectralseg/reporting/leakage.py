@@ -47,11 +47,11 @@ def build_leakage(results: Results) -> Table:
     page = Page(
         name="leakage",
         title="Test cases that training data show as well",
-        warnings=(*results.banner, *(f"Leakage audit. {finding}." for finding in audit.matching["finding"])),
+        warnings=(*results.banner, *(f"Leakage audit. {finding}." for finding in audit.findings())),
         row_headings=("Training dataset", "Test dataset"),
         sections=(Section("", "", tuple(_blocks(shown))),),
         legend=LEGEND,
-        notes=tuple(_notes(cells, shown)),
+        notes=(*_notes(cells, shown), _development_note(audit.development)),
     )
     return Table(page, cells.assign(source=cells["test_dataset"].map(results.origin)))
 
@@ -108,3 +108,13 @@ def _notes(cells: pd.DataFrame, shown: pd.DataFrame) -> Iterable[str]:
     rest = len(cells) - len(shown)
     if rest:
         yield f"Compared as well, without any match: {rest} pairs that are never tested together; see the CSV."
+
+
+def _development_note(development: pd.DataFrame) -> str:
+    if development.empty:
+        return "Training and validation cases were not compared with each other; run 'spectralseg leakage' again."
+    matching = development.loc[development["matching"] > 0, "dataset"].nunique()
+    return (
+        "Training and validation cases of each training dataset were compared with each other as well: "
+        f"{matching} of {development['dataset'].nunique()} datasets have matches."
+    )

@@ -257,11 +257,8 @@ def _pairs(frame: pd.DataFrame) -> pd.MultiIndex:
 
 
 def _found(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
-    """What the audit found between the datasets of a table."""
-    shown = set(_pairs(cells))
-    for pair in audit.matching.to_dict("records"):
-        if (pair["train_dataset"], pair["test_dataset"]) in shown:
-            yield f"Leakage audit. {pair['finding']}."
+    """What the audit found between the datasets of a table, and within their training and validation data."""
+    return (f"Leakage audit. {finding}." for finding in audit.findings(set(_pairs(cells))))
 
 
 def _remarks(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:

@@ -14,11 +14,14 @@ from PIL import Image
 from spectralseg.data.cases import Case, Sample
 from spectralseg.data.geometry import Geometry
 from spectralseg.data.leakage import (
+    DEVELOPMENT,
     HASH_BITS,
     PAIRS,
+    REPEATS,
     Fingerprints,
     audit,
     count_by_part,
+    development_file,
     exact_matches,
     fingerprint,
     leak_free,
@@ -273,6 +276,73 @@ class TestVolumes:
         assert audit([first, second]).pairs["not_hashed"].tolist() == [0, 0]
 
 
+class TestDevelopment:
+    """Training and validation cases of a dataset among themselves: as in ACDC, whose published lists part two patients
+    with the same pictures, and Kvasir-SEG."""
+
+    @pytest.fixture
+    def found(self, dataset, tmp_path):
+        for name, content in (("one.jpg", b"same"), ("two.jpg", b"same"), ("three.jpg", b"other")):
+            (tmp_path / name).write_bytes(content)
+        train = [case("t0", picture(0)), case("t2", picture(1)), case("t1", picture(1)), case("z", picture(2), "p")]
+        train += [case("f1", picture(3), "q", tmp_path / "one.jpg"), case("f2", picture(4), "q", tmp_path / "two.jpg")]
+        train.append(case("y", picture(2), "p"))
+        validation = [case("v0", jpeg(50)(picture(0))), case("v1", picture(5)), case("v2", picture(5))]
+        validation.append(case("v3", picture(6), file=tmp_path / "three.jpg"))
+        test = [case("x", picture(70))]
+        return audit([dataset("own", train=train, validation=validation, test=test)])
+
+    def test_every_match_is_listed_once(self, found):
+        assert list(found.repeats.columns) == list(REPEATS)
+        assert list(map(tuple, found.repeats[list(REPEATS[:-1])].to_numpy())) == [
+            ("own", "f1", "train", "bytes", "f2", "train"),
+            ("own", "t1", "train", "near_duplicate", "t2", "train"),
+            ("own", "v0", "validation", "near_duplicate", "t0", "train"),
+            ("own", "v1", "validation", "near_duplicate", "v2", "validation"),
+        ]
+        assert found.repeats["distance"].isna().tolist() == [True, False, False, False]
+
+    def test_how_many_cases_match_and_what_that_does(self, found):
+        assert list(found.development.columns) == list(DEVELOPMENT)
+        counts = found.development[["part", "match_part", "cases", "not_hashed", "matching"]].to_numpy().tolist()
+        assert counts == [
+            ["validation", "train", 4, 0, 1],
+            ["validation", "validation", 4, 0, 2],
+            ["train", "train", 7, 0, 4],
+        ]
+        assert found.findings() == [
+            "own: 1 of 4 validation cases match training cases (v0 = t0), which biases model selection",
+            "own: 2 of 4 validation cases match other validation cases (v1 = v2), which weigh more in model selection",
+            "own: 4 of 7 training cases match other training cases (f1 = f2, t1 = t2), which weigh more in training",
+        ]
+
+    def test_they_are_no_test_leaks(self, found):
+        assert found.leaks.empty
+        assert found.matching.empty
+        assert len(found.seen("test")) == 0
+        found.refuse()
+
+    def test_a_volume_within_a_longer_one_is_a_repeat_of_it_whatever_their_parts(self, dataset):
+        short, long = volume(range(4)), volume(range(12))
+        for train, validation in ((short, long), (long, short)):
+            data = dataset(
+                "own", dimensions=3, channels=1, train=[case("t", train)], validation=[case("v", validation)]
+            )
+            assert audit([data]).repeats[["case", "match"]].to_numpy().tolist() == [["v", "t"]]
+
+    def test_findings_of_some_datasets(self, dataset, found):
+        other = audit([dataset("other", **training(), test=[case("x", picture(2))])])
+        assert found.findings({("own", "elsewhere")}) == found.findings()
+        assert found.findings({("elsewhere", "own")}) == []
+        assert other.findings({("other", "other")}) == ["other: 1 of 1 test cases match other cases of other (1 train)"]
+        assert other.findings({("other", "own")}) == []
+
+    def test_many_matches_are_counted(self, dataset):
+        data = dataset("own", train=[case(f"t{n}", picture(1)) for n in range(4)], validation=[case("v", picture(2))])
+        (finding,) = audit([data]).findings()
+        assert "4 of 4 training cases match other training cases (t0 = t1, t0 = t2, t0 = t3 and 3 more)" in finding
+
+
 class TestPairs:
     def test_every_pair_of_equal_channels_is_listed(self, dataset):
         grey = {"train": [case("t", picture(1)[..., 0])], "validation": [case("v", picture(2)[..., 0])]}
@@ -327,7 +397,9 @@ class TestPairs:
 
     def test_nothing_to_compare(self, dataset):
         assert audit([]).pairs.empty
-        assert audit([dataset("first", **training())]).pairs.empty
+        alone = audit([dataset("first", **training())])
+        assert alone.pairs.empty
+        assert alone.development["matching"].tolist() == [0, 0, 0]
 
 
 class TestBTSeg:
@@ -346,20 +418,35 @@ class TestBTSeg:
 class TestFiles:
     @pytest.fixture
     def found(self, dataset):
-        return audit([dataset("first", **training()), dataset("second", test=[case("x", picture(1))])])
+        twice = [*training()["train"], case("t", picture(0))]
+        first = dataset("first", train=twice, validation=training()["validation"])
+        return audit([first, dataset("second", test=[case("x", picture(1))])])
 
     def test_they_read_back_as_they_were(self, found, tmp_path):
         for audited in (found, no_audit()):
             audited.write(tmp_path / "leakage.parquet")
             again = read_audit(tmp_path / "leakage.parquet")
-            pd.testing.assert_frame_equal(again.leaks, audited.leaks, check_dtype=len(audited.leaks) > 0)
-            pd.testing.assert_frame_equal(again.pairs, audited.pairs, check_dtype=len(audited.pairs) > 0)
+            for name in ("leaks", "pairs", "repeats", "development"):
+                written, read = getattr(audited, name), getattr(again, name)
+                assert len(written) > 0 or audited is not found
+                pd.testing.assert_frame_equal(read, written, check_dtype=len(written) > 0)
 
-    @pytest.mark.parametrize("damage", ["leakage.parquet", "leakage.csv"])
-    def test_damage_is_told(self, found, tmp_path, damage):
+    def test_an_older_audit_has_compared_nothing_within_training_data(self, found, tmp_path):
+        file = tmp_path / "leakage.parquet"
+        found.write(file)
+        development_file(file).unlink()
+        development_file(file).with_suffix(".csv").unlink()
+        again = read_audit(file)
+        assert len(again.leaks) == len(found.leaks) > 0
+        assert again.development.empty
+        assert again.repeats.empty
+
+    @pytest.mark.parametrize("name", ["leakage", "leakage_development"])
+    @pytest.mark.parametrize("ending", ["parquet", "csv"])
+    def test_damage_is_told(self, found, tmp_path, name, ending):
         found.write(tmp_path / "leakage.parquet")
-        (tmp_path / damage).unlink()
-        with pytest.raises(InputError, match=r"leakage\.parquet: cannot be read"):
+        (tmp_path / f"{name}.{ending}").unlink()
+        with pytest.raises(InputError, match=rf"{name}\.parquet: cannot be read"):
             read_audit(tmp_path / "leakage.parquet")
         found.write(tmp_path / "leakage.parquet")
         (tmp_path / "leakage.csv").write_text("a,b\n1,2\n")

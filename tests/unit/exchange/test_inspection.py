@@ -44,6 +44,8 @@ def test_a_bad_model_is_no_finding():
         (lambda labels: labels[..., ::-1], 0, "mirrored left to right"),
         (lambda labels: labels[..., ::-1, :], 6, "mirrored top to bottom"),
         (lambda labels: labels[..., ::-1, ::-1], 0, "turned by 180 degrees"),
+        (lambda labels: np.rot90(labels, 1, (-2, -1)), 6, "turned by 90 degrees to the right"),
+        (lambda labels: np.rot90(labels, -1, (-2, -1)), 0, "turned by 90 degrees to the left"),
         (lambda labels: labels.swapaxes(-1, -2), 6, "with rows and columns exchanged"),
         (lambda labels: labels[::-1], 6, "with slices in reverse order"),
     ],
@@ -58,6 +60,73 @@ def test_labels_in_another_order():
     order = np.array([0, 3, 1, 2], np.uint8)
     (finding,) = inspected(lambda labels: order[labels])
     assert "1 is right, 2 is top, 3 is left" in finding
+
+
+def blob(rng, value=1):
+    """One object right of the middle and above it, whose complement covers the opposite corner."""
+    labels = np.zeros((48, 48), np.uint8)
+    row, column = rng.integers(4, 8), rng.integers(26, 30)
+    labels[row : row + 16, column : column + 16] = value
+    return labels
+
+
+def inspected_blobs(change, classes=("polyp",), value=1):
+    rng, inspection = np.random.default_rng(0), Inspection(classes)
+    for number in range(6):
+        reference = blob(rng, value)
+        inspection.add(f"case_{number}", change(np.roll(reference, 1, -1)).astype(np.uint8), reference)
+    return list(inspection.findings())
+
+
+def test_background_and_object_exchanged_is_not_taken_for_a_turn():
+    (finding,) = inspected_blobs(lambda labels: 1 - labels)
+    assert finding.startswith("with background and object exchanged (0 is polyp, 1 is background), the predictions")
+    assert finding.endswith("Dice over all classes and cases 0.94 instead of 0.01")
+
+
+def test_a_turn_is_not_taken_for_exchanged_labels():
+    (finding,) = inspected_blobs(lambda labels: labels[::-1, ::-1])
+    assert finding.startswith("turned by 180 degrees, ")
+
+
+def test_background_among_labels_in_another_order():
+    order = np.array([2, 0, 3, 1], np.uint8)
+    (finding,) = inspected(lambda labels: order[labels])
+    assert finding.startswith("with labels in another order (0 is left, 1 is top, 2 is background, 3 is right)")
+
+
+def test_of_two_explanations_the_one_that_explains_more_is_given():
+    """Left and right change places in a mirrored image, so that exchanging the two labels explains a part."""
+
+    def mirrored(labels):
+        return labels[..., ::-1]
+
+    inspection = Inspection(CLASSES)
+    for number in range(4):
+        reference = np.zeros((48, 48), np.uint8)
+        reference[10:20, 4:14], reference[10:20, 33:43], reference[30:40, 4:14] = 1, 2, 3
+        reference = np.roll(reference, number, 0)
+        inspection.add(f"case_{number}", mirrored(np.roll(reference, 1, 0)), reference)
+    (finding,) = inspection.findings()
+    assert finding.startswith("mirrored left to right")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.8])
+@pytest.mark.parametrize("classes", [["polyp"], CLASSES])
+def test_empty_predictions_are_not_taken_for_exchanged_labels(share, classes):
+    inspection = Inspection(classes)
+    reference = (np.arange(2304).reshape(48, 48) < share * 2304).astype(np.uint8)
+    inspection.add("case", np.zeros_like(reference), reference)
+    assert list(inspection.findings()) == ["1 of 1 predictions are empty where the reference is not"]
+
+
+def test_a_binary_model_that_finds_little_is_no_finding():
+    def little(labels):
+        found = np.zeros_like(labels)
+        found[-3:, :3] = 1
+        return found
+
+    assert all("exchanged" not in finding for finding in inspected_blobs(little))
 
 
 def test_copies_of_the_reference():

@@ -1,5 +1,6 @@
 """Predictions lie on the grid of the source's label files, and are those that the evaluation scores."""
 
+import itertools
 import json
 
 import cv2
@@ -7,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from spectralseg.data.geometry import Geometry
 from spectralseg.data.readers import read_cases
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
@@ -145,3 +147,40 @@ def test_images_are_stored_without_loss(shape, kind, tmp_path):
     found = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
     assert found.dtype == (np.uint8 if kind is np.uint8 else np.uint16), "one depth for a dataset, whatever its values"
     assert np.array_equal(found[..., ::-1] if len(shape) == 3 else found, array)
+
+
+class OneVolume:
+    """What reading a label map needs of a prepared dataset: one case on an oblique grid."""
+
+    classes = ("one", "two")
+
+    def __init__(self, affine, axes, shape):
+        self.place, self.shape = Geometry(affine, axes), shape
+
+    def geometry(self, case):
+        return self.place
+
+    def native_shape(self, case):
+        return self.shape
+
+    def spacing(self, case):
+        return None
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 0.78])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("flips", list(itertools.product([1, -1], repeat=3)))
+def test_axes_in_any_order_and_direction_are_put_back_by_the_affine(angle, order, flips, tmp_path):
+    shape = np.array([5, 6, 7])
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turn @ np.diag([1.1, 1.1, 4.0, 1.0])
+    affine[:3, 3] = 10, -20, 30
+    stored = np.random.default_rng(0).integers(0, 3, shape).astype(np.uint8)
+    data = OneVolume(affine, "SAR", (7, 6, 5))
+    orientation = np.column_stack([order, flips])
+    turned = nib.orientations.apply_orientation(stored, orientation)
+    nib.save(
+        nib.Nifti1Image(turned, affine @ nib.orientations.inv_ornt_aff(orientation, shape)), tmp_path / "case.nii.gz"
+    )
+    assert np.array_equal(data.place.to_file(read_labels(tmp_path / "case.nii.gz", data, "case")), stored)

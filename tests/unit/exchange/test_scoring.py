@@ -128,6 +128,97 @@ def refused(data, folder, out, pattern, **options):
     return str(caught.value)
 
 
+def frame_of(folder, found, out):
+    score(folder, found.data, method(found.data.name), out)
+    return read_records(out)
+
+
+class TestPredictionsOfOtherTools:
+    """Predictions that other tools name, order or store in another way get the same scores."""
+
+    @pytest.mark.parametrize(
+        ("name", "rename"),
+        [
+            ("kvasir_seg", lambda case: f"{case}.PNG"),
+            ("kvasir_seg", lambda case: f"{case.upper()}_PRED.png"),
+            ("acdc", lambda case: f"seg_{case}.nii.gz"),
+        ],
+    )
+    def test_other_names(self, copied, tmp_path, caplog, name, rename):
+        found, folder, _ = copied(name)
+        before = frame_of(folder, found, tmp_path / "before")
+        for case in found.tested:
+            (folder / f"{case}{found.ending}").rename(folder / rename(case))
+        (folder / ".DS_Store").write_bytes(b"Bud1")
+        (folder / f"._{rename(found.tested[0])}").write_bytes(b"AppleDouble")
+        pd.testing.assert_frame_equal(frame_of(folder, found, tmp_path / "after"), before)
+        assert ("is taken for case" in caplog.text) == (rename("") not in (found.ending, found.ending.upper()))
+
+    def test_a_name_that_is_read_otherwise_is_shown(self, copied, tmp_path, caplog):
+        found, folder, _ = copied("kvasir_seg")
+        last = folder / f"{found.tested[-1]}.png"
+        last.rename(folder / f"{last.stem}_pred.png")
+        score(folder, found.data, method("kvasir_seg"), tmp_path / "r")
+        assert f"{last.stem}_pred.png is taken for case '{last.stem}'" in caplog.text
+
+    def test_uncompressed_volumes(self, copied, tmp_path):
+        found, folder, _ = copied("acdc")
+        before = frame_of(folder, found, tmp_path / "before")
+        for file in folder.glob("*.nii.gz"):
+            nib.save(nib.load(file), file.with_suffix(""))
+            file.unlink()
+        pd.testing.assert_frame_equal(frame_of(folder, found, tmp_path / "after"), before)
+
+    @pytest.mark.parametrize("axes", ["LAS", "RAS", "SPL", "ASR", "PIR"])
+    def test_volumes_with_other_axes_in_the_same_place(self, copied, tmp_path, axes):
+        found, folder, _ = copied("acdc")
+        before = frame_of(folder, found, tmp_path / "before")
+        changed = 0
+        for file in folder.glob("*.nii.gz"):
+            image = nib.load(file)
+            to = nib.orientations.axcodes2ornt(axes)
+            turned = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(image.affine), to))
+            changed += turned.shape != image.shape or not np.allclose(turned.affine, image.affine)
+            nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), file)
+        assert changed == len(found.tested)
+        pd.testing.assert_frame_equal(frame_of(folder, found, tmp_path / "after"), before)
+
+    def test_masks_of_0_and_255(self, copied, tmp_path):
+        found, folder, _ = copied("kvasir_seg")
+        before = frame_of(folder, found, tmp_path / "before")
+        for file in folder.glob("*.png"):
+            labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+            assert set(np.unique(labels)) == {0, 1}
+            cv2.imwrite(str(file), labels * 255)
+        pd.testing.assert_frame_equal(frame_of(folder, found, tmp_path / "after"), before)
+
+    def test_masks_in_colours_without_colour(self, copied, tmp_path):
+        found, folder, _ = copied("kvasir_seg")
+        before = frame_of(folder, found, tmp_path / "before")
+        for file in folder.glob("*.png"):
+            labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+            cv2.imwrite(str(file), np.dstack([labels * 255] * 3))
+        pd.testing.assert_frame_equal(frame_of(folder, found, tmp_path / "after"), before)
+
+    def test_labels_that_scaling_has_rounded(self, copied, tmp_path):
+        found, folder, _ = copied("acdc")
+        before = frame_of(folder, found, tmp_path / "before")
+        for file in folder.glob("*.nii.gz"):
+            image = nib.load(file)
+            nib.save(nib.Nifti1Image(np.asarray(image.dataobj, np.float32) * np.float32(0.9999999), image.affine), file)
+        pd.testing.assert_frame_equal(frame_of(folder, found, tmp_path / "after"), before)
+
+    def test_exchanged_background_and_object_are_found(self, copied, tmp_path):
+        found, folder, _ = copied("kvasir_seg")
+        for case in found.tested:
+            cv2.imwrite(str(folder / f"{case}.png"), 1 - found.data.native_labels(case))
+        findings = score(folder, found.data, method("kvasir_seg"), tmp_path / "r").findings
+        assert [finding for finding in findings if "would agree" in finding] == [
+            "with background and object exchanged (0 is polyp, 1 is background), the predictions would agree with the "
+            "reference far better: Dice over all classes and cases 1.00 instead of 0.00"
+        ]
+
+
 class TestBadPredictions:
     def test_a_missing_case_is_named_or_left_out_and_counted(self, copied, tmp_path, caplog):
         found, folder, first = copied("kvasir_seg")
@@ -141,7 +232,11 @@ class TestBadPredictions:
     def test_no_case_at_all_is_refused_in_any_case(self, source, tmp_path):
         found = source("kvasir_seg")
         (tmp_path / "empty").mkdir()
-        refused(found.data, tmp_path / "empty", tmp_path / "r", "have no file", allow_missing=True)
+        text = refused(found.data, tmp_path / "empty", tmp_path / "r", "have no file", allow_missing=True)
+        assert text.endswith("; the folder is empty; give the folder of the predictions")
+        (tmp_path / "empty" / "labelsTs").mkdir()
+        text = refused(found.data, tmp_path / "empty", tmp_path / "r", "have no file", allow_missing=True)
+        assert text.endswith("; give a folder with one .png file per case; here is labelsTs")
         refused(found.data, tmp_path / "none", tmp_path / "r", "there is no such folder")
 
     def test_a_file_without_a_case_is_named(self, copied, tmp_path):
@@ -156,11 +251,54 @@ class TestBadPredictions:
         score(folder, found.data, method("kvasir_seg"), tmp_path / "r")
         assert "not looked at, as they do not end with .png: 2 files such as" in caplog.text
 
+    def test_a_file_in_another_format_is_named_with_the_one_that_is_due(self, copied, tmp_path):
+        found, folder, first = copied("kvasir_seg")
+        first.rename(first.with_suffix(".jpg"))
+        text = refused(found.data, folder, tmp_path / "r", rf"have no file, the first is {first.name}; ")
+        assert text.endswith(f"; convert {first.stem}.jpg and its like to .png")
+
+    def test_a_name_that_fits_no_case_is_shown_with_one_that_is_missing(self, copied, tmp_path):
+        found, folder, first = copied("kvasir_seg")
+        first.rename(folder / "final.png")
+        text = refused(found.data, folder, tmp_path / "r", r"final\.png: 1 files, .* belong to no test case")
+        assert text.endswith(f"name them as the test cases, such as {first.name}")
+
+    def test_predictions_of_training_cases_are_named_as_such(self, copied, tmp_path):
+        found, folder, first = copied("kvasir_seg")
+        trained = found.data.cases.loc[found.data.cases["part"] == "train", "case"].iloc[0]
+        shutil.copy(first, folder / f"{trained}.png")
+        text = refused(found.data, folder, tmp_path / "r", rf"{trained}\.png: 1 files")
+        assert f"belong to no test case, as '{trained}' is a train case; remove them" in text
+
+    def test_a_training_case_does_not_stand_in_for_a_missing_test_case(self, copied, tmp_path):
+        """Not even where its name is longer by what could be an addition."""
+        found, folder, first = copied("kvasir_seg")
+        first.rename(folder / f"{first.stem}7.png")
+        refused(found.data, folder, tmp_path / "r", "belong to no test case")
+
+    def test_two_files_of_one_case(self, copied, tmp_path):
+        found, folder, first = copied("acdc")
+        nib.save(nib.load(first), first.with_suffix(""))
+        text = refused(found.data, folder, tmp_path / "r", "keep one of the two files")
+        assert first.name in text
+        assert f"{first.with_suffix('').name} " in text
+
+    def test_a_bad_file_is_refused_before_any_is_scored(self, copied, tmp_path, monkeypatch):
+        found, folder, first = copied("kvasir_seg")
+        last = folder / f"{found.tested[-1]}.png"
+        last.write_bytes(b"nothing")
+        monkeypatch.setattr("spectralseg.exchange.scoring.score_labels", None)
+        assert last.name in refused(found.data, folder, tmp_path / "r", "damaged")
+        assert first != last
+
     @pytest.mark.parametrize(
         ("change", "problem"),
         [
             (lambda labels: labels[1:], r"has shape \(\d+, \d+\), the case \(\d+, \d+\)"),
             (lambda labels: labels.T[:, :5], "has shape"),
+            (lambda labels: cv2.resize(labels, (32, 32)), "it has the 32 pixels of the prepared images; resize it to"),
+            (lambda labels: labels * 0 + np.uint8(np.arange(labels.shape[1])), "holds the label 2; give whole numbers"),
+            (lambda labels: labels * 254 + 1, "holds the label 255; give whole numbers"),
             (lambda labels: labels * 0 + 255, "holds the label 255; give whole numbers, 0 for background up to 1"),
             (lambda labels: np.dstack([labels, labels + 1, labels]), "colours or a palette"),
         ],
@@ -177,6 +315,10 @@ class TestBadPredictions:
             (lambda array, affine: (array.swapaxes(0, 2), affine), "has shape"),
             (lambda array, affine: (array, affine @ np.diag([-1, 1, 1, 1])), "lies elsewhere in space"),
             (lambda array, affine: (array, affine + np.outer([0, 0, 40, 0], [0, 0, 0, 1])), "lies elsewhere in space"),
+            (lambda array, affine: (array, affine @ np.diag([0.8, 0.8, 1, 1])), r"voxels of .* mm instead of .* mm"),
+            (lambda array, affine: (array.transpose(2, 0, 1), affine), "its axes are in another order"),
+            (lambda array, affine: (np.stack([array / 4] * 4, -1), affine), "4 axes .*; write the prediction again"),
+            (lambda array, affine: (array.astype(np.float32) / 5, affine), "it looks like a probability: threshold it"),
             (lambda array, affine: (array + np.uint8(9), affine), r"holds the label \d+; .* up to 3"),
             (lambda array, affine: (array.astype(np.float32) + 0.25, affine), r"holds the label \d?\.\d+"),
             (lambda array, affine: (array.astype(np.float32) * np.nan, affine), "holds the label nan"),

@@ -139,6 +139,17 @@ def test_exclusions_remarks_and_sources(prepare_cases, toy_cases, toy_specificat
     assert "numpy 9.9" in text
 
 
+def test_cases_that_show_the_same_picture_are_named(prepare_cases, grey, tmp_path):
+    parts = {"a": "train", "b": "validation", "c": "test", "d": "train"}
+    cases = [square(name, 9 if name == "d" else 8, 3, attributes={"part": part}) for name, part in parts.items()]
+    split = {"attribute": "part", "validation": ["validation"], "test": ["test"]}
+    data = prepare_cases(tmp_path / "data", cases, grey(split=split), allow_partial=True)
+    text = Page(card(data, tmp_path)).text
+    assert "1 of 1 test cases match other cases of toy (1 train)" in text
+    assert "1 of 1 validation cases match training cases (b = a), which biases model selection." in text
+    assert "training cases match other training cases" not in text
+
+
 @pytest.mark.parametrize(("expected", "told"), [(12, "10 of 12 are here"), (10, ""), (None, "10 are here")])
 def test_a_subset_is_told(prepare_cases, toy_cases, toy_specification, tmp_path, expected, told):
     specification = toy_specification(expected_cases=expected)

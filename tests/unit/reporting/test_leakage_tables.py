@@ -6,13 +6,26 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from spectralseg.data.leakage import LEAKS, PAIRS, Audit, count_by_part, exact_matches, finding, listed, no_audit
+from spectralseg.data.leakage import (
+    DEVELOPMENT,
+    LEAKS,
+    PAIRS,
+    REPEATS,
+    Audit,
+    count_by_part,
+    exact_matches,
+    finding,
+    listed,
+    no_audit,
+)
 from spectralseg.data.splits import PARTS
 from spectralseg.errors import InputError
 from spectralseg.reporting.figures import FIGURES
 from spectralseg.reporting.figures.layout import STAMP
 from spectralseg.reporting.leakage import build_leakage
+from spectralseg.reporting.report.content import content
 from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.studies.leakage import build_leakage as build_study_leakage
 from spectralseg.reporting.tables import build_leakage_effect, build_summary, build_table
 
 FINDING = "isic2018 → isic2017: 2 of 3 test cases match cases of isic2018 (1 train, 1 test)"
@@ -104,6 +117,51 @@ def test_a_leak_in_the_own_test_set_is_reported_twice_as_well(official, results,
     twice = table.cells[table.cells["line"] == "leak-free"]
     assert set(twice["dataset"]) == {"btseg"}
     assert set(twice.loc[twice["seeds"] > 0, "cases"]) == {2}
+
+
+WITHIN = "isic2018: 1 of 5 validation cases match training cases (v = t), which biases model selection"
+
+
+@pytest.fixture
+def repeating(official, results):
+    """An audit that has found a validation case in the training data of isic2018."""
+    rows = [
+        ["isic2018", "validation", "train", 5, 0, 1, WITHIN],
+        ["isic2018", "train", "train", 9, 0, 0, ""],
+        ["kvasir_seg", "validation", "train", 5, 0, 0, ""],
+    ]
+    repeats = [["isic2018", "v", "validation", "bytes", "t", "train", np.nan]]
+    return results(
+        dataclasses.replace(
+            Results(official).leakage,
+            development=pd.DataFrame(rows, columns=list(DEVELOPMENT)),
+            repeats=pd.DataFrame(repeats, columns=list(REPEATS)),
+        )
+    )
+
+
+class TestRepeatsWithinTrainingData:
+    def test_they_are_reported_with_the_audit_and_beside_results_of_the_dataset(self, repeating, published):
+        text = build_leakage(repeating).markdown()
+        assert f"**Leakage audit. {WITHIN}.**" in text
+        assert "compared with each other as well: 1 of 2 datasets have matches" in text
+        for name in ("table_2", "table_3"):
+            told = WITHIN in build_table(repeating, published / f"{name}.csv").markdown()
+            assert told == (name == "table_3"), "table_2 does not have the dataset"
+        study = build_study_leakage(Results(repeating.root, published))
+        assert f"Leakage audit. {WITHIN}." in study.page.warnings
+
+    def test_the_report_begins_with_them(self, repeating):
+        assert content(repeating, repeating.root)["leaks"] == [FINDING, WITHIN]
+
+    def test_they_change_no_number(self, repeating, official, published):
+        for build in (build_leakage, lambda results: build_table(results, published / "table_3.csv")):
+            cells = [build(results).cells.drop(columns="source") for results in (repeating, Results(official))]
+            pd.testing.assert_frame_equal(*cells)
+
+    def test_an_audit_that_did_not_look_for_them_says_so(self, official):
+        text = build_leakage(Results(official)).markdown()
+        assert "Training and validation cases were not compared with each other" in text
 
 
 class TestEffect:

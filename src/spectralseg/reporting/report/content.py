@@ -53,7 +53,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "study": config.name if config else results.root.resolve().name,
         "version": __version__,
         "banner": " ".join(results.banner),
-        "leaks": results.leakage.matching["finding"].tolist(),
+        "leaks": results.leakage.findings(),
         "audited": len(results.leakage.pairs),
         "facts": _facts(results, runs, browser),
         "verdicts": verdicts,

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from spectralseg.data.leakage import Audit
 from spectralseg.data.splits import PARTS
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
@@ -56,7 +57,7 @@ def build_leakage(results: Results) -> Study:
         sections=[Section("", "", tuple(_blocks(shown)))],
         legend=_LEGEND,
         row_headings=("Method", ""),
-        warnings=_warnings(shown, audited),
+        warnings=_warnings(shown, results.leakage),
     )
     with style.applied():
         figure = _draw(shown, demonstration=results.demonstration)
@@ -72,10 +73,9 @@ def _published_gains(results: Results) -> pd.DataFrame:
     return both.assign(published_gain=both["value"] - both["value_spatial"])[[*_PAIR, *_METHOD, "published_gain"]]
 
 
-def _warnings(cells: pd.DataFrame, audited: _Audited) -> Iterator[str]:
-    for pair in cells[_PAIR].drop_duplicates().itertuples(index=False, name=None):
-        if audited[pair]["finding"]:
-            yield f"Leakage audit. {audited[pair]['finding']}."
+def _warnings(cells: pd.DataFrame, audit: Audit) -> Iterator[str]:
+    pairs = set(cells[_PAIR].itertuples(index=False, name=None))
+    return (f"Leakage audit. {finding}." for finding in audit.findings(pairs))
 
 
 def _answer(cells: pd.DataFrame, audited: _Audited, gains: pd.DataFrame) -> Iterator[str]:

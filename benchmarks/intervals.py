@@ -1,8 +1,9 @@
 """What the statistics are worth: coverage, false positives and power on studies with known truth, and their speed.
 
 Each simulated study has seeds crossed with patients: a difference is the truth plus a part of the seed, one of the
-patient and one of both. Its intervals are compared with those of the two-way ("pigeonhole") percentile bootstrap, which
-resamples seeds as well, and of a t test over the seeds' means. See benchmarks/README.md for what was found.
+patient and one of both; some designs have rare gross failures or many zeros. Its intervals are compared with those of
+the two-way ("pigeonhole") percentile bootstrap, which resamples seeds as well, and of a t test over the seeds' means.
+See benchmarks/README.md for the results.
 """
 
 from __future__ import annotations
@@ -27,15 +28,52 @@ from spectralseg.statistics.significance import sign_flip, wilcoxon
 
 PACKAGES = ("numpy", "scipy")
 OURS, PIGEONHOLE, SEEDS_ONLY = "spectralseg", "pigeonhole", "t over seeds"
-# Standard deviations of the parts of seed, patient and both; the patients of the last are skewed.
-DESIGNS = {
-    "no seeds": (0.0, 1.0, 1.0),
-    "small": (0.3, 1.0, 1.0),
-    "large": (1.0, 1.0, 1.0),
-    "patients": (0.1, 1.0, 0.1),
-    "skewed": (0.3, 1.0, 1.0),
+_Draw = Callable[[np.random.Generator, int, int], NDArray[np.float64]]
+
+
+def parts(of_seed: float, of_patient: float, of_both: float, *, skewed: bool = False) -> _Draw:
+    """Independent parts of seed, patient and both with these standard deviations."""
+
+    def draw(rng: np.random.Generator, seeds: int, patients: int) -> NDArray[np.float64]:
+        patient = rng.exponential(1, (1, patients)) - 1 if skewed else rng.normal(0, 1, (1, patients))
+        return rng.normal(0, of_seed, (seeds, 1)) + of_patient * patient + rng.normal(0, of_both, (seeds, patients))
+
+    return draw
+
+
+def failures(methods: int) -> _Draw:
+    """Of one patient in twenty a method loses 100, as HD95 does with its penalty, beside a spread of 2 and 2."""
+
+    def draw(rng: np.random.Generator, seeds: int, patients: int) -> NDArray[np.float64]:
+        values = parts(0, 2, 2)(rng, seeds, patients)
+        for sign in (1, -1)[:methods]:
+            values += sign * (100.0 * (rng.random((1, patients)) < 0.05) - 5)
+        return values
+
+    return draw
+
+
+def zeros(rng: np.random.Generator, seeds: int, patients: int) -> NDArray[np.float64]:
+    """Seven in ten patients do not differ at all, the others by an exponential part of theirs."""
+    differs = rng.random((1, patients)) < 0.3
+    return differs * (rng.exponential(1, (1, patients)) + rng.normal(0, 0.3, (seeds, patients))) - 0.3
+
+
+# How differences with mean 0 are drawn, by name.
+DESIGNS: Mapping[str, _Draw] = {
+    "no seeds": parts(0, 1, 1),
+    "small": parts(0.3, 1, 1),
+    "large": parts(1, 1, 1),
+    "patients": parts(0.1, 1, 0.1),
+    "skewed": parts(0.3, 1, 1, skewed=True),
+    "few patients' part, no seeds": parts(0, 0.1, 1),
+    "few patients' part, small": parts(0.1, 0.1, 1),
+    "few patients' part, middle": parts(0.3, 0.1, 1),
+    "failures": failures(1),
+    "failures of both": failures(2),
+    "zeros": zeros,
 }
-SEEDS, PATIENTS = (3, 5, 6, 10), (14, 60, 300)
+SEEDS, PATIENTS = (3, 5, 6, 10), (12, 14, 60, 300)
 GAPS = (0.0, 0.25, 0.5, 1.0)  # in standard deviations between patients
 MARGIN = 0.5
 
@@ -44,10 +82,7 @@ Limits = tuple[float, float]
 
 def study(rng: np.random.Generator, design: str, seeds: int, patients: int, truth: float = 0.0) -> NDArray[np.float64]:
     """Differences (seeds, patients) with mean ``truth``."""
-    of_seed, of_patient, of_both = DESIGNS[design]
-    drawn = rng.exponential(1, (1, patients)) - 1 if design == "skewed" else rng.normal(0, 1, (1, patients))
-    both = rng.normal(0, of_both, (seeds, patients))
-    return truth + rng.normal(0, of_seed, (seeds, 1)) + of_patient * drawn + both
+    return truth + DESIGNS[design](rng, seeds, patients)
 
 
 def ours(values: NDArray[np.float64], resamples: int, seed: int) -> Limits:
@@ -114,7 +149,7 @@ def power(options: argparse.Namespace) -> list[dict[str, Any]]:
     for seeds, gap in tqdm(list(itertools.product(options.seeds, GAPS)), desc="power", unit="design"):
         found: dict[str, list[bool]] = {"interval": [], "wilcoxon": [], "sign_flip": [], "equivalence": []}
         for number in range(options.studies):
-            values = study(np.random.default_rng(number), "small", seeds, max(options.patients[:2]), gap)
+            values = study(np.random.default_rng(number), "small", seeds, options.power_patients, gap)
             low, high = ours(values, options.resamples, number % 10)
             found["interval"].append(not low <= 0 <= high)
             found["wilcoxon"].append(wilcoxon(values) < 0.05)
@@ -146,16 +181,33 @@ def report(outcome: Mapping[str, Any]) -> str:
     covered = [
         (*(str(row[key]) for key in ("design", "seeds", "patients")), *_covered(row)) for row in outcome["coverage"]
     ]
+    extremes = [
+        (str(patients), *(f"{value} ({row['design']}, {row['seeds']} seeds)" for value, row in _extremes(rows)))
+        for patients, rows in _by_patients(outcome["coverage"]).items()
+    ]
     tests = ("interval", "wilcoxon", "sign_flip", "equivalence")
     found = [(str(row["seeds"]), f"{row['gap']:g}", *(f"{row[t]:.1f}" for t in tests)) for row in outcome["power"]]
     times = outcome["speed"]
     return "\n\n".join(
         (
-            markdown(("part of the seeds", "seeds", "patients", *(f"{way}, %" for way in INTERVALS)), covered),
+            markdown(("patients", "lowest, %", "highest, %"), extremes),
+            markdown(("design", "seeds", "patients", *(f"{way}, %" for way in INTERVALS)), covered),
             markdown(("seeds", "gap", *(f"{test}, %" for test in tests)), found),
             f"one interval: {times['first']} s, the next of this shape {times['next']} s, in a loop {times['loop']} s",
         )
     )
+
+
+def _by_patients(rows: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    return {
+        count: [row for row in rows if row["patients"] == count] for count in {row["patients"]: None for row in rows}
+    }
+
+
+def _extremes(rows: Sequence[dict[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
+    """The lowest and the highest coverage of the suite's interval, with where it is."""
+    ordered = sorted(rows, key=lambda row: row["ways"][OURS]["coverage"])
+    return [(row["ways"][OURS]["coverage"], row) for row in (ordered[0], ordered[-1])]
 
 
 def _covered(row: Mapping[str, Any]) -> list[str]:
@@ -171,6 +223,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns of the timing (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="(default: %(default)s)")
     parser.add_argument("--patients", type=int, nargs="+", default=PATIENTS, help="(default: %(default)s)")
+    parser.add_argument("--power-patients", type=int, default=60, help="of the power study (default: %(default)s)")
     options = parser.parse_args(argv)
     settings = {key: value for key, value in vars(options).items() if key != "out"}
     outcome = {

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, find_files
 from spectralseg.data.readers._formats import decoding
-from spectralseg.data.readers._limits import MAX_TEXT_BYTES, open_tile, regular_file
+from spectralseg.data.readers._limits import MAX_TEXT_BYTES, regular_file
+from spectralseg.data.readers._tiff import read_tile
 from spectralseg.errors import InputError
 
 TRAIN = "Tissue Images"
@@ -60,13 +61,13 @@ def read(root: Path) -> list[Case]:
 
 def _load(image_path: Path, polygons: Path) -> Sample:
     with decoding(image_path, "a TIFF image"):
-        image, turned = open_tile(image_path)
-    mask = np.zeros(image.shape[:2], np.uint8)
+        image, picture = read_tile(image_path)
+    mask = np.zeros(picture.shape, np.uint8)
     left_out = Counter(fill_polygon(mask, polygon) for polygon in read_polygons(polygons))
     remarks = [f"{count} regions {reason} left out" for reason, count in sorted(left_out.items()) if reason]
-    if turned:
+    if picture.turned:
         remarks.append("orientation tag of the image not obeyed")
-    return Sample(np.ascontiguousarray(image), mask, remarks=tuple(remarks))
+    return Sample(image, mask, remarks=tuple(remarks))
 
 
 def read_polygons(path: Path) -> list[NDArray[np.float64]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
 from spectralseg.data.geometry import Geometry, coincide
-from spectralseg.data.readers._formats import read_nifti
+from spectralseg.data.readers._formats import WHOLE, read_nifti
 from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.errors import InputError
 
@@ -80,14 +80,17 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         uint8 (H, W) or (D, H, W), ordered as :meth:`PreparedDataset.native_labels`.
 
     Raises:
-        InputError: the file is missing or damaged, lies on another grid than the case, or holds other labels than 0..K.
+        InputError: the file is missing or damaged, lies on another grid than the case, is compressed with loss, or holds
+            other labels than 0..K.
     """
-    geometry, shape = data.geometry(case), data.native_shape(case)
+    geometry, shape, scaling = data.geometry(case), data.native_shape(case), ""
     if geometry is None:
-        found, _ = read_mask(path)
+        found, picture = read_mask(path)
+        if picture.lossy:
+            raise InputError(f"{path}: is a {picture.format} file, whose compression changes labels; save it as PNG")
     else:
         volume = read_nifti(path)
-        found, shape = volume.array, geometry.in_file_order(shape)
+        found, shape, scaling = volume.array, geometry.in_file_order(shape), volume.scaling
     if found.shape != tuple(shape):
         raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; give labels in native geometry")
     if geometry is not None and not _in_place(volume.affine, geometry, shape, data.spacing(case)):
@@ -95,7 +98,7 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
             f"{path}: lies elsewhere in space than the labels of the case (affines differ); predict from the image as "
             "published, or as 'spectralseg export-nnunet' writes it"
         )
-    labels = _whole(path, found, len(data.classes))
+    labels = _whole(path, found, len(data.classes), scaling)
     return labels if geometry is None else geometry.from_file(labels)
 
 
@@ -109,10 +112,13 @@ def _in_place(
     return any(coincide(affine, one, shape) for one in possible)
 
 
-def _whole(path: Path, found: NDArray[Any], largest: int) -> NDArray[np.uint8]:
+def _whole(path: Path, found: NDArray[Any], largest: int, scaling: str) -> NDArray[np.uint8]:
     with np.errstate(invalid="ignore"):  # of NaN and infinity, which equal no label
-        labels: NDArray[np.uint8] = found.astype(np.uint8)
-    wrong = found[(labels != found) | (labels > largest)]
+        labels: NDArray[np.uint8] = (np.rint(found) if found.dtype.kind == "f" else found).astype(np.uint8)
+        wrong = found[~(np.abs(found - labels.astype(found.dtype)) <= WHOLE) | (labels > largest)]
     if wrong.size:
-        raise InputError(f"{path}: holds the label {wrong[0]:g}; give whole numbers, 0 for background up to {largest}")
+        raise InputError(
+            f"{path}: holds the label {wrong[0]:g}; give whole numbers, 0 for background up to {largest}"
+            + (f", stored without scaling ({scaling})" if scaling else "")
+        )
     return labels

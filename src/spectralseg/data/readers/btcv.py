@@ -71,13 +71,17 @@ def _number(path: Path) -> str:
 
 def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample:
     image, label = read_nifti(image_path), read_nifti(label_path)
+    for path, volume in ((image_path, image), (label_path, label)):
+        if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
+            raise InputError(f"{path}: the header does not give the patient's axes; take the file as published")
     refuse_other_grid(label_path, label, image)
     refuse_other_place(label_path, label, image)
     geometry = Geometry(label.affine, DISPLAY[::-1])
     image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
-    native = whole_labels(label_path, label.array, NATIVE_LABELS)
+    native = whole_labels(label_path, label.array, NATIVE_LABELS, label.scaling)
     labels = _organs_only(to_slices(native), organs)
-    return Sample(to_slices(image.array), labels, image.zooms[::-1], geometry=geometry)
+    remarks = (f"labels scaled by the header ({label.scaling})",) if label.scaling else ()
+    return Sample(to_slices(image.array), labels, image.zooms[::-1], remarks, geometry=geometry)
 
 
 def _organs_only(native: NDArray[np.uint8], organs: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -80,8 +80,8 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         uint8 (H, W) or (D, H, W), ordered as :meth:`PreparedDataset.native_labels`.
 
     Raises:
-        InputError: the file is missing or damaged, lies on another grid than the case, is compressed with loss, or holds
-            other labels than 0..K.
+        InputError: the file is missing or damaged, lies on another grid than the case, is compressed with loss, or
+            holds other labels than 0..K.
     """
     geometry, shape, scaling = data.geometry(case), data.native_shape(case), ""
     if geometry is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.data.specification import Split, read_specification
 from spectralseg.data.splits import assign
 from spectralseg.errors import InputError
+from spectralseg.metrics.records import POOLED
 
 ROOT = Path(__file__).parents[3]
 REAL = Path(os.environ.get("SPECTRALSEG_REAL_SAMPLES", ROOT.parent / "shared" / "real_samples"))
@@ -93,6 +95,35 @@ def test_masks_without_an_image_are_listed_with_a_defect(tmp_path: Path) -> None
     assert (withdrawn.id, withdrawn.defect) == ("withdrawn", "mask withdrawn.png alone, without an image")
     with pytest.raises(InputError, match=r"withdrawn\.png: a mask without an image"):
         withdrawn.load()
+
+
+def test_names_that_differ_in_unicode_normalisation_are_one(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Müller é") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    write(tmp_path / unicodedata.normalize("NFD", "Köln") / "images" / f"{decomposed}.png", picture())
+    write(tmp_path / unicodedata.normalize("NFC", "Köln") / "masks" / f"{composed}.png", square())
+    options = {
+        "images": unicodedata.normalize("NFC", "Köln/images/{id}.png"),
+        "masks": unicodedata.normalize("NFD", "Köln/masks/{id}.png"),
+    }
+    (case,) = read_cases("paired_images", tmp_path, options)
+    assert case.id == composed, "the same on every system"
+    assert case.load().labels.any()
+    own = tmp_path / "own.csv"
+    own.write_text(f"case,part\n{decomposed},test\n", encoding="utf-8")
+    assert assign([case], Split(list=str(own)), dataset="plain") == {composed: "test"}
+
+
+def test_two_files_whose_names_differ_in_normalisation_only_are_refused(tmp_path: Path) -> None:
+    plain(tmp_path, *(unicodedata.normalize(form, "é") for form in ("NFC", "NFD")))
+    with pytest.raises(InputError, match=r"a mask of the same image as"):
+        read(tmp_path)
+
+
+def test_a_case_must_not_be_called_like_all_cases_together(tmp_path: Path) -> None:
+    assert POOLED == "pooled"
+    with pytest.raises(InputError, match="case 'Pooled' has a name that records use for all cases together"):
+        read(plain(tmp_path, "Pooled"))
 
 
 def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:

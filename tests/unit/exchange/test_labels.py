@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import struct
+from pathlib import Path
 
 import cv2
 import nibabel as nib
@@ -22,7 +23,7 @@ def theirs(source, tmp_path):
     def make(name):
         found = source(name)
         case = found.tested[0]
-        return found.data, case, shutil.copy(found.predictions / f"{case}{found.ending}", tmp_path)
+        return found.data, case, Path(shutil.copy(found.predictions / f"{case}{found.ending}", tmp_path))
 
     return make
 

@@ -19,7 +19,7 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import Case, Sample, find_files
+from spectralseg.data.cases import Case, Sample, find_files, layout_remedy
 from spectralseg.data.readers._formats import decoding
 from spectralseg.data.readers._limits import MAX_TEXT_BYTES, regular_file
 from spectralseg.data.readers._tiff import read_tile
@@ -43,7 +43,8 @@ def read(root: Path) -> list[Case]:
     pairs = {path: (path.parent.parent / TRAIN_ANNOTATIONS, "train") for path in find_files(root, f"{TRAIN}/*.tif")}
     pairs |= {path: (path.parent, "test") for path in find_files(root, f"{TEST}/*.tif")}
     if not pairs:
-        raise InputError(f"{root}: no tile in '{TRAIN}' or '{TEST}'; give the dataset in its official layout")
+        remedy = layout_remedy(root, f"{TRAIN}/*.tif", f"{TEST}/*.tif", f"{TRAIN_ANNOTATIONS}/*.xml")
+        raise InputError(f"{root}: no tile in '{TRAIN}' or '{TEST}'; {remedy}")
     cases, annotations = [], set()
     for path, (folder, archive) in pairs.items():
         polygons = folder / f"{path.stem}.xml"

@@ -24,7 +24,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import ANY_FOLDER, Case, Sample, find_files
+from spectralseg.data.cases import ANY_FOLDER, Case, Sample, composed, find_files, layout_remedy
 from spectralseg.data.readers._limits import (
     MAX_IMAGE_BYTES,
     Picture,
@@ -99,7 +99,11 @@ def read(
     # Where both lie in one folder, {id}.png matches the masks {id}_mask.png too.
     found = [(path, names) for path, names in _matches(root, image_pattern) if path not in dict(mask_files)]
     if not found:
-        raise InputError(f"{root}: no file matches images '{images}'; give the dataset in its official layout")
+        remedy = layout_remedy(root, image_pattern, mask_pattern)
+        raise InputError(f"{root}: no file matches images '{images}'; {remedy}")
+    if not mask_files:
+        remedy = layout_remedy(root, mask_pattern)
+        raise InputError(f"{root}: no file matches masks '{masks}'; {remedy}")
     mask_of = _index(mask_files, common)
     without = [path for path, names in found if _key(names, common) not in mask_of]
     if without:
@@ -118,7 +122,7 @@ def read(
 def _compile(option: str, pattern: str) -> re.Pattern[str]:
     expression = _PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", pattern)
     try:
-        return re.compile(f"{ANY_FOLDER}(?:{expression})", re.IGNORECASE)
+        return re.compile(f"{ANY_FOLDER}(?:{composed(expression)})", re.IGNORECASE)
     except re.error as error:
         raise InputError(
             f"reader option '{option}': '{pattern}' is no valid pattern ({error}); see docs/add-a-dataset.md"
@@ -127,7 +131,8 @@ def _compile(option: str, pattern: str) -> re.Pattern[str]:
 
 def _matches(root: Path, pattern: re.Pattern[str]) -> list[tuple[Path, dict[str, str]]]:
     """Files that match, with what the pattern captures; optional parts that are absent are left out."""
-    matches = ((path, pattern.fullmatch(path.relative_to(root).as_posix())) for path in find_files(root, pattern))
+    files = find_files(root, pattern)
+    matches = ((path, pattern.fullmatch(composed(path.relative_to(root).as_posix()))) for path in files)
     return [(path, {k: v for k, v in m.groupdict().items() if v is not None}) for path, m in matches if m]
 
 

@@ -53,7 +53,7 @@ def fetch(
         raise InputError(f"'{file}' is no file of {specification.title}; {registry.suggest(file, sources)}")
     if not sources:
         raise InputError(
-            f"{specification.name}: its dataset file names no 'sources'; give your files to 'spectralseg prepare --raw', "
+            f"{specification.name}: its dataset file names no 'sources'; give your files to 'spectralseg prepare', "
             "or set 'source: path' in a configuration"
         )
     _log.info("%s", terms(specification))

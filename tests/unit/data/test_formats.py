@@ -68,6 +68,11 @@ class TestVoxels:
         with pytest.raises(InputError, match=r"a\.nii: holds more or less data than its header says"):
             read_nifti(path)
 
+    def test_a_compressed_file_of_another_name_is_named(self, tmp_path):
+        path = write(tmp_path / "a.nii.gz", volume("i2")).rename(tmp_path / "a.nii")
+        with pytest.raises(InputError, match=r"a\.nii: is compressed, unlike its name says; rename it"):
+            read_nifti(path)
+
     def test_a_changed_voxel_is_noticed_by_the_checksum(self, tmp_path):
         content = bytearray(gzip.compress(write(tmp_path / "a.nii", volume("u1")).read_bytes(), compresslevel=0))
         content[-20] ^= 1  # stored as it is, so that it still inflates

@@ -1,12 +1,14 @@
 """A folder within the official layout, given as the raw data: the error says which folder to give instead."""
 
 import shutil
+import unicodedata
 import zipfile
 
 import pytest
 
 from spectralseg import cli
 from spectralseg.data import phantoms
+from spectralseg.data.readers import read_cases
 
 # Folder within the unpacked phantom, and the folder that holds the dataset.
 INNER = [
@@ -65,3 +67,13 @@ def test_another_folder_is_not_taken_for_a_part(repository, tmp_path, capsys, na
     (tmp_path / "raw" / "elsewhere" / "a.txt").touch()
     assert prepare(repository, tmp_path, name, tmp_path / "raw") == 1
     assert capsys.readouterr().err.rstrip().endswith("; give the dataset in its official layout")
+
+
+def test_tiles_and_annotations_pair_across_unicode_forms(unpacked, repository, tmp_path):
+    root = shutil.copytree(unpacked("monuseg"), tmp_path / "raw")
+    folder = root / "MoNuSegTestData"
+    stem = sorted(folder.glob("*.tif"))[0].stem
+    for suffix, form in ((".tif", "NFC"), (".xml", "NFD")):
+        (folder / f"{stem}{suffix}").rename(folder / f"{unicodedata.normalize(form, 'é')}{suffix}")
+    cases = {case.id: case for case in read_cases("monuseg", root, {})}
+    assert cases["é"].load().labels.any()

@@ -31,6 +31,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I", "F")
 _ORIENTATION = 0x0112  # tag of Exif
 _NIFTI2_HEADER = 540  # bytes
+_GZIP = b"\x1f\x8b"
 _PADDING = 2**20  # bytes of zeros that may follow the voxels
 _SMALLEST_MM = 1e-6
 _DEFLATE = 1032  # bytes out per byte in: what deflate reaches at most
@@ -188,6 +189,8 @@ def open_volume(path: Path) -> tuple[Any, NDArray[Any]]:
     unzip: Any = igzip.open  # it has no annotations
     with unzip(path) if path.suffix == ".gz" else path.open("rb") as stream:
         head = stream.read(_NIFTI2_HEADER)
+        if head.startswith(_GZIP):
+            raise InputError(f"{path}: is compressed, unlike its name says; rename it to end with .nii.gz")
         sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}
         kind = nib.Nifti2Header if _NIFTI2_HEADER in sizes else nib.Nifti1Header
         header = kind(head[: kind.sizeof_hdr], check=False)

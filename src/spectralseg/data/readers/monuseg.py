@@ -19,7 +19,7 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import Case, Sample, find_files, layout_remedy
+from spectralseg.data.cases import Case, Sample, composed, find_files, layout_remedy
 from spectralseg.data.readers._formats import decoding
 from spectralseg.data.readers._limits import MAX_TEXT_BYTES, regular_file
 from spectralseg.data.readers._tiff import read_tile
@@ -45,18 +45,21 @@ def read(root: Path) -> list[Case]:
     if not pairs:
         remedy = layout_remedy(root, f"{TRAIN}/*.tif", f"{TEST}/*.tif", f"{TRAIN_ANNOTATIONS}/*.xml")
         raise InputError(f"{root}: no tile in '{TRAIN}' or '{TEST}'; {remedy}")
-    cases, annotations = [], set()
+    patterns = (f"{TRAIN_ANNOTATIONS}/*.xml", f"{TEST}/*.xml")
+    annotations = {(p.parent, composed(p.stem)): p for pattern in patterns for p in find_files(root, pattern)}
+    cases, used = [], set()
     for path, (folder, archive) in pairs.items():
-        polygons = folder / f"{path.stem}.xml"
-        if not polygons.is_file():
-            raise InputError(f"{polygons}: the annotation of tile {path.name} is missing; restore it from the archive")
-        annotations.add(polygons)
-        participant = "-".join(path.stem.split("-")[:3])
-        attributes = {"participant": participant, "archive": archive}
-        cases.append(Case(path.stem, path.stem, partial(_load, path, polygons), attributes, path))
-    for pattern in (f"{TRAIN_ANNOTATIONS}/*.xml", f"{TEST}/*.xml"):
-        for orphan in sorted(set(find_files(root, pattern)) - annotations):
-            raise InputError(f"{orphan}: its tile {orphan.stem}.tif is missing; restore it from the archive")
+        name = composed(path.stem)
+        if (folder, name) not in annotations:
+            raise InputError(
+                f"{folder / path.stem}.xml: the annotation of tile {path.name} is missing; restore it from the archive"
+            )
+        used.add((folder, name))
+        attributes = {"participant": "-".join(name.split("-")[:3]), "archive": archive}
+        cases.append(Case(name, name, partial(_load, path, annotations[folder, name]), attributes, path))
+    for key in sorted(annotations.keys() - used):
+        orphan = annotations[key]
+        raise InputError(f"{orphan}: its tile {orphan.stem}.tif is missing; restore it from the archive")
     return cases
 
 

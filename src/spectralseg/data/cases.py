@@ -139,7 +139,7 @@ def layout_remedy(root: Path, *patterns: str | re.Pattern[str]) -> str:
         else pattern
         for pattern in patterns
     ]
-    below = [composed(path.relative_to(root).as_posix()) for path in find_files(root, re.compile("(?s:.*)"))]
+    below = [composed(path.relative_to(root).as_posix()) for path in root.rglob("*") if path.is_file()]
     outer = root.resolve()
     inner = ""
     for _ in range(_DEEPEST_LAYOUT):

@@ -89,8 +89,10 @@ def _zip(archive: Path) -> Iterator[Iterable[_Member]]:
         if any(end > start for (_, end), (start, _) in itertools.pairwise(places)):
             raise InputError(f"{archive}: has members that overlap, as a zip bomb does; do not use this file")
         yield [
-            _Member(e.orig_filename, e.file_size, e.is_dir(), _zip_problem(e), partial(content.open, e))
+            _Member(name, e.file_size, name.endswith("/"), _zip_problem(e), partial(content.open, e))
             for e in entries
+            # Some programs on Windows write its own separator, against the standard.
+            for name in [e.orig_filename.replace("\\", "/")]
         ]
 
 

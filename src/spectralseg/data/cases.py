@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from spectralseg.data.geometry import Geometry
 from spectralseg.errors import InputError, explained
 
 ANY_FOLDER = "(?:(?s:.*)/)?"  # a pattern that starts with it may start at any folder
+_DEEPEST_LAYOUT = 4  # folders above one another in the official layouts
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
@@ -70,6 +72,7 @@ class Case:
 def find_files(root: Path, pattern: str | re.Pattern[str]) -> list[Path]:
     """Files below ``root`` whose path relative to it matches ``pattern``, sorted.
 
+    Names are compared in Unicode's composed form (NFC): some systems store decomposed characters (NFD).
     Archive clutter (``__MACOSX``, AppleDouble ``._*``) is never returned. Links to folders are followed, as users link
     what they already have, but not back into a folder that the link lies in.
 
@@ -83,7 +86,7 @@ def find_files(root: Path, pattern: str | re.Pattern[str]) -> list[Path]:
         InputError: a folder may not be listed, or has the name of a file.
     """
     if isinstance(pattern, str):
-        pattern = re.compile(ANY_FOLDER + fnmatch.translate(pattern), re.IGNORECASE)
+        pattern = re.compile(ANY_FOLDER + fnmatch.translate(composed(pattern)), re.IGNORECASE)
     found = []
     above: dict[str, frozenset[str]] = {os.fspath(root): frozenset()}  # real paths of the folders on the way
     for folder, below, names in os.walk(root, followlinks=True, onerror=_refuse_to_skip):
@@ -97,13 +100,18 @@ def find_files(root: Path, pattern: str | re.Pattern[str]) -> list[Path]:
             relative = path.relative_to(root)
             if name.startswith("._") or any(part in _CLUTTER for part in relative.parts):
                 continue
-            if not pattern.fullmatch(relative.as_posix()):
+            if not pattern.fullmatch(composed(relative.as_posix())):
                 continue
             if number < len(names):
                 found.append(path)
             elif path.suffix:
                 raise InputError(f"{path}: is a folder where a file is due; remove it or restore the file")
     return sorted(found)
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC), in which equal names have equal characters."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _refuse_to_skip(error: OSError) -> None:
@@ -114,5 +122,28 @@ def require_files(root: Path, pattern: str) -> list[Path]:
     """As :func:`find_files`, but an empty result is an :class:`InputError` that names the pattern."""
     found = find_files(root, pattern)
     if not found:
-        raise InputError(f"{root}: no file matches '{pattern}'; give the dataset in its official layout")
+        raise InputError(f"{root}: no file matches '{pattern}'; {layout_remedy(root, pattern)}")
     return found
+
+
+def layout_remedy(root: Path, *patterns: str | re.Pattern[str]) -> str:
+    """What to do where a reader finds nothing: give the folder above, where ``root`` lies within the official layout.
+
+    Args:
+        root: folder in which nothing was found.
+        patterns: as of :func:`find_files`.
+    """
+    compiled = [
+        re.compile(ANY_FOLDER + fnmatch.translate(composed(pattern)), re.IGNORECASE)
+        if isinstance(pattern, str)
+        else pattern
+        for pattern in patterns
+    ]
+    below = [composed(path.relative_to(root).as_posix()) for path in root.rglob("*") if path.is_file()]
+    outer = root.resolve()
+    inner = ""
+    for _ in range(_DEEPEST_LAYOUT):
+        inner, outer = f"{composed(outer.name)}/{inner}", outer.parent
+        if any(pattern.fullmatch(inner + name) for name in below for pattern in compiled):
+            return f"it is the part '{inner[:-1]}' of the official layout: give the folder that holds it, {outer}"
+    return "give the dataset in its official layout"

@@ -52,7 +52,10 @@ def fetch(
     if file is not None and file not in sources:
         raise InputError(f"'{file}' is no file of {specification.title}; {registry.suggest(file, sources)}")
     if not sources:
-        raise InputError(f"{specification.name}: its dataset file names no 'sources'; set 'source: path' for it")
+        raise InputError(
+            f"{specification.name}: its dataset file names no 'sources'; give your files to 'spectralseg prepare', "
+            "or set 'source: path' in a configuration"
+        )
     _log.info("%s", terms(specification))
     for source in [sources[file]] if file else specification.sources:
         receipt = obtain(source, folder, mirrors=mirrors, homepage=specification.homepage)

@@ -131,7 +131,10 @@ class Audit:
         findings = self.used.loc[self.used["seen"] > 0, "finding"].tolist()
         if findings:
             more = f" (further pairs that leak: {len(findings) - 1})" if findings[1:] else ""
-            raise InputError(f"{findings[0]}{more}; choose other splits or test data, or set 'fail_on_leakage: false'")
+            raise InputError(
+                f"{findings[0]}{more}; choose other splits or test data, or drop --fail-on-leakage "
+                "('fail_on_leakage: false' in a configuration)"
+            )
 
     def write(self, file: Path) -> None:
         """Write the matches as parquet and the pairs beside it as ``.csv`` of the same name.

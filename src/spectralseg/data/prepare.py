@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from spectralseg.data import splits
 from spectralseg.data.archives import unpacked
-from spectralseg.data.cases import Case, Sample
+from spectralseg.data.cases import Case, Sample, composed
 from spectralseg.data.fetch import read_receipts, receipts_of_given
 from spectralseg.data.parallel import map_in_order
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
@@ -33,6 +33,7 @@ from spectralseg.files import replacing_folder, sha256_of
 from spectralseg.progress import progress_bar
 
 _LARGEST_SIDE = 4096  # pixels
+_CONSTANT = "constant image"
 _log = logging.getLogger(__name__)
 # An image that is decoded at reduced size keeps at least this many times the pixels per side that are due: with 1, it
 # would take a seventh of the time less, and edges would differ two to three times as much; see benchmarks/README.md.
@@ -78,7 +79,8 @@ def prepare(
         _require_files(specification, raw)
     with unpacked(raw, out.parent) as root:
         found = read_cases(specification.reader, root, specification.reader_options)
-        excluded = {case.id: specification.exclude.get(case.id, case.defect) for case in found}
+        reasons = {composed(identity): reason for identity, reason in specification.exclude.items()}
+        excluded = {case.id: reasons.get(case.id, case.defect) for case in found}
         excluded = {identity: reason for identity, reason in excluded.items() if reason}
         cases = [case for case in found if case.id not in excluded]
         _warn("are left out", excluded)
@@ -92,8 +94,9 @@ def prepare(
         if specification.expected_cases not in (None, len(cases)) and not allow_partial:
             raise InputError(
                 f"{raw}: {len(cases)} of {specification.expected_cases} cases of '{specification.name}' are there; "
-                "complete the data or set 'allow_partial: true' for this dataset"
+                f"complete the data or {splits.ACCEPT_PARTIAL}"
             )
+        _refuse_untested(raw, parts)
         with replacing_folder(out) as folder:
             prepare_one = partial(_prepare_case, specification, parts, image_size, reduced_decoding)
             done = progress_bar(
@@ -103,6 +106,7 @@ def prepare(
                 total=len(cases),
             )
             rows = _write_arrays(specification, done, folder, image_size)
+            _refuse_constant(raw, specification.intensity, rows)
             _refuse_without_foreground(raw, _training(rows))
             _warn("have remarks", {row["case"]: ", ".join(row["remarks"]) for row in rows if row["remarks"]})
             choices = {
@@ -114,6 +118,13 @@ def prepare(
             info = _describe(specification, rule, rows, parts, excluded, folder, choices)
             info["sources"] = receipts_of_given(specification, raw) if source == "path" else read_receipts(raw)
             (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _refuse_untested(raw: Path, parts: dict[str, str]) -> None:
+    if "test" not in parts.values():
+        raise InputError(
+            f"{raw}: the split makes none of the {len(parts)} cases a test case; add test cases or choose another split"
+        )
 
 
 def _require_files(specification: DatasetSpecification, raw: Path) -> None:
@@ -263,7 +274,7 @@ def _remarks(images: NDArray[Any], labels: NDArray[np.uint8]) -> list[str]:
     corners = labels[np.ix_(*[[0, -1]] * labels.ndim)]
     everywhere = bool(corners.all() and labels.min())
     noticed = {
-        "constant image": images.min() == images.max(),
+        _CONSTANT: images.min() == images.max(),
         "no foreground": not labels.max(),
         "foreground everywhere": everywhere,
         "foreground in all corners, as if the mask were inverted": corners.all() and not everywhere,
@@ -281,6 +292,12 @@ def _warn(what: str, cases: dict[str, str]) -> None:
 def _training(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of the training part, or all of a dataset that is only tested on."""
     return [row for row in rows if row["part"] == "train"] or rows
+
+
+def _refuse_constant(raw: Path, intensity: Intensity | None, rows: list[dict[str, Any]]) -> None:
+    if all(_CONSTANT in row["remarks"] for row in rows):
+        rule = "" if intensity is None else f" and 'intensity' ({intensity.model_dump_json(exclude_none=True)})"
+        raise InputError(f"{raw}: each of the {len(rows)} images has a single value; check the files{rule}")
 
 
 def _refuse_without_foreground(raw: Path, rows: list[dict[str, Any]]) -> None:

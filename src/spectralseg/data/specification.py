@@ -8,13 +8,18 @@ all see the same thing. Rules of its own may follow below.
 from __future__ import annotations
 
 import ast
+import math
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spectralseg.errors import InputError
+
+# Names by which records and predictions call other things than a class, see spectralseg.metrics.records.
+RESERVED_CLASSES = ("all", "background", "mean")
 
 
 class _Strict(BaseModel):
@@ -46,6 +51,20 @@ class Intensity(_Strict):
         if (self.window is None) == (self.percentiles is None):
             raise ValueError("give exactly one of 'window' and 'percentiles'")
         return self
+
+    @field_validator("window")
+    @classmethod
+    def _ascending_window(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and not -math.inf < window[0] < window[1] < math.inf:
+            raise ValueError(f"{list(window)} is no window; give the lower and then the upper value, e.g. [-125, 275]")
+        return window
+
+    @field_validator("percentiles")
+    @classmethod
+    def _ascending_percentiles(cls, percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
+        if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
+            raise ValueError(f"{list(percentiles)} are no percentiles; give two of 0 to 100 in ascending order")
+        return percentiles
 
 
 class Split(_Strict):
@@ -95,6 +114,21 @@ class DatasetSpecification(_Strict):
     exclude: dict[str, str] = Field({}, description="case id -> reason why it is left out")
     ood: tuple[str, ...] = Field((), description="datasets on which models trained here are tested as well")
 
+    @field_validator("classes")
+    @classmethod
+    def _tell_classes_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        seen: set[str] = set()
+        for name in classes:
+            folded = unicodedata.normalize("NFKC", name).casefold()
+            if not name.strip() or name != name.strip() or not name.isprintable():
+                raise ValueError(f"'{name}' is no name of a class; give printable text without spaces around it")
+            if folded in RESERVED_CLASSES:
+                raise ValueError(f"'{name}' is reserved for another use in records; choose another name for the class")
+            if folded in seen:
+                raise ValueError(f"'{name}' is there twice; give each class a name of its own")
+            seen.add(folded)
+        return classes
+
 
 _RULE = re.compile(r"^(rule|checkpoint|use rule|localrules|ruleorder|include|module|if|for|def)\b", re.MULTILINE)
 
@@ -118,7 +152,8 @@ def read_specification(path: Path) -> DatasetSpecification:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: SPECIFICATION key '{key}': {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: SPECIFICATION key '{key}': {message}") from None
     except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: cannot read a literal 'SPECIFICATION = {{...}}' before the first rule ({error}); "

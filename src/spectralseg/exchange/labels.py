@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
 from spectralseg.data.geometry import Geometry, coincide
-from spectralseg.data.readers._formats import Volume, read_nifti
+from spectralseg.data.readers._formats import WHOLE, Volume, read_nifti
 from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.errors import InputError
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 
-_ROUNDING = 1e-3  # by which stored labels may differ from whole numbers
 _REMEDY_OF_READERS = re.compile("; [^;]*(archive|as published|intact copy|single frame|exclude the case)[^;]*$")
 
 
@@ -92,21 +91,27 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         uint8 (H, W) or (D, H, W), ordered as :meth:`PreparedDataset.native_labels`.
 
     Raises:
-        InputError: the file is missing or damaged, lies on another grid than the case, or holds other labels than 0..K.
+        InputError: the file is missing or damaged, lies on another grid than the case, is compressed with loss, or
+            holds other labels than 0..K.
     """
-    geometry, shape = data.geometry(case), data.native_shape(case)
+    geometry, shape, scaling = data.geometry(case), data.native_shape(case), ""
     try:
         if geometry is None:
-            found, _ = read_mask(path)
+            found, picture = read_mask(path)
+            if picture.lossy:
+                raise InputError(
+                    f"{path}: is a {picture.format} file, whose compression changes labels; save it as PNG"
+                )
         else:
-            found = _on_grid(path, read_nifti(path), geometry, shape, data.spacing(case))
+            volume = read_nifti(path)
+            found, scaling = _on_grid(path, volume, geometry, shape, data.spacing(case)), volume.scaling
             shape = geometry.in_file_order(shape)
     except InputError as error:  # of a reader that takes the file for one of a published dataset
         raise InputError(_REMEDY_OF_READERS.sub("; write the prediction again, as one label map", str(error))) from None
     if found.shape != tuple(shape):
         remedy = _remedy_for_shape(found.shape, tuple(shape), data.info["image_size"])
         raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; {remedy}")
-    labels = _whole(path, found, len(data.classes))
+    labels = _whole(path, found, len(data.classes), scaling)
     return labels if geometry is None else geometry.from_file(labels)
 
 
@@ -153,11 +158,11 @@ def _remedy_for_shape(found: tuple[int, ...], shape: tuple[int, ...], prepared: 
     return "give labels in native geometry"
 
 
-def _whole(path: Path, found: NDArray[Any], largest: int) -> NDArray[np.uint8]:
+def _whole(path: Path, found: NDArray[Any], largest: int, scaling: str) -> NDArray[np.uint8]:
     floating = found.dtype.kind == "f"
     with np.errstate(invalid="ignore"):  # of NaN and infinity, which equal no label
         labels: NDArray[np.uint8] = (np.rint(found) if floating else found).astype(np.uint8)
-        whole = np.abs(found - labels) <= _ROUNDING if floating else found == labels
+        whole = np.abs(found - labels) <= WHOLE if floating else found == labels
     if largest == 1 and whole.all() and np.array_equal(np.unique(labels), (0, 255)):
         labels //= 255
     wrong = found[~whole | (labels > largest)]
@@ -166,4 +171,6 @@ def _whole(path: Path, found: NDArray[Any], largest: int) -> NDArray[np.uint8]:
     remedy = f"give whole numbers, 0 for background up to {largest}"
     if floating and found.min() >= 0 and found.max() <= 1:
         remedy = f"it looks like a probability: threshold it or take the most probable class, and {remedy}"
+    if scaling:
+        remedy += f", stored without scaling ({scaling})"
     raise InputError(f"{path}: holds the label {wrong[0]:g}; {remedy}")

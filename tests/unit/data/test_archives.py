@@ -1,5 +1,6 @@
 import gzip
 import io
+import itertools
 import random
 import re
 import stat
@@ -130,10 +131,26 @@ def test_members_are_counted(tmp_path, folder, monkeypatch, kind):
     refuse(archive, folder, "more than 10 members")
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
-@pytest.mark.parametrize("name", ["..\\evil.txt", "a\\b.txt", "C:/evil.txt", "c:evil.txt"])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *itertools.product(
+            ("zip", "tar", "tgz"), ("..\\evil.txt", "\\evil.txt", "C:/evil.txt", "c:evil.txt", "C:\\evil")
+        ),
+        *itertools.product(("tar", "tgz"), ("a\\b.txt",)),
+    ],
+)
 def test_names_that_only_another_system_would_write_elsewhere_are_refused(tmp_path, folder, kind, name):
     refuse(make(tmp_path / f"a.{kind}", {"fine.txt": b"1", name: b"evil"}), folder, "would be written outside")
+
+
+def test_backslashes_of_windows_are_separators_in_a_zip(tmp_path, folder):
+    members = {"top\\": b"", "top\\in ner\\a.txt": b"1", "top\\b.txt": b"2"}
+    archives.unpack(make_zip(tmp_path / "a.zip", members, zipfile.ZIP_DEFLATED), folder)
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*")} == {
+        *("top", "top/in ner", "top/in ner/a.txt", "top/b.txt")
+    }
+    assert (folder / "top" / "in ner" / "a.txt").read_bytes() == b"1"
 
 
 def test_a_name_with_a_nul_is_refused(tmp_path, folder):

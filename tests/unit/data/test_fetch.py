@@ -124,7 +124,7 @@ def test_a_file_that_was_damaged_on_the_way_is_fetched_once_more(tmp_path, speci
 
 
 def test_a_dataset_without_official_files_says_so(tmp_path, toy_specification):
-    with pytest.raises(InputError, match="toy: its dataset file names no 'sources'; set 'source: path'"):
+    with pytest.raises(InputError, match="toy: its dataset file names no 'sources'; give your files"):
         fetch(toy_specification(), tmp_path)
 
 

@@ -68,6 +68,11 @@ class TestVoxels:
         with pytest.raises(InputError, match=r"a\.nii: holds more or less data than its header says"):
             read_nifti(path)
 
+    def test_a_compressed_file_of_another_name_is_named(self, tmp_path):
+        path = write(tmp_path / "a.nii.gz", volume("i2")).rename(tmp_path / "a.nii")
+        with pytest.raises(InputError, match=r"a\.nii: is compressed, unlike its name says; rename it"):
+            read_nifti(path)
+
     def test_a_changed_voxel_is_noticed_by_the_checksum(self, tmp_path):
         content = bytearray(gzip.compress(write(tmp_path / "a.nii", volume("u1")).read_bytes(), compresslevel=0))
         content[-20] ^= 1  # stored as it is, so that it still inflates
@@ -75,6 +80,66 @@ class TestVoxels:
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"a\.nii\.gz: cannot be read as a NIfTI volume"):
             read_nifti(path)
+
+
+def header_of(path, **fields):
+    """Change fields of the header of an uncompressed file in place."""
+    content = path.read_bytes()
+    header = nib.Nifti1Header(content[:348], check=False)
+    for name, value in fields.items():
+        header[name] = value
+    path.write_bytes(header.binaryblock + content[348:])
+    return path
+
+
+class TestLengths:
+    @pytest.mark.parametrize(
+        ("unit", "factor"),
+        [("unknown", 1), ("mm", 1), ("meter", 1000), ("micron", 0.001)],
+        ids=lambda value: str(value),
+    )
+    @pytest.mark.parametrize("time", ["unknown", "sec", "msec"])
+    def test_are_millimetres_whatever_the_unit_of_the_header(self, tmp_path, unit, time, factor):
+        affine = np.array([[0, -1.5, 0, 7], [1.5, 0, 0, -3], [0, 0, 4, 2], [0, 0, 0, 1.0]])
+        image = nib.Nifti1Image(volume("i2"), affine)
+        image.header.set_xyzt_units(unit, time)
+        image.to_filename(tmp_path / "a.nii.gz")
+        found = read_nifti(tmp_path / "a.nii.gz")
+        assert np.allclose(found.zooms, np.array([1.5, 1.5, 4]) * factor)
+        assert np.allclose(found.affine[:3], affine[:3] * factor)
+        assert found.affine[3].tolist() == [0, 0, 0, 1]
+
+    def test_of_an_unknown_unit_are_refused(self, tmp_path):
+        path = header_of(write(tmp_path / "a.nii", volume("i2")), xyzt_units=5)
+        with pytest.raises(InputError, match=r"a\.nii: the header gives lengths in an unknown unit \(code 5\)"):
+            read_nifti(path)
+
+    @pytest.mark.parametrize("factor", [0.9, 1.02, 3])
+    def test_of_pixdim_and_affine_must_agree(self, tmp_path, factor):
+        path = write(tmp_path / "a.nii", volume("i2"))
+        header_of(path, pixdim=[1, 1.5, 1.5, 4 * factor, 1, 1, 1, 1])
+        message = (
+            rf"a\.nii: pixdim gives voxels of 1\.5 x 1\.5 x {4 * factor:.4g} mm, the affine of 1\.5 x 1\.5 x 4 mm; "
+        )
+        with pytest.raises(InputError, match=message):
+            read_nifti(path)
+
+    def test_may_differ_by_rounding(self, tmp_path):
+        path = header_of(write(tmp_path / "a.nii", volume("i2")), pixdim=[1, 1.5, 1.5, 4.03, 1, 1, 1, 1])
+        assert np.allclose(read_nifti(path).zooms, (1.5, 1.5, 4.03))
+
+    @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1)])
+    def test_of_pixdim_hold_beside_an_affine_of_unit_scale(self, tmp_path, signs):
+        image = nib.Nifti1Image(volume("i2"), np.diag([*signs, 1.0]))
+        image.to_filename(tmp_path / "a.nii")
+        found = read_nifti(header_of(tmp_path / "a.nii", pixdim=[1, 1.5, 1.5, 10, 1, 1, 1, 1]))
+        assert found.zooms == (1.5, 1.5, 10)
+        assert found.unit_affine
+
+    def test_axes_that_no_form_gives_are_a_guess(self, tmp_path):
+        path = write(tmp_path / "a.nii", volume("i2"))
+        assert read_nifti(path).placed
+        assert not read_nifti(header_of(path, sform_code=0, qform_code=0)).placed
 
 
 class TestWholeLabels:
@@ -96,6 +161,13 @@ class TestWholeLabels:
     def test_unknown_values_are_named(self, tmp_path, dtype, value):
         with pytest.raises(InputError, match=f"label value {int(value)} is unknown, expected 0..3"):
             whole_labels(tmp_path, np.array([[0, value]], dtype), 3)
+
+    def test_scaling_by_the_header_is_named(self, tmp_path):
+        for value, wrong in ((0.5, "label values are not whole numbers"), (6.0, "label value 6 is unknown")):
+            with pytest.raises(
+                InputError, match=rf"{wrong}.*; the header scales labels \(scl_slope 2.*\): store integers"
+            ):
+                whole_labels(tmp_path, np.array([[0, value]]), 3, "scl_slope 2, scl_inter 0")
 
     def test_an_empty_array_is_refused(self, tmp_path):
         with pytest.raises(InputError, match="labels are empty"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case
 from spectralseg.data.readers import read_cases
+from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.data.specification import Split, read_specification
 from spectralseg.data.splits import assign
 from spectralseg.errors import InputError
+from spectralseg.metrics.records import POOLED
 
 ROOT = Path(__file__).parents[3]
 REAL = Path(os.environ.get("SPECTRALSEG_REAL_SAMPLES", ROOT.parent / "shared" / "real_samples"))
@@ -94,6 +97,35 @@ def test_masks_without_an_image_are_listed_with_a_defect(tmp_path: Path) -> None
         withdrawn.load()
 
 
+def test_names_that_differ_in_unicode_normalisation_are_one(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Müller é") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    write(tmp_path / unicodedata.normalize("NFD", "Köln") / "images" / f"{decomposed}.png", picture())
+    write(tmp_path / unicodedata.normalize("NFC", "Köln") / "masks" / f"{composed}.png", square())
+    options = {
+        "images": unicodedata.normalize("NFC", "Köln/images/{id}.png"),
+        "masks": unicodedata.normalize("NFD", "Köln/masks/{id}.png"),
+    }
+    (case,) = read_cases("paired_images", tmp_path, options)
+    assert case.id == composed, "the same on every system"
+    assert case.load().labels.any()
+    own = tmp_path / "own.csv"
+    own.write_text(f"case,part\n{decomposed},test\n", encoding="utf-8")
+    assert assign([case], Split(list=str(own)), dataset="plain") == {composed: "test"}
+
+
+def test_two_files_whose_names_differ_in_normalisation_only_are_refused(tmp_path: Path) -> None:
+    plain(tmp_path, *(unicodedata.normalize(form, "é") for form in ("NFC", "NFD")))
+    with pytest.raises(InputError, match=r"a mask of the same image as"):
+        read(tmp_path)
+
+
+def test_a_case_must_not_be_called_like_all_cases_together(tmp_path: Path) -> None:
+    assert POOLED == "pooled"
+    with pytest.raises(InputError, match="case 'Pooled' has a name that records use for all cases together"):
+        read(plain(tmp_path, "Pooled"))
+
+
 def test_images_and_masks_in_one_folder(tmp_path: Path) -> None:
     write(tmp_path / "a.png", picture())
     write(tmp_path / "a_mask.png", square())
@@ -155,11 +187,90 @@ def test_masks_with_any_number_of_equal_channels(tmp_path: Path, channels: int) 
 
 
 def test_threshold(tmp_path: Path) -> None:
-    mask = square(127)
-    mask[0, :3] = 128
+    mask = square(127, SHAPE) + np.uint8(1)
+    mask[mask == 1] = 127
     root = plain(tmp_path, "a", mask=mask)
-    assert read(root)[0].load().labels.sum() == 3
-    assert read(root, threshold=126)[0].load().labels.sum() == 103
+    assert read(root)[0].load().labels.sum() == 100
+    with pytest.raises(InputError, match=r"a\.png: .* none of them above the threshold 128"):
+        read(root, threshold=128)[0].load()
+
+
+@pytest.mark.parametrize("extension", ["png", "tif", "bmp"])
+@pytest.mark.parametrize("other", [1, 100, 128, 254])
+def test_a_third_value_of_a_lossless_mask_is_refused(tmp_path: Path, extension: str, other: int) -> None:
+    """Void would become object, or object background."""
+    mask = square(255)
+    mask[0] = other
+    write(tmp_path / "images" / "a.png", picture())
+    write(tmp_path / "masks" / f"a.{extension}", mask)
+    pattern = rf"masks/{{id}}\.{extension}"
+    with pytest.raises(InputError, match=rf"a\.{extension}: the mask holds 3 values, 0, {other}, 255, .*'values'"):
+        read(tmp_path, masks=pattern)[0].load()
+    assert read(tmp_path, masks=pattern, values=[0, 255, other])[0].load().labels.max() == 2
+
+
+def test_soft_edges_of_a_lossless_mask_are_recorded(tmp_path: Path) -> None:
+    mask = cv2.GaussianBlur(square(), (5, 5), 0.8)
+    count = len(np.unique(mask))
+    assert count > 8
+    sample = read(plain(tmp_path, "a", mask=mask))[0].load()
+    assert np.array_equal(sample.labels, square(1))
+    assert sample.remarks == (f"mask with soft edges: {count} grey values, divided at 127",)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.tile(np.linspace(0, 255, 30).astype(np.uint8), (20, 1)),
+        np.kron(np.arange(0, 240, 4).reshape(6, 10), np.ones((6, 6))).astype(np.uint8),
+    ],
+    ids=["a ramp", "a number for each object"],
+)
+def test_grey_values_of_whole_regions_are_refused(tmp_path: Path, mask: NDArray[np.uint8]) -> None:
+    write(tmp_path / "images" / "a.png", picture(mask.shape))
+    write(tmp_path / "masks" / "a.png", mask)
+    with pytest.raises(InputError, match=r"a\.png: the mask holds \d+ values, 0, .* would merge into two; "):
+        read(tmp_path)[0].load()
+
+
+def test_a_region_of_grey_in_a_lossy_mask_is_recorded(tmp_path: Path) -> None:
+    mask = square()
+    mask[12:18, 22:29] = 128
+    write(tmp_path / "images" / "a.png", picture())
+    write(tmp_path / "masks" / "a.jpg", mask)
+    (case,) = read(tmp_path, masks=r"masks/{id}\.jpg")
+    assert case.load().remarks == ("mask with regions of grey, divided at 127",)
+    write(tmp_path / "masks" / "a.jpg", square())
+    assert case.load().remarks == ()
+
+
+def encoded(extension: str, pixels: NDArray[Any]) -> bytes:
+    return bytes(cv2.imencode(extension, pixels)[1])
+
+
+@pytest.mark.parametrize("content", [".jpg", ".png"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_compression_is_judged_by_content(tmp_path: Path, name: str, content: str) -> None:
+    write(tmp_path / "images" / "a.png", picture())
+    path = tmp_path / "masks" / name
+    path.parent.mkdir()
+    path.write_bytes(encoded(content, square(8)))
+    (case,) = read(tmp_path, masks=r"masks/{id}\.(png|jpg)")
+    if content == ".jpg":
+        assert not case.load().labels.any(), "artefacts of an empty mask"
+    else:
+        with pytest.raises(InputError, match=r"values 0, 8, none of them above the threshold 127"):
+            case.load()
+    path.write_bytes(encoded(content, square(60)))
+    with pytest.raises(InputError, match=r"none of them above the threshold 127"):
+        case.load()
+
+
+@pytest.mark.parametrize(("quality", "lossless"), [(80, False), (101, True)])
+def test_webp_is_judged_by_content(tmp_path: Path, quality: int, lossless: bool) -> None:
+    path = tmp_path / "a.webp"
+    cv2.imwrite(str(path), square(), [cv2.IMWRITE_WEBP_QUALITY, quality])
+    assert read_mask(path)[1].lossy != lossless
 
 
 def test_empty_masks_are_fine(tmp_path: Path) -> None:
@@ -395,5 +506,6 @@ def test_real_isic_pair() -> None:
     assert case.id == "ISIC_0000256"
     assert sample.image.shape == (384, 512, 3)
     assert set(np.unique(sample.labels)) == {0, 1}, "interpolated grey values are binarised"
+    assert sample.remarks == ("mask with soft edges: 158 grey values, divided at 127",)
     brightness = sample.image.mean(axis=2)
     assert brightness[sample.labels == 1].mean() < brightness[sample.labels == 0].mean() - 50

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -294,7 +295,7 @@ class TestReducedDecoding:
             return load()
 
         def load():
-            return Sample(np.zeros((40, 40, 3), np.uint8), np.eye(40, dtype=np.uint8))
+            return Sample(np.indices((40, 40, 3))[0].astype(np.uint8), np.eye(40, dtype=np.uint8))
 
         cases = [Case(f"c{n}", f"c{n}", load, load_reduced=load_reduced) for n in range(6)]
         prepare_cases(tmp_path / "reduced", cases)
@@ -315,7 +316,9 @@ def test_memory_is_bounded_by_the_cases_at_work(tmp_path, prepare_cases, toy_spe
 
     def load():
         labels = np.eye(*shape[1:], dtype=np.uint8) + np.zeros(shape, np.uint8)
-        return Sample(np.zeros(shape, np.int16), labels, geometry=PLACE)
+        image = np.zeros(shape, np.int16)
+        image[0] = 100
+        return Sample(image, labels, geometry=PLACE)
 
     one_case = 3 * math.prod(shape)
     assert 3 * count * shape[0] * size**2 > 6 * one_case
@@ -336,6 +339,28 @@ class TestCompleteness:
             prepare_cases(tmp_path / "toy", toy_cases(), specification)
         assert not (tmp_path / "toy").exists()
         assert prepare_cases(tmp_path / "toy", toy_cases(), specification, allow_partial=True).info["allow_partial"]
+
+    @pytest.mark.parametrize("allow_partial", [False, True])
+    def test_a_dataset_without_test_cases_is_refused(
+        self, tmp_path, prepare_cases, toy_cases, toy_specification, allow_partial
+    ):
+        specification = toy_specification(split={"attribute": "n", "test": ["99"]})
+        with pytest.raises(InputError, match=r"none of the 10 cases (for 'test'|a test case); .*choose another split"):
+            prepare_cases(tmp_path / "toy", toy_cases(), specification, allow_partial=allow_partial)
+        assert not (tmp_path / "toy").exists()
+
+    @pytest.mark.parametrize("intensity", [None, {"window": [300, 400]}])
+    def test_images_that_are_all_constant_are_refused(self, tmp_path, prepare_cases, toy_specification, intensity):
+        def load(number):
+            image = np.full((20, 20), number) if intensity is None else np.arange(400).reshape(20, 20) / 2 + number
+            return Sample(image.astype(np.uint8), np.eye(20, dtype=np.uint8))
+
+        specification = toy_specification(channels=1, intensity=intensity)
+        cases = [Case(f"c{n}", f"c{n}", partial(load, n)) for n in range(5)]
+        rule = r" and 'intensity' \(\{\"window\":\[300\.0,400\.0\]\}\)" if intensity else ""
+        with pytest.raises(InputError, match=rf"each of the 5 images has a single value; check the files{rule}$"):
+            prepare_cases(tmp_path / "toy", cases, specification)
+        assert not (tmp_path / "toy").exists()
 
     def test_excluded_cases_do_not_count_as_expected(self, tmp_path, prepare_cases, toy_cases, toy_specification):
         specification = toy_specification(expected_cases=9, exclude={"case00": "blurred"})

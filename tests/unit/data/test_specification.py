@@ -2,6 +2,7 @@ import pytest
 
 from spectralseg.data.specification import DatasetSpecification, read_specification, read_specifications
 from spectralseg.errors import InputError
+from spectralseg.metrics.records import MEAN, WHOLE_CASE
 
 LITERAL = {
     "name": "toy",
@@ -105,6 +106,20 @@ def test_a_missing_key_is_named(tmp_path, key):
         ("intensity", {}),
         ("intensity", {"window": [0, 1], "percentiles": [0, 100]}),
         ("intensity", {"window": [0]}),
+        ("intensity", {"window": [1500, -650]}),
+        ("intensity", {"window": [5, 5]}),
+        ("intensity", {"percentiles": [99, 1]}),
+        ("intensity", {"percentiles": [50, 50]}),
+        ("intensity", {"percentiles": [-1, 99]}),
+        ("intensity", {"percentiles": [0, 100.5]}),
+        ("classes", ["thing", "thing"]),
+        ("classes", ["thing", "Thing"]),
+        ("classes", ["disc", "background"]),
+        ("classes", ["all"]),
+        ("classes", ["Mean"]),
+        ("classes", ["disc", ""]),
+        ("classes", ["disc "]),
+        ("classes", ["di\nsc"]),
         ("sources", [{"file": "a.zip"}]),
         ("sources", [{"file": "a.zip", "url": "https://example.org", "sha1": "0"}]),
         ("exclude", ["a"]),
@@ -112,6 +127,16 @@ def test_a_missing_key_is_named(tmp_path, key):
 )
 def test_a_wrong_key_or_value_is_named(tmp_path, key, value):
     refuse(write(tmp_path, **{key: value}), f"SPECIFICATION key '{key}")
+
+
+def test_a_window_without_end_is_refused(tmp_path):
+    text = f"SPECIFICATION = {LITERAL | {'intensity': {'window': [0, 'END']}}!r}\n".replace("'END'", "1e999")
+    refuse(write(tmp_path, text), r"key 'intensity\.window': \[0\.0, inf\] is no window")
+
+
+@pytest.mark.parametrize("name", [WHOLE_CASE, MEAN, "background"])
+def test_names_that_records_use_otherwise_are_reserved(tmp_path, name):
+    refuse(write(tmp_path, classes=["disc", name]), f"key 'classes': '{name}' is reserved for another use in records; ")
 
 
 def test_the_name_must_be_that_of_the_file(tmp_path):

@@ -112,5 +112,5 @@ class TestChoice:
             splits.choose(specification, str(file))
 
     def test_a_missing_list_is_named(self, specification):
-        with pytest.raises(InputError, match=r"'absent\.csv' is unknown"):
+        with pytest.raises(InputError, match=r"absent\.csv: the split list is missing; check the path"):
             splits.choose(specification, "absent.csv")

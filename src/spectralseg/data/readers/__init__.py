@@ -17,6 +17,8 @@ from spectralseg import registry
 from spectralseg.data.cases import Case
 from spectralseg.errors import InputError
 
+_POOLED = "pooled"  # see spectralseg.metrics.records
+
 
 def available() -> list[str]:
     """Names of the readers; a new module here is a new reader."""
@@ -39,6 +41,8 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
     if not cases:
         raise InputError(f"{root}: reader '{reader}' finds no case; give the dataset in its official layout")
     for case in cases:
+        if case.id.casefold() == _POOLED:
+            raise InputError(f"{root}: case '{case.id}' has a name that records use for all cases together; rename it")
         for text in (case.id, case.group, *case.attributes.values()):
             if not text.isprintable():
                 raise InputError(f"{root}: case '{case.id}': '{text}' has characters that no table can hold; change it")

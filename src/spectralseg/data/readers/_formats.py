@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,9 @@ from spectralseg.data.readers._limits import open_volume
 from spectralseg.errors import InputError, explained
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
+_MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # by code of the unit: unknown, metre, millimetre, micrometre
+_ROUNDING = 0.01  # headers differ by rounding, not by more
+WHOLE = 1e-2  # by how much labels stored as floating-point numbers may differ from whole numbers
 
 
 @contextmanager
@@ -50,27 +53,67 @@ class Volume:
         array: three axes in file order (x, y, z).
         zooms: millimetres per axis as the header's voxel size states them, in file order.
         affine: voxel indices to millimetres (right, anterior, superior).
+        placed: the header states the axes of the patient; otherwise ``affine`` is a guess.
+        scaling: how the header scales the stored numbers, in its own words; empty where it does not.
     """
 
     array: NDArray[Any]
     zooms: tuple[float, float, float]
     affine: NDArray[np.float64]
+    placed: bool = True
+    scaling: str = ""
+
+    @property
+    def unit_affine(self) -> bool:
+        """The affine says nothing of the voxel size or of oblique axes, as in many files of ACDC."""
+        return _is_unit(self.affine)
+
+
+def _is_unit(affine: NDArray[np.float64]) -> bool:
+    return np.array_equal(np.abs(affine[:3, :3]), np.eye(3))
 
 
 def read_nifti(path: Path) -> Volume:
-    """Read a three-dimensional NIfTI file.
+    """Read a three-dimensional NIfTI file; lengths in metres or micrometres become millimetres.
+
+    An affine of unit scale beside another voxel size is known from ACDC and accepted: the voxel size holds.
 
     Raises:
-        InputError: the file is missing, damaged or implausible, or has another number of axes.
+        InputError: the file is missing, damaged or implausible, has another number of axes, or its voxel size and its
+            affine contradict each other by more than 1 %.
     """
     with decoding(path, "a NIfTI volume"):
         header, array = open_volume(path)
-        zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
+        zooms = np.asarray(header.get_zooms()[:3], np.float64)
         affine = np.asarray(header.get_best_affine(), np.float64)
+        placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
+        slope, intercept = header.get_slope_inter()
     sides = np.linalg.norm(affine[:3, :3], axis=0)
     if not (np.isfinite(affine).all() and sides.min() > 0 and abs(np.linalg.det(affine[:3, :3] / sides)) > 1e-3):
         raise InputError(f"{path}: the header gives no usable axes; replace it by an intact copy")
-    return Volume(array.reshape(array.shape[:3]), (zooms[0], zooms[1], zooms[2]), affine)
+    unit = int(header["xyzt_units"]) & 7
+    if unit not in _MILLIMETRES:
+        raise InputError(f"{path}: the header gives lengths in an unknown unit (code {unit}); take it as published")
+    zooms *= _MILLIMETRES[unit]
+    if not _is_unit(affine):
+        affine[:3] *= _MILLIMETRES[unit]
+        _refuse_contradiction(path, zooms, sides * _MILLIMETRES[unit])
+    scaled = slope is not None and (slope, intercept) != (1, 0)
+    scaling = f"scl_slope {slope:g}, scl_inter {intercept:g}" if scaled else ""
+    x, y, z = zooms.tolist()
+    return Volume(array.reshape(array.shape[:3]), (x, y, z), affine, placed, scaling)
+
+
+def _refuse_contradiction(path: Path, zooms: NDArray[np.float64], sides: NDArray[np.float64]) -> None:
+    if not np.allclose(sides, zooms, rtol=_ROUNDING):
+        raise InputError(
+            f"{path}: pixdim gives voxels of {_millimetres(zooms)}, the affine of {_millimetres(sides)}; "
+            "correct the header, or take the file as published"
+        )
+
+
+def _millimetres(voxel: Iterable[float]) -> str:
+    return " x ".join(f"{side:.4g}" for side in voxel) + " mm"
 
 
 def reorient(volume: Volume, axes: str) -> Volume:
@@ -89,6 +132,8 @@ def reorient(volume: Volume, axes: str) -> Volume:
         nib.orientations.apply_orientation(volume.array, transform),
         (zooms[0], zooms[1], zooms[2]),
         volume.affine @ nib.orientations.inv_ornt_aff(transform, volume.array.shape),
+        volume.placed,
+        volume.scaling,
     )
 
 
@@ -97,26 +142,37 @@ def to_slices(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array.transpose(2, 1, 0))
 
 
-def whole_labels(path: Path, array: NDArray[Any], largest: int) -> NDArray[np.uint8]:
+def whole_labels(path: Path, array: NDArray[Any], largest: int, scaling: str = "") -> NDArray[np.uint8]:
     """Label values as uint8, also where the file stores floating-point numbers.
+
+    Args:
+        path: label file.
+        array: of any shape, integers or floating-point numbers.
+        largest: label.
+        scaling: of the header, see :class:`Volume`.
 
     Raises:
         InputError: a value is no whole number or lies outside 0..``largest``.
     """
     if not array.size:
         raise InputError(f"{path}: the labels are empty; replace the file by an intact copy")
+    remedy = f"the header scales labels ({scaling}): store integers without scaling" if scaling else ""
     if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # of infinity; a comparison with what comes of it is false
-            whole = all(np.abs(np.rint(plane) - plane).max() <= 1e-2 for plane in array.T)
+            whole = all(np.abs(np.rint(plane) - plane).max() <= WHOLE for plane in array.T)
         if not whole:
             raise InputError(
-                f"{path}: label values are not whole numbers; take the label file as published, not resampled"
+                f"{path}: label values are not whole numbers; "
+                + (remedy or "take the label file as published, not resampled")
             )
         array = np.rint(array)
     low, high = array.min(), array.max()
     if low < 0 or high > largest:
         wrong = low if low < 0 else high
-        raise InputError(f"{path}: label value {wrong:g} is unknown, expected 0..{largest}; take the file as published")
+        raise InputError(
+            f"{path}: label value {wrong:g} is unknown, expected 0..{largest}; "
+            + (remedy or "take the file as published")
+        )
     labels: NDArray[np.uint8] = array.astype(np.uint8, copy=False)
     return labels
 
@@ -124,10 +180,10 @@ def whole_labels(path: Path, array: NDArray[Any], largest: int) -> NDArray[np.ui
 def refuse_other_grid(path: Path, label: Volume, image: Volume) -> None:
     """Raise an :class:`InputError` about the label file ``path`` unless shape and voxel size are those of the image."""
     refuse_other_shape(path, label.array, image.array)
-    if not np.allclose(label.zooms, image.zooms, rtol=0.01):  # headers differ by rounding, not by more
-        voxels = [" x ".join(f"{zoom:.4g}" for zoom in volume.zooms) for volume in (label, image)]
+    if not np.allclose(label.zooms, image.zooms, rtol=_ROUNDING):
         raise InputError(
-            f"{path}: labels have voxels of {voxels[0]} mm, the image of {voxels[1]} mm; take both as published"
+            f"{path}: labels have voxels of {_millimetres(label.zooms)}, the image of {_millimetres(image.zooms)}; "
+            "take both as published"
         )
 
 

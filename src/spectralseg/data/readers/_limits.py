@@ -9,13 +9,13 @@ import io
 import math
 import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
-import tifffile
 from isal import igzip
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -26,11 +26,12 @@ MAX_PIXELS = 2**27  # of an image plane; the largest photograph of the eight dat
 MAX_VOXELS = 2**28  # of a volume; the largest of the eight datasets has 2**25.7
 MAX_IMAGE_BYTES = 2**30  # of an image file: MAX_PIXELS of 16-bit RGB without compression
 MAX_TEXT_BYTES = 2**25  # of an annotation; the largest of the eight datasets has 2**22
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 # As Pillow calls them; what is missing, such as CMYK, is decoded differently by different libraries.
 _MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I", "F")
-_ORIENTATION = 0x0112  # tag of Exif and TIFF
+_ORIENTATION = 0x0112  # tag of Exif
 _NIFTI2_HEADER = 540  # bytes
+_GZIP = b"\x1f\x8b"
 _PADDING = 2**20  # bytes of zeros that may follow the voxels
 _SMALLEST_MM = 1e-6
 _DEFLATE = 1032  # bytes out per byte in: what deflate reaches at most
@@ -83,6 +84,12 @@ def refuse_hollow(path: Path, what: str, promised: int, stored: int) -> None:
         )
 
 
+def refuse_transparent(path: Path, alpha: NDArray[Any], opaque: int) -> None:
+    """Raise an :class:`InputError` unless every pixel of ``path`` has the ``opaque`` value of its alpha channel."""
+    if (alpha != opaque).any():
+        raise InputError(f"{path}: is transparent in parts, which would be lost; give it without alpha")
+
+
 class Picture(NamedTuple):
     """What the head of an image file says of pixels that can be decoded faithfully to 8 or 16 bits per channel.
 
@@ -92,6 +99,8 @@ class Picture(NamedTuple):
         mode: of its pixels as Pillow calls it, ``L`` or ``RGB`` for instance.
         turned: an orientation tag asks for other than the stored pixels.
         quarter_turn: it asks for width and height to be exchanged.
+        lossy: compression changed pixel values, whatever the file's name.
+        inverted: the file stores white as 0, and pixel values were inverted.
     """
 
     shape: tuple[int, int]
@@ -99,6 +108,8 @@ class Picture(NamedTuple):
     mode: str
     turned: bool
     quarter_turn: bool
+    lossy: bool
+    inverted: bool = False
 
     @property
     def grey(self) -> bool:
@@ -106,42 +117,11 @@ class Picture(NamedTuple):
         return self.mode[0] in "1LIF"
 
 
-def inspect_picture(path: Path, content: bytes) -> Picture:
-    """Look at a PNG, JPEG, TIFF, BMP or WebP file before its pixels are decoded.
-
-    Raises:
-        InputError: the file is none of these, is damaged, holds several pictures, too many pixels, a transparency, or
-            colours other than grey values, RGB or a palette.
-    """
+@contextmanager
+def decoding_picture(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises inside the block into an :class:`InputError` about the image file ``path``."""
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
-            refuse_larger(path, "the image", picture.size, MAX_PIXELS)
-            if picture.format == "PNG":
-                with Image.open(io.BytesIO(content), formats=("PNG",)) as checked:
-                    checked.verify()  # its checksums, which OpenCV does not mind
-            elif picture.format == "TIFF":
-                picture.load()  # all of it, as OpenCV leaves damaged parts black
-            if picture.mode not in _MODES:
-                raise InputError(
-                    f"{path}: holds {picture.mode} colours, which decoders read differently; convert it to RGB"
-                )
-            if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
-                raise InputError(f"{path}: holds several pictures; give one file for each")
-            alpha = "A" in picture.getbands() or "transparency" in picture.info
-            if alpha and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
-                raise InputError(f"{path}: is transparent in parts, which would be lost; give it without alpha")
-            orientation = 1
-            # Pillow decodes a PNG file to its end in search of tags.
-            if picture.format != "PNG" or b"eXIf" in content or b"Raw profile type" in content:
-                with contextlib.suppress(Exception):  # tags that cannot be read turn nothing
-                    orientation = int(picture.getexif().get(_ORIENTATION, 1))
-            return Picture(
-                (picture.height, picture.width),
-                str(picture.format),
-                picture.mode,
-                turned=orientation in range(2, 9),
-                quarter_turn=orientation in range(5, 9),
-            )
+        yield
     except InputError:
         raise
     except Image.DecompressionBombError:
@@ -159,6 +139,41 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
         raise InputError(f"{path}: damaged or truncated image file ({reason}); download or copy it again") from None
 
 
+def inspect_picture(path: Path, content: bytes) -> Picture:
+    """Look at a PNG, JPEG, BMP or WebP file before its pixels are decoded.
+
+    Raises:
+        InputError: the file is none of these, is damaged, holds several pictures, too many pixels, a transparency, or
+            colours other than grey values, RGB or a palette.
+    """
+    with decoding_picture(path), Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
+        refuse_larger(path, "the image", picture.size, MAX_PIXELS)
+        if picture.format == "PNG":
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as checked:
+                checked.verify()  # its checksums, which OpenCV does not mind
+        if picture.mode not in _MODES:
+            raise InputError(
+                f"{path}: holds {picture.mode} colours, which decoders read differently; convert it to RGB"
+            )
+        if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+            raise InputError(f"{path}: holds several pictures; give one file for each")
+        if "A" in picture.getbands() or "transparency" in picture.info:
+            refuse_transparent(path, np.asarray(picture.convert("RGBA").getchannel("A")), 255)
+        orientation = 1
+        # Pillow decodes a PNG file to its end in search of tags.
+        if picture.format != "PNG" or b"eXIf" in content or b"Raw profile type" in content:
+            with contextlib.suppress(Exception):  # tags that cannot be read turn nothing
+                orientation = int(picture.getexif().get(_ORIENTATION, 1))
+        return Picture(
+            (picture.height, picture.width),
+            str(picture.format),
+            picture.mode,
+            turned=orientation in range(2, 9),
+            quarter_turn=orientation in range(5, 9),
+            lossy=picture.format in ("JPEG", "MPO") or (picture.format == "WEBP" and b"VP8L" not in content),
+        )
+
+
 def open_volume(path: Path) -> tuple[Any, NDArray[Any]]:
     """Header and scaled voxels of a NIfTI file whose header is plausible and whose voxels are all there.
 
@@ -174,6 +189,8 @@ def open_volume(path: Path) -> tuple[Any, NDArray[Any]]:
     unzip: Any = igzip.open  # it has no annotations
     with unzip(path) if path.suffix == ".gz" else path.open("rb") as stream:
         head = stream.read(_NIFTI2_HEADER)
+        if head.startswith(_GZIP):
+            raise InputError(f"{path}: is compressed, unlike its name says; rename it to end with .nii.gz")
         sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}
         kind = nib.Nifti2Header if _NIFTI2_HEADER in sizes else nib.Nifti1Header
         header = kind(head[: kind.sizeof_hdr], check=False)
@@ -216,31 +233,3 @@ def _voxel_bytes(path: Path, header: Any) -> tuple[int, int]:
     if not header.single_vox_offset <= offset < 2**31:
         raise InputError(f"{path}: its header places the voxels at byte {offset:g}; take the file as published")
     return int(offset), int(offset) + math.prod(shape) * int(dtype.itemsize)
-
-
-def open_tile(path: Path) -> tuple[NDArray[Any], bool]:
-    """The pixels of a TIFF file with one 8-bit RGB image, (H, W, 3), and whether a tag asks to turn them.
-
-    Raises:
-        InputError: the file holds another kind of image, several, or parts of one.
-        Exception: of any kind, where the file is no TIFF file.
-    """
-    stored = regular_file(path, MAX_IMAGE_BYTES)
-    with tifffile.TiffFile(path) as file:
-        page = file.pages.first
-        if len(file.pages) > 1:
-            raise InputError(f"{path}: holds several images; give one file for each")
-        faithful = page.photometric == tifffile.PHOTOMETRIC.RGB or page.compression == tifffile.COMPRESSION.JPEG
-        if len(page.shape) != 3 or page.shape[2] != 3 or page.dtype != np.uint8 or not faithful:
-            kind = getattr(page.photometric, "name", "unknown")
-            raise InputError(
-                f"{path}: is {page.dtype} of shape {page.shape} ({kind}), not an 8-bit RGB image; "
-                "take the tile as published"
-            )
-        refuse_larger(path, "the image", page.shape[:2], MAX_PIXELS)
-        ends = [start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        # tifffile fills such parts with zeros.
-        if len(ends) != math.prod(page.chunked) or not all(page.databytecounts) or max(ends) > stored:
-            raise InputError(f"{path}: parts of the image are missing; replace it by an intact copy")
-        orientation = page.tags.get("Orientation")
-        return page.asarray(), orientation is not None and orientation.value in range(2, 9)

@@ -11,8 +11,6 @@ import re
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from spectralseg.data.cases import Case, Sample, require_files
 from spectralseg.data.geometry import Geometry
 from spectralseg.data.readers._formats import (
@@ -83,21 +81,23 @@ def _entries(info: Path) -> dict[str, str]:
 def _load(image_path: Path, label_path: Path) -> Sample:
     image, label = read_nifti(image_path), read_nifti(label_path)
     refuse_other_grid(label_path, label, image)
-    remarks: tuple[str, ...] = ()
+    remarks = []
     if _has_axes(label) == _has_axes(image):
         refuse_other_place(label_path, label, image)
     else:
-        remarks = ("only one of image and labels carries the patient's axes",)
-    labels = whole_labels(label_path, label.array, LABELS)
+        remarks.append("only one of image and labels carries the patient's axes")
+    labels = whole_labels(label_path, label.array, LABELS, label.scaling)
+    if label.scaling:
+        remarks.append(f"labels scaled by the header ({label.scaling})")
     # The voxel size of the header, not the scale of the affine: some files have an affine of unit scale.
     return Sample(
         to_slices(image.array),
         to_slices(labels),
         image.zooms[::-1],
-        remarks,
+        tuple(remarks),
         geometry=Geometry.of_file_order(label.affine),
     )
 
 
 def _has_axes(volume: Volume) -> bool:
-    return not np.array_equal(np.abs(volume.affine[:3, :3]), np.eye(3))
+    return volume.placed and not volume.unit_affine

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import Case, Sample, find_files, require_files
+from spectralseg.data.cases import Case, Sample, find_files, layout_remedy
 from spectralseg.data.geometry import Geometry
 from spectralseg.data.readers._formats import (
     read_nifti,
@@ -27,6 +27,8 @@ from spectralseg.data.readers._formats import (
 )
 from spectralseg.errors import InputError
 
+IMAGE_FILES = "Training/img/*.nii.gz"
+LABEL_FILES = "Training/label/*.nii.gz"
 NATIVE_LABELS = 13
 # Indices that grow to the left, to the back and upwards show slices as a radiologist sees them, once (x, y, z) is
 # turned into (z, y, x): the front of the patient at the top, the patient's right at the left.
@@ -45,8 +47,10 @@ def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
     """
     if not organs or len(set(organs)) != len(organs) or not set(organs) <= set(range(1, NATIVE_LABELS + 1)):
         raise InputError(f"reader option 'organs' is {list(organs)}; give distinct native labels 1..{NATIVE_LABELS}")
-    labels = _by_number(require_files(root, "Training/label/*.nii.gz"))
-    images = _by_number(find_files(root, "Training/img/*.nii.gz"))
+    labels, images = (_by_number(find_files(root, pattern)) for pattern in (LABEL_FILES, IMAGE_FILES))
+    if not labels:
+        remedy = layout_remedy(root, LABEL_FILES, IMAGE_FILES)
+        raise InputError(f"{root}: no file matches '{LABEL_FILES}'; {remedy}")
     for number in sorted(labels.keys() ^ images.keys()):
         path, lacking = (labels[number], "image") if number in labels else (images[number], "label file")
         raise InputError(f"{path}: the {lacking} of case {number} is missing; restore it from RawData.zip")
@@ -71,13 +75,17 @@ def _number(path: Path) -> str:
 
 def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample:
     image, label = read_nifti(image_path), read_nifti(label_path)
+    for path, volume in ((image_path, image), (label_path, label)):
+        if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
+            raise InputError(f"{path}: the header does not give the patient's axes; take the file as published")
     refuse_other_grid(label_path, label, image)
     refuse_other_place(label_path, label, image)
     geometry = Geometry(label.affine, DISPLAY[::-1])
     image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
-    native = whole_labels(label_path, label.array, NATIVE_LABELS)
+    native = whole_labels(label_path, label.array, NATIVE_LABELS, label.scaling)
     labels = _organs_only(to_slices(native), organs)
-    return Sample(to_slices(image.array), labels, image.zooms[::-1], geometry=geometry)
+    remarks = (f"labels scaled by the header ({label.scaling})",) if label.scaling else ()
+    return Sample(to_slices(image.array), labels, image.zooms[::-1], remarks, geometry=geometry)
 
 
 def _organs_only(native: NDArray[np.uint8], organs: tuple[int, ...]) -> NDArray[np.uint8]:

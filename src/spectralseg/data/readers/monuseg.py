@@ -19,9 +19,10 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import Case, Sample, find_files
+from spectralseg.data.cases import Case, Sample, composed, find_files, layout_remedy
 from spectralseg.data.readers._formats import decoding
-from spectralseg.data.readers._limits import MAX_TEXT_BYTES, open_tile, regular_file
+from spectralseg.data.readers._limits import MAX_TEXT_BYTES, regular_file
+from spectralseg.data.readers._tiff import read_tile
 from spectralseg.errors import InputError
 
 TRAIN = "Tissue Images"
@@ -42,31 +43,35 @@ def read(root: Path) -> list[Case]:
     pairs = {path: (path.parent.parent / TRAIN_ANNOTATIONS, "train") for path in find_files(root, f"{TRAIN}/*.tif")}
     pairs |= {path: (path.parent, "test") for path in find_files(root, f"{TEST}/*.tif")}
     if not pairs:
-        raise InputError(f"{root}: no tile in '{TRAIN}' or '{TEST}'; give the dataset in its official layout")
-    cases, annotations = [], set()
+        remedy = layout_remedy(root, f"{TRAIN}/*.tif", f"{TEST}/*.tif", f"{TRAIN_ANNOTATIONS}/*.xml")
+        raise InputError(f"{root}: no tile in '{TRAIN}' or '{TEST}'; {remedy}")
+    patterns = (f"{TRAIN_ANNOTATIONS}/*.xml", f"{TEST}/*.xml")
+    annotations = {(p.parent, composed(p.stem)): p for pattern in patterns for p in find_files(root, pattern)}
+    cases, used = [], set()
     for path, (folder, archive) in pairs.items():
-        polygons = folder / f"{path.stem}.xml"
-        if not polygons.is_file():
-            raise InputError(f"{polygons}: the annotation of tile {path.name} is missing; restore it from the archive")
-        annotations.add(polygons)
-        participant = "-".join(path.stem.split("-")[:3])
-        attributes = {"participant": participant, "archive": archive}
-        cases.append(Case(path.stem, path.stem, partial(_load, path, polygons), attributes, path))
-    for pattern in (f"{TRAIN_ANNOTATIONS}/*.xml", f"{TEST}/*.xml"):
-        for orphan in sorted(set(find_files(root, pattern)) - annotations):
-            raise InputError(f"{orphan}: its tile {orphan.stem}.tif is missing; restore it from the archive")
+        name = composed(path.stem)
+        if (folder, name) not in annotations:
+            raise InputError(
+                f"{folder / path.stem}.xml: the annotation of tile {path.name} is missing; restore it from the archive"
+            )
+        used.add((folder, name))
+        attributes = {"participant": "-".join(name.split("-")[:3]), "archive": archive}
+        cases.append(Case(name, name, partial(_load, path, annotations[folder, name]), attributes, path))
+    for key in sorted(annotations.keys() - used):
+        orphan = annotations[key]
+        raise InputError(f"{orphan}: its tile {orphan.stem}.tif is missing; restore it from the archive")
     return cases
 
 
 def _load(image_path: Path, polygons: Path) -> Sample:
     with decoding(image_path, "a TIFF image"):
-        image, turned = open_tile(image_path)
-    mask = np.zeros(image.shape[:2], np.uint8)
+        image, picture = read_tile(image_path)
+    mask = np.zeros(picture.shape, np.uint8)
     left_out = Counter(fill_polygon(mask, polygon) for polygon in read_polygons(polygons))
     remarks = [f"{count} regions {reason} left out" for reason, count in sorted(left_out.items()) if reason]
-    if turned:
+    if picture.turned:
         remarks.append("orientation tag of the image not obeyed")
-    return Sample(np.ascontiguousarray(image), mask, remarks=tuple(remarks))
+    return Sample(image, mask, remarks=tuple(remarks))
 
 
 def read_polygons(path: Path) -> list[NDArray[np.float64]]:

@@ -24,8 +24,15 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import ANY_FOLDER, Case, Sample, find_files
-from spectralseg.data.readers._limits import MAX_IMAGE_BYTES, Picture, inspect_picture, regular_file
+from spectralseg.data.cases import ANY_FOLDER, Case, Sample, composed, find_files, layout_remedy
+from spectralseg.data.readers._limits import (
+    MAX_IMAGE_BYTES,
+    Picture,
+    decoding_picture,
+    inspect_picture,
+    regular_file,
+)
+from spectralseg.data.readers._tiff import is_tiff, read_tiff
 from spectralseg.errors import InputError, explained
 
 # What OpenCV would print on its own is said in the sentence of an error.
@@ -42,9 +49,15 @@ _REDUCTIONS = {
 }
 _REDUCIBLE = ("JPEG", "MPO")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
-_LOSSY = (".jpg", ".jpeg", ".webp")
+# Compression artefacts of empty JPEG masks stay below; so do channel differences of grey JPEG masks.
+_ARTEFACT = 8
+_EMPTY = 32
+_GREY = (63, 192)  # far from background and object of a lossy mask
+_MOST_LABELS = 8  # so few different values are labels, more of them grey values
+_WIDEST_EDGE = 4  # pixels of a soft edge
 
-_Labelling = Callable[[Path, NDArray[Any]], NDArray[np.uint8]]
+# Path, mask (H, W) and whether its compression is lossy to labels (H, W) and remarks.
+_Labelling = Callable[[Path, NDArray[Any], bool], tuple[NDArray[np.uint8], list[str]]]
 
 
 def read(
@@ -66,14 +79,15 @@ def read(
             Without ``{id}``, what it captures becomes the id, joined by ``_``: ``{part}/images/{name}.png`` makes
             ``train_001``.
         masks: pattern of the mask files. It shares at least one name with ``images``, and what both capture must agree.
-        threshold: mask values above it are the one foreground class.
+        threshold: mask values above it are the one foreground class. Unless compression is lossy, there is one value on
+            each side of it; further grey values are accepted at soft edges only, and recorded as a remark.
         values: for masks that hold labels, the mask value of every label, background first; replaces ``threshold``.
         grey: read images as one channel. Otherwise they have three, RGB.
 
     Raises:
         InputError: an option is malformed, nothing matches, or an image has no mask or more than one.
     """
-    labelling = _by_threshold(threshold) if values is None else _by_values(values)
+    labelling = partial(_threshold, threshold) if values is None else _by_values(values)
     image_pattern, mask_pattern = _compile("images", images), _compile("masks", masks)
     common = sorted(image_pattern.groupindex.keys() & mask_pattern.groupindex.keys())
     if not common:
@@ -85,7 +99,11 @@ def read(
     # Where both lie in one folder, {id}.png matches the masks {id}_mask.png too.
     found = [(path, names) for path, names in _matches(root, image_pattern) if path not in dict(mask_files)]
     if not found:
-        raise InputError(f"{root}: no file matches images '{images}'; give the dataset in its official layout")
+        remedy = layout_remedy(root, image_pattern, mask_pattern)
+        raise InputError(f"{root}: no file matches images '{images}'; {remedy}")
+    if not mask_files:
+        remedy = layout_remedy(root, mask_pattern)
+        raise InputError(f"{root}: no file matches masks '{masks}'; {remedy}")
     mask_of = _index(mask_files, common)
     without = [path for path, names in found if _key(names, common) not in mask_of]
     if without:
@@ -104,7 +122,7 @@ def read(
 def _compile(option: str, pattern: str) -> re.Pattern[str]:
     expression = _PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", pattern)
     try:
-        return re.compile(f"{ANY_FOLDER}(?:{expression})", re.IGNORECASE)
+        return re.compile(f"{ANY_FOLDER}(?:{composed(expression)})", re.IGNORECASE)
     except re.error as error:
         raise InputError(
             f"reader option '{option}': '{pattern}' is no valid pattern ({error}); see docs/add-a-dataset.md"
@@ -113,7 +131,8 @@ def _compile(option: str, pattern: str) -> re.Pattern[str]:
 
 def _matches(root: Path, pattern: re.Pattern[str]) -> list[tuple[Path, dict[str, str]]]:
     """Files that match, with what the pattern captures; optional parts that are absent are left out."""
-    matches = ((path, pattern.fullmatch(path.relative_to(root).as_posix())) for path in find_files(root, pattern))
+    files = find_files(root, pattern)
+    matches = ((path, pattern.fullmatch(composed(path.relative_to(root).as_posix()))) for path in files)
     return [(path, {k: v for k, v in m.groupdict().items() if v is not None}) for path, m in matches if m]
 
 
@@ -156,13 +175,7 @@ def _id(names: dict[str, str]) -> str:
 def _load(
     image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool, smallest_side: float = math.inf
 ) -> Sample:
-    content, picture = _read(image_path)
-    small_enough = [r for r in _REDUCTIONS if min(picture.shape) >= r * smallest_side]
-    reduction = small_enough[0] if small_enough and picture.format in _REDUCIBLE else 1
-    colour = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
-    image = _decode(image_path, content, picture, _FLAGS | _REDUCTIONS[reduction] | colour)
-    if not grey:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image, picture, reduction = _decode_image(image_path, _read(image_path), grey, smallest_side)
     mask, mask_picture = read_mask(mask_path)
     if mask.shape != picture.shape:
         turned = mask.shape == picture.shape[::-1] and picture.quarter_turn
@@ -177,9 +190,33 @@ def _load(
         )
     of = {"image": picture, "mask": mask_picture}
     remarks = [f"orientation tag of the {kind} not obeyed" for kind in of if of[kind].turned]
+    remarks += [f"{kind} stored with white as 0, inverted" for kind in of if of[kind].inverted]
     if picture.grey and not grey:
         remarks.append("image stored in grey values")
-    return Sample(image, labelling(mask_path, mask), remarks=tuple(remarks), reduction=reduction)
+    labels, remark = labelling(mask_path, mask, mask_picture.lossy)
+    return Sample(image, labels, remarks=(*remarks, *remark), reduction=reduction)
+
+
+def _decode_image(path: Path, content: bytes, grey: bool, smallest_side: float) -> tuple[NDArray[Any], Picture, int]:
+    """Pixels (H, W) or RGB (H, W, 3), what the header says, and by how much the decoder reduced the sides."""
+    if is_tiff(content):
+        with decoding_picture(path):
+            image, picture = read_tiff(path, content)
+        return _to_grey(image) if grey else _to_rgb(image), picture, 1
+    picture = inspect_picture(path, content)
+    small_enough = [r for r in _REDUCTIONS if min(picture.shape) >= r * smallest_side]
+    reduction = small_enough[0] if small_enough and picture.format in _REDUCIBLE else 1
+    colour = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+    image = _decode(path, content, picture, _FLAGS | _REDUCTIONS[reduction] | colour)
+    return image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), picture, reduction
+
+
+def _to_grey(image: NDArray[Any]) -> NDArray[Any]:
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def _to_rgb(image: NDArray[Any]) -> NDArray[Any]:
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
 
 
 def read_mask(path: Path) -> tuple[NDArray[Any], Picture]:
@@ -188,21 +225,26 @@ def read_mask(path: Path) -> tuple[NDArray[Any], Picture]:
     Raises:
         InputError: the file is missing, damaged, in colours or transparent.
     """
-    content, picture = _read(path)
-    return _one_channel(path, _decode(path, content, picture, _FLAGS | cv2.IMREAD_ANYCOLOR)), picture
+    content = _read(path)
+    if is_tiff(content):
+        with decoding_picture(path):
+            mask, picture = read_tiff(path, content)
+    else:
+        picture = inspect_picture(path, content)
+        mask = _decode(path, content, picture, _FLAGS | cv2.IMREAD_ANYCOLOR)
+    return _one_channel(path, mask, picture.lossy), picture
 
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]}"
 
 
-def _read(path: Path) -> tuple[bytes, Picture]:
+def _read(path: Path) -> bytes:
     regular_file(path, MAX_IMAGE_BYTES)
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {explained(error)}") from None
-    return content, inspect_picture(path, content)
 
 
 def _decode(path: Path, content: bytes, picture: Picture, flags: int) -> NDArray[Any]:
@@ -235,38 +277,59 @@ def _is_complete(content: bytes) -> bool:
     return bool(content)
 
 
-def _one_channel(path: Path, mask: NDArray[Any]) -> NDArray[Any]:
+def _one_channel(path: Path, mask: NDArray[Any], lossy: bool) -> NDArray[Any]:
     """The mask as (H, W): masks are often stored as RGB with equal channels."""
     if mask.ndim == 2:
         return mask
     # The colour transform of JPEG leaves differences of a few grey values even where the original had none.
-    tolerance = 8 if path.suffix.lower() in _LOSSY else 0
+    tolerance = _ARTEFACT if lossy else 0
     channels = np.ascontiguousarray(mask.transpose(2, 0, 1))
-    if int((channels.max(axis=0) - channels.min(axis=0)).max()) > tolerance:
+    if (channels.max(axis=0) - channels.min(axis=0)).max() > tolerance:
         raise InputError(f"{path}: a mask with colours or a palette; convert it to grey values, one per class")
     one: NDArray[Any] = channels[1]
     return one
 
 
-def _by_threshold(threshold: int) -> _Labelling:
-    return partial(_threshold, threshold)
-
-
-def _threshold(threshold: int, path: Path, mask: NDArray[Any]) -> NDArray[np.uint8]:
-    if mask.dtype != np.uint8 and np.unique(mask).size > 2:
+def _threshold(threshold: int, path: Path, mask: NDArray[Any], lossy: bool) -> tuple[NDArray[np.uint8], list[str]]:
+    present = _present(mask)
+    low, high = present[0], present[-1]
+    if not (low >= 0 and high < math.inf):  # NaN, which sorts last, fails the comparison, too
+        raise InputError(f"{path}: the mask holds the value {low if low < 0 else high}; convert it to 8 bit, 0 and 255")
+    # In a lossy mask, low values are what compression makes of an empty mask; elsewhere they are labels.
+    if (_EMPTY if lossy else 0) < high <= threshold:
         raise InputError(
-            f"{path}: the mask holds many values of type {mask.dtype}, for which 'threshold' {threshold} is not meant; "
-            "convert it to 8 bit"
-        )
-    # In a JPEG, low values are what compression makes of an empty mask; elsewhere they are labels.
-    if 0 < mask.max() <= threshold and path.suffix.lower() not in _LOSSY:
-        raise InputError(
-            f"{path}: the mask holds the values {_few(np.unique(mask))}, none of them above the threshold {threshold}; "
+            f"{path}: the mask holds the values {_few(present)}, none of them above the threshold {threshold}; "
             "list the value of every label in the reader option 'values' or lower 'threshold'"
         )
+    remarks = []
+    if not lossy and max(np.count_nonzero(present <= threshold), np.count_nonzero(present > threshold)) > 1:
+        if len(present) <= _MOST_LABELS or not _soft_edges(mask, low, high):
+            raise InputError(
+                f"{path}: the mask holds {len(present)} values, {_few(present)}, which the threshold {threshold} would "
+                "merge into two; list one per label in the reader option 'values', or save a mask of 0 and 255"
+            )
+        remarks.append(f"mask with soft edges: {len(present)} grey values, divided at {threshold}")
+    elif lossy and not _soft_edges(mask, *_GREY):
+        remarks.append(f"mask with regions of grey, divided at {threshold}")
+    if mask.dtype != np.uint8:
+        return (mask > threshold).astype(np.uint8), remarks
     # In place: to fill fresh memory of that size takes longer than to compare.
-    found: Any = cv2.threshold(mask, threshold, 1, cv2.THRESH_BINARY, dst=mask)[1]
-    return found.astype(np.uint8, copy=False)  # type: ignore[no-any-return]
+    labels: Any = cv2.threshold(mask, threshold, 1, cv2.THRESH_BINARY, dst=mask)[1]
+    return labels, remarks
+
+
+def _soft_edges(mask: NDArray[Any], low: int, high: int) -> bool:
+    """Whether values between ``low`` and ``high`` lie in narrow bands only."""
+    between = ((mask > low) & (mask < high)).astype(np.uint8)
+    return not cv2.erode(between, np.ones((_WIDEST_EDGE + 1,) * 2, np.uint8), borderValue=0).any()
+
+
+def _present(mask: NDArray[Any]) -> NDArray[Any]:
+    """Different values of a mask in ascending order."""
+    if mask.dtype != np.uint8:
+        return np.unique(mask)
+    counts: Any = cv2.calcHist([mask], [0], None, [256], [0, 256])  # far faster than to sort
+    return np.flatnonzero(counts)
 
 
 def _by_values(values: Sequence[int]) -> _Labelling:
@@ -278,8 +341,10 @@ def _by_values(values: Sequence[int]) -> _Labelling:
     return partial(_look_up, tuple(values))
 
 
-def _look_up(values: tuple[int, ...], path: Path, mask: NDArray[Any]) -> NDArray[np.uint8]:
-    unknown = np.setdiff1d(mask, values)
+def _look_up(
+    values: tuple[int, ...], path: Path, mask: NDArray[Any], lossy: bool
+) -> tuple[NDArray[np.uint8], list[str]]:
+    unknown = np.setdiff1d(_present(mask), values)
     if unknown.size:
         raise InputError(
             f"{path}: the mask holds the values {_few(unknown)}, which are none of {list(values)}; "
@@ -287,7 +352,7 @@ def _look_up(values: tuple[int, ...], path: Path, mask: NDArray[Any]) -> NDArray
         )
     order = np.argsort(values)
     labels = order[np.searchsorted(np.asarray(values)[order], mask)]
-    return labels.astype(np.uint8)
+    return labels.astype(np.uint8), []
 
 
 def _few(values: NDArray[Any], most: int = 8) -> str:

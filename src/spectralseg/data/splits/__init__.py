@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from spectralseg import registry
-from spectralseg.data.cases import Case
+from spectralseg.data.cases import Case, composed
 from spectralseg.data.specification import DatasetSpecification, Split
 from spectralseg.errors import InputError
 
 PARTS = ("train", "validation", "test")
+ACCEPT_PARTIAL = "accept a subset: --allow-partial on the command line, 'allow_partial: true' in a configuration"
 
 
 def available() -> list[str]:
@@ -50,7 +51,11 @@ def read_list(name: str) -> SplitList:
     Raises:
         InputError: the list is unknown or unreadable, an id is there twice, or a part is none of :data:`PARTS`.
     """
-    file = Path(name) if name.endswith(".csv") else resources.files(__name__) / f"{name}.csv"
+    own = name.endswith(".csv")
+    file = Path(name) if own else resources.files(__name__) / f"{name}.csv"
+    if own and not file.is_file():
+        what = "is a folder" if file.is_dir() else "is missing"
+        raise InputError(f"{name}: the split list {what}; check the path of the .csv file")
     if not file.is_file():
         raise InputError(f"split list '{name}' is unknown; give a .csv file, or one of: {', '.join(available())}")
     try:
@@ -60,7 +65,7 @@ def read_list(name: str) -> SplitList:
         raise InputError(f"{name}: cannot be read as a split list ({error}); give a text file") from None
     try:
         table = csv.reader(line for line in lines if line.strip() and not line.startswith("#"))
-        rows = [[cell.strip() for cell in row] for row in table]
+        rows = [[composed(cell.strip()) for cell in row] for row in table]
     except csv.Error as error:
         raise InputError(f"{name}: cannot be read as a split list ({error}); give lines of id and part") from None
     if not rows or len(rows[0]) != 2 or rows[0][0] not in ("id", "case", "group") or rows[0][1] != "part":
@@ -158,7 +163,7 @@ def _from_list(cases: Sequence[Case], name: str, key: str, allow_partial: bool) 
     if missing and not allow_partial:
         raise InputError(
             f"{len(missing)} of {len(listed)} cases of split list '{name}' are missing: {_few(missing)}; "
-            "complete the data or set 'allow_partial: true' for this dataset"
+            f"complete the data or {ACCEPT_PARTIAL}"
         )
     return {case_id: listed[value] for case_id, value in found.items()}
 

@@ -196,7 +196,7 @@ ENTRIES = [
     Entry("PNG of no size", "isic2018", on(LOSSLESS, replaced(_png(0, 30))), r"segmentation\.png"),
     Entry("flipped bit in a PNG", "isic2018", on(LOSSLESS, rewritten(_flipped)), r"segmentation\.png: damaged"),
     Entry("several frames", "isic2018", on(LOSSLESS, _several("PNG")), r"segmentation\.png: holds several pictures"),
-    Entry("several pages", "kvasir_seg", on(MASK, _several("TIFF")), r"\.jpg: holds several pictures"),
+    Entry("several pages", "kvasir_seg", on(MASK, _several("TIFF")), r"\.jpg: holds several images"),
     Entry("transparent image", "kvasir_seg", on(JPEG, _transparent), r"\.jpg: is transparent in parts"),
     Entry(
         "mask in the alpha channel",
@@ -232,7 +232,7 @@ ENTRIES = [
         "unknown labels in 16 bit",
         "isic2018",
         on(LOSSLESS, _redrawn(".png", lambda p: np.arange(p.size).reshape(p.shape).astype(np.uint16))),
-        r"segmentation\.png: the mask holds many values of type uint16",
+        r"segmentation\.png: the mask holds \d+ values, 0, 1, 2, .* would merge into two",
     ),
     Entry(
         "all masks empty",

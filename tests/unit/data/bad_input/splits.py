@@ -99,10 +99,14 @@ ENTRIES = [
         "split: a folder",
         "kvasir_seg",
         lambda raw: (raw / "split.csv").mkdir(),
-        r"split list '\S*split\.csv' is unknown",
+        r"split\.csv: the split list is a folder; check the path",
         split="split.csv",
     ),
     Entry(
-        "split: not there", "kvasir_seg", lambda raw: None, r"split list '\S*split\.csv' is unknown", split="split.csv"
+        "split: not there",
+        "kvasir_seg",
+        lambda raw: None,
+        r"split\.csv: the split list is missing; check the path",
+        split="split.csv",
     ),
 ]

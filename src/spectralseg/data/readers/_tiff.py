@@ -1,0 +1,149 @@
+"""TIFF files, decoded in one way for images, masks and tiles.
+
+Image libraries disagree on TIFF: some turn pixels as the orientation tag asks, scale 12 bits to 16, invert
+WhiteIsZero images at 8 bits only, or read separate colour planes wrong. Here pixel values and their order are those of
+the file, except that WhiteIsZero is inverted and a palette is looked up, both at every bit depth.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from spectralseg.data.readers._limits import (
+    MAX_IMAGE_BYTES,
+    MAX_PIXELS,
+    Picture,
+    refuse_larger,
+    refuse_transparent,
+    regular_file,
+)
+from spectralseg.errors import InputError
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PHOTOMETRIC = tifffile.PHOTOMETRIC
+_COMPRESSION = tifffile.COMPRESSION
+_JPEG = (_COMPRESSION.OJPEG, _COMPRESSION.JPEG)
+_LOSSY = ("JPEG", "JP2000", "WEBP", "LERC")  # parts of the names of compressions
+
+
+class Tiff(NamedTuple):
+    """A decoded TIFF file with one image.
+
+    Attributes:
+        pixels: (H, W) or (H, W, 3), native endianness, any integer or floating-point type; 1-bit images are 0 and 255.
+        picture: what the header says.
+    """
+
+    pixels: NDArray[Any]
+    picture: Picture
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether the content of a file starts as TIFF or BigTIFF files do."""
+    return content.startswith(_MAGIC)
+
+
+def read_tiff(path: Path, content: bytes) -> Tiff:
+    """Decode the content of the TIFF file ``path``.
+
+    Raises:
+        InputError: the file holds several images, parts of one, too many pixels, a transparency, or other colours than
+            grey values, RGB or a palette.
+        Exception: of any kind, where the file is damaged or no TIFF file.
+    """
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        page = _single_page(path, file)
+        _refuse_missing_parts(path, page, len(content))
+        tag = page.tags.get("Orientation")
+        orientation = tag.value if tag is not None else 1
+        inverted = page.photometric == _PHOTOMETRIC.MINISWHITE
+        pixels = _colours(path, page, _planes(page))
+        return Tiff(
+            pixels,
+            Picture(
+                (page.imagelength, page.imagewidth),
+                "TIFF",
+                "L" if pixels.ndim == 2 else "RGB",
+                turned=orientation in range(2, 9),
+                quarter_turn=orientation in range(5, 9),
+                lossy=any(part in _COMPRESSION(page.compression).name for part in _LOSSY),
+                inverted=inverted,
+            ),
+        )
+
+
+def read_tile(path: Path) -> Tiff:
+    """Decode a TIFF file with one 8-bit RGB image, (H, W, 3) uint8.
+
+    Raises:
+        InputError: the file holds another kind of image, several, or parts of one.
+        Exception: of any kind, where the file is damaged or no TIFF file.
+    """
+    regular_file(path, MAX_IMAGE_BYTES)
+    with tifffile.TiffFile(path) as file:
+        page = _single_page(path, file)
+        faithful = page.photometric == _PHOTOMETRIC.RGB or page.compression in _JPEG
+        if len(page.shape) != 3 or page.shape[2] != 3 or page.dtype != np.uint8 or not faithful:
+            kind = getattr(page.photometric, "name", "unknown")
+            raise InputError(
+                f"{path}: is {page.dtype} of shape {page.shape} ({kind}), not an 8-bit RGB image; "
+                "take the tile as published"
+            )
+    return read_tiff(path, path.read_bytes())
+
+
+def _single_page(path: Path, file: tifffile.TiffFile) -> Any:
+    page: Any = file.pages.first
+    if len(file.pages) > 1:
+        raise InputError(f"{path}: holds several images; give one file for each")
+    refuse_larger(path, "the image", (page.imagelength, page.imagewidth), MAX_PIXELS)
+    if page.imagedepth > 1:
+        raise InputError(f"{path}: holds a volume of {page.imagedepth} planes; give one file for each")
+    return page
+
+
+def _refuse_missing_parts(path: Path, page: Any, stored: int) -> None:
+    """Raise an :class:`InputError` where strips or tiles are missing, which tifffile fills with zeros."""
+    ends = [start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)]
+    if len(ends) != math.prod(page.chunked) or not all(page.databytecounts) or max(ends) > stored:
+        raise InputError(f"{path}: parts of the image are missing; replace it by an intact copy")
+
+
+def _planes(page: Any) -> NDArray[Any]:
+    """Pixels as (H, W, samples), whether the file stores samples by pixel or by plane."""
+    by_plane: NDArray[Any] = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # (planes, H, W, samples of a plane)
+    return by_plane[0] if len(by_plane) == 1 else by_plane[..., 0].transpose(1, 2, 0)
+
+
+def _colours(path: Path, page: Any, planes: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, samples) as grey values (H, W) or RGB (H, W, 3)."""
+    bits, kind, samples = page.bitspersample, page.photometric, planes.shape[-1]
+    if planes.dtype.kind not in "buif" or 1 < bits < 8:
+        raise InputError(f"{path}: holds pixels of {bits}-bit {planes.dtype}; convert it to 8 bit")
+    colours = 3 if kind == _PHOTOMETRIC.RGB or (samples >= 3 and page.compression in _JPEG) else 1
+    known = kind in (_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE, _PHOTOMETRIC.PALETTE) or colours == 3
+    if not known or samples not in (colours, colours + 1):
+        name = getattr(kind, "name", "unknown")
+        raise InputError(
+            f"{path}: holds {name} colours in {samples} channels, which decoders read differently; convert it to RGB"
+        )
+    if samples > colours:
+        refuse_transparent(path, planes[..., colours], 2**bits - 1 if planes.dtype.kind == "u" else 1)
+    pixels = planes[..., 0] if colours == 1 else planes[..., :3]
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+        bits = 8
+    if kind == _PHOTOMETRIC.MINISWHITE:
+        if pixels.dtype.kind != "u":
+            raise InputError(f"{path}: is WhiteIsZero with {pixels.dtype} pixels, which has no meaning; convert it")
+        pixels = pixels.dtype.type(2**bits - 1) - pixels
+    if kind == _PHOTOMETRIC.PALETTE:
+        pixels = (page.colormap // 257).astype(np.uint8).T[pixels]
+    return np.ascontiguousarray(pixels)

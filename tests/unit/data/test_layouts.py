@@ -1,0 +1,79 @@
+"""A folder within the official layout, given as the raw data: the error says which folder to give instead."""
+
+import shutil
+import unicodedata
+import zipfile
+
+import pytest
+
+from spectralseg import cli
+from spectralseg.data import phantoms
+from spectralseg.data.readers import read_cases
+
+# Folder within the unpacked phantom, and the folder that holds the dataset.
+INNER = [
+    ("acdc", "ACDC/database/training", "ACDC/database"),
+    ("acdc", "ACDC/database/training/patient049", "ACDC/database"),
+    ("synapse", "RawData/Training", "RawData"),
+    ("synapse", "RawData/Training/img", "RawData"),
+    ("synapse", "RawData/Training/label", "RawData"),
+    ("monuseg", "MoNuSegTestData", "."),
+    ("monuseg", "MoNuSeg 2018 Training Data/Tissue Images", "MoNuSeg 2018 Training Data"),
+    ("monuseg", "MoNuSeg 2018 Training Data/Annotations", "MoNuSeg 2018 Training Data"),
+    ("kvasir_seg", "Kvasir-SEG/images", "Kvasir-SEG"),
+    ("kvasir_seg", "Kvasir-SEG/masks", "Kvasir-SEG"),
+    ("isic2018", "ISIC2018_Task1-2_Training_Input", "."),
+    ("isic2018", "ISIC2018_Task1_Training_GroundTruth", "."),
+]
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory):
+    """``unpacked(name)``: a phantom in the official layout; tests must not change it."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            for file in phantoms.generate(name, tmp_path_factory.mktemp("archives"), cases=3, side=24, seed=2):
+                if file.suffix == ".zip":
+                    with zipfile.ZipFile(file) as archive:
+                        archive.extractall(made[name])
+                else:
+                    shutil.copy(file, made[name])
+        return made[name]
+
+    return make
+
+
+def prepare(repository, tmp_path, name, raw):
+    specification = repository / "workflow" / "rules" / "datasets" / f"{name}.smk"
+    arguments = [specification, "--raw", raw, "--out", tmp_path / "prepared", "--image-size", 16, "--allow-partial"]
+    return cli.main(["prepare", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(("name", "inner", "outer"), INNER, ids=[inner for _, inner, _ in INNER])
+def test_the_folder_to_give_is_named(unpacked, repository, tmp_path, capsys, name, inner, outer):
+    root = unpacked(name)
+    assert prepare(repository, tmp_path, name, root / inner) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.endswith(f"of the official layout: give the folder that holds it, {(root / outer).resolve()}")
+    assert str(root / inner) in line
+
+
+@pytest.mark.parametrize("name", sorted({name for name, *_ in INNER}))
+def test_another_folder_is_not_taken_for_a_part(repository, tmp_path, capsys, name):
+    (tmp_path / "raw" / "elsewhere").mkdir(parents=True)
+    (tmp_path / "raw" / "elsewhere" / "a.txt").touch()
+    assert prepare(repository, tmp_path, name, tmp_path / "raw") == 1
+    assert capsys.readouterr().err.rstrip().endswith("; give the dataset in its official layout")
+
+
+def test_tiles_and_annotations_pair_across_unicode_forms(unpacked, repository, tmp_path):
+    root = shutil.copytree(unpacked("monuseg"), tmp_path / "raw")
+    folder = root / "MoNuSegTestData"
+    stem = sorted(folder.glob("*.tif"))[0].stem
+    for suffix, form in ((".tif", "NFC"), (".xml", "NFD")):
+        (folder / f"{stem}{suffix}").rename(folder / f"{unicodedata.normalize(form, 'é')}{suffix}")
+    cases = {case.id: case for case in read_cases("monuseg", root, {})}
+    assert cases["é"].load().labels.any()

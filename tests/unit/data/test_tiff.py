@@ -1,0 +1,192 @@
+"""TIFF files: one decoder for images, masks and tiles."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from spectralseg.data.cases import Sample
+from spectralseg.data.readers import read_cases
+from spectralseg.data.readers.paired_images import read_mask
+from spectralseg.errors import InputError
+
+SHAPE = (20, 30)
+OPTIONS = {"images": r"images/{id}\.tif", "masks": r"masks/{id}\.tif"}
+
+
+def noise(*shape: int, dtype: Any = np.uint8, most: int = 256) -> NDArray[Any]:
+    return np.random.default_rng(0).integers(0, most, shape or SHAPE).astype(dtype)
+
+
+def square(value: int = 255, dtype: Any = np.uint8) -> NDArray[Any]:
+    mask = np.zeros(SHAPE, dtype)
+    mask[3:10, 10:20] = value  # not symmetric
+    return mask
+
+
+def write(path: Path, pixels: NDArray[Any], **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(path, pixels, metadata=None, **options)
+    return path
+
+
+def load(root: Path, image: NDArray[Any], mask: NDArray[Any], *, grey: bool = False, **options: Any) -> Sample:
+    """Options apply to image and mask alike."""
+    write(root / "images" / "a.tif", image, **options)
+    write(root / "masks" / "a.tif", mask, **options)
+    return read_cases("paired_images", root, {**OPTIONS, "grey": grey})[0].load()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "lzw", "deflate"])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_orientation_tags_turn_neither_image_nor_mask(
+    tmp_path: Path, orientation: int, compression: str | None, depth: type
+) -> None:
+    tag = [(274, "H", 1, orientation)]
+    image = noise(dtype=depth)
+    sample = load(tmp_path, image, square(), grey=True, extratags=tag, compression=compression)
+    assert np.array_equal(sample.image, image)
+    assert np.array_equal(sample.labels, square(1))
+    due = ["orientation tag of the image not obeyed", "orientation tag of the mask not obeyed"]
+    assert list(sample.remarks) == (due if orientation > 1 else [])
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_separate_colour_planes(tmp_path: Path, depth: type, compression: str | None) -> None:
+    image = noise(*SHAPE, 3, dtype=depth, most=np.iinfo(depth).max)
+    write(tmp_path / "masks" / "a.tif", square())
+    write(
+        tmp_path / "images" / "a.tif",
+        np.ascontiguousarray(np.moveaxis(image, -1, 0)),
+        photometric="rgb",
+        planarconfig="separate",
+        compression=compression,
+    )
+    (case,) = read_cases("paired_images", tmp_path, OPTIONS)
+    for _ in range(3):
+        assert np.array_equal(case.load().image, image)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8", ">u2", ">i4", ">f4"])
+def test_masks_of_any_type_of_number(tmp_path: Path, dtype: str) -> None:
+    order = ">" if dtype.startswith(">") else "<"
+    path = write(tmp_path / "a.tif", square(100, dtype), byteorder=order)
+    mask, _ = read_mask(path)
+    assert mask.dtype == np.dtype(dtype).newbyteorder("=")
+    assert np.array_equal(mask, square(100, dtype))
+    write(tmp_path / "images" / "a.tif", noise(*SHAPE, 3), photometric="rgb")
+    write(tmp_path / "masks" / "a.tif", square(100, dtype), byteorder=order)
+    for options in ({"threshold": 50}, {"values": [0, 100]}):
+        (case,) = read_cases("paired_images", tmp_path, {**OPTIONS, **options})
+        assert np.array_equal(case.load().labels, square(1))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (square(-1, np.int8), r"the mask holds the value -1; convert it to 8 bit"),
+        (square(-7, np.int32), r"the mask holds the value -7; convert it to 8 bit"),
+        (
+            square(2**32 - 1, np.uint32) - np.tril(square(1, np.uint32), 11),
+            r"the mask holds 3 values, 0, 4294967294, 4294967295, .* would merge into two",
+        ),
+        (np.where(square(), np.nan, 0.0).astype(np.float32), r"the mask holds the value nan"),
+        (square(1, np.int32), r"the mask holds the values 0, 1, none of them above the threshold 127"),
+        (square(1).astype(np.complex64), r"holds pixels of \d+-bit complex64"),
+    ],
+    ids=["int8", "negative", "uint32", "NaN", "labels", "complex"],
+)
+def test_masks_of_numbers_that_are_no_object_are_refused(tmp_path: Path, mask: NDArray[Any], message: str) -> None:
+    write(tmp_path / "images" / "a.tif", noise(*SHAPE, 3), photometric="rgb")
+    write(tmp_path / "masks" / "a.tif", mask)
+    with pytest.raises(InputError, match=rf"masks/a\.tif: {message}"):
+        read_cases("paired_images", tmp_path, OPTIONS)[0].load()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.uint32])
+def test_white_as_zero_is_inverted_at_every_depth(tmp_path: Path, dtype: type) -> None:
+    top = 1 if dtype is bool else int(np.iinfo(dtype).max)
+    stored = (top - square(1, np.int64) * top).astype(dtype)
+    sample = load(tmp_path, stored, stored, photometric="miniswhite")
+    assert np.array_equal(sample.labels, square(1))
+    assert "mask stored with white as 0, inverted" in sample.remarks
+    assert sample.image[5, 15].min() > sample.image[0, 0].max()
+
+
+def twelve_bits(pixels: NDArray[np.uint16]) -> bytes:
+    """A TIFF file with 12 bits per pixel, which tifffile does not write."""
+    high, low = pixels.reshape(-1, 2).T.astype(np.uint32)
+    packed = high << 12 | low
+    data = np.stack([packed >> 16, packed >> 8, packed], -1).astype(np.uint8).tobytes()
+    stream = io.BytesIO()
+    tags = {256: SHAPE[1], 257: SHAPE[0], 258: 12, 259: 1, 262: 1, 273: 0, 277: 1, 278: SHAPE[0], 279: len(data)}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    stream.write(b"II*\0" + (8).to_bytes(4, "little") + len(tags).to_bytes(2, "little"))
+    for tag, value in tags.items():
+        stream.write(tag.to_bytes(2, "little") + (4).to_bytes(2, "little") + (1).to_bytes(4, "little"))
+        stream.write(value.to_bytes(4, "little"))
+    stream.write(bytes(4) + data)
+    return stream.getvalue()
+
+
+def test_twelve_bits_are_not_scaled(tmp_path: Path) -> None:
+    image = noise(dtype=np.uint16, most=4096)
+    write(tmp_path / "masks" / "a.tif", square())
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.tif").write_bytes(twelve_bits(image))
+    found = read_cases("paired_images", tmp_path, {**OPTIONS, "grey": True})[0].load().image
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, image)
+
+
+def test_jpeg_within_tiff_is_lossy(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "a.tif", noise(*SHAPE, 3), photometric="rgb")
+    Image.fromarray(square()).save(write(tmp_path / "masks" / "a.tif", square()), "TIFF", compression="jpeg")
+    mask, picture = read_mask(tmp_path / "masks" / "a.tif")
+    assert picture.lossy
+    assert len(np.unique(mask)) > 2
+    assert np.array_equal(read_cases("paired_images", tmp_path, OPTIONS)[0].load().labels, square(1))
+
+
+def test_palettes_of_grey_values_are_looked_up_and_colours_refused(tmp_path: Path) -> None:
+    grey = np.repeat(np.array([0, 0xFFFF] + [0] * 254, np.uint16)[None], 3, axis=0)
+    path = write(tmp_path / "a.tif", square(1), photometric="palette", colormap=grey)
+    assert np.array_equal(read_mask(path)[0], square())
+    grey[0, 1] = 0
+    write(path, square(1), photometric="palette", colormap=grey)
+    with pytest.raises(InputError, match=r"a\.tif: a mask with colours or a palette"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "message"),
+    [
+        (noise(2, *SHAPE), {"photometric": "minisblack"}, "holds several images"),
+        (noise(*SHAPE, 4), {"photometric": "separated"}, "holds SEPARATED colours in 4 channels"),
+        (noise(*SHAPE, 3), {"photometric": "cielab"}, "holds CIELAB colours in 3 channels"),
+        (noise(*SHAPE, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, "is transparent in parts"),
+    ],
+)
+def test_other_kinds_of_tiff_are_refused(
+    tmp_path: Path, pixels: NDArray[Any], options: dict[str, Any], message: str
+) -> None:
+    path = write(tmp_path / "a.tif", pixels, **options)
+    with pytest.raises(InputError, match=rf"a\.tif: {message}"):
+        read_mask(path)
+
+
+def test_an_opaque_alpha_channel_is_dropped(tmp_path: Path) -> None:
+    image = noise(*SHAPE, 3)
+    opaque = np.dstack([image, np.full(SHAPE, 255, np.uint8)])
+    write(tmp_path / "images" / "a.tif", opaque, photometric="rgb", extrasamples=["unassalpha"])
+    write(tmp_path / "masks" / "a.tif", square())
+    assert np.array_equal(read_cases("paired_images", tmp_path, OPTIONS)[0].load().image, image)

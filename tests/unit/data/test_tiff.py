@@ -172,6 +172,7 @@ def test_palettes_of_grey_values_are_looked_up_and_colours_refused(tmp_path: Pat
     [
         (noise(2, *SHAPE), {"photometric": "minisblack"}, "holds several images"),
         (noise(*SHAPE, 4), {"photometric": "separated"}, "holds SEPARATED colours in 4 channels"),
+        (noise(*SHAPE, 3, dtype=np.int32), {"photometric": "rgb"}, "holds pixels of 32-bit int32; convert it to 8 bit"),
         (noise(*SHAPE, 3), {"photometric": "cielab"}, "holds CIELAB colours in 3 channels"),
         (noise(*SHAPE, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, "is transparent in parts"),
     ],

@@ -30,6 +30,7 @@ _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _COMPRESSION = tifffile.COMPRESSION
 _JPEG = (_COMPRESSION.OJPEG, _COMPRESSION.JPEG)
+_COLOUR_TYPES = (np.uint8, np.uint16, np.float32)
 _LOSSY = ("JPEG", "JP2000", "WEBP", "LERC")  # parts of the names of compressions
 
 
@@ -125,9 +126,9 @@ def _planes(page: Any) -> NDArray[Any]:
 def _colours(path: Path, page: Any, planes: NDArray[Any]) -> NDArray[Any]:
     """(H, W, samples) as grey values (H, W) or RGB (H, W, 3)."""
     bits, kind, samples = page.bitspersample, page.photometric, planes.shape[-1]
-    if planes.dtype.kind not in "buif" or 1 < bits < 8:
-        raise InputError(f"{path}: holds pixels of {bits}-bit {planes.dtype}; convert it to 8 bit")
     colours = 3 if kind == _PHOTOMETRIC.RGB or (samples >= 3 and page.compression in _JPEG) else 1
+    if 1 < bits < 8 or planes.dtype.kind not in "buif" or (colours == 3 and planes.dtype not in _COLOUR_TYPES):
+        raise InputError(f"{path}: holds pixels of {bits}-bit {planes.dtype}; convert it to 8 bit")
     known = kind in (_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE, _PHOTOMETRIC.PALETTE) or colours == 3
     if not known or samples not in (colours, colours + 1):
         name = getattr(kind, "name", "unknown")

@@ -10,6 +10,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from spectralseg.objectives import build_objective
+from spectralseg.objectives._distances import signed_distances
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -236,6 +237,21 @@ def test_unified_focal_of_several_classes_treats_each_foreground_class_as_rare()
     objective = build_objective("unified_focal")
     assert objective(logits, masks).item() == pytest.approx(0.5 * focal.item() + 0.5 * tversky.item())
     assert objective.components(logits, masks)["focal"].item() == pytest.approx(focal.item())
+
+
+@pytest.mark.parametrize("size", [33, 224, 1000])
+def test_distances_repeat_to_the_bit_wherever_the_array_is_in_memory(size):
+    """So that an interrupted training continues to the same weights."""
+    masks = torch.from_numpy(np.random.default_rng(0).random((1, 1, size, size)) < 1 - 10 / size**2)
+    masks[..., 0, 0] = False
+    plane = masks[0, 0].numpy()
+    exact = ndimage.distance_transform_edt(~plane) - ndimage.distance_transform_edt(plane)
+    held = []
+    for dtype in (torch.float32, torch.float64):
+        for offset in range(8):
+            held.append(torch.empty(1000 + 8 * offset))  # moves what is allocated next
+            found = signed_distances(masks, dtype)
+            assert torch.equal(found, torch.from_numpy(exact).to(dtype)[None, None])
 
 
 class TestWhyLibrariesAreNotTaken:

@@ -1,7 +1,7 @@
 """Distances to the boundary of masks.
 
-MONAI's BoundaryLoss and HausdorffDTLoss use SciPy's transform, which takes several times as long as OpenCV's, and it is
-most of the loss's time.
+MONAI's BoundaryLoss and HausdorffDTLoss use SciPy's transform on the host, which takes several times as long as
+OpenCV's, and it is most of the loss's time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ def signed_distances(masks: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     """
     planes = masks.flatten(0, 1).cpu().numpy().astype(np.uint8)
     distances: NDArray[Any] = np.stack([_distance(np.uint8(1) - plane) - _distance(plane) for plane in planes])
-    if dtype == torch.float64:  # OpenCV has single precision only, which is enough to tell the whole squares apart
-        distances = np.copysign(np.sqrt(np.rint(np.square(distances.astype(np.float64)))), distances)
+    # OpenCV computes in single precision, and its last bit depends on where the array is in memory. Squares are whole
+    # numbers: rounded to them, distances up to 1000 pixels are exact and repeatable.
+    signs, squares = np.sign(distances), np.rint(np.square(distances))
+    distances = signs * np.sqrt(squares, dtype=np.float64 if dtype == torch.float64 else np.float32)
     return torch.from_numpy(distances).to(masks.device, dtype).reshape(masks.shape)
 
 

@@ -5,6 +5,7 @@ import torch
 
 from spectralseg.errors import InputError
 from spectralseg.objectives import Combined, Objective, available, build_objective, spectral_similarity
+from spectralseg.objectives._similarity import radii
 from spectralseg.objectives._spatial import probabilities_and_targets
 
 
@@ -95,6 +96,8 @@ class TestSpectralSimilarity:
     def test_shapes_and_methods_are_checked(self):
         with pytest.raises(ValueError, match="shapes differ"):
             spectral_similarity(torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8))
+        with pytest.raises(ValueError, match=r"pass \(B, C, H, W\)"):
+            spectral_similarity(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8))
         with pytest.raises(ValueError, match="method 'dct' is unknown; valid: auto, fft"):
             spectral_similarity(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), method="dct")
 
@@ -122,6 +125,16 @@ class TestSpectralSimilarity:
             wave = torch.cos(k * columns).expand(y.shape)
             assert spectral_similarity(wave, wave, band=(k, k + 1), epsilon=1.0).item() > 0.99
             assert spectral_similarity(wave, -wave, band=(k - 1, k), epsilon=1.0).item() > 0.99
+
+    @pytest.mark.parametrize(("height", "width"), [(160, 224), (224, 160), (96, 128), (224, 224)])
+    def test_whole_frequencies_of_oblong_images_are_whole(self, height, width):
+        """Squared, they are fractions, which are compared exactly."""
+        longer = max(height, width)
+        rows, columns = (torch.fft.fftfreq(size, 1 / size).round().long().numpy() for size in (height, width))
+        squares = (rows[:, None] * longer * width) ** 2 + (columns[None] * longer * height) ** 2
+        unit = (height * width) ** 2
+        expected = [[math.isqrt(int(square) // unit) for square in line] for line in squares]
+        assert (radii(height, width).astype(int) == expected).all()
 
     def test_a_value_without_gradient_does_not_spoil_a_later_one_with_gradient(self):
         p, y = probabilities((1, 1, 20, 28)), blobs((1, 1, 20, 28))

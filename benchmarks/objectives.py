@@ -82,7 +82,7 @@ def training_step(channels: int, batch: int, size: int, device: torch.device) ->
 def loss_step(objective: Objective, logits: Tensor, masks: Tensor) -> None:
     """The loss and its gradient in the logits."""
     logits.grad = None
-    objective(logits, masks)[0].backward()
+    objective(logits, masks).backward()
 
 
 def measure(channels: int, options: argparse.Namespace, device: torch.device) -> dict[str, Any]:

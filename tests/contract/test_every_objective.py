@@ -1,6 +1,8 @@
 """What every registered objective promises."""
 
 import functools
+import inspect
+import pickle
 
 import pytest
 import torch
@@ -53,7 +55,7 @@ def situations(channels):
 def is_regulariser(name):
     """Whether it knows no masks: it is then an auxiliary, which cannot be minimised alone."""
     masks = scene(1)
-    values = [build_objective(name)(50 * noise(masks, 1), labels)[0] for labels in (masks, torch.zeros_like(masks))]
+    values = [build_objective(name)(50 * noise(masks, 1), labels) for labels in (masks, torch.zeros_like(masks))]
     return torch.equal(*values)
 
 
@@ -64,23 +66,109 @@ def name(request):
 
 @pytest.fixture
 def objective(name):
-    """The objective without its components, and with cross-entropy if it is a regulariser."""
+    """The objective, with cross-entropy if it is a regulariser."""
     built = build_objective(name)
-    if is_regulariser(name):
-        built = Combined(build_objective("cross_entropy"), built, 0.1)
-    return lambda logits, masks: built(logits, masks)[0]
+    return Combined(build_objective("cross_entropy"), built, 0.1) if is_regulariser(name) else built
 
 
 def test_it_names_its_components_and_detaches_them(name):
     logits = torch.randn(2, 1, 8, 8, requires_grad=True)
-    value, components = build_objective(name)(logits, torch.ones(2, 8, 8, dtype=torch.long))
-    assert value.requires_grad
+    masks, objective = torch.ones(2, 8, 8, dtype=torch.long), build_objective(name)
+    assert objective(logits, masks).requires_grad
+    components = objective.components(logits, masks)
     assert components
-    assert not any(component.requires_grad for component in components.values())
+    assert all(part.shape == () and part.isfinite() and not part.requires_grad for part in components.values())
+
+
+@pytest.mark.parametrize(
+    ("logits", "masks", "message"),
+    [
+        (
+            (2, 3, 8, 8),
+            torch.zeros(2, 1, 8, 8, dtype=torch.long),
+            "masks are int64 (2, 1, 8, 8), .* pass masks (B, H, W)",
+        ),
+        ((2, 1, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.long), "here (2, 8, 8), without a channel axis"),
+        ((2, 3, 8, 8), torch.zeros(8, 8, dtype=torch.long), "masks are int64 (8, 8)"),
+        ((2, 3, 8, 8), torch.zeros(1, 8, 8, dtype=torch.long), "masks are int64 (1, 8, 8)"),
+        ((2, 3, 8, 8), torch.zeros(2, 8, 4, dtype=torch.long), "masks are int64 (2, 8, 4)"),
+        ((2, 1, 8, 8), torch.zeros(2, 8, 8), "masks are float32 (2, 8, 8); pass integer labels"),
+        ((2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.bool), "masks are boolean, logits have 3 classes"),
+        ((2, 3, 8, 8), torch.zeros(2, 8, 8, dtype=torch.long, device="meta"), "masks are on meta, logits on cpu"),
+        ((2, 3, 8, 8), [[0]], "masks are of type list; pass a torch.Tensor"),
+        (
+            (8, 8),
+            torch.zeros(8, 8, dtype=torch.long),
+            "logits are float32 (8, 8); pass floating-point logits (B, C, H, W)",
+        ),
+        ((2, 3, 4, 8, 8), torch.zeros(2, 4, 8, 8, dtype=torch.long), "logits are float32 (2, 3, 4, 8, 8)"),
+        ((0, 3, 8, 8), torch.zeros(0, 8, 8, dtype=torch.long), "(0, 3, 8, 8), without a pixel; skip empty batches"),
+        ((2, 1, 8, 8), torch.full((2, 8, 8), 255, dtype=torch.uint8), "masks hold labels 255..255; .* are 0..1: map"),
+        ((2, 3, 8, 8), torch.full((2, 8, 8), 7), "masks hold labels 7..7; labels of logits with 3 classes"),
+        ((2, 3, 8, 8), torch.full((2, 8, 8), -1), "masks hold labels -1..-1"),
+    ],
+)
+def test_it_refuses_what_it_does_not_take(name, logits, masks, message):
+    pattern = message.replace("(", r"\(").replace(")", r"\)")
+    objective = build_objective(name)
+    for call in (objective, objective.components, Combined(build_objective("dice"), objective, 0.2)):
+        with pytest.raises(ValueError, match=pattern):
+            call(torch.zeros(logits), masks)
+
+
+def test_it_refuses_integer_logits(name):
+    masks = torch.zeros(2, 8, 8, dtype=torch.long)
+    with pytest.raises(ValueError, match="logits are int64"):
+        build_objective(name)(masks[:, None], masks)
+
+
+@pytest.mark.parametrize(("channels", "label"), [(1, 255), (4, 7), (4, -1)])
+def test_where_labels_are_not_read_one_out_of_range_makes_value_and_gradient_nan(name, channels, label, monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    masks = scene(channels)
+    logits = (8 * noise(masks, channels)).requires_grad_()
+    objective = build_objective(name)
+    assert objective(logits, masks).isfinite()
+    masks[0, 0, 0] = label
+    value = objective(logits, masks)
+    assert value.isnan()
+    assert torch.autograd.grad(value, logits)[0].isnan().any()
+    assert all(part.isnan() for part in objective.components(logits, masks).values())
+
+
+def test_it_can_be_pickled_and_its_repr_has_the_options(name):
+    masks = scene(1)
+    logits, objective = noise(masks, 1), build_objective(name)
+    assert torch.equal(pickle.loads(pickle.dumps(objective))(logits, masks), objective(logits, masks))
+    for option, parameter in inspect.signature(type(objective)).parameters.items():
+        assert f"{option}={parameter.default!r}" in repr(objective)
 
 
 @pytest.mark.parametrize("channels", TASKS.values(), ids=TASKS.keys())
 class TestEveryTask:
+    def test_nan_stays_nan(self, objective, channels):
+        masks = scene(channels)
+        logits = noise(masks, channels)
+        logits[0, 0, 0, 0] = torch.nan
+        assert objective(logits, masks).isnan()
+
+    def test_double_precision_is_computed_in_double(self, objective, channels):
+        masks = scene(channels)
+        logits = noise(masks, channels).double()
+        value = objective(logits, masks)
+        assert value.dtype == torch.float64
+        assert value.item() == pytest.approx(objective(logits.float(), masks).item(), rel=1e-5)
+        step = 1e-6 * noise(masks, channels, 1)
+        changes = [objective(logits + k * step, masks) - objective(logits - k * step, masks) for k in (1, 2)]
+        assert changes[1].item() == pytest.approx(
+            2 * changes[0].item(), rel=1e-3
+        )  # in single precision, they are noise
+
+    def test_boolean_masks_are_zero_and_one_for_two_classes(self, objective, channels):
+        masks = scene(1)
+        logits = noise(masks, min(channels, 2))
+        assert objective(logits, masks.bool()).item() == objective(logits, masks).item()
+
     @pytest.mark.parametrize("situation", situations(1).keys())
     def test_the_value_is_a_finite_scalar_with_a_finite_gradient(self, objective, channels, situation):
         logits, masks = situations(channels)[situation]

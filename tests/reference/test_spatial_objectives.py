@@ -10,6 +10,7 @@ from scipy import ndimage
 from torch.nn import functional
 
 from spectralseg.objectives import build_objective
+from spectralseg.objectives._distances import signed_distances
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -53,7 +54,7 @@ def foreground(logits, masks):
 
 def assert_equal(name, options, reference, logits, masks, tolerance=1e-10):
     """The same value and the same gradient."""
-    found = build_objective(name, **options)(logits, masks)[0]
+    found = build_objective(name, **options)(logits, masks)
     expected = reference(logits, masks)
     assert found.dtype == torch.float64
     assert found.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
@@ -137,7 +138,7 @@ class TestAgainstOthers:
         """Sorted by error, each pixel weighs what it adds to the Jaccard loss when it is wrong as well."""
 
         def jaccard_loss(wrong, truth):
-            return wrong.sum() / (truth | wrong).sum()
+            return wrong.sum().double() / (truth | wrong).sum()
 
         def extension(errors, truth):
             order = errors.argsort(descending=True)
@@ -164,7 +165,35 @@ class TestAgainstOthers:
 
         logits, masks = batch(channels, (2, 5, 6))
         masks[0][masks[0] == 2] = 0
-        assert_equal("lovasz", {"per_image": per_image}, reference, logits, masks, tolerance=1e-6)
+        assert_equal("lovasz", {"per_image": per_image}, reference, logits, masks)
+
+    @pytest.mark.parametrize("per_image", [False, True])
+    def test_lovasz_is_that_of_smp_but_for_its_single_precision(self, channels, per_image):
+        loss = smp.LovaszLoss("binary" if channels == 1 else "multiclass", per_image=per_image)
+
+        def reference(logits, masks):
+            return loss(logits.float(), masks).double()
+
+        logits, masks = batch(channels)
+        masks[0][masks[0] == 2] = 0
+        assert_equal("lovasz", {"per_image": per_image}, reference, logits, masks, tolerance=1e-5)
+
+    @pytest.mark.parametrize("size", [32, 700])
+    def test_distances_are_those_of_scipy_in_double_precision(self, channels, size):
+        logits, masks = blobs(channels, size)
+
+        def reference(logits, masks):
+            p, y = foreground(logits, masks)
+            weights = torch.zeros_like(p)
+            for side in (p > 0.5, y > 0.5):
+                for place in itertools.product(*map(range, side.shape[:2])):
+                    mask = side[place].numpy()
+                    if mask.any() and not mask.all():
+                        distances = ndimage.distance_transform_edt(mask) + ndimage.distance_transform_edt(~mask)
+                        weights[place] += torch.from_numpy(distances) ** 1.5
+            return ((p - y) ** 2 * weights).mean()
+
+        assert_equal("hausdorff", {"alpha": 1.5}, reference, logits, masks)
 
     @pytest.mark.parametrize("margin", [0.0, 2.5, 10.0])
     def test_margin(self, channels, margin):
@@ -205,9 +234,24 @@ def test_unified_focal_of_several_classes_treats_each_foreground_class_as_rare()
         ]
     )
     tversky = torch.cat([1 - index[:1], (1 - index[1:]) ** 0.5]).mean()
-    found, components = build_objective("unified_focal")(logits, masks)
-    assert found.item() == pytest.approx(0.5 * focal.item() + 0.5 * tversky.item())
-    assert components["focal"].item() == pytest.approx(focal.item())
+    objective = build_objective("unified_focal")
+    assert objective(logits, masks).item() == pytest.approx(0.5 * focal.item() + 0.5 * tversky.item())
+    assert objective.components(logits, masks)["focal"].item() == pytest.approx(focal.item())
+
+
+@pytest.mark.parametrize("size", [33, 224, 1000])
+def test_distances_repeat_to_the_bit_wherever_the_array_is_in_memory(size):
+    """So that an interrupted training continues to the same weights."""
+    masks = torch.from_numpy(np.random.default_rng(0).random((1, 1, size, size)) < 1 - 10 / size**2)
+    masks[..., 0, 0] = False
+    plane = masks[0, 0].numpy()
+    exact = ndimage.distance_transform_edt(~plane) - ndimage.distance_transform_edt(plane)
+    held = []
+    for dtype in (torch.float32, torch.float64):
+        for offset in range(8):
+            held.append(torch.empty(1000 + 8 * offset))  # moves what is allocated next
+            found = signed_distances(masks, dtype)
+            assert torch.equal(found, torch.from_numpy(exact).to(dtype)[None, None])
 
 
 class TestWhyLibrariesAreNotTaken:
@@ -216,14 +260,14 @@ class TestWhyLibrariesAreNotTaken:
     def test_smp_makes_false_positives_of_absent_classes_free(self):
         logits, empty = torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8, dtype=torch.long)
         assert smp.TverskyLoss("binary")(logits, empty[:, None]).item() == 0
-        assert build_objective("tversky")(logits, empty)[0].item() > 0.9
+        assert build_objective("tversky")(logits, empty).item() > 0.9
 
     def test_smp_focal_takes_sigmoids_of_several_classes(self):
         """A softmax does not change when all logits grow by one number."""
         logits, masks = batch(4)
         shifted = logits + 1
         assert not torch.isclose(*(smp.FocalLoss("multiclass")(x, masks) for x in (logits, shifted)))
-        assert torch.isclose(*(build_objective("focal")(x, masks)[0] for x in (logits, shifted)))
+        assert torch.isclose(*(build_objective("focal")(x, masks) for x in (logits, shifted)))
 
     def test_monai_unified_focal_applies_no_sigmoid(self):
         loss = monai.losses.AsymmetricUnifiedFocalLoss()

@@ -206,7 +206,7 @@ class TestSpatialObjective:
     def test_binary_tasks_agree(self, smooth):
         masks, logits = masks_and_logits((3, 1, 20, 24))
         logits = logits.detach().float().requires_grad_()
-        found = build_objective("bce_dice", smooth=smooth)(logits, masks[:, 0].long())[0]
+        found = build_objective("bce_dice", smooth=smooth)(logits, masks[:, 0].long())
         dice = smp.DiceLoss("binary", from_logits=True, smooth=smooth / 2)
         expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks.float()) + dice(logits, masks)
         assert found.item() == pytest.approx(expected.item(), abs=1e-6)
@@ -218,7 +218,7 @@ class TestSpatialObjective:
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(3, 5, 20, 24, generator=generator, requires_grad=True)
         masks = torch.randint(0, 5, (3, 20, 24), generator=generator)
-        found = build_objective("bce_dice", smooth=smooth)(logits, masks)[0]
+        found = build_objective("bce_dice", smooth=smooth)(logits, masks)
         dice = smp.DiceLoss("multiclass", classes=[1, 2, 3, 4], from_logits=True, smooth=smooth / 2)
         expected = torch.nn.functional.cross_entropy(logits, masks) + dice(logits, masks)
         assert found.item() == pytest.approx(expected.item(), abs=1e-6)
@@ -230,15 +230,16 @@ class TestSpatialObjective:
         logits = torch.zeros(1, 1, 8, 8)
         empty = torch.zeros(1, 8, 8, dtype=torch.long)
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, empty[:, None].float()).item()
-        assert build_objective("bce_dice")(logits, empty)[0].item() == pytest.approx(entropy + 1 - 1 / 33)
+        assert build_objective("bce_dice")(logits, empty).item() == pytest.approx(entropy + 1 - 1 / 33)
         assert smp.DiceLoss("binary", smooth=1.0)(logits, empty[:, None]).item() == 0
 
 
 def test_the_intended_sum_with_squared_dice_is_a_rescaled_dice_weight():
     """L + λ(1 - S) adds λ to the weight of a squared Dice, nothing else, in value and gradient."""
     masks, logits = masks_and_logits((2, 1, 32, 32))
-    found = build_objective("spectral", method="fft")(logits, masks[:, 0])[0]
-    expected = build_objective("dice", denominator="squared", smooth=1e-6 * 32 * 32)(logits, masks[:, 0])[0]
+    labels = masks[:, 0].long()
+    found = build_objective("spectral", method="fft")(logits, labels)
+    expected = build_objective("dice", denominator="squared", smooth=1e-6 * 32 * 32)(logits, labels)
     assert found.item() == pytest.approx(expected.item(), abs=1e-12)
     slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
     assert torch.allclose(*slopes, rtol=0, atol=1e-12)
@@ -261,7 +262,7 @@ class TestMatching:
                 for more in ({}, {"band": band, "weighting": options.get("weighting", 0.0)})
             )
             ratios.append((full / limited).item())
-        components = build_objective("spectral", matched=True, **options)(logits, masks)[1]
+        components = build_objective("spectral", matched=True, **options).components(logits, masks)
         assert components["matching"].item() == pytest.approx(np.mean(ratios), rel=1e-10)
 
     @pytest.mark.parametrize("channels", [1, 4])
@@ -271,7 +272,7 @@ class TestMatching:
         p.requires_grad_()
         monkeypatch.setattr("spectralseg.objectives.spectral.probabilities_and_targets", lambda *_: (p, y))
         norms = [
-            torch.autograd.grad(build_objective("spectral", **options)(logits, masks)[0], p)[0]
+            torch.autograd.grad(build_objective("spectral", **options)(logits, masks), p)[0]
             .square()
             .sum((0, 2, 3))
             .sqrt()
@@ -282,8 +283,9 @@ class TestMatching:
 
     def test_it_scales_value_and_gradient_and_nothing_else(self):
         logits, masks = labelled(1)
-        plain, components = build_objective("spectral", band=[8, 16])(logits, masks)
-        matched, more = build_objective("spectral", band=[8, 16], matched=True)(logits, masks)
+        objectives = [build_objective("spectral", band=[8, 16], matched=m) for m in (False, True)]
+        plain, matched = (objective(logits, masks) for objective in objectives)
+        components, more = (objective.components(logits, masks) for objective in objectives)
         assert more["spectral"] == components["spectral"]
         assert matched.item() == pytest.approx((more["matching"] * plain).item(), rel=1e-12)
         slopes = [torch.autograd.grad(value, logits)[0] for value in (matched, more["matching"] * plain)]
@@ -292,7 +294,7 @@ class TestMatching:
     @pytest.mark.parametrize("channels", [1, 4])
     def test_the_full_band_matches_itself(self, channels):
         logits, masks = labelled(channels)
-        values = [build_objective("spectral", matched=m)(logits, masks)[0].item() for m in (False, True)]
+        values = [build_objective("spectral", matched=m)(logits, masks).item() for m in (False, True)]
         assert values[0] == values[1]
 
 
@@ -311,7 +313,7 @@ class TestRings:
                 cross / ((one.abs() ** 2).sum() + floor).sqrt() / ((other.abs() ** 2).sum() + floor).sqrt()
             )
         expected = 1 - torch.stack(correlations).mean()
-        found = build_objective("frc", band=[3, 20])(logits, masks)[0]
+        found = build_objective("frc", band=[3, 20])(logits, masks)
         assert found.item() == pytest.approx(expected.item(), abs=1e-10)
         slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
         assert torch.allclose(*slopes, rtol=0, atol=1e-10)
@@ -324,7 +326,7 @@ class TestRings:
             energies = [(torch.fft.fft2(x, norm="ortho")[..., inside].abs() ** 2).sum() for x in (p, y)]
             a, b = (energy.item() + 0.5e-6 * 40 * 52 for energy in energies)
             correlation, sorensen = (
-                1 - build_objective("frc", band=[r, r + 1], normalisation=n)(logits, masks)[0].item()
+                1 - build_objective("frc", band=[r, r + 1], normalisation=n)(logits, masks).item()
                 for n in ("correlation", "sorensen")
             )
             assert sorensen == pytest.approx(correlation * 2 * math.sqrt(a * b) / (a + b), abs=1e-10)
@@ -333,8 +335,8 @@ class TestRings:
     @pytest.mark.parametrize("channels", [1, 4])
     def test_one_ring_of_sorensen_is_a_band_of_the_spectral_objective(self, channels):
         logits, masks = labelled(channels)
-        found = build_objective("frc", band=[6, 7], normalisation="sorensen")(logits, masks)[0].item()
-        assert found == pytest.approx(build_objective("spectral", band=[6, 7])(logits, masks)[0].item(), abs=1e-10)
+        found = build_objective("frc", band=[6, 7], normalisation="sorensen")(logits, masks).item()
+        assert found == pytest.approx(build_objective("spectral", band=[6, 7])(logits, masks).item(), abs=1e-10)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -347,7 +349,7 @@ class TestFocalFrequency:
         distance = (torch.fft.fft2(p, norm="ortho") - torch.fft.fft2(y, norm="ortho")).abs()
         weights = distance.detach() ** alpha
         expected = (weights / weights.amax((2, 3), keepdim=True) * distance.square()).mean()
-        found = build_objective("focal_frequency", alpha=alpha)(logits, masks)[0]
+        found = build_objective("focal_frequency", alpha=alpha)(logits, masks)
         assert found.item() == pytest.approx(expected.item(), abs=1e-12)
         slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
         assert torch.allclose(*slopes, rtol=0, atol=1e-10)
@@ -355,7 +357,7 @@ class TestFocalFrequency:
     def test_without_weights_it_is_the_mean_squared_error(self, channels):
         logits, masks = labelled(channels)
         p, y = foreground(logits, masks)
-        found = build_objective("focal_frequency", alpha=0)(logits, masks)[0]
+        found = build_objective("focal_frequency", alpha=0)(logits, masks)
         assert found.item() == pytest.approx((p - y).square().mean().item(), abs=1e-12)
 
 
@@ -368,6 +370,6 @@ def test_the_control_of_the_study_is_the_spectral_term_to_the_bit(side):
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(8, 1, side, side, generator=generator).requires_grad_()
         masks = torch.randint(0, 2, (8, side, side), generator=generator)
-        loss, _ = objective_of(ObjectiveChoice.model_validate(objectives[name]), "0.2")(logits, masks)
+        loss = objective_of(ObjectiveChoice.model_validate(objectives[name]), "0.2")(logits, masks)
         found.append((loss.detach(), torch.autograd.grad(loss, logits)[0]))
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))

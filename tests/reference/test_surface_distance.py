@@ -128,6 +128,7 @@ def test_average_and_surface_dice_agree_with_their_reference(drawn):
     found = SurfaceDistances.between(prediction, reference, spacing)
     directed = medpy.asd(prediction, reference, spacing or 1), medpy.asd(reference, prediction, spacing or 1)
     assert (found.forward.mean(), found.backward.mean()) == pytest.approx(directed, rel=1e-9, abs=1e-9)
+    assert found.average() == pytest.approx(medpy.assd(prediction, reference, spacing or 1), rel=1e-9, abs=1e-9)
     batch = [torch.from_numpy(np.stack([~mask, mask])[None]).float() for mask in (prediction, reference)]
     options = {"include_background": False, "spacing": spacing}
     with warnings.catch_warnings():

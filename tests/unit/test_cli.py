@@ -133,6 +133,15 @@ class TestBadInput:
         run = ["--architecture", "unet", "--objective", "mixed", "--lambda", "0.2", "--out", tmp_path / "out"]
         refused(capsys, "train", "--config", tmp_path / "toy.yaml", "--data", toy.path, "--device", "cpu", *run)
 
+    @pytest.mark.parametrize("name", ["spectral", "frc"])
+    def test_a_band_that_the_images_do_not_have(self, capsys, tmp_path, toy, study, name):
+        study["objectives"]["mixed"].update(auxiliary=name, auxiliary_options={"band": [500, 600]})
+        (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
+        run = ["--architecture", "unet", "--objective", "mixed", "--lambda", "0.2", "--out", tmp_path / "out"]
+        line = refused(capsys, "train", "--config", tmp_path / "toy.yaml", "--data", toy.path, "--device", "cpu", *run)
+        assert "the objective does not suit images of" in line
+        assert "band" in line
+
     def test_a_run_folder_that_was_not_trained(self, capsys, tmp_path, toy, config_file):
         refused(capsys, "evaluate", "--run", tmp_path / "none", "--config", config_file, "--data", toy.path)
 

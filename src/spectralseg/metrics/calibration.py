@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from spectralseg.metrics import _arguments
 
 BINS = 15
 LEAST_SHARE = 0.001
@@ -42,19 +44,21 @@ class Reliability:
     @classmethod
     def empty(cls, cells: int = CELLS) -> Reliability:
         """No pixels; where a sum starts."""
+        cells = _arguments.count("cells", cells)
         return cls(np.zeros((2, cells), np.int64), np.zeros((2, cells)))
 
     @classmethod
-    def of(cls, probabilities: NDArray[Any], labels: NDArray[Any], cells: int = CELLS) -> Reliability:
+    def of(cls, probabilities: ArrayLike, labels: ArrayLike, cells: int = CELLS) -> Reliability:
         """Count pixels.
 
         Args:
             probabilities: foreground probabilities in [0, 1], any shape.
-            labels: 0 or 1, the same shape.
+            labels: 0 or 1, or booleans, the same shape.
             cells: number of cells F over [0, 1].
 
         Raises:
-            ValueError: the shapes differ, or a probability is outside [0, 1] by more than rounding or not a number.
+            ValueError: the shapes differ, a probability is outside [0, 1] by more than rounding or not a number, a
+                label is neither 0 nor 1, or ``cells`` is not a whole number of 1 or more.
         """
         p, y = _pixels(probabilities, labels)
         total = cls.empty(cells)
@@ -78,6 +82,8 @@ class Reliability:
         )
 
     def __add__(self, other: Reliability) -> Reliability:
+        if self.pixels.shape != other.pixels.shape:
+            raise ValueError(f"{self.pixels.shape[1]} and {other.pixels.shape[1]} cells cannot be added up")
         return Reliability(
             self.pixels + other.pixels,
             self.probability + other.probability,
@@ -89,10 +95,10 @@ class Reliability:
         """Pixels, sum of probabilities and number of foreground pixels per equal-width bin, float64 (3, bins).
 
         Raises:
-            ValueError: the cells do not make up that many bins.
+            ValueError: ``bins`` is not a whole number of 1 or more, or the cells do not make up that many bins.
         """
         cells = self.pixels.shape[1]
-        if cells % bins:
+        if cells % _arguments.count("bins", bins):
             raise ValueError(f"{cells} cells do not make {bins} bins")
         rows = np.stack([self.pixels.sum(0), self.probability.sum(0), self.pixels[1]])
         summed: NDArray[np.float64] = rows.reshape(3, bins, -1).sum(2)
@@ -104,6 +110,8 @@ class Reliability:
 
     def maximum_error(self, bins: int = BINS, least_share: float = LEAST_SHARE) -> float:
         """See :func:`maximum_calibration_error`."""
+        if not 0 <= least_share <= 1:
+            raise ValueError(f"least_share {least_share!r} is not between 0 and 1")
         count, probability, positive = self.binned(bins)
         kept = (count > 0) & (count >= least_share * count.sum())
         gaps = np.abs(probability[kept] - positive[kept]) / count[kept]
@@ -116,6 +124,7 @@ class Reliability:
         pixels in such cells. The first and the last cell, which can hold most pixels, cost less: gaps within them have
         one sign and add up, except for 2/F at most. On smooth distributions the whole is below 0.001.
         """
+        bins = _arguments.count("bins", bins)
         count, probability, positive = self.binned(self.pixels.shape[1])
         cumulative = count.cumsum()
         ends = np.searchsorted(cumulative, cumulative[-1] * np.arange(1, bins) / bins) + 1
@@ -142,34 +151,36 @@ class Reliability:
         return total / int(self.pixels.sum()) if self.pixels.any() else float("nan")
 
 
-def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any], bins: int = BINS) -> float:
+def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
     """Mean gap between predicted probability and observed frequency over equal-width bins, weighted by pixels.
 
     Args:
         probabilities: foreground probabilities in [0, 1], any shape.
-        labels: 0 or 1, the same shape.
+        labels: 0 or 1, or booleans, the same shape.
         bins: number of bins over [0, 1]; the last one holds probability 1.
 
     Returns:
         ECE in [0, 1] (Naeini et al. 2015); NaN without pixels.
 
     Raises:
-        ValueError: as :meth:`Reliability.of`; the other errors below raise it likewise.
+        ValueError: as :meth:`Reliability.of`, or ``bins`` is not a whole number of 1 or more; the other errors below
+            raise it likewise.
     """
-    return Reliability.of(probabilities, labels, bins).expected_error(bins)
+    return Reliability.of(probabilities, labels, _arguments.count("bins", bins)).expected_error(bins)
 
 
 def maximum_calibration_error(
-    probabilities: NDArray[Any], labels: NDArray[Any], bins: int = BINS, least_share: float = LEAST_SHARE
+    probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS, least_share: float = LEAST_SHARE
 ) -> float:
     """Largest gap over equal-width bins that hold at least ``least_share`` of the pixels; in [0, 1], NaN if none."""
-    return Reliability.of(probabilities, labels, bins).maximum_error(bins, least_share)
+    return Reliability.of(probabilities, labels, _arguments.count("bins", bins)).maximum_error(bins, least_share)
 
 
-def adaptive_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any], bins: int = BINS) -> float:
+def adaptive_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
     """As :func:`expected_calibration_error` with bins that hold equally many pixels (quantiles; Nguyen and O'Connor
     2015). Equal probabilities stay together.
     """
+    bins = _arguments.count("bins", bins)
     p, y = _pixels(probabilities, labels)
     p = p.astype(np.float64)
     if not p.size:
@@ -179,7 +190,7 @@ def adaptive_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any]
     return _expected(*(np.bincount(place, weights, len(edges) + 1) for weights in (None, p, y)))
 
 
-def two_class_calibration(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[float, float]:
+def two_class_calibration(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     """Mean and maximum over the two true classes of 1 - mean probability of that class.
 
     The only simple reading that gives the nearly constant ratio of the paper's MCE and ECE (1.84 to 1.96 in all
@@ -188,14 +199,16 @@ def two_class_calibration(probabilities: NDArray[Any], labels: NDArray[Any]) -> 
     return Reliability.of(probabilities, labels, 1).two_class()
 
 
-def _pixels(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _pixels(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Probabilities (n,) as they are, and which of the pixels are foreground (n,)."""
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.shape != y.shape:
         raise ValueError(f"shapes differ: {p.shape} and {y.shape}")
+    if p.dtype.kind not in "biuf":
+        raise ValueError(f"probabilities are {p.dtype}, not numbers")
     if p.size and not -_ROUNDING <= p.min() <= p.max() <= 1 + _ROUNDING:
-        raise ValueError("there are probabilities outside 0..1")
-    return p.ravel(), y.ravel() > 0
+        raise ValueError("there are probabilities outside 0..1; pass foreground probabilities, not logits")
+    return p.ravel(), _arguments.binary_labels(y).ravel()
 
 
 def _expected(count: NDArray[Any], probability: NDArray[Any], positive: NDArray[Any]) -> float:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spectralseg.metrics import _arguments
+
 _CHUNK = 1 << 20
 
 
@@ -19,7 +21,7 @@ class Counts(NamedTuple):
     tn: NDArray[np.int64]
 
 
-def overlap_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: int) -> Counts:
+def overlap_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) -> Counts:
     """Count pixels of labels 1..``classes``, one class against all others.
 
     Args:
@@ -31,7 +33,8 @@ def overlap_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: i
         Counts of shape (K,).
 
     Raises:
-        ValueError: the shapes differ, or the labels are no integers or outside 0..K.
+        ValueError: the shapes differ, the labels are not integers or outside 0..K, or K is not a whole number of 1 or
+            more.
     """
     pairs = _pairs(prediction, reference, classes).ravel()
     starts = range(0, pairs.size, _CHUNK)
@@ -39,7 +42,7 @@ def overlap_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: i
     return _counts(table)
 
 
-def slice_counts(prediction: NDArray[Any], reference: NDArray[Any], classes: int) -> Counts:
+def slice_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) -> Counts:
     """As :func:`overlap_counts` for each index of the first axis by itself, of shape (n, K)."""
     pairs = _pairs(prediction, reference, classes)
     tables = [_table(plane, classes) for plane in pairs]
@@ -71,8 +74,9 @@ def accuracy(counts: Counts) -> NDArray[np.float64]:
     return _ratio(counts.tp + counts.tn, sum(counts))
 
 
-def _pairs(prediction: NDArray[Any], reference: NDArray[Any], classes: int) -> NDArray[Any]:
+def _pairs(prediction: ArrayLike, reference: ArrayLike, classes: int) -> NDArray[Any]:
     """Both labels of each pixel as one number, of the smallest type that holds it."""
+    prediction, reference, classes = np.asarray(prediction), np.asarray(reference), _arguments.count("classes", classes)
     if prediction.shape != reference.shape:
         raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
     for labels in (prediction, reference):

@@ -1,6 +1,9 @@
 """Surface distances, and what is computed from them.
 
 The surface of a mask is what an erosion with direct neighbours removes; the image border counts as outside.
+
+Masks are boolean arrays, (H, W) of one image or (D, H, W) of one volume; other numeric types are accepted where all
+values are 0 or 1. An array (1, H, W) is a volume of one slice, whose mask is all surface: remove channel axes first.
 """
 
 from __future__ import annotations
@@ -15,7 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from spectralseg.metrics._arguments import binary_masks, non_negative
+
 Definition = Literal["max", "pooled"]
+# Relative: far above the rounding of spacings in single precision, as NIfTI stores them, and far below any voxel.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,16 +45,15 @@ class SurfaceDistances:
         """Measure two masks.
 
         Args:
-            prediction: boolean mask, 2-D or 3-D; other types are taken as true where they are not 0.
+            prediction: boolean mask, 2-D or 3-D.
             reference: boolean mask of the same shape.
             spacing: millimetres per axis; None measures in pixels.
 
         Raises:
-            ValueError: the shapes differ, or the spacing is not one positive number per axis.
+            ValueError: a mask is not 2-D or 3-D or has values other than 0 and 1, the shapes differ, or the spacing is
+                not one positive number per axis.
         """
-        if prediction.shape != reference.shape:
-            raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
-        first, second = np.asarray(prediction, bool), np.asarray(reference, bool)
+        first, second = binary_masks(prediction, reference)
         # Cropping changes no distance and saves most of the work.
         box = bounding_box(first | second)
         surfaces = [_padded_surface(mask[box]) for mask in (first, second)]
@@ -79,7 +85,8 @@ class SurfaceDistances:
 
     def normalized_dice(self, tolerance: float) -> float:
         """See :func:`normalized_surface_dice`."""
-        return float((self.both <= tolerance).mean()) if self.both.size else float("nan")
+        close = _within(self.both, non_negative("tolerance", tolerance))
+        return float(close.mean()) if close.size else float("nan")
 
 
 def hausdorff95(
@@ -102,7 +109,8 @@ def hausdorff95(
         Distance in units of ``spacing``; infinity if exactly one mask is empty, NaN if both are.
 
     Raises:
-        ValueError: the shapes differ, the definition is unknown, or the spacing is not one positive number per axis.
+        ValueError: a mask is not 2-D or 3-D or has values other than 0 and 1, the shapes differ, the definition is
+            unknown, or the spacing is not one positive number per axis.
     """
     return SurfaceDistances.between(prediction, reference, spacing).hausdorff95(definition)
 
@@ -112,8 +120,8 @@ def average_surface_distance(
 ) -> float:
     """Average symmetric surface distance (ASSD): the mean over the surface pixels of both masks (Heimann et al. 2009).
 
-    Arguments, empty masks and errors as for :func:`hausdorff95`. Every pixel counts alike; the mean of the two
-    directed means (``medpy.metric.binary.assd``) differs where the surfaces differ in size.
+    Arguments, empty masks and errors as for :func:`hausdorff95`. Every pixel counts alike, as in
+    ``medpy.metric.binary.assd`` 0.5; the mean of the two directed means differs where the surfaces differ in size.
     """
     return SurfaceDistances.between(prediction, reference, spacing).average()
 
@@ -128,14 +136,14 @@ def normalized_surface_dice(
     Args:
         prediction: boolean mask, 2-D or 3-D.
         reference: boolean mask of the same shape.
-        tolerance: in units of ``spacing``; a distance equal to it is within.
+        tolerance: in units of ``spacing``; a distance equal to it, up to a relative rounding of 1e-6, is within.
         spacing: millimetres per axis; None measures in pixels.
 
     Returns:
         A share in [0, 1]; 0 if exactly one mask is empty, NaN if both are.
 
     Raises:
-        ValueError: as for :func:`hausdorff95`.
+        ValueError: as for :func:`hausdorff95`, or the tolerance is not a finite number of 0 or more.
     """
     return SurfaceDistances.between(prediction, reference, spacing).normalized_dice(tolerance)
 
@@ -148,9 +156,9 @@ def boundary_iou(
 ) -> float:
     """IoU of the inner boundary bands of two masks (Cheng et al. 2021).
 
-    The band of a mask is what repeated erosion with all neighbours removes, over ``width`` rounded to pixels, along
-    each axis at least one; the image border counts as outside. An object thinner than two bands is all band, so that
-    the value is its IoU.
+    The band of a mask is what repeated erosion with all neighbours removes, over ``width`` rounded to pixels (half a
+    pixel to the even number, as its authors do), along each axis at least one; the image border counts as outside. An
+    object thinner than two bands is all band, so that the value is its IoU.
 
     Args:
         prediction: boolean mask, 2-D or 3-D.
@@ -162,13 +170,13 @@ def boundary_iou(
         A share in [0, 1]; 0 if exactly one mask is empty, NaN if both are.
 
     Raises:
-        ValueError: as for :func:`hausdorff95`.
+        ValueError: as for :func:`hausdorff95`, or the width is not a finite number of 0 or more.
     """
-    if prediction.shape != reference.shape:
-        raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
-    first, second = np.asarray(prediction, bool), np.asarray(reference, bool)
-    width = boundary_width(first.shape, spacing) if width is None else width
-    reach = np.maximum(1, np.rint(width / _scale(spacing, first.ndim))).astype(int)
+    first, second = binary_masks(prediction, reference)
+    width = boundary_width(first.shape, spacing) if width is None else non_negative("width", width)
+    # Six decimals first, lest the rounding of a quotient decide on which side of half a pixel it is.
+    steps = np.rint(np.round(width / _scale(spacing, first.ndim), 6))
+    reach = np.clip(steps, 1, np.maximum(1, first.shape)).astype(int)
     box = bounding_box(first | second)
     bands = [mask & ~_eroded(mask, reach) for mask in (first[box], second[box])]
     union = np.count_nonzero(bands[0] | bands[1])
@@ -190,12 +198,19 @@ def boundary_band(prediction: NDArray[Any], reference: NDArray[Any], width: floa
 
     Returns:
         Boolean (N, H, W); nothing in slices without a surface.
+
+    Raises:
+        ValueError: the masks are not (N, H, W) of one shape with values 0 and 1, or the width is not a finite number of
+            0 or more.
     """
-    band = np.zeros(prediction.shape, bool)
-    for first, second, found in zip(prediction, reference, band, strict=True):
+    masks, width = binary_masks(prediction, reference), non_negative("width", width)
+    if masks[0].ndim != 3:
+        raise ValueError(f"the masks have the shape {masks[0].shape}; pass slices (N, H, W)")
+    band = np.zeros(masks[0].shape, bool)
+    for first, second, found in zip(*masks, band, strict=True):
         if first.any() or second.any():
             away = (~(surface(first) | surface(second))).view(np.uint8)
-            found[:] = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) <= width
+            found[:] = _within(cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), width)
     return band
 
 
@@ -241,6 +256,12 @@ def _scale(spacing: Sequence[float] | None, dimensions: int) -> NDArray[np.float
     if scale.shape != (dimensions,) or not (np.isfinite(scale) & (scale > 0)).all():
         raise ValueError(f"spacing {spacing} is not one positive number for each of {dimensions} axes")
     return scale
+
+
+def _within(distances: NDArray[Any], limit: float) -> NDArray[np.bool_]:
+    """Which distances are at most ``limit``, up to rounding: 5 steps of 0.4 mm are within 2 mm."""
+    within: NDArray[np.bool_] = distances <= limit * (1 + _ROUNDING)
+    return within
 
 
 def _distances(

@@ -1,22 +1,20 @@
-"""Objectives. One module per objective, each with ``build(**options) -> Objective``; a new module is a new objective.
+"""Objectives. One module per objective, each with its :class:`Objective` as ``build``; a new module is a new objective.
 
-An objective takes logits (B, C, H, W) and integer masks (B, H, W). It returns a scalar to minimise and its named
-components, detached, before any weighting. Options are checked against the type hints of ``build``.
+``build_objective(name, **options)`` returns a module: ``objective(logits, masks)`` is the scalar to minimise, and
+``objective.components(logits, masks)`` are its named parts. :class:`Objective` says what they take.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
-import torch
-from pydantic import ConfigDict, ValidationError, validate_call
-from torch import Tensor
+from pydantic import ValidationError
 
 from spectralseg import registry
 from spectralseg.errors import InputError
-from spectralseg.objectives._combined import Combined, Objective
+from spectralseg.objectives._combined import Combined
+from spectralseg.objectives._objective import Objective
 from spectralseg.objectives._similarity import spectral_similarity
 from spectralseg.objectives._spatial import probabilities_and_targets
 
@@ -36,21 +34,30 @@ def available() -> list[str]:
 
 
 def build_objective(name: str, **options: Any) -> Objective:
-    """Build an objective by name. It computes in float32, or float64 for such logits, whatever the autocast around it.
+    """Build an objective by name.
+
+    >>> objective = build_objective("dice", per_image=True)
+    >>> objective
+    Dice(denominator='linear', per_image=True, background=False, smooth=1.0, smooth_share=0.0)
+    >>> masks = torch.ones(2, 8, 8, dtype=torch.long)
+    >>> objective(torch.zeros(2, 1, 8, 8), masks)
+    tensor(0.3299)
+    >>> objective.components(torch.zeros(2, 1, 8, 8), masks)
+    {'dice': tensor(0.3299)}
 
     Raises:
         InputError: the name or an option is unknown, or an option has a value that cannot be.
     """
-    build = registry.load(__name__, name, "objective").build
+    build: type[Objective] = registry.load(__name__, name, "objective").build
     try:
-        return _in_full_precision(validate_call(config=ConfigDict(strict=True, allow_inf_nan=False))(build)(**options))
+        return build(**options)
     except ValidationError as error:
         raise InputError(f"objective '{name}': {_explain(error, build)}") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"objective '{name}' does not take these options: {error}") from None
 
 
-def _explain(error: ValidationError, build: Callable[..., Objective]) -> str:
+def _explain(error: ValidationError, build: type[Objective]) -> str:
     first = error.errors()[0]
     option = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument":
@@ -59,13 +66,3 @@ def _explain(error: ValidationError, build: Callable[..., Objective]) -> str:
     if first["type"] == "missing_argument":
         return f"option '{option}' is missing; give it a value"
     return f"option '{option}' cannot be {first['input']!r}: {first['msg']}"
-
-
-def _in_full_precision(objective: Objective) -> Objective:
-    """Half precision has too few digits for sums over images, and its FFT exists for powers of two only."""
-
-    def wrapped(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.autocast(logits.device.type, enabled=False):
-            return objective(logits.to(torch.promote_types(logits.dtype, torch.float32)), masks.long())
-
-    return wrapped

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
-
 from torch import Tensor
 
-Objective = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
+from spectralseg.objectives._objective import Objective
+
+FORMS = ("add", "printed", "convex")
 
 
-@dataclass(frozen=True)
-class Combined:
+class Combined(Objective):
     """L and A joined by ``form``.
 
     ``add``: L + λA, which for A = 1 - S rewards similarity. ``printed``: L + λ(1 - A) = L + λS, the sign that the
     paper prints; it rewards disagreement. ``convex``: (1 - λ)L + λA, "interpolating" as the paper words it.
+
+    Its components are those of both parts; one that both have by the same name is the base's, and the other is prefixed
+    with ``auxiliary_``.
+
+    Args:
+        base: L.
+        auxiliary: A; without it the value is L.
+        weight: λ.
+        form: ``add``, ``printed`` or ``convex``.
+
+    Raises:
+        ValueError: ``form`` is unknown.
     """
 
-    base: Objective
-    auxiliary: Objective | None = None
-    weight: float = 0.0
-    form: Literal["add", "printed", "convex"] = "add"
+    def __init__(
+        self, base: Objective, auxiliary: Objective | None = None, weight: float = 0.0, form: str = "add"
+    ) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"form '{form}' is unknown; valid: {', '.join(FORMS)}")
+        self.base, self.auxiliary, self.weight, self.form = base, auxiliary, weight, form
 
-    def __call__(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimise, and the components of both parts; a name of both is the base's.
-
-        Raises:
-            ValueError: ``form`` is unknown.
-        """
-        base, components = self.base(logits, masks)
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        base, components = self.base._compute(logits, masks)
         if self.auxiliary is None:
             return base, components
-        auxiliary, more = self.auxiliary(logits, masks)
+        auxiliary, more = self.auxiliary._compute(logits, masks)
         components = components | {f"auxiliary_{name}" if name in components else name: more[name] for name in more}
         if self.form == "add":
             return base + self.weight * auxiliary, components
         if self.form == "printed":
             return base + self.weight * (1 - auxiliary), components
-        if self.form == "convex":
-            return (1 - self.weight) * base + self.weight * auxiliary, components
-        raise ValueError(f"form '{self.form}' is unknown; valid: add, printed, convex")
+        return (1 - self.weight) * base + self.weight * auxiliary, components

@@ -51,11 +51,13 @@ def spectral_similarity(
         positive, and then 1.
 
     Raises:
-        ValueError: the shapes differ, an option cannot be (see :func:`check_options`), or the band holds no frequency
-            of images of this size.
+        ValueError: the shapes differ or are not (B, C, H, W), an option cannot be (see :func:`check_options`), or the
+            band holds no frequency of images of this size.
     """
     if probabilities.shape != targets.shape:
         raise ValueError(f"shapes differ: {tuple(probabilities.shape)} and {tuple(targets.shape)}")
+    if probabilities.ndim != 4:
+        raise ValueError(f"probabilities have the shape {tuple(probabilities.shape)}; pass (B, C, H, W)")
     check_options(band, weighting, method)
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
     # Never under autocast: half-precision FFT exists for powers of two only, and the sums overflow.
@@ -201,12 +203,11 @@ def _rings(height: int, width: int, low: int, high: int, device: torch.device) -
 
 
 def radii(height: int, width: int) -> NDArray[np.float64]:
-    """|k| of all frequencies (H, W), in cycles per longer side of the image."""
-    rows, columns = (  # rounded, lest a whole frequency fall on the wrong side of a limit
-        np.rint(np.fft.fftfreq(size) * size) * (max(height, width) / size) for size in (height, width)
-    )
+    """|k| of all frequencies (H, W), in cycles per longer side of the image; exact where they are whole numbers."""
+    rows, columns = (np.rint(np.fft.fftfreq(size) * size) * (max(height, width) / size) for size in (height, width))
     radius: NDArray[np.float64] = np.hypot(rows[:, None], columns[None, :])
-    return radius
+    whole = np.rint(radius)
+    return np.where(np.abs(radius - whole) < 1e-9, whole, radius)
 
 
 def random_annuli(height: int, width: int, band: Band, seed: int) -> list[int]:

@@ -16,24 +16,19 @@ def class_logits(logits: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
-def labels(logits: Tensor, masks: Tensor) -> Tensor:
-    """Labels (B, H, W) that fit the logits: where one channel is foreground, so is every label but 0."""
-    return (masks > 0).long() if logits.shape[1] == 1 else masks
-
-
 def probabilities_and_targets(logits: Tensor, masks: Tensor, background: bool = False) -> tuple[Tensor, Tensor]:
     """Class probabilities and one-hot targets in the precision of the logits, (B, K, H, W), or K + 1 with background.
 
     Args:
         logits: (B, 1, H, W) for binary tasks (sigmoid), else (B, K + 1, H, W) (softmax).
-        masks: integer labels (B, H, W), 0 is background.
+        masks: int64 labels (B, H, W), 0 is background: 0 and 1 for binary tasks, else 0..K.
         background: keep its channel, which comes first.
     """
     if logits.shape[1] == 1 and not background:
-        return logits.sigmoid(), labels(logits, masks)[:, None].to(logits.dtype)
+        return logits.sigmoid(), masks[:, None].to(logits.dtype)
     probabilities = class_logits(logits).softmax(1)
     # As functional.one_hot, but in the layout of the logits, which every later step is faster with.
-    one_hot = torch.zeros_like(probabilities, requires_grad=False).scatter_(1, labels(logits, masks)[:, None], 1.0)
+    one_hot = torch.zeros_like(probabilities, requires_grad=False).scatter_(1, masks[:, None], 1.0)
     first = 0 if background else 1
     return probabilities[:, first:], one_hot[:, first:]
 
@@ -44,7 +39,7 @@ def cross_entropy(
     """Binary cross-entropy for one channel, else categorical: the mean over pixels, or (B, H, W) with ``none``."""
     if logits.shape[1] > 1:
         return functional.cross_entropy(logits, masks, label_smoothing=label_smoothing, reduction=reduction)
-    targets = labels(logits, masks).to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    targets = masks.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
     return functional.binary_cross_entropy_with_logits(logits[:, 0], targets, reduction=reduction)
 
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from spectralseg.objectives import _spatial, cross_entropy, dice
-from spectralseg.objectives._combined import Objective
+from spectralseg.objectives import _spatial
+from spectralseg.objectives._objective import Objective
 
 
-def build(
-    dice_weight: NonNegativeFloat = 1.0,
-    smooth: NonNegativeFloat = 1.0,
-    entropy_weight: NonNegativeFloat = 1.0,
-    denominator: _spatial.Denominator = "linear",
-    per_image: bool = False,
-    background: bool = False,
-) -> Objective:
+class BceDice(Objective):
     r"""Weighted sum v · cross-entropy + w · (1 - D) with the soft Dice D of the objective ``dice``.
 
     As it stands, D has linear denominators, sums over the batch, and averages the foreground classes. TransUNet (Chen
@@ -32,12 +25,27 @@ def build(
         per_image: D of each image, averaged; otherwise of the batch.
         background: count the background as a class of D.
     """
-    entropy_term = cross_entropy.build()
-    dice_term = dice.build(denominator=denominator, per_image=per_image, background=background, smooth=smooth)
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        entropy, first = entropy_term(logits, masks)
-        overlap, second = dice_term(logits, masks)
-        return entropy_weight * entropy + dice_weight * overlap, {**first, **second}
+    def __init__(
+        self,
+        dice_weight: NonNegativeFloat = 1.0,
+        smooth: NonNegativeFloat = 1.0,
+        entropy_weight: NonNegativeFloat = 1.0,
+        denominator: _spatial.Denominator = "linear",
+        per_image: bool = False,
+        background: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dice_weight, self.smooth, self.entropy_weight = dice_weight, smooth, entropy_weight
+        self.denominator, self.per_image, self.background = denominator, per_image, background
 
-    return objective
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        entropy = _spatial.cross_entropy(logits, masks)
+        p, y = _spatial.probabilities_and_targets(logits, masks, self.background)
+        dice = _spatial.dice(p, y, denominator=self.denominator, per_image=self.per_image, smooth=self.smooth)
+        overlap = 1 - dice
+        loss = self.entropy_weight * entropy + self.dice_weight * overlap
+        return loss, {"cross_entropy": entropy, "dice": overlap}
+
+
+build = BceDice

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spectralseg.objectives._combined import Objective
 from spectralseg.objectives._distances import signed_distances
+from spectralseg.objectives._objective import Objective
 from spectralseg.objectives._spatial import probabilities_and_targets
 
 
-def build() -> Objective:
+class Boundary(Objective):
     r"""Mean over pixels, images and foreground classes of :math:`φ (p - y)`, in pixels.
 
     φ is the signed distance to the boundary of the target: positive outside, and inside negative and 0 on the pixels
@@ -20,11 +20,12 @@ def build() -> Objective:
     positives: use it as an auxiliary to a loss of regions.
     """
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         p, y = probabilities_and_targets(logits, masks)
-        distances = signed_distances(y > 0).to(p.dtype)
+        distances = signed_distances(y > 0, p.dtype)
         phi = torch.where(y > 0, (distances + 1).clamp(max=0), distances)
         loss = (phi * (p - y)).mean()
-        return loss, {"boundary": loss.detach()}
+        return loss, {"boundary": loss}
 
-    return objective
+
+build = Boundary

@@ -8,10 +8,10 @@ from pydantic import Field
 from torch import Tensor
 
 from spectralseg.objectives import _spatial
-from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._objective import Objective
 
 
-def build(label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> Objective:
+class CrossEntropy(Objective):
     r"""Mean over pixels of :math:`-\sum_c t_c \log p_c`, in nats, over all classes with the background.
 
     Range [0, ∞). Empty masks are like any other: every pixel counts.
@@ -21,8 +21,13 @@ def build(label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> Objecti
             then above 0.
     """
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = _spatial.cross_entropy(logits, masks, label_smoothing=label_smoothing)
-        return loss, {"cross_entropy": loss.detach()}
+    def __init__(self, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
 
-    return objective
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = _spatial.cross_entropy(logits, masks, label_smoothing=self.label_smoothing)
+        return loss, {"cross_entropy": loss}
+
+
+build = CrossEntropy

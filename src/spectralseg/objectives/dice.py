@@ -6,16 +6,10 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from spectralseg.objectives import _spatial
-from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._objective import Objective
 
 
-def build(
-    denominator: _spatial.Denominator = "linear",
-    per_image: bool = False,
-    background: bool = False,
-    smooth: NonNegativeFloat = 1.0,
-    smooth_share: NonNegativeFloat = 0.0,
-) -> Objective:
+class Dice(Objective):
     r"""Mean of 1 - D over the foreground classes.
 
     .. math:: D = \frac{2 \sum yp + s}{\sum y^q + \sum p^q + s}.
@@ -32,10 +26,23 @@ def build(
             1e-6 here, the objective is ``spectral`` at any size of image, and to the bit for one class.
     """
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        p, y = _spatial.probabilities_and_targets(logits, masks, background)
-        s = smooth + smooth_share * p.shape[-2] * p.shape[-1]
-        loss = 1 - _spatial.dice(p, y, denominator=denominator, per_image=per_image, smooth=s)
-        return loss, {"dice": loss.detach()}
+    def __init__(
+        self,
+        denominator: _spatial.Denominator = "linear",
+        per_image: bool = False,
+        background: bool = False,
+        smooth: NonNegativeFloat = 1.0,
+        smooth_share: NonNegativeFloat = 0.0,
+    ) -> None:
+        super().__init__()
+        self.denominator, self.per_image, self.background = denominator, per_image, background
+        self.smooth, self.smooth_share = smooth, smooth_share
 
-    return objective
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        p, y = _spatial.probabilities_and_targets(logits, masks, self.background)
+        s = self.smooth + self.smooth_share * p.shape[-2] * p.shape[-1]
+        loss = 1 - _spatial.dice(p, y, denominator=self.denominator, per_image=self.per_image, smooth=s)
+        return loss, {"dice": loss}
+
+
+build = Dice

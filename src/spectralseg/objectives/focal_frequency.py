@@ -6,11 +6,11 @@ from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from spectralseg.objectives import _similarity
-from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._objective import Objective
 from spectralseg.objectives._spatial import probabilities_and_targets
 
 
-def build(alpha: NonNegativeFloat = 1.0) -> Objective:
+class FocalFrequency(Objective):
     r"""Mean over frequencies, images and foreground classes of :math:`w_k |P_k - Y_k|^2`.
 
     The weights :math:`w_k = |P_k - Y_k|^α / \max_k |P_k - Y_k|^α`, of each image and class, have no gradient; the
@@ -21,13 +21,18 @@ def build(alpha: NonNegativeFloat = 1.0) -> Objective:
         alpha: α; with 0 the loss is the mean squared error.
     """
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __init__(self, alpha: NonNegativeFloat = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         p, y = probabilities_and_targets(logits, masks)
         difference = _similarity.transform(p - y)
         squares = _similarity.products(difference, difference)
-        amplitudes = squares.detach() ** (alpha / 2)
+        amplitudes = squares.detach() ** (self.alpha / 2)
         weights = amplitudes / amplitudes.amax((2, 3), keepdim=True).clamp(min=1e-30)
         loss = (_similarity.multiplicity(p) * weights * squares).mean((0, 1)).sum() / (p.shape[-2] * p.shape[-1])
-        return loss, {"focal_frequency": loss.detach()}
+        return loss, {"focal_frequency": loss}
 
-    return objective
+
+build = FocalFrequency

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from spectralseg.objectives._combined import Objective
 from spectralseg.objectives._distances import signed_distances
+from spectralseg.objectives._objective import Objective
 from spectralseg.objectives._spatial import probabilities_and_targets
 
 
-def build(alpha: PositiveFloat = 2.0) -> Objective:
+class Hausdorff(Objective):
     r"""Mean over pixels, images and foreground classes of :math:`(p - y)^2 (d_p^α + d_y^α)`, in pixels^α.
 
     d are distances to the boundaries of the target and of the prediction at 0.5, without gradient. Range [0, ∞); with
@@ -21,10 +21,15 @@ def build(alpha: PositiveFloat = 2.0) -> Objective:
         alpha: α, how much more far errors count.
     """
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        p, y = probabilities_and_targets(logits, masks)
-        weights = signed_distances(p > 0.5).abs() ** alpha + signed_distances(y > 0.5).abs() ** alpha
-        loss = ((p - y).square() * weights).mean()
-        return loss, {"hausdorff": loss.detach()}
+    def __init__(self, alpha: PositiveFloat = 2.0) -> None:
+        super().__init__()
+        self.alpha = alpha
 
-    return objective
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        p, y = probabilities_and_targets(logits, masks)
+        predicted, true = (signed_distances(mask, p.dtype).abs() ** self.alpha for mask in (p > 0.5, y > 0.5))
+        loss = ((p - y).square() * (predicted + true)).mean()
+        return loss, {"hausdorff": loss}
+
+
+build = Hausdorff

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from spectralseg._torchvision import ensure_operators
-from spectralseg.objectives._combined import Objective
-from spectralseg.objectives._spatial import labels
+from spectralseg.objectives._objective import Objective
 
 
-def build(per_image: bool = False) -> Objective:
+class Lovasz(Objective):
     """Lovász extension of the Jaccard loss: of hinge errors for binary tasks, range [0, ∞); else of errors of the
     softmax, range [0, 1], mean over the classes that are present, with the background.
 
@@ -19,14 +18,47 @@ def build(per_image: bool = False) -> Objective:
     Args:
         per_image: the loss of each image, averaged; otherwise of the pixels of the batch.
     """
-    ensure_operators()
-    from segmentation_models_pytorch.losses import LovaszLoss
 
-    losses = {mode: LovaszLoss(mode, per_image=per_image) for mode in ("binary", "multiclass")}
+    def __init__(self, per_image: bool = False) -> None:
+        super().__init__()
+        self.per_image = per_image
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        lovasz = losses["binary" if logits.shape[1] == 1 else "multiclass"]
-        loss = lovasz(logits.float(), labels(logits, masks)).to(logits.dtype)  # it knows single precision only
-        return loss, {"lovasz": loss.detach()}
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        labels = torch.arange(max(2, logits.shape[1]), device=masks.device)
+        truth = masks[:, None] == labels[:, None, None]
+        if logits.shape[1] == 1:
+            truth = truth[:, 1:]
+            errors = (1 - torch.where(truth, logits, -logits)).relu()
+        else:
+            errors = torch.where(truth, 1 - logits.softmax(1), logits.softmax(1))
+        # (sets, classes, pixels): the pixels of each image are a set, or those of the batch.
+        errors, truth = errors.flatten(2), truth.flatten(2)
+        if not self.per_image:
+            errors, truth = (values.movedim(0, 1).flatten(1)[None] for values in (errors, truth))
+        losses = _extension(errors, truth)
+        if logits.shape[1] > 1:
+            present = truth.any(-1).to(losses.dtype)
+            losses = (losses * present).sum(1) / present.sum(1)
+        loss = losses.mean()
+        return loss, {"lovasz": loss}
 
-    return objective
+
+def _extension(errors: Tensor, truth: Tensor) -> Tensor:
+    """Lovász extension of the Jaccard loss (Berman et al. 2018, Algorithm 1), over the last axis.
+
+    segmentation-models-pytorch has it in single precision only, and asks the device which classes are present.
+
+    Args:
+        errors: of each pixel, (..., P).
+        truth: which of the pixels are of the class, booleans of the same shape.
+    """
+    errors, order = errors.sort(-1, descending=True)
+    truth = truth.gather(-1, order)
+    # Counted in integers: exact however many, and deterministic on CUDA.
+    left = truth.sum(-1, keepdim=True) - truth.cumsum(-1)
+    union = truth.sum(-1, keepdim=True) + (~truth).cumsum(-1)
+    losses = 1 - left.to(errors.dtype) / union.to(errors.dtype)
+    return (errors * losses.diff(dim=-1, prepend=torch.zeros_like(losses[..., :1]))).sum(-1)
+
+
+build = Lovasz

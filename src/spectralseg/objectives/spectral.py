@@ -11,18 +11,11 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from spectralseg.objectives import _similarity
-from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._objective import Objective
 from spectralseg.objectives._spatial import probabilities_and_targets
 
 
-def build(
-    band: Sequence[float | None] | None = None,
-    weighting: NonNegativeFloat = 0.0,
-    method: Literal["auto", "fft"] = "auto",
-    part: Literal["both", "amplitude", "phase"] = "both",
-    matched: bool = False,
-    annuli_seed: NonNegativeInt | None = None,
-) -> Objective:
+class Spectral(Objective):
     r"""Mean over foreground classes of 1 - S, each S summed over the batch. Range [0, 2].
 
     The sign is the one that minimising makes sense of: the paper's text describes a similarity and its formula adds
@@ -46,26 +39,39 @@ def build(
         ValueError: the band is not (low, high) with low < high, ``annuli_seed`` has no band to replace, or ``matched``
             is asked of amplitude or phase.
     """
-    limits = _similarity.read_band(band)
-    _similarity.check_options(limits, weighting, method)
-    if annuli_seed is not None and limits is None:
-        raise ValueError("annuli_seed needs a band that the annuli replace")
-    if matched and part != "both":
-        raise ValueError(f"matched is for part 'both', not '{part}'")
-    plain = limits is None and weighting == 0 and part == "both"  # there is nothing to match
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __init__(
+        self,
+        band: Sequence[float | None] | None = None,
+        weighting: NonNegativeFloat = 0.0,
+        method: Literal["auto", "fft"] = "auto",
+        part: Literal["both", "amplitude", "phase"] = "both",
+        matched: bool = False,
+        annuli_seed: NonNegativeInt | None = None,
+    ) -> None:
+        super().__init__()
+        self.band, self.weighting, self.method, self.part = band, weighting, method, part
+        self.matched, self.annuli_seed = matched, annuli_seed
+        self.limits = _similarity.read_band(band)
+        _similarity.check_options(self.limits, weighting, method)
+        if annuli_seed is not None and band is None:
+            raise ValueError("annuli_seed needs a band that the annuli replace")
+        if matched and part != "both":
+            raise ValueError(f"matched is for part 'both', not '{part}'")
+        self.full = band is None and weighting == 0 and part == "both"  # then there is nothing to match
+
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         p, y = probabilities_and_targets(logits, masks)
         epsilon = _similarity.default_epsilon(p)
-        if plain and method == "auto":
+        if self.full and self.method == "auto":
             losses = 1 - _similarity.per_class(p, y, epsilon)
         else:
-            weights = _similarity.response(p, limits or _similarity.EVERYTHING, weighting, annuli_seed)
+            weights = _similarity.response(p, self.limits or _similarity.EVERYTHING, self.weighting, self.annuli_seed)
             counts = _similarity.multiplicity(p)
-            spectra = _view(p, part), _view(y, part)
+            spectra = _view(p, self.part), _view(y, self.part)
             losses = 1 - _similarity.per_class(*spectra, epsilon, counts * weights)
-        components = {"spectral": losses.mean().detach()}
-        if matched and not plain:
+        components = {"spectral": losses.mean()}
+        if self.matched and not self.full:
             with torch.no_grad():
                 one = counts.new_ones(())
                 ratio = _slope(p, y, epsilon, one, one) / _slope(*spectra, epsilon, weights, counts)
@@ -74,7 +80,8 @@ def build(
             components["matching"] = ratio.mean()
         return losses.mean(), components
 
-    return objective
+
+build = Spectral
 
 
 def _view(maps: Tensor, part: str) -> Tensor:

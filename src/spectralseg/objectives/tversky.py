@@ -7,15 +7,10 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
 from spectralseg.objectives import _spatial
-from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._objective import Objective
 
 
-def build(
-    alpha: NonNegativeFloat = 0.3,
-    beta: NonNegativeFloat = 0.7,
-    gamma: PositiveFloat = 1.0,
-    smooth: NonNegativeFloat = 1.0,
-) -> Objective:
+class Tversky(Objective):
     r"""Mean over foreground classes of :math:`(1 - T)^γ`.
 
     .. math:: T = \frac{TP + s}{TP + α FP + β FN + s},
@@ -29,12 +24,25 @@ def build(
         gamma: γ; focal Tversky has 0.75.
         smooth: s, in pixels; half as large as for the same Dice.
     """
-    # Of MONAI, since that of segmentation-models-pytorch sets the loss of absent classes to 0.
-    tversky = TverskyLoss(alpha=alpha, beta=beta, batch=True, smooth_nr=smooth, smooth_dr=smooth, reduction="none")
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        losses = tversky(*_spatial.probabilities_and_targets(logits, masks))
-        loss = _spatial.power(losses, gamma).mean()
-        return loss, {"tversky": loss.detach()}
+    def __init__(
+        self,
+        alpha: NonNegativeFloat = 0.3,
+        beta: NonNegativeFloat = 0.7,
+        gamma: PositiveFloat = 1.0,
+        smooth: NonNegativeFloat = 1.0,
+    ) -> None:
+        super().__init__()
+        self.alpha, self.beta, self.gamma, self.smooth = alpha, beta, gamma, smooth
+        # Of MONAI, since that of segmentation-models-pytorch sets the loss of absent classes to 0.
+        self.losses = TverskyLoss(
+            alpha=alpha, beta=beta, batch=True, smooth_nr=smooth, smooth_dr=smooth, reduction="none"
+        )
 
-    return objective
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        losses = self.losses(*_spatial.probabilities_and_targets(logits, masks))
+        loss = _spatial.power(losses, self.gamma).mean()
+        return loss, {"tversky": loss}
+
+
+build = Tversky

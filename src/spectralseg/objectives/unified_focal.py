@@ -10,17 +10,12 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from spectralseg.objectives import _spatial
-from spectralseg.objectives._combined import Objective
+from spectralseg.objectives._objective import Objective
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def build(
-    weight: Share = 0.5,
-    delta: Share = 0.6,
-    gamma: Annotated[float, Field(ge=0, lt=1)] = 0.5,
-    smooth: NonNegativeFloat = 1.0,
-) -> Objective:
+class UnifiedFocal(Objective):
     r"""λF + (1 - λ)T with every foreground class as a rare one. Range [0, ∞).
 
     F is the mean over pixels of the cross-entropy, times δ in the foreground and times :math:`(1 - δ)(1 - p)^γ` in the
@@ -34,16 +29,27 @@ def build(
         gamma: γ, suppression of easy background and enhancement of hard foreground.
         smooth: added to numerator and denominator of T, in pixels.
     """
-    # MONAI's AsymmetricUnifiedFocalLoss knows two classes only and applies no sigmoid to the logits that it asks for.
-    tversky = TverskyLoss(alpha=1 - delta, beta=delta, smooth_nr=smooth, smooth_dr=smooth, reduction="none")
 
-    def objective(logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __init__(
+        self,
+        weight: Share = 0.5,
+        delta: Share = 0.6,
+        gamma: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+        smooth: NonNegativeFloat = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight, self.delta, self.gamma, self.smooth = weight, delta, gamma, smooth
+        # MONAI's AsymmetricUnifiedFocalLoss knows two classes only and applies no sigmoid to the logits it asks for.
+        self.losses = TverskyLoss(alpha=1 - delta, beta=delta, smooth_nr=smooth, smooth_dr=smooth, reduction="none")
+
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         entropies = _spatial.cross_entropy(logits, masks, reduction="none")
-        background = (1 - delta) * _spatial.focal_factor(entropies, gamma)
-        focal = (torch.where(masks > 0, delta, background) * entropies).mean()
-        losses = tversky(*_spatial.probabilities_and_targets(logits, masks, background=True))
-        overlap = torch.cat([losses[:, :1], _spatial.power(losses[:, 1:], 1 - gamma)], 1).mean()
-        loss = weight * focal + (1 - weight) * overlap
-        return loss, {"focal": focal.detach(), "tversky": overlap.detach()}
+        background = (1 - self.delta) * _spatial.focal_factor(entropies, self.gamma)
+        focal = (torch.where(masks > 0, self.delta, background) * entropies).mean()
+        losses = self.losses(*_spatial.probabilities_and_targets(logits, masks, background=True))
+        overlap = torch.cat([losses[:, :1], _spatial.power(losses[:, 1:], 1 - self.gamma)], 1).mean()
+        loss = self.weight * focal + (1 - self.weight) * overlap
+        return loss, {"focal": focal, "tversky": overlap}
 
-    return objective
+
+build = UnifiedFocal

@@ -49,7 +49,7 @@ def measure(
         make_deterministic(config.training.deterministic, 0)
         architecture = config.architectures[run.architecture].model_copy(update={"encoder_weights": None})
         model = model_of(architecture, data.info["channels"], data.outputs).to(device)
-        objective = objective_of(config.objectives[run.objective], run.lam)
+        objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
         learner = Learner(model, objective, config.training, data.info["mean"], data.info["std"])
         found = _times(config, data, learner, seconds / 3)
     hardware = provenance.hardware(str(device))

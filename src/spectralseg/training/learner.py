@@ -77,7 +77,7 @@ class Learner:
         return self._step(images, masks)
 
     def _update(self, images: Tensor, masks: Tensor) -> Tensor:
-        loss, _ = self.objective(self.logits(images), masks.to(self.device, non_blocking=True))
+        loss: Tensor = self.objective(self.logits(images), masks.to(self.device, non_blocking=True))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         if self.clip is not None:

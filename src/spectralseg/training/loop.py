@@ -39,10 +39,26 @@ _READ_EVERY = 50  # iterations between looks at the objective, each of which mak
 _log = logging.getLogger(__name__)
 
 
-def objective_of(choice: ObjectiveChoice, lam: str) -> Combined:
-    """The objective of a configuration with its λ."""
+def objective_of(choice: ObjectiveChoice, lam: str, outputs: int = 1, side: int | None = None) -> Combined:
+    """The objective of a configuration with its λ.
+
+    Args:
+        choice: the objective in the configuration.
+        lam: λ.
+        outputs: channels of the logits.
+        side: of the images in pixels; if given, the objective is computed once on such an image.
+
+    Raises:
+        InputError: an option is not valid, or not for images of this size.
+    """
     auxiliary = build_objective(choice.auxiliary, **choice.auxiliary_options) if choice.auxiliary else None
-    return Combined(build_objective(choice.base, **choice.base_options), auxiliary, float(lam), choice.form)
+    objective = Combined(build_objective(choice.base, **choice.base_options), auxiliary, float(lam), choice.form)
+    if side is not None:
+        try:
+            objective.components(torch.zeros(1, outputs, side, side), torch.zeros(1, side, side, dtype=torch.long))
+        except ValueError as error:
+            raise InputError(f"the objective does not suit images of {side} x {side} pixels: {error}") from None
+    return objective
 
 
 def model_of(architecture: Architecture, channels: int, outputs: int) -> nn.Module:
@@ -101,7 +117,7 @@ def train(
     it as saving needs, by how long iterations and saving have taken, but never before it has done one iteration.
 
     Raises:
-        InputError: the dataset lacks a part, or the objective is no longer finite.
+        InputError: the dataset lacks a part, the objective does not suit its images or is no longer finite.
         Interrupted: SIGTERM or SIGUSR1 asked to stop, or the deadline is near; the state is saved.
     """
     with stop_requests(deadline) as request:
@@ -117,7 +133,7 @@ def _train(
     training = config.training
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
     model = model_of(config.architectures[run.architecture], data.info["channels"], data.outputs).to(device)
-    objective = objective_of(config.objectives[run.objective], run.lam)
+    objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
     learner = Learner(model, objective, training, data.info["mean"], data.info["std"])
     settings = settings_of(config, run, data)
     progress = states.restore(out, learner, settings)

@@ -24,6 +24,24 @@ class TestAllBinned:
         with pytest.raises(ValueError, match=r"probabilities outside 0\.\.1"):
             metric(np.array([0.5, p]), np.array([0, 1]))
 
+    @pytest.mark.parametrize("label", [2, 255, -1, 0.5, np.nan])
+    def test_a_label_that_is_neither_0_nor_1_is_refused(self, metric, label):
+        with pytest.raises(ValueError, match=r"labels have values other than 0 and 1, such as .*; pass one class"):
+            metric(np.array([0.5, 0.6, 0.7]), np.array([0, 1, label]))
+
+    @pytest.mark.parametrize("bins", [0, -3, 1.5, 15.0, np.nan, "15", None, True])
+    def test_bins_that_are_no_number_of_bins_are_refused(self, metric, bins):
+        with pytest.raises(ValueError, match=r"bins .* is not a whole number of 1 or more"):
+            metric(np.array([0.5, 0.6]), np.array([0, 1]), bins=bins)
+
+    def test_bins_may_be_any_integer(self, metric):
+        p, y = np.array([0.2, 0.6]), np.array([0, 1])
+        assert metric(p, y, bins=np.int64(4)) == metric(p, y, bins=4)
+
+    def test_text_is_no_probability(self, metric):
+        with pytest.raises(ValueError, match=r"probabilities are .*, not numbers"):
+            metric(np.array(["0.5"]), np.array([1]))
+
     def test_perfect_certainty_has_no_error(self, metric):
         labels = np.array([0, 1, 1, 0])
         assert metric(labels.astype(float), labels) == 0
@@ -156,6 +174,30 @@ class TestReliability:
         found = Reliability.of(np.array([-1e-8, 1 + 1e-7]), np.array([0, 1]))
         assert found.pixels[:, [0, -1]].tolist() == [[1, 0], [0, 1]]
         assert found.expected_error() == pytest.approx(0, abs=1e-6)
+
+    @pytest.mark.parametrize("bins", [0, -1, 2.5])
+    def test_numbers_of_bins_and_cells_are_checked(self, bins):
+        p, y = np.array([0.5]), np.array([1])
+        for call in (
+            lambda: Reliability.empty(bins),
+            lambda: Reliability.of(p, y, bins),
+            lambda: Reliability.of(p, y).binned(bins),
+            lambda: Reliability.of(p, y).expected_error(bins),
+            lambda: Reliability.of(p, y).maximum_error(bins),
+            lambda: Reliability.of(p, y).adaptive_error(bins),
+        ):
+            with pytest.raises(ValueError, match="is not a whole number of 1 or more"):
+                call()
+
+    @pytest.mark.parametrize("share", [-0.1, 1.1, np.nan])
+    def test_a_least_share_that_is_no_share_is_refused(self, share):
+        with pytest.raises(ValueError, match="is not between 0 and 1"):
+            maximum_calibration_error(np.array([0.5]), np.array([1]), least_share=share)
+
+    def test_sums_over_different_cells_are_not_added_up(self):
+        """One cell would broadcast."""
+        with pytest.raises(ValueError, match="15360 and 1 cells cannot be added up"):
+            Reliability.empty() + Reliability.of(np.array([0.5]), np.array([1]), 1)
 
     def test_bins_that_cut_cells_are_refused(self):
         with pytest.raises(ValueError, match="16 cells do not make 15 bins"):

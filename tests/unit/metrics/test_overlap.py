@@ -120,3 +120,19 @@ def test_pooling_counts_is_scoring_the_concatenation():
     whole = overlap_counts(*(np.concatenate([pair[i] for pair in pairs]) for i in (0, 1)), 2)
     assert all(np.array_equal(a, b) for a, b in zip(pooled, whole, strict=True))
     assert np.allclose(metrics.iou(whole), metrics.dice(whole) / (2 - metrics.dice(whole)))
+
+
+@pytest.mark.parametrize("classes", [0, -1, 1.5, 2.0, None])
+def test_a_number_of_classes_that_is_none_is_refused(classes):
+    labels = np.zeros((2, 2), int)
+    for function in (overlap_counts, slice_counts):
+        with pytest.raises(ValueError, match=r"classes .* is not a whole number of 1 or more"):
+            function(labels, labels, classes)
+
+
+@pytest.mark.parametrize("label", [-1, 3, 255])
+def test_labels_out_of_range_are_refused_in_lists_too(label):
+    assert overlap_counts([0, 1, 2], [0, 1, 1], 2).tp.tolist() == [1, 0]
+    for pair in (([0, label], [0, 1]), ([0, 1], [0, label])):
+        with pytest.raises(ValueError, match=r"labels outside 0\.\.2"):
+            overlap_counts(*pair, 2)

@@ -11,6 +11,14 @@ from spectralseg.metrics import (
 )
 from spectralseg.metrics.surface import boundary_band, bounding_box, diagonal
 
+METRICS = {
+    "hausdorff95": hausdorff95,
+    "average_surface_distance": average_surface_distance,
+    "normalized_surface_dice": lambda *masks: normalized_surface_dice(*masks, 2.0),
+    "boundary_iou": boundary_iou,
+    "boundary_band": lambda *masks: boundary_band(*masks, 2).tolist(),
+}
+
 
 def square(row, column, side=6, shape=(40, 60)):
     mask = np.zeros(shape, bool)
@@ -100,6 +108,28 @@ def test_a_distance_equal_to_the_tolerance_is_within():
     assert normalized_surface_dice(a, a | b, 0) == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("steps", range(1, 41))
+@pytest.mark.parametrize("step", [0.1, 0.3, 0.4, 0.7, np.float32(0.4), float(np.float32(0.7)), 1 / 3])
+@pytest.mark.parametrize("start", [0, 7])
+def test_a_distance_equal_to_the_tolerance_is_within_whatever_the_spacing_rounds_to(start, steps, step):
+    """Also where a header stores the spacing in single precision, but a voxel further is not."""
+    a, b = np.zeros((2, 8, 60), bool)
+    a[2:6, start], b[2:6, start + steps] = True, True
+    exact = steps * round(float(step), 6) if step != 1 / 3 else steps / 3
+    assert normalized_surface_dice(a, b, exact, (step, step)) == 1
+    assert normalized_surface_dice(a, b, exact * (1 - 1e-5), (step, step)) == 0
+    diagonal = np.zeros((60, 60), bool), np.zeros((60, 60), bool)
+    diagonal[0][start, 0] = diagonal[1][start + steps, steps] = True
+    assert normalized_surface_dice(*diagonal, exact * np.sqrt(2), (step, step)) == 1
+
+
+def test_a_box_shifted_by_the_tolerance_is_all_within():
+    a, b = np.zeros((2, 20, 60), bool)
+    a[3:7, 5:35], b[3 + 5 : 7 + 5, 5:35] = True, True
+    assert normalized_surface_dice(a, b, 2.0, (0.4, 0.4)) == 1
+    assert normalized_surface_dice(a, b, 1.99, (0.4, 0.4)) < 0.8
+
+
 def test_boundary_iou_compares_bands_of_the_given_width():
     outer, inner = square(5, 5, 20), square(6, 6, 18)
     bands = 20**2 - 16**2, 18**2 - 14**2
@@ -108,6 +138,16 @@ def test_boundary_iou_compares_bands_of_the_given_width():
     assert boundary_iou(outer, inner, width=100) == pytest.approx(18**2 / 20**2)
     assert boundary_iou(outer, inner, width=0.1) == 0
     assert boundary_iou(outer, inner, (0.5, 0.5), width=1) == boundary_iou(outer, inner, width=2)
+    assert boundary_iou(outer, inner, width=1e300) == boundary_iou(outer, inner, width=100)
+
+
+@pytest.mark.parametrize(("width", "step"), [(0.6, 0.4), (1.4, 0.4), (0.6, np.float32(0.4)), (2.1, 0.6), (3.5, 1.0)])
+def test_half_a_pixel_of_band_goes_to_the_even_number_whatever_the_quotient_rounds_to(width, step):
+    a, b = square(5, 5, 20), square(6, 6, 18)
+    pixels = round(round(width / float(step), 4))
+    assert pixels % 2 == 0
+    assert boundary_iou(a, b, (step, step), width) == boundary_iou(a, b, width=pixels)
+    assert boundary_iou(a, b, width=pixels) != boundary_iou(a, b, width=pixels - 1)
 
 
 def test_boundary_iou_has_a_band_of_two_percent_of_the_diagonal_by_default():
@@ -127,7 +167,7 @@ def test_measured_once_all_metrics_are_those_of_the_functions():
     assert found.normalized_dice(3) == normalized_surface_dice(a, b, 3, (2.0, 0.5))
 
 
-@pytest.mark.parametrize("width", [0, 3, 10])
+@pytest.mark.parametrize("width", [0, 3, np.sqrt(5), np.sqrt(13), 10])
 def test_the_band_holds_what_is_near_the_surface_of_either_mask_in_the_same_slice(width):
     a, b, empty = square(0, 5, 9), square(25, 40), np.zeros((40, 60), bool)
     prediction, reference = np.stack([a, empty, empty]), np.stack([b, empty, a])
@@ -137,7 +177,7 @@ def test_the_band_holds_what_is_near_the_surface_of_either_mask_in_the_same_slic
         edges = [np.argwhere(mask & ~ndimage.binary_erosion(mask)) for mask in (prediction[i], reference[i])]
         rows, columns = np.mgrid[:40, :60]
         away = np.min([np.hypot(rows - r, columns - c) for r, c in np.concatenate(edges)], 0)
-        assert np.array_equal(band[i], away <= width)
+        assert np.array_equal(band[i], away <= width + 1e-9)
 
 
 def test_the_box_is_the_smallest_that_holds_everything():
@@ -147,16 +187,63 @@ def test_the_box_is_the_smallest_that_holds_everything():
     assert labels[bounding_box(labels * 0)].size == 0
 
 
-def test_integers_are_taken_as_masks():
-    assert hausdorff95(square(5, 5).astype(np.uint8) * 7, square(6, 5).astype(np.int64)) == 1
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS.keys())
+class TestEveryMetric:
+    A, B = np.stack([square(5, 5)] * 2), np.stack([square(6, 7)] * 2)
 
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
+    def test_zeros_and_ones_of_any_type_are_masks(self, metric, dtype):
+        assert metric(self.A.astype(dtype), self.B) == metric(self.A, self.B.astype(dtype)) == metric(self.A, self.B)
 
-def test_shapes_and_definitions_are_checked():
-    with pytest.raises(ValueError, match="shapes differ"):
-        hausdorff95(np.ones((2, 3)), np.ones((3, 2)))
-    for metric in (average_surface_distance, boundary_iou):
+    @pytest.mark.parametrize("value", [2, 255, -1, 0.5, 1e-6, np.nan, np.inf])
+    @pytest.mark.parametrize("side", [0, 1])
+    def test_other_values_are_refused(self, metric, value, side):
+        masks = [self.A, self.B]
+        masks[side] = np.where(masks[side], value, 0)
+        name = ("prediction", "reference")[side]
+        with pytest.raises(ValueError, match=f"{name} has values other than 0 and 1, such as .*; threshold"):
+            metric(*masks)
+
+    @pytest.mark.parametrize("shape", [(), (60,), (2, 1, 40, 60), (1, 2, 1, 40, 60)])
+    def test_batches_and_channels_are_refused(self, metric, shape):
+        masks = np.zeros(shape, bool)
+        with pytest.raises(ValueError, match=r"prediction has the shape .*; pass one image \(H, W\) or volume"):
+            metric(masks, masks)
+
+    def test_lists_which_may_be_batches_are_refused(self, metric):
+        with pytest.raises(ValueError, match="prediction is of type list; pass one image or volume as an array"):
+            metric(list(self.A), self.B)
+        with pytest.raises(ValueError, match="reference is of type list"):
+            metric(self.A, self.B.tolist())
+
+    def test_shapes_must_agree(self, metric):
         with pytest.raises(ValueError, match="shapes differ"):
-            metric(np.ones((2, 3)), np.ones((3, 2)))
+            metric(self.A, self.B[:1])
+
+
+def test_tensors_are_masks():
+    torch = pytest.importorskip("torch")
+    assert hausdorff95(torch.from_numpy(square(5, 5)), torch.from_numpy(square(6, 5)).long()) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, np.inf, "2", None, [2.0]])
+def test_a_tolerance_or_width_that_is_no_length_is_refused(value):
+    masks = square(5, 5), square(6, 5)
+    with pytest.raises(ValueError, match=r"tolerance .* is not a finite number of 0 or more"):
+        normalized_surface_dice(*masks, value)
+    with pytest.raises(ValueError, match=r"width .* is not a finite number of 0 or more"):
+        boundary_band(*(mask[None] for mask in masks), value)
+    if value is not None:  # which is 2 % of the diagonal
+        with pytest.raises(ValueError, match=r"width .* is not a finite number of 0 or more"):
+            boundary_iou(*masks, width=value)
+
+
+def test_a_band_is_of_slices():
+    with pytest.raises(ValueError, match=r"pass slices \(N, H, W\)"):
+        boundary_band(square(5, 5), square(6, 5))
+
+
+def test_definitions_are_checked():
     with pytest.raises(ValueError, match="definition 'mean' is unknown; valid: max, pooled"):
         hausdorff95(np.ones((2, 2)), np.ones((2, 2)), definition="mean")
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from spectralseg.errors import InputError
-from spectralseg.objectives import Combined, available, build_objective, spectral_similarity
+from spectralseg.objectives import Combined, Objective, available, build_objective, spectral_similarity
+from spectralseg.objectives._similarity import radii
 from spectralseg.objectives._spatial import probabilities_and_targets
 
 
@@ -95,6 +96,8 @@ class TestSpectralSimilarity:
     def test_shapes_and_methods_are_checked(self):
         with pytest.raises(ValueError, match="shapes differ"):
             spectral_similarity(torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8))
+        with pytest.raises(ValueError, match=r"pass \(B, C, H, W\)"):
+            spectral_similarity(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8))
         with pytest.raises(ValueError, match="method 'dct' is unknown; valid: auto, fft"):
             spectral_similarity(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), method="dct")
 
@@ -123,6 +126,16 @@ class TestSpectralSimilarity:
             assert spectral_similarity(wave, wave, band=(k, k + 1), epsilon=1.0).item() > 0.99
             assert spectral_similarity(wave, -wave, band=(k - 1, k), epsilon=1.0).item() > 0.99
 
+    @pytest.mark.parametrize(("height", "width"), [(160, 224), (224, 160), (96, 128), (224, 224)])
+    def test_whole_frequencies_of_oblong_images_are_whole(self, height, width):
+        """Squared, they are fractions, which are compared exactly."""
+        longer = max(height, width)
+        rows, columns = (torch.fft.fftfreq(size, 1 / size).round().long().numpy() for size in (height, width))
+        squares = (rows[:, None] * longer * width) ** 2 + (columns[None] * longer * height) ** 2
+        unit = (height * width) ** 2
+        expected = [[math.isqrt(int(square) // unit) for square in line] for line in squares]
+        assert (radii(height, width).astype(int) == expected).all()
+
     def test_a_value_without_gradient_does_not_spoil_a_later_one_with_gradient(self):
         p, y = probabilities((1, 1, 20, 28)), blobs((1, 1, 20, 28))
         with torch.inference_mode():
@@ -133,9 +146,9 @@ class TestSpectralSimilarity:
 
 
 class TestProbabilitiesAndTargets:
-    def test_one_channel_is_a_sigmoid_and_any_label_is_foreground(self):
+    def test_one_channel_is_a_sigmoid(self):
         logits = torch.tensor([0.0, 2.0]).reshape(1, 1, 1, 2)
-        p, y = probabilities_and_targets(logits, torch.tensor([[[0, 255]]], dtype=torch.uint8))
+        p, y = probabilities_and_targets(logits, torch.tensor([[[0, 1]]]))
         assert p.flatten().tolist() == pytest.approx([0.5, 1 / (1 + math.exp(-2))])
         assert y.flatten().tolist() == [0, 1]
 
@@ -154,20 +167,23 @@ class TestBceDice:
         logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])[None, None]
         masks = torch.tensor([[1, 0], [0, 0]])[None]
         dice = (2 * 0.5 + 1) / (2 + 1 + 1)
-        assert build_objective("bce_dice")(logits, masks)[0].item() == pytest.approx(math.log(2) + 1 - dice)
+        assert build_objective("bce_dice")(logits, masks).item() == pytest.approx(math.log(2) + 1 - dice)
 
     def test_the_dice_weight_scales_only_dice(self):
-        logits, masks = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), blobs((2, 1, 8, 8))[:, 0]
-        values = [build_objective("bce_dice", dice_weight=w)(logits, masks)[0].item() for w in (0, 1, 2)]
+        logits, masks = (
+            torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)),
+            blobs((2, 1, 8, 8))[:, 0].long(),
+        )
+        values = [build_objective("bce_dice", dice_weight=w)(logits, masks).item() for w in (0, 1, 2)]
         assert values[2] - values[1] == pytest.approx(values[1] - values[0], abs=1e-6)
-        entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].double(), masks)
+        entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0].double(), masks.double())
         assert values[0] == pytest.approx(entropy.item(), abs=1e-6)
 
     def test_smoothing_keeps_a_gradient_against_false_positives_on_empty_masks(self):
         logits = torch.zeros(1, 1, 8, 8, requires_grad=True)
-        only_dice = (
-            build_objective("bce_dice")(logits, torch.zeros(1, 8, 8))[0]
-            - build_objective("bce_dice", dice_weight=0)(logits, torch.zeros(1, 8, 8))[0]
+        masks = torch.zeros(1, 8, 8, dtype=torch.long)
+        only_dice = build_objective("bce_dice")(logits, masks) - build_objective("bce_dice", dice_weight=0)(
+            logits, masks
         )
         assert torch.autograd.grad(only_dice, logits)[0].min().item() > 0
 
@@ -178,37 +194,45 @@ class TestSpectralObjective:
         logits, masks = torch.randn(2, 4, 32, 32, generator=generator), torch.randint(0, 4, (2, 32, 32))
         p, y = probabilities_and_targets(logits, masks)
         expected = 1 - sum(spectral_similarity(p[:, [k]], y[:, [k]]).item() for k in range(3)) / 3
-        assert build_objective("spectral")(logits, masks)[0].item() == pytest.approx(expected, abs=1e-4)
+        assert build_objective("spectral")(logits, masks).item() == pytest.approx(expected, abs=1e-4)
 
     @pytest.mark.parametrize("options", [{"band": [2, 9]}, {"weighting": 1.0}, {"method": "fft"}])
     def test_options_reach_the_similarity(self, options):
         logits = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-        masks = blobs()[:, 0]
+        masks = blobs()[:, 0].long()
         band = tuple(options["band"]) if "band" in options else None
         expected = spectral_similarity(
             logits.sigmoid().double(), blobs(), band=band, weighting=options.get("weighting", 0.0)
         )
-        assert build_objective("spectral", **options)(logits, masks)[0].item() == pytest.approx(
+        assert build_objective("spectral", **options)(logits, masks).item() == pytest.approx(
             1 - expected.item(), abs=1e-4
         )
 
     def test_a_class_absent_from_the_batch_counts_one(self):
         logits = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        absent = build_objective("spectral")(logits, torch.zeros(1, 32, 32, dtype=torch.long))[0]
+        absent = build_objective("spectral")(logits, torch.zeros(1, 32, 32, dtype=torch.long))
         assert absent.item() == pytest.approx(1, abs=1e-3)
 
 
 class TestCombined:
+    LOGITS, MASKS = torch.zeros(1, 1, 2, 2, requires_grad=True), torch.zeros(1, 2, 2, dtype=torch.long)
+
     @staticmethod
     def constant(value, name="part"):
-        return lambda logits, masks: (torch.tensor(value, requires_grad=True), {name: torch.tensor(value)})
+        class Constant(Objective):
+            def _compute(self, logits, masks):
+                loss = logits.sum() + value
+                return loss, {name: loss}
+
+        return Constant()
 
     @pytest.mark.parametrize(
         ("form", "expected"), [("add", 2 + 0.2 * 0.7), ("printed", 2 + 0.2 * 0.3), ("convex", 0.8 * 2 + 0.2 * 0.7)]
     )
     def test_the_forms_are_those_of_the_documentation(self, form, expected):
-        value, components = Combined(self.constant(2.0, "base"), self.constant(0.7, "auxiliary"), 0.2, form)(None, None)
-        assert value.item() == pytest.approx(expected)
+        combined = Combined(self.constant(2.0, "base"), self.constant(0.7, "auxiliary"), 0.2, form)
+        assert combined(self.LOGITS, self.MASKS).item() == pytest.approx(expected)
+        components = combined.components(self.LOGITS, self.MASKS)
         assert {name: part.item() for name, part in components.items()} == pytest.approx(
             {"base": 2.0, "auxiliary": 0.7}
         )
@@ -216,37 +240,37 @@ class TestCombined:
 
     def test_components_of_one_name_are_told_apart(self):
         combined = Combined(self.constant(2.0, "dice"), self.constant(0.7, "dice"), 0.2)
-        components = {name: part.item() for name, part in combined(None, None)[1].items()}
+        components = {name: part.item() for name, part in combined.components(self.LOGITS, self.MASKS).items()}
         assert components == pytest.approx({"dice": 2.0, "auxiliary_dice": 0.7})
 
     def test_without_auxiliary_it_is_the_base(self):
-        value, components = Combined(self.constant(2.0, "base"), None, 0.9)(None, None)
-        assert value.item() == 2
-        assert list(components) == ["base"]
+        combined = Combined(self.constant(2.0, "base"), None, 0.9)
+        assert combined(self.LOGITS, self.MASKS).item() == 2
+        assert list(combined.components(self.LOGITS, self.MASKS)) == ["base"]
 
     def test_the_printed_form_has_the_opposite_gradient_of_the_auxiliary(self):
         logits, masks = (
             torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0)),
-            blobs((2, 1, 16, 16))[:, 0],
+            blobs((2, 1, 16, 16))[:, 0].long(),
         )
         logits.requires_grad_()
         base, auxiliary = build_objective("bce_dice"), build_objective("spectral")
         gradients = {
-            form: torch.autograd.grad(Combined(base, auxiliary, 1.0, form)(logits, masks)[0], logits)[0]
+            form: torch.autograd.grad(Combined(base, auxiliary, 1.0, form)(logits, masks), logits)[0]
             for form in ("add", "printed")
         }
-        plain = torch.autograd.grad(base(logits, masks)[0], logits)[0]
+        plain = torch.autograd.grad(base(logits, masks), logits)[0]
         assert torch.allclose(gradients["add"] - plain, plain - gradients["printed"], atol=1e-8)
 
     def test_lambda_zero_changes_nothing(self):
-        logits, masks = torch.randn(2, 1, 16, 16), blobs((2, 1, 16, 16))[:, 0]
+        logits, masks = torch.randn(2, 1, 16, 16), blobs((2, 1, 16, 16))[:, 0].long()
         base = build_objective("bce_dice")
         combined = Combined(base, build_objective("spectral"), 0.0)
-        assert combined(logits, masks)[0].item() == base(logits, masks)[0].item()
+        assert combined(logits, masks).item() == base(logits, masks).item()
 
     def test_an_unknown_form_is_refused(self):
         with pytest.raises(ValueError, match="valid: add, printed, convex"):
-            Combined(self.constant(1.0), self.constant(1.0), 0.2, "minus")(None, None)
+            Combined(self.constant(1.0), self.constant(1.0), 0.2, "minus")
 
 
 def test_an_unknown_objective_is_refused_with_the_nearest_one():

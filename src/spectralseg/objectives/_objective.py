@@ -1,0 +1,123 @@
+"""The base class of all objectives, and the one check of what they are given."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, validate_call
+from torch import Tensor, nn
+
+_OPTIONS = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+class Objective(nn.Module, ABC):
+    """A loss of logits and masks: ``loss = objective(logits, masks)``.
+
+    Subclasses take their options as arguments of ``__init__``, keep each as an attribute of the same name, and
+    implement :meth:`_compute`. Options are checked against their type hints, here and in :func:`build_objective`.
+
+    Shapes:
+        - logits: float (B, C, H, W), C = 1 for binary tasks, else C classes including the background.
+        - masks: integer (B, H, W) with the labels 0..C - 1, or 0 and 1 where C = 1. Boolean masks are 0 and 1 where C
+          is 1 or 2. B, H, W and the device are those of the logits.
+        - result: scalar, float64 for float64 logits, else float32, whatever the autocast around it.
+
+    NaN in the logits gives NaN. Labels out of range raise an error on a CPU. Elsewhere, and under ``torch.compile``,
+    reading them would make the host wait in every step or break the graph: there they make value and gradient NaN.
+
+    Raises:
+        ValueError: logits or masks are of another kind, the batch is empty, or a label is out of range.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = validate_call(config=_OPTIONS)(cls.__init__)  # type: ignore[method-assign]
+
+    @validate_call(config=_OPTIONS)
+    def __init__(self) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimise, and its components by name before any weighting.
+
+        Implement this, and call the objective itself: it checks and converts what arrives here, logits in float32 or
+        float64 with autocast off and int64 masks of valid labels.
+        """
+
+    def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """The scalar to minimise."""
+        return self._evaluate(logits, masks)[0]
+
+    def components(self, logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """The parts of the loss by name, before any weighting: scalars without gradient."""
+        with torch.no_grad():
+            return self._evaluate(logits, masks)[1]
+
+    def extra_repr(self) -> str:
+        """The options, except those shown as submodules."""
+        names = [name for name in inspect.signature(type(self)).parameters if name not in self._modules]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+
+    def _evaluate(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        check_inputs(logits, masks)
+        labels, poison = _labels(masks, max(2, logits.shape[1]))
+        # Half precision has too few digits for sums over images, and its FFT exists for powers of two only.
+        with torch.autocast(logits.device.type, enabled=False):
+            loss, components = self._compute(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+            if poison is not None:
+                loss, components = loss * poison, {name: part * poison for name, part in components.items()}
+        return loss, components
+
+
+def check_inputs(logits: Tensor, masks: Tensor) -> None:
+    """Check kind, shape and device of what an objective is given; free, as it reads no values.
+
+    Raises:
+        ValueError: see :class:`Objective`.
+    """
+    for name, tensor in {"logits": logits, "masks": masks}.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{name} are of type {type(tensor).__name__}; pass a torch.Tensor")
+    if logits.ndim != 4 or not logits.is_floating_point():
+        raise ValueError(f"logits are {_described(logits)}; pass floating-point logits (B, C, H, W)")
+    if logits.numel() == 0:
+        raise ValueError(f"logits are {_described(logits)}, without a pixel; skip empty batches")
+    if masks.is_floating_point() or masks.is_complex():
+        raise ValueError(f"masks are {_described(masks)}; pass integer labels: round or threshold them")
+    if masks.dtype == torch.bool and logits.shape[1] > 2:
+        raise ValueError(f"masks are boolean, logits have {logits.shape[1]} classes; pass integer labels")
+    expected = (logits.shape[0], *logits.shape[2:])
+    if masks.shape != expected:
+        raise ValueError(
+            f"masks are {_described(masks)}, logits {_described(logits)}; pass masks (B, H, W), here {expected}, "
+            "without a channel axis"
+        )
+    if masks.device != logits.device:
+        raise ValueError(f"masks are on {masks.device}, logits on {logits.device}; move them to one device")
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _labels(masks: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
+    """Labels in int64, all of them valid; where they could not be read, a factor too, NaN if one had to be changed."""
+    labels = masks.long()
+    if masks.dtype == torch.bool:
+        return labels, None
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling():
+        low, high = (int(limit) for limit in labels.aminmax())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"masks hold labels {low}..{high}; labels of logits with {classes} classes (one channel counts as two) "
+                f"are 0..{classes - 1}: map or remove the others"
+            )
+        return labels, None
+    valid = labels.clamp(0, classes - 1)
+    return valid, torch.where((valid == labels).all(), 1.0, math.nan)

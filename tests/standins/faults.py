@@ -14,8 +14,9 @@ PIECE = 2**14
 class Fault:
     """What goes wrong with one answer; the defaults are what a healthy server does.
 
-    ``drop_after``: close the connection after so many bytes of the body. ``stall_after``: send no more after so many, but
-    keep the connection. ``longer``: announce so many bytes more (or fewer) than there are. ``content``: serve other bytes.
+    ``drop_after``: close the connection after so many bytes of the body. ``stall_after``: send no more after so many,
+    but keep the connection. ``longer``: announce so many bytes more (or fewer) than there are. ``content``: serve other
+    bytes.
     """
 
     status: int | None = None

@@ -13,6 +13,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ DESIGNS: Mapping[str, _Draw] = {
 SEEDS, PATIENTS = (3, 5, 6, 10), (12, 14, 60, 300)
 GAPS = (0.0, 0.25, 0.5, 1.0)  # in standard deviations between patients
 MARGIN = 0.5
+STREAMS = 4  # seeds of the resampling, which studies take in turns: as many as the package keeps at a time
 
 Limits = tuple[float, float]
 
@@ -92,10 +94,15 @@ def ours(values: NDArray[np.float64], resamples: int, seed: int) -> Limits:
 
 def pigeonhole(values: NDArray[np.float64], resamples: int, seed: int) -> Limits:
     """Percentiles of means over resampled seeds and patients (Owen 2007)."""
-    rng = np.random.default_rng(seed)
-    by_seed, by_patient = (rng.multinomial(n, np.full(n, 1 / n), resamples) / n for n in values.shape)
+    by_seed, by_patient = _resampled(values.shape, resamples, seed)
     low, high = np.quantile(((by_seed @ values) * by_patient).sum(1), [0.025, 0.975])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=STREAMS)
+def _resampled(shape: tuple[int, ...], resamples: int, seed: int) -> list[NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    return [rng.multinomial(n, np.full(n, 1 / n), resamples) / n for n in shape]
 
 
 def loop(values: NDArray[np.float64], resamples: int, seed: int) -> Limits:
@@ -134,7 +141,7 @@ def coverage(options: argparse.Namespace) -> list[dict[str, Any]]:
         for number in range(options.studies):
             values = study(np.random.default_rng(number), design, seeds, patients)
             for way, interval in INTERVALS.items():
-                low, high = interval(values, options.resamples, number % 10)
+                low, high = interval(values, options.resamples, number % STREAMS)
                 held[way][number], width[way][number] = low <= 0 <= high, high - low
         found = {
             way: {"coverage": round(100 * held[way].mean(), 2), "width": round(width[way].mean(), 4)} for way in held
@@ -150,11 +157,11 @@ def power(options: argparse.Namespace) -> list[dict[str, Any]]:
         found: dict[str, list[bool]] = {"interval": [], "wilcoxon": [], "sign_flip": [], "equivalence": []}
         for number in range(options.studies):
             values = study(np.random.default_rng(number), "small", seeds, options.power_patients, gap)
-            low, high = ours(values, options.resamples, number % 10)
+            low, high = ours(values, options.resamples, number % STREAMS)
             found["interval"].append(not low <= 0 <= high)
             found["wilcoxon"].append(wilcoxon(values) < 0.05)
             found["sign_flip"].append(sign_flip(values) <= 0.05)
-            tested = equivalence(values, margin=MARGIN, resamples=options.resamples, seed=number % 10)
+            tested = equivalence(values, margin=MARGIN, resamples=options.resamples, seed=number % STREAMS)
             found["equivalence"].append(tested.equivalent)
         rows.append(
             {"seeds": seeds, "gap": gap, **{test: round(100 * float(np.mean(hits)), 2) for test, hits in found.items()}}

@@ -16,6 +16,7 @@ from spectralseg.objectives import Objective
 from spectralseg.training.batches import standardise
 from spectralseg.training.capture import CapturedStep
 
+_SMALLEST_SCALE = 2.0**-24  # the loss scale starts at 2^16; below this, fp16 has no values
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -91,6 +92,11 @@ class Learner:
         if self.scaler.is_enabled():  # a step with such a gradient is left out, and the scale lowered
             return loss.detach()
         return torch.where(norm.isfinite(), loss.detach(), norm)
+
+    @property
+    def stalled(self) -> bool:
+        """Whether fp16 has skipped every step of late: gradients overflow at the smallest useful loss scale, too."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() < _SMALLEST_SCALE
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights on the host."""

@@ -20,7 +20,6 @@ from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.grid import runs as runs_of
 from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 
@@ -196,13 +195,12 @@ class Results:
         if self.diverged:
             names = [run.folder for run in self.diverged]
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            yield f"{len(names)} of {self._count()} runs diverged and have no values: {', '.join(names[:_NAMED])}{more}."
+            yield f"{len(names)} of {self._count()} runs diverged: {', '.join(names[:_NAMED])}{more}."
 
     def _count(self) -> int:
         """Number of runs in the records."""
-        if self.config:
-            return len(runs_of(self.config))
-        return len(self.read()[list(RUN_KEYS)].drop_duplicates()) + len(self.diverged)
+        keys = parquet.read_table(self.root / "records.parquet", columns=list(RUN_KEYS), partitioning=None)
+        return keys.group_by(list(RUN_KEYS)).aggregate([]).num_rows  # type: ignore[no-any-return]
 
     @property
     def baseline(self) -> str:

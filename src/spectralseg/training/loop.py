@@ -143,9 +143,13 @@ def _train(
     def validate() -> None:
         score = validation_dice(learner, validation, len(data.classes), batch_size)
         if math.isnan(score):
-            raise Diverged(out, f"the logits of the validation part are not finite after iteration {progress.iteration}")
+            raise Diverged(
+                out, f"the logits of the validation part are not finite after iteration {progress.iteration}"
+            )
         if learner.stalled:
-            raise Diverged(out, f"no gradient up to iteration {progress.iteration} is finite, however small the loss scale")
+            raise Diverged(
+                out, f"no gradient up to iteration {progress.iteration} is finite, however small the loss scale"
+            )
         _note(score, learner, progress)
         journal.scalars(progress.iteration, {"validation_dice": score})
         journal.write(progress.history)

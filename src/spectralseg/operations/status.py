@@ -40,8 +40,9 @@ class RunStatus:
 
     Attributes:
         run: its identity.
-        state: ``done`` once it is evaluated, or ``diverged`` if that found no values; ``waiting`` also between training and evaluation, while SLURM's queue
-            holds another attempt, and after an interruption, from which it goes on when the workflow is started again.
+        state: ``done`` once it is evaluated, or ``diverged`` where that scored nothing; ``waiting`` also between
+            training and evaluation, while SLURM's queue holds another attempt, and after an interruption, from which
+            it resumes when the workflow is started again.
         trained: whether training is over.
         task: ``train`` or ``evaluate``: what is being done, failed, or comes next; empty when all is done.
         step: what is being worked on.

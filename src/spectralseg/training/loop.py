@@ -140,23 +140,21 @@ def _train(
         now = progress.iteration
         return now == last or now % training.validate_every == 0
 
+    def after() -> str:
+        return f"after iteration {progress.iteration} of {last}"
+
     def validate() -> None:
         score = validation_dice(learner, validation, len(data.classes), batch_size)
         if math.isnan(score):
-            raise Diverged(
-                out, f"the logits of the validation part are not finite after iteration {progress.iteration}"
-            )
+            raise Diverged(out, f"the logits of the validation part are not finite {after()}")
         if learner.stalled:
-            raise Diverged(
-                out, f"no gradient up to iteration {progress.iteration} is finite, however small the loss scale"
-            )
+            raise Diverged(out, f"the gradient is not finite at any loss scale {after()}")
         _note(score, learner, progress)
         journal.scalars(progress.iteration, {"validation_dice": score})
         journal.write(progress.history)
 
     def interrupt() -> None:
-        done = f"after iteration {progress.iteration} of {last}"
-        raise Interrupted(f"{out}: stopped by {request.reason} {done}; run it again")
+        raise Interrupted(f"{out}: stopped by {request.reason} {after()}; run it again")
 
     window = _Window(lambda bad: _not_finite(out, data, training.batch_size, run.seed, bad))
     diverged = None
@@ -177,7 +175,7 @@ def _train(
                 progress.iteration += 1
                 bar.update()
                 done, asked = progress.iteration == last, request.check()
-                # Also before the first validation, as nobody knows how long it takes: killed in it, a run goes on with it.
+                # Also before the first validation, whose duration is unknown: killed in it, a run resumes with it.
                 first = due() and not progress.history
                 save = first or asked or request.unmeasured or progress.iteration % training.save_every == 0
                 if save or due() or progress.iteration % _READ_EVERY == 0:
@@ -239,10 +237,8 @@ def _write_outputs(
 def _not_finite(out: Path, data: PreparedDataset, batch_size: int, seed: int, iteration: int) -> Diverged:
     """Says which cases were in the batch: one of them, or the learning rate, is the reason."""
     cases = ", ".join(data.describe_row(row) for row in batch_of(data.rows("train"), batch_size, seed, iteration))
-    return Diverged(
-        out,
-        f"the objective or its gradient is not finite in iteration {iteration + 1}, whose batch holds the cases {cases}",
-    )
+    what = f"the objective or its gradient is not finite in iteration {iteration + 1}"
+    return Diverged(out, f"{what}, whose batch holds the cases {cases}")
 
 
 class _Window:

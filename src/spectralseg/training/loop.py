@@ -20,7 +20,7 @@ from spectralseg import provenance
 from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
-from spectralseg.errors import Diverged, Interrupted
+from spectralseg.errors import Diverged, InputError, Interrupted
 from spectralseg.files import remove_leftovers, sha256_of, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
@@ -54,6 +54,27 @@ def model_of(architecture: Architecture, channels: int, outputs: int) -> nn.Modu
         encoder=architecture.encoder,
         encoder_weights=architecture.encoder_weights,
         **architecture.options,
+    )
+
+
+def learner_of(
+    config: Config, run: Run, data: PreparedDataset, device: torch.device, *, pretrained: bool = True
+) -> Learner:
+    """The learner of a run; its first step refuses a model that does not fit the data.
+
+    Raises:
+        InputError: the model or the objective cannot be built; the message has the key of the architecture.
+    """
+    architecture, key = config.architectures[run.architecture], f"architectures.{run.architecture}"
+    if not pretrained:
+        architecture = architecture.model_copy(update={"encoder_weights": None})
+    try:
+        model = model_of(architecture, data.info["channels"], data.outputs).to(device)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
+    objective = objective_of(config.objectives[run.objective], run.lam)
+    return Learner(
+        model, objective, config.training, data.info["mean"], data.info["std"], outputs=data.outputs, name=key
     )
 
 
@@ -105,7 +126,7 @@ def train(
     it as saving needs, by how long iterations and saving have taken, but never before it has done one iteration.
 
     Raises:
-        InputError: the dataset lacks a part.
+        InputError: the dataset lacks a part, or the model does not fit the data.
         Interrupted: SIGTERM or SIGUSR1 asked to stop, or the deadline is near; the state is saved.
     """
     with stop_requests(deadline) as request:
@@ -120,9 +141,7 @@ def _train(
         remove_leftovers(out / name)
     training = config.training
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
-    model = model_of(config.architectures[run.architecture], data.info["channels"], data.outputs).to(device)
-    objective = objective_of(config.objectives[run.objective], run.lam)
-    learner = Learner(model, objective, training, data.info["mean"], data.info["std"])
+    learner = learner_of(config, run, data, device)
     settings = settings_of(config, run, data)
     progress = states.restore(out, learner, settings)
     request.slowest = progress.slowest

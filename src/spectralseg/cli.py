@@ -248,7 +248,7 @@ def status(arguments: argparse.Namespace) -> None:
     import time
 
     from spectralseg.config import load_config
-    from spectralseg.operations.status import as_json, as_text, study_queue, study_status
+    from spectralseg.operations.status import FINAL, as_json, as_text, study_queue, study_status
 
     config = load_config(_study_file(arguments.study))
     results = _results(config.name)
@@ -258,7 +258,7 @@ def status(arguments: argparse.Namespace) -> None:
         shown = json.dumps(as_json(config, found, queue), indent=2) if arguments.json else as_text(config, found, queue)
         clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
         print(clear + shown, flush=True)
-        if not arguments.watch or all(one.state == "done" for one in found):
+        if not arguments.watch or all(one.state in FINAL for one in found):
             return
         time.sleep(arguments.watch)
         if time.monotonic() - asked > 30:  # a controller serves many people

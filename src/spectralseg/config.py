@@ -275,6 +275,11 @@ def validate_config(raw: Any, file: str, known_datasets: Mapping[str, DatasetSpe
                 conditions_of(known_datasets[name].modality)
             except InputError as error:
                 raise InputError(f"{file}: evaluation.noise.sweep: {name}: {error}") from None
+    for name, architecture in config.architectures.items():
+        try:
+            registry.check_options(architecture.model, architecture.encoder, architecture.options)
+        except InputError as error:
+            raise InputError(f"{file}: architectures.{name}.options: {error}") from None
     for block_name, block in config.grid.items():
         weighted = [name for name in block.objectives if config.objectives[name].auxiliary]
         if weighted and not block.lambdas:

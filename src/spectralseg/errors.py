@@ -31,6 +31,21 @@ class InputError(Exception):
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
 
 
+class Diverged(InputError):
+    """A network computes values that are not finite, so that it predicts nothing.
+
+    Args:
+        run: the run folder, or what else names the network.
+        reason: what is not finite, and where; one clause.
+    """
+
+    def __init__(self, run: object, reason: str) -> None:
+        super().__init__(
+            f"{run}: the run diverged: {reason}; lower 'learning_rate' or set 'gradient_clip' and train it again"
+        )
+        self.reason = reason
+
+
 class Interrupted(Exception):
     """Work was put down at somebody's request, and doing it again continues; the command line exits with status 75."""
 

@@ -6,8 +6,11 @@ names without loading torch.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import pkgutil
 from collections.abc import Iterable
@@ -21,10 +24,14 @@ _WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
 
 def names(package: str) -> list[str]:
     """Entries of a package, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(_folders(package)) if not m.name.startswith("_"))
+
+
+def _folders(package: str) -> list[str]:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
-        raise ModuleNotFoundError(f"{package} is no package")
-    return sorted(m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_"))
+        raise ModuleNotFoundError(f"{package} is not a package")
+    return list(spec.submodule_search_locations)
 
 
 # Models that segmentation-models-pytorch builds under these names. They stand here because the library takes seconds to
@@ -48,6 +55,65 @@ LIBRARY_MODELS = (
 def model_names() -> list[str]:
     """Names of all models: modules of :mod:`spectralseg.models`, and :data:`LIBRARY_MODELS`."""
     return sorted({*names("spectralseg.models"), *LIBRARY_MODELS})
+
+
+# Arguments of models that are not options, and where their values come from.
+_NO_OPTIONS = {
+    **dict.fromkeys(("name", "model"), "give it as the key 'model'"),
+    **dict.fromkeys(("encoder", "encoder_name"), "give it as the key 'encoder'"),
+    "encoder_weights": "give it as the key 'encoder_weights'",
+    **dict.fromkeys(("in_channels", "classes"), "it follows from the dataset; leave it out"),
+    "activation": "models return raw logits; leave it out",
+    "aux_params": "models return logits only; leave it out",
+}
+
+
+def check_options(model: str, encoder: str, options: Iterable[str]) -> None:
+    """Refuse names of options that a model does not have, without importing it.
+
+    Encoders of timm (``tu-``) take further options, which are known only once they are built: of those, names are
+    refused that look like a misspelt option of the model.
+
+    Raises:
+        InputError: names the option and the nearest valid one.
+    """
+    options = list(options)
+    valid = model_options(model) if options else None
+    for name in options:
+        if name in _NO_OPTIONS:
+            raise InputError(f"'{name}' is not an option of a model: {_NO_OPTIONS[name]}")
+        if valid is None or name in valid:
+            continue
+        passed_on = model in LIBRARY_MODELS and encoder.startswith("tu-")
+        if not passed_on or difflib.get_close_matches(name, valid, n=1, cutoff=0.8):
+            raise InputError(f"model '{model}' has no option '{name}'; {suggest(name, valid)}")
+
+
+@functools.cache
+def model_options(model: str) -> tuple[str, ...] | None:
+    """Names of a model's options, read from its source; None where that does not tell.
+
+    Those of :mod:`spectralseg.models` are the keyword-only parameters of ``build``, those of the library the parameters
+    of its classes.
+    """
+    if model not in LIBRARY_MODELS:
+        spec = importlib.machinery.PathFinder.find_spec(model, _folders("spectralseg.models"))
+        builders = [] if spec is None or spec.origin is None else _functions(Path(spec.origin), "build")
+        return None if not builders or builders[0].kwarg else tuple(one.arg for one in builders[0].kwonlyargs)
+    (library,) = _folders("segmentation_models_pytorch")
+    for file in sorted(Path(library).glob("decoders/*/model.py")):
+        for builder in _functions(file, "__init__", of=model):
+            arguments = (one.arg for one in (*builder.args, *builder.kwonlyargs))
+            return tuple(name for name in arguments if name != "self" and name not in _NO_OPTIONS)
+    return None
+
+
+def _functions(file: Path, name: str, of: str | None = None) -> list[ast.arguments]:
+    """Parameters of the functions of a name in a module, or in its class ``of``, which is given in lower case."""
+    body: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
+    if of is not None:
+        body = [part for one in body if isinstance(one, ast.ClassDef) and one.name.lower() == of for part in one.body]
+    return [one.args for one in body if isinstance(one, ast.FunctionDef) and one.name == name]
 
 
 def weights_file(weights: str | None) -> Path | None:

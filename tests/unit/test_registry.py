@@ -1,9 +1,14 @@
+import importlib
+import inspect
+import re
+import subprocess
 import sys
 from types import ModuleType
 
 import pytest
 
 from spectralseg import registry
+from spectralseg.config import validate_config
 from spectralseg.errors import InputError
 
 
@@ -53,3 +58,64 @@ def test_the_nearest_name_is_suggested_and_only_a_near_one():
 def test_what_is_no_package_cannot_be_listed(name):
     with pytest.raises(ModuleNotFoundError):
         registry.names(name)
+
+
+class TestOptionsOfModels:
+    def test_those_of_the_library_are_the_parameters_of_its_classes(self):
+        importlib.import_module("spectralseg.models")  # prepares torchvision for the library
+        smp = importlib.import_module("segmentation_models_pytorch")
+        given = {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes", "activation"}
+        for name, model in smp.MODEL_ARCHITECTURES_MAPPING.items():
+            parameters = inspect.signature(model.__init__).parameters
+            expected = [key for key in parameters if key not in {*given, "aux_params"}]
+            assert list(registry.model_options(name)) == expected
+            assert "encoder_depth" in expected
+
+    @pytest.mark.parametrize("name", registry.names("spectralseg.models"))
+    def test_those_of_our_own_are_the_keywords_of_build(self, name):
+        parameters = inspect.signature(registry.load("spectralseg.models", name, "model").build).parameters.values()
+        expected = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+        assert list(registry.model_options(name)) == expected
+
+    def test_no_model_is_imported(self):
+        code = "import sys; from spectralseg import registry; registry.check_options('unet', 'resnet18', ['classes'])"
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False
+        )
+        assert "'classes' is not an option of a model: it follows from the dataset; leave it out" in done.stderr
+        assert "torch" not in done.stderr
+
+    @pytest.mark.parametrize(
+        ("model", "encoder", "option", "told"),
+        [
+            (
+                "unet",
+                "resnet18",
+                "decoder_chanels",
+                "no option 'decoder_chanels'; did you mean 'decoder_channels'?",
+            ),
+            ("unet", "tu-resnet18", "decoder_chanels", "did you mean 'decoder_channels'?"),
+            ("unet", "resnet18", "drop_path_rate", "has no option 'drop_path_rate'; valid: encoder_depth, "),
+            ("transunet", "resnet18", "head", "did you mean 'heads'?"),
+            ("transunet", "tu-resnet18", "drop_path_rate", "has no option 'drop_path_rate'"),
+            ("unet", "resnet18", "activation", "models return raw logits; leave it out"),
+            ("fpn", "tu-resnet18", "activation", "models return raw logits; leave it out"),
+            ("unet", "resnet18", "aux_params", "models return logits only; leave it out"),
+            *(("transunet", "resnet18", key, "follows from the dataset") for key in ("in_channels", "classes")),
+            ("unet", "resnet18", "encoder_name", "give it as the key 'encoder'"),
+            ("unet", "resnet18", "encoder_weights", "give it as the key 'encoder_weights'"),
+        ],
+    )
+    def test_others_are_refused_everywhere(self, study, model, encoder, option, told):
+        with pytest.raises(InputError, match=re.escape(told)):
+            registry.check_options(model, encoder, [option])
+        study["architectures"]["unet"] |= {"model": model, "encoder": encoder, "options": {option: 1}}
+        with pytest.raises(InputError, match=r"^toy\.yaml: architectures\.unet\.options: .*" + re.escape(told)):
+            validate_config(study, "toy.yaml")
+
+    def test_the_encoders_of_timm_take_their_own(self):
+        registry.check_options("unet", "tu-resnet18", ["drop_path_rate", "decoder_channels"])
+
+    def test_no_option_needs_no_look(self, monkeypatch):
+        monkeypatch.setattr(registry, "model_options", None)
+        registry.check_options("unet", "resnet18", {})

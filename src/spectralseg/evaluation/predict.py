@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spectralseg.config import Architecture
-from spectralseg.errors import InputError
+from spectralseg.errors import Diverged, InputError
 from spectralseg.training.batches import standardise
 from spectralseg.training.loop import model_of
 
@@ -24,12 +24,13 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model with the standardisation of its training data."""
+    """A trained model with the standardisation of its training data; ``name`` is what errors call it."""
 
     model: nn.Module
     mean: Tensor
     std: Tensor
     batch_size: int
+    name: str = "the model"
 
     def standardise(self, images: NDArray[np.float32]) -> Tensor:
         """Images (B, S, S, channels) in [0, 1] to model input on the model's device."""
@@ -40,10 +41,15 @@ class Predictor:
         """Probabilities (N, C, S, S) of images (N, S, S, channels) in [0, 1].
 
         C = 1 holds the foreground probability of binary tasks; otherwise channel 0 is the background.
+
+        Raises:
+            Diverged: a logit is not finite. Comparisons would take it for background.
         """
         found = []
         for start in range(0, len(images), self.batch_size):
             logits = self.model(self.standardise(images[start : start + self.batch_size])).float()
+            if not logits.isfinite().all():
+                raise Diverged(self.name, "its logits are not finite")
             probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
             found.append(probabilities.cpu().numpy())
         return np.concatenate(found)
@@ -58,6 +64,9 @@ def predicted_cases(
         predictor: the model.
         cases: rows of a case table.
         images: gives the images (N, S, S, channels) of a case in [0, 1]; called once for each.
+
+    Raises:
+        Diverged: a logit is not finite; the message names the cases of the batch.
     """
     waiting: list[tuple[pd.Series, NDArray[np.float32]]] = []
     for _, case in cases.iterrows():
@@ -72,7 +81,11 @@ def _predicted(
     predictor: Predictor, waiting: Sequence[tuple[pd.Series, NDArray[np.float32]]]
 ) -> Iterator[tuple[pd.Series, NDArray[np.float32]]]:
     if waiting:
-        probabilities = predictor(np.concatenate([images for _, images in waiting]))
+        try:
+            probabilities = predictor(np.concatenate([images for _, images in waiting]))
+        except Diverged as error:
+            cases = ", ".join(str(case["case"]) for case, _ in waiting)
+            raise Diverged(predictor.name, f"{error.reason} on one of the test cases {cases}") from None
         ends = np.cumsum([len(images) for _, images in waiting])
         yield from zip((case for case, _ in waiting), np.split(probabilities, ends[:-1]), strict=True)
 
@@ -101,8 +114,11 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
         device: torch device.
 
     Raises:
+        Diverged: training ended because the run diverged.
         InputError: the weights do not fit the architecture.
     """
+    if reason := settings.get("diverged"):
+        raise Diverged(run, reason)
     data = settings["data"]
     # The weights come from the run; asking for pretrained ones would need the network.
     architecture = Architecture.model_validate({**settings["architecture"], "encoder_weights": None})
@@ -115,7 +131,7 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
         raise InputError(f"{run / 'model.pt'}: does not fit its run.json ({error}); train the run again") from None
     mean, std = (torch.tensor(data[key], dtype=torch.float32, device=device) for key in ("mean", "std"))
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images come
-    return Predictor(model.eval(), mean, std, batch_size)
+    return Predictor(model.eval(), mean, std, batch_size, str(run))
 
 
 def to_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spectralseg.config import Evaluation
 from spectralseg.data import PreparedDataset
-from spectralseg.errors import InputError
+from spectralseg.errors import Diverged, InputError
 from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import example_rows
 from spectralseg.evaluation.predict import Predictor, load_predictor, predicted_cases, read_settings, to_labels
@@ -25,7 +25,7 @@ from spectralseg.interpretation.cam import seg_grad_cam
 from spectralseg.interpretation.scores import Score as InterpretationScore
 from spectralseg.interpretation.scores import cam_scores, spectral_scores
 from spectralseg.metrics.calibration import Reliability
-from spectralseg.metrics.records import COLUMNS, POOLED, RUN_KEYS
+from spectralseg.metrics.records import COLUMNS, POOLED, RUN_KEYS, divergence_record
 from spectralseg.progress import progress_bar
 from spectralseg.training.batches import seed_of, to_float
 from spectralseg.training.learner import choose_device
@@ -45,6 +45,9 @@ def evaluate(
 ) -> None:
     """Evaluate a trained run and write ``records.parquet``, ``reliability.parquet`` and ``examples.npz`` into ``out``.
 
+    Of a run that diverged, in training or by a logit that is not finite here, no case is scored: the same files hold
+    the record of :func:`~spectralseg.metrics.records.divergence_record`, no histogram and no example.
+
     Raises:
         InputError: a dataset is not the one that the run was trained on, or has other classes; or another
             implementation of a metric disagrees.
@@ -56,9 +59,32 @@ def evaluate(
         alike = all(partner.info[key] == data.info[key] for key in ("image_size", "channels"))
         if len(partner.classes) != len(data.classes) or not alike:
             raise InputError(f"{partner.path}: has other classes, size or channels than {data.path}; prepare it alike")
-    device = choose_device(device_name)
-    predictor = load_predictor(run, settings, evaluation.checkpoint, evaluation.batch_size, str(device))
     keys = {key: settings["run"][key] for key in RUN_KEYS}
+    try:
+        predictor = load_predictor(
+            run, settings, evaluation.checkpoint, evaluation.batch_size, str(choose_device(device_name))
+        )
+        records, reliability, examples = _results(predictor, keys, data, partners, evaluation)
+    except Diverged as error:
+        _log.warning("%s", error)
+        records = pd.DataFrame([divergence_record(data.name, error.reason)])
+        reliability, examples = pd.DataFrame(columns=list(_RELIABILITY_COLUMNS)), _no_examples(data)
+    with replacing(out / "records.parquet") as partial:
+        _with_keys(keys, records).to_parquet(partial, index=False)
+    with replacing(out / "reliability.parquet") as partial:
+        _with_keys(keys, reliability).to_parquet(partial, index=False)
+    with replacing(out / "examples.npz") as partial, partial.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **examples)
+
+
+def _results(
+    predictor: Predictor,
+    keys: Mapping[str, Any],
+    data: PreparedDataset,
+    partners: Sequence[PreparedDataset],
+    evaluation: Evaluation,
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, NDArray[Any]]]:
+    """Metric records and reliability histograms without the identity of the run, and the examples."""
     chance = np.random.default_rng(seed_of("recheck", *keys.values()))
     found = [_examine(predictor, one, evaluation, chance) for one in conditions(evaluation, data, partners)]
     largest = recheck((labelled for one in found for labelled in one.sample), len(data.classes))
@@ -69,13 +95,7 @@ def evaluate(
     reliability = pd.DataFrame(
         [row for one in clean.values() for row in one.reliability()], columns=list(_RELIABILITY_COLUMNS)
     )
-    with replacing(out / "records.parquet") as partial:
-        _with_keys(keys, records).to_parquet(partial, index=False)
-    with replacing(out / "reliability.parquet") as partial:
-        _with_keys(keys, reliability).to_parquet(partial, index=False)
-    with replacing(out / "examples.npz") as partial, partial.open("wb") as stream:
-        arrays = {name: np.concatenate([one[name] for one in shown]) for name in shown[0]}
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    return records, reliability, {name: np.concatenate([one[name] for one in shown]) for name in shown[0]}
 
 
 def _with_keys(keys: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
@@ -229,4 +249,17 @@ def _examples(
         "prediction": to_labels(probabilities),
         "probability": foreground.astype(np.float16),
         "cam": np.concatenate(maps),
+    }
+
+
+def _no_examples(data: PreparedDataset) -> dict[str, NDArray[Any]]:
+    """The arrays of :func:`_examples` without any case."""
+    side, text = data.masks.shape[1:], np.array([], dtype=str)
+    return {
+        "dataset": text,
+        "case": text,
+        "row": np.array([], dtype=np.int64),
+        "prediction": np.empty((0, *side), np.uint8),
+        "probability": np.empty((0, len(data.classes), *side), np.float16),
+        "cam": np.empty((0, *side), np.float32),
     }

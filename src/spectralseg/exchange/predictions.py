@@ -36,6 +36,7 @@ def predict(
         device_name: torch device, or ``auto``.
 
     Raises:
+        Diverged: the run diverged, or its logits for a test case are not finite.
         InputError: there is no such run, it does not fit the data, there is no test case, or ``out`` has content.
     """
     settings = read_settings(run)

@@ -34,6 +34,8 @@ suite has interpretation, the records hold ``CAM_METRICS`` and ``SPECTRAL_METRIC
 Volumes also have, under ``sound``, the mean over slices ``slice_<metric>`` of each overlap metric and the number of
 slices ``slices_<metric>`` that it is over. The mean over all slices of a test set is the mean of the first weighted by
 the second; two rows per case thus stand for four counts of each slice, of which there may be hundreds.
+
+A run that diverged has no values. Its only record has the metric ``diverged``, no value, and the reason as flag.
 """
 
 from __future__ import annotations
@@ -41,15 +43,35 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from pyarrow import ArrowInvalid, parquet
 
 from spectralseg.errors import InputError
 
 POOLED = "pooled"
 WHOLE_CASE = "all"
 MEAN = "mean"
+DIVERGED = "diverged"
 RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")
+
+
+def divergence_record(dataset: str, reason: str) -> dict[str, str | float]:
+    """The only record of a run that diverged, without the identity of the run."""
+    condition = {"suite": "iid", "test_dataset": dataset, "corruption": "none", "severity": "0"}
+    unit = {"case": POOLED, "group": POOLED, "class": WHOLE_CASE, "protocol": "sound"}
+    return {**condition, **unit, "metric": DIVERGED, "value": float("nan"), "flag": reason}
+
+
+def divergence(file: Path) -> str:
+    """Why the run of a file of metric records diverged; empty if it did not, or if the file cannot be read."""
+    try:
+        if parquet.read_metadata(file).num_rows != 1:
+            return ""
+        (record,) = parquet.read_table(file, columns=["metric", "flag"], partitioning=None).to_pylist()
+    except (OSError, ArrowInvalid, ValueError):
+        return ""
+    return str(record["flag"]) if record.get("metric") == DIVERGED else ""
 
 
 def read_records(file: Path) -> pd.DataFrame:

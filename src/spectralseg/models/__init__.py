@@ -45,21 +45,24 @@ def build_model(
         encoder: encoder of segmentation-models-pytorch.
         encoder_weights: pretrained weights: a name that the encoder's library knows, loaded from its cache or the
             network; a file with a ``state_dict`` (``.pt``, ``.pth``, ``.bin``, ``.safetensors``); None for random ones.
-        options: passed on to the model.
+        options: of the model; with an encoder of timm (``tu-``), the library's models pass others on to the encoder.
 
     Raises:
         InputError: the name, the encoder or an option is unknown, or the weights cannot be had.
     """
     if name not in available():
         raise InputError(f"model '{name}' is unknown; {registry.suggest(name, available())}")
+    registry.check_options(name, encoder, options)
     if name in registry.LIBRARY_MODELS:
         build: Any = partial(_from_library, name)
     else:
         build = registry.load(__name__, name, "model").build
     try:
         model: nn.Module = build(in_channels, classes, encoder, encoder_weights, **options)
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except InputError:
+        raise
+    except Exception as error:  # libraries raise anything, also AssertionError and ZeroDivisionError
+        reason = " ".join(str(error).split()) or type(error).__name__
         if encoder_weights is not None and isinstance(error, OSError):  # so do the libraries tell of a failed download
             raise InputError(
                 f"weights '{encoder_weights}' of encoder '{encoder}' are not in the cache and cannot be downloaded; "

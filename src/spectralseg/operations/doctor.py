@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +23,7 @@ from spectralseg.data.disk import free_space
 from spectralseg.data.fetch import RECEIPTS
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
+from spectralseg.grid import runs
 from spectralseg.operations.devices import visible_devices
 from spectralseg.operations.plan import gigabytes, plan
 from spectralseg.operations.throughput import measured
@@ -61,6 +62,7 @@ def examine(
     yield from devices()
     yield from disk(results, config.training.workers, _needed(config, results))
     yield from archives(config, specifications, results)
+    yield from models(config, specifications)
     yield from weights(config)
     yield from slurm()
 
@@ -216,6 +218,44 @@ def _reachable(host: str) -> bool:
     except (requests.RequestException, OSError):
         return False
     return True
+
+
+def models(config: Config, specifications: Mapping[str, DatasetSpecification]) -> Iterator[Finding]:
+    """Whether every architecture of the grid can be built and takes a batch of each dataset that it is trained on."""
+    trained: dict[str, dict[tuple[int, int], None]] = {}
+    for run in runs(config):
+        data = specifications[run.dataset]
+        trained.setdefault(run.architecture, {})[data.channels, len(data.classes)] = None
+    for name, tasks in trained.items():
+        try:
+            for channels, classes in tasks:
+                _try_model(config, name, channels, 1 if classes == 1 else classes + 1)
+        except InputError as error:
+            yield Finding("problem", "models", str(error))
+        else:
+            yield Finding("ok", "models", f"{name} can be built")
+
+
+def _try_model(config: Config, name: str, channels: int, outputs: int) -> None:
+    """A batch through a model with random weights: on the meta device, which knows shapes only; where the model cannot
+    do that, on the CPU.
+    """
+    import torch
+
+    from spectralseg.training.learner import first_logits
+    from spectralseg.training.loop import model_of
+
+    architecture = config.architectures[name].model_copy(update={"encoder_weights": None})
+    shape = (config.training.batch_size, channels, config.image_size, config.image_size)
+    key = f"architectures.{name}"
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device), torch.no_grad():
+                first_logits(model_of(architecture, channels, outputs).train(), torch.zeros(shape), outputs, key)
+            return
+        except InputError as error:
+            if device == "cpu":
+                raise InputError(str(error) if str(error).startswith(key) else f"{key}: {error}") from error
 
 
 def weights(config: Config) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from spectralseg.grid import runs
 from spectralseg.operations.throughput import settings_of
 from spectralseg.training.batches import batches
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
-from spectralseg.training.loop import model_of, objective_of
+from spectralseg.training.loop import learner_of
 
 _ENDLESS = 10**9
 _WARM_UP = 5  # steps, the fourth of which may be recorded as a graph
@@ -47,10 +47,7 @@ def measure(
         ready = (prepared / "dataset.json").is_file()
         data = open_prepared(prepared) if ready else _phantom(config, specifications[run.dataset], Path(temporary))
         make_deterministic(config.training.deterministic, 0)
-        architecture = config.architectures[run.architecture].model_copy(update={"encoder_weights": None})
-        model = model_of(architecture, data.info["channels"], data.outputs).to(device)
-        objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
-        learner = Learner(model, objective, config.training, data.info["mean"], data.info["std"])
+        learner = learner_of(config, run, data, device, pretrained=False)
         found = _times(config, data, learner, seconds / 3)
     hardware = provenance.hardware(str(device))
     return {

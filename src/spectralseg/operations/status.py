@@ -23,8 +23,9 @@ from spectralseg.operations.heartbeat import Beat, read_beat
 
 SLURM_LOGS = Path(".snakemake/slurm_logs")  # where the workflow keeps what SLURM said of its jobs
 
-State = Literal["done", "running", "failed", "waiting"]
-STATES: tuple[State, ...] = ("done", "running", "failed", "waiting")
+State = Literal["done", "diverged", "running", "failed", "waiting"]
+STATES: tuple[State, ...] = ("done", "diverged", "running", "failed", "waiting")
+FINAL: tuple[State, ...] = ("done", "diverged")  # nothing is left to do
 
 _TRAINED, _EVALUATED = {"model.pt", "run.json"}, {"records.parquet"}
 _SENTENCE = re.compile(r"^error: (.+)")
@@ -39,8 +40,9 @@ class RunStatus:
 
     Attributes:
         run: its identity.
-        state: ``done`` once it is evaluated; ``waiting`` also between training and evaluation, while SLURM's queue
-            holds another attempt, and after an interruption, from which it goes on when the workflow is started again.
+        state: ``done`` once it is evaluated, or ``diverged`` where that scored nothing; ``waiting`` also between
+            training and evaluation, while SLURM's queue holds another attempt, and after an interruption, from which
+            it resumes when the workflow is started again.
         trained: whether training is over.
         task: ``train`` or ``evaluate``: what is being done, failed, or comes next; empty when all is done.
         step: what is being worked on.
@@ -49,10 +51,10 @@ class RunStatus:
         seconds_left: of this step; None where that is not known.
         iteration: of the last validation; None before the first.
         validation_dice: then, in [0, 1].
-        seconds: that the training took; None until it is over.
+        seconds: that the training took; None until it is over, and for a run that diverged, which ends early.
         queued: what its job in SLURM's queue waits for; empty if there is none.
         where: device, machine and SLURM job of what is running.
-        error: first line of what went wrong; empty otherwise.
+        error: first line of what went wrong, or why the run diverged; empty otherwise.
         log: file with the whole of it, relative to the working directory; empty where nothing went wrong.
     """
 
@@ -98,12 +100,16 @@ def _run_status(run: Run, folder: Path, queue: Mapping[str, str]) -> RunStatus:
     except (FileNotFoundError, NotADirectoryError):
         present = set()
     trained = present >= _TRAINED
-    known: dict[str, Any] = {**_last_validation(folder), **({"seconds": _seconds(folder)} if trained else {})}
+    known, diverged = _last_validation(folder), ""
+    if trained:
+        known["seconds"], diverged = _training(folder)
     beat = read_beat(folder)
     if beat and beat.alive:
         counted = (beat.step, beat.done, beat.total, beat.seconds_left)
         return RunStatus(run, "running", trained, beat.task, *counted, where=_where(beat), **known)
     if trained and present >= _EVALUATED:
+        if reason := diverged or _divergence(folder):
+            return RunStatus(run, "diverged", True, "", error=reason, log=str(folder))
         return RunStatus(run, "done", True, "", **known)
     task = "evaluate" if trained else "train"
     if queued := queue.get(f"rule_{task}/{'_'.join(map(str, run.keys.values()))}"):  # as the workflow's jobs log
@@ -160,11 +166,21 @@ def _last_validation(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _seconds(folder: Path) -> float | None:
+def _training(folder: Path) -> tuple[float | None, str]:
+    """Seconds that training took, None where it diverged, and the reason if it did."""
     try:
-        return float(json.loads((folder / "run.json").read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if diverged := run.get("diverged"):
+            return None, str(diverged)
+        return float(run["seconds"]), ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, ""
+
+
+def _divergence(folder: Path) -> str:
+    from spectralseg.metrics.records import divergence  # takes half a second to import
+
+    return divergence(folder / "records.parquet")
 
 
 def _where(beat: Beat) -> str:
@@ -214,8 +230,9 @@ def as_json(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[st
 def as_text(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = ()) -> str:
     """The status of a study for a terminal: totals, what runs, what queues, what failed and why, and the grid."""
     count = Counter(one.state for one in found)
-    head = f"{config.name}: {len(found)} runs · " + " · ".join(f"{count[state]} {state}" for state in STATES)
-    if (left := seconds_left(found)) and count["done"] < len(found):
+    counts = [f"{count[state]} {state}" for state in STATES if count[state] or state != "diverged"]
+    head = f"{config.name}: {len(found)} runs · " + " · ".join(counts)
+    if (left := seconds_left(found)) and any(one.state not in FINAL for one in found):
         head += f" · training over in about {duration(left)}"
     parts = [head]
     if running := [one for one in found if one.state == "running"]:
@@ -223,6 +240,8 @@ def as_text(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[st
         parts.append("Running\n" + table(("run", "progress", "Dice", "left", "where"), rows))
     if waiting := [(rule, str(jobs), why) for (rule, why), jobs in _by_rule(queue)]:
         parts.append("In the queue of SLURM\n" + table(("rule", "jobs", "wait for"), waiting))
+    if diverged := [one for one in found if one.state == "diverged"]:
+        parts.append("Diverged\n" + "\n".join(f"  {_name(one)}: {one.error}" for one in diverged))
     if failed := [one for one in found if one.state == "failed"]:
         parts.append(
             "Failed\n" + "\n".join(f"  {_name(one)}, {one.task}: {one.error}\n    {one.log}" for one in failed)

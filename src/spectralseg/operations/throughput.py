@@ -153,6 +153,8 @@ def _of_runs(study: Path) -> Iterator[Measured]:
             seconds, device = run["seconds"] / run["iterations"], run["hardware"]["device_name"]
         except (KeyError, TypeError, ZeroDivisionError):
             continue  # of another version
+        if run.get("diverged"):
+            continue  # ended early, and its evaluation takes no time
         size = sum(path.stat().st_size for path in file.parent.iterdir() if path.is_file())
         yield Measured(setting, seconds, device, "finished runs", run.get("share", 1), size, _evaluation(file.parent))
 

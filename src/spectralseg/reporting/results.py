@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,11 +20,11 @@ from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS, RUN_KEYS
+from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
-
+_NAMED = 5  # diverged runs that the banner names
 
 _NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
 _SCHEMA = pa.schema([(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS])
@@ -76,13 +76,14 @@ class Results:
 
     @cached_property
     def records(self) -> pd.DataFrame:
-        """All metric records; see :mod:`spectralseg.metrics.records`."""
+        """All metric records with values; see :mod:`spectralseg.metrics.records`."""
         return self.read()
 
     def read(self, **allowed: Collection[str]) -> pd.DataFrame:
         """Metric records whose columns hold one of the allowed values, e.g. ``read(metric={"dsc"})``.
 
-        Only matching rows are held in memory; no match gives an empty table with all columns.
+        Only matching rows are held in memory; no match gives an empty table with all columns. The records of runs that
+        diverged are left out unless their metric is asked for; see :attr:`diverged`.
 
         Raises:
             InputError: there are no records, or a column of the schema is missing.
@@ -91,13 +92,23 @@ class Results:
         if not file.is_file():
             raise InputError(f"{file}: there are no metric records; run the workflow until 'collect'")
         # A list without any value has no type that could be compared; no text of a record is a null character.
-        filters = [(name, "in", sorted(values) or ["\0"]) for name, values in allowed.items()]
+        filters: list[tuple[str, str, Any]] = [(name, "in", sorted(v) or ["\0"]) for name, v in allowed.items()]
+        if "metric" not in allowed:
+            filters.append(("metric", "!=", DIVERGED))
         try:
-            table = parquet.read_table(file, columns=list(COLUMNS), filters=filters or None, partitioning=None)
+            table = parquet.read_table(file, columns=list(COLUMNS), filters=filters, partitioning=None)
             found: pd.DataFrame = table.select(COLUMNS).cast(_SCHEMA).to_pandas()
         except (KeyError, ValueError) as error:
             raise InputError(f"{file}: is no table of metric records ({error}); collect them again") from None
         return found
+
+    @cached_property
+    def diverged(self) -> dict[Run, str]:
+        """Runs of the records without any value, as they diverged, and why; empty without records."""
+        if not (self.root / "records.parquet").is_file():
+            return {}
+        found = self.read(metric={DIVERGED})
+        return {Run(*keys): flag for *keys, flag in found[[*RUN_KEYS, "flag"]].itertuples(index=False)}
 
     @cached_property
     def config(self) -> Config | None:
@@ -177,8 +188,19 @@ class Results:
 
     @property
     def banner(self) -> tuple[str, ...]:
-        """What a page must say before any number: that it is a demonstration, if it is one."""
-        return (BANNER,) if self.demonstration else ()
+        """What a page must say before any number: that it is a demonstration, and which runs diverged."""
+        return (*((BANNER,) if self.demonstration else ()), *self._divergences())
+
+    def _divergences(self) -> Iterator[str]:
+        if self.diverged:
+            names = [run.folder for run in self.diverged]
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            yield f"{len(names)} of {self._count()} runs diverged: {', '.join(names[:_NAMED])}{more}."
+
+    def _count(self) -> int:
+        """Number of runs in the records."""
+        keys = parquet.read_table(self.root / "records.parquet", columns=list(RUN_KEYS), partitioning=None)
+        return keys.group_by(list(RUN_KEYS)).aggregate([]).num_rows  # type: ignore[no-any-return]
 
     @property
     def baseline(self) -> str:
@@ -191,9 +213,9 @@ class Results:
         return (self.config.comparison if self.config else Comparison()).margin
 
     def runs(self) -> list[Run]:
-        """Runs of the folder that have examples, sorted."""
+        """Runs of the folder that have examples, sorted; those that diverged have none."""
         files = self.root.glob("runs/*/*/*/lambda*/seed*/examples.npz")
-        return sorted(_run_of(file.relative_to(self.root / "runs").parts) for file in files)
+        return sorted({_run_of(file.relative_to(self.root / "runs").parts) for file in files} - self.diverged.keys())
 
     def reliability(self) -> pd.DataFrame:
         """Pixels, sum of probabilities and foreground pixels per bin, of all runs; empty where none was evaluated.
@@ -206,13 +228,15 @@ class Results:
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*RUN_KEYS, "test_dataset"])
 
     def trained(self) -> dict[Run, dict[str, Any]]:
-        """What training noted in ``run.json``: settings, hardware, seconds, memory and parameters of each run.
+        """What training noted in ``run.json``: settings, hardware, seconds, memory and parameters of each run that
+        did not diverge.
 
         Raises:
             InputError: a file is damaged.
         """
         files = sorted(self.root.glob("runs/*/*/*/lambda*/seed*/run.json"))
-        return {_run_of(file.relative_to(self.root / "runs").parts): _read_json(file) for file in files}
+        found = {_run_of(file.relative_to(self.root / "runs").parts): _read_json(file) for file in files}
+        return {run: told for run, told in found.items() if run not in self.diverged}
 
     def examples(self, run: Run) -> Examples | None:
         """Example predictions of a run, or None where the run has none.

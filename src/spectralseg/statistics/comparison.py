@@ -49,11 +49,11 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float = MARGIN
         InputError: no run of the baseline is there, or the baseline has several λ.
     """
     records = read_records(records_file)
+    if not (records["objective"] == baseline).any():
+        raise InputError(f"there are no records of the baseline objective '{baseline}'; add it to the grid")
     records = records[records["metric"].isin(METRICS)]
     records = records.astype({name: "str" for name in records.columns if name not in ("seed", "value")})
-    reference = records[records["objective"] == baseline]
-    if reference.empty:
-        raise InputError(f"there are no records of the baseline objective '{baseline}'; add it to the grid")
+    reference = records[records["objective"] == baseline]  # empty where all its runs diverged
     _refuse_several_lambdas(reference, baseline)
     references = {keys: Values.of(cell) for keys, cell in reference.groupby(CONDITION)}
     others = records[records["objective"] != baseline].groupby([*CONDITION, *METHOD])

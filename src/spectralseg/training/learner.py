@@ -16,6 +16,7 @@ from spectralseg.objectives import Objective
 from spectralseg.training.batches import standardise
 from spectralseg.training.capture import CapturedStep
 
+_SMALLEST_SCALE = 2.0**-24  # the loss scale starts at 2^16; below this, fp16 has no values
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -28,11 +29,24 @@ class Learner:
         training: hyper-parameters.
         mean: of the training images per channel, in [0, 1].
         std: likewise.
+        outputs: channels of the logits that the task needs: 1 for binary tasks, otherwise foreground classes + 1; None
+            accepts any.
+        name: of the model, for error messages.
     """
 
     def __init__(
-        self, model: nn.Module, objective: Objective, training: Training, mean: list[float], std: list[float]
+        self,
+        model: nn.Module,
+        objective: Objective,
+        training: Training,
+        mean: list[float],
+        std: list[float],
+        *,
+        outputs: int | None = None,
+        name: str = "the model",
     ) -> None:
+        self.outputs, self.name = outputs, name
+        self._tried: set[bool] = set()  # modes, training or not, in which the model has worked
         self.device = next(model.parameters()).device
         self.layout = torch.channels_last if training.channels_last else torch.contiguous_format
         model.to(memory_format=self.layout)  # type: ignore[call-overload]
@@ -54,11 +68,19 @@ class Learner:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=training.precision == "fp16")
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits (B, C, S, S) of images (B, S, S, channels) in [0, 1] on any device."""
+        """Logits (B, C, S, S) of images (B, S, S, channels) in [0, 1] on any device.
+
+        Raises:
+            InputError: the first batch shows that the model does not fit the task; see :func:`first_logits`.
+        """
         inputs = standardise(images.to(self.device, non_blocking=True), self.mean, self.std)
         inputs = inputs.contiguous(memory_format=self.layout)  # images come with channels last
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            logits: Tensor = self.model(inputs)
+            if self.model.training in self._tried:
+                logits: Tensor = self.model(inputs)
+            else:
+                logits = first_logits(self.model, inputs, self.outputs, self.name)
+                self._tried.add(self.model.training)
         return logits
 
     def step(self, images: Tensor, masks: Tensor, learning_rate: float) -> Tensor:
@@ -92,6 +114,11 @@ class Learner:
             return loss.detach()
         return torch.where(norm.isfinite(), loss.detach(), norm)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether fp16 has skipped every step of late: gradients overflow at the smallest useful loss scale, too."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() < _SMALLEST_SCALE
+
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights on the host."""
         return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
@@ -117,6 +144,39 @@ class Learner:
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+
+
+def first_logits(model: nn.Module, inputs: Tensor, outputs: int | None, name: str) -> Tensor:
+    """Logits of a batch by a model that is not known to fit the task.
+
+    Args:
+        model: the model.
+        inputs: standardised images (B, channels, H, W).
+        outputs: channels of the logits that the task needs; None accepts any.
+        name: of the model, for the message.
+
+    Raises:
+        InputError: the model cannot compute the batch, or returns anything but (B, outputs, H, W).
+    """
+    given = tuple(inputs.shape)
+    try:
+        logits: Any = model(inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # layers and libraries raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{name}: the model cannot compute a batch of shape {given} ({reason}); change its options, its encoder, "
+            "'image_size' or 'batch_size'"
+        ) from error
+    returned = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    if outputs is not None and returned != (needed := (given[0], outputs, *given[2:])):
+        raise InputError(
+            f"{name}: for images of shape {given} the model returns {returned}, where the task needs logits of shape "
+            f"{needed}; correct the model or its options"
+        )
+    found: Tensor = logits
+    return found
 
 
 def choose_device(name: str = "auto") -> torch.device:

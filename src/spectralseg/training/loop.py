@@ -20,7 +20,7 @@ from spectralseg import provenance
 from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
-from spectralseg.errors import InputError, Interrupted
+from spectralseg.errors import Diverged, InputError, Interrupted
 from spectralseg.files import remove_leftovers, sha256_of, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
@@ -73,6 +73,27 @@ def model_of(architecture: Architecture, channels: int, outputs: int) -> nn.Modu
     )
 
 
+def learner_of(
+    config: Config, run: Run, data: PreparedDataset, device: torch.device, *, pretrained: bool = True
+) -> Learner:
+    """The learner of a run; its first step refuses a model that does not fit the data.
+
+    Raises:
+        InputError: the model or the objective cannot be built; the message has the key of the architecture.
+    """
+    architecture, key = config.architectures[run.architecture], f"architectures.{run.architecture}"
+    if not pretrained:
+        architecture = architecture.model_copy(update={"encoder_weights": None})
+    try:
+        model = model_of(architecture, data.info["channels"], data.outputs).to(device)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
+    objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
+    return Learner(
+        model, objective, config.training, data.info["mean"], data.info["std"], outputs=data.outputs, name=key
+    )
+
+
 def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, Any]:
     """All that the weights of a run depend on, as plain values."""
     architecture = config.architectures[run.architecture]
@@ -108,6 +129,10 @@ def train(
 ) -> None:
     """Train a run and write ``model.pt``, ``run.json`` and ``history.jsonl`` into ``out``.
 
+    A run diverges when its objective, its gradient or a logit of the validation part is not finite. Training then ends
+    early and writes the same files, so that the other runs of a study go on; ``diverged`` in ``run.json`` gives the
+    reason, which is None for all other runs, and nothing predicts with such a run.
+
     A state left by an interrupted attempt at the same settings and data is continued, to the same weights as without
     the interruption: bit by bit on a CPU with the same number of threads. SIGTERM and SIGUSR1 save the state and stop.
 
@@ -117,7 +142,7 @@ def train(
     it as saving needs, by how long iterations and saving have taken, but never before it has done one iteration.
 
     Raises:
-        InputError: the dataset lacks a part, the objective does not suit its images or is no longer finite.
+        InputError: the dataset lacks a part, or model or objective do not fit the data.
         Interrupted: SIGTERM or SIGUSR1 asked to stop, or the deadline is near; the state is saved.
     """
     with stop_requests(deadline) as request:
@@ -132,9 +157,7 @@ def _train(
         remove_leftovers(out / name)
     training = config.training
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
-    model = model_of(config.architectures[run.architecture], data.info["channels"], data.outputs).to(device)
-    objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
-    learner = Learner(model, objective, training, data.info["mean"], data.info["std"])
+    learner = learner_of(config, run, data, device)
     settings = settings_of(config, run, data)
     progress = states.restore(out, learner, settings)
     request.slowest = progress.slowest
@@ -152,51 +175,63 @@ def _train(
         now = progress.iteration
         return now == last or now % training.validate_every == 0
 
+    def after() -> str:
+        return f"after iteration {progress.iteration} of {last}"
+
     def validate() -> None:
         score = validation_dice(learner, validation, len(data.classes), batch_size)
+        if math.isnan(score):
+            raise Diverged(out, f"the logits of the validation part are not finite {after()}")
+        if learner.stalled:
+            raise Diverged(out, f"the gradient is not finite at any loss scale {after()}")
         _note(score, learner, progress)
         journal.scalars(progress.iteration, {"validation_dice": score})
         journal.write(progress.history)
 
     def interrupt() -> None:
-        done = f"after iteration {progress.iteration} of {last}"
-        raise Interrupted(f"{out}: stopped by {request.reason} {done}; run it again")
+        raise Interrupted(f"{out}: stopped by {request.reason} {after()}; run it again")
 
     window = _Window(lambda bad: _not_finite(out, data, training.batch_size, run.seed, bad))
+    diverged = None
     journal = Journal(out, tensorboard=training.tensorboard, start=progress.iteration)
     bar: tqdm[Any]
-    with journal, progress_bar(desc="train", unit="it", total=last, initial=progress.iteration) as bar:
-        journal.write(progress.history)  # the workflow deletes it before every attempt
-        if progress.loss_count and due():  # the validation that comes after the saved state
-            request.check()
-            validate()
-            if request.check() and progress.iteration < last:
-                save_state()
-                interrupt()
-        for images, masks in batches(data, training, run.seed, progress.iteration, last, device):
-            rate = learning_rate(training, progress.iteration, last)
-            window.add(progress.iteration, learner.step(images, masks, rate))
-            progress.iteration += 1
-            bar.update()
-            done, asked = progress.iteration == last, request.check()
-            # Also before the first validation, as nobody knows how long it takes: killed in it, a run goes on with it.
-            first = due() and not progress.history
-            save = first or asked or request.unmeasured or progress.iteration % training.save_every == 0
-            if save or due() or progress.iteration % _READ_EVERY == 0:
-                losses = window.read()
-                # One after the other: any other order would round differently after a resume.
-                progress.loss_sum = functools.reduce(operator.add, losses, progress.loss_sum)
-                progress.loss_count += len(losses)
-                bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
-                journal.scalars(progress.iteration, {"objective": losses[-1], "learning_rate": rate})
-            if save:
-                save_state()
-            if asked and not done:
-                interrupt()
-            if due():
+    try:
+        with journal, progress_bar(desc="train", unit="it", total=last, initial=progress.iteration) as bar:
+            journal.write(progress.history)  # the workflow deletes it before every attempt
+            if progress.loss_count and due():  # the validation that comes after the saved state
+                request.check()
                 validate()
+                if request.check() and progress.iteration < last:
+                    save_state()
+                    interrupt()
+            for images, masks in batches(data, training, run.seed, progress.iteration, last, device):
+                rate = learning_rate(training, progress.iteration, last)
+                window.add(progress.iteration, learner.step(images, masks, rate))
+                progress.iteration += 1
+                bar.update()
+                done, asked = progress.iteration == last, request.check()
+                # Also before the first validation, whose duration is unknown: killed in it, a run resumes with it.
+                first = due() and not progress.history
+                save = first or asked or request.unmeasured or progress.iteration % training.save_every == 0
+                if save or due() or progress.iteration % _READ_EVERY == 0:
+                    losses = window.read()
+                    # One after the other: any other order would round differently after a resume.
+                    progress.loss_sum = functools.reduce(operator.add, losses, progress.loss_sum)
+                    progress.loss_count += len(losses)
+                    bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
+                    journal.scalars(progress.iteration, {"objective": losses[-1], "learning_rate": rate})
+                if save:
+                    save_state()
+                if asked and not done:
+                    interrupt()
+                if due():
+                    validate()
+    except Diverged as error:
+        _log.warning("%s", error)
+        diverged = error.reason
     clock.stop()
-    _write_outputs(out, learner, progress, {**settings, "training": training.model_dump(mode="json"), "share": share})
+    described = {**settings, "training": training.model_dump(mode="json"), "share": share}
+    _write_outputs(out, learner, progress, described, diverged)
 
 
 def _note(score: float, learner: Learner, progress: states.State) -> None:
@@ -209,7 +244,9 @@ def _note(score: float, learner: Learner, progress: states.State) -> None:
         progress.best_score, progress.best_iteration, progress.best = score, progress.iteration, learner.weights()
 
 
-def _write_outputs(out: Path, learner: Learner, progress: states.State, run: dict[str, Any]) -> None:
+def _write_outputs(
+    out: Path, learner: Learner, progress: states.State, run: dict[str, Any], diverged: str | None
+) -> None:
     last = learner.weights()
     best = last if progress.best_iteration == progress.iteration else progress.best
     states.write(out / "model.pt", {"best": best, "last": last})  # equal weights are stored once
@@ -218,8 +255,9 @@ def _write_outputs(out: Path, learner: Learner, progress: states.State, run: dic
         {
             **run,
             "iterations": progress.iteration,
-            "best_iteration": progress.best_iteration,
-            "validation_dice": progress.best_score,
+            "diverged": diverged,
+            "best_iteration": None if diverged else progress.best_iteration,
+            "validation_dice": None if diverged else progress.best_score,
             "parameters": sum(parameter.numel() for parameter in learner.model.parameters()),
             "seconds": round(progress.seconds, 2),
             "peak_memory": provenance.peak_memory(),
@@ -231,19 +269,17 @@ def _write_outputs(out: Path, learner: Learner, progress: states.State, run: dic
     (out / states.FILE).unlink(missing_ok=True)
 
 
-def _not_finite(out: Path, data: PreparedDataset, batch_size: int, seed: int, iteration: int) -> InputError:
+def _not_finite(out: Path, data: PreparedDataset, batch_size: int, seed: int, iteration: int) -> Diverged:
     """Says which cases were in the batch: one of them, or the learning rate, is the reason."""
     cases = ", ".join(data.describe_row(row) for row in batch_of(data.rows("train"), batch_size, seed, iteration))
-    return InputError(
-        f"{out}: the objective or its gradient is not finite in iteration {iteration + 1}, whose batch holds the cases "
-        f"{cases}; lower 'learning_rate', set 'gradient_clip', or look at these cases"
-    )
+    what = f"the objective or its gradient is not finite in iteration {iteration + 1}"
+    return Diverged(out, f"{what}, whose batch holds the cases {cases}")
 
 
 class _Window:
     """Values of the objective that stay on the device until they are read, as each reading makes the device wait."""
 
-    def __init__(self, error: Callable[[int], InputError]) -> None:
+    def __init__(self, error: Callable[[int], Diverged]) -> None:
         self.error = error
         self.values: list[Tensor] = []
         self.first = 0
@@ -257,7 +293,7 @@ class _Window:
         """The values since the last reading.
 
         Raises:
-            InputError: one of them is not finite.
+            Diverged: one of them is not finite.
         """
         found: list[float] = torch.stack(self.values).tolist()
         self.values = []

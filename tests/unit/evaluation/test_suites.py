@@ -15,7 +15,7 @@ from spectralseg.evaluation.predict import Predictor
 from spectralseg.evaluation.recheck import recheck
 from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS
+from spectralseg.metrics.records import COLUMNS, divergence, read_records
 from spectralseg.training import loop
 
 NOISE = {"datasets": ["toy"], "corruptions": {"gaussian": ["0.01", "0.1"], "bernoulli": ["0.05"]}}
@@ -360,3 +360,73 @@ class TestRecheck:
         with pytest.raises(InputError, match=r"case '.*', class 1: hd95 .* is .* here and .* in "):
             suites.evaluate(run, toy, [], evaluation(suites=["iid"], recheck=3), run, device_name="cpu")
         assert [path.name for path in run.iterdir()] == ["run.json"]
+
+
+class Diverging(Colour):
+    """Its logits are not finite from the n-th batch on."""
+
+    def __init__(self, healthy, value):
+        super().__init__(3, 1)
+        self.healthy, self.value = healthy, value
+
+    def forward(self, images):
+        logits = super().forward(images)
+        return logits if len(self.seen) <= self.healthy else logits.index_fill(-1, torch.tensor([0]), self.value)
+
+
+class TestDivergence:
+    """Comparisons would take what is not finite for background, and score it."""
+
+    def check(self, folder, toy, reason):
+        records = read_records(folder / "records.parquet")
+        assert records[["dataset", "test_dataset", "metric", "flag"]].values.tolist() == [
+            ["toy", "toy", "diverged", reason]
+        ]
+        assert records["value"].isna().all()
+        assert divergence(folder / "records.parquet") == reason
+        assert pd.read_parquet(folder / "reliability.parquet").empty
+        with np.load(folder / "examples.npz", allow_pickle=False) as arrays:
+            shapes = {name: arrays[name].shape for name in arrays}
+        assert shapes == {
+            "dataset": (0,), "case": (0,), "row": (0,), "prediction": (0, 32, 32), "probability": (0, 1, 32, 32),
+            "cam": (0, 32, 32),
+        }  # fmt: skip
+
+    def test_a_run_that_diverged_in_training_has_one_record_and_no_values(self, toy, tmp_path, study, caplog):
+        study["training"]["learning_rate"] = 1e30
+        config = validate_config(study, "toy.yaml")
+        loop.train(config, Run("toy", "unet", "mixed", "0.2", 0), toy, tmp_path / "run", device_name="cpu")
+        suites.evaluate(tmp_path / "run", toy, [], config.evaluation, tmp_path / "run", device_name="cpu")
+        reason = json.loads((tmp_path / "run" / "run.json").read_text())["diverged"]
+        self.check(tmp_path / "run", toy, reason)
+        assert f"{tmp_path / 'run'}: the run diverged: {reason}" in caplog.text
+
+    def test_so_has_one_whose_weights_are_not_finite(self, toy, tmp_path, study):
+        config = validate_config(study, "toy.yaml")
+        run = tmp_path / "run"
+        loop.train(config, Run("toy", "unet", "mixed", "0.2", 0), toy, run, device_name="cpu")
+        weights = torch.load(run / "model.pt", weights_only=True)
+        weights["best"] = {name: torch.full_like(value, torch.nan) if value.is_floating_point() else value
+                           for name, value in weights["best"].items()}  # fmt: skip
+        torch.save(weights, run / "model.pt")
+        suites.evaluate(run, toy, [], config.evaluation, run, device_name="cpu")
+        cases = ", ".join(toy.cases[toy.cases["part"] == "test"]["case"])
+        self.check(run, toy, f"its logits are not finite on one of the test cases {cases}")
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_so_has_one_that_is_not_finite_under_a_corruption_only(self, toy, tmp_path, monkeypatch, value):
+        def load(run, settings, checkpoint, batch_size, device):
+            return Predictor(Diverging(1, value).eval(), torch.zeros(3), torch.ones(3), batch_size, str(run))
+
+        monkeypatch.setattr(suites, "load_predictor", load)
+        run = run_folder(tmp_path / "run", toy)
+        suites.evaluate(run, toy, [], evaluation(), run, device_name="cpu")
+        assert "its logits are not finite" in divergence(run / "records.parquet")
+        self.check(run, toy, divergence(run / "records.parquet"))
+
+    def test_the_records_of_other_runs_name_no_divergence(self, toy, tmp_path, fixed_model):
+        run = run_folder(tmp_path / "run", toy)
+        suites.evaluate(run, toy, [], evaluation(suites=["iid"]), run, device_name="cpu")
+        assert divergence(run / "records.parquet") == ""
+        assert divergence(run / "missing.parquet") == ""
+        assert divergence(run / "run.json") == ""

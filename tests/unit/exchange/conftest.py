@@ -1,9 +1,12 @@
 """Raw phantoms, their prepared datasets, and one trained run for each."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from tests.conftest import DATASET_FILES, STUDY
 
 from spectralseg.config import Config, validate_config
@@ -45,6 +48,21 @@ def source(tmp_path_factory):
         return made[name]
 
     return make
+
+
+@pytest.fixture(params=["recorded", "not recorded"])
+def diverged(request, source, tmp_path):
+    """A run whose weights are not finite, which training noted or not; and the dataset that it was trained on."""
+    polyps, run = source("kvasir_seg"), tmp_path / "diverged"
+    shutil.copytree(polyps.run, run)
+    weights = torch.load(run / "model.pt", weights_only=True)
+    for state in weights.values():
+        state["segmentation_head.0.bias"].fill_(torch.nan)
+    torch.save(weights, run / "model.pt")
+    if request.param == "recorded":
+        told = {**json.loads((run / "run.json").read_text()), "diverged": "its logits are not finite"}
+        (run / "run.json").write_text(json.dumps(told))
+    return run, polyps.data
 
 
 def build(name, folder):

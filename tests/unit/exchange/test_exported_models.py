@@ -76,6 +76,28 @@ def test_a_model_that_differs_is_refused_and_nothing_is_left(source, tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_diverged_is_refused(diverged, tmp_path, kind):
+    run, data = diverged
+    with pytest.raises(InputError, match="diverged: the run diverged: its logits are not finite"):
+        export_model(run, data, tmp_path / "out", kind=kind)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_an_exported_model_that_gives_no_numbers_is_refused(source, tmp_path, monkeypatch, alone):
+    polyps = source("kvasir_seg")
+    original = load_predictor(polyps.run, read_settings(polyps.run), "best", 6, "cpu")
+
+    def found(images):
+        return original(np.moveaxis(images, 1, -1)) * np.float32(np.nan if (len(images) == 1) is alone else 1)
+
+    monkeypatch.setitem(FORMATS, "torchscript", replace(FORMATS["torchscript"], read=lambda _: found))
+    with pytest.raises(InputError, match="differs from the original by nan"):
+        export_model(polyps.run, polyps.data, tmp_path / "out", kind="torchscript")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_that_fails_for_one_batch_size_only_is_noticed(source, tmp_path, monkeypatch):
     polyps = source("kvasir_seg")
     original = load_predictor(polyps.run, read_settings(polyps.run), "best", 6, "cpu")

@@ -116,6 +116,13 @@ def test_nothing_is_left_of_predictions_that_fail(source, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_diverged_predicts_nothing(diverged, tmp_path):
+    run, data = diverged
+    with pytest.raises(InputError, match="diverged: the run diverged: its logits are not finite"):
+        predict(run, data, tmp_path / "out", device_name="cpu")
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_data_than_the_run_fits_are_refused(source, toy, tmp_path):
     hearts = source("acdc")
     with pytest.raises(InputError, match="has other classes, size or channels"):

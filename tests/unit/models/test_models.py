@@ -3,6 +3,7 @@ import importlib
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.conftest import SMALL_ENCODER
 from torch import nn
 
 from spectralseg.errors import InputError
@@ -21,6 +22,25 @@ def test_the_models_of_the_paper_are_there():
 def test_an_unknown_model_is_refused_with_the_nearest_one():
     with pytest.raises(InputError, match="model 'transunit' is unknown; did you mean 'transunet'"):
         build_model("transunit", 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"decoder_chanels": [8, 8, 8, 8, 8]}, "did you mean 'decoder_channels'?"),
+        ({"activation": "sigmoid"}, "models return raw logits"),
+        ({"aux_params": {"classes": 2}}, "models return logits only"),
+    ],
+)
+@pytest.mark.parametrize("encoder", ["resnet18", SMALL_ENCODER])
+def test_an_option_that_would_be_ignored_or_break_the_contract_is_refused(encoder, options, told):
+    with pytest.raises(InputError, match=told):
+        build_model("unet", 3, 1, encoder=encoder, **options)
+
+
+def test_an_option_that_the_encoder_does_not_have_is_refused():
+    with pytest.raises(InputError, match="unexpected keyword argument 'colour'"):
+        build_model("unet", 3, 1, encoder=SMALL_ENCODER, colour=1)
 
 
 def test_options_reach_the_model(small_model):

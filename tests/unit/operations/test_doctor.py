@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -96,6 +97,34 @@ def test_what_has_to_be_fetched_is_told_with_whether_it_can_be(study, specificat
     monkeypatch.setattr(requests, "head", lambda *_, **__: None)
     found = list(doctor.archives(config, specifications, tmp_path / "results"))
     assert (found[0].level, found[0].subject) == ("note", "network")
+
+
+def test_models_that_cannot_work_are_a_problem(study, toy_specification):
+    """Before anything is prepared, without weights, and without computing where the meta device suffices."""
+    small = study["architectures"]["unet"]
+    study["architectures"] = {
+        "unet": small,
+        "half": {**small, "model": "fpn", "options": {"upsampling": 2}},
+        "heads": {**study["architectures"]["transunet"], "options": {"width": 30, "heads": 8}},
+        "pooled": {"model": "deeplabv3", "encoder": "resnet18", "encoder_weights": None},
+        "idle": {**small, "encoder": "no_such"},
+    }
+    study["grid"]["main"]["architectures"] = ["unet", "half", "heads", "pooled"]
+    study["training"]["batch_size"], study["image_size"] = 1, 64
+    found = list(doctor.models(validate_config(study, "toy.yaml"), {"toy": toy_specification()}))
+    assert [(one.level, one.subject) for one in found] == [
+        ("ok", "models"), *[("problem", "models")] * 3,
+    ]  # fmt: skip
+    for one, told in zip(
+        found[1:],
+        [
+            r"architectures\.half: .* returns \(1, 1, 32, 32\)",
+            r"architectures\.heads: model 'transunet' .* cannot be built: .*divisible",
+            r"architectures\.pooled: the model cannot compute a batch of shape \(1, 3, 64, 64\) \(Expected more than 1",
+        ],
+        strict=True,
+    ):
+        assert re.match(told, one.text)
 
 
 def test_weights_that_are_not_in_the_cache_are_a_problem(study, tmp_path, monkeypatch):

@@ -57,6 +57,15 @@ def test_finished_runs_tell_time_disk_and_money(tmp_path, planned):
     assert values["money"] == pytest.approx(2.5 * hours[0])
 
 
+def test_runs_that_diverged_ended_early_and_tell_no_time(tmp_path, planned):
+    finish(tmp_path, planned, "spatial", "0", 0, 3000)
+    finish(tmp_path, planned, "spatial", "0", 1, 1)
+    file = tmp_path / "runs/toy/unet/spatial/lambda0/seed1/run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "diverged": "its logits are not finite"}))
+    (one,) = measured([tmp_path], None)
+    assert one.seconds == 3
+
+
 def test_the_time_of_evaluation_counts_where_it_was_measured(tmp_path, planned):
     finish(tmp_path, planned, "spatial", "0", 0, 3600, evaluation=360.0)
     found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 from spectralseg.errors import InputError, Interrupted
+from spectralseg.metrics.records import divergence_record
 from spectralseg.operations import heartbeat as beats
 from spectralseg.operations.heartbeat import Beat, heartbeat, read_beat
 from spectralseg.operations.status import (
@@ -164,6 +166,21 @@ class TestRun:
         found = look()
         assert (found.state, found.task, found.seconds, found.error) == ("done", "", 60.0, "")
 
+    @pytest.mark.parametrize("where", ["run.json", "records.parquet"])
+    def test_it_diverged(self, look, folder, where):
+        """In training, which ``run.json`` tells, or in evaluation, which its only record tells."""
+        finish_training(folder)
+        reason = "its logits are not finite"
+        if where == "run.json":
+            (folder / where).write_text(json.dumps({"seconds": 1.0, "diverged": reason}))
+            assert (look().state, look().task, look().seconds) == ("waiting", "evaluate", None)
+            (folder / "records.parquet").touch()
+        else:
+            pd.DataFrame([divergence_record("toy", reason)]).to_parquet(folder / where)
+        found = look()
+        assert (found.state, found.trained, found.task, found.error) == ("diverged", True, "", reason)
+        assert (found.validation_dice, found.seconds) == (None, None)
+
     def test_it_failed_and_said_why(self, look, folder):
         (folder / "train.log").write_text("much\n")
         beats._write(folder, beat(error="RuntimeError: CUDA out of memory"))
@@ -270,6 +287,20 @@ class TestStudy:
         other.mkdir(parents=True)
         beats._write(other, beat(step="train", unit="it", done=1, total=3, rate=0.1))
         assert seconds_left(study_status(config, Path("results/toy"))) == 20
+
+    def test_runs_that_diverged_are_counted_and_named(self, look, folder, config):
+        from pathlib import Path
+
+        finish_training(folder)
+        (folder / "run.json").write_text(json.dumps({"seconds": 1.0, "diverged": "the objective is not finite"}))
+        (folder / "records.parquet").touch()
+        found = study_status(config, Path("results/toy"))
+        text = as_text(config, found)
+        assert text.startswith("toy: 2 runs · 0 done · 1 diverged · 0 running")
+        assert "Diverged\n  toy/unet/spatial/lambda0/seed0: the objective is not finite\n" in text
+        assert "diverged 0" in text.splitlines()[-2]
+        assert as_json(config, found)["diverged"] == 1
+        assert seconds_left(found) is None, "a run that ended early tells nothing about the others"
 
     def test_its_jobs_in_the_queue_are_asked_for_by_the_name_that_the_workflow_noted(self, tmp_path, monkeypatch):
         assert study_queue(tmp_path) == []

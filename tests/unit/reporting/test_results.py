@@ -1,9 +1,18 @@
+import json
+import shutil
+
+import numpy as np
 import pandas as pd
 import pytest
 
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.reporting.results import Results
+from spectralseg.metrics.records import COLUMNS, RUN_KEYS, divergence_record
+from spectralseg.reporting.figures import FIGURES
+from spectralseg.reporting.report.runs import read_runs
+from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.tables import build_summary
+from spectralseg.statistics.comparison import compare
 
 
 def test_folder_must_exist(tmp_path):
@@ -55,3 +64,75 @@ def test_damaged_examples_are_told(official, tmp_path):
     file.write_bytes(b"no archive")
     with pytest.raises(InputError, match=r"examples\.npz"):
         Results(tmp_path).examples(run)
+
+
+class TestDivergedRuns:
+    @pytest.fixture
+    def diverge(self, study, tmp_path):
+        """The study where some runs diverged: in training, or in evaluation, which ``run.json`` does not know."""
+
+        def build(runs, trained=True):
+            root = tmp_path / "results"
+            shutil.copytree(study, root)
+            records = pd.read_parquet(root / "records.parquet")
+            keys = pd.MultiIndex.from_frame(records[list(RUN_KEYS)])
+            rows = [{**run.keys, **divergence_record(run.dataset, "its logits are not finite")} for run in runs]
+            records = records[~keys.isin([tuple(run.keys.values()) for run in runs])]
+            pd.concat([records, pd.DataFrame(rows, columns=list(COLUMNS))]).to_parquet(root / "records.parquet")
+            for run in runs:
+                folder = root / "runs" / run.folder
+                with np.load(folder / "examples.npz") as arrays:
+                    none = {name: arrays[name][:0] for name in arrays}
+                np.savez(folder / "examples.npz", **none)
+                pd.read_parquet(folder / "reliability.parquet")[:0].to_parquet(folder / "reliability.parquet")
+                (folder / "records.parquet").touch()
+                if trained:
+                    told = {**json.loads((folder / "run.json").read_text()), "diverged": "its logits are not finite"}
+                    (folder / "run.json").write_text(json.dumps(told))
+            return Results(root)
+
+        return build
+
+    def test_they_are_counted_and_named(self, diverge):
+        run = Run("acdc", "unet", "spatial", "0", 1)
+        results = diverge([run])
+        assert results.diverged == {run: "its logits are not finite"}
+        assert results.banner == ("1 of 72 runs diverged: acdc/unet/spatial/lambda0/seed1.",)
+        assert results.banner[0] in build_summary(results).markdown()
+        assert set(results.records["metric"]) == {"dsc", "iou", "hd95", "frc_low", "frc_mid"}
+        assert run not in results.runs()
+        assert run not in results.trained()
+        assert len(results.runs()) == len(results.trained()) == 71
+
+    def test_the_banner_names_some_of_many(self, diverge):
+        runs = [Run("acdc", "unet", form, lam, 0) for form in ("convex", "printed") for lam in ("0.1", "0.2", "0.5")]
+        (banner,) = diverge(runs).banner
+        assert banner.startswith("6 of 72 runs diverged: acdc/unet/convex/lambda0.1/seed0, ")
+        assert banner.endswith(" and 1 more.")
+
+    @pytest.mark.parametrize("trained", [True, False])
+    def test_the_list_of_runs_says_so(self, diverge, trained):
+        results = diverge([Run("acdc", "unet", "spatial", "0", 1)], trained)
+        states = read_runs(results, None).set_index(list(RUN_KEYS))["state"]
+        assert states["acdc", "unet", "spatial", "0", 1] == "diverged"
+        assert (states == "diverged").sum() == 1
+
+    def test_a_study_stands_even_if_its_baseline_diverged(self, diverge, study):
+        results = diverge([run for run in Results(study).runs() if run.objective == "spatial"])
+        compare(results.root / "records.parquet", "spatial", results.root / "comparisons.parquet")
+        assert results.comparisons["difference"].isna().all()
+        assert set(results.comparisons["unpaired"]) != {0}
+        assert "12 of 72 runs diverged" in build_summary(results).markdown()
+        FIGURES["cost"](results)
+        FIGURES["reliability"](results)
+
+    def test_a_study_stands_even_if_all_diverged(self, diverge, study):
+        results = diverge(Results(study).runs())
+        compare(results.root / "records.parquet", "spatial", results.root / "comparisons.parquet")
+        assert results.comparisons.empty
+        assert results.records.empty
+        assert "72 of 72 runs diverged" in build_summary(results).markdown()
+
+    def test_a_study_without_any_says_nothing(self, study, phantom, tmp_path):
+        assert Results(study).banner == Results(tmp_path).banner == ()
+        assert Results(phantom).banner == (BANNER,)

@@ -240,38 +240,96 @@ def test_objectives_of_one_seed_start_from_the_same_weights(config, toy, tmp_pat
     assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
 
 
-def test_an_objective_that_is_no_longer_finite_is_an_input_error(config, toy, tmp_path, monkeypatch):
-    calls = []
+class TestDivergence:
+    """The run ends, with all its files and the reason, so that other runs of the study go on."""
 
-    def fails_in_the_third_iteration(logits, masks):
-        calls.append(masks)
-        return logits.sum() * (float("nan") if len(calls) == 3 else 0.0)
+    def diverge(self, config, data, folder):
+        weights, history, info = train(config, data, folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["history.jsonl", "model.pt", "run.json"]
+        assert weights.keys() == {"best", "last"}
+        assert (info["best_iteration"], info["validation_dice"]) == (None, None)
+        return info["diverged"], history
 
-    monkeypatch.setattr(loop, "objective_of", lambda *_: fails_in_the_third_iteration)
-    rows = batch_of(toy.rows("train"), config.training.batch_size, RUN.seed, 2)
-    cases = ", ".join(toy.cases["case"][row] for row in rows)
-    with pytest.raises(InputError, match=f"not finite in iteration 3, whose batch holds the cases {cases}; lower"):
-        train(config, toy, tmp_path / "run")
-    assert not (tmp_path / "run" / "model.pt").exists()
-    state = torch.load(tmp_path / "run" / states.FILE, weights_only=True)
-    assert state["progress"]["iteration"] == 2, "no state is saved after the failure"
+    def test_an_objective_that_is_not_finite_names_the_cases_of_its_batch(
+        self, config, toy, tmp_path, monkeypatch, caplog
+    ):
+        calls = []
 
+        def fails_in_the_third_iteration(logits, masks):
+            calls.append(masks)
+            return logits.sum() * (float("nan") if len(calls) == 3 else 0.0)
 
-@pytest.mark.parametrize(("clip", "failing"), [(None, 3), (0.5, 3), (None, 7)])
-def test_so_is_a_gradient_that_is_not_finite_though_the_objective_is(config, toy, tmp_path, monkeypatch, clip, failing):
-    """Also in the last iteration, after which no other would notice."""
-    calls = []
+        monkeypatch.setattr(loop, "objective_of", lambda *_: fails_in_the_third_iteration)
+        rows = batch_of(toy.rows("train"), config.training.batch_size, RUN.seed, 2)
+        cases = ", ".join(toy.cases["case"][row] for row in rows)
+        reason, history = self.diverge(config, toy, tmp_path / "run")
+        assert reason == (
+            f"the objective or its gradient is not finite in iteration 3, whose batch holds the cases {cases}"
+        )
+        assert len(calls) == 3
+        assert history == []
+        assert f"{tmp_path / 'run'}: the run diverged: {reason}; lower 'learning_rate'" in caplog.text
 
-    def objective(logits, masks):
-        calls.append(1)
-        slope = (logits * 0).abs().sqrt().sum() if len(calls) == failing else 0  # 0 with a gradient of NaN
-        return logits.square().mean() + slope
+    @pytest.mark.parametrize(("clip", "failing"), [(None, 3), (0.5, 3), (None, 7)])
+    def test_so_does_a_gradient_that_is_not_finite_though_the_objective_is(
+        self, config, toy, tmp_path, monkeypatch, clip, failing
+    ):
+        """Also in the last iteration, after which no other would notice."""
+        calls = []
 
-    monkeypatch.setattr(loop, "objective_of", lambda *_: objective)
-    changed = with_training(config, gradient_clip=clip)
-    with pytest.raises(InputError, match=f"its gradient is not finite in iteration {failing}, whose batch"):
-        train(changed, toy, tmp_path / "run")
-    assert not (tmp_path / "run" / "model.pt").exists()
+        def objective(logits, masks):
+            calls.append(1)
+            slope = (logits * 0).abs().sqrt().sum() if len(calls) == failing else 0  # 0 with a gradient of NaN
+            return logits.square().mean() + slope
+
+        monkeypatch.setattr(loop, "objective_of", lambda *_: objective)
+        reason, history = self.diverge(with_training(config, gradient_clip=clip), toy, tmp_path / "run")
+        assert f"its gradient is not finite in iteration {failing}, whose batch" in reason
+        assert [entry["iteration"] for entry in history] == ([] if failing == 3 else [3, 6])
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    def test_logits_of_the_validation_part_that_are_not_finite_are_no_background(
+        self, config, toy, tmp_path, monkeypatch, value
+    ):
+        """As where running statistics overflow, which training does not use."""
+        build, evaluated = loop.model_of, []
+
+        class Overflows(torch.nn.Module):
+            def __init__(self, model):
+                super().__init__()
+                self.model = model
+
+            def forward(self, images):
+                logits = self.model(images)
+                evaluated.append(1) if not self.training else None
+                spoiled = not self.training and len(evaluated) == 3  # in the second validation, a batch each
+                return logits.index_fill(-1, torch.tensor([0]), value) if spoiled else logits
+
+        monkeypatch.setattr(loop, "model_of", lambda *given: Overflows(build(*given)))
+        assert 1 <= len(toy.rows("validation")) <= config.evaluation.batch_size
+        evaluated.append(1)
+        reason, history = self.diverge(config, toy, tmp_path / "run")
+        assert reason == "the logits of the validation part are not finite after iteration 6 of 7"
+        assert [entry["iteration"] for entry in history] == [3]
+
+    def test_half_precision_that_skips_every_step_learns_nothing(self, config, toy, tmp_path, monkeypatch):
+        def objective(logits, masks):
+            return logits.square().mean() + (logits * 0).abs().sqrt().sum()  # a gradient of NaN at every loss scale
+
+        monkeypatch.setattr(loop, "objective_of", lambda *_: objective)
+        changed = with_training(config, precision="fp16", iterations=45, validate_every=45, save_every=45)
+        assert "not finite at any loss scale" in self.diverge(changed, toy, tmp_path / "run")[0]
+
+    def test_a_run_that_was_stopped_diverges_alike(self, config, toy, tmp_path, monkeypatch, iterations):
+        changed = with_training(config, learning_rate=1e30)
+        expected = self.diverge(changed, toy, tmp_path / "whole")
+        iterations.stop_at = 1
+        with pytest.raises(Stop):
+            train(changed, toy, tmp_path / "run")
+        assert self.diverge(changed, toy, tmp_path / "run") == expected
+
+    def test_other_runs_did_not(self, whole):
+        assert whole[2]["diverged"] is None
 
 
 def test_a_dataset_without_validation_cases_is_an_input_error(config, tmp_path, prepare_cases, toy_cases):

@@ -20,6 +20,7 @@ from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label
 
 EVALUATED, TRAINED, MISSING, FOREIGN = "evaluated", "trained", "missing", "not in the grid"
+DIVERGED = "diverged"
 _KEYS = ["dataset", "architecture", "objective", "lambda", "seed"]
 _COST = ["training", "evaluation", "processor", "resident", "cuda"]
 _NUMBERS = (*_COST, "iterations", "best_iteration", "validation_dice", "parameters")
@@ -38,7 +39,7 @@ def read_runs(results: Results, config: Config | None) -> pd.DataFrame:
     there = [_run(file.relative_to(results.root / "runs")) for file in results.root.glob("runs/*/*/*/*/*/run.json")]
     grid = runs_of(config) if config else sorted(there)
     others = sorted(set(there) - set(grid))
-    rows = [_row(results.root, run, run in others) for run in (*grid, *others)]
+    rows = [_row(results, run, run in others) for run in (*grid, *others)]
     return pd.DataFrame(rows, columns=[*_KEYS, "state", "description", *_NUMBERS]).astype(
         dict.fromkeys(_NUMBERS, float)
     )
@@ -49,16 +50,18 @@ def _run(file: Path) -> Run:
     return Run(dataset, architecture, objective, weight.removeprefix("lambda"), int(seed.removeprefix("seed")))
 
 
-def _row(root: Path, run: Run, foreign: bool) -> dict[str, Any]:
-    folder = root / "runs" / run.folder
+def _row(results: Results, run: Run, foreign: bool) -> dict[str, Any]:
+    folder = results.root / "runs" / run.folder
     if not (folder / "run.json").is_file():
         return {**run.keys, "state": MISSING, "description": {}}
     told = _read_json(folder / "run.json")
     jobs = {name: _last_line(folder / f"{name}.benchmark.jsonl") for name in ("train", "evaluate")}
-    evaluated = EVALUATED if (folder / "records.parquet").is_file() else TRAINED
+    state = EVALUATED if (folder / "records.parquet").is_file() else TRAINED
+    if told.get("diverged") or run in results.diverged:
+        state = DIVERGED
     return {
         **run.keys,
-        "state": FOREIGN if foreign else evaluated,
+        "state": FOREIGN if foreign else state,
         "description": told,
         "training": told.get("seconds"),
         "evaluation": jobs["evaluate"].get("s"),

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectralseg.metrics.records import MEAN, WHOLE_CASE
-from spectralseg.statistics.bootstrap import Interval, informative_seeds, paired_interval
+from spectralseg.statistics.bootstrap import Interval, informative_seeds, mean_and_draws, paired_interval
 
 AXES = ("class", "seed", "case")
 
@@ -107,6 +107,11 @@ class Paired(Values):
     def undefined(self) -> int:
         """Number of pairs without a difference."""
         return int((self.recorded & ~np.isfinite(self.values)).sum())
+
+    @cached_property
+    def draws(self) -> NDArray[np.float64]:
+        """The confidence distribution of the mean; see :func:`~spectralseg.statistics.bootstrap.mean_and_draws`."""
+        return mean_and_draws(self.values, self.groups)[1]
 
     @cached_property
     def over_classes(self) -> NDArray[np.float64]:

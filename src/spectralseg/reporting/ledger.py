@@ -32,7 +32,6 @@ from spectralseg.statistics.verdicts import (
     Chances,
     judge,
     margin_needed,
-    p_values,
 )
 
 _METHOD = ("architecture", "objective", "lambda")
@@ -231,7 +230,7 @@ def _judge(
     verdict, reason = judge(interval, seeds, margin=margin, narrow=narrow, **meant)
     return Judged(
         *(published, scaled, *counts, verdict, reason),
-        chances=p_values(pairs.draws, margin=margin, **meant) if seeds >= FEWEST_SEEDS else _NO_CHANCES,
+        chances=pairs.p_values(margin=margin, **meant) if seeds >= FEWEST_SEEDS else _NO_CHANCES,
         margin=np.nan if margin is None else rule.factor * margin,
         margin_needed=rule.factor * margin_needed(interval, narrow, seeds, **meant),
     )

@@ -15,7 +15,6 @@ from spectralseg.reporting.published import SELECTION
 from spectralseg.reporting.quantities import quantity
 from spectralseg.statistics.pairing import Values, pair
 from spectralseg.statistics.significance import fewest_seeds
-from spectralseg.statistics.verdicts import p_values
 
 CONDITION = (*SELECTION, "metric", "protocol")
 MEASURED = (
@@ -116,7 +115,7 @@ class Measurements:
         differences = [pair(ours, rival) for rival in rivals if ours is not None and rival is not None]
         if not differences or any(one.informative_seeds < fewest_seeds() for one in differences):
             return float("nan")
-        return max(p_values(one.draws, direction=direction).holds for one in differences)
+        return max(one.p_values(direction=direction).holds for one in differences)
 
 
 def _without_lambda(condition: _Cell) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from spectralseg.statistics.bootstrap import RESAMPLES, Interval, informative_seeds, mean_and_draws
 from spectralseg.statistics.margins import MARGIN
 from spectralseg.statistics.significance import LEVEL
-from spectralseg.statistics.verdicts import HOLDS, judge, p_values
+from spectralseg.statistics.verdicts import HOLDS, degrees_of_freedom, judge, p_values
 
 
 class Equivalence(NamedTuple):
@@ -63,4 +63,6 @@ def equivalence(
     interval = Interval(estimate, *map(float, np.quantile(draws, [level, 1 - level])))
     seeds = informative_seeds(np.asarray(differences, np.float64))
     told = judge(interval, seeds, direction="similar", margin=margin, narrow=interval)
-    return Equivalence(interval, p_values(draws, direction="similar", margin=margin).holds, told.verdict == HOLDS)
+    labels = np.arange(np.shape(differences)[-1]) if groups is None else groups
+    chances = p_values(draws, degrees_of_freedom(differences, labels), direction="similar", margin=margin)
+    return Equivalence(interval, chances.holds, told.verdict == HOLDS)

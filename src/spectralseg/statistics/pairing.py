@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spectralseg.metrics.records import MEAN, WHOLE_CASE
 from spectralseg.statistics.bootstrap import Interval, informative_seeds, mean_and_draws, paired_interval
+from spectralseg.statistics.verdicts import Chances, degrees_of_freedom, p_values
 
 AXES = ("class", "seed", "case")
 
@@ -108,10 +109,10 @@ class Paired(Values):
         """Number of pairs without a difference."""
         return int((self.recorded & ~np.isfinite(self.values)).sum())
 
-    @cached_property
-    def draws(self) -> NDArray[np.float64]:
-        """The confidence distribution of the mean; see :func:`~spectralseg.statistics.bootstrap.mean_and_draws`."""
-        return mean_and_draws(self.values, self.groups)[1]
+    def p_values(self, **options: Any) -> Chances:
+        """Of the verdicts on the mean difference; options as for :func:`~spectralseg.statistics.verdicts.p_values`."""
+        draws = mean_and_draws(self.values, self.groups)[1]
+        return p_values(draws, degrees_of_freedom(self.values, self.groups), **options)
 
     @cached_property
     def over_classes(self) -> NDArray[np.float64]:

@@ -6,9 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from spectralseg.statistics.bootstrap import Interval
+from spectralseg.statistics.bootstrap import Interval, informative_seeds
 
 FEWEST_SEEDS = 3  # for any verdict: with two, the seeds' part of an interval has one degree of freedom
 
@@ -95,16 +95,37 @@ class Chances(NamedTuple):
     fails: float
 
 
+def degrees_of_freedom(differences: ArrayLike, groups: ArrayLike) -> int:
+    """Number of seeds, or of groups where these are fewer, less one; 1 where neither varies.
+
+    Args:
+        differences: (seeds, cases) or (classes, seeds, cases), NaN where undefined: such do not count.
+        groups: (cases,) group of each case.
+    """
+    defined = np.isfinite(np.atleast_2d(np.asarray(differences, np.float64)))
+    cases = defined.any(tuple(range(defined.ndim - 1)))
+    numbers = informative_seeds(np.where(defined, 0.0, np.nan)), len(np.unique(np.asarray(groups)[cases]))
+    return min((number for number in numbers if number > 1), default=2) - 1
+
+
 def p_values(
-    draws: NDArray[np.float64], *, direction: str = "higher", margin: float | None = None, higher_is_better: bool = True
+    draws: NDArray[np.float64],
+    degrees: int,
+    *,
+    direction: str = "higher",
+    margin: float | None = None,
+    higher_is_better: bool = True,
 ) -> Chances:
     """The p values that belong to the intervals of :func:`judge`, from the same confidence distribution.
 
     A limit of the 95 % interval beyond a bound is a two-sided p value of 0.05, twice the share of draws on the wrong
-    side of the bound; two one-sided tests have the larger of their p values. None is below the share of one draw.
+    side of the bound; two one-sided tests have the larger of their p values. Where fewer than ten draws are on the
+    wrong side, which is too few to count, their share is that of Student's t, whose tail is as heavy as that of the
+    heaviest part of the distribution, scaled to pass through the tenth draw.
 
     Args:
         draws: (n,) of the confidence distribution, see :func:`~spectralseg.statistics.bootstrap.mean_and_draws`.
+        degrees: see :func:`degrees_of_freedom`.
         direction: as for :func:`judge`.
         margin: likewise.
         higher_is_better: likewise.
@@ -114,13 +135,13 @@ def p_values(
     """
     if not len(draws):
         return Chances(math.nan, math.nan)
-    turned = draws * _sign(direction, higher_is_better)
+    turned = np.sort(draws * _sign(direction, higher_is_better))
 
     def below(bound: float) -> float:
-        return max(int((turned <= bound).sum()), 1) / len(turned)
+        return _share_below(turned, bound, degrees)
 
     def above(bound: float) -> float:
-        return max(int((turned >= bound).sum()), 1) / len(turned)
+        return _share_below(-turned[::-1], -bound, degrees)
 
     same = 1.0 if margin is None else max(below(-margin), above(margin))
     if direction == "similar":
@@ -130,6 +151,23 @@ def p_values(
         worse = 1.0 if margin is None else 2 * above(-margin)
         return Chances(min(2 * below(-(margin or 0.0)), 1.0), min(worse, 1.0))
     return Chances(min(2 * below(0.0), 1.0), min(2 * above(0.0), same, 1.0))
+
+
+_COUNTABLE = 10  # draws
+
+
+def _share_below(ordered: NDArray[np.float64], bound: float, degrees: int) -> float:
+    """Share of draws, in ascending order, that are at most ``bound``; extrapolated where they are few."""
+    count, total = int(np.searchsorted(ordered, bound, side="right")), len(ordered)
+    if count >= _COUNTABLE or total < 2 * _COUNTABLE:
+        return max(count, 1) / total
+    from scipy import special  # late, as its import takes longer than most tables need
+
+    middle = float(ordered[total // 2])
+    reach, share = middle - float(ordered[_COUNTABLE - 1]), _COUNTABLE / total
+    if reach <= 0:  # all draws are alike
+        return 1 / total
+    return float(special.stdtr(degrees, special.stdtrit(degrees, share) * (middle - bound) / reach))
 
 
 def margin_needed(

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from spectralseg.statistics.bootstrap import Interval, mean_and_draws, paired_interval
 from spectralseg.statistics.margins import MARGIN, Margins
@@ -10,6 +11,7 @@ from spectralseg.statistics.verdicts import (
     FEWEST_SEEDS,
     HOLDS,
     UNCERTAIN,
+    degrees_of_freedom,
     judge,
     margin_needed,
     p_values,
@@ -88,7 +90,7 @@ def test_p_values_are_those_of_the_intervals(direction, margin, higher_is_better
         meant = {"direction": direction, "higher_is_better": higher_is_better}
         found, narrow = paired_interval(values), paired_interval(values, level=0.9)
         verdict = judge(found, len(values), margin=margin, narrow=narrow, **meant).verdict
-        p = p_values(mean_and_draws(values)[1], margin=margin, **meant)
+        p = p_values(mean_and_draws(values)[1], len(values) - 1, margin=margin, **meant)
         assert (verdict == HOLDS) == (p.holds <= 0.05)
         if verdict != HOLDS:
             assert (verdict == FAILS) == (p.fails <= 0.05)
@@ -102,12 +104,43 @@ def test_p_values_are_those_of_the_intervals(direction, margin, higher_is_better
                     {UNCERTAIN} if unknown else {HOLDS, FAILS, UNCERTAIN})  # fmt: skip
 
 
-def test_p_values_have_a_floor_and_a_ceiling():
+def test_p_values_of_draws_that_are_alike():
     draws = np.full(1000, 0.2)
-    assert p_values(draws) == (0.002, 1.0)
-    assert p_values(-draws) == (1.0, 0.002)
-    assert p_values(np.zeros(1000)) == (1.0, 1.0)
-    assert np.isnan(p_values(np.empty(0))).all()
+    assert p_values(draws, 5) == (0.002, 1.0)
+    assert p_values(-draws, 5) == (1.0, 0.002)
+    assert p_values(np.zeros(1000), 5) == (1.0, 1.0)
+    assert np.isnan(p_values(np.empty(0), 5)).all()
+
+
+@pytest.mark.parametrize("degrees", [2, 5, 30])
+def test_far_tails_are_those_of_students_t(degrees):
+    """Means of so many seeds, whose confidence distribution is a t distribution, from 10,000 draws of it."""
+    draws = stats.t.ppf((np.arange(10_000) + 0.5) / 10_000, degrees)
+    for distance in (1.0, 3.0, 10.0, 30.0):
+        exact = 2 * stats.t.sf(distance, degrees)
+        assert p_values(draws + distance, degrees).holds == pytest.approx(exact, rel=0.15)
+
+
+def test_far_tails_never_promise_too_much():
+    """A part with lighter tails makes the truth smaller than what is extrapolated, and order stays."""
+    rng = np.random.default_rng(0)
+    draws = rng.standard_t(5, 10_000) + 2 * rng.standard_normal(10_000)
+    found = [p_values(draws + distance, 5).holds for distance in np.linspace(0, 40, 81)]
+    assert np.all(np.diff(found) <= 0)
+    more = rng.standard_t(5, 4_000_000) + 2 * rng.standard_normal(4_000_000)
+    for distance in (11, 13, 15):
+        assert p_values(draws + distance, 5).holds >= 0.7 * 2 * np.mean(more <= -distance)
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups", "missing", "degrees"),
+    [((3, 40), 40, (), 2), ((6, 8), 4, (), 3), ((1, 8), 8, (), 7), ((5, 6), 1, (), 4), ((1, 1), 1, (), 1),
+     ((4, 40), 40, (0,), 2), ((2, 3, 40), 40, (), 2)],
+)  # fmt: skip
+def test_degrees_of_freedom(shape, groups, missing, degrees):
+    values = np.zeros(shape)
+    values[list(missing)] = np.nan
+    assert degrees_of_freedom(values, np.arange(shape[-1]) % groups) == degrees
 
 
 @pytest.mark.parametrize("truth", [0.0, MARGIN])
@@ -117,7 +150,7 @@ def test_a_wrong_verdict_is_as_rare_as_promised(truth):
     for number in range(600):
         rng = np.random.default_rng([number, 7])
         values = truth + rng.normal(0, 0.002, (5, 1)) + rng.normal(0, 0.01, 30) + rng.normal(0, 0.01, (5, 30))
-        p = p_values(mean_and_draws(values, resamples=1000)[1], margin=MARGIN)
+        p = p_values(mean_and_draws(values, resamples=1000)[1], 4, margin=MARGIN)
         wrong += (p.fails if truth else p.holds) <= 0.05
     assert wrong / 600 <= 0.08
 
@@ -148,8 +181,6 @@ class TestPartialConjunction:
         """Of five statements as many are true, beyond doubt, as just do not suffice."""
         rng = np.random.default_rng(0)
         shared, own = rng.normal(size=(4000, 1)), rng.normal(size=(4000, 5 - true))
-        from scipy import stats
-
         p = stats.norm.sf(np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own)
         rejected = [partial_conjunction([*[1e-9] * true, *row], required) <= 0.05 for row in p]
         assert np.mean(rejected) <= 0.06

@@ -307,7 +307,7 @@ class TestMidBand:
         assert "With fewer than 3 seeds" in lead(found)["Answer"]
 
     def test_distances_are_equivalent_only_within_a_margin_of_their_own(self, study):
-        results = study(self.records(0.0))
+        results = study(self.records(0.0005))
         found = build_mid_band(results).numbers
         distances = found[found["metric"] == "hd95"]
         assert not distances["equivalent"].any()

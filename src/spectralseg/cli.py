@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import time
@@ -202,9 +203,15 @@ def collect(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Compare objectives pairwise, with intervals over seeds and patients."""
+    from spectralseg.config import Comparison, load_config
     from spectralseg.statistics.comparison import compare as run
+    from spectralseg.statistics.margins import Margins
 
-    run(arguments.records, arguments.baseline, arguments.out, arguments.margin)
+    config = load_config(arguments.config) if arguments.config else None
+    settings = config.comparison if config else Comparison()
+    baseline = arguments.baseline or (config.baseline if config else "spatial")
+    shares = settings.margin if arguments.margin is None else arguments.margin
+    run(arguments.records, baseline, arguments.out, Margins(shares, settings.margins))
 
 
 def claims(arguments: argparse.Namespace) -> None:
@@ -337,6 +344,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is no positive number")
     return int(text)
+
+
+def _margin(text: str) -> float:
+    try:
+        margin = float(text)
+    except ValueError:
+        margin = math.nan
+    if not 0 < margin < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a valid margin; give a positive number such as 0.005")
+    return margin
 
 
 def _deadline(limit: float | None) -> float | None:
@@ -496,9 +513,12 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("compare", compare)
     one.add_argument("records", type=Path, help="collected records")
-    one.add_argument("--baseline", default="spatial", help="objective to compare with (default: %(default)s)")
+    one.add_argument("--config", type=Path, help="configuration file, whose section 'comparison' applies")
+    one.add_argument("--baseline", help="objective to compare with (default: that of --config, else spatial)")
     one.add_argument(
-        "--margin", type=float, default=0.005, help="largest difference that does not matter (default: %(default)s)"
+        "--margin",
+        type=_margin,
+        help="largest difference of a share that does not matter (default: that of --config, else 0.005)",
     )
     one.add_argument("--out", type=Path, required=True, help="parquet file")
 

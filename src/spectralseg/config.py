@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -39,9 +40,21 @@ def _each_once(values: list[str]) -> list[str]:
     return values
 
 
+def _margin(value: Any) -> Any:
+    """Both kinds of a margin in one message, where pydantic would give one for each."""
+    for one in value.values() if isinstance(value, dict) else [value]:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not 0 < one < math.inf:
+            raise ValueError("must be a positive number, or test datasets with a positive number each")
+    return value
+
+
 QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 EachOnce = AfterValidator(_each_once)
+Positive = Annotated[float, Field(gt=0)]
+Margin = Annotated[
+    Positive | dict[Name, Positive], BeforeValidator(_margin, json_schema_input_type=Positive | dict[Name, Positive])
+]
 
 
 class _Strict(BaseModel):
@@ -199,7 +212,15 @@ class Comparison(_Strict):
     """What all objectives are compared with; see docs/statistics.md."""
 
     baseline: Name | None = Field(None, description="objective that the others are compared with; null: the first")
-    margin: float = Field(0.005, gt=0, description="largest difference of a share that does not matter; 0.005 of Dice")
+    margin: float = Field(
+        0.005, gt=0, description="largest difference of a share that does not matter; 0.005 is half a percentage point"
+    )
+    margins: dict[Name, Margin] = Field(
+        {},
+        description="metric -> its own margin, or metric -> test dataset -> margin, in the unit of the metric records: "
+        "shares as `margin`; distances in mm, in pixels where the spacing is unknown, for protocol `sound` alone; "
+        "a distance without an entry has no margin",
+    )
 
 
 class Config(_Strict):
@@ -333,6 +354,13 @@ def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple
         for key, valid_names in tables.items():
             yield from ((f"grid.{block_name}.{key}", name, valid_names) for name in getattr(block, key))
     yield "comparison.baseline", config.baseline, config.objectives
+    if config.comparison.margins:
+        from spectralseg.reporting.quantities import METRICS  # late, as reporting stands above
+
+        for metric, margin in config.comparison.margins.items():
+            yield "comparison.margins", metric, METRICS
+            names = margin if isinstance(margin, dict) else ()
+            yield from ((f"comparison.margins.{metric}", name, config.datasets) for name in names)
     noise = config.evaluation.noise
     trained = {name for block in config.grid.values() for name in block.datasets}
     yield from (("evaluation.noise.datasets", name, trained) for name in noise.datasets)

@@ -159,6 +159,15 @@ class TestBadInput:
     def test_records_that_are_not_there_to_compare(self, capsys, tmp_path):
         refused(capsys, "compare", tmp_path / "none.parquet", "--out", tmp_path / "out.parquet")
 
+    @pytest.mark.parametrize("margin", ["0", "-0.1", "nan", "inf", "2mm"])
+    def test_a_margin_that_is_none(self, capsys, tmp_path, margin):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(
+                ["compare", str(tmp_path / "r.parquet"), f"--margin={margin}", "--out", str(tmp_path / "o.parquet")]
+            )
+        assert stopped.value.code == 2
+        assert f"'{margin}' is not a valid margin; give a positive number" in capsys.readouterr().err
+
 
 class TestLeakage:
     def test_what_is_found_is_told_and_written(self, capsys, tmp_path, prepared_phantom):
@@ -309,6 +318,13 @@ def test_the_steps_follow_one_another_from_phantom_to_comparison(capsys, tmp_pat
     assert run(capsys, "collect", runs, "--config", config, "--out", tmp_path / "records.parquet")[0] == 0
     assert run(capsys, "compare", tmp_path / "records.parquet", "--out", tmp_path / "comparison.parquet")[0] == 0
     records, found = pd.read_parquet(tmp_path / "records.parquet"), pd.read_parquet(tmp_path / "comparison.parquet")
+    described = yaml.safe_load(config.read_text()) | {"comparison": {"baseline": "mixed", "margins": {"dsc": 0.02}}}
+    (tmp_path / "described.yaml").write_text(yaml.safe_dump(described))
+    chosen = ["--config", tmp_path / "described.yaml", "--margin", 0.01, "--out", tmp_path / "again.parquet"]
+    assert run(capsys, "compare", tmp_path / "records.parquet", *chosen)[0] == 0
+    again = pd.read_parquet(tmp_path / "again.parquet").groupby("metric")["margin"].first()
+    assert set(pd.read_parquet(tmp_path / "again.parquet")["baseline"]) == {"mixed"}
+    assert (again["dsc"], again["iou"]) == (0.02, 0.01)
     assert set(records["objective"]) == {"spatial", "mixed"}
     assert set(found["objective"]) == {"mixed"}
     assert len(found) == found[["suite", "corruption", "severity", "protocol", "metric"]].drop_duplicates().shape[0]

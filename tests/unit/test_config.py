@@ -259,3 +259,29 @@ def test_a_key_may_replace_one_that_is_merged_from_an_anchor(study, tmp_path):
         "second": "convex",
         "third": "printed",
     }
+
+
+class TestMargins:
+    @pytest.mark.parametrize(
+        ("margins", "told"),
+        [
+            ({"hd95": -1}, "comparison.margins.hd95: must be a positive number, or test datasets with"),
+            ({"hd95": 0}, "comparison.margins.hd95: must be a positive number"),
+            ({"hd95": "2 mm"}, "comparison.margins.hd95: must be a positive number"),
+            ({"hd95": True}, "comparison.margins.hd95: must be a positive number"),
+            ({"hd95": float("inf")}, "comparison.margins.hd95: must be a positive number"),
+            ({"hd95": {"toy": 0}}, "comparison.margins.hd95: must be a positive number"),
+            ({"hd96": 2}, "comparison.margins: 'hd96' is unknown; did you mean 'hd95'?"),
+            ({"hd95": {"tov": 2}}, "comparison.margins.hd95: 'tov' is unknown; did you mean 'toy'?"),
+        ],
+    )
+    def test_what_is_no_margin_is_refused(self, study, margins, told):
+        spoil(study, "comparison.margins", margins)
+        assert told in message(study)
+
+    def test_a_number_or_a_number_per_test_dataset(self, study):
+        spoil(study, "comparison.margins", {"hd95": {"toy": 2}, "dsc": 0.01})
+        assert validate_config(study, "toy.yaml").comparison.margins == {"hd95": {"toy": 2.0}, "dsc": 0.01}
+
+    def test_distances_have_none_by_default(self, study):
+        assert validate_config(study, "toy.yaml").comparison.margins == {}

@@ -89,6 +89,7 @@ rule compare:
     conda:
         ENVIRONMENT
     params:
-        settings=f"--baseline {CONFIG.baseline} --margin {CONFIG.comparison.margin}",
+        config=RESOLVED,
+        settings=comparison(),
     shell:
-        "spectralseg compare {input} {params.settings} --out {output} > {log} 2>&1"
+        "spectralseg compare {input} --config {params.config} --out {output} > {log} 2>&1"

@@ -263,14 +263,14 @@ def _text(claims: Sequence[Claim], values: pd.DataFrame) -> tuple[Found, str]:
     for claim in claims:
         broken = []
         for comparison in claim.comparisons:
-            method, reference = (cells.get(_key(side)) for side in (comparison.method, comparison.reference))
+            sides = [cells[key] for key in map(_key, comparison.sides) if key in cells]
             if comparison.direction not in ("higher", "lower"):
                 vague += 1
-            elif method is None or reference is None:
+            elif len(sides) < len(comparison.sides):
                 unprinted += 1
             else:
                 rows += 1
-                broken += _contradiction(claim, comparison, method, reference)
+                broken += _contradiction(claim, comparison, sides)
         if not claim.holds([False] * len(broken) + [True] * (len(claim.comparisons) - len(broken))):
             found += broken
     note = (
@@ -284,11 +284,17 @@ def _key(selection: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(selection[name] for name in (*SELECTION, "class", "metric"))
 
 
-def _contradiction(claim: Claim, comparison: Comparison, method: Cell, reference: Cell) -> list[Finding]:
+def _contradiction(claim: Claim, comparison: Comparison, sides: Sequence[Cell]) -> list[Finding]:
     """At most one finding: the size differs from that of the cells, or without a size the direction does."""
-    scale, stated = method["scale"], comparison.difference
-    ours, theirs = method["value"] * scale, reference["value"] * scale
-    rounding = (method["half"] + reference["half"]) * scale + _SLACK
+    method, reference = sides[0], sides[len(sides) // 2]
+    scale, decimals, stated = method["scale"], method["decimals"], comparison.difference
+    values, rounding = [side["value"] * scale for side in sides], sum(side["half"] for side in sides) * scale + _SLACK
+    if comparison.minus:
+        ours, theirs = values[0] - values[1], values[2] - values[3]
+        what, texts = "the gain in ", [f"{gain:+.{decimals}f}" for gain in (ours, theirs)]
+    else:
+        ours, theirs = values
+        what, texts = "", [method["text"], reference["text"]]
     if stated is None:
         sign = 1 if comparison.direction == "higher" else -1
         if sign * (ours - theirs) > 2 * _SLACK - rounding:
@@ -299,8 +305,8 @@ def _contradiction(claim: Claim, comparison: Comparison, method: Cell, reference
             return []
         said, numbers = f"{comparison.size} {comparison.direction} than", (stated, ours - theirs)
     sentence = (
-        f"{claim.section}: {method['heading']} of {method['name']} is said to be {said} that of {reference['name']}, "
-        f"but {method['text']} and {reference['text']} differ by {ours - theirs:+.{method['decimals']}f}"
+        f"{claim.section}: {what}{method['heading']} of {method['name']} is said to be {said} that of "
+        f"{reference['name']}, but {texts[0]} and {texts[1]} differ by {ours - theirs:+.{decimals}f}"
     )
     return [{**_finding(method, *numbers, sentence), "name": claim.id}]
 

@@ -1,8 +1,10 @@
 """The paper's claims as data: what the text says of methods, and the comparisons that decide it.
 
 ``claims.csv`` has one row per claim. ``claims_cells.csv`` beside it has one row per comparison of a method with a
-reference: under one condition, in one class and metric, named as in the metric records and in the printed tables. Lines
-that start with ``#`` are for the reader of the files.
+reference: under one condition, in one class and metric, named as in the metric records and in the printed tables. Where
+the columns ``minus`` and ``minus_reference`` name two more methods, as ``architecture/objective/λ``, two gains are
+compared: that of the method over the reference, and that of ``minus`` over ``minus_reference``. Lines that start with
+``#`` are for the reader of the files.
 """
 
 from __future__ import annotations
@@ -15,32 +17,41 @@ from typing import Any
 from spectralseg.errors import InputError
 from spectralseg.reporting.published import read_commented, require_columns
 from spectralseg.reporting.quantities import quantity
+from spectralseg.statistics.verdicts import DIRECTIONS
 
-DIRECTIONS = ("higher", "lower", "no worse", "similar")
 QUANTIFIERS = ("all", "most")
 COLUMNS = ("id", "section", "claim", "quantifier", "untestable")
 _METHOD = ("architecture", "objective", "lambda")
+MINUS = ("minus", "minus_reference")  # columns that a file may lack
 _CELL = ("dataset", "suite", "test_dataset", "corruption", "severity", "class", "metric")
 CELL_COLUMNS = ("claim", "direction", "size", *_CELL, *_METHOD, *(f"reference_{name}" for name in _METHOD))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against a reference.
+    """A method against a reference, or the gain of a method over a reference against that of another pair.
 
     Attributes:
         direction: how the method's value compares with the reference's: ``higher``, ``lower``, or, up to a margin that
-            the paper does not give, ``no worse`` (in the better direction of the metric) or ``similar``.
+            the paper does not give, ``no worse`` (in the better direction of the metric) or ``similar``. Of gains, how
+            the one compares with the other.
         size: the printed size of the difference, positive, in printed units, as text, whose decimals tell its rounding;
             None where the text gives none.
         method: column → value of the records, and of the printed cell, that belong to the method.
         reference: the same for the reference; differs in architecture, objective or λ only.
+        minus: method and reference whose difference is taken off, under the same condition; empty without.
     """
 
     direction: str
     size: str | None
     method: Mapping[str, str]
     reference: Mapping[str, str]
+    minus: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def sides(self) -> tuple[Mapping[str, str], ...]:
+        """Method and reference, and those of the other gain where there is one."""
+        return self.method, self.reference, *self.minus
 
     @property
     def difference(self) -> float | None:
@@ -70,9 +81,13 @@ class Claim:
     untestable: str
     comparisons: tuple[Comparison, ...]
 
+    def required(self, comparisons: int) -> int:
+        """How many of so many comparisons must hold."""
+        return comparisons if self.quantifier == "all" else comparisons // 2 + 1
+
     def holds(self, judged: Sequence[bool]) -> bool:
         """Whether the claim holds, given for each comparison whether that one does."""
-        return all(judged) if self.quantifier == "all" else sum(judged) > len(judged) / 2
+        return sum(judged) >= self.required(len(judged))
 
 
 def read_claims(file: Path | str) -> tuple[Claim, ...]:
@@ -81,7 +96,7 @@ def read_claims(file: Path | str) -> tuple[Claim, ...]:
     Raises:
         InputError: a file is missing or lacks a column; an id is there twice or unknown; a claim has both comparisons
             and a reason to have none, or neither; a direction, quantifier or metric is unknown; a size is no positive
-            number or has no direction; a method is compared with itself.
+            number or has no direction; a method is compared with itself, or a gain with itself or with half of another.
     """
     file = Path(file)
     cells = file.with_name(f"{file.stem}_cells{file.suffix}")
@@ -126,7 +141,26 @@ def _comparison(file: Path, row: Mapping[Any, Any]) -> Comparison:
     reference = cell | {name: row[f"reference_{name}"] for name in _METHOD}
     if method == reference:
         raise InputError(f"{named}: a method is compared with itself; name another reference")
-    return Comparison(row["direction"], row["size"] or None, method, reference)
+    return Comparison(row["direction"], row["size"] or None, method, reference, _minus(named, row, method, reference))
+
+
+def _minus(
+    named: str, row: Mapping[Any, Any], method: Mapping[str, str], reference: Mapping[str, str]
+) -> tuple[Mapping[str, str], ...]:
+    """The two methods whose difference is taken off, if any."""
+    texts = [row.get(name, "") for name in MINUS]
+    if not any(texts):
+        return ()
+    parts = [text.split("/") for text in texts]
+    for name, text, part in zip(MINUS, texts, parts, strict=True):
+        if len(part) != len(_METHOD):
+            raise InputError(
+                f"{named}: {name} '{text}' is not a method; write architecture/objective/λ in both columns"
+            )
+    gain = tuple({**method, **dict(zip(_METHOD, part, strict=True))} for part in parts)
+    if gain[0] == gain[1] or gain == (method, reference):
+        raise InputError(f"{named}: a method or gain is compared with itself; name another in 'minus'")
+    return gain
 
 
 def _positive(text: str) -> bool:

@@ -13,36 +13,45 @@ import pandas as pd
 
 from spectralseg.files import replacing
 from spectralseg.reporting import rendering
-from spectralseg.reporting.claims import Claim, Comparison, read_claims
+from spectralseg.reporting.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.published import SELECTION, read_published
-from spectralseg.reporting.quantities import SHARES, quantity
+from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.bootstrap import Interval
-from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import pair
-
-HOLDS, FAILS, UNCERTAIN, UNTESTED = VERDICTS = (
-    "holds",
-    "does not hold",
-    "too uncertain to say",
-    "cannot be tested with this data",
+from spectralseg.statistics.significance import LEVEL, holm, partial_conjunction
+from spectralseg.statistics.verdicts import (
+    FAILS,
+    FEWEST_SEEDS,
+    HOLDS,
+    UNCERTAIN,
+    UNTESTED,
+    VERDICTS,
+    Chances,
+    judge,
+    margin_needed,
 )
+
+_METHOD = ("architecture", "objective", "lambda")
+_SIGNS = (1, -1, -1, 1)  # of method and reference, and of those of the gain that is taken off
 _COUNTS = ("hold", "fail", "uncertain", "untested")  # comparisons by verdict
 COLUMNS = (
     *("id", "section", "claim", "published", "measured", "low", "high", "unit", "seeds", "cases", "comparisons"),
-    *(*_COUNTS, "verdict", "reason", "verdict_leak_free", "verdict_published_protocol", "demonstration"),
+    *(*_COUNTS, "verdict", "reason", *(_ADJUSTED := ("p", "p_adjusted", "verdict_adjusted"))),
+    *("margin", "margin_needed", "verdict_leak_free", "verdict_published_protocol", "demonstration"),
 )
 CELL_COLUMNS = (
     *("id", "protocol", "direction", *SELECTION, "class", "metric"),
-    *("reference_architecture", "reference_objective", "reference_lambda"),
+    *("reference_architecture", "reference_objective", "reference_lambda", *MINUS),
     *("leak_free", "published", "measured", "low", "high", "seeds", "cases", "undefined", "verdict", "reason"),
-    "demonstration",
+    *(*_ADJUSTED, "margin", "margin_needed", "demonstration"),
 )
+_HYPOTHESIS = CELL_COLUMNS[2 : CELL_COLUMNS.index("leak_free")]  # what tells one comparison of a reading from another
 # Protocol, and the parts with whose cases test cases must not match (see :mod:`spectralseg.reporting.tables`).
 _READINGS = (("sound", ""), ("sound", LEAK_FREE), ("published", ""))
-_UNKNOWN = Interval(*[float("nan")] * 3)
+_UNKNOWN, _NO_CHANCES = Interval(*[float("nan")] * 3), Chances(float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,9 @@ class Judged:
         undefined: pairs of values without a difference.
         verdict: one of :data:`VERDICTS`.
         reason: why it is uncertain or untested; otherwise what the verdict rests on.
+        chances: p values of the verdicts "holds" and "does not hold"; NaN where there are too few seeds.
+        margin: largest difference that does not matter; NaN where the metric has none.
+        margin_needed: the margin from which on the difference would be too small to matter.
     """
 
     published: float
@@ -66,6 +78,9 @@ class Judged:
     undefined: int
     verdict: str
     reason: str
+    chances: Chances = _NO_CHANCES
+    margin: float = float("nan")
+    margin_needed: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -74,11 +89,12 @@ class Ledger:
 
     Attributes:
         claims: one row per claim, columns :data:`COLUMNS`, by the ``sound`` protocol over all test cases;
-            ``verdict_leak_free`` without those that match training or validation data. ``published``, ``measured`` and
-            the limits are empty for claims of several comparisons; ``hold``, ``fail``, ``uncertain`` and ``untested``
-            count these by verdict.
+            ``verdict_leak_free`` without those that match training or validation data. ``published``, ``measured``,
+            the limits and margins are empty for claims of several comparisons; ``hold``, ``fail``, ``uncertain`` and
+            ``untested`` count these by verdict. ``p`` is that of the verdict, the smaller of the two where it is
+            uncertain; ``p_adjusted`` and ``verdict_adjusted`` are those for all claims together.
         cells: one row per comparison and reading: protocol, and ``leak_free`` as in the tables; columns
-            :data:`CELL_COLUMNS`.
+            :data:`CELL_COLUMNS`. p values are adjusted for the different comparisons of a reading.
         page: the claims for reading.
     """
 
@@ -106,10 +122,15 @@ def build_ledger(results: Results, published: Path | str) -> Ledger:
 
     A claim that one method is better holds if the whole 95 % interval of the paired difference lies on its side, and
     does not if it lies on the other, or if it holds zero and the difference is shown to be smaller than what matters
-    (two one-sided tests against the margin of the configuration; shares only). "No worse" and "similar" are meant up to
-    that margin. Whether the difference has the printed size is no part of the verdict. With one seed the interval knows
-    nothing of other seeds, so everything is uncertain. A claim of several comparisons holds if all of them do, or more
-    than half where it says most.
+    (two one-sided tests against the margin of the configuration). "No worse" and "similar" are meant up to that margin.
+    Whether the difference has the printed size is no part of the verdict. With fewer than three seeds everything is
+    uncertain; see :func:`spectralseg.statistics.verdicts.judge`. A claim of several comparisons holds if all of them
+    do, or more than half where it says most.
+
+    Adjusted verdicts take all claims together: by Holm's method the chance of any false "holds" among them is at most
+    5 %, and so is that of any false "does not hold", however the comparisons depend on each other. The p value of a
+    claim of several comparisons is that of so many of them holding, or failing, as decide it (Benjamini and Heller
+    2008).
 
     Args:
         results: the results folder.
@@ -121,26 +142,46 @@ def build_ledger(results: Results, published: Path | str) -> Ledger:
     folder = Path(published)
     claims = read_claims(folder / "claims.csv")
     printed = _printed(sorted(folder.glob("table_*.csv")))
-    sides = [side for claim in claims for one in claim.comparisons for side in (one.method, one.reference)]
+    sides = [side for claim in claims for one in claim.comparisons for side in one.sides]
     records = results.read(**{name: {side[name] for side in sides} for name in ("dataset", "test_dataset", "metric")})
     measurements = Measurements(records, results.leakage, results.baseline)
     judged = {
-        (claim.id, *reading): [_judge(one, reading, measurements, printed, results.margin) for one in claim.comparisons]
+        (claim.id, *reading): [_judge(one, reading, measurements, printed, results) for one in claim.comparisons]
         for claim in claims
         for reading in _READINGS
     }
     rows = [_row(claim, *(judged[claim.id, *reading] for reading in _READINGS)) for claim in claims]
+    _adjust(rows, [claim.id for claim in claims])
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(demonstration=results.demonstration)
     cells = [
         {"id": claim.id, "protocol": reading[0], "leak_free": reading[1], "direction": one.direction, **one.method}
-        | {f"reference_{name}": one.reference[name] for name in ("architecture", "objective", "lambda")}
+        | {f"reference_{name}": one.reference[name] for name in _METHOD}
+        | {name: "/".join(side[key] for key in _METHOD) for name, side in zip(MINUS, one.minus, strict=False)}
         | {**vars(found), **found.measured._asdict(), "measured": found.measured.estimate}
         for claim in claims
         for reading in _READINGS
         for one, found in zip(claim.comparisons, judged[claim.id, *reading], strict=True)
     ]
+    for reading in _READINGS:
+        family = [cell for cell in cells if (cell["protocol"], cell["leak_free"]) == reading]
+        _adjust(family, ["/".join(str(cell.get(name, "")) for name in _HYPOTHESIS) for cell in family])
     listed = pd.DataFrame(cells, columns=list(CELL_COLUMNS)).assign(demonstration=results.demonstration)
     return Ledger(table, listed, _page(table, results))
+
+
+def _adjust(rows: Sequence[dict[str, Any]], hypotheses: Sequence[str]) -> None:
+    """Give each row ``p``, ``p_adjusted`` and ``verdict_adjusted`` from its ``verdict`` and ``chances``.
+
+    "Holds" and "does not hold" are a family each, in which every hypothesis that has a p value counts once.
+    """
+    chances = np.array([row["chances"] for row in rows], np.float64).reshape(-1, 2)
+    _, first, family = np.unique(np.array(hypotheses, str), return_index=True, return_inverse=True)
+    adjusted = np.stack([holm(side[first])[family] for side in chances.T], 1)
+    for row, p, p_adjusted in zip(rows, chances, adjusted, strict=True):
+        side = {HOLDS: 0, FAILS: 1}.get(row["verdict"], int(p[1] < p[0]))
+        lost = row["verdict"] in (HOLDS, FAILS) and not p_adjusted[side] <= LEVEL
+        row["p"], row["p_adjusted"] = float(p[side]), float(p_adjusted[side])
+        row["verdict_adjusted"] = UNCERTAIN if lost else row["verdict"]
 
 
 def _printed(files: Iterable[Path]) -> dict[tuple[str, ...], float]:
@@ -155,61 +196,44 @@ def _judge(
     reading: tuple[str, str],
     measurements: Measurements,
     printed: Mapping[Any, float],
-    margin: float,
+    results: Results,
 ) -> Judged:
     protocol, leak_free = reading
-    sides = comparison.method, comparison.reference
-    values = [printed.get(tuple(side[key] for key in (*SELECTION, "class", "metric")), np.nan) for side in sides]
+    values = [
+        printed.get(tuple(side[key] for key in (*SELECTION, "class", "metric")), np.nan) for side in comparison.sides
+    ]
     stated = comparison.difference
-    published = values[0] - values[1] if stated is None else stated
-    found = [measurements.values({**side, "protocol": protocol, "leak_free": leak_free}) for side in sides]
-    if found[0] is None or found[1] is None:
+    published = float(np.dot(values, _SIGNS[: len(values)])) if stated is None else stated
+    found = [measurements.values({**side, "protocol": protocol, "leak_free": leak_free}) for side in comparison.sides]
+    there = [one for one in found if one is not None]
+    if len(there) < len(found):
         lacking = [
-            "/".join(side[name] for name in ("dataset", "architecture", "objective", "lambda"))
+            "/".join(side[name] for name in ("dataset", *_METHOD))
             + f" ({', '.join(side[name] for name in ('suite', 'test_dataset', 'metric'))})"
-            for side, value in zip(sides, found, strict=True)
+            for side, value in zip(comparison.sides, found, strict=True)
             if value is None
         ]
         return Judged(published, _UNKNOWN, 0, 0, 0, UNTESTED, f"no records of {' and '.join(lacking)}")
-    pairs = pair(found[0], found[1])
+    pairs = pair(there[0], there[1])
+    if comparison.minus:
+        pairs = pair(pairs, pair(there[2], there[3]))
     rule = quantity(comparison.method["metric"])
     interval = pairs.interval()
     scaled = Interval(*(rule.factor * part for part in interval))
     counts = pairs.informative_seeds, len(pairs.cases), pairs.undefined
     if not np.isfinite(interval.estimate):
-        return Judged(published, scaled, *counts, UNTESTED, "the two share no seed and case with a defined value")
-    if pairs.informative_seeds < 2:
-        return Judged(published, scaled, *counts, UNCERTAIN, "one seed says nothing about others")
-    bounded = rule.unit == SHARES  # a margin in shares says nothing about distances
-    same = bounded and equivalence(pairs.values, pairs.groups, margin=margin).equivalent
-    better = 1 if rule.higher_is_better else -1
-    sign = {"higher": 1, "lower": -1}.get(comparison.direction, better)
-    low, high = sorted(sign * limit for limit in interval[1:])
-    verdict, reason = _verdict(comparison.direction, low, high, same, margin if bounded else 0.0)
-    return Judged(published, scaled, *counts, verdict, reason)
-
-
-def _verdict(direction: str, low: float, high: float, same: bool, margin: float) -> tuple[str, str]:
-    """Verdict and reason from the limits of a difference, turned so that what the claim says is positive."""
-    if direction == "similar":
-        if same:
-            return HOLDS, "smaller than the margin"
-        if low > margin or high < -margin:
-            return FAILS, "larger than the margin"
-        return UNCERTAIN, "the interval reaches beyond the margin"
-    if direction == "no worse":
-        if low >= -margin:
-            return HOLDS, "not worse by more than the margin"
-        if high < -margin:
-            return FAILS, "worse by more than the margin"
-        return UNCERTAIN, "the interval reaches beyond the margin"
-    if low > 0:
-        return HOLDS, "smaller than the margin, but beyond chance" if same else "beyond chance"
-    if high < 0:
-        return FAILS, "the opposite, beyond chance"
-    if same:
-        return FAILS, "no difference that matters"
-    return UNCERTAIN, "the interval holds zero"
+        return Judged(published, scaled, *counts, UNTESTED, "the methods share no seed and case with a defined value")
+    narrow = pairs.interval(level=1 - 2 * LEVEL)
+    margin = results.margin_of({**comparison.method, "protocol": protocol})
+    meant: Any = {"direction": comparison.direction, "higher_is_better": rule.higher_is_better}
+    seeds = pairs.informative_seeds
+    verdict, reason = judge(interval, seeds, margin=margin, narrow=narrow, **meant)
+    return Judged(
+        *(published, scaled, *counts, verdict, reason),
+        chances=pairs.p_values(margin=margin, **meant) if seeds >= FEWEST_SEEDS else _NO_CHANCES,
+        margin=np.nan if margin is None else rule.factor * margin,
+        margin_needed=rule.factor * margin_needed(interval, narrow, seeds, **meant),
+    )
 
 
 def _row(
@@ -228,6 +252,7 @@ def _row(
         **{name: counts[verdict] for name, verdict in zip(_COUNTS, VERDICTS, strict=True)},
         "verdict": verdict,
         "reason": reason,
+        "chances": _chances(claim, sound),
         "verdict_leak_free": _conclude(claim, leak_free)[0],
         "verdict_published_protocol": _conclude(claim, published)[0],
     }
@@ -236,6 +261,7 @@ def _row(
     (only,), (comparison,) = sound, claim.comparisons
     rule = quantity(comparison.method["metric"])
     numbers = {"published": only.published, **only.measured._asdict(), "measured": only.measured.estimate}
+    numbers |= {"margin": only.margin, "margin_needed": only.margin_needed}
     return row | numbers | {"unit": rule.unit}
 
 
@@ -256,10 +282,21 @@ def _conclude(claim: Claim, judged: Sequence[Judged]) -> tuple[str, str]:
     return (UNTESTED if counts[UNTESTED] else UNCERTAIN), reason
 
 
+def _chances(claim: Claim, judged: Sequence[Judged]) -> Chances:
+    """The p values of a claim: that as many of its comparisons as decide it hold, or fail; NaN where none has one."""
+    if not judged:
+        return _NO_CHANCES
+    required = claim.required(len(judged))
+    holds, fails = zip(*(one.chances for one in judged), strict=True)
+    return Chances(partial_conjunction(holds, required), partial_conjunction(fails, len(judged) - required + 1))
+
+
 def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
     counts = claims["verdict"].value_counts()
     hold, fail, uncertain, untested = (counts.get(verdict, 0) for verdict in VERDICTS)
     told = f"{hold} hold, {fail} do not hold, {uncertain} are {UNCERTAIN}, {untested} {UNTESTED}"
+    adjusted = claims["verdict_adjusted"].value_counts()
+    told += f"; adjusted for their number {adjusted.get(HOLDS, 0)} hold and {adjusted.get(FAILS, 0)} do not hold"
     stamp = "demonstration: " if results.demonstration else ""
     rows = tuple(
         rendering.Line(
@@ -271,6 +308,10 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
                 rendering.Entry(str(claim["seeds"] or rendering.NO_RUN)),
                 rendering.Entry(str(claim["cases"] or rendering.NO_RUN)),
                 rendering.Entry(stamp + claim["verdict"], bold=claim["verdict"] in (HOLDS, FAILS)),
+                rendering.Entry(rendering.p_text(claim["p"])),
+                rendering.Entry(rendering.p_text(claim["p_adjusted"])),
+                rendering.Entry(stamp + claim["verdict_adjusted"]),
+                rendering.Entry(_margin(claim)),
                 rendering.Entry(stamp + claim["verdict_leak_free"]),
                 rendering.Entry(stamp + claim["verdict_published_protocol"]),
                 rendering.Entry(claim["reason"]),
@@ -278,7 +319,10 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
         )
         for claim in claims.to_dict("records")
     )
-    headings = ("Published", "Measured", "Seeds", "Cases", "Verdict", "Leak-free", "Published protocol", "Why")
+    headings = (
+        *("Published", "Measured", "Seeds", "Cases", "Verdict", "p", "Adjusted p", "Adjusted verdict", "Same from"),
+        *("Leak-free", "Published protocol", "Why"),
+    )
     return rendering.Page(
         name="claims",
         title="What the paper says, and whether it holds",
@@ -288,16 +332,26 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
         legend=(
             "Measured: mean difference for the same seeds and cases with its 95 % interval over seeds and patients, by "
             "the sound protocol. A direction holds if the whole interval is on its side; it does not if it is on the "
-            "other, or if it holds zero and the difference is shown to be smaller than "
-            f"{100 * results.margin:g} pp. Whether it has the printed size is no part of the verdict. Leak-free: "
-            "without test cases that match training or validation data."
+            "other, or if it holds zero and the difference is shown to be smaller than the margin "
+            f"(comparison.margin, {100 * results.margin:g} pp for shares, and comparison.margins; distances have none "
+            "unless given there). Whether it has the printed size is no part of the verdict. Adjusted: for all claims "
+            "together, by Holm; the chance of any false 'holds' among them is at most 5 %, and so is that of any false "
+            "'does not hold'. p: of the verdict, or where that is uncertain the smaller one of the two. Same from: the "
+            "margin from which on the difference is too small to matter. Leak-free: without test cases that match "
+            "training or validation data."
         ),
         notes=(
-            "Intervals are not adjusted for their number: of 40 claims without any truth about one has an interval "
-            "that lies on its side by chance.",
+            "Verdicts that are not adjusted take each claim by itself: of 40 claims without any truth about one holds "
+            "by chance.",
             "Claims of several comparisons are listed one by one in claims_cells.csv.",
         ),
     )
+
+
+def _margin(claim: Mapping[Any, Any]) -> str:
+    """``± 0.62 pp``; empty where no margin is large enough, and for claims of several comparisons."""
+    needed = claim["margin_needed"]
+    return f"± {needed:.2f} {claim['unit']}".rstrip() if np.isfinite(needed) else ""
 
 
 def _number(value: float, unit: str, low: float = np.nan, high: float = np.nan) -> str:

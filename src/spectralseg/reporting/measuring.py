@@ -104,21 +104,19 @@ class Measurements:
             "seeds": len(values.seeds),
         }
 
-    def leads(self, best: _Cell, others: Iterable[_Cell]) -> bool:
-        """Whether a cell is better than every other beyond chance.
+    def lead(self, best: _Cell, others: Iterable[_Cell]) -> float:
+        """The p value that a cell is better than every other: the largest of those of its differences.
 
-        There must be so many seeds that a test over seeds can reject at 5 %, and the 95 % interval of each difference
-        must exclude zero.
+        Testing all of them and taking the best of a column needs no further adjustment (Berger 1982, Gutmann and Maymin
+        1987); several columns do. NaN without others, and where a test over seeds could not reject at 5 % because there
+        are fewer than :func:`~spectralseg.statistics.significance.fewest_seeds`.
         """
-        sign = 1 if quantity(best["metric"]).higher_is_better else -1
+        direction = "higher" if quantity(best["metric"]).higher_is_better else "lower"
         ours, rivals = self.values(best), [self.values(other) for other in others]
-        if ours is None:
-            return False
-        differences = [pair(ours, rival) for rival in rivals if rival is not None]
-        return bool(differences) and all(
-            difference.informative_seeds >= fewest_seeds() and min(sign * limit for limit in difference.interval()) > 0
-            for difference in differences
-        )
+        differences = [pair(ours, rival) for rival in rivals if ours is not None and rival is not None]
+        if not differences or any(one.informative_seeds < fewest_seeds() for one in differences):
+            return float("nan")
+        return max(one.p_values(direction=direction).holds for one in differences)
 
 
 def _without_lambda(condition: _Cell) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from spectralseg.statistics.bayes import bayesian_signed_rank
 from spectralseg.statistics.improvement import probability_of_improvement
 from spectralseg.statistics.pairing import Values, pair
 from spectralseg.statistics.significance import fewest_seeds
+from spectralseg.statistics.verdicts import FEWEST_SEEDS
 
 METRICS = {"dsc": "DSC", "iou": "IOU"}  # shares, of which a margin makes sense
 OPEN = "not settled"
@@ -53,7 +54,7 @@ def build_overall(results: Results) -> Table:
     rows = [
         {**dict(zip(("protocol", "metric", *_METHOD), keys, strict=True)), "baseline": results.baseline, **told}
         for keys, part in conditions.groupby(["protocol", "metric", *_METHOD], sort=True)
-        if (told := _over_datasets(measurements, part, results.margin))
+        if (told := _over_datasets(measurements, part, results))
     ]
     cells = pd.DataFrame(rows, columns=list(COLUMNS))
     page = Page(
@@ -67,8 +68,8 @@ def build_overall(results: Results) -> Table:
             "counting alike. Run beats run: how often a run is better than one of the baseline on the same dataset "
             "(Agarwal et al. 2021), with 95 % limits over runs; 0.5 is neither. Worse, same, better: what to believe "
             "of another dataset by the Bayesian signed-rank test (Benavoli et al. 2017), same being within "
-            f"{100 * results.margin:g} pp. A verdict needs a probability of {CERTAIN:g}, more than one "
-            f"seed, and {fewest_seeds()} datasets: with fewer, all differences of one sign would be no wonder."
+            f"{_margins(results, conditions)}. A verdict needs a probability of {CERTAIN:g}, {FEWEST_SEEDS} seeds, and "
+            f"{fewest_seeds()} datasets: with fewer, all differences of one sign would be no wonder."
         ),
         notes=(
             "The prior of the beliefs holds one more dataset without a difference, which counts where there are few.",
@@ -77,13 +78,22 @@ def build_overall(results: Results) -> Table:
     return Table(page, cells.assign(source=results.origin(*results.sources)))
 
 
-def _over_datasets(measurements: Measurements, cells: pd.DataFrame, margin: float) -> dict[str, Any]:
+def _margins(results: Results, conditions: pd.DataFrame) -> str:
+    """``0.5 pp``, or all margins of the table where datasets or metrics differ."""
+    tested = conditions[["metric", "test_dataset"]].itertuples(index=False, name=None)
+    found = {results.margins.of_share(*one) for one in tested} or {results.margin}
+    return f"{' or '.join(f'{100 * margin:g}' for margin in sorted(found))} pp"
+
+
+def _over_datasets(measurements: Measurements, cells: pd.DataFrame, results: Results) -> dict[str, Any]:
     """The row of a method from its cells, one per dataset; empty for the baseline and without partners."""
     found: list[tuple[Values, Values]] = []
+    margins: list[float] = []
     for cell in cells.to_dict("records"):
         ours, theirs = measurements.values(cell), measurements.reference(cell)
         if ours is not None and theirs is not None:
             found.append((ours, theirs))
+            margins.append(results.margins.of_share(cell["metric"], cell["test_dataset"]))
     pairs = [pair(*both) for both in found]
     seeds = sorted(set.intersection(*(set(one.seeds) for one in pairs))) if pairs else []
     if not seeds:
@@ -93,11 +103,11 @@ def _over_datasets(measurements: Measurements, cells: pd.DataFrame, margin: floa
         np.stack([side.per_seed[np.isin(side.seeds, seeds)] for side in sides], 1) for sides in zip(*found, strict=True)
     ]
     improved = probability_of_improvement(*runs)
-    belief = bayesian_signed_rank(differences, rope=margin)
+    belief = bayesian_signed_rank(differences / margins, rope=1.0)  # each in units of the margin of its dataset
     named = {"worse": belief.worse, "same": belief.equivalent, "better": belief.better}
     likely = max(named, key=lambda name: named[name])
     datasets = int(np.isfinite(differences).sum())
-    settled = len(seeds) > 1 and datasets >= fewest_seeds()
+    settled = len(seeds) >= FEWEST_SEEDS and datasets >= fewest_seeds()
     return {
         "datasets": datasets,
         "seeds": len(seeds),

@@ -81,6 +81,7 @@ _QUANTITIES = {
     },
     **{f"{name}{suffix}": _CORRELATION for name in _SPECTRAL for suffix in ("", "_soft")},
 }
+METRICS = tuple(_QUANTITIES)
 
 
 def quantity(metric: str) -> Quantity:

@@ -29,7 +29,8 @@ LEGEND = (
     "seeds where there are several. Below: measured less published, and less the baseline for the same seeds and "
     "cases, each with its 95 % interval over seeds and patients; with one seed it is over patients only. "
     f"{NO_RUN} no run; {UNDEFINED} no case has a defined value. Bold: published as printed; measured if better than "
-    f"every other of the column by more than chance, which fewer than {fewest_seeds()} seeds cannot show."
+    f"every other of the column by more than chance, which fewer than {fewest_seeds()} seeds cannot show; adjusted by "
+    "Holm for the number of columns under the protocol, so that the chance of any false mark among them is at most 5 %."
 )
 _Cell = Mapping[Any, Any]  # a row of a table of cells
 _LATEX_WIDTH = 84  # characters of all columns, beside some 25 for the labels
@@ -216,6 +217,17 @@ def signed(value: float, digits: int = 2) -> str:
 def limits(estimate: float, low: float, high: float, *, digits: int = 2) -> str:
     """``+0.82 [−1.23, +2.87]``."""
     return f"{signed(estimate, digits)} [{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def p_text(value: float) -> str:
+    """``0.012``, ``< 0.001``; empty where NaN."""
+    return "" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def margins(values: Iterable[float], unit: str) -> str:
+    """``± 0.5 percentage points``, ``± 0.5 or 1 percentage points`` where datasets differ, or ``none``."""
+    found = sorted({float(value) for value in values if np.isfinite(value)})
+    return f"± {' or '.join(f'{value:g}' for value in found)} {unit}" if found else "none"
 
 
 def objective_label(objective: str, weight: str) -> str:

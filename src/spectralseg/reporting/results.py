@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,7 +21,9 @@ from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS
+from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
+from spectralseg.statistics.margins import Margins
 
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
 _NAMED = 5  # diverged runs that the banner names
@@ -209,8 +211,23 @@ class Results:
 
     @property
     def margin(self) -> float:
-        """The largest difference of a share that does not matter."""
-        return (self.config.comparison if self.config else Comparison()).margin
+        """The largest difference of a share that does not matter, unless its metric has a margin of its own."""
+        return self.margins.shares
+
+    @cached_property
+    def margins(self) -> Margins:
+        """The largest differences that do not matter; without a configuration the defaults."""
+        settings = self.config.comparison if self.config else Comparison()
+        return Margins(settings.margin, settings.margins)
+
+    def margin_of(self, cell: Mapping[Any, Any]) -> float | None:
+        """The margin of a cell by its ``metric``, ``test_dataset`` and ``protocol``, in units of records; None if none.
+
+        Raises:
+            InputError: the metric is unknown.
+        """
+        share = quantity(cell["metric"]).unit == SHARES
+        return self.margins.of(cell["metric"], cell["test_dataset"], cell["protocol"], share=share)
 
     def runs(self) -> list[Run]:
         """Runs of the folder that have examples, sorted; those that diverged have none."""

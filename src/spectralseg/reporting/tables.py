@@ -28,6 +28,7 @@ from spectralseg.reporting.measuring import MEASURED, Measurements
 from spectralseg.reporting.published import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
 from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
+from spectralseg.statistics.significance import LEVEL, holm
 
 SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "false_structure": "False structures", "ece": "ECE"}
 _MAPS = {
@@ -274,9 +275,12 @@ def _remarks(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
 
 
 def _complete(frame: pd.DataFrame, measurements: Measurements) -> pd.DataFrame:
-    """Add what depends on the whole column: the best measured cell and how many runs are missing."""
+    """Add what depends on the whole column: the best measured cell and how many runs are missing.
+
+    A column has a best cell where its lead is beyond chance after Holm's adjustment for all columns of its protocol.
+    """
     frame = frame.assign(measured_best=False, missing_runs=0)
-    told = frame.to_dict("records")
+    told, leads = frame.to_dict("records"), np.full(len(frame), np.nan)
     for places in frame.groupby(_COLUMN, sort=False).indices.values():
         column = {place: told[place] for place in places}
         seeds = {seed for cell in column.values() for seed in measurements.seeds(cell)}
@@ -285,5 +289,7 @@ def _complete(frame: pd.DataFrame, measurements: Measurements) -> pd.DataFrame:
         found = {place: cell for place, cell in column.items() if not np.isnan(cell["measured"])}
         if len(found) > 1:
             best, *others = sorted(found, key=lambda place: -sign * found[place]["measured"])
-            frame.loc[best, "measured_best"] = measurements.leads(found[best], [found[place] for place in others])
+            leads[best] = measurements.lead(found[best], [found[place] for place in others])
+    for places in frame.groupby("protocol").indices.values():
+        frame.loc[places, "measured_best"] = holm(leads[places]) <= LEVEL  # the columns of a protocol are one family
     return frame

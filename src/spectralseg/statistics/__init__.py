@@ -4,19 +4,25 @@ from spectralseg.statistics.bayes import Belief, bayesian_signed_rank
 from spectralseg.statistics.bootstrap import Interval, paired_interval
 from spectralseg.statistics.equivalence import Equivalence, equivalence
 from spectralseg.statistics.improvement import probability_of_improvement, share_improved
+from spectralseg.statistics.margins import Margins
 from spectralseg.statistics.ranking import Stability, ranking_stability
-from spectralseg.statistics.significance import fewest_seeds, holm, sign_flip, smallest_p, wilcoxon
+from spectralseg.statistics.significance import fewest_seeds, holm, partial_conjunction, sign_flip, smallest_p, wilcoxon
+from spectralseg.statistics.verdicts import Verdict, judge
 
 __all__ = [
     "Belief",
     "Equivalence",
     "Interval",
+    "Margins",
     "Stability",
+    "Verdict",
     "bayesian_signed_rank",
     "equivalence",
     "fewest_seeds",
     "holm",
+    "judge",
     "paired_interval",
+    "partial_conjunction",
     "probability_of_improvement",
     "ranking_stability",
     "share_improved",

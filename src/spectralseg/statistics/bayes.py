@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spectralseg.statistics.equivalence import MARGIN
+from spectralseg.statistics.margins import MARGIN
 
 _PRIOR = 0.6  # weight of one imagined dataset without a difference (Benavoli et al. 2014)
 

@@ -12,17 +12,19 @@ from tqdm import tqdm
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.metrics.records import MEAN, read_records
-from spectralseg.statistics.equivalence import MARGIN, equivalence
+from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.improvement import share_improved
+from spectralseg.statistics.margins import MARGIN, Margins
 from spectralseg.statistics.pairing import Paired, Values, pair
-from spectralseg.statistics.significance import holm, sign_flip, wilcoxon
+from spectralseg.statistics.significance import LEVEL, holm, sign_flip, wilcoxon
+from spectralseg.statistics.verdicts import margin_needed
 
 # What is compared, and whether higher values are better.
 METRICS = {
     **dict.fromkeys(("dsc", "iou", "sensitivity", "specificity", "accuracy", "nsd", "boundary_iou"), True),
     **dict.fromkeys(("hd95", "assd", "false_structure", "ece", "mce", "ace", "brier"), False),
 }
-UNBOUNDED = "hd95"  # in millimetres or pixels: a margin in shares says nothing about it
+DISTANCES = ("hd95", "assd")  # in millimetres or pixels: a margin in shares says nothing about them
 
 CONDITION = ["dataset", "architecture", "suite", "test_dataset", "corruption", "severity", "protocol", "metric"]
 METHOD = ["objective", "lambda"]
@@ -30,24 +32,28 @@ _FAMILY = [*(key for key in CONDITION if key != "architecture"), "class"]
 COLUMNS = (
     *(*CONDITION, *METHOD, "class", "baseline"),
     *("difference", "low", "high", "improved", "improved_low", "improved_high"),
-    *("p_wilcoxon", "p_holm", "p_sign_flip", "p_equivalence", "equivalent"),
+    *("p_wilcoxon", "p_holm", "p_sign_flip", "p_equivalence", "equivalent", "margin", "margin_needed"),
     *("seeds", "groups", "cases", "undefined", "unpaired"),
 )
 
 
-def compare(records_file: Path, baseline: str, out: Path, margin: float = MARGIN) -> None:
+def compare(records_file: Path, baseline: str, out: Path, margin: float | Margins = MARGIN) -> None:
     """Compare all objectives with a baseline and write one row per condition, objective, λ, class and metric.
 
     Differences are values of the objective less those of the baseline, over all test cases, with 95 % intervals over
     seeds and groups; ``improved`` is the share of cases that are better. ``p_holm`` adjusts ``p_wilcoxon`` within the
     objectives and architectures that share all else. ``p_equivalence`` is of two one-sided tests against ``margin``,
-    NaN for distances. ``seeds`` counts those with a defined difference, ``groups`` and ``cases`` what has a partner in
-    the baseline, ``undefined`` the pairs without a difference and ``unpaired`` the values without a partner. Class
-    ``mean`` is the mean over the foreground classes; classes have rows of their own where there are several.
+    NaN where the metric has none, as distances unless they are given one: a number is the margin of all shares, see
+    :class:`~spectralseg.statistics.margins.Margins` for others. ``margin_needed`` is the margin from which on the two
+    would be equivalent, NaN with fewer than three seeds. ``seeds`` counts those with a defined difference, ``groups``
+    and ``cases`` what has a partner in the baseline, ``undefined`` the pairs without a difference and ``unpaired`` the
+    values without a partner. Class ``mean`` is the mean over the foreground classes; classes have rows of their own
+    where there are several.
 
     Raises:
         InputError: no run of the baseline is there, or the baseline has several λ.
     """
+    margins = margin if isinstance(margin, Margins) else Margins(margin)
     records = read_records(records_file)
     if not (records["objective"] == baseline).any():
         raise InputError(f"there are no records of the baseline objective '{baseline}'; add it to the grid")
@@ -61,10 +67,13 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float = MARGIN
     for keys, cell in tqdm(others, desc="compare", unit="condition", disable=None):
         ours = Values.of(cell)
         partner = references.get(keys[: len(CONDITION)], Values.of(cell.iloc[:0]))
+        named = dict(zip([*CONDITION, *METHOD], keys, strict=True))
+        metric, tested = str(named["metric"]), (str(named["test_dataset"]), str(named["protocol"]))
+        largest = margins.of(metric, *tested, share=metric not in DISTANCES)
         # The mean over classes, and the classes where there are several.
         for name in [MEAN, *ours.classes] if len(ours.classes) > 1 else [MEAN]:
-            compared = _compare(pair(ours.of_class(name), partner.of_class(name)), cell["metric"].iloc[0], margin)
-            rows.append({**dict(zip([*CONDITION, *METHOD], keys, strict=True)), "class": name, **compared})
+            compared = _compare(pair(ours.of_class(name), partner.of_class(name)), metric, largest)
+            rows.append({**named, "class": name, **compared})
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=baseline, p_holm=np.nan)
     for family in table.groupby(_FAMILY).indices.values():
         table.loc[family, "p_holm"] = holm(table.loc[family, "p_wilcoxon"])
@@ -72,16 +81,19 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float = MARGIN
         table.to_parquet(partial, index=False)
 
 
-def _compare(pairs: Paired, metric: str, margin: float) -> dict[str, Any]:
+def _compare(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
     improved = share_improved(pairs.over_classes * (1 if METRICS[metric] else -1), pairs.groups)
-    same = equivalence(pairs.values, pairs.groups, margin=margin) if metric != UNBOUNDED else None
+    same = equivalence(pairs.values, pairs.groups, margin=margin) if margin is not None else None
+    interval, narrow = pairs.interval(), same.interval if same else pairs.interval(level=1 - 2 * LEVEL)
     return {
-        **dict(zip(("difference", "low", "high"), pairs.interval(), strict=True)),
+        **dict(zip(("difference", "low", "high"), interval, strict=True)),
         **dict(zip(("improved", "improved_low", "improved_high"), improved, strict=True)),
         "p_wilcoxon": wilcoxon(pairs.over_classes, pairs.groups),
         "p_sign_flip": sign_flip(pairs.over_classes),
         "p_equivalence": same.p if same else float("nan"),
         "equivalent": bool(same and same.equivalent),
+        "margin": float("nan") if margin is None else margin,
+        "margin_needed": margin_needed(interval, narrow, pairs.informative_seeds),
         "seeds": pairs.informative_seeds,
         "groups": len(np.unique(pairs.groups)),
         "cases": len(pairs.cases),

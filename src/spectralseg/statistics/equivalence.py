@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spectralseg.statistics.bootstrap import RESAMPLES, Interval, informative_seeds, mean_and_draws
+from spectralseg.statistics.margins import MARGIN
 from spectralseg.statistics.significance import LEVEL
-
-MARGIN = 0.005  # half a percentage point of Dice
+from spectralseg.statistics.verdicts import HOLDS, degrees_of_freedom, judge, p_values
 
 
 class Equivalence(NamedTuple):
@@ -38,8 +38,8 @@ def equivalence(
 ) -> Equivalence:
     """Two one-sided tests (TOST, Schuirmann 1987) that a mean paired difference lies within ± ``margin``.
 
-    Not to find a difference is no proof that there is none; to find that it is smaller than what matters is. With one
-    seed nothing is known of other seeds, so that nothing is equivalent.
+    Not to find a difference is no proof that there is none; to find that it is smaller than what matters is. With fewer
+    than three seeds nothing is equivalent (:data:`spectralseg.statistics.verdicts.FEWEST_SEEDS`).
 
     Args:
         differences: as for :func:`~spectralseg.statistics.bootstrap.paired_interval`.
@@ -61,6 +61,8 @@ def equivalence(
     if not len(draws):
         return Equivalence(Interval(estimate, float("nan"), float("nan")), float("nan"), False)
     interval = Interval(estimate, *map(float, np.quantile(draws, [level, 1 - level])))
-    p = max(float((draws <= -margin).mean()), float((draws >= margin).mean()))
-    several = informative_seeds(np.asarray(differences, np.float64)) > 1
-    return Equivalence(interval, p, several and -margin < interval.low and interval.high < margin)
+    seeds = informative_seeds(np.asarray(differences, np.float64))
+    told = judge(interval, seeds, direction="similar", margin=margin, narrow=interval)
+    labels = np.arange(np.shape(differences)[-1]) if groups is None else groups
+    chances = p_values(draws, degrees_of_freedom(differences, labels), direction="similar", margin=margin)
+    return Equivalence(interval, chances.holds, told.verdict == HOLDS)

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectralseg.metrics.records import MEAN, WHOLE_CASE
-from spectralseg.statistics.bootstrap import Interval, informative_seeds, paired_interval
+from spectralseg.statistics.bootstrap import Interval, informative_seeds, mean_and_draws, paired_interval
+from spectralseg.statistics.verdicts import Chances, degrees_of_freedom, p_values
 
 AXES = ("class", "seed", "case")
 
@@ -107,6 +108,11 @@ class Paired(Values):
     def undefined(self) -> int:
         """Number of pairs without a difference."""
         return int((self.recorded & ~np.isfinite(self.values)).sum())
+
+    def p_values(self, **options: Any) -> Chances:
+        """Of the verdicts on the mean difference; options as for :func:`~spectralseg.statistics.verdicts.p_values`."""
+        draws = mean_and_draws(self.values, self.groups)[1]
+        return p_values(draws, degrees_of_freedom(self.values, self.groups), **options)
 
     @cached_property
     def over_classes(self) -> NDArray[np.float64]:

@@ -68,3 +68,28 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     order = np.argsort(values)[: np.isfinite(values).sum()]  # NaN sort last
     adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1)
     return adjusted
+
+
+def partial_conjunction(p_values: ArrayLike, required: int) -> float:
+    """The p value for at least ``required`` of several statements (Benjamini and Heller 2008, by Bonferroni).
+
+    The ``required``-th smallest of n p values times n - ``required`` + 1, at most 1; valid however they depend on each
+    other. With all of them required it is the largest, the intersection-union test (Berger 1982).
+
+    Args:
+        p_values: (n,); NaN, where a statement cannot be tested, counts as 1.
+        required: from 1 to n.
+
+    Returns:
+        NaN where no statement can be tested.
+
+    Raises:
+        ValueError: ``required`` is less than 1 or more than there are statements.
+    """
+    values = np.asarray(p_values, np.float64).ravel()
+    if not 1 <= required <= values.size:
+        raise ValueError(f"{required} of {values.size} statements cannot be required; give 1 to {values.size}")
+    if np.isnan(values).all():
+        return float("nan")
+    smallest = np.sort(np.where(np.isnan(values), 1.0, values))[required - 1]
+    return float(min((values.size - required + 1) * smallest, 1.0))

@@ -96,6 +96,23 @@ class TestForest:
         (band,) = [patch for patch in drawn["forest"].axes[0].patches if patch.get_width() > 0]
         assert (band.get_x(), band.get_width()) == pytest.approx((-100 * MARGIN, 200 * MARGIN))
 
+    @pytest.mark.parametrize(("seeds", "filled"), [(2, False), (3, True)])
+    def test_an_effect_is_filled_from_three_seeds_on(self, study, seeds, filled):
+        results = Results(study)
+        results.comparisons = results.comparisons.assign(seeds=seeds)
+        panel = FIGURES["forest"](results).axes[0]
+        faces = {line.get_markerfacecolor() for line in panel.get_lines() if line.get_marker() in ("o", "D")}
+        assert (faces - {"white"} != set()) == filled
+
+    def test_margins_that_differ_are_drawn_line_by_line(self, study):
+        results = Results(study)
+        own = np.where(results.comparisons["dataset"] == "acdc", 0.01, 0.002)
+        results.comparisons = results.comparisons.assign(margin=own)
+        figure = FIGURES["forest"](results)
+        bands = {round(patch.get_width(), 6) for patch in figure.axes[0].patches if patch.get_width() > 0}
+        assert bands == {2.0, 0.4}
+        assert "DSC: ± 0.2 or 1 percentage points." in prose(figure)
+
     def test_two_columns_repeat_a_heading(self):
         group = [_Line("ACDC", {}), *(_Line(str(i), {"dsc": {}}) for i in range(9))]
         first, second = _two([group])

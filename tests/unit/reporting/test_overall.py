@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from spectralseg.reporting.overall import COLUMNS, OPEN, build_overall
 from spectralseg.reporting.results import BANNER, Results
@@ -50,8 +51,8 @@ def test_a_smaller_difference_than_matters_is_none(grid):
     assert row(grid(gain=0.001))["verdict"] == "same"
 
 
-@pytest.mark.parametrize("changes", [{"seeds": 1}, {"datasets": 5}])
-def test_one_seed_or_few_datasets_settle_nothing(grid, changes):
+@pytest.mark.parametrize("changes", [{"seeds": 1}, {"seeds": 2}, {"datasets": 5}])
+def test_few_seeds_or_few_datasets_settle_nothing(grid, changes):
     found = row(grid(**changes))
     assert found["better"] > 0.9
     assert found["verdict"] == OPEN
@@ -74,3 +75,24 @@ def test_the_page_says_how_to_read_it(phantom):
     assert set(table.cells["source"]) == {BANNER}
     assert "within 0.5 pp" in table.markdown()
     assert "| unet spatial_spectral, λ = 0.2 | − spatial | 6 | 1 |" in table.markdown()
+
+
+def test_each_dataset_counts_by_its_own_margin(grid, official, tmp_path):
+    """A gain of two points is no difference on one dataset of six, and four times what matters on the others."""
+    plain = row(grid())
+    datasets = sorted(set(pd.read_parquet(tmp_path / "records.parquet")["dataset"]))
+    config = {
+        "name": "toy",
+        "datasets": {name: {} for name in datasets},
+        "architectures": {"unet": {"model": "unet"}},
+        "objectives": {"spatial": {"base": "bce_dice"}},
+        "grid": {"main": {"datasets": datasets, "architectures": ["unet"], "objectives": ["spatial"], "seeds": [0]}},
+        "comparison": {"margins": {"dsc": {datasets[0]: 0.2}}},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    table = build_overall(Results(tmp_path))
+    expected = bayesian_signed_rank(np.array([0.1, *[4.0] * 5]), rope=1.0)
+    found = row(table.cells)
+    assert (found["worse"], found["equivalent"], found["better"]) == pytest.approx(tuple(expected), abs=0.003)
+    assert found["better"] < plain["better"]
+    assert "within 0.5 or 20 pp" in table.markdown()

@@ -110,6 +110,8 @@ class TestEvidence:
         grid = evidence.claims_grid(claims)
         expected = ["c0", "claim 0", "holds", "demonstration", "+10.50", "+1.50", "+0.50 to +2.50"]
         assert [cell.text for cell in grid.rows[0][:7]] == expected
+        assert [cell.text for cell in grid.rows[0][12:]] == ["< 0.001", "0.017", "holds", "2.50"]
+        assert [cell.key for cell in grid.rows[0][12:14]] == [0.0002, 0.0166]
         assert len(grid.columns) == len(grid.rows[0])
 
     def test_no_ledger_is_no_error(self, tmp_path):
@@ -121,6 +123,8 @@ class TestEvidence:
         [
             (lambda f: f.drop(columns="unit"), "'unit' is missing"),
             (lambda f: f.assign(verdict="yes"), "'yes' is unknown"),
+            (lambda f: f.assign(verdict_adjusted="yes"), "'yes' is unknown"),
+            (lambda f: f.drop(columns="p_adjusted"), "'p_adjusted' is missing"),
         ],
     )
     def test_a_ledger_that_cannot_be_shown_is_refused(self, tmp_path, change, told):
@@ -146,6 +150,11 @@ class TestEvidence:
         assert effects["reading"].tolist() == [reading]
         assert evidence.headline(effects)[reading] == (metric == "dsc")
 
+    @pytest.mark.parametrize(("seeds", "reading"), [(1, "not settled"), (2, "not settled"), (3, "better")])
+    def test_a_reading_needs_three_seeds(self, tmp_path, seeds, reading):
+        pd.DataFrame([effect("dsc", 0.1, 0.01, 0.2, seeds=seeds)]).to_parquet(tmp_path / "c.parquet")
+        assert evidence.read_effects(tmp_path / "c.parquet")["reading"].tolist() == [reading]
+
     def test_effects_are_in_printed_units(self, tmp_path):
         rows = [effect("dsc", 0.05, 0.01, 0.1), effect("hd95", -2.0, -3.0, 1.0), effect("dsc", 0.2, 0.1, 0.2, seeds=1)]
         pd.DataFrame(rows).to_parquet(tmp_path / "c.parquet")
@@ -154,6 +163,8 @@ class TestEvidence:
         assert [cell.text for cell in dice[4:6]] == ["+5.00", "+1.00 to +10.00"]
         assert dice[5].bar == pytest.approx((0.05, 0.25, 0.5)), "on the scale of the widest interval of the metric"
         assert [cell.text for cell in distance[4:6]] == ["−2.00", "−3.00 to +1.00"]
+        place = [name for name, _ in grid.columns].index("Same from ±")
+        assert [row[place].text for row in (dice, distance)] == ["1.23", "0.01"]
         assert distance[5].bar == pytest.approx((-1, -2 / 3, 1 / 3))
         assert len(grid.columns) == len(dice)
 

@@ -182,7 +182,7 @@ class TestEquation2:
 
     @pytest.mark.parametrize(
         ("value", "seeds", "same"),
-        [(about(0.8), SEEDS, 1), (about(0.77), SEEDS, 0), (about(0.8), (0,), 0)],
+        [(about(0.8), SEEDS, 1), (about(0.77), SEEDS, 0), (about(0.8), (0, 1), 0), (about(0.8), (0,), 0)],
     )
     def test_training_with_the_control(self, study, value, seeds, same):
         records = [
@@ -192,7 +192,11 @@ class TestEquation2:
         ]
         found = build_equation_2(study(records))
         assert f"within ± 0.5 percentage points, in {same} of 1 comparison" in lead(found)["Answer"]
-        assert ("With one seed" in lead(found)["Answer"]) == (seeds == (0,))
+        assert ("With fewer than 3 seeds" in lead(found)["Answer"]) == (seeds != SEEDS)
+        effect = found.numbers[found.numbers["part"] == "effect"].iloc[0]
+        assert effect["seeds"] == len(seeds)
+        assert effect["margin"] == 0.5
+        assert (effect["margin_needed"] <= 0.5) == bool(same)
         assert "Needed" not in lead(found)
 
     def test_controls(self):
@@ -236,10 +240,11 @@ class TestSign:
         assert set(change["seeds"]) == {3}
         assert set(change["cases"]) == {CASES}
 
-    def test_one_seed_tells_nothing(self, study):
-        found = build_sign(study(self.records(seeds=[0])))
+    @pytest.mark.parametrize("seeds", [[0], [0, 1]])
+    def test_few_seeds_tell_nothing(self, study, seeds):
+        found = build_sign(study(self.records(seeds=seeds)))
         assert set(found.numbers["verdict"].dropna()) == {"untold"}
-        assert "With one seed" in lead(found)["Answer"]
+        assert "With fewer than 3 seeds" in lead(found)["Answer"]
 
     def test_missing_forms_are_named(self, study):
         records = [row for row in self.records() if row["objective"] != "printed"]
@@ -295,10 +300,26 @@ class TestMidBand:
         assert middle.loc[middle["reference"] == "control", "equivalent"].all()
         assert not middle.loc[middle["reference"] == "baseline", "equivalent"].any()
 
-    def test_one_seed_decides_nothing(self, study):
-        found = build_mid_band(study(row for row in self.records(0.03) if row["seed"] == 0))
+    @pytest.mark.parametrize("seeds", [{0}, {0, 1}])
+    def test_few_seeds_decide_nothing(self, study, seeds):
+        found = build_mid_band(study(row for row in self.records(0.03) if row["seed"] in seeds))
         assert set(found.numbers["direction"]) == {0}
-        assert "With one seed" in lead(found)["Answer"]
+        assert "With fewer than 3 seeds" in lead(found)["Answer"]
+
+    def test_distances_are_equivalent_only_within_a_margin_of_their_own(self, study):
+        results = study(self.records(0.0005))
+        found = build_mid_band(results).numbers
+        distances = found[found["metric"] == "hd95"]
+        assert not distances["equivalent"].any()
+        assert distances["margin"].isna().all()
+        assert distances["margin_needed"].notna().all()
+        file = results.root / "config.yaml"
+        file.write_text(file.read_text() + "comparison: {margins: {hd95: {kvasir_seg: 1}}}\n")
+        again = build_mid_band(Results(results.root, results.published))
+        same = again.numbers[again.numbers["metric"] == "hd95"].groupby("test_dataset")["equivalent"].all()
+        assert same.to_dict() == {"kvasir_seg": True, "polypgen": False}
+        told = "Margin of equivalence in HD95, mean over classes:"
+        assert [note for note in again.page.notes if note.startswith(told)] == [f"{told} ± 1 mm or pixels."]
 
     def test_holm_is_over_the_objectives_of_a_test_set(self, study):
         numbers = build_mid_band(study(self.records(0.03))).numbers
@@ -351,8 +372,8 @@ class TestLeakage:
             "Leakage audit. isic2018 → isic2017: 2 of 3 test cases match cases of isic2018 (1 train, 1 test).",
         )
 
-    @pytest.mark.parametrize(("seeds", "decided"), [([0, 1], 1), ([0], 0)])
-    def test_one_seed_decides_nothing(self, study, seeds, decided):
+    @pytest.mark.parametrize(("seeds", "decided"), [([0, 1, 2], 1), ([0, 1], 0), ([0], 0)])
+    def test_few_seeds_decide_nothing(self, study, seeds, decided):
         records = [row for row in self.records() if row["seed"] in seeds]
         answer = lead(build_leakage(study(records)))["Answer"]
         assert f"and {decided} of 1 on the leak-free ones" in answer

@@ -10,6 +10,7 @@ import pytest
 
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
+from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.rendering import escape_latex
 from spectralseg.reporting.results import BANNER, Results
 from spectralseg.reporting.tables import build_metrics, build_summary, build_table
@@ -148,6 +149,25 @@ class TestWinners:
 
     def test_five_seeds_cannot_carry_a_winner(self, seeded, published):
         assert marked(seeded(seeds=5), published).empty
+
+    @pytest.mark.parametrize(("p", "marks"), [(0.012, 4), (0.013, 0)])
+    def test_the_columns_of_a_protocol_are_one_family(self, seeded, published, monkeypatch, p, marks):
+        """Four columns have runs: the smallest p value counts four times."""
+        monkeypatch.setattr(Measurements, "lead", lambda self, best, others: p)
+        assert marked(seeded(), published)["protocol"].value_counts().to_dict() == (
+            {"published": marks, "sound": marks} if marks else {}
+        )
+
+    def test_a_lead_is_the_largest_p_value_over_the_others(self, seeded, published):
+        results = seeded()
+        cells = build_table(results, published / "table_1.csv").cells
+        cells = cells[(cells["group"] == "Kvasir-SEG") & (cells["column"] == "DSC") & (cells["protocol"] == "sound")]
+        measurements = Measurements(results.records, results.leakage, "spatial")
+        best, others = (cells[(cells["row"] == "UNet(ours)") == ours].to_dict("records") for ours in (True, False))
+        assert len(others) == 3
+        assert 0 < measurements.lead(best[0], others) < 0.001
+        assert measurements.lead(others[0], [*best, *others[1:]]) == 1.0
+        assert np.isnan(measurements.lead(best[0], []))
 
     def test_chance_makes_no_winner(self, seeded, published):
         assert marked(seeded(gap=0.0), published).empty

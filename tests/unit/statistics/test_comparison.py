@@ -7,6 +7,7 @@ from spectralseg.evaluation.score import score_labels
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting.quantities import quantity
 from spectralseg.statistics.comparison import METRICS, compare
+from spectralseg.statistics.margins import Margins
 
 BASE = {
     "dataset": "toy",
@@ -221,3 +222,36 @@ def test_p_values_are_adjusted_within_the_objectives_of_one_endpoint(run):
 
 def test_directions_are_those_of_the_tables():
     assert {metric: quantity(metric).higher_is_better for metric in METRICS} == METRICS
+
+
+class TestMargins:
+    def table(self, run, tmp_path, margins, gap=0.001, seeds=3):
+        sides = (("spatial", "0", 0.0), ("mixed", "0.2", gap))
+        values = [
+            records(grid(lambda s, c, more=more: 0.5 + more + 0.0001 * (-1) ** (s + c), seeds), o, lam, metric=metric)
+            for o, lam, more in sides
+            for metric in ("dsc", "hd95")
+        ]
+        run(frame(*values))  # writes the records
+        compare(tmp_path / "records.parquet", "spatial", tmp_path / "again.parquet", margins)
+        return pd.read_parquet(tmp_path / "again.parquet").set_index("metric")
+
+    def test_distances_have_none_unless_they_are_given_one(self, run, tmp_path):
+        found = self.table(run, tmp_path, 0.005)
+        assert found["equivalent"].to_dict() == {"dsc": True, "hd95": False}
+        assert found["margin"].fillna(0).to_dict() == {"dsc": 0.005, "hd95": 0}
+        found = self.table(run, tmp_path, Margins(0.0005, {"hd95": {"toy": 2.0}}))
+        assert found["equivalent"].to_dict() == {"dsc": False, "hd95": True}
+        assert found["margin"].to_dict() == {"dsc": 0.0005, "hd95": 2.0}
+        assert found.loc["hd95", "p_equivalence"] < 0.05
+
+    def test_the_margin_needed_is_where_equivalence_begins(self, run, tmp_path):
+        needed = self.table(run, tmp_path, 0.005)["margin_needed"]
+        for share, equivalent in ((0.999, False), (1.001, True)):
+            margins = Margins(share * needed["dsc"], {"hd95": share * needed["hd95"]})
+            assert set(self.table(run, tmp_path, margins)["equivalent"]) == {equivalent}
+
+    def test_with_two_seeds_no_margin_is_large_enough(self, run, tmp_path):
+        found = self.table(run, tmp_path, 0.5, seeds=2)
+        assert not found["equivalent"].any()
+        assert found["margin_needed"].isna().all()

@@ -38,11 +38,12 @@ def test_with_one_seed_p_is_that_of_two_t_tests():
     assert equivalence(values, margin=0.005, resamples=100_000).p == pytest.approx(p, abs=0.005)
 
 
-def test_one_seed_proves_nothing_about_others():
+def test_fewer_than_three_seeds_prove_nothing_about_others():
     assert not equivalence(np.zeros((1, 50))).equivalent
-    assert equivalence(np.zeros((2, 50))).equivalent
-    collapsed = np.vstack([np.zeros((1, 50)), np.full((1, 50), np.nan)])
-    assert not equivalence(collapsed).equivalent, "a seed without values is no second seed"
+    assert not equivalence(np.zeros((2, 50))).equivalent
+    assert equivalence(np.zeros((3, 50))).equivalent
+    collapsed = np.vstack([np.zeros((2, 50)), np.full((1, 50), np.nan)])
+    assert not equivalence(collapsed).equivalent, "a seed without values is no third seed"
 
 
 def test_noise_is_not_taken_for_equality():

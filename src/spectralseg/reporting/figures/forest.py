@@ -17,7 +17,9 @@ from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
 from spectralseg.reporting.quantities import quantity
+from spectralseg.reporting.rendering import margins
 from spectralseg.reporting.results import Results
+from spectralseg.statistics.verdicts import FEWEST_SEEDS, side
 
 ONE_COLUMN, TWO_COLUMNS = 66, 160  # lines that fit on a page
 _PITCH = 0.106  # inches per line
@@ -28,8 +30,8 @@ _NAMES = {"dsc": "DSC", "hd95": "HD95"}
 _READING = (
     "Value of the objective less that of the baseline '{baseline}', same seeds and cases, mean over foreground "
     "classes, {protocol} protocol. Lines: 95 % intervals over seeds and cases, paired, not adjusted for their number; "
-    "dotted: one seed, so that the interval is about cases only. Filled: several seeds, and zero excluded. Grey band: "
-    "± {margin:g} percentage points, within which a difference does not matter. Arrows: the interval goes on."
+    "dotted: one seed, so that the interval is about cases only. Filled: at least {fewest} seeds, and zero excluded. "
+    "Grey band: the margin, within which a difference does not matter. {margins} Arrows: the interval continues."
 )
 
 
@@ -61,26 +63,30 @@ def forest(results: Results) -> Figure:
     small = sum(map(len, shown)) <= ONE_COLUMN
     columns = [[line for group in shown for line in group]] if small else _two(shown)
     metrics = ["dsc", "hd95"] if small else ["dsc"]
-    reading = _READING.format(baseline=table["baseline"].iloc[0], protocol=series.PROTOCOL, margin=100 * results.margin)
+    reading = _READING.format(
+        baseline=table["baseline"].iloc[0],
+        protocol=series.PROTOCOL,
+        fewest=FEWEST_SEEDS,
+        margins=" ".join(_margins(shown, metric) for metric in metrics),
+    )
     footer = [reading, _omissions(groups, shown, small)]
     sheet = _sheet(columns, metrics, footer, results.demonstration)
     limits = {metric: _limit(shown, metric) for metric in metrics}
     panels = iter(sheet.panels[0])
     for lines in columns:
         for metric in metrics:
-            _draw(
-                next(panels), lines, metric, limits[metric], results.margin, first=metric == metrics[0], numbers=small
-            )
+            _draw(next(panels), lines, metric, limits[metric], first=metric == metrics[0], numbers=small)
     return sheet.figure
 
 
+_BAND = "#E3E3E3"
 _HANDLES = [
     Line2D([], [], color=style.BLUE, marker="o", markersize=3.5, linewidth=1, label="better"),
     Line2D([], [], color=style.VERMILLION, marker="D", markersize=3.5, linewidth=1, label="worse"),
     Line2D(
         [], [], color=style.FAINT, marker="o", markersize=3.5, markerfacecolor="white", linewidth=1, label="undecided"
     ),
-    Patch(color="#E3E3E3", label="does not matter"),
+    Patch(color=_BAND, label="does not matter"),
 ]
 
 
@@ -102,6 +108,13 @@ def _groups(results: Results, table: pd.DataFrame) -> list[list[_Line]]:
         effects = [_Line(series.plain_label(*method), methods[method]) for method in keys]
         groups.append([_Line(_heading(*condition), {}, condition[0] == "noise"), *effects])
     return groups
+
+
+def _margins(groups: Sequence[list[_Line]], metric: str) -> str:
+    """The margin of a metric, e.g. ``DSC: ± 0.5 percentage points.``."""
+    found = [line.effects[metric]["margin"] for group in groups for line in group if metric in line.effects]
+    text = margins((quantity(metric).factor * margin for margin in found), _UNITS[metric])
+    return f"{_NAMES[metric]}: {text}."
 
 
 def _heading(suite: str, dataset: str, test: str, corruption: str, severity: str) -> str:
@@ -178,9 +191,7 @@ def _limit(groups: Sequence[list[_Line]], metric: str) -> float:
     return 1.06 * float(max(values[:, 0].max(), np.quantile(widest, 0.9), 0.01))
 
 
-def _draw(
-    panel: Axes, lines: Sequence[_Line], metric: str, limit: float, margin: float, *, first: bool, numbers: bool
-) -> None:
+def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, first: bool, numbers: bool) -> None:
     factor, higher = quantity(metric).factor, quantity(metric).higher_is_better
     across = panel.get_yaxis_transform()
     height = panel.get_position().height  # columns are as high as the longest
@@ -193,8 +204,9 @@ def _draw(
     panel.set_title(f"Δ {_NAMES[metric]}")
     better = "better →" if higher else "← better"
     panel.set_xlabel(f"{_UNITS[metric]}, {better}")
-    if metric == "dsc":
-        panel.axvspan(-100 * margin, 100 * margin, color="#E3E3E3", linewidth=0)
+    margins_here = {factor * line.effects[metric]["margin"] for line in lines if metric in line.effects}
+    if len(margins_here) == 1 and np.isfinite(margin := margins_here.pop()):
+        panel.axvspan(-margin, margin, color=_BAND, linewidth=0)
     panel.axvline(0, color="black", linewidth=0.6)
     inches = panel.get_position().width * panel.figure.get_figwidth()  # type: ignore[union-attr]
     for y, line in enumerate(lines):
@@ -210,8 +222,10 @@ def _draw(
         if effect is None or not np.isfinite(effect["difference"]):
             panel.text(0.5, y, "undefined", transform=across, **{**_RIGHT, "ha": "center"}, color=style.FAINT)
             continue
-        middle, low, high = (factor * effect[name] for name in ("difference", "low", "high"))
-        _effect(panel, y, middle, low, high, limit, better=(middle > 0) == higher, alone=effect["seeds"] == 1)
+        middle, low, high, margin = (factor * effect[name] for name in ("difference", "low", "high", "margin"))
+        if margins_here and np.isfinite(margin):  # they differ between datasets
+            panel.barh(y, 2 * margin, left=-margin, height=1, color=_BAND, linewidth=0, zorder=0)
+        _effect(panel, y, middle, low, high, limit, better=(middle > 0) == higher, seeds=effect["seeds"])
         if first and numbers:
             text = f"{middle:+.2f} [{low:.2f}, {high:.2f}]"
             panel.text(1 + 1.06 / inches, y, text.replace("-", "−"), transform=across, **_RIGHT)
@@ -232,12 +246,12 @@ def _left(panel: Axes, lines: Sequence[_Line]) -> float:
 
 
 def _effect(
-    panel: Axes, y: int, middle: float, low: float, high: float, limit: float, *, better: bool, alone: bool
+    panel: Axes, y: int, middle: float, low: float, high: float, limit: float, *, better: bool, seeds: int
 ) -> None:
-    decided = (low > 0 or high < 0) and not alone
+    decided = side(low, high, seeds) != 0
     colour = (style.BLUE if better else style.VERMILLION) if decided else style.FAINT
     inside = np.clip([low, high], -limit, limit)
-    panel.plot(inside, [y, y], color=colour, linewidth=0.9, linestyle=(0, (1, 1)) if alone else "-")
+    panel.plot(inside, [y, y], color=colour, linewidth=0.9, linestyle=(0, (1, 1)) if seeds == 1 else "-")
     for end, sign, marker in ((low, -1, "<"), (high, 1, ">")):
         if abs(end) > limit:
             panel.plot(sign * limit, y, marker=marker, color=colour, markersize=2.6, clip_on=False)

@@ -12,23 +12,24 @@ import pandas as pd
 
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import MEAN
-from spectralseg.reporting.ledger import VERDICTS
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.rendering import objective_label, signed
+from spectralseg.reporting.rendering import objective_label, p_text, signed
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
 from spectralseg.reporting.style import dataset_label
+from spectralseg.statistics.verdicts import VERDICTS, side
 
 METRICS = {"dsc": "DSC", "nsd": "NSD", "hd95": "HD95", "false_structure": "False structures", "ece": "ECE"}
 BETTER, WORSE, OPEN = "better", "worse", "not settled"
+_READINGS = {1: BETTER, -1: WORSE, 0: OPEN}
 CLAIMS = (
     *("id", "section", "claim", "published", "measured", "low", "high", "unit"),
-    *("seeds", "cases", "verdict", "reason", "demonstration"),
+    *("seeds", "cases", "verdict", "reason", "p", "p_adjusted", "verdict_adjusted", "margin_needed", "demonstration"),
 )
 _CONDITION = ("dataset", "architecture", "suite", "test_dataset", "corruption", "severity", "protocol", "metric")
 _COUNTS = ("seeds", "cases", "undefined", "unpaired")
 _EFFECTS = (
     *(*_CONDITION, "objective", "lambda", "class", "baseline"),
-    *("difference", "low", "high", "improved", "p_holm", *_COUNTS),
+    *("difference", "low", "high", "improved", "p_holm", "margin_needed", *_COUNTS),
 )
 
 
@@ -42,15 +43,15 @@ def read_claims(file: Path) -> pd.DataFrame | None:
         return None
     claims = pd.read_csv(file, dtype="str", keep_default_na=False)
     _require(file, claims, CLAIMS)
-    for verdict in claims["verdict"]:
+    for verdict in pd.concat([claims["verdict"], claims["verdict_adjusted"]]):
         if verdict not in VERDICTS:
             raise InputError(f"{file}: verdict '{verdict}' is unknown; use one of {', '.join(VERDICTS)}")
     return claims
 
 
-def verdict_counts(claims: pd.DataFrame) -> dict[str, int]:
+def verdict_counts(claims: pd.DataFrame, column: str = "verdict") -> dict[str, int]:
     """How many claims have each verdict, also where none has."""
-    return {verdict: int((claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
+    return {verdict: int((claims[column] == verdict).sum()) for verdict in VERDICTS}
 
 
 def claims_grid(claims: pd.DataFrame) -> Grid:
@@ -59,14 +60,15 @@ def claims_grid(claims: pd.DataFrame) -> Grid:
         **dict.fromkeys(("Id", "Claim", "Verdict", "Stamp"), False),
         **dict.fromkeys(("Published", "Measured", "95 % interval"), True),
         **dict.fromkeys(("Unit", "Reason", "Section"), False),
-        **dict.fromkeys(("Seeds", "Cases"), True),
+        **dict.fromkeys(("Seeds", "Cases", "p", "Adjusted p"), True),
+        **{"Adjusted verdict": False, "Same from ±": True},
     }
     return Grid(
         name="claims-table",
         caption="Each claim of the paper with its verdict",
         columns=tuple(columns.items()),
         rows=[_claim(row) for row in claims.to_dict("records")],
-        choices={"Verdict": "", "Section": ""},
+        choices={"Verdict": "", "Adjusted verdict": "", "Section": ""},
     )
 
 
@@ -81,6 +83,9 @@ def _claim(row: Mapping[Any, str]) -> list[Cell]:
         Cell(f"{_signed(low).text} to {_signed(high).text}", key=_float(low)) if low and high else Cell(NOTHING),
         *(Cell(row[name]) for name in ("unit", "reason", "section")),
         *(_given(row[name]) for name in ("seeds", "cases")),
+        *(_share(row[name]) for name in ("p", "p_adjusted")),
+        Cell(row["verdict_adjusted"], kind=f"verdict v{VERDICTS.index(row['verdict_adjusted'])}"),
+        Cell(NOTHING) if (needed := _float(row["margin_needed"])) is None else number(needed),
     ]
 
 
@@ -92,6 +97,11 @@ def demonstrates(text: str) -> bool:
 def _signed(text: str) -> Cell:
     value = _float(text)
     return Cell(NOTHING) if value is None else Cell(signed(value), key=value)
+
+
+def _share(text: str) -> Cell:
+    value = _float(text)
+    return Cell(NOTHING) if value is None else Cell(p_text(value), key=value)
 
 
 def _given(text: str) -> Cell:
@@ -109,7 +119,7 @@ def read_effects(file: Path) -> pd.DataFrame | None:
     """Comparisons of the main metrics, mean over classes, in printed units; None where there are none.
 
     Column ``reading`` says whether the interval lies on one side of zero: ``better``, ``worse`` or ``not settled``,
-    as all are that rest on one seed.
+    as all are that rest on too few seeds; see :func:`spectralseg.statistics.verdicts.judge`.
 
     Raises:
         InputError: the file is damaged or lacks a column.
@@ -124,11 +134,11 @@ def read_effects(file: Path) -> pd.DataFrame | None:
     frame = frame[frame["metric"].isin(METRICS) & (frame["class"] == MEAN)].reset_index(drop=True)
     for metric in METRICS:
         rows = frame["metric"] == metric
-        frame.loc[rows, ["difference", "low", "high"]] *= quantity(metric).factor
-    up = frame["metric"].map(lambda metric: quantity(metric).higher_is_better).astype(bool)
-    several = frame["seeds"] > 1  # one says nothing of others
-    above, below = (frame["low"] > 0) & several, (frame["high"] < 0) & several
-    reading = np.select([np.where(up, above, below), np.where(up, below, above)], [BETTER, WORSE], OPEN)
+        frame.loc[rows, ["difference", "low", "high", "margin_needed"]] *= quantity(metric).factor
+    reading = [
+        _READINGS[side(low, high, seeds) * (1 if quantity(metric).higher_is_better else -1)]
+        for low, high, seeds, metric in frame[["low", "high", "seeds", "metric"]].itertuples(index=False, name=None)
+    ]
     return frame.assign(reading=reading)
 
 
@@ -144,7 +154,10 @@ def effects_grid(effects: pd.DataFrame) -> Grid:
     ends = effects[["low", "high", "difference"]].abs().max(axis=1)
     widest = ends.groupby([effects["metric"], effects["protocol"]]).transform("max")
     rows = [_effect(row, scale) for row, scale in zip(effects.to_dict("records"), widest, strict=True)]
-    effect, counts = ("Difference", "95 % interval"), ("Cases improved", "p (Holm)", *(n.capitalize() for n in _COUNTS))
+    effect, counts = (
+        ("Difference", "95 % interval"),
+        ("Cases improved", "p (Holm)", "Same from ±", *(n.capitalize() for n in _COUNTS)),
+    )
     texts = ("Data", "Images", "Architecture", "Objective")
     return Grid(
         name="effects-table",
@@ -178,6 +191,7 @@ def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
         Cell(row["reading"], kind=f"reading {row['reading'].replace(' ', '-')}"),
         Cell(f"{share.text} %", key=share.key) if share.key is not None else share,
         number(row["p_holm"], 3),
+        number(row["margin_needed"], digits),
         *(number(row[name], 0) for name in _COUNTS),
         Cell(METRICS[row["metric"]]),
         Cell(row["protocol"]),

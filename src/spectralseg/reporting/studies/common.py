@@ -20,10 +20,11 @@ from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Paired
+from spectralseg.statistics.verdicts import FEWEST_SEEDS, side
 
 OBJECTIVES_STUDY = "snakemake --configfile config/objectives.yaml"
 PAPER_STUDY = "snakemake --configfile config/config.yaml"
-ALONE = "With one seed an interval says nothing of other seeds, so that nothing is beyond chance."
+FEW = f"With fewer than {FEWEST_SEEDS} seeds nothing counts as beyond chance or as equivalent."
 _PAPER = {"spatial": Objective(base="bce_dice"), "spatial_spectral": Objective(base="bce_dice", auxiliary="spectral")}
 
 
@@ -47,11 +48,9 @@ class Effect:
 
     @property
     def direction(self) -> int:
-        """1 where better beyond chance, −1 where worse, 0 where the interval holds zero or rests on one seed."""
-        if self.seeds == 1:
-            return 0
+        """1 where better beyond chance, −1 where worse, 0 where the interval holds zero or rests on too few seeds."""
         sign = 1 if quantity(self.metric).higher_is_better else -1
-        return sign * (int(self.interval.low > 0) - int(self.interval.high < 0))
+        return sign * side(self.interval.low, self.interval.high, self.seeds)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -121,6 +120,6 @@ def outcomes(effects: Sequence[Effect]) -> str:
     return f"better beyond chance in {counts[1]} of {total}, worse in {counts[-1]}, undecided in {counts[0]}"
 
 
-def alone(effects: Iterable[Effect]) -> list[str]:
-    """What to add where an effect rests on one seed."""
-    return [ALONE] if any(effect.seeds == 1 for effect in effects) else []
+def few(seeds: Iterable[int]) -> list[str]:
+    """What to add where an effect rests on too few seeds for a verdict."""
+    return [FEW] if any(number < FEWEST_SEEDS for number in seeds) else []

@@ -14,12 +14,13 @@ from spectralseg.config import Objective
 from spectralseg.interpretation import spectra
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
-from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Section, limits, signed
+from spectralseg.reporting.rendering import MINUS, NO_RUN, Block, Entry, Line, Section, limits, margins, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.study import Study, study_page
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import pair
+from spectralseg.statistics.verdicts import margin_needed
 
 NAME, TITLE = "study_equation_2", "What is Eq. (2)?"
 ROUNDING = 1e-9  # of values in [0, 1] in double precision; what is further apart is not the same
@@ -31,7 +32,8 @@ _LEGEND = (
 )
 _TEST = (
     "Difference: DSC with the spectral term less that with its control, same seeds and cases, protocol sound, in "
-    "percentage points with the 90 % interval of two one-sided tests."
+    "percentage points with the 90 % interval of two one-sided tests. Equivalent from: the margin from which on the "
+    "two would be equivalent."
 )
 
 
@@ -47,16 +49,15 @@ def build_equation_2(results: Results) -> Study:
     """
     values = pd.DataFrame(_values(results), columns=[*_KEYS, *_VALUES])
     trained = pd.DataFrame(_trained(results), columns=list(_TRAINED))
-    margin = results.margin
     page = study_page(
         results,
         NAME,
         TITLE,
-        answer=[*_identity(values), *_effect(trained, margin)],
+        answer=[*_identity(values), *_effect(trained)],
         needed=_needed(values, trained),
         sections=[
             Section("value", "Eq. (2) and Dice on example predictions", tuple(_value_blocks(values))),
-            Section("effect", "Training with a Dice in place of Eq. (2)", tuple(_effect_blocks(trained, margin))),
+            Section("effect", "Training with a Dice in place of Eq. (2)", tuple(_effect_blocks(trained))),
         ],
         legend=_LEGEND,
         row_headings=("Test set", ""),
@@ -76,7 +77,7 @@ _VALUES = (
 )
 _TRAINED = (
     *("dataset", "architecture", "objective", "lambda", "control", "difference", "low", "high"),
-    *("p", "equivalent", "seeds", "cases"),
+    *("p", "equivalent", "margin", "margin_needed", "seeds", "cases"),
 )
 
 
@@ -145,14 +146,18 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
             if ours is None or theirs is None:
                 continue
             pairs = pair(ours, theirs)
-            tested = equivalence(pairs.values, pairs.groups, margin=results.margin)
+            margin = results.margins.of_share("dsc", cell["test_dataset"])
+            tested = equivalence(pairs.values, pairs.groups, margin=margin)
+            seeds = pairs.informative_seeds
             yield {
                 **{key: cell[key] for key in ("dataset", "architecture", "objective", "lambda")},
                 "control": common.method_label({"architecture": "", "objective": name, "lambda": lam}).strip(),
                 **dict(zip(("difference", "low", "high"), (100 * part for part in tested.interval), strict=True)),
                 "p": tested.p,
                 "equivalent": tested.equivalent,
-                "seeds": len(pairs.seeds),
+                "margin": 100 * margin,
+                "margin_needed": 100 * margin_needed(pairs.interval(), tested.interval, seeds),
+                "seeds": seeds,
                 "cases": len(pairs.cases),
             }
 
@@ -206,17 +211,16 @@ def _identity(values: pd.DataFrame) -> Iterator[str]:
     )
 
 
-def _effect(trained: pd.DataFrame, margin: float) -> Iterator[str]:
+def _effect(trained: pd.DataFrame) -> Iterator[str]:
     for control, part in trained.groupby("control", sort=False):
-        same = int(part["equivalent"].sum())
+        same, within = int(part["equivalent"].sum()), margins(part["margin"], "percentage points")
         yield (
-            f"Training with '{control}' instead gives an equivalent DSC, within ± {100 * margin:g} percentage points, "
+            f"Training with '{control}' instead gives an equivalent DSC, within {within}, "
             f"in {same} of {common.counted(len(part), 'comparison')} (differences from "
             f"{signed(part['low'].min())} to {signed(part['high'].max())} "
             "at the limits of the 90 % intervals)."
         )
-    if len(trained) and (trained["seeds"] == 1).any():
-        yield "With one seed nothing is equivalent."
+    yield from common.few(trained["seeds"])
 
 
 def _needed(values: pd.DataFrame, trained: pd.DataFrame) -> Iterator[str]:
@@ -252,7 +256,7 @@ def _entries(part: pd.DataFrame) -> tuple[Entry, ...]:
     return tuple(Entry(text.replace("-", MINUS)) for text in texts)
 
 
-def _effect_blocks(trained: pd.DataFrame, margin: float) -> Iterator[Block]:
+def _effect_blocks(trained: pd.DataFrame) -> Iterator[Block]:
     for (objective, lam, control), part in trained.groupby(["objective", "lambda", "control"], sort=False):
         rows = tuple(
             Line(
@@ -261,14 +265,15 @@ def _effect_blocks(trained: pd.DataFrame, margin: float) -> Iterator[Block]:
                 (
                     Entry(limits(row["difference"], row["low"], row["high"])),
                     Entry(f"{row['p']:.3f}"),
-                    Entry("yes" if row["equivalent"] else "not shown"),
+                    Entry(("yes" if row["equivalent"] else "not shown") + f", ± {row['margin']:g}"),
+                    Entry(f"± {row['margin_needed']:.2f}" if np.isfinite(row["margin_needed"]) else NO_RUN),
                     Entry(f"{row['seeds']} × {row['cases']}"),
                 ),
             )
             for row in part.to_dict("records")
         )
-        headings = ("Difference in DSC", "p", f"Equivalent within ± {100 * margin:g}", "Seeds × cases")
-        yield Block(f"{objective}, λ = {lam}, less {control}", ("",) * 4, headings, rows)
+        headings = ("Difference in DSC", "p", "Equivalent", "Equivalent from", "Seeds × cases")
+        yield Block(f"{objective}, λ = {lam}, less {control}", ("",) * len(headings), headings, rows)
 
 
 def _largest(values: pd.DataFrame, name: str) -> float:

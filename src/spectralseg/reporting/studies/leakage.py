@@ -20,6 +20,7 @@ from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.study import Study, study_page
 from spectralseg.reporting.tables import LEAK_FREE, build_leakage_effect
+from spectralseg.statistics.verdicts import side
 
 NAME, TITLE = "study_leakage", "What does leakage do to the claim about other data?"
 PROTOCOL = "sound"
@@ -98,8 +99,7 @@ def _answer(cells: pd.DataFrame, audited: _Audited, gains: pd.DataFrame) -> Iter
             f"Without them DSC changes by {ends} over {common.counted(len(shift), 'method')}."
         )
         yield from _claims(steps, _of_pair(gains, pair))
-    if len(cells) and (cells["seeds"] == 1).any():
-        yield common.ALONE
+    yield from common.few(cells["seeds"])
 
 
 def _headline(cells: pd.DataFrame, audited: _Audited) -> str:
@@ -107,8 +107,8 @@ def _headline(cells: pd.DataFrame, audited: _Audited) -> str:
     pairs = list(cells[_PAIR].drop_duplicates().itertuples(index=False, name=None))
     leaking = [pair for pair in pairs if audited[pair]["train"] + audited[pair]["validation"]]
     compared = pd.concat([_of_pair(cells, pair) for pair in leaking or pairs]).dropna(subset=["gain"])
-    outside = (compared["gain_low"] > 0) | (compared["gain_high"] < 0)
-    decided = compared[outside & (compared["seeds"] > 1)]
+    limits = compared[["gain_low", "gain_high", "seeds"]].itertuples(index=False, name=None)
+    decided = compared[[side(*one) != 0 for one in limits]]
     counts = [[int((rows["leak_free"] == step).sum()) for step in ("", LEAK_FREE)] for rows in (decided, compared)]
     return (
         f"{len(leaking)} of {common.counted(len(pairs), 'pair')} of datasets leak training or validation data"

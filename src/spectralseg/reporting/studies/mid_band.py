@@ -16,8 +16,8 @@ from spectralseg.config import Objective
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.measuring import Measurements
-from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section, limits, signed
+from spectralseg.reporting.quantities import SHARES, quantity
+from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section, limits, margins, p_text, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.common import Effect
@@ -27,6 +27,7 @@ from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.improvement import share_improved
 from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.significance import LEVEL, holm, wilcoxon
+from spectralseg.statistics.verdicts import FEWEST_SEEDS, margin_needed
 
 NAME, TITLE = "study_mid_band", "Does a true mid-band term help?"
 METRICS = {"dsc": "DSC", "hd95": "HD95"}
@@ -39,7 +40,8 @@ _LEGEND = (
     "intervals over seeds and patients. Full band: Eq. (2) with the same λ. Control: random annuli in place of the "
     "same band. p: Wilcoxon's signed-rank test over patients, adjusted by Holm for the objectives that are compared "
     "with the same reference on the same test set. Improved: share of cases that are better, ties half. ≈: equivalent"
-    " within the margin of the study; DSC only, and never with one seed."
+    f" within the margin of the metric, if it has one; never with fewer than {FEWEST_SEEDS} seeds. The CSV says from "
+    "which margin on the two would be equivalent."
 )
 
 
@@ -66,7 +68,7 @@ def build_mid_band(results: Results) -> Study:
         ],
         legend=_LEGEND,
         row_headings=("Objective", "less"),
-        notes=_notes(results, bands),
+        notes=_notes(compared, bands),
     )
     with style.applied():
         figure = _draw(compared[compared["metric"] == "dsc"], demonstration=results.demonstration)
@@ -76,7 +78,17 @@ def build_mid_band(results: Results) -> Study:
 _COLUMNS = (
     *(*_CONDITION, "metric", "objective", "lambda", "kind", "reference", "against"),
     *("estimate", "low", "high", "seeds", "cases", "direction"),
-    *("improved", "improved_low", "improved_high", "p", "p_holm", "p_equivalence", "equivalent"),
+    *(
+        "improved",
+        "improved_low",
+        "improved_high",
+        "p",
+        "p_holm",
+        "p_equivalence",
+        "equivalent",
+        "margin",
+        "margin_needed",
+    ),
 )
 
 
@@ -145,7 +157,7 @@ def _compare(results: Results, bands: Mapping[str, Band]) -> Iterator[dict[str, 
                     **{"kind": bands[cell["objective"]].kind, "reference": reference, "against": name},
                     **effect.columns,
                     "direction": effect.direction,
-                    **_tests(pairs, cell["metric"], results.margin),
+                    **_tests(pairs, cell["metric"], results.margin_of(cell)),
                 }
 
 
@@ -163,15 +175,20 @@ def _references(
             yield "control", name, measured.values({**cell, "objective": name})
 
 
-def _tests(pairs: Paired, metric: str, margin: float) -> dict[str, Any]:
-    sign = 1 if quantity(metric).higher_is_better else -1
+def _tests(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
+    rule = quantity(metric)
+    sign = 1 if rule.higher_is_better else -1
     improved = share_improved(sign * pairs.over_classes, pairs.groups)
-    same = equivalence(pairs.values, pairs.groups, margin=margin) if metric == "dsc" else None
+    same = equivalence(pairs.values, pairs.groups, margin=margin) if margin is not None else None
+    narrow = same.interval if same else pairs.interval(level=1 - 2 * LEVEL)
+    needed = margin_needed(pairs.interval(), narrow, pairs.informative_seeds)
     return {
         **dict(zip(("improved", "improved_low", "improved_high"), improved, strict=True)),
         "p": wilcoxon(pairs.over_classes, pairs.groups),
         "p_equivalence": same.p if same else math.nan,
         "equivalent": bool(same and same.equivalent),
+        "margin": math.nan if margin is None else rule.factor * margin,
+        "margin_needed": rule.factor * needed,
     }
 
 
@@ -205,7 +222,7 @@ def _answer(compared: pd.DataFrame) -> Iterator[str]:
             against = common.listed(dict.fromkeys(f"'{name}'" for name in rows["against"]))
             who = f"{common.listed(names)} against the {reference} ({against})"
             yield f"{who}: {'; '.join(parts)}."
-    yield from common.alone(_effects(middle))
+    yield from common.few(middle["seeds"])
 
 
 def _against(rows: pd.DataFrame, label: str) -> str:
@@ -214,7 +231,7 @@ def _against(rows: pd.DataFrame, label: str) -> str:
         return ""
     effects = _effects(rows)
     clear = int(((rows["p_holm"] <= LEVEL) & (rows["direction"] > 0)).sum())
-    same = f", equivalent in {int(rows['equivalent'].sum())}" if rows["metric"].iloc[0] == "dsc" else ""
+    same = f", equivalent in {int(rows['equivalent'].sum())}" if rows["margin"].notna().any() else ""
     spread = f"{signed(rows['estimate'].min())} to {signed(rows['estimate'].max())}"
     return f"{label} {common.outcomes(effects)} (better after Holm in {clear}{same}), estimates {spread}"
 
@@ -263,15 +280,16 @@ def _difference(row: Mapping[Any, Any]) -> str:
 def _tested(row: Mapping[Any, Any]) -> str:
     if not row:
         return ""
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p {row['p_holm']:.3f}"
-    return f"{p} · improved {100 * row['improved']:.0f} %"
+    return f"p {p_text(row['p_holm'])} · improved {100 * row['improved']:.0f} %"
 
 
-def _notes(results: Results, bands: Mapping[str, Band]) -> Iterator[str]:
+def _notes(compared: pd.DataFrame, bands: Mapping[str, Band]) -> Iterator[str]:
     for name, band in bands.items():
         yield f"{name}: {band.text}."
-    if bands:
-        yield f"Margin of equivalence: ± {100 * results.margin:g} percentage points of DSC, mean over classes."
+    for metric, part in compared.groupby("metric", sort=False):
+        name, unit = METRICS[str(metric)], quantity(str(metric)).unit
+        unit = "percentage points" if unit == SHARES else unit
+        yield f"Margin of equivalence in {name}, mean over classes: {margins(part['margin'], unit)}."
 
 
 def _draw(rows: pd.DataFrame, *, demonstration: bool) -> Figure:

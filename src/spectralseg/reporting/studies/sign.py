@@ -21,6 +21,7 @@ from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.common import Effect
 from spectralseg.reporting.studies.study import Study, study_page
 from spectralseg.statistics.pairing import pair
+from spectralseg.statistics.verdicts import FEWEST_SEEDS
 
 NAME, TITLE = "study_sign", "Which reading of the sign draws Table 6?"
 FROM, TO = "0.2", "0.9"  # the paper's choice of λ, and the largest, where its results fall
@@ -31,7 +32,7 @@ _LEGEND = (
     "S is the similarity of Eq. (2), L the spatial loss. Below each λ the mean with its 95 % interval over seeds and "
     f"patients, protocol '{SHOWN}'; the CSV holds the other as well. Change: result at λ = {TO} less that at λ = "
     f"{FROM}, same seeds and cases. It draws the published change if its interval holds it and not zero; it cannot be "
-    "told if it holds both, or with one seed."
+    f"told if it holds both, or with fewer than {FEWEST_SEEDS} seeds."
 )
 _WORDS = {
     "draws": "draws it",
@@ -142,13 +143,12 @@ def _changes(cells: pd.DataFrame, forms: Mapping[str, str], measured: Measuremen
 def verdict(effect: Effect, published: float) -> str:
     """How a measured change stands to the published one: ``draws``, ``untold``, ``direction`` or ``contradicts``.
 
-    One seed tells nothing of others, so that with one it is always ``untold``.
+    With fewer than :data:`~spectralseg.statistics.verdicts.FEWEST_SEEDS` it is always ``untold``.
     """
-    if effect.seeds == 1:
+    if effect.seeds < FEWEST_SEEDS:
         return "untold"
-    low, high = effect.interval.low, effect.interval.high
-    moved = low > 0 or high < 0
-    if low <= published <= high:
+    moved = effect.direction != 0
+    if effect.interval.low <= published <= effect.interval.high:
         return "draws" if moved else "untold"
     return "direction" if moved and np.sign(effect.interval.estimate) == np.sign(published) else "contradicts"
 
@@ -168,8 +168,7 @@ def _answer(changes: pd.DataFrame) -> Iterator[str]:
             for row in part.to_dict("records")
         ]
         yield f"{FORMS[str(form)]} ('{name}'): {'; '.join(texts)}."
-    if (dice["seeds"] == 1).any():
-        yield common.ALONE
+    yield from common.few(dice["seeds"])
 
 
 def _compatible(changes: pd.DataFrame) -> str:

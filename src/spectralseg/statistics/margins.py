@@ -1,0 +1,41 @@
+"""Margins: the largest differences that do not matter, by metric and test dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MARGIN = 0.005  # half a percentage point of Dice
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Margins of a study, in the units of metric records: of shares 0.005 is half a percentage point.
+
+    Attributes:
+        shares: margin of every share, a metric between 0 and 1, that has none of its own.
+        own: metric → margin, or metric → test dataset → margin.
+    """
+
+    shares: float = MARGIN
+    own: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
+
+    def of(self, metric: str, test_dataset: str, protocol: str, *, share: bool) -> float | None:
+        """The margin of a metric on a test dataset; None where there is none.
+
+        What is no share has no margin unless it is given one, which holds for the protocol ``sound`` alone: distances
+        are in pixels of the prepared images under ``published``, in millimetres (native pixels where the spacing is
+        unknown) under ``sound``.
+        """
+        if share:
+            return self.of_share(metric, test_dataset)
+        return self._own(metric, test_dataset) if protocol == "sound" else None
+
+    def of_share(self, metric: str, test_dataset: str) -> float:
+        """The margin of a metric that is a share, on a test dataset."""
+        own = self._own(metric, test_dataset)
+        return self.shares if own is None else own
+
+    def _own(self, metric: str, test_dataset: str) -> float | None:
+        own = self.own.get(metric)
+        return own.get(test_dataset) if isinstance(own, Mapping) else own

@@ -233,7 +233,7 @@ CONFIG = {
     "objectives": {"spatial": {"base": "bce_dice"}},
     "grid": {"main": {"datasets": ["acdc"], "architectures": ["unet"], "objectives": ["spatial"], "seeds": [0]}},
 }
-BORDERLINE = 0.02  # at a noise of 0.04
+BORDERLINE = 0.0225  # at a noise of 0.04
 METRICS = ("dsc", "iou", "sensitivity", "accuracy", "nsd", "boundary_iou")
 
 
@@ -318,7 +318,7 @@ class TestAdjustment:
 
 def test_a_refuted_part_among_many_chances_is_not_settled(published, tmp_path):
     """Of six comparisons without any truth one is borderline; each by itself refutes the claim."""
-    rows = list(records("dsc", -0.0074, noise=0.04))
+    rows = list(records("dsc", -0.0095, noise=0.04))
     for metric in METRICS[1:]:
         rows += records(metric, 0.0, noise=0.3)
     row = several(published, tmp_path, {"c": ("all", [("higher", metric) for metric in METRICS])}, rows).claims.iloc[0]

@@ -83,7 +83,7 @@ class Architecture(_Strict):
     model: Name = Field(description="name in the model registry")
     encoder: str = Field("resnet50", description="encoder of segmentation-models-pytorch")
     encoder_weights: str | None = Field(
-        "imagenet", description="pretrained weights of the encoder: their name, a file, or null; see docs/train-a-run.md"
+        "imagenet", description="pretrained weights of the encoder: name, file or null; see docs/train-a-run.md"
     )
     options: dict[str, Any] = Field({}, description="options of the model, by the names of its parameters")
 

@@ -96,9 +96,9 @@ class Architecture(_Strict):
     model: Name = Field(description="name in the model registry")
     encoder: str = Field("resnet50", description="encoder of segmentation-models-pytorch")
     encoder_weights: str | None = Field(
-        "imagenet", description="pretrained weights of the encoder: their name, a file of a state_dict, or null"
+        "imagenet", description="pretrained weights of the encoder: name, file or null; see docs/train-a-run.md"
     )
-    options: dict[str, Any] = Field({}, description="further options of the model")
+    options: dict[str, Any] = Field({}, description="options of the model, by the names of its parameters")
 
 
 class Objective(_Strict):

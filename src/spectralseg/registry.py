@@ -19,7 +19,7 @@ from types import ModuleType
 
 from spectralseg.errors import InputError
 
-_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
+_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors", ".npz")
 
 
 def names(package: str) -> list[str]:

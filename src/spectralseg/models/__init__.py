@@ -16,7 +16,6 @@ from torch import nn
 from spectralseg import registry
 from spectralseg._torchvision import ensure_operators
 from spectralseg.errors import InputError
-from spectralseg.models._weights import file_of, load_encoder
 from spectralseg.redaction import redact
 
 ensure_operators()
@@ -44,7 +43,9 @@ def build_model(
         classes: channels of the logits: 1 for binary tasks, otherwise foreground classes + 1.
         encoder: encoder of segmentation-models-pytorch.
         encoder_weights: pretrained weights: a name that the encoder's library knows, loaded from its cache or the
-            network; a file with a ``state_dict`` (``.pt``, ``.pth``, ``.bin``, ``.safetensors``); None for random ones.
+            network; a file with a ``state_dict`` (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), for encoders of timm
+            under timm's names of arrays or those of segmentation-models-pytorch, or for ``transunet_original`` and
+            vision transformers of timm as Google published it (``.npz``); None for random ones.
         options: of the model; with an encoder of timm (``tu-``), the library's models pass others on to the encoder.
 
     Raises:
@@ -78,10 +79,10 @@ def _from_library(
 ) -> nn.Module:
     import segmentation_models_pytorch as smp
 
-    file = file_of(encoder_weights)
-    model: nn.Module = smp.create_model(
-        name, encoder, None if file else encoder_weights, 3 if file else in_channels, classes, **options
-    )
-    if file is not None:
-        load_encoder(model.encoder, file, in_channels)
+    from spectralseg.models._weights import with_weights
+
+    def build(weights: str | None, channels: int, **further: Any) -> Any:
+        return smp.create_model(name, encoder, weights, channels, classes, **options, **further)
+
+    model: nn.Module = with_weights(build, encoder, encoder_weights, in_channels, part=lambda model: model.encoder)
     return model

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
+from segmentation_models_pytorch.encoders import is_equivalent_to_timm_universal
+from timm.models import adapt_input_conv, load_state_dict
+from torch import Tensor, nn
 
 from spectralseg.errors import InputError
 from spectralseg.registry import weights_file
+
+JAX = ".npz"  # suffix of the vision transformers that Google published
+_PREFIX = "model."  # of all arrays in the state of an encoder of timm in segmentation-models-pytorch
+_UNFIT = (
+    *(AssertionError, AttributeError, EOFError, IndexError, KeyError, RuntimeError, TypeError, ValueError),
+    *(SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile),
+)
 
 
 def file_of(weights: str | None) -> Path | None:
@@ -27,34 +38,122 @@ def file_of(weights: str | None) -> Path | None:
     return file
 
 
-def load(module: nn.Module, file: Path) -> None:
+def with_weights(
+    build: Callable[..., Any],
+    encoder: str,
+    weights: str | None,
+    in_channels: int,
+    *,
+    part: Callable[[Any], Any] = lambda module: module,
+) -> Any:
+    """A module whose encoder is one of segmentation-models-pytorch, with pretrained weights.
+
+    Weights for three channels are adapted to others as timm does: for one channel those of the first convolution are
+    summed, so that a grey image gives what an equally grey colour image would.
+
+    Args:
+        build: makes the module from what ``get_encoder`` takes as ``weights`` and ``in_channels``, and further options
+            of an encoder of timm.
+        encoder: name of the encoder.
+        weights: their name, a file, or None for random ones.
+        in_channels: channels of the images.
+        part: the encoder in the module.
+
+    Raises:
+        InputError: the file is missing or damaged, or lacks an array of the encoder.
+    """
+    file = file_of(weights)
+    if file is None:
+        return build(weights, in_channels)
+    if encoder.startswith("tu-") or is_equivalent_to_timm_universal(encoder):
+        return _with_timm_weights(build, file, in_channels, part)
+    module = build(None, 3)
+    load(part(module), file)
+    if in_channels != 3:
+        part(module).set_in_channels(in_channels, pretrained=True)
+    return module
+
+
+def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, part: Callable[[Any], Any]) -> Any:
+    """Weights of an encoder of timm: as timm publishes them, or as segmentation-models-pytorch names them."""
+    if file.suffix != JAX:
+        state = read(file)
+        if state and all(name.startswith(_PREFIX) for name in state):
+            module = build(None, in_channels)
+            own = part(module).state_dict()
+            load(
+                part(module), file, {name: _adapted(array, own.get(name), in_channels) for name, array in state.items()}
+            )
+            return module
+        # timm converts names, and does not say what it could not find. What a file of NaN fills, it holds.
+        blank = {name: torch.full_like(a, torch.nan) if a.is_floating_point() else a for name, a in state.items()}
+        with _blaming(file), torch.random.fork_rng(devices=[]):
+            filled = part(build(True, in_channels, pretrained_cfg_overlay={"state_dict": blank})).state_dict()
+        _refuse_missing(file, [name for name, a in filled.items() if a.is_floating_point() and not a.isnan().any()])
+    with _blaming(file):
+        return build(True, in_channels, pretrained_cfg_overlay={"file": str(file), "custom_load": file.suffix == JAX})
+
+
+def _adapted(array: Tensor, own: Tensor | None, in_channels: int) -> Tensor:
+    """Weights of a first convolution for three channels, adapted to others; all other arrays as they are."""
+    first = own is not None and own.ndim == array.ndim == 4 and array.shape[1] * in_channels == own.shape[1] * 3
+    return adapt_input_conv(in_channels, array) if first else array
+
+
+def load(module: nn.Module, file: Path, state: dict[str, Tensor] | None = None) -> None:
     """Load a ``state_dict`` that holds at least all that ``module`` has, e.g. also a head or an unused stage.
+
+    Args:
+        module: gets the weights.
+        file: where they are from.
+        state: the content of the file, where it is known.
 
     Raises:
         InputError: the file is damaged, or lacks something.
     """
+    found = read(file) if state is None else state
+    with _blaming(file):
+        module.load_state_dict(found, strict=False)
+    _refuse_missing(file, [name for name in module.state_dict() if name not in found])
+
+
+def load_jax(vit: Any, file: Path) -> None:
+    """Load a vision transformer or hybrid as Google published it into one of timm, adapted to its channels.
+
+    Raises:
+        InputError: the file is damaged, or lacks something.
+    """
+    with _blaming(file):
+        vit.load_pretrained(str(file))
+
+
+def read(file: Path) -> dict[str, Tensor]:
+    """The arrays of a file, without unpickling code: a ``state_dict``, or a checkpoint that holds one.
+
+    Raises:
+        InputError: the file is damaged, or holds something else.
+    """
+    with _blaming(file):
+        if file.suffix == JAX:
+            raise ValueError(f"{JAX} files are for 'transunet_original' and for vision transformers of timm")
+        state = load_state_dict(str(file))
+        if not all(isinstance(array, Tensor) for array in state.values()):
+            raise TypeError("not all of its values are arrays")
+        return dict(state)
+
+
+@contextmanager
+def _blaming(file: Path) -> Iterator[None]:
+    """Errors while weights are loaded, in a sentence that names the file."""
     try:
-        state: dict[str, Any] = (
-            load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-        )
-        missing = [key for key in module.state_dict() if key not in state and not key.endswith("num_batches_tracked")]
-        module.load_state_dict(state, strict=False)
-    except (SafetensorError, RuntimeError, EOFError, AttributeError, TypeError, pickle.UnpicklingError) as error:
+        yield
+    except _UNFIT as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: cannot be loaded as encoder weights ({reason}); give a state_dict") from None
-    if missing:
+
+
+def _refuse_missing(file: Path, names: list[str]) -> None:
+    if missing := [name for name in names if not name.endswith("num_batches_tracked")]:
         raise InputError(
             f"{file}: lacks {len(missing)} of the encoder's arrays, {missing[0]} first; give weights of this encoder"
         )
-
-
-def load_encoder(encoder: Any, file: Path, in_channels: int) -> None:
-    """Load weights for three channels into an encoder of segmentation-models-pytorch, then adapt it to others."""
-    load(encoder, file)
-    if in_channels == 3:
-        return
-    if not hasattr(encoder, "set_in_channels"):
-        raise InputError(
-            f"{file}: cannot be adapted from 3 to {in_channels} channels for this encoder; choose another, or null"
-        )
-    encoder.set_in_channels(in_channels, pretrained=True)

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spectralseg.models._weights import file_of, load_encoder
+from spectralseg.models._weights import with_weights
 
 _DEPTH = 4  # encoder stages: strides 2, 4, 8, 16
 _GRID = 14  # rows and columns of positions: images of 224 pixels
@@ -37,12 +37,14 @@ def build(
     decoder_channels: Sequence[int] = (256, 128, 64, 16),
 ) -> nn.Module:
     """TransUNet; with ``resnet50`` and 3 channels 101.92 M parameters at one class."""
-    file = file_of(encoder_weights)
-    maps = smp.encoders.get_encoder(encoder, 3 if file else in_channels, _DEPTH, None if file else encoder_weights)
-    if hasattr(maps, "layer4"):  # ResNets keep their unused last stage: 15 M idle parameters in ResNet-50
-        maps.layer4 = nn.Identity()
-    if file is not None:
-        load_encoder(maps, file, in_channels)
+
+    def maps_of(weights: str | None, channels: int, **options: Any) -> Any:
+        maps = smp.encoders.get_encoder(encoder, channels, _DEPTH, weights, **options)
+        if hasattr(maps, "layer4"):  # ResNets keep their unused last stage: 15 M idle parameters in ResNet-50
+            maps.layer4 = nn.Identity()
+        return maps
+
+    maps = with_weights(maps_of, encoder, encoder_weights, in_channels)
     *skips, deepest = maps.out_channels[-_DEPTH:]
     return TransUNet(maps, transformer(deepest, width, layers, heads, dropout, _GRID), skips, classes, decoder_channels)
 

@@ -18,7 +18,7 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from spectralseg.models._weights import file_of, load
+from spectralseg.models._weights import JAX, file_of, load, load_jax
 from spectralseg.models.transunet import Transformer, TransUNet
 
 _HYBRID = "vit_base_r50_s16_224"
@@ -39,7 +39,8 @@ def build(
 ) -> nn.Module:
     """TransUNet; with 3 channels 105,277,081 parameters at 9 classes, as its authors' code.
 
-    ``encoder`` is ``resnet50``, of which this network has a kind of its own, or timm's name of the hybrid. Published
+    ``encoder`` is ``resnet50``, of which this network has a kind of its own, or timm's name of the hybrid.
+    ``encoder_weights`` may be the published file ``R50+ViT-B_16.npz``, or a ``state_dict`` of timm's hybrid. Published
     weights need the default width, layers and heads.
     """
     if encoder not in ("resnet50", _HYBRID):
@@ -50,14 +51,16 @@ def build(
         f"{_HYBRID}.{encoder_weights}" if published else _HYBRID,
         pretrained=published,
         num_classes=0,
-        in_chans=3 if file else in_channels,
+        in_chans=3 if file and file.suffix != JAX else in_channels,
         pos_drop_rate=dropout,
         proj_drop_rate=dropout,
         embed_dim=width,
         depth=layers,
         num_heads=heads,
     )
-    if file is not None:
+    if file is not None and file.suffix == JAX:
+        load_jax(vit, file)
+    elif file is not None:
         load(vit, file)
         _see_grey(vit.patch_embed.backbone.stem.conv, in_channels)
     if encoder_weights is None:  # timm starts these at zero, the first code at one

@@ -202,7 +202,8 @@ class Results:
     def _count(self) -> int:
         """Number of runs in the records."""
         keys = parquet.read_table(self.root / "records.parquet", columns=list(RUN_KEYS), partitioning=None)
-        return keys.group_by(list(RUN_KEYS)).aggregate([]).num_rows  # type: ignore[no-any-return]
+        schema = pa.schema([_SCHEMA.field(name) for name in RUN_KEYS])  # each run has a dictionary of its own
+        return int(keys.select(RUN_KEYS).cast(schema).group_by(list(RUN_KEYS)).aggregate([]).num_rows)
 
     @property
     def baseline(self) -> str:

@@ -1,5 +1,6 @@
 import importlib
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -132,12 +133,62 @@ class TestWeightsFromAFile:
         found, expected = grey.encoder.conv1(images), colour.encoder.conv1(images.expand(-1, 3, -1, -1))
         assert torch.allclose(found, expected, atol=1e-5)
 
-    def test_an_encoder_of_timm_takes_a_file_for_the_channels_that_it_was_made_for(self, small_model, tmp_path):
-        torch.save(small_model("unet").encoder.state_dict(), tmp_path / "timm.pth")
-        weights = {"encoder_weights": str(tmp_path / "timm.pth")}
-        assert small_model("unet", 3, **weights)(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64, 64)
-        with pytest.raises(InputError, match=r"timm\.pth: cannot be adapted from 3 to 1 channels"):
-            small_model("unet", 1, **weights)
+    @pytest.mark.parametrize("names", ["timm", "library"])
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("name", ["unet", "fpn", "deeplabv3", "transunet"])
+    def test_an_encoder_of_timm_takes_a_file_of_timm_or_of_the_library(
+        self, small_model, tmp_path, name, channels, names
+    ):
+        """Under timm's own names with a classifier, or with the prefix that the library gives them."""
+        torch.manual_seed(1)
+        whole = timm.create_model("test_resnet").state_dict()
+        for array in whole.values():
+            array.copy_(torch.rand_like(array.float()))  # no array is what it starts as
+        used = {f"model.{key}": array for key, array in whole.items() if not key.startswith("fc.")}
+        torch.save(whole if names == "timm" else used, tmp_path / "timm.pth")
+        model = small_model(name, channels, encoder_weights=str(tmp_path / "timm.pth"))
+        found = model.encoder.state_dict()
+        assert found.keys() <= used.keys()
+        assert len(found) > 30
+        for key, array in found.items():
+            expected = used[key].sum(1, keepdim=True) if key == "model.conv1.0.weight" and channels == 1 else used[key]
+            assert torch.allclose(array.float(), expected.float()), key
+        assert model.eval()(torch.rand(1, channels, 64, 64)).shape == (1, 1, 64, 64)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize("encoder", ["timm-tf_efficientnet_lite0", "tu-tf_efficientnet_lite0"])
+    def test_a_file_of_timm_fits_both_encoders_that_are_made_of_its_model(self, tmp_path, encoder, channels):
+        torch.manual_seed(1)
+        state = timm.create_model("tf_efficientnet_lite0", num_classes=0).state_dict()
+        torch.save({"state_dict": state}, tmp_path / "lite0.pth")
+        model = build_model("unet", channels, 1, encoder=encoder, encoder_weights=str(tmp_path / "lite0.pth"))
+        found = getattr(model.encoder, "model", model.encoder)
+        stem = state["conv_stem.weight"]
+        assert torch.allclose(found.conv_stem.weight, stem if channels == 3 else stem.sum(1, keepdim=True), atol=1e-6)
+        assert torch.equal(found.blocks[5][2].conv_pw.weight, state["blocks.5.2.conv_pw.weight"])
+
+    @pytest.mark.parametrize("name", [name for name in LIBRARY_MODELS if name != "dpt"])
+    def test_every_model_of_the_library_takes_a_file_of_timm(self, tmp_path, name):
+        state = timm.create_model("test_resnet").state_dict()
+        torch.save(state, tmp_path / "timm.pth")
+        model = build_model(name, 1, 1, encoder=SMALL_ENCODER, encoder_weights=str(tmp_path / "timm.pth"))
+        assert torch.equal(model.encoder.model.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
+
+    @pytest.mark.parametrize("prefix", ["", "model."])
+    def test_a_file_that_lacks_something_of_an_encoder_of_timm_is_refused(self, tmp_path, prefix):
+        state = timm.create_model("test_resnet").state_dict()
+        del state["layer3.0.bn1.weight"]
+        torch.save({prefix + key: array for key, array in state.items()}, tmp_path / "timm.pth")
+        complaint = r"timm\.pth: lacks 1 of the encoder's arrays, model\.layer3\.0\.bn1\.weight first"
+        with pytest.raises(InputError, match=complaint):
+            build_model("unet", 3, 1, encoder=SMALL_ENCODER, encoder_weights=str(tmp_path / "timm.pth"))
+
+    @pytest.mark.parametrize("prefix", ["", "model."])
+    def test_so_is_one_of_another_encoder_of_timm(self, tmp_path, prefix):
+        state = timm.create_model("test_resnet", channels=(16, 16, 16, 16)).state_dict()
+        torch.save({prefix + key: array for key, array in state.items()}, tmp_path / "timm.pth")
+        with pytest.raises(InputError, match=r"timm\.pth: cannot be loaded as encoder weights .*size mismatch"):
+            build_model("unet", 3, 1, encoder=SMALL_ENCODER, encoder_weights=str(tmp_path / "timm.pth"))
 
     def test_the_original_transunet_takes_those_of_the_whole_hybrid(self, tmp_path, small_model):
         small = {"embed_dim": 48, "depth": 1, "num_heads": 4}
@@ -148,6 +199,43 @@ class TestWeightsFromAFile:
             assert torch.equal(model.bottleneck.blocks[0].attn.qkv.weight, hybrid.blocks[0].attn.qkv.weight)
             assert torch.equal(model.bottleneck.position.flatten(2).transpose(1, 2), hybrid.pos_embed[:, 1:])
         assert torch.equal(model.encoder.stem.conv.weight, hybrid.patch_embed.backbone.stem.conv.weight)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_the_original_transunet_takes_the_published_file(self, tmp_path, small_model, channels):
+        torch.manual_seed(1)
+        hybrid = timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4, num_classes=5)
+        with torch.no_grad():
+            for parameter in hybrid.parameters():
+                parameter.uniform_()
+        torch.save(hybrid.state_dict(), tmp_path / "vit.pth")
+        np.savez(tmp_path / "R50+ViT-B_16.npz", **as_published(hybrid))
+        ours, expected = (
+            small_model("transunet_original", channels, encoder_weights=str(tmp_path / file)).state_dict()
+            for file in ("R50+ViT-B_16.npz", "vit.pth")
+        )
+        taken = [key for key in ours if key.startswith(("encoder", "bottleneck"))]
+        assert len(taken) > 150
+        assert all(torch.allclose(ours[key], expected[key], rtol=1e-5) for key in taken)
+
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            (lambda arrays: arrays.pop("block2/unit3/gn2/scale"), r"block2/unit3/gn2/scale is not a file"),
+            (lambda arrays: arrays.pop("embedding/kernel"), "did not find a supported JAX/Flax parameter layout"),
+            (lambda arrays: arrays.update({"embedding/bias": np.zeros(7)}), "must match"),
+        ],
+    )
+    def test_a_published_file_that_does_not_fit_is_refused(self, tmp_path, small_model, change, complaint):
+        arrays = as_published(timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4))
+        change(arrays)
+        np.savez(tmp_path / "R50+ViT-B_16.npz", **arrays)
+        with pytest.raises(InputError, match=rf"R50\+ViT-B_16\.npz: cannot be loaded as encoder weights .*{complaint}"):
+            small_model("transunet_original", encoder_weights=str(tmp_path / "R50+ViT-B_16.npz"))
+
+    def test_a_published_file_is_for_transformers_only(self, tmp_path):
+        np.savez(tmp_path / "vit.npz", cls=np.zeros(3))
+        with pytest.raises(InputError, match=r"vit\.npz: cannot be loaded .*files are for 'transunet_original'"):
+            build_model("unet", 3, 1, encoder="resnet18", encoder_weights=str(tmp_path / "vit.npz"))
 
     @pytest.mark.parametrize(
         ("content", "complaint"),
@@ -166,6 +254,51 @@ class TestWeightsFromAFile:
             torch.save(content, file)
         with pytest.raises(InputError, match=f"weights.pth: {complaint}"):
             build_model("unet", 3, 1, encoder="resnet18", encoder_weights=str(file))
+
+
+def as_published(hybrid):
+    """A hybrid of timm under the names and in the layout of Google's checkpoints, as ``R50+ViT-B_16.npz`` has them."""
+    state = {name: array.detach().numpy() for name, array in hybrid.state_dict().items()}
+    found = {"cls": state["cls_token"], "Transformer/posembed_input/pos_embedding": state["pos_embed"]}
+
+    def convolution(name, source):
+        found[f"{name}/kernel"] = state[f"{source}.weight"].transpose(2, 3, 1, 0)
+
+    def norm(name, source, shape=(-1,)):
+        found[f"{name}/scale"] = state[f"{source}.weight"].reshape(shape)
+        found[f"{name}/bias"] = state[f"{source}.bias"].reshape(shape)
+
+    backbone = "patch_embed.backbone"
+    convolution("conv_root", f"{backbone}.stem.conv")
+    norm("gn_root", f"{backbone}.stem.norm", (1, 1, 1, -1))
+    for stage, units in enumerate((3, 4, 9)):
+        for unit in range(units):
+            theirs, ours = f"block{stage + 1}/unit{unit + 1}", f"{backbone}.stages.{stage}.blocks.{unit}"
+            for number in (1, 2, 3):
+                convolution(f"{theirs}/conv{number}", f"{ours}.conv{number}")
+                norm(f"{theirs}/gn{number}", f"{ours}.norm{number}", (1, 1, 1, -1))
+            if unit == 0:
+                convolution(f"{theirs}/conv_proj", f"{ours}.downsample.conv")
+                norm(f"{theirs}/gn_proj", f"{ours}.downsample.norm", (1, 1, 1, -1))
+    convolution("embedding", "patch_embed.proj")
+    found["embedding/bias"] = state["patch_embed.proj.bias"]
+    norm("Transformer/encoder_norm", "norm")
+    for number, block in enumerate(hybrid.blocks):
+        theirs, ours = f"Transformer/encoderblock_{number}", f"blocks.{number}"
+        heads, width = block.attn.num_heads, block.attn.qkv.in_features
+        attention = f"{theirs}/MultiHeadDotProductAttention_1"
+        kernels, biases = (np.split(state[f"{ours}.attn.qkv.{part}"], 3) for part in ("weight", "bias"))
+        for part, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True):
+            found[f"{attention}/{part}/kernel"] = kernel.T.reshape(width, heads, -1)
+            found[f"{attention}/{part}/bias"] = bias.reshape(heads, -1)
+        found[f"{attention}/out/kernel"] = state[f"{ours}.attn.proj.weight"].T.reshape(heads, -1, width)
+        found[f"{attention}/out/bias"] = state[f"{ours}.attn.proj.bias"]
+        norm(f"{theirs}/LayerNorm_0", f"{ours}.norm1")
+        norm(f"{theirs}/LayerNorm_2", f"{ours}.norm2")
+        for layer in (0, 1):
+            found[f"{theirs}/MlpBlock_3/Dense_{layer}/kernel"] = state[f"{ours}.mlp.fc{layer + 1}.weight"].T
+            found[f"{theirs}/MlpBlock_3/Dense_{layer}/bias"] = state[f"{ours}.mlp.fc{layer + 1}.bias"]
+    return found
 
 
 def test_the_original_transunet_computes_what_timm_does_up_to_the_tokens(small_model):

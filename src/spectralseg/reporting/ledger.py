@@ -38,14 +38,16 @@ _METHOD = ("architecture", "objective", "lambda")
 _SIGNS = (1, -1, -1, 1)  # of method and reference, and of those of the gain that is taken off
 _COUNTS = ("hold", "fail", "uncertain", "untested")  # comparisons by verdict
 COLUMNS = (
-    *("id", "section", "claim", "published", "measured", "low", "high", "unit", "seeds", "cases", "comparisons"),
+    *("id", "section", "claim", "published", "measured", "low", "high", "unit"),
+    *("seeds", "groups", "cases", "comparisons"),
     *(*_COUNTS, "verdict", "reason", *(_ADJUSTED := ("p", "p_adjusted", "verdict_adjusted"))),
     *("margin", "margin_needed", "verdict_leak_free", "verdict_published_protocol", "demonstration"),
 )
 CELL_COLUMNS = (
     *("id", "protocol", "direction", *SELECTION, "class", "metric"),
     *("reference_architecture", "reference_objective", "reference_lambda", *MINUS),
-    *("leak_free", "published", "measured", "low", "high", "seeds", "cases", "undefined", "verdict", "reason"),
+    *("leak_free", "published", "measured", "low", "high", "seeds", "groups", "cases", "undefined"),
+    *("verdict", "reason"),
     *(*_ADJUSTED, "margin", "margin_needed", "demonstration"),
 )
 _HYPOTHESIS = CELL_COLUMNS[2 : CELL_COLUMNS.index("leak_free")]  # what tells one comparison of a reading from another
@@ -62,6 +64,7 @@ class Judged:
         published: the printed difference: that of the text, else that of the table; NaN where neither is printed.
         measured: mean paired difference with its 95 % interval; NaN without runs.
         seeds: number of seeds that both methods have.
+        groups: number of patients or other groups of cases.
         cases: number of cases.
         undefined: pairs of values without a difference.
         verdict: one of :data:`VERDICTS`.
@@ -74,6 +77,7 @@ class Judged:
     published: float
     measured: Interval
     seeds: int
+    groups: int
     cases: int
     undefined: int
     verdict: str
@@ -213,14 +217,14 @@ def _judge(
             for side, value in zip(comparison.sides, found, strict=True)
             if value is None
         ]
-        return Judged(published, _UNKNOWN, 0, 0, 0, UNTESTED, f"no records of {' and '.join(lacking)}")
+        return Judged(published, _UNKNOWN, 0, 0, 0, 0, UNTESTED, f"no records of {' and '.join(lacking)}")
     pairs = pair(there[0], there[1])
     if comparison.minus:
         pairs = pair(pairs, pair(there[2], there[3]))
     rule = quantity(comparison.method["metric"])
     interval = pairs.interval()
     scaled = Interval(*(rule.factor * part for part in interval))
-    counts = pairs.informative_seeds, len(pairs.cases), pairs.undefined
+    counts = pairs.informative_seeds, len(np.unique(pairs.groups)), len(pairs.cases), pairs.undefined
     if not np.isfinite(interval.estimate):
         return Judged(published, scaled, *counts, UNTESTED, "the methods share no seed and case with a defined value")
     narrow = pairs.interval(level=1 - 2 * LEVEL)
@@ -247,6 +251,7 @@ def _row(
         "claim": claim.text,
         "unit": "",
         "seeds": min((one.seeds for one in sound), default=0),
+        "groups": min((one.groups for one in sound), default=0),
         "cases": min((one.cases for one in sound), default=0),
         "comparisons": len(sound),
         **{name: counts[verdict] for name, verdict in zip(_COUNTS, VERDICTS, strict=True)},
@@ -343,6 +348,7 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
         notes=(
             "Verdicts that are not adjusted take each claim by itself: of 40 claims without any truth about one holds "
             "by chance.",
+            *rendering.few_patients(claims["groups"]),
             "Claims of several comparisons are listed one by one in claims_cells.csv.",
         ),
     )

@@ -24,7 +24,9 @@ def probability_of_improvement(
     """Probability that a run of the first kind beats one of the second on a dataset, averaged over datasets.
 
     From Agarwal et al. 2021 (arXiv 2108.13264): per dataset the share of pairs of runs in which the first is larger,
-    equal ones half (Mann-Whitney's U); the interval resamples runs within each dataset.
+    equal ones half (Mann-Whitney's U); the interval resamples runs within each dataset. Few runs have few resamples: in
+    simulations with normal means the 95 % interval held the truth in 73 to 85 % of the studies with three runs on one
+    dataset, in 86 to 93 % with three runs on three or six, in 91 to 95 % with ten.
 
     Args:
         first: (runs, datasets) means of each run; larger is better.

@@ -26,7 +26,7 @@ CLAIMS = (
     *("seeds", "cases", "verdict", "reason", "p", "p_adjusted", "verdict_adjusted", "margin_needed", "demonstration"),
 )
 _CONDITION = ("dataset", "architecture", "suite", "test_dataset", "corruption", "severity", "protocol", "metric")
-_COUNTS = ("seeds", "cases", "undefined", "unpaired")
+_COUNTS = ("seeds", "groups", "cases", "undefined", "unpaired")
 _EFFECTS = (
     *(*_CONDITION, "objective", "lambda", "class", "baseline"),
     *("difference", "low", "high", "improved", "p_holm", "margin_needed", *_COUNTS),

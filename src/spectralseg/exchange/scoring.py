@@ -22,7 +22,7 @@ from spectralseg.exchange.labels import file_endings, file_name, read_labels
 from spectralseg.exchange.pairing import pair
 from spectralseg.files import replacing
 from spectralseg.grid import Run
-from spectralseg.metrics.policy import POLICY
+from spectralseg.metrics.policy import FALSE_STRUCTURE, POLICY
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.progress import progress_bar
 
@@ -184,20 +184,21 @@ def _scores(
 
 
 def summarise(records: pd.DataFrame) -> pd.DataFrame:
-    """Mean of each metric of the policy: over cases with a defined value, then over classes.
+    """Mean of each metric of the policy, and of false structures: over cases with a defined value, then over classes.
 
     Args:
         records: metric records of one run under one condition.
 
     Returns:
         One row per protocol and metric, in the order of :data:`spectralseg.metrics.policy.POLICY`: ``protocol``,
-        ``metric``, ``mean``, ``cases``, and ``undefined``, the number of values of a class of a case left out.
+        ``metric``, ``mean``, ``cases`` with a record, and ``undefined``, the number of values of a class of a case left
+        out. Metrics without a record have no row: ``false_structure`` is recorded where the reference is empty.
     """
     return pd.DataFrame(
         [
             {"protocol": protocol, "metric": metric, **_mean(chosen)}
             for protocol, metrics in POLICY.items()
-            for metric in metrics
+            for metric in (*metrics, FALSE_STRUCTURE)
             if len(chosen := records[(records["protocol"] == protocol) & (records["metric"] == metric)])
         ],
         columns=["protocol", "metric", "mean", "cases", "undefined"],

@@ -93,6 +93,7 @@ def test_the_summary_is_the_mean_over_cases_and_then_classes():
     records = pd.DataFrame(rows, columns=["case", "class", "value"]).assign(protocol="sound", metric="dsc")
     assert summarise(records).values.tolist() == [["sound", "dsc", 0.5, 2, 1]]
     assert summarise(records.assign(metric="tp")).empty
+    assert summarise(records.assign(metric="false_structure"))["mean"].tolist() == [0.5]
 
 
 class TestLeakage:

@@ -62,7 +62,7 @@ def equivalence(
         return Equivalence(Interval(estimate, float("nan"), float("nan")), float("nan"), False)
     interval = Interval(estimate, *map(float, np.quantile(draws, [level, 1 - level])))
     seeds = informative_seeds(np.asarray(differences, np.float64))
-    told = judge(interval, seeds, direction="similar", margin=margin, narrow=interval)
+    similar = judge(interval, seeds, direction="similar", margin=margin, narrow=interval)
     labels = np.arange(np.shape(differences)[-1]) if groups is None else groups
     chances = p_values(draws, degrees_of_freedom(differences, labels), direction="similar", margin=margin)
-    return Equivalence(interval, chances.holds, told.verdict == HOLDS)
+    return Equivalence(interval, chances.holds, similar.verdict == HOLDS)

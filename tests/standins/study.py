@@ -30,7 +30,7 @@ def effect(metric, difference, low, high, **changes):
     row |= {"corruption": "none", "severity": "0", "protocol": "sound", "metric": metric, "class": "mean"}
     row |= {"objective": "spatial_spectral", "lambda": "0.2", "baseline": "spatial", "improved": 0.75, "p_holm": 0.04}
     row |= {"margin": 0.005, "margin_needed": 0.0123}
-    row |= {"seeds": 3, "groups": 3, "cases": 3, "undefined": 1, "unpaired": 0}
+    row |= {"seeds": 3, "groups": 3, "effective_groups": 3.0, "cases": 3, "undefined": 1, "unpaired": 0}
     row |= {"difference": difference, "low": low, "high": high}
     return {**row, **changes}
 

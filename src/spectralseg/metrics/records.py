@@ -51,6 +51,7 @@ POOLED = "pooled"
 WHOLE_CASE = "all"
 MEAN = "mean"
 DIVERGED = "diverged"
+OUTCOMES = frozenset({"false_structure"})  # metrics that are 1 or 0 in each case
 RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")

@@ -24,6 +24,7 @@ from spectralseg.statistics.pairing import pair
 from spectralseg.statistics.significance import LEVEL, holm, partial_conjunction
 from spectralseg.statistics.verdicts import (
     FAILS,
+    FEWEST_GROUPS,
     FEWEST_SEEDS,
     HOLDS,
     UNCERTAIN,
@@ -39,14 +40,14 @@ _SIGNS = (1, -1, -1, 1)  # of method and reference, and of those of the gain tha
 _COUNTS = ("hold", "fail", "uncertain", "untested")  # comparisons by verdict
 COLUMNS = (
     *("id", "section", "claim", "published", "measured", "low", "high", "unit"),
-    *("seeds", "groups", "cases", "comparisons"),
+    *("seeds", "groups", "effective_groups", "cases", "comparisons"),
     *(*_COUNTS, "verdict", "reason", *(_ADJUSTED := ("p", "p_adjusted", "verdict_adjusted"))),
     *("margin", "margin_needed", "verdict_leak_free", "verdict_published_protocol", "demonstration"),
 )
 CELL_COLUMNS = (
     *("id", "protocol", "direction", *SELECTION, "class", "metric"),
     *("reference_architecture", "reference_objective", "reference_lambda", *MINUS),
-    *("leak_free", "published", "measured", "low", "high", "seeds", "groups", "cases", "undefined"),
+    *("leak_free", "published", "measured", "low", "high", "seeds", "groups", "effective_groups", "cases", "undefined"),
     *("verdict", "reason"),
     *(*_ADJUSTED, "margin", "margin_needed", "demonstration"),
 )
@@ -65,6 +66,7 @@ class Judged:
         measured: mean paired difference with its 95 % interval; NaN without runs.
         seeds: number of seeds that both methods have.
         groups: number of patients or other groups of cases.
+        effective_groups: of equally large ones that would inform as much.
         cases: number of cases.
         undefined: pairs of values without a difference.
         verdict: one of :data:`VERDICTS`.
@@ -78,6 +80,7 @@ class Judged:
     measured: Interval
     seeds: int
     groups: int
+    effective_groups: float
     cases: int
     undefined: int
     verdict: str
@@ -217,26 +220,27 @@ def _judge(
             for side, value in zip(comparison.sides, found, strict=True)
             if value is None
         ]
-        return Judged(published, _UNKNOWN, 0, 0, 0, 0, UNTESTED, f"no records of {' and '.join(lacking)}")
+        return Judged(published, _UNKNOWN, 0, 0, 0.0, 0, 0, UNTESTED, f"no records of {' and '.join(lacking)}")
     pairs = pair(there[0], there[1])
     if comparison.minus:
         pairs = pair(pairs, pair(there[2], there[3]))
     rule = quantity(comparison.method["metric"])
     interval = pairs.interval()
     scaled = Interval(*(rule.factor * part for part in interval))
-    counts = pairs.informative_seeds, len(np.unique(pairs.groups)), len(pairs.cases), pairs.undefined
+    seeds, groups = pairs.informative_seeds, pairs.informative_groups
+    counts = seeds, groups, round(pairs.effective_groups, 1), len(pairs.cases), pairs.undefined
     if not np.isfinite(interval.estimate):
         return Judged(published, scaled, *counts, UNTESTED, "the methods share no seed and case with a defined value")
     narrow = pairs.interval(level=1 - 2 * LEVEL)
     margin = results.margin_of({**comparison.method, "protocol": protocol})
     meant: Any = {"direction": comparison.direction, "higher_is_better": rule.higher_is_better}
-    seeds = pairs.informative_seeds
-    verdict, reason = judge(interval, seeds, margin=margin, narrow=narrow, **meant)
+    enough = seeds >= FEWEST_SEEDS and groups >= FEWEST_GROUPS
+    verdict, reason = judge(interval, seeds, groups, margin=margin, narrow=narrow, **meant)
     return Judged(
         *(published, scaled, *counts, verdict, reason),
-        chances=pairs.p_values(margin=margin, **meant) if seeds >= FEWEST_SEEDS else _NO_CHANCES,
+        chances=pairs.p_values(margin=margin, **meant) if enough else _NO_CHANCES,
         margin=np.nan if margin is None else rule.factor * margin,
-        margin_needed=rule.factor * margin_needed(interval, narrow, seeds, **meant),
+        margin_needed=rule.factor * margin_needed(interval, narrow, seeds, groups, **meant),
     )
 
 
@@ -252,6 +256,7 @@ def _row(
         "unit": "",
         "seeds": min((one.seeds for one in sound), default=0),
         "groups": min((one.groups for one in sound), default=0),
+        "effective_groups": min((one.effective_groups for one in sound), default=0.0),
         "cases": min((one.cases for one in sound), default=0),
         "comparisons": len(sound),
         **{name: counts[verdict] for name, verdict in zip(_COUNTS, VERDICTS, strict=True)},
@@ -348,7 +353,7 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
         notes=(
             "Verdicts that are not adjusted take each claim by itself: of 40 claims without any truth about one holds "
             "by chance.",
-            *rendering.few_patients(claims["groups"]),
+            *rendering.few_patients(claims["effective_groups"]),
             "Claims of several comparisons are listed one by one in claims_cells.csv.",
         ),
     )

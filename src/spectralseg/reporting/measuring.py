@@ -15,12 +15,14 @@ from spectralseg.reporting.published import SELECTION
 from spectralseg.reporting.quantities import quantity
 from spectralseg.statistics.pairing import Values, pair
 from spectralseg.statistics.significance import fewest_seeds
+from spectralseg.statistics.verdicts import FEWEST_GROUPS
 
 CONDITION = (*SELECTION, "metric", "protocol")
+_COUNTS = ("cases", "groups", "effective_groups", "values", "undefined", "seeds")
 MEASURED = (
     *("measured", "measured_sd", "measured_low", "measured_high"),
     *("baseline", "gain", "gain_low", "gain_high"),
-    *("cases", "groups", "values", "undefined", "seeds"),
+    *_COUNTS,
 )
 _Cell = Mapping[Any, Any]  # a row of a table of cells
 
@@ -86,7 +88,7 @@ class Measurements:
         values, reference = self.values(cell), self.reference(cell)
         nothing = dict.fromkeys(MEASURED, np.nan) | {"baseline": self._baseline}
         if values is None:
-            return nothing | dict.fromkeys(("cases", "groups", "values", "undefined", "seeds"), 0)
+            return nothing | dict.fromkeys(_COUNTS, 0)
         rule = quantity(cell["metric"])
         per_seed = pd.Series(values.per_seed) * rule.factor
         low, high = np.clip(rule.factor * np.array(values.interval()[1:]), *rule.limits)
@@ -98,7 +100,8 @@ class Measurements:
             "measured_high": float(high),
             **{name: rule.factor * part for name, part in zip(("gain", "gain_low", "gain_high"), gain, strict=True)},
             "cases": int(values.recorded.sum(2).max(initial=0)),
-            "groups": len(np.unique(values.groups[values.recorded.any((0, 1))])),
+            "groups": values.informative_groups,
+            "effective_groups": round(values.effective_groups, 1),
             "values": int(values.recorded.sum()),
             "undefined": int((values.recorded & ~np.isfinite(values.values)).sum()),
             "seeds": len(values.seeds),
@@ -114,7 +117,9 @@ class Measurements:
         direction = "higher" if quantity(best["metric"]).higher_is_better else "lower"
         ours, rivals = self.values(best), [self.values(other) for other in others]
         differences = [pair(ours, rival) for rival in rivals if ours is not None and rival is not None]
-        if not differences or any(one.informative_seeds < fewest_seeds() for one in differences):
+        if not differences or any(
+            one.informative_seeds < fewest_seeds() or one.informative_groups < FEWEST_GROUPS for one in differences
+        ):
             return float("nan")
         return max(one.p_values(direction=direction).holds for one in differences)
 

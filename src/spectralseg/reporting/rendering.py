@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.reporting.quantities import quantity
-from spectralseg.statistics.bootstrap import FAILURE_RATE, FEWEST_GROUPS
+from spectralseg.statistics.bootstrap import ENOUGH_GROUPS, FAILURE_RATE
 from spectralseg.statistics.significance import fewest_seeds
 
 PROTOCOLS = {
@@ -100,14 +100,14 @@ class Page:
     lead: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
 
 
-def few_patients(groups: Iterable[int]) -> tuple[str, ...]:
-    """What to know of the intervals over some numbers of patients, nothing where there are enough or none."""
-    few = sorted({count for count in groups if 0 < count < FEWEST_GROUPS})
+def few_patients(effective_groups: Iterable[float]) -> tuple[str, ...]:
+    """What to know of the intervals over some effective numbers of patients, nothing where there are enough or none."""
+    few = sorted({int(count) for count in effective_groups if 0 < count < ENOUGH_GROUPS})
     if not few:
         return ()
     share = f"{100 * (1 - FAILURE_RATE) ** few[0]:.0f} %"
     return (
-        f"Few patients: intervals over fewer than {FEWEST_GROUPS} (here as few as {few[0]}) cannot know of rare "
+        f"Few patients: intervals over fewer than {ENOUGH_GROUPS} (here as few as {few[0]}) cannot know of rare "
         f"failures. What one patient in {1 / FAILURE_RATE:.0f} shows is absent from {share} of test sets with "
         f"{few[0]} patients, and no interval computed from the others covers it.",
     )

@@ -241,7 +241,7 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
         row_headings=(published.row_heading, ""),
         sections=rendering.protocol_sections(frame),
         legend=rendering.LEGEND,
-        notes=(*published.notes, *rendering.few_patients(frame["groups"]), *_remarks(audit, cells)),
+        notes=(*published.notes, *rendering.few_patients(frame["effective_groups"]), *_remarks(audit, cells)),
     )
     pairs = zip(frame["dataset"], frame["test_dataset"], strict=True)
     return Table(page, frame.assign(source=[results.origin(*pair) for pair in pairs]))

@@ -33,7 +33,7 @@ COLUMNS = (
     *(*CONDITION, *METHOD, "class", "baseline"),
     *("difference", "low", "high", "improved", "improved_low", "improved_high"),
     *("p_wilcoxon", "p_holm", "p_sign_flip", "p_equivalence", "equivalent", "margin", "margin_needed"),
-    *("seeds", "groups", "cases", "undefined", "unpaired"),
+    *("seeds", "groups", "effective_groups", "cases", "undefined", "unpaired"),
 )
 
 
@@ -83,7 +83,9 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float | Margin
 
 def _compare(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
     improved = share_improved(pairs.over_classes * (1 if METRICS[metric] else -1), pairs.groups)
-    same = equivalence(pairs.values, pairs.groups, margin=margin) if margin is not None else None
+    same = None
+    if margin is not None:
+        same = equivalence(pairs.values, pairs.groups, margin=margin, outcomes=pairs.outcomes)
     interval, narrow = pairs.interval(), same.interval if same else pairs.interval(level=1 - 2 * LEVEL)
     return {
         **dict(zip(("difference", "low", "high"), interval, strict=True)),
@@ -93,9 +95,10 @@ def _compare(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]
         "p_equivalence": same.p if same else float("nan"),
         "equivalent": bool(same and same.equivalent),
         "margin": float("nan") if margin is None else margin,
-        "margin_needed": margin_needed(interval, narrow, pairs.informative_seeds),
+        "margin_needed": margin_needed(interval, narrow, pairs.informative_seeds, pairs.informative_groups),
         "seeds": pairs.informative_seeds,
-        "groups": len(np.unique(pairs.groups)),
+        "groups": pairs.informative_groups,
+        "effective_groups": round(pairs.effective_groups, 1),
         "cases": len(pairs.cases),
         "undefined": pairs.undefined,
         "unpaired": pairs.unpaired,

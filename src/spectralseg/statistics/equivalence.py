@@ -35,6 +35,7 @@ def equivalence(
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    outcomes: bool = False,
 ) -> Equivalence:
     """Two one-sided tests (TOST, Schuirmann 1987) that a mean paired difference lies within ± ``margin``.
 
@@ -48,21 +49,27 @@ def equivalence(
         level: of each of the two tests.
         resamples: number of bootstrap samples.
         seed: of the resampling.
+        outcomes: as for :func:`~spectralseg.statistics.bootstrap.paired_interval`.
 
     Returns:
         p is NaN where no difference is defined.
 
     Raises:
-        ValueError: the margin is not positive, or there are not as many groups as cases.
+        ValueError: the margin is not positive, the level is not between 0 and 0.5, or there are not as many groups as
+            cases.
     """
-    if margin <= 0:
-        raise ValueError(f"margin {margin} must be positive")
-    estimate, draws = mean_and_draws(differences, groups, resamples=resamples, seed=seed)
+    if not 0 < margin < np.inf:
+        raise ValueError(f"margin {margin} must be positive and finite")
+    if not 0 < level < 0.5:
+        raise ValueError(f"level {level} is not between 0 and 0.5; give that of each test, such as 0.05")
+    estimate, draws = mean_and_draws(differences, groups, resamples=resamples, seed=seed, outcomes=outcomes)
     if not len(draws):
         return Equivalence(Interval(estimate, float("nan"), float("nan")), float("nan"), False)
     interval = Interval(estimate, *map(float, np.quantile(draws, [level, 1 - level])))
-    seeds = informative_seeds(np.asarray(differences, np.float64))
-    similar = judge(interval, seeds, direction="similar", margin=margin, narrow=interval)
-    labels = np.arange(np.shape(differences)[-1]) if groups is None else groups
-    chances = p_values(draws, degrees_of_freedom(differences, labels), direction="similar", margin=margin)
+    values = np.atleast_2d(np.asarray(differences, np.float64))
+    seeds = informative_seeds(values)
+    labels = np.arange(values.shape[-1]) if groups is None else np.asarray(groups)
+    informative = len(np.unique(labels[np.isfinite(values).any(tuple(range(values.ndim - 1)))]))
+    similar = judge(interval, seeds, informative, direction="similar", margin=margin, narrow=interval)
+    chances = p_values(draws, degrees_of_freedom(values, labels), direction="similar", margin=margin)
     return Equivalence(interval, chances.holds, similar.verdict == HOLDS)

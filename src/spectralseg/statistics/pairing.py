@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,8 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spectralseg.metrics.records import MEAN, WHOLE_CASE
-from spectralseg.statistics.bootstrap import Interval, informative_seeds, mean_and_draws, paired_interval
+from spectralseg.metrics.records import MEAN, OUTCOMES, WHOLE_CASE
+from spectralseg.statistics.bootstrap import (
+    Interval,
+    effective_groups,
+    informative_seeds,
+    mean_and_draws,
+    paired_interval,
+)
 from spectralseg.statistics.verdicts import Chances, degrees_of_freedom, p_values
 
 AXES = ("class", "seed", "case")
@@ -28,6 +34,7 @@ class Values:
         seeds: of the second.
         cases: of the third.
         groups: group of each case.
+        outcomes: whether the metric is something that a case has or has not.
     """
 
     values: NDArray[np.float64]
@@ -36,6 +43,7 @@ class Values:
     seeds: NDArray[Any]
     cases: NDArray[Any]
     groups: NDArray[Any]
+    outcomes: bool = field(default=False, kw_only=True)
 
     @classmethod
     def of(cls, records: pd.DataFrame) -> Values:
@@ -57,12 +65,24 @@ class Values:
         groups = np.empty(len(labels[2]), object)
         groups[codes[2]] = records["group"]
         classes, seeds, cases = labels
-        return cls(values, recorded, classes, seeds, cases, groups)
+        outcomes = "metric" in records and bool(records["metric"].isin(OUTCOMES).any())
+        return cls(values, recorded, classes, seeds, cases, groups, outcomes=outcomes)
 
     @property
     def informative_seeds(self) -> int:
         """Number of seeds with any defined value."""
         return informative_seeds(self.values)
+
+    @property
+    def effective_groups(self) -> float:
+        """See :func:`~spectralseg.statistics.bootstrap.effective_groups`."""
+        return effective_groups(self.values, self.groups)
+
+    @property
+    def informative_groups(self) -> int:
+        """Number of groups with any defined value."""
+        defined = np.isfinite(self.values).any((0, 1))
+        return len(np.unique(self.groups[defined]))
 
     def of_class(self, name: str) -> Values:
         """Those of a class; ``mean`` takes all foreground classes, or the whole case where a metric has no classes."""
@@ -91,7 +111,7 @@ class Values:
         """The mean with its interval over seeds and groups; options as for
         :func:`~spectralseg.statistics.bootstrap.paired_interval`.
         """
-        return paired_interval(self.values, self.groups, **options)
+        return paired_interval(self.values, self.groups, outcomes=self.outcomes, **options)
 
 
 @dataclass(frozen=True)
@@ -99,7 +119,7 @@ class Paired(Values):
     """Differences of two methods: ``values`` of the one less those of the other, ``recorded`` where both have a record.
 
     Attributes:
-        unpaired: number of records of the one without a partner.
+        unpaired: number of records of either without a partner in the other.
     """
 
     unpaired: int
@@ -111,7 +131,7 @@ class Paired(Values):
 
     def p_values(self, **options: Any) -> Chances:
         """Of the verdicts on the mean difference; options as for :func:`~spectralseg.statistics.verdicts.p_values`."""
-        draws = mean_and_draws(self.values, self.groups)[1]
+        draws = mean_and_draws(self.values, self.groups, outcomes=self.outcomes)[1]
         return p_values(draws, degrees_of_freedom(self.values, self.groups), **options)
 
     @cached_property
@@ -121,12 +141,19 @@ class Paired(Values):
 
 
 def pair(ours: Values, reference: Values) -> Paired:
-    """Values of one method less those of another for the same class, seed and case."""
+    """Values of one method less those of another for the same class, seed and case.
+
+    Raises:
+        ValueError: a case has another group in the one than in the other.
+    """
     axes = ("classes", "seeds", "cases")
     found = [np.intersect1d(getattr(ours, axis), getattr(reference, axis), return_indices=True) for axis in axes]
     labels, places, partners = zip(*found, strict=True)
     one, other = np.ix_(*places), np.ix_(*partners)
     both = ours.recorded[one] & reference.recorded[other]
+    differ = ours.groups[places[2]] != reference.groups[partners[2]]
+    if differ.any():
+        raise ValueError(f"case '{labels[2][differ][0]}' has two groups; score both methods on the same prepared data")
     classes, seeds, cases = (both.any(tuple({0, 1, 2} - {kept})) for kept in range(3))
     shown = np.ix_(classes, seeds, cases)
     return Paired(
@@ -136,7 +163,8 @@ def pair(ours: Values, reference: Values) -> Paired:
         seeds=labels[1][seeds],
         cases=labels[2][cases],
         groups=ours.groups[places[2]][cases],
-        unpaired=int(ours.recorded.sum() - both.sum()),
+        outcomes=ours.outcomes,
+        unpaired=int(ours.recorded.sum() + reference.recorded.sum() - 2 * both.sum()),
     )
 
 

@@ -64,6 +64,10 @@ def fewest_seeds(level: float = LEVEL) -> int:
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Adjust p values of one family by Holm (1979) for their number; NaN stays and does not count."""
     values = np.asarray(p_values, np.float64)
+    if values.ndim != 1:
+        raise ValueError(f"p values of shape {values.shape} are not one family; give a sequence")
+    if (values < 0).any() or (values > 1).any():
+        raise ValueError("there are p values outside 0..1")
     adjusted = np.full(values.shape, np.nan)
     order = np.argsort(values)[: np.isfinite(values).sum()]  # NaN sort last
     adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1)), 1)

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectralseg.statistics.bootstrap import Interval, informative_seeds
 
-FEWEST_SEEDS = 3  # for any verdict: with two, the seeds' part of an interval has one degree of freedom
+# For any verdict: with two seeds, or two groups, their part of an interval has one degree of freedom, with one none.
+FEWEST_SEEDS = FEWEST_GROUPS = 3
 
 HOLDS, FAILS, UNCERTAIN, UNTESTED = VERDICTS = (
     "holds",
@@ -31,6 +32,7 @@ class Verdict(NamedTuple):
 def judge(
     interval: Interval,
     seeds: int,
+    groups: int,
     *,
     direction: str = "higher",
     margin: float | None = None,
@@ -42,6 +44,7 @@ def judge(
     Args:
         interval: the difference with its 95 % interval.
         seeds: number of seeds that it rests on; with fewer than :data:`FEWEST_SEEDS` everything is uncertain.
+        groups: number of patients or other groups, likewise with :data:`FEWEST_GROUPS`.
         direction: what the claim says of the method, one of :data:`DIRECTIONS`.
         margin: largest difference that does not matter, in units of the difference; None where none is known. Then
             "similar" and "no worse than" can be uncertain only, except that what is better is no worse.
@@ -51,6 +54,8 @@ def judge(
     if seeds < FEWEST_SEEDS:
         some = "one seed says" if seeds == 1 else f"{('no', 'one', 'two')[seeds]} seeds say"
         return Verdict(UNCERTAIN, f"{some} too little of others; a verdict needs {FEWEST_SEEDS}")
+    if groups < FEWEST_GROUPS:
+        return Verdict(UNCERTAIN, f"{groups} of {FEWEST_GROUPS} patients (or other groups) that a verdict needs")
     low, high = _turned(interval, direction, higher_is_better)
     same = margin is not None and narrow is not None and -margin < narrow.low and narrow.high < margin
     if direction == "similar":
@@ -62,10 +67,10 @@ def judge(
             return Verdict(FAILS, "larger than the margin")
         return Verdict(UNCERTAIN, "the interval reaches beyond the margin")
     if direction == "no worse":
-        if low >= -(margin or 0.0):
-            return Verdict(HOLDS, "not worse by more than the margin" if margin else "not worse")
         if margin is None:
-            return Verdict(UNCERTAIN, "the metric has no margin")
+            return Verdict(HOLDS, "better") if low > 0 else Verdict(UNCERTAIN, "the metric has no margin")
+        if low >= -margin:
+            return Verdict(HOLDS, "not worse by more than the margin")
         if high < -margin:
             return Verdict(FAILS, "worse by more than the margin")
         return Verdict(UNCERTAIN, "the interval reaches beyond the margin")
@@ -78,9 +83,9 @@ def judge(
     return Verdict(UNCERTAIN, "the interval holds zero")
 
 
-def side(low: float, high: float, seeds: int) -> int:
+def side(low: float, high: float, seeds: int, groups: int) -> int:
     """1 where an interval lies above zero, −1 where below, 0 where :func:`judge` cannot say; NaN limits say nothing."""
-    return {HOLDS: 1, FAILS: -1}.get(judge(Interval(math.nan, low, high), seeds).verdict, 0)
+    return {HOLDS: 1, FAILS: -1}.get(judge(Interval(math.nan, low, high), seeds, groups).verdict, 0)
 
 
 class Chances(NamedTuple):
@@ -171,7 +176,13 @@ def _share_below(ordered: NDArray[np.float64], bound: float, degrees: int) -> fl
 
 
 def margin_needed(
-    interval: Interval, narrow: Interval, seeds: int, *, direction: str = "similar", higher_is_better: bool = True
+    interval: Interval,
+    narrow: Interval,
+    seeds: int,
+    groups: int,
+    *,
+    direction: str = "similar",
+    higher_is_better: bool = True,
 ) -> float:
     """The margin from which on a difference counts as too small to matter, in units of the difference.
 
@@ -181,17 +192,18 @@ def margin_needed(
         interval: the difference with its 95 % interval, which decides "no worse".
         narrow: the 90 % interval, whose largest absolute limit decides everything else.
         seeds: with fewer than :data:`FEWEST_SEEDS` no margin is large enough.
+        groups: likewise with :data:`FEWEST_GROUPS`.
         direction: as for :func:`judge`.
         higher_is_better: likewise.
 
     Returns:
         At least 0; NaN where no margin is large enough or the intervals have no limits.
     """
-    if seeds < FEWEST_SEEDS:
+    if seeds < FEWEST_SEEDS or groups < FEWEST_GROUPS:
         return math.nan
     if direction == "no worse":
         low, _ = _turned(interval, direction, higher_is_better)
-        return low if math.isnan(low) else max(-low, 0.0)
+        return low if math.isnan(low) else max(0.0, -low)
     return max(abs(narrow.low), abs(narrow.high))
 
 

@@ -263,7 +263,7 @@ class TestSign:
         ],
     )
     def test_verdict(self, limits, published, expected):
-        effect = Effect("dsc", Interval(sum(limits) / 2, *limits), 3, 8)
+        effect = Effect("dsc", Interval(sum(limits) / 2, *limits), 3, 4, 8)
         assert verdict(effect, published) == expected
 
 
@@ -343,14 +343,14 @@ class TestMidBand:
 
 
 class TestLeakage:
-    def records(self):
+    def records(self, cases=3):
         """The method gains 20 points on the one case that is a training image, and 1 on the others."""
 
         def value(gain):
             return lambda seed, case, protocol: 0.7 + gain * (0.2 if case == 0 else 0.01) + 0.001 * seed
 
         for name, lam, gain in (("spatial", "0", 0), ("spatial_spectral", "0.2", 1)):
-            yield from rows(name, lam, value(gain), dataset="isic2018", test="isic2017", cases=3)
+            yield from rows(name, lam, value(gain), dataset="isic2018", test="isic2017", cases=cases)
             yield from rows(name, lam, value(gain), dataset="kvasir_seg", test="polypgen", cases=3)
 
     def test_gains_with_and_without_what_leaks(self, study):
@@ -374,9 +374,13 @@ class TestLeakage:
 
     @pytest.mark.parametrize(("seeds", "decided"), [([0, 1, 2], 1), ([0, 1], 0), ([0], 0)])
     def test_few_seeds_decide_nothing(self, study, seeds, decided):
-        records = [row for row in self.records() if row["seed"] in seeds]
+        records = [row for row in self.records(cases=4) if row["seed"] in seeds]
         answer = lead(build_leakage(study(records)))["Answer"]
         assert f"and {decided} of 1 on the leak-free ones" in answer
+
+    def test_few_patients_decide_nothing(self, study):
+        answer = lead(build_leakage(study(self.records(cases=3))))["Answer"]  # two without the one that leaks
+        assert "and 0 of 1 on the leak-free ones" in answer
 
     def test_an_audit_is_needed(self, study):
         results = study(self.records())

@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 
 from spectralseg.statistics.bootstrap import (
+    ENOUGH_GROUPS,
     FAILURE_RATE,
-    FEWEST_GROUPS,
     Interval,
+    effective_groups,
     informative_seeds,
     mean_and_draws,
     paired_interval,
@@ -83,7 +84,7 @@ class TestCoverage:
         assert 0.82 < coverage(lambda rng: mostly_equal(rng, seeds, 12), repetitions=500, truth=0) < 0.93
 
     def test_the_fewest_groups_are_those_that_show_one_in_twenty(self):
-        assert (1 - FAILURE_RATE) ** FEWEST_GROUPS < 0.05 < (1 - FAILURE_RATE) ** (FEWEST_GROUPS - 1)
+        assert (1 - FAILURE_RATE) ** ENOUGH_GROUPS < 0.05 < (1 - FAILURE_RATE) ** (ENOUGH_GROUPS - 1)
 
     def test_resampling_three_seeds_would_not(self):
         draw = functools.partial(crossed, seeds=3, groups=60, sd=(1, 1, 1))
@@ -162,6 +163,44 @@ def test_constant_differences_have_no_width():
 @pytest.mark.parametrize("values", [np.full((3, 4), np.nan), np.empty((3, 0)), np.empty((0, 3)), []])
 def test_nothing_to_compare_is_nan(values):
     assert all(np.isnan(paired_interval(values)))
+
+
+@pytest.mark.parametrize("groups", [5, 14, 60])
+def test_outcomes_that_no_group_shows_are_not_excluded(groups):
+    """Of 0 of 60 patients with a false structure the rate of all others is not known to be 0."""
+    never = paired_interval(np.zeros((3, groups)), outcomes=True)
+    half = stats.t.ppf(0.975, groups - 1) / (groups + 2)
+    assert never == pytest.approx((0, -half, half), rel=0.05)
+    assert paired_interval(np.zeros((3, groups))) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("rate", "groups"), [(0.02, 14), (0.02, 60), (0.1, 14)])
+def test_rare_outcomes_are_covered(rate, groups):
+    held = coverage(
+        lambda rng: np.broadcast_to(rng.random((1, groups)) < rate, (3, groups)).astype(float),
+        repetitions=500,
+        truth=rate,
+        interval=functools.partial(paired_interval, outcomes=True),
+    )
+    assert held > 0.93
+
+
+def test_effective_groups():
+    assert effective_groups(np.zeros((3, 6)), np.repeat([1, 2, 3], 2)) == pytest.approx(3)
+    assert effective_groups(np.zeros((1, 61)), [0] * 1 + [1] * 60) == pytest.approx(61**2 / (1 + 60**2))
+    assert effective_groups(np.full((2, 3), np.nan), [1, 2, 3]) == 0
+
+
+@pytest.mark.parametrize("level", [-1, 0, 1, 95, np.nan])
+def test_a_level_is_a_share(level):
+    with pytest.raises(ValueError, match="not between 0 and 1"):
+        paired_interval(np.zeros((2, 3)), level=level)
+
+
+@pytest.mark.parametrize("groups", [[1.0, np.nan, 2.0], ["a", None, "b"]])
+def test_a_case_without_a_group_is_refused(groups):
+    with pytest.raises(ValueError, match="no group"):
+        paired_interval(np.zeros((2, 3)), groups)
 
 
 def test_undefined_cells_are_left_out_and_not_counted_as_zero():

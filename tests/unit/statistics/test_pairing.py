@@ -86,10 +86,17 @@ def test_undefined_pairs_are_counted():
 def test_without_a_common_seed_there_is_no_pair():
     found = pair(Values.of(records([[[1, 2, 3]]], seeds=(0,))), Values.of(records([[[1, 2, 3]]], seeds=(1,))))
     assert found.values.size == 0
-    assert found.unpaired == 3
+    assert found.unpaired == 6
 
 
 def test_the_mean_is_of_what_is_defined():
     values = np.array([[1, np.nan, 3], [np.nan] * 3])
     assert mean(values, 1)[0] == 2
     assert np.isnan(mean(values, 1)[1])
+
+
+def test_a_case_with_two_groups_is_refused():
+    ours, other = (Values.of(records([[[1, 2, 3]]], seeds=(0,))) for _ in range(2))
+    other.groups[1] = "another"
+    with pytest.raises(ValueError, match="has two groups"):
+        pair(ours, other)

@@ -80,3 +80,9 @@ class TestHolm:
     def test_any_error_of_a_family_is_as_rare_as_said(self):
         found = [(holm(np.random.default_rng(n).uniform(size=14)) < 0.05).any() for n in range(4000)]
         assert 0.035 <= np.mean(found) <= 0.06
+
+
+@pytest.mark.parametrize("values", [[[0.01, 0.02], [0.03, 0.04]], [1.5], [-0.1]])
+def test_what_is_no_family_of_p_values_is_refused(values):
+    with pytest.raises(ValueError, match="p values"):
+        holm(values)

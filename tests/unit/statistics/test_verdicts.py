@@ -33,10 +33,13 @@ def test_a_verdict_needs_three_seeds_and_a_winner_six():
 def test_with_fewer_seeds_everything_is_uncertain(direction, low, high):
     narrow = interval(low, high)
     for seeds in (0, 1, 2):
-        assert judge(narrow, seeds, direction=direction, margin=0.1, narrow=narrow).verdict == UNCERTAIN
-        assert np.isnan(margin_needed(narrow, narrow, seeds, direction=direction))
-    assert side(low, high, 2) == 0
-    assert side(low, high, 3) == (low > 0) - (high < 0)
+        assert judge(narrow, seeds, 60, direction=direction, margin=0.1, narrow=narrow).verdict == UNCERTAIN
+        assert np.isnan(margin_needed(narrow, narrow, seeds, 60, direction=direction))
+        few_groups = judge(narrow, 3, seeds, direction=direction, margin=0.1, narrow=narrow)
+        assert few_groups.verdict == UNCERTAIN
+        assert np.isnan(margin_needed(narrow, narrow, 3, seeds, direction=direction))
+    assert side(low, high, 2, 60) == side(low, high, 60, 2) == 0
+    assert side(low, high, 3, 60) == (low > 0) - (high < 0)
 
 
 @pytest.mark.parametrize(
@@ -59,16 +62,17 @@ def test_with_fewer_seeds_everything_is_uncertain(direction, low, high):
         ("no worse", -3, 4, 2, UNCERTAIN),
         ("no worse", -4, -3, 2, FAILS),
         ("no worse", -4, -3, None, UNCERTAIN),
-        ("no worse", 0, 3, None, HOLDS),
+        ("no worse", 0.1, 3, None, HOLDS),
+        ("no worse", 0, 3, None, UNCERTAIN),
         ("higher", np.nan, np.nan, 2, UNCERTAIN),
     ],
 )
 def test_verdicts(direction, low, high, margin, verdict):
     found = interval(low, high)
-    assert judge(found, 3, direction=direction, margin=margin, narrow=found).verdict == verdict
+    assert judge(found, 3, 60, direction=direction, margin=margin, narrow=found).verdict == verdict
     turned = interval(-high, -low)  # of a metric of which less is better
     other = {"higher": "lower", "lower": "higher"}.get(direction, direction)
-    told = judge(turned, 3, direction=other, margin=margin, narrow=turned, higher_is_better=False)
+    told = judge(turned, 3, 60, direction=other, margin=margin, narrow=turned, higher_is_better=False)
     assert told.verdict == verdict
 
 
@@ -89,14 +93,14 @@ def test_p_values_are_those_of_the_intervals(direction, margin, higher_is_better
         values = differences(number)
         meant = {"direction": direction, "higher_is_better": higher_is_better}
         found, narrow = paired_interval(values), paired_interval(values, level=0.9)
-        verdict = judge(found, len(values), margin=margin, narrow=narrow, **meant).verdict
+        verdict = judge(found, len(values), values.shape[1], margin=margin, narrow=narrow, **meant).verdict
         p = p_values(mean_and_draws(values)[1], len(values) - 1, margin=margin, **meant)
         assert (verdict == HOLDS) == (p.holds <= 0.05)
         if verdict != HOLDS:
             assert (verdict == FAILS) == (p.fails <= 0.05)
-        needed = margin_needed(found, narrow, len(values), **meant)
+        needed = margin_needed(found, narrow, len(values), values.shape[1], **meant)
         if margin:
-            same = judge(found, len(values), margin=1.001 * needed + 1e-12, narrow=narrow, **meant)
+            same = judge(found, len(values), values.shape[1], margin=1.001 * needed + 1e-12, narrow=narrow, **meant)
             assert same.verdict != UNCERTAIN
         seen.add(verdict)
     unknown = margin is None and direction in ("similar", "no worse")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,7 +225,7 @@ def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, fir
         middle, low, high, margin = (factor * effect[name] for name in ("difference", "low", "high", "margin"))
         if margins_here and np.isfinite(margin):  # they differ between datasets
             panel.barh(y, 2 * margin, left=-margin, height=1, color=_BAND, linewidth=0, zorder=0)
-        _effect(panel, y, middle, low, high, limit, better=(middle > 0) == higher, seeds=effect["seeds"])
+        _effect(panel, y, middle, low, high, limit, better=(middle > 0) == higher, effect=effect)
         if first and numbers:
             text = f"{middle:+.2f} [{low:.2f}, {high:.2f}]"
             panel.text(1 + 1.06 / inches, y, text.replace("-", "−"), transform=across, **_RIGHT)
@@ -246,9 +246,18 @@ def _left(panel: Axes, lines: Sequence[_Line]) -> float:
 
 
 def _effect(
-    panel: Axes, y: int, middle: float, low: float, high: float, limit: float, *, better: bool, seeds: int
+    panel: Axes,
+    y: int,
+    middle: float,
+    low: float,
+    high: float,
+    limit: float,
+    *,
+    better: bool,
+    effect: Mapping[Any, Any],
 ) -> None:
-    decided = side(low, high, seeds) != 0
+    seeds = effect["seeds"]
+    decided = side(low, high, seeds, effect["groups"]) != 0
     colour = (style.BLUE if better else style.VERMILLION) if decided else style.FAINT
     inside = np.clip([low, high], -limit, limit)
     panel.plot(inside, [y, y], color=colour, linewidth=0.9, linestyle=(0, (1, 1)) if seeds == 1 else "-")

@@ -67,7 +67,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "claims": evidence.claims_grid(claims) if claims is not None else None,
         "demonstrated": claims is not None and any(map(evidence.demonstrates, claims["demonstration"])),
         "effects": evidence.effects_grid(effects) if effects is not None else None,
-        "few_patients": " ".join(few_patients(effects["groups"])) if effects is not None else "",
+        "few_patients": " ".join(few_patients(effects["effective_groups"])) if effects is not None else "",
         "tables": _tables(results, out, config.tables if config else ()),
         "figures": _figures(results, out, "figures", config.figures if config else ()),
         "studies": _figures(results, out, "studies", config.studies if config else ()),

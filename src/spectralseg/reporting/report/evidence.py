@@ -29,7 +29,7 @@ _CONDITION = ("dataset", "architecture", "suite", "test_dataset", "corruption", 
 _COUNTS = ("seeds", "groups", "cases", "undefined", "unpaired")
 _EFFECTS = (
     *(*_CONDITION, "objective", "lambda", "class", "baseline"),
-    *("difference", "low", "high", "improved", "p_holm", "margin_needed", *_COUNTS),
+    *("difference", "low", "high", "improved", "p_holm", "margin_needed", "effective_groups", *_COUNTS),
 )
 
 
@@ -136,8 +136,8 @@ def read_effects(file: Path) -> pd.DataFrame | None:
         rows = frame["metric"] == metric
         frame.loc[rows, ["difference", "low", "high", "margin_needed"]] *= quantity(metric).factor
     reading = [
-        _READINGS[side(low, high, seeds) * (1 if quantity(metric).higher_is_better else -1)]
-        for low, high, seeds, metric in frame[["low", "high", "seeds", "metric"]].itertuples(index=False, name=None)
+        _READINGS[side(*interval) * (1 if quantity(metric).higher_is_better else -1)]
+        for metric, *interval in frame[["metric", "low", "high", "seeds", "groups"]].itertuples(index=False, name=None)
     ]
     return frame.assign(reading=reading)
 

@@ -32,30 +32,32 @@ _PAPER = {"spatial": Objective(base="bce_dice"), "spatial_spectral": Objective(b
 class Effect:
     """A mean paired difference of a metric with its 95 % interval, in printed units.
 
-    ``seeds`` and ``cases`` count what was paired.
+    ``seeds``, ``groups`` and ``cases`` count what was paired.
     """
 
     metric: str
     interval: Interval
     seeds: int
+    groups: int
     cases: int
 
     @classmethod
     def of(cls, pairs: Paired, metric: str) -> Effect | None:
         """The mean of differences; None where nothing is paired and defined."""
         interval = Interval(*(quantity(metric).factor * part for part in pairs.interval()))
-        return None if np.isnan(interval).any() else cls(metric, interval, pairs.informative_seeds, len(pairs.cases))
+        counts = pairs.informative_seeds, pairs.informative_groups, len(pairs.cases)
+        return None if np.isnan(interval).any() else cls(metric, interval, *counts)
 
     @property
     def direction(self) -> int:
         """1 where better beyond chance, −1 where worse, 0 where the interval holds zero or rests on too few seeds."""
         sign = 1 if quantity(self.metric).higher_is_better else -1
-        return sign * side(self.interval.low, self.interval.high, self.seeds)
+        return sign * side(self.interval.low, self.interval.high, self.seeds, self.groups)
 
     @property
     def columns(self) -> dict[str, Any]:
         """As columns of a table."""
-        return {**self.interval._asdict(), "seeds": self.seeds, "cases": self.cases}
+        return {**self.interval._asdict(), "seeds": self.seeds, "groups": self.groups, "cases": self.cases}
 
 
 def objectives(results: Results) -> Mapping[str, Objective]:

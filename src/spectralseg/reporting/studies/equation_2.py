@@ -156,7 +156,8 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
                 "p": tested.p,
                 "equivalent": tested.equivalent,
                 "margin": 100 * margin,
-                "margin_needed": 100 * margin_needed(pairs.interval(), tested.interval, seeds),
+                "margin_needed": 100
+                * margin_needed(pairs.interval(), tested.interval, seeds, pairs.informative_groups),
                 "seeds": seeds,
                 "cases": len(pairs.cases),
             }

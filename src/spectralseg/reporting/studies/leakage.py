@@ -107,7 +107,7 @@ def _headline(cells: pd.DataFrame, audited: _Audited) -> str:
     pairs = list(cells[_PAIR].drop_duplicates().itertuples(index=False, name=None))
     leaking = [pair for pair in pairs if audited[pair]["train"] + audited[pair]["validation"]]
     compared = pd.concat([_of_pair(cells, pair) for pair in leaking or pairs]).dropna(subset=["gain"])
-    limits = compared[["gain_low", "gain_high", "seeds"]].itertuples(index=False, name=None)
+    limits = compared[["gain_low", "gain_high", "seeds", "groups"]].itertuples(index=False, name=None)
     decided = compared[[side(*one) != 0 for one in limits]]
     counts = [[int((rows["leak_free"] == step).sum()) for step in ("", LEAK_FREE)] for rows in (decided, compared)]
     return (

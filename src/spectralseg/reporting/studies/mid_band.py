@@ -77,7 +77,7 @@ def build_mid_band(results: Results) -> Study:
 
 _COLUMNS = (
     *(*_CONDITION, "metric", "objective", "lambda", "kind", "reference", "against"),
-    *("estimate", "low", "high", "seeds", "cases", "direction"),
+    *("estimate", "low", "high", "seeds", "groups", "cases", "direction"),
     *(
         "improved",
         "improved_low",
@@ -181,7 +181,7 @@ def _tests(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
     improved = share_improved(sign * pairs.over_classes, pairs.groups)
     same = equivalence(pairs.values, pairs.groups, margin=margin) if margin is not None else None
     narrow = same.interval if same else pairs.interval(level=1 - 2 * LEVEL)
-    needed = margin_needed(pairs.interval(), narrow, pairs.informative_seeds)
+    needed = margin_needed(pairs.interval(), narrow, pairs.informative_seeds, pairs.informative_groups)
     return {
         **dict(zip(("improved", "improved_low", "improved_high"), improved, strict=True)),
         "p": wilcoxon(pairs.over_classes, pairs.groups),
@@ -194,7 +194,11 @@ def _tests(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
 
 def _effects(rows: pd.DataFrame) -> list[Effect]:
     return [
-        Effect(row["metric"], Interval(row["estimate"], row["low"], row["high"]), row["seeds"], row["cases"])
+        Effect(
+            row["metric"],
+            Interval(row["estimate"], row["low"], row["high"]),
+            *(row[count] for count in ("seeds", "groups", "cases")),
+        )
         for row in rows.to_dict("records")
     ]
 

@@ -351,8 +351,10 @@ def _margin(text: str) -> float:
         margin = float(text)
     except ValueError:
         margin = math.nan
-    if not 0 < margin < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a valid margin; give a positive number such as 0.005")
+    if not 0 < margin < 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a valid margin; give a positive number below 1, as 0.005 for half a percentage point"
+        )
     return margin
 
 

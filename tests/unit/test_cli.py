@@ -159,7 +159,7 @@ class TestBadInput:
     def test_records_that_are_not_there_to_compare(self, capsys, tmp_path):
         refused(capsys, "compare", tmp_path / "none.parquet", "--out", tmp_path / "out.parquet")
 
-    @pytest.mark.parametrize("margin", ["0", "-0.1", "nan", "inf", "2mm"])
+    @pytest.mark.parametrize("margin", ["0", "-0.1", "nan", "inf", "2mm", "1", "50"])
     def test_a_margin_that_is_none(self, capsys, tmp_path, margin):
         with pytest.raises(SystemExit) as stopped:
             cli.main(

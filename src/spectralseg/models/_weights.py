@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from segmentation_models_pytorch.encoders import is_equivalent_to_timm_universal
-from timm.models import adapt_input_conv, load_state_dict
+from segmentation_models_pytorch.encoders import encoders, is_equivalent_to_timm_universal
+from timm.models import adapt_input_conv, is_model, list_models, load_state_dict
 from torch import Tensor, nn
 
 from spectralseg.errors import InputError
@@ -62,6 +63,7 @@ def with_weights(
     Raises:
         InputError: the file is missing or damaged, or lacks an array of the encoder.
     """
+    _refuse_unknown(encoder)
     file = file_of(weights)
     if file is None:
         return build(weights, in_channels)
@@ -72,6 +74,21 @@ def with_weights(
     if in_channels != 3:
         part(module).set_in_channels(in_channels, pretrained=True)
     return module
+
+
+def _refuse_unknown(encoder: str) -> None:
+    """Raise an :class:`InputError` with the nearest name unless the library or timm has such an encoder."""
+    universal = encoder.startswith("tu-")
+    name = encoder.removeprefix("tu-")
+    if is_equivalent_to_timm_universal(encoder) or ":" in name:  # names that timm looks up elsewhere, as 'hf-hub:...'
+        return
+    if not (is_model(name) if universal else encoder in encoders):
+        known = [f"tu-{one}" for one in list_models()] if universal else list(encoders)
+        near = [f"did you mean '{one}'? " for one in difflib.get_close_matches(encoder, known, n=1, cutoff=0.5)]
+        raise InputError(
+            f"encoder '{encoder}' is unknown; {''.join(near)}valid: names of segmentation-models-pytorch, and 'tu-' "
+            "before a name of timm"
+        )
 
 
 def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, part: Callable[[Any], Any]) -> Any:

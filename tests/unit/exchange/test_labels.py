@@ -87,7 +87,7 @@ def test_a_volume_elsewhere_keeps_its_own_remedy(theirs, change):
 def test_a_damaged_prediction_is_to_be_written_again(theirs, name):
     data, case, path = theirs(name)
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(InputError, match="; write the prediction again, as one label map$"):
+    with pytest.raises(InputError, match=r"; write the prediction again, as one label map$"):
         read_labels(path, data, case)
 
 

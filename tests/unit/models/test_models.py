@@ -39,6 +39,15 @@ def test_an_option_that_would_be_ignored_or_break_the_contract_is_refused(encode
         build_model("unet", 3, 1, encoder=encoder, **options)
 
 
+@pytest.mark.parametrize("model", ["unet", "transunet"])
+@pytest.mark.parametrize(
+    ("encoder", "nearest"), [("resnt18", "resnet18"), ("tu-test_resnt", "tu-test_resnet"), ("tu-resnt18.a1", "tu-re")]
+)
+def test_an_unknown_encoder_is_refused_with_the_nearest_one(model, encoder, nearest):
+    with pytest.raises(InputError, match=f"^encoder '{encoder}' is unknown; did you mean '{nearest}"):
+        build_model(model, 3, 1, encoder=encoder)
+
+
 def test_an_option_that_the_encoder_does_not_have_is_refused():
     with pytest.raises(InputError, match="unexpected keyword argument 'colour'"):
         build_model("unet", 3, 1, encoder=SMALL_ENCODER, colour=1)

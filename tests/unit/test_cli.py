@@ -169,6 +169,38 @@ class TestBadInput:
         assert f"'{margin}' is not a valid margin; give a positive number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ("--method=", "--method: an empty name would be recorded"),
+        ("--method= ", "--method: an empty name would be recorded"),
+        ("--objective=", "--objective: an empty name would be recorded"),
+        ("--trained-on=", "--trained-on: an empty name would be recorded"),
+        ("--seed=-1", "--seed: '-1' is not a valid seed; give a whole number of 0 or more"),
+        ("--seed=1.5", "--seed: '1.5' is not a valid seed"),
+    ],
+)
+def test_keys_of_external_records_that_cannot_be_are_refused(capsys, option, complaint):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["score", "--predictions=p", "--data=d", "--out=o.parquet", "--method=m", option])
+    assert stopped.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "phantom acdc --out=o",
+        "train --config=c --data=d --out=o --architecture=unet --objective=spatial",
+    ],
+)
+def test_a_negative_seed_is_refused(capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command.split(), "--seed=-1"])
+    assert stopped.value.code == 2
+    assert "--seed: '-1' is not a valid seed" in capsys.readouterr().err
+
+
 class TestLeakage:
     def test_what_is_found_is_told_and_written(self, capsys, tmp_path, prepared_phantom):
         folders = [prepared_phantom(name).path for name in ("isic2018", "isic2017")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,9 @@ def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, 
             filled = part(build(True, in_channels, pretrained_cfg_overlay={"state_dict": blank})).state_dict()
         _refuse_missing(file, [name for name, a in filled.items() if a.is_floating_point() and not a.isnan().any()])
     with _blaming(file):
-        return build(True, in_channels, pretrained_cfg_overlay={"file": str(file), "custom_load": file.suffix == JAX})
+        module = build(True, in_channels, pretrained_cfg_overlay={"file": str(file), "custom_load": file.suffix == JAX})
+    _refuse_not_finite(file, dict(part(module).named_parameters()))
+    return module
 
 
 def _adapted(array: Tensor, own: Tensor | None, in_channels: int) -> Tensor:
@@ -126,7 +128,7 @@ def load(module: nn.Module, file: Path, state: dict[str, Tensor] | None = None) 
         state: the content of the file, where it is known.
 
     Raises:
-        InputError: the file is damaged, or lacks something.
+        InputError: the file is damaged, lacks something, or holds NaN or infinity.
     """
     found = read(file) if state is None else state
     with _blaming(file):
@@ -138,17 +140,18 @@ def load_jax(vit: Any, file: Path) -> None:
     """Load a vision transformer or hybrid as Google published it into one of timm, adapted to its channels.
 
     Raises:
-        InputError: the file is damaged, or lacks something.
+        InputError: the file is damaged, lacks something, or holds NaN or infinity.
     """
     with _blaming(file):
         vit.load_pretrained(str(file))
+    _refuse_not_finite(file, dict(vit.named_parameters()))
 
 
 def read(file: Path) -> dict[str, Tensor]:
     """The arrays of a file, without unpickling code: a ``state_dict``, or a checkpoint that holds one.
 
     Raises:
-        InputError: the file is damaged, or holds something else.
+        InputError: the file is damaged, or holds something else, NaN or infinity.
     """
     with _blaming(file):
         if file.suffix == JAX:
@@ -156,7 +159,8 @@ def read(file: Path) -> dict[str, Tensor]:
         state = load_state_dict(str(file))
         if not all(isinstance(array, Tensor) for array in state.values()):
             raise TypeError("not all of its values are arrays")
-        return dict(state)
+    _refuse_not_finite(file, state)
+    return dict(state)
 
 
 @contextmanager
@@ -167,6 +171,15 @@ def _blaming(file: Path) -> Iterator[None]:
     except _UNFIT as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: cannot be loaded as encoder weights ({reason}); give a state_dict") from None
+
+
+def _refuse_not_finite(file: Path, arrays: Mapping[str, Tensor]) -> None:
+    bad = [name for name, array in arrays.items() if array.is_floating_point() and not array.isfinite().all()]
+    if bad:
+        raise InputError(
+            f"{file}: {len(bad)} of {len(arrays)} arrays, {bad[0]} first, hold NaN or infinity; give weights of a "
+            "training that did not diverge"
+        )
 
 
 def _refuse_missing(file: Path, names: list[str]) -> None:

@@ -143,16 +143,19 @@ def multiplicity(maps: Tensor) -> Tensor:
     return _multiplicity(maps.shape[-1], maps.dtype, maps.device)
 
 
-def response(maps: Tensor, band: Band, exponent: float = 0.0, annuli_seed: int | None = None) -> Tensor:
+def response(
+    maps: Tensor, band: Band, exponent: float = 0.0, annuli_seed: int | None = None, squared: bool = False
+) -> Tensor:
     """Weights |k|^exponent of the frequencies in a band and 0 of others, on the half plane, (H, W // 2 + 1).
 
-    With a seed, random annuli take the place of the band: see :func:`random_annuli`.
+    With a seed, random annuli take the place of the band: see :func:`random_annuli`. ``squared``: the caller also sums
+    with squared weights, which must not overflow either.
 
     Raises:
         ValueError: images of this size have no frequency in the band, or no annuli like it, or sums with the weights
             would overflow.
     """
-    return _response(*maps.shape[-2:], band, exponent, annuli_seed, maps.dtype, maps.device)
+    return _response(*maps.shape[-2:], band, exponent, annuli_seed, squared, maps.dtype, maps.device)
 
 
 def rings(maps: Tensor, low: int, high: int) -> Tensor:
@@ -184,6 +187,7 @@ def _response(
     band: Band,
     exponent: float,
     annuli_seed: int | None,
+    squared: bool,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
@@ -199,7 +203,7 @@ def _response(
     largest = radius[inside].max()
     # Energies of two maps in [0, 1] are at most twice their pixels.
     limit = torch.finfo(dtype).max / (2 * height * width * _MOST_MAPS)
-    if largest > 0 and exponent * math.log(largest) > math.log(limit):
+    if largest > 0 and (1 + squared) * exponent * math.log(largest) > math.log(limit):
         raise ValueError(
             f"weighting {exponent:g} gives frequencies of up to {largest:.1f} cycles per image weights that overflow "
             f"{str(dtype).removeprefix('torch.')}; lower it"

@@ -121,6 +121,15 @@ def test_weights_that_overflow_outside_the_band_do_not_matter():
     assert spectral_similarity(maps, maps, band=(1, 1.2), weighting=500).item() == pytest.approx(1)
 
 
+def test_weights_whose_squares_overflow_cannot_be_matched():
+    """The factor of a gradient of infinite norm would be 0, and nothing would be learnt."""
+    logits, masks = torch.randn(1, 1, 64, 64), torch.ones(1, 64, 64, dtype=torch.long)
+    masks[:, ::2] = 0
+    assert build_objective("spectral", weighting=12.0)(logits, masks) > 0
+    with pytest.raises(ValueError, match="weighting 12 gives frequencies"):
+        build_objective("spectral", weighting=12.0, matched=True)(logits, masks)
+
+
 @pytest.mark.parametrize(
     ("masks", "complaint"),
     [

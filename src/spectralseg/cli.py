@@ -346,13 +346,27 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a valid seed; give a whole number of 0 or more")
+    return int(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("an empty name would be recorded; give a name")
+    return text
+
+
 def _margin(text: str) -> float:
     try:
         margin = float(text)
     except ValueError:
         margin = math.nan
-    if not 0 < margin < math.inf:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a valid margin; give a positive number such as 0.005")
+    if not 0 < margin < 1:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a valid margin; give a positive number below 1, as 0.005 for half a percentage point"
+        )
     return margin
 
 
@@ -402,7 +416,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, required=True, help="folder for the archives")
     one.add_argument("--cases", type=int, default=12, help="about how many training cases (default: %(default)s)")
     one.add_argument("--side", type=int, default=128, help="typical image side in pixels (default: %(default)s)")
-    one.add_argument("--seed", type=int, default=0, help="seed of the drawings (default: %(default)s)")
+    one.add_argument("--seed", type=_seed, default=0, help="seed of the drawings (default: %(default)s)")
 
     one = command("fetch", fetch)
     one.add_argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")
@@ -458,7 +472,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--architecture", required=True, help="name in the configuration")
     one.add_argument("--objective", required=True, help="name in the configuration")
     one.add_argument("--lambda", dest="lam", default="0", help="weight of the auxiliary term (default: %(default)s)")
-    one.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation")
+    one.add_argument("--seed", type=_seed, default=0, help="seed of weights, order and augmentation")
     one.add_argument("--out", type=Path, required=True, help="run folder")
     one.add_argument(
         "--time-limit",
@@ -485,10 +499,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--predictions", type=Path, required=True, help="folder of NIfTI or PNG files named by case id")
     one.add_argument("--data", type=Path, required=True, help="prepared dataset")
     one.add_argument("--out", type=Path, required=True, help="parquet file")
-    one.add_argument("--method", required=True, help="name of the method, the architecture of the records")
-    one.add_argument("--objective", default="external", help="objective of the records (default: %(default)s)")
-    one.add_argument("--seed", type=int, default=0, help="seed of the records (default: %(default)s)")
-    one.add_argument("--trained-on", help="dataset that the method was trained on (default: the one that is tested)")
+    one.add_argument("--method", type=_name, required=True, help="name of the method, the architecture of the records")
+    one.add_argument(
+        "--objective", type=_name, default="external", help="objective of the records (default: %(default)s)"
+    )
+    one.add_argument("--seed", type=_seed, default=0, help="seed of the records (default: %(default)s)")
+    one.add_argument(
+        "--trained-on", type=_name, help="dataset that the method was trained on (default: the one that is tested)"
+    )
     one.add_argument("--allow-missing", action="store_true", help="leave out test cases without a file")
     one.add_argument("--leakage", type=Path, help="leakage.parquet of an audit: means without leaking cases as well")
 

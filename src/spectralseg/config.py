@@ -57,6 +57,9 @@ Margin = Annotated[
 ]
 
 
+NO_SHARE = "the margin of a share is between 0 and 1, where 0.005 is half a percentage point"
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -213,7 +216,10 @@ class Comparison(_Strict):
 
     baseline: Name | None = Field(None, description="objective that the others are compared with; null: the first")
     margin: float = Field(
-        0.005, gt=0, description="largest difference of a share that does not matter; 0.005 is half a percentage point"
+        0.005,
+        gt=0,
+        lt=1,
+        description="largest difference of a share that does not matter; 0.005 is half a percentage point",
     )
     margins: dict[Name, Margin] = Field(
         {},
@@ -301,6 +307,13 @@ def validate_config(raw: Any, file: str, known_datasets: Mapping[str, DatasetSpe
             registry.check_options(architecture.model, architecture.encoder, architecture.options)
         except InputError as error:
             raise InputError(f"{file}: architectures.{name}.options: {error}") from None
+    for name, objective in config.objectives.items():
+        for part in ("base", "auxiliary"):
+            try:
+                registry.check_objective_options(getattr(objective, part), getattr(objective, f"{part}_options"))
+            except InputError as error:
+                raise InputError(f"{file}: objectives.{name}.{part}_options: {error}") from None
+    _check_margins(config.comparison, file)
     for block_name, block in config.grid.items():
         weighted = [name for name in block.objectives if config.objectives[name].auxiliary]
         if weighted and not block.lambdas:
@@ -332,6 +345,17 @@ class _UniqueKeys(yaml.SafeLoader):
                 raise yaml.YAMLError(f"line {key.start_mark.line + 1}: key '{key.value}' is there twice; keep one")
             seen.add((key.tag, str(key.value)))
         return node
+
+
+def _check_margins(comparison: Comparison, file: str) -> None:
+    """Refuse margins of 1 or more for metrics between 0 and 1, which were meant in percentage points."""
+    if comparison.margins:
+        from spectralseg.reporting.quantities import SHARES, quantity  # late, as reporting stands above
+
+        for metric, margin in comparison.margins.items():
+            largest = max(margin.values(), default=0) if isinstance(margin, dict) else margin
+            if largest >= 1 and quantity(metric).unit == SHARES:
+                raise InputError(f"{file}: comparison.margins.{metric}: {NO_SHARE} (given: {largest:g})")
 
 
 def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple[str, str, Collection[str]]]:
@@ -374,6 +398,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         siblings = _fields_at(first["loc"][:-1])
         return f"{key}: unknown key; {registry.suggest(str(first['loc'][-1]), siblings)}"
+    if key == "comparison.margin":
+        return f"{key}: {NO_SHARE} (given: {first['input']!r})"
     if first["type"] == "missing":
         return f"{key}: this key is missing"
     return f"{key}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})"

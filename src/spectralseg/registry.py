@@ -62,9 +62,16 @@ _NO_OPTIONS = {
     **dict.fromkeys(("name", "model"), "give it as the key 'model'"),
     **dict.fromkeys(("encoder", "encoder_name"), "give it as the key 'encoder'"),
     "encoder_weights": "give it as the key 'encoder_weights'",
-    **dict.fromkeys(("in_channels", "classes"), "it follows from the dataset; leave it out"),
+    **dict.fromkeys(("in_channels", "in_chans", "classes"), "it follows from the dataset; leave it out"),
     "activation": "models return raw logits; leave it out",
     "aux_params": "models return logits only; leave it out",
+    # Of timm, to which the library's models pass on what they do not know.
+    "num_classes": "encoders have no classifier; leave it out",
+    **dict.fromkeys(("features_only", "out_indices"), "the model sets it; leave it out"),
+    **dict.fromkeys(
+        ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
+        "give weights as the key 'encoder_weights'",
+    ),
 }
 
 
@@ -87,6 +94,49 @@ def check_options(model: str, encoder: str, options: Iterable[str]) -> None:
         passed_on = model in LIBRARY_MODELS and encoder.startswith("tu-")
         if not passed_on or difflib.get_close_matches(name, valid, n=1, cutoff=0.8):
             raise InputError(f"model '{model}' has no option '{name}'; {suggest(name, valid)}")
+
+
+def check_objective_options(objective: str, options: Iterable[str]) -> None:
+    """Refuse names of options that an objective does not have, without importing it.
+
+    Raises:
+        InputError: names the option and the nearest valid one.
+    """
+    options = list(options)
+    valid = objective_options(objective) if options else None
+    for name in options:
+        if valid is not None and name not in valid:
+            raise InputError(f"objective '{objective}': option '{name}' is unknown; {suggest(name, valid or ['none'])}")
+
+
+@functools.cache
+def objective_options(objective: str) -> tuple[str, ...] | None:
+    """Names of an objective's options, read from its source; None where that does not tell.
+
+    They are the parameters of the class that the module names ``build``, which has none if it inherits ``__init__``
+    from ``Objective``.
+    """
+    spec = importlib.machinery.PathFinder.find_spec(objective, _folders("spectralseg.objectives"))
+    if spec is None or spec.origin is None:
+        return None
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    named = [
+        one.value.id
+        for one in body
+        if isinstance(one, ast.Assign)
+        and isinstance(one.value, ast.Name)
+        and any(isinstance(target, ast.Name) and target.id == "build" for target in one.targets)
+    ]
+    classes = [one for one in body if isinstance(one, ast.ClassDef) and one.name in named]
+    if len(classes) != 1:
+        return None
+    (build,) = classes
+    for one in build.body:
+        if isinstance(one, ast.FunctionDef) and one.name == "__init__":
+            arguments = one.args
+            names = [each.arg for each in (*arguments.args, *arguments.kwonlyargs) if each.arg != "self"]
+            return None if arguments.kwarg else tuple(names)
+    return () if [ast.unparse(base).rpartition(".")[2] for base in build.bases] == ["Objective"] else None
 
 
 @functools.cache

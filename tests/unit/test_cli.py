@@ -159,7 +159,7 @@ class TestBadInput:
     def test_records_that_are_not_there_to_compare(self, capsys, tmp_path):
         refused(capsys, "compare", tmp_path / "none.parquet", "--out", tmp_path / "out.parquet")
 
-    @pytest.mark.parametrize("margin", ["0", "-0.1", "nan", "inf", "2mm"])
+    @pytest.mark.parametrize("margin", ["0", "-0.1", "nan", "inf", "2mm", "1", "50"])
     def test_a_margin_that_is_none(self, capsys, tmp_path, margin):
         with pytest.raises(SystemExit) as stopped:
             cli.main(
@@ -167,6 +167,38 @@ class TestBadInput:
             )
         assert stopped.value.code == 2
         assert f"'{margin}' is not a valid margin; give a positive number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ("--method=", "--method: an empty name would be recorded"),
+        ("--method= ", "--method: an empty name would be recorded"),
+        ("--objective=", "--objective: an empty name would be recorded"),
+        ("--trained-on=", "--trained-on: an empty name would be recorded"),
+        ("--seed=-1", "--seed: '-1' is not a valid seed; give a whole number of 0 or more"),
+        ("--seed=1.5", "--seed: '1.5' is not a valid seed"),
+    ],
+)
+def test_keys_of_external_records_that_cannot_be_are_refused(capsys, option, complaint):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["score", "--predictions=p", "--data=d", "--out=o.parquet", "--method=m", option])
+    assert stopped.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "phantom acdc --out=o",
+        "train --config=c --data=d --out=o --architecture=unet --objective=spatial",
+    ],
+)
+def test_a_negative_seed_is_refused(capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*command.split(), "--seed=-1"])
+    assert stopped.value.code == 2
+    assert "--seed: '-1' is not a valid seed" in capsys.readouterr().err
 
 
 class TestLeakage:

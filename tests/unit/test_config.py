@@ -236,6 +236,18 @@ def test_options_of_an_auxiliary_objective_that_is_not_named_are_refused(study):
 
 
 @pytest.mark.parametrize(
+    ("part", "options", "told"),
+    [
+        ("base", {"smoth": 1}, "objective 'bce_dice': option 'smoth' is unknown; did you mean 'smooth'?"),
+        ("auxiliary", {"bnd": [1, 2]}, "objective 'spectral': option 'bnd' is unknown; did you mean 'band'?"),
+    ],
+)
+def test_an_unknown_option_of_an_objective_is_refused_with_the_nearest_one(study, part, options, told):
+    study["objectives"]["mixed"][f"{part}_options"] = options
+    assert message(study).startswith(f"toy.yaml: objectives.mixed.{part}_options: {told}")
+
+
+@pytest.mark.parametrize(
     ("text", "line", "key"),
     [("name: a\nname: b", 2, "name"), ("grid:\n  main: {seeds: [0],\n    seeds: [1]}", 3, "seeds")],
 )
@@ -278,6 +290,16 @@ class TestMargins:
     def test_what_is_no_margin_is_refused(self, study, margins, told):
         spoil(study, "comparison.margins", margins)
         assert told in message(study)
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("margin", 50), ("margin", 1), ("margins.dsc", 0.5e2), ("margins.cam_iou", 1), ("margins.nsd", {"toy": 2})],
+    )
+    def test_a_margin_of_a_share_in_percentage_points_is_refused(self, study, key, value):
+        spoil(study, f"comparison.{key}", value)
+        text = message(study)
+        assert text.startswith(f"toy.yaml: comparison.{key}: ")
+        assert "between 0 and 1, where 0.005 is half a percentage point" in text
 
     def test_a_number_or_a_number_per_test_dataset(self, study):
         spoil(study, "comparison.margins", {"hd95": {"toy": 2}, "dsc": 0.01})

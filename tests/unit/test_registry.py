@@ -101,6 +101,10 @@ class TestOptionsOfModels:
             ("unet", "resnet18", "activation", "models return raw logits; leave it out"),
             ("fpn", "tu-resnet18", "activation", "models return raw logits; leave it out"),
             ("unet", "resnet18", "aux_params", "models return logits only; leave it out"),
+            ("unet", "tu-resnet18", "num_classes", "encoders have no classifier"),
+            ("unet", "tu-resnet18", "in_chans", "follows from the dataset"),
+            *(("unet", "tu-resnet18", key, "the model sets it") for key in ("features_only", "out_indices")),
+            *(("fpn", "tu-resnet18", key, "the key 'encoder_weights'") for key in ("pretrained", "checkpoint_path")),
             *(("transunet", "resnet18", key, "follows from the dataset") for key in ("in_channels", "classes")),
             ("unet", "resnet18", "encoder_name", "give it as the key 'encoder'"),
             ("unet", "resnet18", "encoder_weights", "give it as the key 'encoder_weights'"),
@@ -119,3 +123,36 @@ class TestOptionsOfModels:
     def test_no_option_needs_no_look(self, monkeypatch):
         monkeypatch.setattr(registry, "model_options", None)
         registry.check_options("unet", "resnet18", {})
+
+
+class TestOptionsOfObjectives:
+    @pytest.mark.parametrize("name", registry.names("spectralseg.objectives"))
+    def test_they_are_the_parameters_of_build(self, name):
+        build = registry.load("spectralseg.objectives", name, "objective").build
+        assert registry.objective_options(name) == tuple(inspect.signature(build).parameters)
+
+    @pytest.mark.parametrize(
+        ("code", "options"),
+        [
+            ("class A(Objective):\n    def __init__(self, a, *, b=1): ...\nbuild = A", ("a", "b")),
+            ("class A(objectives.Objective): ...\nbuild = A", ()),
+            ("class A(Dice): ...\nbuild = A", None),
+            ("class A(Dice):\n    def __init__(self, **options): ...\nbuild = A", None),
+            ("def build(a): ...", None),
+            ("from elsewhere import build", None),
+        ],
+    )
+    def test_where_the_source_does_not_tell_nothing_is_refused(self, tmp_path, monkeypatch, code, options):
+        (tmp_path / "theirs.py").write_text(code)
+        monkeypatch.setattr(registry, "_folders", lambda _: [str(tmp_path)])
+        registry.objective_options.cache_clear()
+        assert registry.objective_options("theirs") == options
+        registry.objective_options.cache_clear()
+
+    def test_no_objective_is_imported(self):
+        code = "import sys; from spectralseg import registry; registry.check_objective_options('dice', ['smoth'])"
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False
+        )
+        assert "objective 'dice': option 'smoth' is unknown; did you mean 'smooth'?" in done.stderr
+        assert "torch" not in done.stderr

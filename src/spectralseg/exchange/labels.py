@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from spectralseg.errors import InputError
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 
-_REMEDY_OF_READERS = re.compile("; [^;]*(archive|as published|intact copy|single frame|exclude the case)[^;]*$")
+_REMEDY_OF_READERS = re.compile(
+    "; [^;]*(archive|as published|intact copy|single frame|exclude the case|download)[^;]*$"
+)
 
 
 def file_ending(data: PreparedDataset) -> str:
@@ -85,7 +88,8 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
     """Read somebody's label map of a case.
 
     A volume whose axes are stored in another order or direction is put on the grid of the case, without resampling,
-    where its affine says that it lies in the same place. A mask of one class may be stored as 0 and 255.
+    where its affine says that it lies in the same place. A mask of one class may be stored as 0 and 255, also where
+    every pixel is 255.
 
     Returns:
         uint8 (H, W) or (D, H, W), ordered as :meth:`PreparedDataset.native_labels`.
@@ -95,24 +99,30 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
             holds other labels than 0..K.
     """
     geometry, shape, scaling = data.geometry(case), data.native_shape(case), ""
-    try:
-        if geometry is None:
+    if geometry is None:
+        with _blaming_the_prediction():
             found, picture = read_mask(path)
-            if picture.lossy:
-                raise InputError(
-                    f"{path}: is a {picture.format} file, whose compression changes labels; save it as PNG"
-                )
-        else:
+        if picture.lossy:
+            raise InputError(f"{path}: is a {picture.format} file, whose compression changes labels; save it as PNG")
+    else:
+        with _blaming_the_prediction():
             volume = read_nifti(path)
-            found, scaling = _on_grid(path, volume, geometry, shape, data.spacing(case)), volume.scaling
-            shape = geometry.in_file_order(shape)
-    except InputError as error:  # of a reader that takes the file for one of a published dataset
-        raise InputError(_REMEDY_OF_READERS.sub("; write the prediction again, as one label map", str(error))) from None
+        found, scaling = _on_grid(path, volume, geometry, shape, data.spacing(case)), volume.scaling
+        shape = geometry.in_file_order(shape)
     if found.shape != tuple(shape):
         remedy = _remedy_for_shape(found.shape, tuple(shape), data.info["image_size"])
         raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; {remedy}")
     labels = _whole(path, found, len(data.classes), scaling)
     return labels if geometry is None else geometry.from_file(labels)
+
+
+@contextmanager
+def _blaming_the_prediction() -> Iterator[None]:
+    """Replace remedies of readers, which take the file for one of a published dataset."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(_REMEDY_OF_READERS.sub("; write the prediction again, as one label map", str(error))) from None
 
 
 def _on_grid(
@@ -163,7 +173,7 @@ def _whole(path: Path, found: NDArray[Any], largest: int, scaling: str) -> NDArr
     with np.errstate(invalid="ignore"):  # of NaN and infinity, which equal no label
         labels: NDArray[np.uint8] = (np.rint(found) if floating else found).astype(np.uint8)
         whole = np.abs(found - labels) <= WHOLE if floating else found == labels
-    if largest == 1 and whole.all() and np.array_equal(np.unique(labels), (0, 255)):
+    if largest == 1 and whole.all() and np.isin(labels, (0, 255)).all() and labels.any():
         labels //= 255
     wrong = found[~whole | (labels > largest)]
     if not wrong.size:

@@ -51,8 +51,17 @@ def over_units(counts: Counts, metric: str, protocol: str = "sound", *, empty: b
             unless the value is computed: of the slices of a volume most are empty, and how many depends on its extent.
 
     Returns:
-        Units without a value are left out and counted; the reason is the flag of the policy.
+        Units without a value are left out and counted; the reason is the flag of the policy. Without any unit, the
+        value is NaN over 0 units.
+
+    Raises:
+        KeyError: the metric or the protocol is unknown.
+        ValueError: the counts are not (n, K).
     """
+    _check(counts)
+    for kind, name, known in (("metric", metric, OVERLAP), ("protocol", protocol, policy.POLICY)):
+        if name not in known:
+            raise KeyError(f"{kind} '{name}' is unknown; valid: {', '.join(known)}")
     found = np.empty(counts.tp.shape)
     reasons: tuple[Counter[str], ...] = tuple(Counter() for _ in range(counts.tp.shape[1]))
     predicted, present = counts.tp + counts.fp, counts.tp + counts.fn
@@ -74,14 +83,18 @@ def averages(counts: Counts, cases: NDArray[Any], metric: str, protocol: str = "
 
     Args:
         counts: (n, K), one row per image or slice.
-        cases: the case that each row belongs to, (n,).
+        cases: the case that each row belongs to, (n,); text or numbers other than NaN.
         metric: a key of :data:`OVERLAP`.
         protocol: as for :func:`over_units`.
 
     Returns:
         ``per_image``: mean over images or slices. ``per_case``: counts are added up within a case, then the mean over
         cases. ``pooled``: counts are added up over everything. ``foreground_background``: the mean of the pooled
-        values of the structure and of all that is not the structure.
+        values of the structure and of all that is not the structure. Without any row, each is NaN over 0 units.
+
+    Raises:
+        KeyError: the metric or the protocol is unknown.
+        ValueError: the counts are not (n, K), or the cases not (n,).
     """
     total = pooled(counts)
     foreground, background = (over_units(side, metric, protocol) for side in (total, complement(total)))
@@ -101,10 +114,16 @@ def merged(counts: Counts, groups: NDArray[Any]) -> Counts:
     """Counts (n, K) added up within groups (n,): one row per group, sorted by its name.
 
     Raises:
-        ValueError: there are not as many groups as rows.
+        ValueError: the counts are not (n, K), or the groups not one for each row.
     """
+    _check(counts)
+    groups = np.asarray(groups)
+    if groups.ndim != 1:
+        raise ValueError(f"groups have the shape {groups.shape}; pass one name for each row of counts")
     if len(groups) != len(counts.tp):
         raise ValueError(f"there are {len(groups)} groups for {len(counts.tp)} rows of counts")
+    if (groups != groups).any():
+        raise ValueError("a group is NaN, which equals no group; give each row of counts the name of its group")
     names, place = np.unique(groups, return_inverse=True)
     sums = [np.zeros((len(names), count.shape[1]), np.int64) for count in counts]
     for total, count in zip(sums, counts, strict=True):
@@ -113,8 +132,22 @@ def merged(counts: Counts, groups: NDArray[Any]) -> Counts:
 
 
 def pooled(counts: Counts) -> Counts:
-    """Counts (n, K) added up over everything, (1, K)."""
-    return Counts(*(count.sum(0, keepdims=True) for count in counts))
+    """Counts (n, K) added up over everything, (1, K); of no rows (0, K), as nothing was measured.
+
+    Raises:
+        ValueError: the counts are not (n, K).
+    """
+    _check(counts)
+    return Counts(*(count.sum(0, keepdims=True)[: len(count)] for count in counts))
+
+
+def _check(counts: Counts) -> None:
+    shapes = sorted({np.shape(count) for count in counts})
+    if len(shapes) != 1 or len(shapes[0]) != 2:
+        raise ValueError(
+            f"counts have the shape {', '.join(map(str, shapes))}; pass (n, K), one row for each image, slice or case, "
+            "as slice_counts gives them"
+        )
 
 
 def complement(counts: Counts) -> Counts:

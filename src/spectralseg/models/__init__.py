@@ -9,6 +9,7 @@ list of feature maps and a ``decoder`` that takes one, so that the deepest map i
 from __future__ import annotations
 
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 from torch import nn
@@ -49,10 +50,15 @@ def build_model(
         options: of the model; with an encoder of timm (``tu-``), the library's models pass others on to the encoder.
 
     Raises:
-        InputError: the name, the encoder or an option is unknown, or the weights cannot be had.
+        InputError: the name, the encoder or an option is unknown, ``in_channels`` or ``classes`` cannot be, or the
+            weights cannot be had or are not finite.
     """
     if name not in available():
         raise InputError(f"model '{name}' is unknown; {registry.suggest(name, available())}")
+    if not _is_count(in_channels) or in_channels not in (1, 3):
+        raise InputError(f"in_channels cannot be {in_channels!r}; give 1 for grey or 3 for colour images")
+    if not _is_count(classes):
+        raise InputError(f"classes cannot be {classes!r}; give 1 for binary tasks, else foreground classes + 1")
     registry.check_options(name, encoder, options)
     if name in registry.LIBRARY_MODELS:
         build: Any = partial(_from_library, name)
@@ -72,6 +78,10 @@ def build_model(
             ) from error
         raise InputError(f"model '{name}' with encoder '{encoder}' cannot be built: {reason}") from error
     return model
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _from_library(

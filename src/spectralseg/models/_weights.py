@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from segmentation_models_pytorch.encoders import is_equivalent_to_timm_universal
-from timm.models import adapt_input_conv, load_state_dict
+from segmentation_models_pytorch.encoders import encoders, is_equivalent_to_timm_universal
+from timm.models import adapt_input_conv, is_model, list_models, load_state_dict
 from torch import Tensor, nn
 
 from spectralseg.errors import InputError
@@ -62,6 +63,7 @@ def with_weights(
     Raises:
         InputError: the file is missing or damaged, or lacks an array of the encoder.
     """
+    _refuse_unknown(encoder)
     file = file_of(weights)
     if file is None:
         return build(weights, in_channels)
@@ -72,6 +74,21 @@ def with_weights(
     if in_channels != 3:
         part(module).set_in_channels(in_channels, pretrained=True)
     return module
+
+
+def _refuse_unknown(encoder: str) -> None:
+    """Raise an :class:`InputError` with the nearest name unless the library or timm has such an encoder."""
+    universal = encoder.startswith("tu-")
+    name = encoder.removeprefix("tu-")
+    if is_equivalent_to_timm_universal(encoder) or ":" in name:  # names that timm looks up elsewhere, as 'hf-hub:...'
+        return
+    if not (is_model(name) if universal else encoder in encoders):
+        known = [f"tu-{one}" for one in list_models()] if universal else list(encoders)
+        near = [f"did you mean '{one}'? " for one in difflib.get_close_matches(encoder, known, n=1, cutoff=0.5)]
+        raise InputError(
+            f"encoder '{encoder}' is unknown; {''.join(near)}valid: names of segmentation-models-pytorch, and 'tu-' "
+            "before a name of timm"
+        )
 
 
 def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, part: Callable[[Any], Any]) -> Any:
@@ -91,7 +108,9 @@ def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, 
             filled = part(build(True, in_channels, pretrained_cfg_overlay={"state_dict": blank})).state_dict()
         _refuse_missing(file, [name for name, a in filled.items() if a.is_floating_point() and not a.isnan().any()])
     with _blaming(file):
-        return build(True, in_channels, pretrained_cfg_overlay={"file": str(file), "custom_load": file.suffix == JAX})
+        module = build(True, in_channels, pretrained_cfg_overlay={"file": str(file), "custom_load": file.suffix == JAX})
+    _refuse_not_finite(file, dict(part(module).named_parameters()))
+    return module
 
 
 def _adapted(array: Tensor, own: Tensor | None, in_channels: int) -> Tensor:
@@ -109,7 +128,7 @@ def load(module: nn.Module, file: Path, state: dict[str, Tensor] | None = None) 
         state: the content of the file, where it is known.
 
     Raises:
-        InputError: the file is damaged, or lacks something.
+        InputError: the file is damaged, lacks something, or holds NaN or infinity.
     """
     found = read(file) if state is None else state
     with _blaming(file):
@@ -121,17 +140,18 @@ def load_jax(vit: Any, file: Path) -> None:
     """Load a vision transformer or hybrid as Google published it into one of timm, adapted to its channels.
 
     Raises:
-        InputError: the file is damaged, or lacks something.
+        InputError: the file is damaged, lacks something, or holds NaN or infinity.
     """
     with _blaming(file):
         vit.load_pretrained(str(file))
+    _refuse_not_finite(file, dict(vit.named_parameters()))
 
 
 def read(file: Path) -> dict[str, Tensor]:
     """The arrays of a file, without unpickling code: a ``state_dict``, or a checkpoint that holds one.
 
     Raises:
-        InputError: the file is damaged, or holds something else.
+        InputError: the file is damaged, or holds something else, NaN or infinity.
     """
     with _blaming(file):
         if file.suffix == JAX:
@@ -139,7 +159,8 @@ def read(file: Path) -> dict[str, Tensor]:
         state = load_state_dict(str(file))
         if not all(isinstance(array, Tensor) for array in state.values()):
             raise TypeError("not all of its values are arrays")
-        return dict(state)
+    _refuse_not_finite(file, state)
+    return dict(state)
 
 
 @contextmanager
@@ -150,6 +171,15 @@ def _blaming(file: Path) -> Iterator[None]:
     except _UNFIT as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: cannot be loaded as encoder weights ({reason}); give a state_dict") from None
+
+
+def _refuse_not_finite(file: Path, arrays: Mapping[str, Tensor]) -> None:
+    bad = [name for name, array in arrays.items() if array.is_floating_point() and not array.isfinite().all()]
+    if bad:
+        raise InputError(
+            f"{file}: {len(bad)} of {len(arrays)} arrays, {bad[0]} first, hold NaN or infinity; give weights of a "
+            "training that did not diverge"
+        )
 
 
 def _refuse_missing(file: Path, names: list[str]) -> None:

@@ -18,6 +18,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spectralseg.errors import InputError
 from spectralseg.models._weights import with_weights
 
 _DEPTH = 4  # encoder stages: strides 2, 4, 8, 16
@@ -51,6 +52,7 @@ def build(
 
 def transformer(channels: int, width: int, layers: int, heads: int, dropout: float, grid: int) -> Transformer:
     """A transformer with random weights over maps of ``channels`` channels."""
+    check_sizes(width, layers, heads)
     # timm hands further arguments to the norm layer, so a partial and no lambda
     norm = partial(nn.LayerNorm, eps=1e-6)
     embed = nn.Conv2d(channels, width, 1)
@@ -62,6 +64,17 @@ def transformer(channels: int, width: int, layers: int, heads: int, dropout: flo
     )
     position = nn.init.trunc_normal_(torch.empty(1, width, grid, grid), std=0.02)
     return Transformer(embed, position, nn.Dropout(dropout), blocks, norm(width))
+
+
+def check_sizes(width: int, layers: int, heads: int) -> None:
+    """Refuse sizes of a transformer that cannot be.
+
+    Raises:
+        InputError: the width or the heads are not a whole number of 1 or more, or the layers of 0 or more.
+    """
+    for option, value, least in (("width", width, 1), ("layers", layers, 0), ("heads", heads, 1)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"option '{option}' cannot be {value!r}; give a whole number of {least} or more")
 
 
 class TransUNet(nn.Module):

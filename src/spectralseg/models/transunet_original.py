@@ -19,7 +19,7 @@ import timm
 from torch import Tensor, nn
 
 from spectralseg.models._weights import JAX, file_of, load, load_jax
-from spectralseg.models.transunet import Transformer, TransUNet
+from spectralseg.models.transunet import Transformer, TransUNet, check_sizes
 
 _HYBRID = "vit_base_r50_s16_224"
 _SKIPS = (64, 256, 512)  # channels at strides 2, 4, 8
@@ -45,6 +45,7 @@ def build(
     """
     if encoder not in ("resnet50", _HYBRID):
         raise ValueError(f"there is one encoder for it, '{_HYBRID}' (or 'resnet50' for short)")
+    check_sizes(width, layers, heads)
     file = file_of(encoder_weights)
     published = encoder_weights is not None and file is None
     vit: Any = timm.create_model(

@@ -10,13 +10,14 @@ import inspect
 from typing import Any
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from spectralseg import registry
 from spectralseg.errors import InputError
+from spectralseg.objectives import _spatial
 from spectralseg.objectives._combined import Combined
-from spectralseg.objectives._objective import Objective
+from spectralseg.objectives._objective import Objective, check_inputs, valid_labels
 from spectralseg.objectives._similarity import spectral_similarity
-from spectralseg.objectives._spatial import probabilities_and_targets
 
 __all__ = [
     "Combined",
@@ -55,6 +56,25 @@ def build_objective(name: str, **options: Any) -> Objective:
         raise InputError(f"objective '{name}': {_explain(error, build)}") from None
     except (TypeError, ValueError) as error:
         raise InputError(f"objective '{name}' does not take these options: {error}") from None
+
+
+def probabilities_and_targets(logits: Tensor, masks: Tensor, background: bool = False) -> tuple[Tensor, Tensor]:
+    """Class probabilities and one-hot targets in the precision of the logits, (B, K, H, W), or K + 1 with background.
+
+    Args:
+        logits: float (B, 1, H, W) for binary tasks (sigmoid), else (B, K + 1, H, W) (softmax).
+        masks: integer or boolean labels (B, H, W) on the same device, 0 is background: 0 and 1 for binary tasks, else
+            0..K.
+        background: keep its channel, which comes first.
+
+    Raises:
+        ValueError: logits or masks are of another kind or shape, or a label is out of range; where that cannot be seen
+            without waiting for the device, see :class:`Objective`, the probabilities are NaN instead.
+    """
+    check_inputs(logits, masks)
+    labels, poison = valid_labels(masks, max(2, logits.shape[1]))
+    probabilities, targets = _spatial.probabilities_and_targets(logits, labels, background)
+    return probabilities if poison is None else probabilities * poison, targets
 
 
 def _explain(error: ValidationError, build: type[Objective]) -> str:

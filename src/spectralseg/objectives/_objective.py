@@ -66,7 +66,7 @@ class Objective(nn.Module, ABC):
 
     def _evaluate(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         check_inputs(logits, masks)
-        labels, poison = _labels(masks, max(2, logits.shape[1]))
+        labels, poison = valid_labels(masks, max(2, logits.shape[1]))
         # Half precision has too few digits for sums over images, and its FFT exists for powers of two only.
         with torch.autocast(logits.device.type, enabled=False):
             loss, components = self._compute(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
@@ -106,7 +106,7 @@ def _described(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _labels(masks: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
+def valid_labels(masks: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
     """Labels in int64, all of them valid; where they could not be read, a factor too, NaN if one had to be changed."""
     labels = masks.long()
     if masks.dtype == torch.bool:

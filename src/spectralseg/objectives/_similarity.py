@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Band = tuple[float, float]
+_MOST_MAPS = 1024  # of a batch, images times classes, whose energies must not overflow
 EVERYTHING: Band = (0.0, math.inf)
 
 
@@ -24,7 +26,7 @@ def spectral_similarity(
     probabilities: Tensor,
     targets: Tensor,
     *,
-    band: tuple[float, float] | None = None,
+    band: Sequence[float] | None = None,
     weighting: float = 0.0,
     method: str = "auto",
     epsilon: float = 0.0,
@@ -40,7 +42,8 @@ def spectral_similarity(
     Args:
         probabilities: reals (B, C, H, W), usually in [0, 1].
         targets: reals (B, C, H, W), usually 0 or 1.
-        band: keep frequencies with low <= |k| < high, in cycles per image (of its longer side); None keeps all.
+        band: (low, high): keep frequencies with low <= |k| < high, in cycles per image (of its longer side); None keeps
+            all.
         weighting: exponent a of the weights :math:`w_k = |k|^a`; 0 weighs all frequencies alike.
         method: ``auto`` uses the closed form where it is exact, ``fft`` always transforms.
         epsilon: added to numerator and denominator.
@@ -52,13 +55,14 @@ def spectral_similarity(
 
     Raises:
         ValueError: the shapes differ or are not (B, C, H, W), an option cannot be (see :func:`check_options`), or the
-            band holds no frequency of images of this size.
+            band holds no frequency of images of this size, or weights of images of this size overflow.
     """
     if probabilities.shape != targets.shape:
         raise ValueError(f"shapes differ: {tuple(probabilities.shape)} and {tuple(targets.shape)}")
     if probabilities.ndim != 4:
         raise ValueError(f"probabilities have the shape {tuple(probabilities.shape)}; pass (B, C, H, W)")
     check_options(band, weighting, method)
+    limits = read_band(band) or EVERYTHING
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
     # Never under autocast: half-precision FFT exists for powers of two only, and the sums overflow.
     with torch.autocast(probabilities.device.type, enabled=False):
@@ -66,7 +70,7 @@ def spectral_similarity(
         if method == "auto" and band is None and weighting == 0:
             cross, energy = cross_and_energy(p, y)
         else:
-            weights = multiplicity(p) * response(p, band or EVERYTHING, weighting)
+            weights = multiplicity(p) * response(p, limits, weighting)
             cross, energy = cross_and_energy(transform(p), transform(y), weights)
         return (2 * cross.sum() + epsilon) / (energy.sum() + epsilon)
 
@@ -78,9 +82,11 @@ def check_options(band: Sequence[float] | None, weighting: float = 0.0, method: 
         ValueError: the band is not (low, high) with low < high, the weighting is negative or not finite, or the method
             is unknown.
     """
-    if band is not None and not (len(band) == 2 and band[0] < band[1]):
-        raise ValueError(f"band {band} is not (low, high) with low < high in cycles per image")
-    if not 0 <= weighting < math.inf:
+    if band is not None:
+        numbers = isinstance(band, Iterable) and all(isinstance(limit, Real) for limit in band)
+        if not (numbers and len(band) == 2 and band[0] < band[1]):
+            raise ValueError(f"band {band} is not (low, high) with numbers low < high in cycles per image")
+    if not isinstance(weighting, Real) or not 0 <= weighting < math.inf:
         raise ValueError(f"weighting {weighting} is not a finite exponent of 0 or more")
     if method not in ("auto", "fft"):
         raise ValueError(f"method '{method}' is unknown; valid: auto, fft")
@@ -137,15 +143,19 @@ def multiplicity(maps: Tensor) -> Tensor:
     return _multiplicity(maps.shape[-1], maps.dtype, maps.device)
 
 
-def response(maps: Tensor, band: Band, exponent: float = 0.0, annuli_seed: int | None = None) -> Tensor:
+def response(
+    maps: Tensor, band: Band, exponent: float = 0.0, annuli_seed: int | None = None, squared: bool = False
+) -> Tensor:
     """Weights |k|^exponent of the frequencies in a band and 0 of others, on the half plane, (H, W // 2 + 1).
 
-    With a seed, random annuli take the place of the band: see :func:`random_annuli`.
+    With a seed, random annuli take the place of the band: see :func:`random_annuli`. ``squared``: the caller also sums
+    with squared weights, which must not overflow either.
 
     Raises:
-        ValueError: images of this size have no frequency in the band, or no annuli like it.
+        ValueError: images of this size have no frequency in the band, or no annuli like it, or sums with the weights
+            would overflow.
     """
-    return _response(*maps.shape[-2:], band, exponent, annuli_seed, maps.dtype, maps.device)
+    return _response(*maps.shape[-2:], band, exponent, annuli_seed, squared, maps.dtype, maps.device)
 
 
 def rings(maps: Tensor, low: int, high: int) -> Tensor:
@@ -177,20 +187,28 @@ def _response(
     band: Band,
     exponent: float,
     annuli_seed: int | None,
+    squared: bool,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
     radius = radii(height, width)
     inside = (radius >= band[0]) & (radius < band[1])
-    weights = radius**exponent * inside
-    if not weights.any():
+    if not (inside & ((radius > 0) | (exponent == 0))).any():
         raise ValueError(
             f"band ({band[0]:g}, {band[1]:g}) holds no frequency with a weight in images of {height} × {width} pixels, "
             f"which reach {radius.max():.1f} cycles per image; choose another band"
         )
     if annuli_seed is not None:
         inside = np.isin(np.floor(radius), random_annuli(height, width, band, annuli_seed))
-        weights = radius**exponent * inside
+    largest = radius[inside].max()
+    # Energies of two maps in [0, 1] are at most twice their pixels.
+    limit = torch.finfo(dtype).max / (2 * height * width * _MOST_MAPS)
+    if largest > 0 and (1 + squared) * exponent * math.log(largest) > math.log(limit):
+        raise ValueError(
+            f"weighting {exponent:g} gives frequencies of up to {largest:.1f} cycles per image weights that overflow "
+            f"{str(dtype).removeprefix('torch.')}; lower it"
+        )
+    weights = np.where(inside, np.where(inside, radius, 1) ** exponent, 0.0)
     with torch.inference_mode(False):
         return torch.from_numpy(weights[:, : width // 2 + 1]).to(device, dtype)
 

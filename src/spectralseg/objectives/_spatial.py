@@ -19,6 +19,8 @@ def class_logits(logits: Tensor) -> Tensor:
 def probabilities_and_targets(logits: Tensor, masks: Tensor, background: bool = False) -> tuple[Tensor, Tensor]:
     """Class probabilities and one-hot targets in the precision of the logits, (B, K, H, W), or K + 1 with background.
 
+    It checks neither, as :class:`Objective` has done so; the public function of this name does.
+
     Args:
         logits: (B, 1, H, W) for binary tasks (sigmoid), else (B, K + 1, H, W) (softmax).
         masks: int64 labels (B, H, W), 0 is background: 0 and 1 for binary tasks, else 0..K.

@@ -66,7 +66,9 @@ class Spectral(Objective):
         if self.full and self.method == "auto":
             losses = 1 - _similarity.per_class(p, y, epsilon)
         else:
-            weights = _similarity.response(p, self.limits or _similarity.EVERYTHING, self.weighting, self.annuli_seed)
+            weights = _similarity.response(
+                p, self.limits or _similarity.EVERYTHING, self.weighting, self.annuli_seed, squared=self.matched
+            )
             counts = _similarity.multiplicity(p)
             spectra = _view(p, self.part), _view(y, self.part)
             losses = 1 - _similarity.per_class(*spectra, epsilon, counts * weights)

@@ -62,6 +62,7 @@ def examine(
     yield from devices()
     yield from disk(results, config.training.workers, _needed(config, results))
     yield from archives(config, specifications, results)
+    yield from objectives(config, specifications)
     yield from models(config, specifications)
     yield from weights(config)
     yield from slurm()
@@ -234,6 +235,24 @@ def models(config: Config, specifications: Mapping[str, DatasetSpecification]) -
             yield Finding("problem", "models", str(error))
         else:
             yield Finding("ok", "models", f"{name} can be built")
+
+
+def objectives(config: Config, specifications: Mapping[str, DatasetSpecification]) -> Iterator[Finding]:
+    """Whether every objective of the grid takes its options, and logits of each dataset that is trained with it."""
+    from spectralseg.training.loop import objective_of
+
+    trained: dict[str, dict[tuple[str, int], None]] = {}
+    for run in runs(config):
+        classes = len(specifications[run.dataset].classes)
+        trained.setdefault(run.objective, {})[run.lam, 1 if classes == 1 else classes + 1] = None
+    for name, tasks in trained.items():
+        try:
+            for lam, outputs in tasks:
+                objective_of(config.objectives[name], lam, outputs, config.image_size)
+        except InputError as error:
+            yield Finding("problem", "objectives", f"objectives.{name}: {error}")
+        else:
+            yield Finding("ok", "objectives", f"{name} can be built")
 
 
 def _try_model(config: Config, name: str, channels: int, outputs: int) -> None:

@@ -79,7 +79,8 @@ def learner_of(
     """The learner of a run; its first step refuses a model that does not fit the data.
 
     Raises:
-        InputError: the model or the objective cannot be built; the message has the key of the architecture.
+        InputError: the model or the objective cannot be built; the message has the key of the architecture or of the
+            objective.
     """
     architecture, key = config.architectures[run.architecture], f"architectures.{run.architecture}"
     if not pretrained:
@@ -88,7 +89,10 @@ def learner_of(
         model = model_of(architecture, data.info["channels"], data.outputs).to(device)
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
-    objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
+    try:
+        objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
+    except InputError as error:
+        raise InputError(f"objectives.{run.objective}: {error}") from error
     return Learner(
         model, objective, config.training, data.info["mean"], data.info["std"], outputs=data.outputs, name=key
     )

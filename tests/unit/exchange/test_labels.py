@@ -72,3 +72,29 @@ def test_labels_compressed_with_loss_are_refused_whatever_their_name(theirs):
     path.write_bytes(bytes(cv2.imencode(".jpg", cv2.imread(str(path), cv2.IMREAD_UNCHANGED))[1]))
     with pytest.raises(InputError, match=r"\.png: is a JPEG file, whose compression changes labels; save it as PNG"):
         read_labels(path, data, case)
+
+
+@pytest.mark.parametrize("change", [lambda _: np.eye(4), lambda affine: affine + np.eye(4, k=3) * 5])
+def test_a_volume_elsewhere_keeps_its_own_remedy(theirs, change):
+    data, case, path = theirs("synapse")
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), change(image.affine)), path)
+    with pytest.raises(InputError, match=r"lies elsewhere in space .*; predict from the image as published, or as"):
+        read_labels(path, data, case)
+
+
+@pytest.mark.parametrize("name", ["synapse", "kvasir_seg"])
+def test_a_damaged_prediction_is_to_be_written_again(theirs, name):
+    data, case, path = theirs(name)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(InputError, match=r"; write the prediction again, as one label map$"):
+        read_labels(path, data, case)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_mask_that_is_all_foreground_may_be_stored_as_255(theirs, kind):
+    data, case, path = theirs("kvasir_seg")
+    cv2.imwrite(str(path), np.full(data.native_shape(case), 255, kind))
+    labels = read_labels(path, data, case)
+    assert labels.shape == data.native_shape(case)
+    assert (labels == 1).all()

@@ -300,7 +300,7 @@ class TestBadPredictions:
             (lambda labels: cv2.resize(labels, (32, 32)), "it has the 32 pixels of the prepared images; resize it to"),
             (lambda labels: labels * 0 + np.uint8(np.arange(labels.shape[1])), "holds the label 2; give whole numbers"),
             (lambda labels: labels * 254 + 1, "holds the label 255; give whole numbers"),
-            (lambda labels: labels * 0 + 255, "holds the label 255; give whole numbers, 0 for background up to 1"),
+            (lambda labels: labels * 0 + 254, "holds the label 254; give whole numbers, 0 for background up to 1"),
             (lambda labels: np.dstack([labels, labels + 1, labels]), "colours or a palette"),
         ],
     )

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectralseg.metrics import Counts, averages, averaging
+from spectralseg.metrics import Counts, averages, averaging, slice_counts
 
 # Four images of two cases: good, missed, spurious, absent.
 TP, FP, FN, TN = ([[8], [0], [0], [0]], [[2], [0], [5], [0]], [[2], [4], [0], [0]], [[88], [96], [95], [100]])
@@ -70,9 +70,38 @@ def test_specificity_without_background_says_so():
 
 
 def test_a_protocol_or_a_metric_that_is_none_is_refused():
-    for metric, protocol in (("dsc", "soundly"), ("dice", "sound")):
-        with pytest.raises(KeyError):
-            averaging.over_units(IMAGES, metric, protocol)
+    for metric, protocol, complaint in (
+        ("dsc", "soundly", "protocol 'soundly' is unknown; valid: published, sound"),
+        ("dice", "sound", "metric 'dice' is unknown; valid: dsc, iou, sensitivity, specificity, accuracy"),
+    ):
+        for counts in (IMAGES, Counts(*(part[:0] for part in IMAGES))):
+            with pytest.raises(KeyError, match=complaint):
+                averaging.over_units(counts, metric, protocol)
+
+
+@pytest.mark.parametrize("metric", averaging.OVERLAP)
+@pytest.mark.parametrize("protocol", ["published", "sound"])
+def test_no_unit_at_all_has_no_mean(metric, protocol):
+    empty = np.zeros((0, 4, 4), int)
+    for name, mean in averages(slice_counts(empty, empty, 2), [], metric, protocol).items():
+        assert np.isnan(mean.value).tolist() == [True, True], name
+        assert mean.units.tolist() == [0, 0], name
+
+
+def test_counts_of_one_image_without_an_axis_of_images_are_refused():
+    counts = Counts(*(part[0] for part in IMAGES))
+    for use in (lambda: averages(counts, CASES, "dsc"), lambda: averaging.over_units(counts, "dsc")):
+        with pytest.raises(ValueError, match=r"counts have the shape \(1,\); pass \(n, K\), one row for each image"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("cases", "complaint"),
+    [(None, "groups have the shape"), (CASES[:, None], "groups have the shape"), ([0, 0, 1, np.nan], "a group is NaN")],
+)
+def test_cases_that_are_none_are_refused(cases, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        averages(IMAGES, cases, "dsc")
 
 
 def test_every_row_belongs_to_a_group():

@@ -39,9 +39,41 @@ def test_an_option_that_would_be_ignored_or_break_the_contract_is_refused(encode
         build_model("unet", 3, 1, encoder=encoder, **options)
 
 
+@pytest.mark.parametrize("model", ["unet", "transunet"])
+@pytest.mark.parametrize(
+    ("encoder", "nearest"), [("resnt18", "resnet18"), ("tu-test_resnt", "tu-test_resnet"), ("tu-resnt18.a1", "tu-re")]
+)
+def test_an_unknown_encoder_is_refused_with_the_nearest_one(model, encoder, nearest):
+    with pytest.raises(InputError, match=f"^encoder '{encoder}' is unknown; did you mean '{nearest}"):
+        build_model(model, 3, 1, encoder=encoder)
+
+
 def test_an_option_that_the_encoder_does_not_have_is_refused():
     with pytest.raises(InputError, match="unexpected keyword argument 'colour'"):
         build_model("unet", 3, 1, encoder=SMALL_ENCODER, colour=1)
+
+
+@pytest.mark.parametrize("name", ["unet", "transunet"])
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, "1", None])
+def test_numbers_of_channels_that_cannot_be_are_refused(name, value):
+    with pytest.raises(InputError, match=f"^classes cannot be {value!r}; give 1"):
+        build_model(name, 3, value, encoder="resnet18")
+    with pytest.raises(InputError, match=f"^in_channels cannot be {value!r}; give 1"):
+        build_model(name, value, 1, encoder="resnet18")
+
+
+@pytest.mark.parametrize("value", [2, 4])
+def test_images_are_grey_or_in_colours(value):
+    with pytest.raises(InputError, match=f"^in_channels cannot be {value}; give 1 for grey or 3 for colour images"):
+        build_model("unet", value, 1, encoder="resnet18")
+    assert build_model("unet", np.int64(1), np.int64(value), encoder="resnet18")
+
+
+@pytest.mark.parametrize("name", ["transunet", "transunet_original"])
+@pytest.mark.parametrize(("option", "value"), [("layers", -1), ("layers", True), ("heads", 0), ("width", 0.5)])
+def test_sizes_of_a_transformer_that_cannot_be_are_refused(small_model, name, option, value):
+    with pytest.raises(InputError, match=f"option '{option}' cannot be {value}; give a whole number of . or more"):
+        small_model(name, **{option: value})
 
 
 def test_options_reach_the_model(small_model):
@@ -231,6 +263,26 @@ class TestWeightsFromAFile:
         np.savez(tmp_path / "R50+ViT-B_16.npz", **arrays)
         with pytest.raises(InputError, match=rf"R50\+ViT-B_16\.npz: cannot be loaded as encoder weights .*{complaint}"):
             small_model("transunet_original", encoder_weights=str(tmp_path / "R50+ViT-B_16.npz"))
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf])
+    def test_a_published_file_that_is_not_finite_is_refused(self, tmp_path, small_model, bad):
+        arrays = as_published(timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4))
+        arrays["embedding/bias"] = np.full_like(arrays["embedding/bias"], bad)
+        np.savez(tmp_path / "R50+ViT-B_16.npz", **arrays)
+        complaint = r"R50\+ViT-B_16\.npz: 1 of \d+ arrays, patch_embed\.proj\.bias first, hold NaN or infinity"
+        with pytest.raises(InputError, match=complaint):
+            small_model("transunet_original", encoder_weights=str(tmp_path / "R50+ViT-B_16.npz"))
+
+    @pytest.mark.parametrize("bad", [torch.nan, -torch.inf])
+    @pytest.mark.parametrize("encoder", ["resnet18", SMALL_ENCODER])
+    def test_weights_that_are_not_finite_are_refused(self, tmp_path, encoder, bad):
+        state = build_model("unet", 3, 1, encoder=encoder).encoder.state_dict()
+        last = [name for name, array in state.items() if array.is_floating_point()][-1]
+        state[last].view(-1)[0] = bad
+        torch.save(state, tmp_path / "diverged.pth")
+        complaint = rf"diverged\.pth: 1 of {len(state)} arrays, {last} first, hold NaN or infinity; give weights"
+        with pytest.raises(InputError, match=complaint):
+            build_model("unet", 3, 1, encoder=encoder, encoder_weights=str(tmp_path / "diverged.pth"))
 
     def test_a_published_file_is_for_transformers_only(self, tmp_path):
         np.savez(tmp_path / "vit.npz", cls=np.zeros(3))

@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import re
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,7 +14,7 @@ import spectralseg.objectives
 from spectralseg import registry
 from spectralseg.config import Objective
 from spectralseg.errors import InputError
-from spectralseg.objectives import available, build_objective
+from spectralseg.objectives import available, build_objective, probabilities_and_targets, spectral_similarity
 from spectralseg.training.loop import objective_of
 
 PAGE = (REPOSITORY / "docs" / "add-an-objective.md").read_text(encoding="utf-8")
@@ -91,6 +92,60 @@ def test_a_value_that_cannot_be_is_refused(name, options):
     ((option, value),) = options.items()
     with pytest.raises(InputError, match=re.escape(f"objective '{name}': option '{option}' cannot be {value!r}: ")):
         build_objective(name, **options)
+
+
+@pytest.mark.parametrize("band", [(1, None), (None, 4), (4, 1), (1,), 4, "14", (1, float("nan"))])
+def test_a_band_that_is_none_is_refused(band):
+    maps = torch.rand(1, 1, 16, 16)
+    with pytest.raises(ValueError, match=re.escape(f"band {band} is not (low, high) with numbers low < high")):
+        spectral_similarity(maps, maps, band=band)
+
+
+@pytest.mark.parametrize("band", [[1, 4], (np.int64(1), np.float32(4)), np.array([1, 4])])
+def test_a_band_is_two_numbers(band):
+    p, y = torch.rand(2, 1, 1, 16, 16)
+    assert torch.equal(spectral_similarity(p, y, band=band), spectral_similarity(p, y, band=(1.0, 4.0)))
+
+
+@pytest.mark.parametrize(("weighting", "dtype"), [(500.0, torch.float32), (35.0, torch.float32), (500, torch.float64)])
+@pytest.mark.parametrize("band", [None, (8, 9)])
+def test_weights_that_overflow_are_refused(weighting, dtype, band):
+    maps = torch.ones(2, 1, 64, 64, dtype=dtype)
+    maps[:, :, ::2] = 0
+    with pytest.raises(ValueError, match=rf"weighting {weighting:g} gives frequencies of up to .* overflow float\d\d"):
+        spectral_similarity(maps, maps, band=band, weighting=weighting)
+
+
+def test_weights_that_overflow_outside_the_band_do_not_matter():
+    maps = torch.rand(2, 1, 64, 64)
+    assert spectral_similarity(maps, maps, band=(1, 1.2), weighting=500).item() == pytest.approx(1)
+
+
+def test_weights_whose_squares_overflow_cannot_be_matched():
+    """The factor of a gradient of infinite norm would be 0, and nothing would be learnt."""
+    logits, masks = torch.randn(1, 1, 64, 64), torch.ones(1, 64, 64, dtype=torch.long)
+    masks[:, ::2] = 0
+    assert build_objective("spectral", weighting=12.0)(logits, masks) > 0
+    with pytest.raises(ValueError, match="weighting 12 gives frequencies"):
+        build_objective("spectral", weighting=12.0, matched=True)(logits, masks)
+
+
+@pytest.mark.parametrize(
+    ("masks", "complaint"),
+    [
+        (
+            torch.zeros(2, 1, 8, 8, dtype=torch.long),
+            r"pass masks \(B, H, W\), here \(2, 8, 8\), without a channel axis",
+        ),
+        (torch.full((2, 8, 8), 7), r"masks hold labels 7\.\.7"),
+        (torch.full((2, 8, 8), -1), r"masks hold labels -1\.\.-1"),
+        (torch.zeros(2, 8, 8), "pass integer labels"),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_masks_that_do_not_fit_have_no_targets(channels, masks, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        probabilities_and_targets(torch.zeros(2, channels, 8, 8), masks)
 
 
 def test_options_are_checked_however_an_objective_is_built():

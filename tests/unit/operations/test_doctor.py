@@ -127,6 +127,19 @@ def test_models_that_cannot_work_are_a_problem(study, toy_specification):
         assert re.match(told, one.text)
 
 
+def test_objectives_that_cannot_work_are_a_problem(study, toy_specification):
+    """Before anything is prepared."""
+    study["objectives"] |= {
+        "negative": {"base": "dice", "base_options": {"smooth": -1}},
+        "beyond": {"base": "bce_dice", "auxiliary": "spectral", "auxiliary_options": {"band": [500, 600]}},
+    }
+    study["grid"]["main"]["objectives"] = ["spatial", "negative", "beyond"]
+    spatial, negative, beyond = doctor.objectives(validate_config(study, "toy.yaml"), {"toy": toy_specification()})
+    assert (spatial.level, negative.level, beyond.level) == ("ok", "problem", "problem")
+    assert negative.text.startswith("objectives.negative: objective 'dice': option 'smooth' cannot be -1")
+    assert re.match(r"objectives\.beyond: the objective does not suit images .*band \(500, 600\)", beyond.text)
+
+
 def test_weights_that_are_not_in_the_cache_are_a_problem(study, tmp_path, monkeypatch):
     from spectralseg.errors import InputError
 

@@ -70,7 +70,7 @@ def test_so_are_those_of_another_shape_in_evaluation_mode(config, toy, tmp_path,
             r"Input height \(32\) doesn't match",
         ),
         ({"model": "transunet", "options": {"width": 30, "heads": 4, "layers": 1}}, 2, "should be divisible"),
-        ({"model": "transunet", "options": {"heads": 0, "layers": 1}}, 2, "cannot be built"),
+        ({"model": "transunet", "options": {"heads": 0, "layers": 1}}, 2, "option 'heads' cannot be 0"),
         ({"model": "unet", "encoder": "resnet18", "options": {"decoder_channels": [8, 8]}}, 2, "depth is 5"),
     ],
     ids=lambda value: str(value.get("model")) if isinstance(value, dict) else None,
@@ -91,3 +91,11 @@ def test_memory_that_runs_out_is_no_fault_of_the_architecture(config, toy, tmp_p
     monkeypatch.setattr(loop, "model_of", lambda *_: Returns(full))
     with pytest.raises(torch.OutOfMemoryError):
         train(config, toy, tmp_path / "run")
+
+
+def test_an_option_of_an_objective_that_cannot_be_names_the_objective(study, toy, tmp_path):
+    study["objectives"]["spatial"]["base_options"] = {"smooth": -1}
+    complaint = r"^objectives\.spatial: objective 'bce_dice': option 'smooth' cannot be -1: "
+    with pytest.raises(InputError, match=complaint):
+        train(validate_config(study, "toy.yaml"), toy, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*.pt"))

@@ -138,6 +138,8 @@ def _colours(path: Path, page: Any, planes: NDArray[Any]) -> NDArray[Any]:
     if samples > colours:
         refuse_transparent(path, planes[..., colours], 2**bits - 1 if planes.dtype.kind == "u" else 1)
     pixels = planes[..., 0] if colours == 1 else planes[..., :3]
+    if kind == _PHOTOMETRIC.PALETTE:
+        return _look_up(path, page.colormap, pixels)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
         bits = 8
@@ -145,6 +147,14 @@ def _colours(path: Path, page: Any, planes: NDArray[Any]) -> NDArray[Any]:
         if pixels.dtype.kind != "u":
             raise InputError(f"{path}: is WhiteIsZero with {pixels.dtype} pixels, which has no meaning; convert it")
         pixels = pixels.dtype.type(2**bits - 1) - pixels
-    if kind == _PHOTOMETRIC.PALETTE:
-        pixels = (page.colormap // 257).astype(np.uint8).T[pixels]
     return np.ascontiguousarray(pixels)
+
+
+def _look_up(path: Path, palette: NDArray[np.uint16], pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) of the numbers of colours (H, W): the high bytes of a palette of 16 bits.
+
+    Some programs write v * 256 for a colour v of 8 bits, some v * 257.
+    """
+    if 0 < palette.max() < 256:
+        raise InputError(f"{path}: has a palette of 8 instead of 16 bits, which decoders read differently; convert it")
+    return np.ascontiguousarray((palette >> 8).astype(np.uint8).T[pixels.astype(np.intp)])

@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case
-from spectralseg.data.readers import read_cases
+from spectralseg.data.readers import options_of, read_cases
 from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.data.specification import Split, read_specification
 from spectralseg.data.splits import assign
@@ -562,11 +562,43 @@ def test_truncated_images_are_noticed_at_reduced_size(tmp_path: Path, keep: floa
         ({"masks": "masks/{name}.png"}, "capture nothing in common"),
         ({"values": [0, 1, 1]}, r"'values': \[0, 1, 1\] is no list of different mask values"),
         ({"values": [0]}, "'values'"),
+        ({"values": [0, "1"]}, r"'values': \[0, '1'\] should be a valid integer; see docs"),
+        ({"values": 1}, "'values': 1 should be a list; see docs"),
+        ({"values": "01"}, "'values': '01' .*; see docs"),
+        ({"threshold": "127"}, "'threshold': '127' should be a valid integer; see docs"),
+        ({"threshold": None}, "'threshold': None should be a valid integer"),
+        ({"threshold": True}, "'threshold': True should be a valid integer"),
+        ({"threshold": 127.5}, "'threshold': 127.5 should be a valid integer"),
+        ({"threshold": -1}, "'threshold': -1 lies below all mask values"),
+        ({"grey": "no"}, "'grey': 'no' should be a valid boolean"),
+        ({"images": 3}, "'images': 3 should be a valid string"),
+        ({"masks": None}, "'masks': None should be a valid string"),
     ],
 )
 def test_malformed_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        read(plain(tmp_path, "a"), **options)
+    root = plain(tmp_path, "a")
+    with pytest.raises(InputError, match=rf"^reader options? ?.*{message}"):
+        read(root, **options)
+    with pytest.raises(InputError, match=rf"^mine\.smk: reader options? ?.*{message}"):
+        read_as("mine", "paired_images", root, {**PLAIN, **options})
+
+
+@pytest.mark.parametrize(
+    ("reader", "options", "message"),
+    [
+        ("btcv", {"organs": 3}, "'organs': 3 should be a list; see docs"),
+        ("btcv", {"organs": ["8"]}, r"'organs': \['8'\] should be a valid integer"),
+        ("acdc", {"folder": None}, "'folder': None should be a valid string"),
+    ],
+)
+def test_malformed_options_of_other_readers(tmp_path: Path, reader: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=rf"^a\.smk: reader option {message}"):
+        read_as("a", reader, tmp_path, options)
+
+
+def read_as(dataset: str, reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
+    with options_of(dataset):
+        return read_cases(reader, root, options)
 
 
 def real(folder: str) -> Path:

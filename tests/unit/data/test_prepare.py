@@ -424,7 +424,9 @@ class TestWhatCannotBePrepared:
             prepare_cases(tmp_path / "toy", cases, toy_specification(split=split))
         assert not (tmp_path / "toy").exists()
 
-    @pytest.mark.parametrize("options", [{"image_size": 0}, {"image_size": 5000}, {"validation": 1.0}])
+    @pytest.mark.parametrize(
+        "options", [{"image_size": 0}, {"image_size": 5000}, {"validation": 1.0}, {"validation": 0}]
+    )
     def test_sizes_and_shares_without_sense(self, tmp_path, prepare_cases, toy_cases, options):
         with pytest.raises(InputError, match=r"image size|validation share"):
             prepare_cases(tmp_path / "toy", toy_cases(), **options)

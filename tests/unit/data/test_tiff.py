@@ -217,6 +217,26 @@ def test_other_kinds_of_tiff_are_refused(
         read_mask(path)
 
 
+@pytest.mark.parametrize("options", [{"truncate": True}, {"imagej": True}, {"imagej": True, "truncate": True}, {}])
+@pytest.mark.parametrize("shape", [(2, *SHAPE), (2, *SHAPE, 3), (2, 3, *SHAPE)])
+def test_stacks_with_one_header_are_refused(tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    photometric = "rgb" if shape[-1] == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", noise(*shape), photometric=photometric, **options)
+    with pytest.raises(InputError, match=r"a\.tif: holds several images; give one file for each"):
+        read_mask(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("options", [{}, {"imagej": True}, {"description": '{"shape": [2, 20, 3'}])
+@pytest.mark.parametrize("shape", [SHAPE, (1, *SHAPE), (*SHAPE, 3)])
+def test_descriptions_of_one_image_are_no_stack(
+    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    pixels = np.repeat(noise(*shape[:2], 1), 3, axis=-1) if shape[-1] == 3 else noise(*shape)
+    photometric = "rgb" if shape[-1] == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=photometric, **options)
+    assert read_mask(tmp_path / "a.tif")[0].shape == SHAPE
+
+
 def test_an_opaque_alpha_channel_is_dropped(tmp_path: Path) -> None:
     image = noise(*SHAPE, 3)
     opaque = np.dstack([image, np.full(SHAPE, 255, np.uint8)])

@@ -7,6 +7,7 @@ the file, except that WhiteIsZero is inverted and a palette is looked up, both a
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 from pathlib import Path
@@ -102,12 +103,23 @@ def read_tile(path: Path) -> Tiff:
 
 def _single_page(path: Path, file: tifffile.TiffFile) -> Any:
     page: Any = file.pages.first
-    if len(file.pages) > 1:
+    if len(file.pages) > 1 or _described_images(file, page) > 1:
         raise InputError(f"{path}: holds several images; give one file for each")
     refuse_larger(path, "the image", (page.imagelength, page.imagewidth), MAX_PIXELS)
     if page.imagedepth > 1:
         raise InputError(f"{path}: holds a volume of {page.imagedepth} planes; give one file for each")
     return page
+
+
+def _described_images(file: tifffile.TiffFile, page: Any) -> int:
+    """Images that follow the first without a header of their own, by descriptions of tifffile and ImageJ."""
+    with contextlib.suppress(TypeError, ValueError, KeyError):  # what is no such description tells nothing
+        if file.is_imagej:
+            return int((file.imagej_metadata or {}).get("images", 1))
+        if page.is_shaped:
+            shape = tifffile.tifffile.shaped_description_metadata(page.shaped_description)["shape"]
+            return int(math.prod(shape) // math.prod(page.shape))
+    return 1
 
 
 def _refuse_missing_parts(path: Path, page: Any, stored: int) -> None:

@@ -91,6 +91,8 @@ def read(
     Raises:
         InputError: an option is malformed, nothing matches, or an image has no mask or more than one.
     """
+    if threshold < 0:
+        raise InputError(f"reader option 'threshold': {threshold} lies below all mask values; give 0 or more")
     labelling = partial(_threshold, threshold) if values is None else _by_values(values)
     image_pattern, mask_pattern = _compile("images", images), _compile("masks", masks)
     common = sorted(image_pattern.groupindex.keys() & mask_pattern.groupindex.keys())

@@ -108,7 +108,7 @@ def read(
         remedy = layout_remedy(root, image_pattern, mask_pattern)
         raise InputError(f"{root}: no file matches images '{images}'; {remedy}")
     if not mask_files:
-        remedy = layout_remedy(root, mask_pattern)
+        remedy = layout_remedy(root, mask_pattern, image_pattern)
         raise InputError(f"{root}: no file matches masks '{masks}'; {remedy}")
     mask_of = _index(mask_files, common)
     without = [path for path, names in found if _key(names, common) not in mask_of]

@@ -445,7 +445,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--source", choices=["official", "phantom", "path"], default="path", help="recorded origin")
     one.add_argument("--split", help="alternative split of the dataset file, or a .csv file (default: its own split)")
     one.add_argument(
-        "--validation", type=float, default=0.1, help="share of training groups held out (default: %(default)s)"
+        "--validation",
+        type=float,
+        default=0.1,
+        help="share of training groups held out, at least one group (default: %(default)s)",
     )
     one.add_argument("--allow-partial", action="store_true", help="accept a subset of the official cases")
     one.add_argument("--full-decoding", action="store_true", help="decode large JPEG images in full, which is slower")

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
+from spectralseg.data.cases import TEMPORARY
 from spectralseg.data.disk import RESERVE, free_space
 from spectralseg.errors import InputError, explained
 from spectralseg.files import replacing_folder
@@ -258,13 +259,14 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
         try:
             yield folder
         except InputError as error:
-            raise InputError(str(error).replace(name, str(raw if raw.is_dir() else raw.parent))) from None
+            message = str(error).replace(f"{name}:", f"{raw}:")
+            raise InputError(message.replace(name, str(raw if raw.is_dir() else raw.parent))) from None
 
 
 def _temporary_folder(scratch: Path) -> tempfile.TemporaryDirectory[str]:
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=scratch, prefix=".unpacked.")
+        return tempfile.TemporaryDirectory(dir=scratch, prefix=TEMPORARY)
     except OSError as error:
         raise InputError(f"{scratch}: cannot hold unpacked archives: {explained(error)}") from None
 

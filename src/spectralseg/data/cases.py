@@ -18,6 +18,7 @@ from spectralseg.data.geometry import Geometry
 from spectralseg.errors import InputError, explained
 
 ANY_FOLDER = "(?:(?s:.*)/)?"  # a pattern that starts with it may start at any folder
+TEMPORARY = ".unpacked."  # starts the names of folders that exist only while archives are read
 _DEEPEST_LAYOUT = 4  # folders above one another in the official layouts
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
@@ -127,7 +128,9 @@ def require_files(root: Path, pattern: str) -> list[Path]:
 
 
 def layout_remedy(root: Path, *patterns: str | re.Pattern[str]) -> str:
-    """What to do where a reader finds nothing: give the folder above, where ``root`` lies within the official layout.
+    """What to do where a reader finds nothing: add what is missing, or give the folder above ``root``.
+
+    The folder above is named where ``root`` lies within the official layout, and was not made for the time of reading.
 
     Args:
         root: folder in which nothing was found.
@@ -140,8 +143,12 @@ def layout_remedy(root: Path, *patterns: str | re.Pattern[str]) -> str:
         for pattern in patterns
     ]
     below = [composed(path.relative_to(root).as_posix()) for path in root.rglob("*") if path.is_file()]
+    if any(pattern.fullmatch(name) for name in below for pattern in compiled):
+        return "it holds only a part of the official layout: put the other files beside it, and give what holds all"
     outer = root.resolve()
     inner = ""
+    if outer.name.startswith(TEMPORARY):
+        return "give the dataset in its official layout"
     for _ in range(_DEEPEST_LAYOUT):
         inner, outer = f"{composed(outer.name)}/{inner}", outer.parent
         if any(pattern.fullmatch(inner + name) for name in below for pattern in compiled):

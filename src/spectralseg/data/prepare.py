@@ -25,7 +25,7 @@ from spectralseg.data.cases import Case, Sample, composed
 from spectralseg.data.fetch import read_receipts, receipts_of_given
 from spectralseg.data.parallel import map_in_order
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
-from spectralseg.data.readers import read_cases
+from spectralseg.data.readers import options_of, read_cases
 from spectralseg.data.resize import resize_image, resize_labels
 from spectralseg.data.specification import DatasetSpecification, Intensity, Split
 from spectralseg.errors import InputError
@@ -62,7 +62,8 @@ def prepare(
         image_size: side S of the square images in pixels.
         source: ``official``, ``phantom`` or ``path``; recorded, and decides how results are labelled.
         split: an alternative split of the specification, or a ``.csv`` file; None for the split of the specification.
-        validation: share of training groups held out where the published split has no validation part.
+        validation: share of training groups, above 0 and below 1, held out where the published split has no validation
+            part; at least one group is.
         allow_partial: accept a subset of the official cases; the subset is recorded.
         reduced_decoding: decode large JPEG images, never labels, at a half, a quarter or an eighth of their size.
         threads: cases that are read and resized at a time, which bounds memory; the result is the same for any number.
@@ -72,13 +73,17 @@ def prepare(
     """
     if not 1 <= image_size <= _LARGEST_SIDE:
         raise InputError(f"image size {image_size}: is no number of pixels from 1 to {_LARGEST_SIDE}; choose another")
-    if not 0 <= validation < 1:
-        raise InputError(f"validation share {validation}: is no share of 0 or more but less than 1; choose another")
+    if not 0 < validation < 1:
+        raise InputError(
+            f"validation share {validation}: is no share above 0 and below 1, and training needs validation cases; "
+            "choose another"
+        )
     rule = splits.choose(specification, split)
     if source == "official":
         _require_files(specification, raw)
     with unpacked(raw, out.parent) as root:
-        found = read_cases(specification.reader, root, specification.reader_options)
+        with options_of(specification.name):
+            found = read_cases(specification.reader, root, specification.reader_options)
         reasons = {composed(identity): reason for identity, reason in specification.exclude.items()}
         excluded = {case.id: reasons.get(case.id, case.defect) for case in found}
         excluded = {identity: reason for identity, reason in excluded.items() if reason}

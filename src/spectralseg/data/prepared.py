@@ -212,6 +212,12 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
     expected = data.cases["slices"].cumsum().shift(fill_value=0)
     consecutive = (data.cases["first"] == expected) & (data.cases["slices"] > 0)
     _check(bool(consecutive.all()), cases, "rows of cases are not consecutive")
+    counts = {str(part): int(count) for part, count in data.cases["part"].value_counts().items()}
+    planes = {part: int(count) for part, count in data.cases.groupby("part")["slices"].sum().items()}
+    for key, due in (("cases", counts), ("slices", planes)):
+        given = data.info.get(key)
+        given = {part: count for part, count in given.items() if count} if isinstance(given, dict) else given
+        _check(given == due, path / "dataset.json", f"'{key}' is {given}, the table of cases has {due}")
     for _, row in data.cases.iterrows():
         rows = slice(row["first"], row["first"] + row["slices"])
         digest = case_checksum(data.images[rows], data.masks[rows])
@@ -228,7 +234,24 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
                 cases,
                 f"case '{row['case']}' has an unknown native label",
             )
-    return {str(part): int(count) for part, count in data.cases["part"].value_counts().items()}
+    _check_intensities(data)
+    return counts
+
+
+def _check_intensities(data: PreparedDataset) -> None:
+    """Raise an :class:`InputError` unless mean and deviation are those of the training part, or else of all."""
+    rows = data.rows("train") if "train" in set(data.cases["part"]) else np.arange(len(data.images))
+    full = float(np.iinfo(data.images.dtype).max)
+    sums = np.zeros((2, data.info["channels"]))
+    for row in rows:
+        image = data.images[row].reshape(-1, data.info["channels"]) / full
+        sums += image.mean(axis=0), np.square(image).mean(axis=0)
+    mean, mean_square = sums / len(rows)
+    found = {"mean": mean, "std": np.sqrt(np.maximum(mean_square - mean**2, 1e-12))}
+    for key, value in found.items():
+        # With little spread, rounding decides on the deviation; it stays far below what changes a result.
+        same = np.allclose(data.info[key], value, rtol=1e-4, atol=1e-5)
+        _check(same, data.path / "dataset.json", f"'{key}' is {data.info[key]}, of the images {value.tolist()}")
 
 
 def case_checksum(images: NDArray[Any], masks: NDArray[np.uint8]) -> str:
@@ -250,6 +273,14 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: prepared in format {info.get('format')}, this version reads {FORMAT}; prepare again")
     for key, kind in _CARD.items():
         _check(isinstance(info.get(key), kind), card, f"'{key}' is missing or of the wrong type")
+    names = info["classes"]
+    _check(bool(names) and all(isinstance(name, str) and name for name in names), card, "'classes' are not all names")
+    _check(len({name.casefold() for name in names}) == len(names), card, "'classes' has a name twice")
+    for key in ("mean", "std"):
+        numbers = info[key]
+        of_channels = len(numbers) == info["channels"] and all(type(number) in (int, float) for number in numbers)
+        possible = of_channels and all(0 <= number <= 1 and (number > 0 or key == "mean") for number in numbers)
+        _check(possible, card, f"'{key}' is {numbers}, not one share of the highest intensity for each channel")
     return info  # type: ignore[no-any-return]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
 from spectralseg.data.geometry import Geometry, coincide
-from spectralseg.data.readers._formats import WHOLE, Volume, read_nifti
+from spectralseg.data.readers._formats import WHOLE, Volume, is_whole, read_nifti
 from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.errors import InputError
 
@@ -98,7 +98,7 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         InputError: the file is missing or damaged, lies on another grid than the case, is compressed with loss, or
             holds other labels than 0..K.
     """
-    geometry, shape, scaling = data.geometry(case), data.native_shape(case), ""
+    geometry, shape, scaling, tolerance = data.geometry(case), data.native_shape(case), "", WHOLE
     if geometry is None:
         with _blaming_the_prediction():
             found, picture = read_mask(path)
@@ -108,11 +108,11 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         with _blaming_the_prediction():
             volume = read_nifti(path)
         found, scaling = _on_grid(path, volume, geometry, shape, data.spacing(case)), volume.scaling
-        shape = geometry.in_file_order(shape)
+        shape, tolerance = geometry.in_file_order(shape), volume.tolerance
     if found.shape != tuple(shape):
         remedy = _remedy_for_shape(found.shape, tuple(shape), data.info["image_size"])
         raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; {remedy}")
-    labels = _whole(path, found, len(data.classes), scaling)
+    labels = _whole(path, found, len(data.classes), scaling, tolerance)
     return labels if geometry is None else geometry.from_file(labels)
 
 
@@ -168,11 +168,11 @@ def _remedy_for_shape(found: tuple[int, ...], shape: tuple[int, ...], prepared: 
     return "give labels in native geometry"
 
 
-def _whole(path: Path, found: NDArray[Any], largest: int, scaling: str) -> NDArray[np.uint8]:
+def _whole(path: Path, found: NDArray[Any], largest: int, scaling: str, tolerance: float) -> NDArray[np.uint8]:
     floating = found.dtype.kind == "f"
     with np.errstate(invalid="ignore"):  # of NaN and infinity, which equal no label
         labels: NDArray[np.uint8] = (np.rint(found) if floating else found).astype(np.uint8)
-        whole = np.abs(found - labels) <= WHOLE if floating else found == labels
+        whole = is_whole(found, tolerance) & (np.rint(found) == labels) if floating else found == labels
     if largest == 1 and whole.all() and np.isin(labels, (0, 255)).all() and labels.any():
         labels //= 255
     wrong = found[~whole | (labels > largest)]

@@ -14,7 +14,7 @@ from spectralseg.data import PreparedDataset
 from spectralseg.data.archives import unpacked
 from spectralseg.data.cases import Case, Sample
 from spectralseg.data.parallel import map_in_order
-from spectralseg.data.readers import read_cases
+from spectralseg.data.readers import options_of, read_cases
 from spectralseg.data.resize import resize_labels
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
@@ -47,7 +47,7 @@ def export_nnunet(
     """
     if not _NAME.fullmatch(out.name):
         raise InputError(f"{out}: nnU-Net asks for three digits and a name, such as Dataset501_{data.name}; rename it")
-    with unpacked(raw, out.parent) as root:
+    with unpacked(raw, out.parent) as root, options_of(specification.name):
         found = {case.id: case for case in read_cases(specification.reader, root, specification.reader_options)}
         rows = data.cases.to_dict("records")
         for row in rows:

@@ -25,6 +25,12 @@ def write(path, array, *, slope=None, inter=None, kind=nib.Nifti1Image):
     return path
 
 
+def store(path, numbers):
+    """Put numbers behind the header as they are; nibabel would write them so that scaling gives what they are."""
+    path.write_bytes(path.read_bytes()[:352] + numbers.tobytes())
+    return path
+
+
 class TestVoxels:
     @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
     @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
@@ -168,6 +174,36 @@ class TestWholeLabels:
                 InputError, match=rf"{wrong}.*; the header scales labels \(scl_slope 2.*\): store integers"
             ):
                 whole_labels(tmp_path, np.array([[0, value]]), 3, "scl_slope 2, scl_inter 0")
+
+    @pytest.mark.parametrize(("slope", "inter"), [(1 / 255, 0), (1 / 65535, 0), (1e-9, 0), (-1 / 255, 0), (1 / 255, 1)])
+    @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
+    def test_stored_labels_that_scaling_makes_one_are_refused(self, tmp_path, dtype, slope, inter):
+        """All would be background, or all the label of the intercept."""
+        path = write(tmp_path / "a.nii", np.arange(3, dtype=dtype).reshape(3, 1, 1), slope=slope, inter=inter)
+        store(path, np.arange(3, dtype=dtype))
+        found = read_nifti(path)
+        with pytest.raises(InputError, match=r"not whole numbers; the header scales labels \(scl_slope"):
+            whole_labels(path, found.array, 3, found.scaling, found.tolerance)
+
+    @pytest.mark.parametrize(("dtype", "most"), [("u1", 1), ("u1", 2), ("i2", 3), ("i2", 13), ("u2", 13), ("i4", 13)])
+    def test_labels_that_a_writer_scaled_to_all_stored_numbers_are_kept(self, tmp_path, dtype, most):
+        labels = np.arange(most + 1, dtype=np.float64).reshape(-1, 1, 1)
+        image = nib.Nifti1Image(labels, np.eye(4))
+        image.set_data_dtype(dtype)
+        image.to_filename(tmp_path / "a.nii")
+        found = read_nifti(tmp_path / "a.nii")
+        assert found.scaling
+        kept = whole_labels(tmp_path, found.array, most, found.scaling, found.tolerance)
+        assert np.array_equal(kept, labels)
+
+    def test_a_mask_of_255_scaled_to_1_is_kept(self, tmp_path):
+        path = write(tmp_path / "a.nii", np.zeros((2, 1, 1), np.uint8), slope=1 / 255, inter=0)
+        found = read_nifti(store(path, np.array([0, 255], np.uint8)))
+        assert whole_labels(path, found.array, 1, found.scaling, found.tolerance).ravel().tolist() == [0, 1]
+
+    def test_labels_divided_by_255_are_refused(self, tmp_path):
+        with pytest.raises(InputError, match="not whole numbers"):
+            whole_labels(tmp_path, np.array([[0, 1, 2]], np.float32) / 255, 3)
 
     def test_an_empty_array_is_refused(self, tmp_path):
         with pytest.raises(InputError, match="labels are empty"):

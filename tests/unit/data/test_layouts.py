@@ -69,6 +69,40 @@ def test_another_folder_is_not_taken_for_a_part(repository, tmp_path, capsys, na
     assert capsys.readouterr().err.rstrip().endswith("; give the dataset in its official layout")
 
 
+@pytest.mark.parametrize("scratch", ["prepared", "link/prepared"])
+def test_a_part_in_an_archive_names_no_temporary_folder(repository, tmp_path, capsys, scratch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    files = phantoms.generate("isic2018", tmp_path / "raw", cases=3, side=24, seed=2)
+    zips = [file for file in files if file.suffix == ".zip"]
+    assert len(zips) > 1
+    for file in zips:
+        specification = repository / "workflow" / "rules" / "datasets" / "isic2018.smk"
+        arguments = [specification, "--raw", file, "--out", tmp_path / scratch, "--image-size", 16]
+        assert cli.main(["prepare", *map(str, arguments)]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith(f"error: {file}: no file matches")
+        assert line.endswith("a part of the official layout: put the other files beside it, and give what holds all")
+        assert ".unpacked" not in line
+
+
+def test_underscores_for_spaces_in_folders_of_tiles(unpacked, repository, tmp_path, capsys):
+    root = shutil.copytree(unpacked("monuseg"), tmp_path / "raw")
+    due = sorted(case.id for case in read_cases("monuseg", root, {}))
+    folder = root / "MoNuSeg 2018 Training Data" / "Tissue Images"
+    folder = folder.rename(folder.with_name("Tissue_Images"))
+    assert sorted(case.id for case in read_cases("monuseg", root, {})) == due
+    assert prepare(repository, tmp_path, "monuseg", folder) == 1
+    assert capsys.readouterr().err.rstrip().endswith(f"give the folder that holds it, {folder.parent.resolve()}")
+
+
+def test_annotations_without_tiles_are_a_part(unpacked, repository, tmp_path, capsys):
+    root = shutil.copytree(unpacked("monuseg") / "MoNuSeg 2018 Training Data", tmp_path / "raw")
+    shutil.rmtree(root / "Tissue Images")
+    assert prepare(repository, tmp_path, "monuseg", root) == 1
+    assert "it holds only a part of the official layout: put the other files beside it" in capsys.readouterr().err
+
+
 def test_tiles_and_annotations_pair_across_unicode_forms(unpacked, repository, tmp_path):
     root = shutil.copytree(unpacked("monuseg"), tmp_path / "raw")
     folder = root / "MoNuSegTestData"

@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case
-from spectralseg.data.readers import read_cases
+from spectralseg.data.readers import options_of, read_cases
 from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.data.specification import Split, read_specification
 from spectralseg.data.splits import assign
@@ -244,6 +244,101 @@ def test_a_region_of_grey_in_a_lossy_mask_is_recorded(tmp_path: Path) -> None:
     assert case.load().remarks == ()
 
 
+@pytest.mark.parametrize("quality", [50, 75, 95])
+@pytest.mark.parametrize("void", [30, 60, 128, 200, 230])
+def test_a_third_value_that_fills_a_region_of_a_lossy_mask_is_refused(tmp_path: Path, void: int, quality: int) -> None:
+    """Void would become object or background."""
+    mask = square(255, (64, 80))
+    mask[20:60, 20:60] = 255
+    two_values = mask.copy()
+    mask[30:60, 40:70] = void
+    write(tmp_path / "images" / "a.png", picture(mask.shape))
+    path = tmp_path / "masks" / "a.jpg"
+    path.parent.mkdir()
+    (case,) = read_cases(
+        "paired_images", write_jpeg(path, mask, quality).parents[1], {**PLAIN, "masks": "masks/{id}.jpg"}
+    )
+    with pytest.raises(
+        InputError, match=r"a\.jpg: a lossy mask with regions of the grey value \d+, .*; save it without"
+    ):
+        case.load()
+    for value in (255, 200, 140):
+        write_jpeg(path, (two_values > 0).astype(np.uint8) * np.uint8(value), quality)
+        assert np.abs(case.load().labels.astype(int) - (two_values > 0)).mean() < 0.01
+
+
+def write_jpeg(path: Path, pixels: NDArray[Any], quality: int) -> Path:
+    assert cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return path
+
+
+def disc(shape: tuple[int, int] = (64, 80)) -> NDArray[np.uint8]:
+    rows, columns = np.indices(shape)
+    return ((rows - 30) ** 2 + (columns - 41) ** 2 < 400).astype(np.uint8) * np.uint8(255)
+
+
+@pytest.mark.parametrize("few", ["halved", "decoded"])
+def test_soft_edges_may_have_few_values(tmp_path: Path, few: str) -> None:
+    mask = disc()
+    if few == "halved":
+        mask = cv2.resize(mask, (40, 32), interpolation=cv2.INTER_AREA)
+    else:
+        mask = cv2.imread(str(write_jpeg(tmp_path / "a.jpg", mask, 100)), cv2.IMREAD_GRAYSCALE)
+    count = len(np.unique(mask))
+    assert 4 <= count <= 8
+    write(tmp_path / "images" / "a.png", picture(mask.shape))
+    write(tmp_path / "masks" / "a.png", mask)
+    (case,) = read(tmp_path)
+    sample = case.load()
+    assert np.array_equal(sample.labels, mask > 127)
+    assert sample.remarks == (f"mask with soft edges: {count} grey values, divided at 127",)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {1: np.s_[:], 2: np.s_[::2]},
+        {128: np.s_[:2, :2], 64: np.s_[:1, :1]},
+        {1: np.s_[:], 254: np.s_[:3]},
+        {64: np.s_[:], 128: np.s_[:3]},
+    ],
+    ids=["small labels", "spots far from the object", "near both", "wide"],
+)
+def test_few_values_that_are_no_edges_are_refused(tmp_path: Path, labels: dict[int, Any]) -> None:
+    mask = disc()
+    for value, place in labels.items():
+        mask[54:62, 2:10][place] = value
+    write(tmp_path / "images" / "a.png", picture(mask.shape))
+    write(tmp_path / "masks" / "a.png", mask)
+    with pytest.raises(InputError, match=r"a\.png: the mask holds 4 values, .* would merge into two"):
+        read(tmp_path)[0].load()
+
+
+@pytest.mark.parametrize("void", [1, 128, 254])
+def test_a_contour_of_one_value_is_refused(tmp_path: Path, void: int) -> None:
+    """It may be void, as in the masks of VOC."""
+    mask = disc()
+    mask[(cv2.dilate(mask, np.ones((3, 3))) == 255) & (mask == 0)] = void
+    write(tmp_path / "images" / "a.png", picture(mask.shape))
+    write(tmp_path / "masks" / "a.png", mask)
+    with pytest.raises(InputError, match=rf"a\.png: the mask holds 3 values, 0, {void}, 255"):
+        read(tmp_path)[0].load()
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_soft_edges_of_other_types_of_number(tmp_path: Path, dtype: type) -> None:
+    mask = cv2.resize(disc(), (40, 32), interpolation=cv2.INTER_AREA).astype(dtype) * dtype(100)
+    write(tmp_path / "images" / "a.png", picture(mask.shape))
+    (tmp_path / "masks").mkdir()
+    tifffile.imwrite(tmp_path / "masks" / "a.tif", mask, metadata=None)
+    (case,) = read(tmp_path, masks=r"masks/{id}\.tif", threshold=12_700)
+    assert np.array_equal(case.load().labels, mask > 12_700)
+    mask[2:10, 2:10] = 3000
+    tifffile.imwrite(tmp_path / "masks" / "a.tif", mask, metadata=None)
+    with pytest.raises(InputError, match="would merge into two"):
+        case.load()
+
+
 def encoded(extension: str, pixels: NDArray[Any]) -> bytes:
     return bytes(cv2.imencode(extension, pixels)[1])
 
@@ -467,11 +562,43 @@ def test_truncated_images_are_noticed_at_reduced_size(tmp_path: Path, keep: floa
         ({"masks": "masks/{name}.png"}, "capture nothing in common"),
         ({"values": [0, 1, 1]}, r"'values': \[0, 1, 1\] is no list of different mask values"),
         ({"values": [0]}, "'values'"),
+        ({"values": [0, "1"]}, r"'values': \[0, '1'\] should be a valid integer; see docs"),
+        ({"values": 1}, "'values': 1 should be a list; see docs"),
+        ({"values": "01"}, "'values': '01' .*; see docs"),
+        ({"threshold": "127"}, "'threshold': '127' should be a valid integer; see docs"),
+        ({"threshold": None}, "'threshold': None should be a valid integer"),
+        ({"threshold": True}, "'threshold': True should be a valid integer"),
+        ({"threshold": 127.5}, "'threshold': 127.5 should be a valid integer"),
+        ({"threshold": -1}, "'threshold': -1 lies below all mask values"),
+        ({"grey": "no"}, "'grey': 'no' should be a valid boolean"),
+        ({"images": 3}, "'images': 3 should be a valid string"),
+        ({"masks": None}, "'masks': None should be a valid string"),
     ],
 )
 def test_malformed_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        read(plain(tmp_path, "a"), **options)
+    root = plain(tmp_path, "a")
+    with pytest.raises(InputError, match=rf"^reader options? ?.*{message}"):
+        read(root, **options)
+    with pytest.raises(InputError, match=rf"^mine\.smk: reader options? ?.*{message}"):
+        read_as("mine", "paired_images", root, {**PLAIN, **options})
+
+
+@pytest.mark.parametrize(
+    ("reader", "options", "message"),
+    [
+        ("btcv", {"organs": 3}, "'organs': 3 should be a list; see docs"),
+        ("btcv", {"organs": ["8"]}, r"'organs': \['8'\] should be a valid integer"),
+        ("acdc", {"folder": None}, "'folder': None should be a valid string"),
+    ],
+)
+def test_malformed_options_of_other_readers(tmp_path: Path, reader: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=rf"^a\.smk: reader option {message}"):
+        read_as("a", reader, tmp_path, options)
+
+
+def read_as(dataset: str, reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
+    with options_of(dataset):
+        return read_cases(reader, root, options)
 
 
 def real(folder: str) -> Path:

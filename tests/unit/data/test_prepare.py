@@ -424,7 +424,9 @@ class TestWhatCannotBePrepared:
             prepare_cases(tmp_path / "toy", cases, toy_specification(split=split))
         assert not (tmp_path / "toy").exists()
 
-    @pytest.mark.parametrize("options", [{"image_size": 0}, {"image_size": 5000}, {"validation": 1.0}])
+    @pytest.mark.parametrize(
+        "options", [{"image_size": 0}, {"image_size": 5000}, {"validation": 1.0}, {"validation": 0}]
+    )
     def test_sizes_and_shares_without_sense(self, tmp_path, prepare_cases, toy_cases, options):
         with pytest.raises(InputError, match=r"image size|validation share"):
             prepare_cases(tmp_path / "toy", toy_cases(), **options)
@@ -545,6 +547,32 @@ class TestVerification:
         card = json.loads((copy_of_toy / "dataset.json").read_text())
         (copy_of_toy / "dataset.json").write_text(json.dumps({**card, key: None}))
         self.refuse(copy_of_toy, rf"dataset\.json: '{key}' is missing or of the wrong type")
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("mean", [float("nan"), 0.5, 0.5]),
+            ("mean", [0.5, 0.5]),
+            ("mean", [0.5, 0.5, 300]),
+            ("mean", ["0.5", "0.5", "0.5"]),
+            ("mean", [0.9, 0.01, 0.9]),
+            ("std", [0.1, float("inf"), 0.1]),
+            ("std", [0, 0, 0]),
+            ("std", []),
+            ("std", [0.3, 0.01, 0.9]),
+            ("classes", ["a", "A"]),
+            ("classes", []),
+            ("classes", [1]),
+            ("cases", {"train": 7, "validation": 1, "test": 3}),
+            ("cases", {"train": 6, "validation": 1}),
+            ("cases", None),
+            ("slices", {"train": 6, "validation": 2, "test": 3}),
+        ],
+    )
+    def test_a_card_that_contradicts_the_files_is_refused(self, copy_of_toy, key, value):
+        card = json.loads((copy_of_toy / "dataset.json").read_text())
+        (copy_of_toy / "dataset.json").write_text(json.dumps({**card, key: value}))
+        self.refuse(copy_of_toy, rf"dataset\.json: '{key}' .*prepare the dataset again")
 
     def test_a_card_that_leaves_out_a_checksum_is_noticed(self, copy_of_toy):
         card = json.loads((copy_of_toy / "dataset.json").read_text())

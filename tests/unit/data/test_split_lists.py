@@ -83,6 +83,11 @@ class TestChoice:
         with pytest.raises(InputError, match="toy: there is no split 'smal'; did you mean 'small'"):
             splits.choose(specification, "smal")
 
+    def test_a_dataset_without_alternatives_says_so(self, toy_specification):
+        message = "toy: there is no split 'smal'; it has no alternatives: leave it to its own, or give a .csv file$"
+        with pytest.raises(InputError, match=message):
+            splits.choose(toy_specification(alternative_splits={}), "smal")
+
     @pytest.mark.parametrize(("key", "ids"), [("case", "abcdef"), ("group", ["p0", "p1", "p2"])])
     def test_a_list_of_ones_own(self, tmp_path, specification, key, ids):
         file = tmp_path / "mine.csv"

@@ -167,6 +167,38 @@ def test_palettes_of_grey_values_are_looked_up_and_colours_refused(tmp_path: Pat
         read_mask(path)
 
 
+@pytest.mark.parametrize("factor", [256, 257])
+def test_palettes_of_any_writer_give_the_colours_of_8_bits(tmp_path: Path, factor: int) -> None:
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    palette = np.repeat(np.arange(256, dtype=np.uint16)[None] * np.uint16(factor), 3, axis=0)
+    path = write(tmp_path / "a.tif", levels, photometric="palette", colormap=palette)
+    assert np.array_equal(read_mask(path)[0], levels)
+
+
+def test_palette_masks_of_pillow_are_read_as_pillow_does(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "P")
+    picture.putpalette([value for value in range(256) for _ in range(3)])
+    for name in ("a.tif", "a.png"):
+        picture.save(tmp_path / name)
+        assert read_mask(tmp_path / name)[0].tolist() == np.asarray(picture.convert("L")).tolist() == [[0, 1], [2, 3]]
+
+
+def test_palettes_of_two_colours(tmp_path: Path) -> None:
+    """Which tifffile does not write."""
+    palette = (320, "H", 6, [0, 0x8080] * 3)
+    path = write(tmp_path / "a.tif", square(1).astype(bool), extratags=[palette])
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages.first.tags["PhotometricInterpretation"].overwrite(3)
+    assert np.array_equal(read_mask(path)[0], square(128))
+
+
+def test_palettes_of_8_bits_are_refused(tmp_path: Path) -> None:
+    palette = np.repeat(np.arange(256, dtype=np.uint16)[None], 3, axis=0)
+    path = write(tmp_path / "a.tif", square(1), photometric="palette", colormap=palette)
+    with pytest.raises(InputError, match=r"a\.tif: has a palette of 8 instead of 16 bits"):
+        read_mask(path)
+
+
 @pytest.mark.parametrize(
     ("pixels", "options", "message"),
     [
@@ -183,6 +215,26 @@ def test_other_kinds_of_tiff_are_refused(
     path = write(tmp_path / "a.tif", pixels, **options)
     with pytest.raises(InputError, match=rf"a\.tif: {message}"):
         read_mask(path)
+
+
+@pytest.mark.parametrize("options", [{"truncate": True}, {"imagej": True}, {"imagej": True, "truncate": True}, {}])
+@pytest.mark.parametrize("shape", [(2, *SHAPE), (2, *SHAPE, 3), (2, 3, *SHAPE)])
+def test_stacks_with_one_header_are_refused(tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    photometric = "rgb" if shape[-1] == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", noise(*shape), photometric=photometric, **options)
+    with pytest.raises(InputError, match=r"a\.tif: holds several images; give one file for each"):
+        read_mask(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("options", [{}, {"imagej": True}, {"description": '{"shape": [2, 20, 3'}])
+@pytest.mark.parametrize("shape", [SHAPE, (1, *SHAPE), (*SHAPE, 3)])
+def test_descriptions_of_one_image_are_no_stack(
+    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]
+) -> None:
+    pixels = np.repeat(noise(*shape[:2], 1), 3, axis=-1) if shape[-1] == 3 else noise(*shape)
+    photometric = "rgb" if shape[-1] == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric=photometric, **options)
+    assert read_mask(tmp_path / "a.tif")[0].shape == SHAPE
 
 
 def test_an_opaque_alpha_channel_is_dropped(tmp_path: Path) -> None:

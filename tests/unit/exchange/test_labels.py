@@ -49,6 +49,13 @@ def test_labels_scaled_to_no_label_are_refused(theirs):
         read_labels(path, data, case)
 
 
+def test_labels_that_scaling_makes_background_are_refused(theirs):
+    data, case, path = theirs("acdc")
+    change_header(path, SLOPE, 1 / 255, 0)
+    with pytest.raises(InputError, match=r"holds the label 0\.00\d+; .* \(scl_slope 0\.00392"):
+        read_labels(path, data, case)
+
+
 def test_a_grid_in_metres_lies_elsewhere(theirs):
     data, case, path = theirs("synapse")
     read_labels(path, data, case)

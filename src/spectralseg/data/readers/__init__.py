@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from spectralseg import registry
 from spectralseg.data.cases import Case
@@ -29,14 +33,11 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
     """List the cases below ``root``, sorted by id.
 
     Raises:
-        InputError: the reader or an option is unknown, there is no case, two cases have one id, or an id, a group or an
-            attribute cannot be written to a table.
+        InputError: the reader or an option is unknown or of the wrong type, there is no case, two cases have one id, or
+            an id, a group or an attribute cannot be written to a table.
     """
     read = registry.load(__name__, reader, "reader").read
-    try:
-        inspect.signature(read).bind(root, **options)
-    except TypeError as error:
-        raise InputError(f"reader '{reader}' does not take these 'reader_options': {error}") from None
+    _check_options(reader, read, root, options)
     cases: list[Case] = sorted(read(root, **options), key=lambda case: case.id)
     if not cases:
         raise InputError(f"{root}: reader '{reader}' finds no case; give the dataset in its official layout")
@@ -55,3 +56,31 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
                 f"{root}: cases '{first.id}' and '{second.id}' differ in upper and lower case only; rename one"
             )
     return cases
+
+
+@contextmanager
+def options_of(dataset: str) -> Iterator[None]:
+    """Name the file of a dataset in errors about its reader and the options of it."""
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith("reader "):
+            raise InputError(f"{dataset}.smk: {error}") from None
+        raise
+
+
+def _check_options(reader: str, read: Callable[..., Any], root: Path, options: dict[str, Any]) -> None:
+    try:
+        inspect.signature(read).bind(root, **options)
+    except TypeError as error:
+        raise InputError(f"reader '{reader}' does not take these 'reader_options': {error}") from None
+    try:
+        kinds = get_type_hints(read)
+    except NameError:  # names that are imported for type checking only
+        kinds = {}
+    for key, value in options.items():
+        try:
+            TypeAdapter(kinds.get(key, Any), config=ConfigDict(strict=True)).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Input ").replace("an instance of Sequence", "a list")
+            raise InputError(f"reader option '{key}': {value!r} {reason}; see docs/add-a-dataset.md") from None

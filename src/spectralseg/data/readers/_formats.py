@@ -19,7 +19,9 @@ from spectralseg.errors import InputError, explained
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 _MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # by code of the unit: unknown, metre, millimetre, micrometre
 _ROUNDING = 0.01  # headers differ by rounding, not by more
-WHOLE = 1e-2  # by how much labels stored as floating-point numbers may differ from whole numbers
+WHOLE = 2e-3  # by how much labels stored as floating-point numbers may differ from whole numbers: less than 1/255
+_SCALED = 1e-2  # as much, where a writer scaled them
+_SINGLE = 4 * float(np.finfo(np.float32).eps)  # relative error of numbers computed in single precision
 
 
 @contextmanager
@@ -55,6 +57,8 @@ class Volume:
         affine: voxel indices to millimetres (right, anterior, superior).
         placed: the header states the axes of the patient; otherwise ``affine`` is a guess.
         scaling: how the header scales the stored numbers, in its own words; empty where it does not.
+        tolerance: by how much labels may differ from whole numbers: about half the distance between stored numbers,
+            so that no two of them become one label.
     """
 
     array: NDArray[Any]
@@ -62,6 +66,7 @@ class Volume:
     affine: NDArray[np.float64]
     placed: bool = True
     scaling: str = ""
+    tolerance: float = WHOLE
 
     @property
     def unit_affine(self) -> bool:
@@ -100,8 +105,10 @@ def read_nifti(path: Path) -> Volume:
         _refuse_contradiction(path, zooms, sides * _MILLIMETRES[unit])
     scaled = slope is not None and (slope, intercept) != (1, 0)
     scaling = f"scl_slope {slope:g}, scl_inter {intercept:g}" if scaled else ""
+    # A writer that scales rounds to the nearest stored number, which is half a step away at most.
+    tolerance = min(_SCALED, 0.6 * abs(slope) + _SINGLE * abs(intercept)) if scaled else WHOLE
     x, y, z = zooms.tolist()
-    return Volume(array.reshape(array.shape[:3]), (x, y, z), affine, placed, scaling)
+    return Volume(array.reshape(array.shape[:3]), (x, y, z), affine, placed, scaling, tolerance)
 
 
 def _refuse_contradiction(path: Path, zooms: NDArray[np.float64], sides: NDArray[np.float64]) -> None:
@@ -134,6 +141,7 @@ def reorient(volume: Volume, axes: str) -> Volume:
         volume.affine @ nib.orientations.inv_ornt_aff(transform, volume.array.shape),
         volume.placed,
         volume.scaling,
+        volume.tolerance,
     )
 
 
@@ -142,7 +150,18 @@ def to_slices(array: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array.transpose(2, 1, 0))
 
 
-def whole_labels(path: Path, array: NDArray[Any], largest: int, scaling: str = "") -> NDArray[np.uint8]:
+def is_whole(array: NDArray[Any], tolerance: float = WHOLE) -> NDArray[np.bool_]:
+    """Which floating-point numbers are whole to a tolerance, see :class:`Volume`; NaN and infinity are not."""
+    with np.errstate(invalid="ignore"):  # of infinity; a comparison with what comes of it is false
+        rounded = np.rint(array)
+        found: NDArray[np.bool_] = np.abs(rounded - array) <= tolerance + _SINGLE * np.abs(rounded)
+    found &= np.isfinite(array)
+    return found
+
+
+def whole_labels(
+    path: Path, array: NDArray[Any], largest: int, scaling: str = "", tolerance: float = WHOLE
+) -> NDArray[np.uint8]:
     """Label values as uint8, also where the file stores floating-point numbers.
 
     Args:
@@ -150,6 +169,7 @@ def whole_labels(path: Path, array: NDArray[Any], largest: int, scaling: str = "
         array: of any shape, integers or floating-point numbers.
         largest: label.
         scaling: of the header, see :class:`Volume`.
+        tolerance: by how much values may differ from whole numbers.
 
     Raises:
         InputError: a value is no whole number or lies outside 0..``largest``.
@@ -158,9 +178,7 @@ def whole_labels(path: Path, array: NDArray[Any], largest: int, scaling: str = "
         raise InputError(f"{path}: the labels are empty; replace the file by an intact copy")
     remedy = f"the header scales labels ({scaling}): store integers without scaling" if scaling else ""
     if array.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # of infinity; a comparison with what comes of it is false
-            whole = all(np.abs(np.rint(plane) - plane).max() <= WHOLE for plane in array.T)
-        if not whole:
+        if not all(is_whole(plane, tolerance).all() for plane in array.T):
             raise InputError(
                 f"{path}: label values are not whole numbers; "
                 + (remedy or "take the label file as published, not resampled")

@@ -7,6 +7,7 @@ the file, except that WhiteIsZero is inverted and a palette is looked up, both a
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 from pathlib import Path
@@ -102,12 +103,23 @@ def read_tile(path: Path) -> Tiff:
 
 def _single_page(path: Path, file: tifffile.TiffFile) -> Any:
     page: Any = file.pages.first
-    if len(file.pages) > 1:
+    if len(file.pages) > 1 or _described_images(file, page) > 1:
         raise InputError(f"{path}: holds several images; give one file for each")
     refuse_larger(path, "the image", (page.imagelength, page.imagewidth), MAX_PIXELS)
     if page.imagedepth > 1:
         raise InputError(f"{path}: holds a volume of {page.imagedepth} planes; give one file for each")
     return page
+
+
+def _described_images(file: tifffile.TiffFile, page: Any) -> int:
+    """Images that follow the first without a header of their own, by descriptions of tifffile and ImageJ."""
+    with contextlib.suppress(TypeError, ValueError, KeyError):  # what is no such description tells nothing
+        if file.is_imagej:
+            return int((file.imagej_metadata or {}).get("images", 1))
+        if page.is_shaped:
+            shape = tifffile.tifffile.shaped_description_metadata(page.shaped_description)["shape"]
+            return int(math.prod(shape) // math.prod(page.shape))
+    return 1
 
 
 def _refuse_missing_parts(path: Path, page: Any, stored: int) -> None:
@@ -138,6 +150,8 @@ def _colours(path: Path, page: Any, planes: NDArray[Any]) -> NDArray[Any]:
     if samples > colours:
         refuse_transparent(path, planes[..., colours], 2**bits - 1 if planes.dtype.kind == "u" else 1)
     pixels = planes[..., 0] if colours == 1 else planes[..., :3]
+    if kind == _PHOTOMETRIC.PALETTE:
+        return _look_up(path, page.colormap, pixels)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
         bits = 8
@@ -145,6 +159,14 @@ def _colours(path: Path, page: Any, planes: NDArray[Any]) -> NDArray[Any]:
         if pixels.dtype.kind != "u":
             raise InputError(f"{path}: is WhiteIsZero with {pixels.dtype} pixels, which has no meaning; convert it")
         pixels = pixels.dtype.type(2**bits - 1) - pixels
-    if kind == _PHOTOMETRIC.PALETTE:
-        pixels = (page.colormap // 257).astype(np.uint8).T[pixels]
     return np.ascontiguousarray(pixels)
+
+
+def _look_up(path: Path, palette: NDArray[np.uint16], pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) of the numbers of colours (H, W): the high bytes of a palette of 16 bits.
+
+    Some programs write v * 256 for a colour v of 8 bits, some v * 257.
+    """
+    if 0 < palette.max() < 256:
+        raise InputError(f"{path}: has a palette of 8 instead of 16 bits, which decoders read differently; convert it")
+    return np.ascontiguousarray((palette >> 8).astype(np.uint8).T[pixels.astype(np.intp)])

@@ -86,7 +86,7 @@ def _load(image_path: Path, label_path: Path) -> Sample:
         refuse_other_place(label_path, label, image)
     else:
         remarks.append("only one of image and labels carries the patient's axes")
-    labels = whole_labels(label_path, label.array, LABELS, label.scaling)
+    labels = whole_labels(label_path, label.array, LABELS, label.scaling, label.tolerance)
     if label.scaling:
         remarks.append(f"labels scaled by the header ({label.scaling})")
     # The voxel size of the header, not the scale of the affine: some files have an affine of unit scale.

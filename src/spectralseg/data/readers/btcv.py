@@ -82,7 +82,7 @@ def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample
     refuse_other_place(label_path, label, image)
     geometry = Geometry(label.affine, DISPLAY[::-1])
     image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
-    native = whole_labels(label_path, label.array, NATIVE_LABELS, label.scaling)
+    native = whole_labels(label_path, label.array, NATIVE_LABELS, label.scaling, label.tolerance)
     labels = _organs_only(to_slices(native), organs)
     remarks = (f"labels scaled by the header ({label.scaling})",) if label.scaling else ()
     return Sample(to_slices(image.array), labels, image.zooms[::-1], remarks, geometry=geometry)

@@ -25,7 +25,7 @@ from spectralseg.data.readers._limits import MAX_TEXT_BYTES, regular_file
 from spectralseg.data.readers._tiff import read_tile
 from spectralseg.errors import InputError
 
-TRAIN = "Tissue Images"
+TRAIN = "Tissue[ _]Images"  # some programs that unpack archives replace spaces
 TRAIN_ANNOTATIONS = "Annotations"
 TEST = "MoNuSegTestData"
 # Tiles hold up to about 2000 regions of some hundred vertices; filling costs vertices times rows.
@@ -44,7 +44,7 @@ def read(root: Path) -> list[Case]:
     pairs |= {path: (path.parent, "test") for path in find_files(root, f"{TEST}/*.tif")}
     if not pairs:
         remedy = layout_remedy(root, f"{TRAIN}/*.tif", f"{TEST}/*.tif", f"{TRAIN_ANNOTATIONS}/*.xml")
-        raise InputError(f"{root}: no tile in '{TRAIN}' or '{TEST}'; {remedy}")
+        raise InputError(f"{root}: no tile in 'Tissue Images' or '{TEST}'; {remedy}")
     patterns = (f"{TRAIN_ANNOTATIONS}/*.xml", f"{TEST}/*.xml")
     annotations = {(p.parent, composed(p.stem)): p for pattern in patterns for p in find_files(root, pattern)}
     cases, used = [], set()

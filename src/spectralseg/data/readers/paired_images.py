@@ -53,8 +53,12 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 _ARTEFACT = 8
 _EMPTY = 32
 _GREY = (63, 192)  # far from background and object of a lossy mask
-_MOST_LABELS = 8  # so few different values are labels, more of them grey values
+_MOST_LABELS = 8  # so few different values may be labels, more of them are grey values
 _WIDEST_EDGE = 4  # pixels of a soft edge
+_NEAR = 4  # grey levels out of 255 that lossy compression at its best adds to background and object
+_BLOCK = 8  # pixels of a block of JPEG, within which an edge leaves artefacts
+_FLAT = 4  # grey levels by which compression changes regions of one value
+_RINGING = 80  # grey levels by which it overshoots at edges
 
 # Path, mask (H, W) and whether its compression is lossy to labels (H, W) and remarks.
 _Labelling = Callable[[Path, NDArray[Any], bool], tuple[NDArray[np.uint8], list[str]]]
@@ -87,6 +91,8 @@ def read(
     Raises:
         InputError: an option is malformed, nothing matches, or an image has no mask or more than one.
     """
+    if threshold < 0:
+        raise InputError(f"reader option 'threshold': {threshold} lies below all mask values; give 0 or more")
     labelling = partial(_threshold, threshold) if values is None else _by_values(values)
     image_pattern, mask_pattern = _compile("images", images), _compile("masks", masks)
     common = sorted(image_pattern.groupindex.keys() & mask_pattern.groupindex.keys())
@@ -102,7 +108,7 @@ def read(
         remedy = layout_remedy(root, image_pattern, mask_pattern)
         raise InputError(f"{root}: no file matches images '{images}'; {remedy}")
     if not mask_files:
-        remedy = layout_remedy(root, mask_pattern)
+        remedy = layout_remedy(root, mask_pattern, image_pattern)
         raise InputError(f"{root}: no file matches masks '{masks}'; {remedy}")
     mask_of = _index(mask_files, common)
     without = [path for path, names in found if _key(names, common) not in mask_of]
@@ -303,13 +309,18 @@ def _threshold(threshold: int, path: Path, mask: NDArray[Any], lossy: bool) -> t
         )
     remarks = []
     if not lossy and max(np.count_nonzero(present <= threshold), np.count_nonzero(present > threshold)) > 1:
-        if len(present) <= _MOST_LABELS or not _soft_edges(mask, low, high):
+        if not _has_soft_edges(mask, present):
             raise InputError(
                 f"{path}: the mask holds {len(present)} values, {_few(present)}, which the threshold {threshold} would "
                 "merge into two; list one per label in the reader option 'values', or save a mask of 0 and 255"
             )
         remarks.append(f"mask with soft edges: {len(present)} grey values, divided at {threshold}")
-    elif lossy and not _soft_edges(mask, *_GREY):
+    elif lossy and (grey := _grey_plateau(mask, low, high)) is not None:
+        raise InputError(
+            f"{path}: a lossy mask with regions of the grey value {grey:g}, besides darker and brighter ones, which "
+            f"the threshold {threshold} would merge; save it without loss as 0 and 255"
+        )
+    elif lossy and not _narrow((mask > _GREY[0]) & (mask < _GREY[1])):
         remarks.append(f"mask with regions of grey, divided at {threshold}")
     if mask.dtype != np.uint8:
         return (mask > threshold).astype(np.uint8), remarks
@@ -318,10 +329,58 @@ def _threshold(threshold: int, path: Path, mask: NDArray[Any], lossy: bool) -> t
     return labels, remarks
 
 
-def _soft_edges(mask: NDArray[Any], low: int, high: int) -> bool:
-    """Whether values between ``low`` and ``high`` lie in narrow bands only."""
-    between = ((mask > low) & (mask < high)).astype(np.uint8)
-    return not cv2.erode(between, np.ones((_WIDEST_EDGE + 1,) * 2, np.uint8), borderValue=0).any()
+def _has_soft_edges(mask: NDArray[Any], present: NDArray[Any]) -> bool:
+    """Whether what lies between the lowest and the highest value of a mask are soft edges and no labels.
+
+    Soft edges have several values, in narrow bands; further values may differ from the lowest or the highest by what
+    lossy compression adds, but nowhere fill a region. If they are as few as labels, they lie along the object's edge.
+    """
+    low, high = float(present[0]), float(present[-1])
+    if len(present) < 4:
+        return False
+    near = (high - low) * _NEAR / 255
+    background, object_ = mask <= low + near, mask >= high - near
+    even = _even(mask, 0)
+    if not _narrow(~(background | object_)) or ((even > low) & (even < high)).any():
+        return False
+    if len(present) > _MOST_LABELS:
+        return True
+    around = np.ones((2 * _BLOCK + 1,) * 2, np.uint8)
+    sides = [cv2.dilate(side.astype(np.uint8), around).astype(bool) for side in (background, object_)]
+    return bool((sides[0] & sides[1])[(mask > low) & (mask < high)].all())
+
+
+def _grey_plateau(mask: NDArray[Any], low: float, high: float) -> float | None:
+    """A value, far from lower and higher ones, that fills a region of a lossy mask; None where there is none.
+
+    In a mask of two values, compression with a quality of 50 or more leaves no even window of other values.
+    """
+    unit = 1.0 if mask.dtype == np.uint8 else (float(high) - float(low)) / 255
+    even = _even(mask, _FLAT * unit)
+    if not even.size:
+        return None
+    lowest, highest = float(even.min()), float(even.max())
+    # An object may be too small to hold a window, but is brighter than what compression makes of the brightest region.
+    lowest = float(low) if lowest - low > _RINGING * unit else lowest
+    highest = float(high) if high - highest > _RINGING * unit else highest
+    grey = even[(even > lowest + _ARTEFACT * unit) & (even < highest - _ARTEFACT * unit)]
+    return float(grey[0]) if grey.size else None
+
+
+def _even(mask: NDArray[Any], most: float) -> NDArray[Any]:
+    """Values (N,) in the middle of square windows, wider than a soft edge, whose values differ by ``most`` at most."""
+    if mask.dtype not in (np.uint8, np.uint16, np.int16, np.float32, np.float64):  # what OpenCV takes
+        mask = mask.astype(np.float64)
+    window, margin = np.ones((_WIDEST_EDGE + 1,) * 2, np.uint8), slice(_WIDEST_EDGE // 2, -(_WIDEST_EDGE // 2))
+    differences: Any = cv2.subtract(cv2.dilate(mask, window), cv2.erode(mask, window))
+    even: NDArray[Any] = mask[margin, margin][differences[margin, margin] <= most]
+    return even
+
+
+def _narrow(region: NDArray[np.bool_]) -> bool:
+    """Whether a region (H, W) is nowhere wider than a soft edge."""
+    window = np.ones((_WIDEST_EDGE + 1,) * 2, np.uint8)
+    return not cv2.erode(region.astype(np.uint8), window, borderValue=0).any()
 
 
 def _present(mask: NDArray[Any]) -> NDArray[Any]:

@@ -93,7 +93,8 @@ def choose(specification: DatasetSpecification, name: str | None = None) -> Spli
     if name.endswith(".csv"):
         return Split(list=name, key="group" if read_list(name).key == "group" else "case")
     if name not in specification.alternative_splits:
-        hint = registry.suggest(name, specification.alternative_splits)
+        alternatives = specification.alternative_splits
+        hint = registry.suggest(name, alternatives) if alternatives else "it has no alternatives: leave it to its own"
         raise InputError(f"{specification.name}: there is no split '{name}'; {hint}, or give a .csv file")
     return specification.alternative_splits[name]
 
@@ -116,7 +117,8 @@ def assign(
         cases: the cases that were found, without excluded ones.
         rule: the rule of the dataset's specification.
         dataset: name that seeds the order in which groups are drawn.
-        validation: share of training groups that becomes the validation part where the rule names none.
+        validation: share of training groups that becomes the validation part where the rule names none; at least one
+            group does, unless it is the only one.
         allow_partial: accept that cases of a published list are missing, even all of a part.
 
     Raises:

@@ -651,6 +651,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.function(arguments)
     except InputError as error:
+        sys.stdout.flush()  # so that the error comes last in a log that both are written to
         print(f"error: {redact(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:

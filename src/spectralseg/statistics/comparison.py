@@ -12,6 +12,7 @@ from tqdm import tqdm
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.metrics.records import MEAN, read_records
+from spectralseg.registry import suggest
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.improvement import share_improved
 from spectralseg.statistics.margins import MARGIN, Margins
@@ -51,16 +52,22 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float | Margin
     where there are several.
 
     Raises:
-        InputError: no run of the baseline is there, or the baseline has several λ.
+        InputError: no run of the baseline is there, it has several λ, a value is recorded twice, or a case has
+            two groups.
     """
     margins = margin if isinstance(margin, Margins) else Margins(margin)
     records = read_records(records_file)
     if not (records["objective"] == baseline).any():
-        raise InputError(f"there are no records of the baseline objective '{baseline}'; add it to the grid")
+        objectives = sorted(set(records["objective"].astype("str")))
+        raise InputError(
+            f"{records_file}: there are no records of the baseline objective '{baseline}'; "
+            f"{suggest(baseline, objectives)}, or add its runs"
+        )
     records = records[records["metric"].isin(METRICS)]
     records = records.astype({name: "str" for name in records.columns if name not in ("seed", "value")})
     reference = records[records["objective"] == baseline]  # empty where all its runs diverged
     _refuse_several_lambdas(reference, baseline)
+    _refuse_contradictions(records_file, records)
     references = {keys: Values.of(cell) for keys, cell in reference.groupby(CONDITION)}
     others = records[records["objective"] != baseline].groupby([*CONDITION, *METHOD])
     rows = []
@@ -103,6 +110,25 @@ def _compare(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]
         "undefined": pairs.undefined,
         "unpaired": pairs.unpaired,
     }
+
+
+def _refuse_contradictions(file: Path, records: pd.DataFrame) -> None:
+    """Values that are recorded twice would count twice, and a case with two groups would be paired with itself."""
+    repeated = records.duplicated([*CONDITION, *METHOD, "class", "seed", "case"])
+    if repeated.any():
+        first = records[repeated].iloc[0]
+        raise InputError(
+            f"{file}: {repeated.sum()} values are recorded twice, the first is {first['metric']} of class "
+            f"'{first['class']}' of case '{first['case']}', seed {first['seed']}; keep one record of each"
+        )
+    cases = records[["test_dataset", "case", "group"]].drop_duplicates()
+    contradicting = cases[cases.duplicated(["test_dataset", "case"])]
+    if len(contradicting):
+        case = contradicting.iloc[0]
+        raise InputError(
+            f"{file}: case '{case['case']}' of {case['test_dataset']} has several groups; score all methods on the "
+            "same prepared data"
+        )
 
 
 def _refuse_several_lambdas(reference: pd.DataFrame, baseline: str) -> None:

@@ -140,8 +140,26 @@ def test_cases_of_a_patient_are_drawn_together(run):
 
 
 def test_a_missing_baseline_is_an_input_error(run):
-    with pytest.raises(InputError, match="no records of the baseline objective 'sptial'"):
+    with pytest.raises(InputError, match=r"records.parquet: there are no records.*'sptial'.*'spatial'"):
         run(frame(BASELINE), "sptial")
+
+
+def test_a_value_that_is_recorded_twice_is_refused(run):
+    other = records(grid(lambda s, c: 0.6), "mixed")
+    with pytest.raises(InputError, match=r"records.parquet: 18 values are recorded twice, the first is dsc"):
+        run(frame(BASELINE, other, other))
+
+
+def test_a_case_with_two_groups_is_refused(run):
+    other = records(grid(lambda s, c: 0.6), "mixed", group="all")
+    with pytest.raises(InputError, match="case 'c0' of toy has several groups"):
+        run(frame(BASELINE, other))
+
+
+def test_what_only_the_baseline_has_is_unpaired_too(run):
+    few = records(grid(lambda s, c: 0.6, cases=2), "mixed")
+    (row,) = run(frame(BASELINE, few)).to_dict("records")
+    assert (row["cases"], row["unpaired"]) == (2, 3 * 4)
 
 
 @pytest.mark.parametrize("seeds", [(0, 1, 2), (3, 4, 5)], ids=["same seeds", "other seeds"])

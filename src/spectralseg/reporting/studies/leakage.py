@@ -108,7 +108,7 @@ def _headline(cells: pd.DataFrame, audited: _Audited) -> str:
     leaking = [pair for pair in pairs if audited[pair]["train"] + audited[pair]["validation"]]
     compared = pd.concat([_of_pair(cells, pair) for pair in leaking or pairs]).dropna(subset=["gain"])
     limits = compared[["gain_low", "gain_high", "seeds", "groups"]].itertuples(index=False, name=None)
-    decided = compared[[side(*one) != 0 for one in limits]]
+    decided = compared[np.array([side(*one) != 0 for one in limits], bool)]
     counts = [[int((rows["leak_free"] == step).sum()) for step in ("", LEAK_FREE)] for rows in (decided, compared)]
     return (
         f"{len(leaking)} of {common.counted(len(pairs), 'pair')} of datasets leak training or validation data"

@@ -108,8 +108,8 @@ def few_patients(effective_groups: Iterable[float]) -> tuple[str, ...]:
     share = f"{100 * (1 - FAILURE_RATE) ** few[0]:.0f} %"
     return (
         f"Few patients: intervals over fewer than {ENOUGH_GROUPS} (here as few as {few[0]}) cannot know of rare "
-        f"failures. What one patient in {1 / FAILURE_RATE:.0f} shows is absent from {share} of test sets with "
-        f"{few[0]} patients, and no interval computed from the others covers it.",
+        f"failures. What one patient in {1 / FAILURE_RATE:.0f} shows is absent from {share} of test sets of that size, "
+        "and no interval computed from the others covers it.",
     )
 
 

@@ -14,6 +14,7 @@ SHRINKAGE = 0.1
 # With fewer groups, a failure of one group in twenty is absent from the test set with a probability above 5 %: 0.95 to
 # the power of 59 is 0.0485. No interval computed from the other groups can make up for it.
 FAILURE_RATE = 0.05
+_ROUNDING = 1e-12
 ENOUGH_GROUPS = 59
 
 
@@ -64,7 +65,8 @@ def paired_interval(
         seed: of the resampling.
         outcomes: the differences are those of something that a case has or has not, such as a false structure: 1, 0 or
             -1. The standard error of the groups is then at least 1 / (groups + 2), as that of a difference of
-            proportions with Agresti and Min's (2005) added counts: what none of N patients shows may still occur.
+            proportions with Agresti and Min's (2005) added counts: what none of N patients shows may still occur. The
+            limits are cut to -1 and 1.
 
     Returns:
         In units of the differences. NaN for all three where no difference is defined; NaN for the limits where only one
@@ -116,10 +118,11 @@ def mean_and_draws(
     if pulls[0].size == 1:  # one seed and one group: nothing varies, so nothing is known of others
         return float(np.mean(estimates)), np.empty(0)
     influence = np.mean(pulls, 0)
+    influence[np.abs(influence) < _ROUNDING * np.abs(values[defined]).max()] = 0  # of equal differences
     random = _randomness(resamples, *influence.shape, seed)
     least = 1 / (influence.shape[1] + 2) if outcomes else 0.0
-    deviations = _of_groups(influence, random, least) + _of_seeds(influence, random)
-    return float(np.mean(estimates)), np.mean(estimates) + deviations
+    draws = np.mean(estimates) + _of_groups(influence, random, least) + _of_seeds(influence, random)
+    return float(np.mean(estimates)), np.clip(draws, -1, 1) if outcomes else draws
 
 
 def informative_seeds(differences: NDArray[np.float64]) -> int:

@@ -10,6 +10,7 @@ import pytest
 
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
+from spectralseg.reporting import rendering
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.rendering import escape_latex
 from spectralseg.reporting.results import BANNER, Results
@@ -377,3 +378,10 @@ class TestFurtherMetrics:
 
     def test_without_any_there_is_an_empty_table(self, official):
         assert build_metrics(Results(official)).cells.empty
+
+
+def test_intervals_over_few_patients_come_with_a_warning():
+    assert rendering.few_patients([0, 59, 300.0]) == ()
+    (warning,) = rendering.few_patients([6.9, 20, 300, 0])
+    assert "here as few as 6" in warning
+    assert "absent from 74 % of test sets" in warning

@@ -156,8 +156,12 @@ def test_one_group_or_one_row_is_resampled_as_what_it_is():
     assert paired_interval(values[0]) == paired_interval(values[:1])
 
 
-def test_constant_differences_have_no_width():
-    assert paired_interval(np.full((3, 5), 0.25)) == pytest.approx((0.25, 0.25, 0.25))
+@pytest.mark.parametrize("value", [0.25, 0.1, 0.001, 1e-9])
+def test_constant_differences_have_no_width(value):
+    """Whatever their mean is rounded to."""
+    estimate, draws = mean_and_draws(np.full((3, 7), value))
+    assert estimate == pytest.approx(value)
+    assert set(draws) == {estimate}
 
 
 @pytest.mark.parametrize("values", [np.full((3, 4), np.nan), np.empty((3, 0)), np.empty((0, 3)), []])
@@ -172,6 +176,7 @@ def test_outcomes_that_no_group_shows_are_not_excluded(groups):
     half = stats.t.ppf(0.975, groups - 1) / (groups + 2)
     assert never == pytest.approx((0, -half, half), rel=0.05)
     assert paired_interval(np.zeros((3, groups))) == (0, 0, 0)
+    assert paired_interval(np.zeros((3, 2)), outcomes=True) == (0, -1, 1)
 
 
 @pytest.mark.parametrize(("rate", "groups"), [(0.02, 14), (0.02, 60), (0.1, 14)])

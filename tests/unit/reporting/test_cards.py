@@ -353,9 +353,10 @@ class TestBadInput:
         assert not out.exists()
 
     def test_statistics_that_do_not_fit_are_told(self, prepare_cases, toy_cases, tmp_path):
-        data = describe(prepare_cases(tmp_path / "data", toy_cases(10)), mean=[0.5])
-        with pytest.raises(InputError, match="'mean' and 'std' are not one number per channel"):
-            write_card(data.path, tmp_path / "card.html")
+        with pytest.raises(InputError, match="'mean' is .*for each channel"):
+            describe(prepare_cases(tmp_path / "data", toy_cases(10)), mean=[0.5])
+        with pytest.raises(InputError, match="'mean' is .*for each channel"):
+            write_card(tmp_path / "data", tmp_path / "card.html")
 
     def test_a_damaged_case_table_is_told(self, prepare_cases, toy_cases, tmp_path):
         data = prepare_cases(tmp_path / "data", toy_cases(10))

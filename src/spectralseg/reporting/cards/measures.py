@@ -142,10 +142,6 @@ def measure(data: PreparedDataset) -> Measures:
             f"{data.path}: images of shape {data.images.shape} and masks of shape {data.masks.shape} do not fit the "
             f"{rows} rows of cases.csv; prepare the dataset again"
         )
-    if not len(data.info["mean"]) == len(data.info["std"]) == channels:
-        raise InputError(
-            f"{data.path / 'dataset.json'}: 'mean' and 'std' are not one number per channel; prepare the dataset again"
-        )
     labels = len(data.classes) + 1
     counts = [np.bincount(mask.ravel(), minlength=labels) for mask in data.masks]
     if max(len(count) for count in counts) > labels:

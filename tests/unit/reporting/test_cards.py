@@ -353,9 +353,9 @@ class TestBadInput:
         assert not out.exists()
 
     def test_statistics_that_do_not_fit_are_told(self, prepare_cases, toy_cases, tmp_path):
-        with pytest.raises(InputError, match="'mean' is .*for each channel"):
+        with pytest.raises(InputError, match=r"'mean' is .*for each channel"):
             describe(prepare_cases(tmp_path / "data", toy_cases(10)), mean=[0.5])
-        with pytest.raises(InputError, match="'mean' is .*for each channel"):
+        with pytest.raises(InputError, match=r"'mean' is .*for each channel"):
             write_card(tmp_path / "data", tmp_path / "card.html")
 
     def test_a_damaged_case_table_is_told(self, prepare_cases, toy_cases, tmp_path):

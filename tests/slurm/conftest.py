@@ -49,7 +49,7 @@ class Study:
 
     def run(self, *targets):
         """Run to the end, which must be a good one."""
-        return snakemake(self.directory, *self.arguments("--", *targets), timeout=1500)
+        return snakemake(self.directory, *self.arguments("--", *targets))
 
     def start(self, *targets):
         """Start Snakemake and return its process; :meth:`said` is what it has said so far."""

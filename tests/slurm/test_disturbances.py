@@ -80,7 +80,7 @@ def undisturbed(tmp_path_factory):
     """What the study gives on this machine without SLURM."""
     study = Study(tmp_path_factory.mktemp("undisturbed"), STUDY)
     local = ["--cores", 2, "--configfile", study.config, "--set-threads", "train=1", "evaluate=1", "prepare=1", "--"]
-    snakemake(study.directory, *local, timeout=1500)
+    snakemake(study.directory, *local)
     return study
 
 

@@ -27,7 +27,7 @@ def test_accounting_and_gres_and_short_time_limits(start_cluster, tmp_path):
     job = wait_for(lambda: jobs("RUNNING,PENDING", "train"))
     (cancelled,) = job.values()
     clusters.run("scancel", str(cancelled))  # sacct would say 'CANCELLED by 0', which the executor does not know
-    assert running.wait(timeout=600) == 0, study.said()
+    assert running.wait() == 0, study.said()
     assert (tmp_path / RECORDS).exists()
 
     kept = clusters.output(
@@ -55,7 +55,7 @@ def test_a_training_that_is_preempted_with_a_time_of_grace_comes_back(start_clus
     process_of(tmp_path / RUN).suspend()  # until SLURM wakes it, together with the signal
     (job,) = jobs("RUNNING", "train").values()
     clusters.run("sbatch", "--partition=urgent", "--gpus=1", "--output=/dev/null", "--wrap=sleep 1")
-    assert running.wait(timeout=600) == 0, study.said()
+    assert running.wait() == 0, study.said()
     assert (tmp_path / RECORDS).exists()
     assert shown(job, "Restarts") == "1"
     assert "resume at iteration" in (tmp_path / RUN / "train.log").read_text()

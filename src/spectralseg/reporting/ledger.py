@@ -283,8 +283,8 @@ def _conclude(claim: Claim, judged: Sequence[Judged]) -> tuple[str, str]:
         return judged[0].verdict, judged[0].reason
     verdicts = [one.verdict for one in judged]
     counts = Counter(verdicts)
-    told = ", ".join(f"{counts[name]} {'untested' if name == UNTESTED else name}" for name in VERDICTS if counts[name])
-    reason = f"of {len(judged)} comparisons {told}; {claim.quantifier} must hold"
+    tally = ", ".join(f"{counts[name]} {'untested' if name == UNTESTED else name}" for name in VERDICTS if counts[name])
+    reason = f"of {len(judged)} comparisons {tally}; {claim.quantifier} must hold"
     if claim.holds([verdict == HOLDS for verdict in verdicts]):
         return HOLDS, reason
     if not claim.holds([verdict != FAILS for verdict in verdicts]):
@@ -304,9 +304,9 @@ def _chances(claim: Claim, judged: Sequence[Judged]) -> Chances:
 def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
     counts = claims["verdict"].value_counts()
     hold, fail, uncertain, untested = (counts.get(verdict, 0) for verdict in VERDICTS)
-    told = f"{hold} hold, {fail} do not hold, {uncertain} are {UNCERTAIN}, {untested} {UNTESTED}"
+    summary = f"{hold} hold, {fail} do not hold, {uncertain} are {UNCERTAIN}, {untested} {UNTESTED}"
     adjusted = claims["verdict_adjusted"].value_counts()
-    told += f"; adjusted for their number {adjusted.get(HOLDS, 0)} hold and {adjusted.get(FAILS, 0)} do not hold"
+    summary += f"; adjusted for their number {adjusted.get(HOLDS, 0)} hold and {adjusted.get(FAILS, 0)} do not hold"
     stamp = "demonstration: " if results.demonstration else ""
     rows = tuple(
         rendering.Line(
@@ -336,7 +336,7 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
     return rendering.Page(
         name="claims",
         title="What the paper says, and whether it holds",
-        warnings=(*results.banner, f"{len(claims)} claims: {told}."),
+        warnings=(*results.banner, f"{len(claims)} claims: {summary}."),
         row_headings=("Claim", "Section"),
         sections=(rendering.Section("", "", (rendering.Block("", ("",) * len(headings), headings, rows),)),),
         legend=(

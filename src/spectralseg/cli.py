@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
-from spectralseg.redaction import RedactingFormatter, redact
+from spectralseg.redaction import RedactingFormatter, printable, redact
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
@@ -264,7 +264,7 @@ def status(arguments: argparse.Namespace) -> None:
         found = study_status(config, results, queue)
         shown = json.dumps(as_json(config, found, queue), indent=2) if arguments.json else as_text(config, found, queue)
         clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
-        print(clear + shown, flush=True)
+        print(clear + printable(shown), flush=True)
         if not arguments.watch or all(one.state in FINAL for one in found):
             return
         time.sleep(arguments.watch)
@@ -289,7 +289,7 @@ def doctor(arguments: argparse.Namespace) -> None:
     def tell(finding: examination.Finding) -> None:
         findings.append(finding)
         if not arguments.json:
-            print(finding, flush=True)
+            print(printable(str(finding)), flush=True)
 
     for finding in examination.examine(config, specifications, results, Path("envs/requirements.lock")):
         tell(finding)
@@ -320,7 +320,7 @@ def plan(arguments: argparse.Namespace) -> None:
     results = _results(config.name)
     known = measured([results, *arguments.runs], arguments.benchmarks)
     found = run(config, results, known, price=arguments.price, devices=arguments.devices)
-    print(json.dumps(as_json(found), indent=2) if arguments.json else as_text(found))
+    print(json.dumps(as_json(found), indent=2) if arguments.json else printable(as_text(found)))
 
 
 def _study_file(study: Path) -> Path:

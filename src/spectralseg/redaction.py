@@ -1,4 +1,4 @@
-"""Secrets stay out of what is printed, logged or stored."""
+"""Secrets and control characters stay out of what is printed; secrets also out of what is logged or stored."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def redact(text: str) -> str:
     text = _LOGIN.sub("***@", text)
     text = _QUERY.sub(r"\1?***", text)
     return _HEADER.sub(r"\1 ***", text)
+
+
+def printable(text: str) -> str:
+    """``text`` for a terminal: lines and tabs stay, all other characters that are not printable are escaped.
+
+    Files and names from elsewhere may hold sequences that move the cursor, change colours or reverse text.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 class RedactingFormatter(logging.Formatter):

@@ -8,12 +8,17 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, printable, redact
+
+if TYPE_CHECKING:
+    from spectralseg.config import Config
+    from spectralseg.data.specification import DatasetSpecification
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
@@ -254,15 +259,18 @@ def status(arguments: argparse.Namespace) -> None:
     import json
     import time
 
-    from spectralseg.config import load_config
     from spectralseg.operations.status import FINAL, as_json, as_text, study_queue, study_status
+    from spectralseg.study_folder import StudyFolder
 
-    config = load_config(_study_file(arguments.study))
-    results = _results(config.name)
+    config, results = _study(arguments.study)
     queue, asked = study_queue(results), time.monotonic()
     while True:
         found = study_status(config, results, queue)
-        shown = json.dumps(as_json(config, found, queue), indent=2) if arguments.json else as_text(config, found, queue)
+        rest = StudyFolder(results, config)
+        if arguments.json:
+            shown = json.dumps(as_json(config, found, queue, rest.left_out), indent=2)
+        else:
+            shown = as_text(config, found, queue, rest.left_out_sentence())
         clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
         print(clear + printable(shown), flush=True)
         if not arguments.watch or all(one.state in FINAL for one in found):
@@ -276,22 +284,22 @@ def doctor(arguments: argparse.Namespace) -> None:
     """Find what would stop a study here, or slow it down; exit with status 1 if something would stop it."""
     import json
 
-    from spectralseg.config import load_config
     from spectralseg.data.specification import read_specifications
     from spectralseg.files import write_json
     from spectralseg.operations import doctor as examination
     from spectralseg.operations.throughput import DOCTOR, THREADS
 
-    specifications = read_specifications(arguments.datasets)
-    config = load_config(_study_file(arguments.study), specifications)
-    results, findings, measured = _results(config.name), [], None
+    specifications = read_specifications(_of_the_repository(arguments.datasets, arguments.study))
+    config, results = _study(arguments.study, specifications)
+    findings, measured = [], None
 
     def tell(finding: examination.Finding) -> None:
         findings.append(finding)
         if not arguments.json:
             print(printable(str(finding)), flush=True)
 
-    for finding in examination.examine(config, specifications, results, Path("envs/requirements.lock")):
+    lock = _of_the_repository(Path("envs/requirements.lock"), arguments.study)
+    for finding in examination.examine(config, specifications, results, lock):
         tell(finding)
     if not arguments.quick:
         from spectralseg.operations.speed import measure
@@ -311,25 +319,30 @@ def plan(arguments: argparse.Namespace) -> None:
     """Estimate runs, hours, disk and money of a study from measured throughput."""
     import json
 
-    from spectralseg.config import load_config
     from spectralseg.operations.plan import as_json, as_text
     from spectralseg.operations.plan import plan as run
     from spectralseg.operations.throughput import measured
 
-    config = load_config(_study_file(arguments.study))
-    results = _results(config.name)
-    known = measured([results, *arguments.runs], arguments.benchmarks)
+    config, results = _study(arguments.study)
+    known = measured([results, *arguments.runs], _of_the_repository(arguments.benchmarks, arguments.study))
     found = run(config, results, known, price=arguments.price, devices=arguments.devices)
     print(json.dumps(as_json(found), indent=2) if arguments.json else printable(as_text(found)))
 
 
-def _study_file(study: Path) -> Path:
-    """The configuration that is meant by a file, or by the folder of a study's results."""
-    return study / "config.yaml" if study.is_dir() else study
+def _study(study: Path, specifications: Mapping[str, DatasetSpecification] | None = None) -> tuple[Config, Path]:
+    """Configuration and results folder of a study, by its configuration file or by its results folder."""
+    from spectralseg.config import load_config
+
+    file = study / "config.yaml" if study.is_dir() else study
+    config = load_config(file, specifications)
+    resolved = study.is_dir() or (file.name == "config.yaml" and (file.parent / "runs").is_dir())
+    return config, file.parent if resolved else Path("results") / config.name
 
 
-def _results(name: str) -> Path:
-    return Path("results") / name
+def _of_the_repository(path: Path, study: Path) -> Path:
+    """A file of the repository: in the working directory, above the study, or where this package is."""
+    roots = [Path(), *study.absolute().parents, Path(__file__).parents[2]]
+    return next((root / path for root in roots if (root / path).exists()), path)
 
 
 def docs(arguments: argparse.Namespace) -> None:

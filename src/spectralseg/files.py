@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,45 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys, complete or not at all."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Paths without those whose names start with a dot, which are temporary files of a process, or of a killed one;
+    sorted.
+
+    Patterns of pathlib match hidden names as well.
+    """
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def read_regular(path: Path, most: int, remedy: str) -> bytes | None:
+    """The content of a file of at most ``most`` bytes; None where there is no such file.
+
+    Raises:
+        InputError: it is too long, or no regular file, whose end may never come; the message ends with the remedy.
+    """
+    if not path.exists():
+        return None
+    if not path.is_file():
+        raise InputError(f"{path}: is no regular file; {remedy}")
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise InputError(f"{path}: is longer than {most:,} bytes; {remedy}")
+    return content
+
+
+def read_json(path: Path, most: int, remedy: str) -> Any:
+    """The content of a JSON file as by :func:`read_regular`; None where there is no such file.
+
+    Raises:
+        InputError: as there, or it is no JSON.
+    """
+    content = read_regular(path, most, remedy)
+    try:
+        return None if content is None else json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no JSON ({error}); {remedy}") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -6,6 +6,8 @@ import logging
 import os
 import re
 
+from spectralseg.errors import one_line
+
 _SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
 _SHORTEST = 8  # a shorter value would blot out ordinary words
 _LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
@@ -26,11 +28,11 @@ def redact(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` for a terminal: lines and tabs stay, all other characters that are not printable are escaped.
+    """``text`` for a terminal: its lines stay, tabs become spaces, other characters that are not printable are escaped.
 
     Files and names from elsewhere may hold sequences that move the cursor, change colours or reverse text.
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "\n".join(map(one_line, text.expandtabs().split("\n")))
 
 
 class RedactingFormatter(logging.Formatter):

@@ -262,7 +262,7 @@ def test_a_key_may_replace_one_that_is_merged_from_an_anchor(study, tmp_path):
     shared = "first: &a {base: bce_dice, form: add}\nsecond: &b {<<: *a, form: convex}\nthird: {<<: *b, form: printed}"
     del study["objectives"]
     for block in study["grid"].values():
-        block.update(objectives=["third"], lambdas=[])
+        block.update(objectives=["first", "third"], lambdas=[])
     indented = "".join(f"  {line}\n" for line in shared.splitlines())
     (tmp_path / "merged.yaml").write_text(f"{yaml.safe_dump(study)}objectives:\n{indented}")
     objectives = load_config(tmp_path / "merged.yaml").objectives

@@ -11,12 +11,11 @@ from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs
-from spectralseg.metrics.records import COLUMNS
+from spectralseg.metrics.records import COLUMNS, NUMBERS, checked
 from spectralseg.progress import progress_bar
 
-_NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
 _TEXT = pa.dictionary(pa.int32(), pa.string())
-_SCHEMA = pa.schema([(name, _NUMBERS.get(name, _TEXT)) for name in COLUMNS])
+_SCHEMA = pa.schema([(name, NUMBERS.get(name, _TEXT)) for name in COLUMNS])
 
 
 def collect(config: Config, folder: Path, out: Path) -> None:
@@ -34,11 +33,9 @@ def collect(config: Config, folder: Path, out: Path) -> None:
 
 
 def _read(file: Path) -> pa.Table:
-    text = [name for name in COLUMNS if name not in _NUMBERS]
+    text = [name for name in COLUMNS if name not in NUMBERS]
     try:
         table = parquet.read_table(file, read_dictionary=text, partitioning=None)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: cannot be read as metric records ({error}); evaluate the runs again") from None
-    if table.column_names != list(COLUMNS):
-        raise InputError(f"{file}: has other columns than this version writes; evaluate the runs again")
-    return table.replace_schema_metadata(None).cast(_SCHEMA)
+    return checked(table, file, _SCHEMA)

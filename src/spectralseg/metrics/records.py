@@ -41,8 +41,11 @@ A run that diverged has no values. Its only record has the metric ``diverged``, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import ArrowInvalid, parquet
 
 from spectralseg.errors import InputError
@@ -55,6 +58,9 @@ OUTCOMES = frozenset({"false_structure"})  # metrics that are 1 or 0 in each cas
 RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")
+NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
+SCHEMA = pa.schema([(name, NUMBERS.get(name, pa.string())) for name in COLUMNS])
+_AGAIN = "evaluate the runs again"
 
 
 def divergence_record(dataset: str, reason: str) -> dict[str, str | float]:
@@ -67,7 +73,7 @@ def divergence_record(dataset: str, reason: str) -> dict[str, str | float]:
 def divergence(file: Path) -> str:
     """Why the run of a file of metric records diverged; empty if it did not, or if the file cannot be read."""
     try:
-        if parquet.read_metadata(file).num_rows != 1:
+        if not file.is_file() or parquet.read_metadata(file).num_rows != 1:
             return ""
         (record,) = parquet.read_table(file, columns=["metric", "flag"], partitioning=None).to_pylist()
     except (OSError, ArrowInvalid, ValueError):
@@ -79,12 +85,82 @@ def read_records(file: Path) -> pd.DataFrame:
     """Read a file of metric records.
 
     Raises:
-        InputError: the file is missing, damaged, or has other columns.
+        InputError: the file is missing or damaged, or see :func:`checked`.
     """
     try:
-        frame = pd.read_parquet(file)
+        table = parquet.read_table(file, partitioning=None)
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as metric records ({error}); evaluate the runs again") from None
-    if list(frame.columns) != list(COLUMNS):
-        raise InputError(f"{file}: has other columns than this version writes; evaluate the runs again")
-    return frame
+        raise InputError(f"{file}: cannot be read as metric records ({error}); {_AGAIN}") from None
+    found: pd.DataFrame = checked(table, file).to_pandas()
+    return found
+
+
+def checked(table: pa.Table, file: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
+    """A table of metric records with the types of a schema.
+
+    Raises:
+        InputError: a column is missing, of another type or without a value where one is needed; or a class or case
+            has a name that stands for something else. Names the run.
+    """
+    if sorted(table.column_names) != sorted(COLUMNS):
+        raise InputError(f"{file}: is no table of metric records, for it has other columns than this version; {_AGAIN}")
+    try:
+        table = table.select(COLUMNS).replace_schema_metadata(None).cast(schema)
+    except (ValueError, NotImplementedError) as error:
+        raise InputError(f"{file}: a column is of another type than this version writes ({error}); {_AGAIN}") from None
+    for name in COLUMNS:
+        if name not in ("value", "flag") and table[name].null_count:
+            _refuse(file, table, pc.is_null(table[name]), f"column '{name}' is empty")
+    pooled = table.filter(pc.equal(table["case"], POOLED))
+    metric = pooled["metric"].cast(pa.string())
+    known = pc.or_(pc.starts_with(metric, f"{POOLED}_"), pc.equal(metric, DIVERGED))
+    _refuse(file, pooled, pc.invert(known), f"a case is called '{POOLED}'")
+    _refuse(file, table, pc.equal(table["class"], MEAN), f"a class is called '{MEAN}'")
+    whole = pc.equal(table["class"], WHOLE_CASE)
+    if pc.any(whole).as_py():
+        beside = pc.and_(_among(table["metric"], table["metric"].filter(whole)), pc.invert(whole))
+        _refuse(file, table, beside, f"a class is called '{WHOLE_CASE}', beside others")
+    return table
+
+
+def _among(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.is_in(column.cast(pa.string()), pc.unique(values.cast(pa.string())))
+
+
+def _refuse(file: Path, table: pa.Table, rows: pa.ChunkedArray, problem: str) -> None:
+    """Raise an :class:`InputError` if any of the rows is true."""
+    if pc.any(rows).as_py():
+        first = table.filter(rows).slice(0, 1).to_pylist()[0]
+        run = "/".join(str(first[key]) for key in RUN_KEYS)
+        raise InputError(f"{file}: {problem} in records of run {run}, metric {first['metric']}; {_AGAIN}")
+
+
+def recorded_runs(file: Path) -> set[tuple[Any, ...]]:
+    """Runs of a file of metric records, by :data:`RUN_KEYS`.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        with parquet.ParquetFile(file) as opened:
+            return _runs_of_row_groups(opened) or _runs_of_rows(file)
+    except (KeyError, OSError, ValueError) as error:
+        raise InputError(f"{file}: is no table of metric records ({error}); {_AGAIN}") from None
+
+
+def _runs_of_row_groups(file: parquet.ParquetFile) -> set[tuple[Any, ...]]:
+    """Runs by the statistics of the file, which is fast; empty unless each group of rows is of one run."""
+    found, places = set(), [file.schema.names.index(key) for key in RUN_KEYS]
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        limits = [group.column(place).statistics for place in places]
+        if any(one is None or not one.has_min_max or one.null_count or one.min != one.max for one in limits):
+            return set()
+        found.add(tuple(one.min for one in limits))
+    return found
+
+
+def _runs_of_rows(file: Path) -> set[tuple[Any, ...]]:
+    keys = parquet.read_table(file, columns=list(RUN_KEYS), partitioning=None).select(RUN_KEYS)
+    keys = keys.cast(pa.schema([SCHEMA.field(key) for key in RUN_KEYS]))  # each run has a dictionary of its own
+    return {tuple(row.values()) for row in keys.group_by(list(RUN_KEYS)).aggregate([]).to_pylist()}

@@ -70,8 +70,8 @@ def trace(
         InputError: there is no such table, row, column, protocol or line, or there are several such columns.
     """
     file = results.root / "tables" / f"{table}.csv"
-    if not file.is_file():
-        known = sorted(path.stem for path in file.parent.glob("*.csv"))
+    known = [path.stem for path in results.study.pages("tables", ".csv")]
+    if table not in known:
         raise InputError(f"{file}: there is no such table; {suggest(table, known)}")
     cells = pd.read_csv(file, dtype={"lambda": "str", "severity": "str"}, keep_default_na=False, na_values=_NUMBERS)
     if not {"measured", "line"} <= set(cells):

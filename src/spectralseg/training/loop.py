@@ -21,18 +21,18 @@ from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError, Interrupted
-from spectralseg.files import remove_leftovers, sha256_of, write_json
+from spectralseg.files import remove_leftovers, write_json
 from spectralseg.grid import Run
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
 from spectralseg.progress import progress_bar
-from spectralseg.registry import weights_file
 from spectralseg.training import state as states
 from spectralseg.training.batches import batch_of, batches, seed_of
 from spectralseg.training.interruption import StopRequest, stop_requests
 from spectralseg.training.journal import Journal
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
 from spectralseg.training.schedule import iterations, learning_rate
+from spectralseg.training.settings import settings_of
 from spectralseg.training.validation import validation_dice, validation_part
 
 _READ_EVERY = 50  # iterations between looks at the objective, each of which makes host and device wait
@@ -98,29 +98,6 @@ def learner_of(
     )
 
 
-def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, Any]:
-    """All that the weights of a run depend on, as plain values."""
-    architecture = config.architectures[run.architecture]
-    encoder = weights_file(architecture.encoder_weights)
-    return {
-        "run": run.keys,
-        "architecture": architecture.model_dump(mode="json"),
-        "encoder_sha256": sha256_of(encoder) if encoder and encoder.is_file() else None,
-        "objective": config.objectives[run.objective].model_dump(mode="json"),
-        "training": config.training.learned(),
-        "data": {
-            "name": data.name,
-            "source": data.info["source"],
-            "classes": data.classes,
-            "channels": data.info["channels"],
-            "image_size": data.info["image_size"],
-            "mean": data.info["mean"],
-            "std": data.info["std"],
-            "files": data.info["files"],
-        },
-    }
-
-
 def train(
     config: Config,
     run: Run,
@@ -162,7 +139,7 @@ def _train(
     training = config.training
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
     learner = learner_of(config, run, data, device)
-    settings = settings_of(config, run, data)
+    settings = settings_of(config, run, data.info)
     progress = states.restore(out, learner, settings)
     request.slowest = progress.slowest
     last = iterations(training, len(data.rows("train")))

@@ -16,6 +16,7 @@ import torch
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.training.learner import Learner
+from spectralseg.training.settings import difference
 
 FILE = "state.pt"
 _log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def restore(folder: Path, learner: Learner, settings: dict[str, Any]) -> State:
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
         raise InputError(f"{path}: is no state of an interrupted training; delete it to train anew") from None
     if saved != settings:
-        _log.warning("%s: is not resumed, for %s differs; training starts anew", path, _difference(saved, settings))
+        _log.warning("%s: is not resumed, for '%s' differs; training starts anew", path, difference(saved, settings))
         return State()
     try:
         state = State(**progress)
@@ -88,12 +89,3 @@ def restore(folder: Path, learner: Learner, settings: dict[str, Any]) -> State:
         raise InputError(f"{path}: is of another version of this program; delete it to train anew") from None
     _log.info("resume at iteration %d", state.iteration)
     return state
-
-
-def _difference(saved: Any, current: Any, key: str = "") -> str:
-    """The first key in which two settings differ."""
-    if isinstance(saved, dict) and isinstance(current, dict):
-        for name in sorted({*saved, *current}):
-            if saved.get(name) != current.get(name):
-                return _difference(saved.get(name), current.get(name), f"{key}.{name}" if key else name)
-    return f"'{key}'"

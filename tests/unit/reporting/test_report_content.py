@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tests.standins.study import CONFIG, claim, describe_run, effect
 
-from spectralseg.config import validate_config
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
@@ -244,7 +244,7 @@ class TestCases:
         records = pd.read_parquet(official / "records.parquet")
         acdc = records[records["dataset"] == "acdc"]
         assert (acdc["suite"] == "noise").any()
-        pooled = acdc[acdc["metric"] == "ece"].head(1).assign(case="pooled")
+        pooled = acdc[acdc["metric"] == "ece"].head(1).assign(case="pooled", metric="pooled_ece")
         pd.concat([acdc, pooled])[list(COLUMNS)].to_parquet(tmp_path / "records.parquet")
         (pair,) = case_browser(Results(tmp_path))["pairs"]
         assert pair["cases"] == ["acdc_0", "acdc_1", "acdc_2"]
@@ -263,16 +263,17 @@ class TestRuns:
         trained = Run("kvasir_seg", "unet", "spatial", "0", 1)
         describe_run(results.root, trained)
         (results.root / "runs" / trained.folder / "records.parquet").unlink()
-        runs = read_runs(results, validate_config(CONFIG, "toy.yaml"))
+        (results.root / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+        runs = read_runs(results)
         states = dict(zip(zip(runs["objective"], runs["seed"], strict=True), runs["state"], strict=True))
         assert states == {
             ("spatial", 0): "evaluated",
             ("spatial", 1): "trained",
             ("spatial_spectral", 0): "missing",
             ("spatial_spectral", 1): "missing",
-            ("spatial", 7): "not in the grid",
         }
-        assert len(runs_grid(runs).rows) == 5
+        assert len(runs_grid(runs).rows) == 4
+        assert results.study.left_out_sentence() == "Left out, as the configuration does not name them: 1 run."
 
     def test_costs_add_up(self, results):
         run = Run("kvasir_seg", "unet", "spatial", "0", 0)
@@ -280,7 +281,7 @@ class TestRuns:
         other = Run("kvasir_seg", "unet", "spatial", "0", 1)
         describe_run(results.root, other, seconds=7200.0, peak_memory={"resident_mib": 900, "cuda_mib": 40})
         (results.root / "runs" / other.folder / "evaluate.benchmark.jsonl").unlink()
-        grid = cost_grid(read_runs(results, None))
+        grid = cost_grid(read_runs(results))
         expected = ["2", "1", "3.00", "0.50", "0.50", "900", "40"]  # one evaluation was not measured
         assert [cell.text for cell in grid.rows[0][3:]] == expected
         assert [cell.text for cell in grid.feet[0][3:]] == expected
@@ -291,7 +292,7 @@ class TestRuns:
         describe_run(results.root, run)
         with (results.root / "runs" / run.folder / "evaluate.benchmark.jsonl").open("a") as stream:
             stream.write(json.dumps({"s": 60.0, "cpu_time": "NA"}) + "\n")
-        runs = read_runs(results, None)
+        runs = read_runs(results)
         assert runs["evaluation"].tolist() == [60.0]
         assert runs["processor"].isna().all(), "no sum of times of which one is unknown"
 
@@ -299,7 +300,7 @@ class TestRuns:
         for seed, dirty in enumerate((False, False, True)):
             git = {"commit": "abc", "dirty": dirty}
             describe_run(results.root, Run("toy", "unet", "spatial", "0", seed), git=git)
-        found = dict(origins(results, read_runs(results, None)))
+        found = dict(origins(results, read_runs(results)))
         assert found["Commit"] == [("abc", 2), ("abc with uncommitted changes", 1)]
         assert found["torch"] == [("2.1", 3)]
         assert found["Data"] == [("trained on a dataset that is not here any more", 3)]
@@ -310,10 +311,10 @@ class TestRuns:
         describe_run(results.root, run)
         (results.root / "runs" / run.folder / name).write_text("{")
         with pytest.raises(InputError, match=told):
-            read_runs(results, None)
+            read_runs(results)
 
     def test_no_run_at_all(self, results):
-        runs = read_runs(results, None)
+        runs = read_runs(results)
         assert cost_grid(runs).rows == []
         assert [cell.text for cell in cost_grid(runs).feet[0][3:]] == ["0", "0", *[NOTHING] * 5]
 

@@ -118,7 +118,7 @@ class TestDivergedRuns:
     @pytest.mark.parametrize("trained", [True, False])
     def test_the_list_of_runs_says_so(self, diverge, trained):
         results = diverge([Run("acdc", "unet", "spatial", "0", 1)], trained)
-        states = read_runs(results, None).set_index(list(RUN_KEYS))["state"]
+        states = read_runs(results).set_index(list(RUN_KEYS))["state"]
         assert states["acdc", "unet", "spatial", "0", 1] == "diverged"
         assert (states == "diverged").sum() == 1
 

@@ -512,7 +512,7 @@ def test_other_encoder_weights_under_the_same_name_are_other_settings(config, to
     found = []
     for content in (b"one", b"two"):
         file.write_bytes(content)
-        found.append(loop.settings_of(changed, Run("toy", "unet", "spatial", "0", 0), toy))
+        found.append(loop.settings_of(changed, Run("toy", "unet", "spatial", "0", 0), toy.info))
     assert found[0] != found[1]
 
 

@@ -10,24 +10,22 @@ from typing import Any
 
 import pandas as pd
 
-from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.grid import runs as runs_of
 from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label
 
-EVALUATED, TRAINED, MISSING, FOREIGN = "evaluated", "trained", "missing", "not in the grid"
+EVALUATED, TRAINED, MISSING = "evaluated", "trained", "missing"
 DIVERGED = "diverged"
 _KEYS = ["dataset", "architecture", "objective", "lambda", "seed"]
 _COST = ["training", "evaluation", "processor", "resident", "cuda"]
 _NUMBERS = (*_COST, "iterations", "best_iteration", "validation_dice", "parameters")
 
 
-def read_runs(results: Results, config: Config | None) -> pd.DataFrame:
-    """One row per run of the grid, and of others that lie in the folder, in the order of the grid.
+def read_runs(results: Results) -> pd.DataFrame:
+    """One row per run of the study, in the order of the grid.
 
     Columns are the identity of the run, ``state``, what ``run.json`` tells (``description``, a dictionary) and, NaN
     where unknown, ``training`` and ``evaluation`` in seconds of wall time, ``processor`` in seconds of CPU time,
@@ -36,22 +34,14 @@ def read_runs(results: Results, config: Config | None) -> pd.DataFrame:
     Raises:
         InputError: the description of a run is damaged.
     """
-    there = [_run(file.relative_to(results.root / "runs")) for file in results.root.glob("runs/*/*/*/*/*/run.json")]
-    grid = runs_of(config) if config else sorted(there)
-    others = sorted(set(there) - set(grid))
-    rows = [_row(results, run, run in others) for run in (*grid, *others)]
+    rows = [_row(results, run) for run in results.study.runs]
     return pd.DataFrame(rows, columns=[*_KEYS, "state", "description", *_NUMBERS]).astype(
         dict.fromkeys(_NUMBERS, float)
     )
 
 
-def _run(file: Path) -> Run:
-    dataset, architecture, objective, weight, seed, _ = file.parts
-    return Run(dataset, architecture, objective, weight.removeprefix("lambda"), int(seed.removeprefix("seed")))
-
-
-def _row(results: Results, run: Run, foreign: bool) -> dict[str, Any]:
-    folder = results.root / "runs" / run.folder
+def _row(results: Results, run: Run) -> dict[str, Any]:
+    folder = results.study.run_folder(run)
     if not (folder / "run.json").is_file():
         return {**run.keys, "state": MISSING, "description": {}}
     told = _read_json(folder / "run.json")
@@ -61,7 +51,7 @@ def _row(results: Results, run: Run, foreign: bool) -> dict[str, Any]:
         state = DIVERGED
     return {
         **run.keys,
-        "state": FOREIGN if foreign else state,
+        "state": state,
         "description": told,
         "training": told.get("seconds"),
         "evaluation": jobs["evaluate"].get("s"),

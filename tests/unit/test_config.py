@@ -277,7 +277,7 @@ class TestMargins:
     @pytest.mark.parametrize(
         ("margins", "told"),
         [
-            ({"hd95": -1}, "comparison.margins.hd95: must be a positive number, or test datasets with"),
+            ({"hd95": -1}, "comparison.margins.hd95: must be a positive number of at most 10,000, or test"),
             ({"hd95": 0}, "comparison.margins.hd95: must be a positive number"),
             ({"hd95": "2 mm"}, "comparison.margins.hd95: must be a positive number"),
             ({"hd95": True}, "comparison.margins.hd95: must be a positive number"),

@@ -11,11 +11,8 @@ from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
 from spectralseg.grid import runs
-from spectralseg.metrics.records import COLUMNS, NUMBERS, checked
+from spectralseg.metrics.records import COMPACT, TEXT, checked
 from spectralseg.progress import progress_bar
-
-_TEXT = pa.dictionary(pa.int32(), pa.string())
-_SCHEMA = pa.schema([(name, NUMBERS.get(name, _TEXT)) for name in COLUMNS])
 
 
 def collect(config: Config, folder: Path, out: Path) -> None:
@@ -27,15 +24,14 @@ def collect(config: Config, folder: Path, out: Path) -> None:
         InputError: a file is missing or has other columns.
     """
     chosen = runs(config)
-    with replacing(out) as partial, parquet.ParquetWriter(partial, _SCHEMA) as writer:
+    with replacing(out) as partial, parquet.ParquetWriter(partial, COMPACT) as writer:
         for run in progress_bar(chosen, desc="collect", unit="run", total=len(chosen)):
             writer.write_table(_read(folder / run.folder / "records.parquet"))
 
 
 def _read(file: Path) -> pa.Table:
-    text = [name for name in COLUMNS if name not in NUMBERS]
     try:
-        table = parquet.read_table(file, read_dictionary=text, partitioning=None)
+        table = parquet.read_table(file, read_dictionary=list(TEXT), partitioning=None)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(f"{file}: cannot be read as metric records ({error}); evaluate the runs again") from None
-    return checked(table, file, _SCHEMA)
+    return checked(table, file, COMPACT)

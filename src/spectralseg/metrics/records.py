@@ -59,7 +59,10 @@ RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")
 NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
+TEXT = tuple(name for name in COLUMNS if name not in NUMBERS)
 SCHEMA = pa.schema([(name, NUMBERS.get(name, pa.string())) for name in COLUMNS])
+COMPACT = pa.schema([(name, NUMBERS.get(name, pa.dictionary(pa.int32(), pa.string()))) for name in COLUMNS])
+_INDEX = "__index_level_"  # of columns in which pandas keeps an index
 _AGAIN = "evaluate the runs again"
 
 
@@ -88,10 +91,10 @@ def read_records(file: Path) -> pd.DataFrame:
         InputError: the file is missing or damaged, or see :func:`checked`.
     """
     try:
-        table = parquet.read_table(file, partitioning=None)
+        table = parquet.read_table(file, read_dictionary=list(TEXT), partitioning=None)
     except (OSError, ValueError) as error:
         raise InputError(f"{file}: cannot be read as metric records ({error}); {_AGAIN}") from None
-    found: pd.DataFrame = checked(table, file).to_pandas()
+    found: pd.DataFrame = checked(table, file, COMPACT).to_pandas()
     return found
 
 
@@ -102,8 +105,8 @@ def checked(table: pa.Table, file: Path, schema: pa.Schema = SCHEMA) -> pa.Table
         InputError: a column is missing, of another type or without a value where one is needed; or a class or case
             has a name that stands for something else. Names the run.
     """
-    if sorted(table.column_names) != sorted(COLUMNS):
-        raise InputError(f"{file}: is no table of metric records, for it has other columns than this version; {_AGAIN}")
+    if {name for name in table.column_names if not name.startswith(_INDEX)} != set(COLUMNS):
+        raise InputError(f"{file}: has other columns than this version writes; {_AGAIN}")
     try:
         table = table.select(COLUMNS).replace_schema_metadata(None).cast(schema)
     except (ValueError, NotImplementedError) as error:

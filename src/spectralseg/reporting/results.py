@@ -99,7 +99,8 @@ class Results:
         try:
             table = parquet.read_table(file, columns=list(COLUMNS), filters=filters, partitioning=None)
         except (KeyError, OSError, ValueError) as error:
-            raise InputError(f"{file}: is no table of metric records ({error}); collect them again") from None
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{file}: is no table of metric records ({reason}); collect them again") from None
         found: pd.DataFrame = checked(table, file).to_pandas()
         return self.of_the_study(found, RUN_KEYS) if self._foreign else found
 

@@ -353,7 +353,7 @@ def test_studies_are_shown_with_their_answer(tmp_path):
     (tmp_path / "studies" / "study_sign.md").write_text("# Study sign. x\n\n**Answer.** It draws it.\n\n- a point\n")
     (tmp_path / "studies" / "study_sign.html").touch()
     Image.new("RGB", (40, 30)).save(tmp_path / "studies" / "another.png")
-    another, sign = _figures(Results(tmp_path), tmp_path / "report", "studies", ())
+    another, sign = _figures(Results(tmp_path), tmp_path / "report", "studies")
     assert sign["answer"] == "It draws it."
     assert sign["files"]["HTML"] == "../studies/study_sign.html"
     assert "Table 6" in sign["caption"].title

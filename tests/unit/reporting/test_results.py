@@ -8,9 +8,8 @@ import pytest
 from pyarrow import parquet
 
 from spectralseg.errors import InputError
-from spectralseg.evaluation.collect import _SCHEMA as RECORDS
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS, RUN_KEYS, divergence_record
+from spectralseg.metrics.records import COLUMNS, COMPACT, RUN_KEYS, divergence_record
 from spectralseg.reporting.figures import FIGURES
 from spectralseg.reporting.report.runs import read_runs
 from spectralseg.reporting.results import BANNER, Results
@@ -81,9 +80,9 @@ class TestDivergedRuns:
             keys = pd.MultiIndex.from_frame(records[list(RUN_KEYS)])
             rows = [{**run.keys, **divergence_record(run.dataset, "its logits are not finite")} for run in runs]
             records = records[~keys.isin([tuple(run.keys.values()) for run in runs])]
-            with parquet.ParquetWriter(root / "records.parquet", RECORDS) as writer:  # a run at a time, as 'collect'
+            with parquet.ParquetWriter(root / "records.parquet", COMPACT) as writer:  # a run at a time, as 'collect'
                 for part in (records, pd.DataFrame(rows, columns=list(COLUMNS))):
-                    writer.write_table(pa.Table.from_pandas(part, preserve_index=False).cast(RECORDS))
+                    writer.write_table(pa.Table.from_pandas(part, preserve_index=False).cast(COMPACT))
             for run in runs:
                 folder = root / "runs" / run.folder
                 with np.load(folder / "examples.npz") as arrays:

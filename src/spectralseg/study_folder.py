@@ -7,6 +7,7 @@ files of killed processes. Everything in a folder without a configuration belong
 from __future__ import annotations
 
 import contextlib
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,20 @@ from spectralseg.errors import InputError
 from spectralseg.files import read_json, visible
 from spectralseg.grid import Run
 from spectralseg.grid import runs as runs_of
+from spectralseg.registry import weights_file
 from spectralseg.training.settings import DATA, difference, settings_of
 
 _LONGEST = 2**26  # bytes of a dataset.json
 _SINGULAR = {"runs": "run", "datasets": "dataset", "tables": "table", "figures": "figure", "studies": "study"}
 PAGES = {"tables": ".md", "figures": ".png", "studies": ".png"}  # kinds of pages, and the file that stands for one
 _RUN = re.compile(r"([^/]+)/([^/]+)/([^/]+)/lambda(\d+(?:\.\d+)?)/seed(\d{1,19})", re.ASCII)
+
+
+def _nearest(path: Path) -> str:
+    """A question for the file of a similar name in the same folder; empty where there is none."""
+    names = [one.name for one in visible(path.parent.glob("*"))] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"did you mean {path.with_name(near[0])}?" if near else ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,37 @@ class StudyFolder:
         """Descriptions of the prepared datasets of the study that need not be prepared again."""
         found = {name: self._card(name) for name in self.datasets}
         return {name: card for name, card in found.items() if set(DATA) <= set(card) and not self._changed(name, card)}
+
+    def refuse_missing_files(self, file: str) -> None:
+        """Refuse files of the configuration that jobs have yet to read and that do not exist.
+
+        Raw files and lists of splits may be gone once their dataset is prepared, weights once their runs are trained.
+
+        Args:
+            file: the configuration, for messages.
+
+        Raises:
+            InputError: names the key, the file and the nearest one in its folder.
+        """
+        for key, path in self._files_to_read():
+            if not (self.home / path).exists():
+                near = _nearest(self.home / path)
+                raise InputError(f"{file}: {key}: {path} does not exist; {near or 'correct the path'}")
+
+    def _files_to_read(self) -> Iterator[tuple[str, Path]]:
+        assert self.config is not None
+        for name, choice in self.config.datasets.items():
+            if name in self.datasets:
+                continue
+            if choice.path is not None:
+                yield f"datasets.{name}.path", Path(choice.path)
+            if choice.split is not None and choice.split.endswith(".csv"):
+                yield f"datasets.{name}.split", Path(choice.split)
+        for name, architecture in self.config.architectures.items():
+            weights = weights_file(architecture.encoder_weights)
+            untrained = (run for run in self.runs if not (self.run_folder(run) / "model.pt").exists())
+            if weights is not None and any(run.architecture == name for run in untrained):
+                yield f"architectures.{name}.encoder_weights", weights
 
     def left_out_sentence(self) -> str:
         """``left_out`` in words; empty where there is nothing."""

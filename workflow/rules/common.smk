@@ -7,13 +7,14 @@ import math
 import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from spectralseg.config import validate_config
+from spectralseg.config import notebook_names, read_yaml, validate_config
 from spectralseg.data.fetch import RECEIPTS, terms
 from spectralseg.data.prepared import FILES as PREPARED_FILES
 from spectralseg.data.prepared import FORMAT
@@ -27,6 +28,7 @@ from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
 from spectralseg.signals import pass_on
 from spectralseg.slurm import cancel_jobs_named, partition_limit
+from spectralseg.study_folder import StudyFolder
 
 # The plan of a large study is millions of objects that stay until its end. Looking for garbage among them, also at the
 # end, would take a third of the time. Once jobs start, it is looked for among later objects.
@@ -47,13 +49,19 @@ if not workflow.overwrite_configfiles:
     configfile: repository("config/config.yaml")
 
 
+CONFIG_FILES = ", ".join(map(str, workflow.configfiles))
+
 try:
+    for file in workflow.configfiles:
+        read_yaml(Path(file))  # refuses keys that are given twice, of which Snakemake takes the last
     SPECIFICATIONS = read_specifications(ROOT / "workflow/rules/datasets")
-    CONFIG = validate_config(config, ", ".join(map(str, workflow.configfiles)), SPECIFICATIONS)
+    CONFIG = validate_config(config, CONFIG_FILES, SPECIFICATIONS, notebook_names(ROOT / "notebooks"))
+    RESULTS = f"results/{CONFIG.name}"
+    if workflow.is_main_process:
+        StudyFolder(Path(RESULTS), CONFIG).refuse_missing_files(CONFIG_FILES)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-RESULTS = f"results/{CONFIG.name}"
 RUNS = runs_of(CONFIG)
 RESOLVED = f"{RESULTS}/config.yaml"
 ENVIRONMENT = str(ROOT / "envs/environment.yaml")
@@ -224,7 +232,9 @@ def leaks():
     """What the last audit found, in sentences; nothing where there was none yet."""
     files = [Path(f"{RESULTS}/leakage.csv"), Path(f"{RESULTS}/leakage_development.csv")]
     rows = [row for file in files if file.exists() for row in csv.DictReader(file.read_text("utf-8").splitlines())]
-    return [row["finding"] for row in rows if row["finding"]]
+    named = ("train_dataset", "test_dataset", "dataset")
+    ours = [row for row in rows if all(row[name] in CONFIG.datasets for name in named if name in row)]
+    return [row["finding"] for row in ours if row["finding"]]
 
 
 config["leaks"] = leaks()  # for the front page of the report, which sees the configuration only
@@ -400,6 +410,15 @@ def longest():
 if workflow.remote_exec:
     os.environ.update(SPECTRALSEG_REQUEUE="1")
     pass_on()
+
+
+def refuse_absent_slurm():
+    """Without SLURM's commands, the executor would fail with each job, and the workflow only after all retries."""
+    if workflow.executor_plugin.name == "slurm" and not shutil.which("sbatch"):
+        raise WorkflowError(
+            "executor 'slurm': there is no command 'sbatch' on this machine; run this on a machine that submits jobs to "
+            "SLURM, or leave '--profile slurm' out"
+        )
 
 
 def refuse_arrays():

@@ -93,6 +93,9 @@ class Results:
         if not file.is_file():
             raise InputError(f"{file}: there are no metric records; run the workflow until 'collect'")
         # A list without any value has no type that could be compared; no text of a record is a null character.
+        if self.config:
+            tested = allowed.get("test_dataset", self.config.datasets)
+            allowed["test_dataset"] = [name for name in tested if name in self.config.datasets]
         filters: list[tuple[str, str, Any]] = [(name, "in", sorted(v) or ["\0"]) for name, v in allowed.items()]
         if "metric" not in allowed:
             filters.append(("metric", "!=", DIVERGED))

@@ -1,6 +1,7 @@
 """What the report page is filled with."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -249,6 +250,59 @@ class TestCases:
         (pair,) = case_browser(Results(tmp_path))["pairs"]
         assert pair["cases"] == ["acdc_0", "acdc_1", "acdc_2"]
         assert pair["classes"][0] == ["mean", ""]
+
+
+class TestWhatDoesNotBelong:
+    """A study shows what its configuration names, whatever else lies in its folder."""
+
+    @pytest.fixture
+    def results(self, study, tmp_path):
+        root = tmp_path / "study"
+        shutil.copytree(study, root, symlinks=True)
+        for name in ("table_3", ".table_3.md", "leftover"):
+            (root / "tables").mkdir(exist_ok=True)
+            (root / "tables" / f"{name}.md").write_text("# Table. x\n")
+        for name in ("forest", ".forest.png.x1", "old"):
+            (root / "figures").mkdir(exist_ok=True)
+            (root / "figures" / f"{name}.png").write_bytes(b"")
+        shutil.copytree(root / "prepared" / "acdc", root / "prepared" / ".acdc.k1j2h3g4")
+        return Results(root)
+
+    def change(self, results, edit):
+        config = yaml.safe_load((results.root / "config.yaml").read_text())
+        edit(config)
+        (results.root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        return Results(results.root)
+
+    def test_a_whole_study_shows_everything(self, results):
+        assert results.prepared_names == ["acdc", "isic2017", "isic2018"]
+        assert len(results.runs()) == len(results.trained()) == len(set(results.study.runs))
+        assert len(results.records) == len(pd.read_parquet(results.root / "records.parquet"))
+        assert [file.name for file in results.study.pages("tables")] == ["table_3.md"]
+        assert [file.name for file in results.study.pages("figures")] == ["forest.png"]
+        assert results.study.left_out == {"tables": 1, "figures": 1}
+
+    def test_a_removed_seed_leaves_every_reader(self, results):
+        changed = self.change(results, lambda config: [one.update(seeds=[0, 1]) for one in config["grid"].values()])
+        assert {run.seed for run in (*changed.runs(), *changed.trained())} == {0, 1}
+        assert set(changed.records["seed"]) == set(changed.reliability()["seed"]) == {0, 1}
+        assert set(read_runs(changed)["seed"]) == {0, 1}
+        assert changed.study.left_out["runs"] == 24
+
+    def test_a_removed_weight_leaves_every_reader(self, results):
+        changed = self.change(results, lambda config: config["grid"]["curves"].update(lambdas=["0.2", "0.5"]))
+        for rows in (changed.records, changed.comparisons, changed.reliability(), read_runs(changed)):
+            assert set(rows["lambda"]) - {"0"} == {"0.2", "0.5"}
+        assert {run.lam for run in changed.runs()} == {"0", "0.2", "0.5"}
+
+    def test_a_removed_dataset_leaves_every_reader(self, results):
+        changed = self.change(results, lambda config: config["datasets"].pop("isic2017"))
+        assert changed.prepared_names == ["acdc", "isic2018"]
+        assert "isic2017" not in set(changed.leakage.pairs["test_dataset"])
+        assert "isic2017" not in set(changed.records["test_dataset"])
+        assert changed.study.left_out_sentence() == (
+            "Left out, as the configuration does not name them: 1 dataset, 1 table, 1 figure."
+        )
 
 
 class TestRuns:

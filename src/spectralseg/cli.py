@@ -354,13 +354,15 @@ def docs(arguments: argparse.Namespace) -> None:
         print(f"wrote {path}")
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
+def _whole(what: str, least: int, most: int) -> Callable[[str], int]:
     """A parser of whole numbers between two limits."""
 
     def number(text: str) -> int:
         digits = len(text) <= len(str(most)) and text.isascii() and text.isdecimal()
         if not digits or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"'{text[:40]}' is no whole number from {least:,} to {most:,}")
+            raise argparse.ArgumentTypeError(
+                f"'{text[:40]}' is not a valid {what}; give a whole number of {least} or more, up to {most}"
+            )
         return int(text)
 
     return number
@@ -403,7 +405,7 @@ def _like(section: str, key: str, least: int | None = None) -> Callable[[str], A
     return number
 
 
-_threads, _seed = _whole(1, 1024), _whole(0, 2**63 - 1)
+_threads, _seed = _whole("number", 1, 1024), _whole("seed", 0, 2**63 - 1)
 
 
 def _name(text: str) -> str:
@@ -641,7 +643,7 @@ def parser() -> argparse.ArgumentParser:
     _add_study(one)
     one.add_argument(
         "--watch",
-        type=_whole(1, 86400),
+        type=_whole("number", 1, 86400),
         nargs="?",
         const=5,
         metavar="SECONDS",
@@ -663,7 +665,9 @@ def parser() -> argparse.ArgumentParser:
     one = command("plan", plan)
     _add_study(one)
     one.add_argument("--price", type=_above_zero(1e6), help="of an hour of a device, in any currency")
-    one.add_argument("--devices", type=_whole(1, 100_000), default=1, help="that work at once (default: %(default)s)")
+    one.add_argument(
+        "--devices", type=_whole("number", 1, 100_000), default=1, help="that work at once (default: %(default)s)"
+    )
     one.add_argument(
         "--runs", type=Path, nargs="*", default=[], help="results folders of other studies, whose runs tell the speed"
     )

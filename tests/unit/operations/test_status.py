@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from tests.conftest import STUDY
 
+from spectralseg import cli
 from spectralseg.config import validate_config
 from spectralseg.errors import InputError, Interrupted
 from spectralseg.grid import Run
@@ -438,6 +440,31 @@ class TestStudy:
             "seed": 0,
             "state": "done",
         }
+
+
+def test_an_absolute_results_folder_is_read_from_anywhere(look, folder, config, tmp_path, monkeypatch, capsys):
+    results = tmp_path / "results" / "toy"
+    finish_training(folder)
+    (folder / "records.parquet").touch()
+    (folder.parent / "seed7").mkdir()
+    (results / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for study in (results, results / "config.yaml"):
+        assert cli.main(["status", str(study)]) == 0
+        output = capsys.readouterr().out
+        assert "toy: 2 runs · 1 done" in output
+        assert output.endswith("Left out, as the configuration does not name them: 1 run.\n")
+    assert cli.main(["plan", str(results), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parts"][0]["finished"] == 1
+
+
+def test_no_control_characters_reach_the_terminal(look, folder, config, tmp_path, capsys):
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    beats._write(folder, beat(error="\x1b[2Jgone\x07"))
+    assert cli.main(["status", str(tmp_path / "toy.yaml")]) == 0
+    assert "\\x1b[2Jgone\\x07" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -190,9 +190,8 @@ def trained_runs(config: Config, results: Path) -> Iterator[Finding]:
     if trained:
         yield Finding("ok", "runs", f"{trained} of {len(found)} are trained")
     if outdated := [one for one in found if one.state == "outdated"]:
-        yield Finding(
-            "note", "runs", f"{len(outdated)} are outdated, first {outdated[0].run.folder}: {outdated[0].error}"
-        )
+        first = outdated[0]
+        yield Finding("note", "runs", f"{len(outdated)} outdated, first {first.run.folder}: {first.error}")
     for one in found:
         if one.state == "unreadable":
             yield Finding("problem", "runs", one.error)

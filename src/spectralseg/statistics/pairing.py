@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spectralseg.metrics.records import MEAN, OUTCOMES, WHOLE_CASE
+from spectralseg.errors import InputError
+from spectralseg.metrics.records import MEAN, OUTCOMES, RUN_KEYS, WHOLE_CASE
 from spectralseg.statistics.bootstrap import (
     Interval,
     effective_groups,
@@ -21,6 +22,15 @@ from spectralseg.statistics.bootstrap import (
 from spectralseg.statistics.verdicts import Chances, degrees_of_freedom, p_values
 
 AXES = ("class", "seed", "case")
+
+
+_REPEATED = "classes, seeds and cases; keep one of each, or evaluate the run again"
+
+
+def _described(records: pd.DataFrame) -> str:
+    """Run, test dataset and metric of the first record, as far as its columns say."""
+    names = (*RUN_KEYS[:-1], "test_dataset", "metric")
+    return "/".join(str(records[name].iloc[0]) for name in names if name in records) or "a method"
 
 
 @dataclass(frozen=True)
@@ -50,16 +60,14 @@ class Values:
         """Arrange metric records, one for each class, seed and case at most.
 
         Raises:
-            ValueError: there are several, as where records of several conditions are mixed.
+            InputError: there are several, as where records of several conditions are mixed.
         """
         found = [pd.factorize(records[axis], sort=True) for axis in AXES]
         codes, labels = zip(*((code, np.asarray(label)) for code, label in found), strict=True)
         recorded = np.zeros([len(label) for label in labels], bool)
         recorded[codes] = True
         if recorded.sum() != len(records):
-            raise ValueError(
-                f"{len(records)} records are of {recorded.sum()} classes, seeds and cases; give one of each"
-            )
+            raise InputError(f"{_described(records)} has {len(records)} records of {recorded.sum()} {_REPEATED}")
         values = np.full(recorded.shape, np.nan)
         values[codes] = records["value"]
         groups = np.empty(len(labels[2]), object)

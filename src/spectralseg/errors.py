@@ -50,6 +50,11 @@ class Interrupted(Exception):
     """Work was put down at somebody's request, and doing it again continues; the command line exits with status 75."""
 
 
+def has_remedy(error: OSError) -> bool:
+    """Whether the operating system refused for a reason that has its own remedy; a missing file has none."""
+    return error.errno in _REMEDIES and error.errno != errno.ENOENT
+
+
 def explained(error: OSError) -> str:
     """What the operating system refused, and what to do: the end of a sentence that starts with the file's name."""
     number = error.errno or 0

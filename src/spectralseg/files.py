@@ -216,7 +216,12 @@ def _blaming(*paths: Path) -> Iterator[None]:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys, complete or not at all."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        dump_json(partial, value)
+
+
+def dump_json(file: Path, value: Any) -> None:
+    """Write JSON with sorted keys to a file that :func:`replacing_all` gave."""
+    file.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_parquet(file: Path, frame: pd.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
@@ -231,9 +236,11 @@ def write_parquet(file: Path, frame: pd.DataFrame, notes: Mapping[str, Any] | No
 
 
 def notes_of(table: pa.Table) -> dict[str, Any] | None:
-    """What :func:`write_parquet` noted about a table; None where it noted nothing."""
+    """What :func:`write_parquet` noted about a table; None where it noted nothing, or nothing that can be read."""
     notes = (table.schema.metadata or {}).get(_NOTES)
-    return None if notes is None else dict(json.loads(notes))
+    with contextlib.suppress(ValueError):
+        return None if notes is None else dict(json.loads(notes))
+    return None
 
 
 def sha256_of(path: Path) -> str:

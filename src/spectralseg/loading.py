@@ -35,6 +35,8 @@ def reading(file: Path, what: str, remedy: str) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except MemoryError:  # of this machine, not of the file
+        raise
     except Exception as error:
         if isinstance(error, OSError) and has_remedy(error):
             raise InputError(f"{file}: {explained(error)}") from None
@@ -71,13 +73,15 @@ def read_json_lines(file: Path, what: str, remedy: str, keys: Kinds = {}) -> lis
     return lines
 
 
-def read_csv(file: Path, what: str, remedy: str, columns: Sequence[str] = (), **options: Any) -> pd.DataFrame:
-    """A table of text with at least these columns; ``options`` are those of ``pandas.read_csv``."""
+def read_csv(
+    file: Path, what: str, remedy: str, columns: Sequence[str] = (), *, exact: bool = False, **options: Any
+) -> pd.DataFrame:
+    """A table of text with at least these columns, or exactly these; ``options`` are those of ``pandas.read_csv``."""
     import pandas as pd
 
     with reading(file, what, remedy):
         frame: pd.DataFrame = pd.read_csv(file, **{"dtype": "str", "keep_default_na": False, **options})
-        _require_columns(frame.columns.tolist(), columns)
+        _require_columns(frame.columns.tolist(), columns, exact=exact)
     return frame
 
 
@@ -97,10 +101,7 @@ def read_parquet(
     from pyarrow import parquet
 
     with reading(file, what, remedy):
-        names = parquet.read_schema(file).names
-        if exact and names != list(columns or ()):
-            raise InputError(f"{file}: has other columns than this version writes; {remedy}")
-        _require_columns(names, columns or ())
+        _require_columns(parquet.read_schema(file).names, columns or (), exact=exact)
         options = {"partitioning": None, "page_checksum_verification": True, **options}
         return parquet.read_table(file, columns=None if columns is None else list(columns), **options)
 
@@ -143,6 +144,8 @@ def _require(content: Any, keys: Kinds) -> None:
             raise ValueError(f"'{key}' has the wrong type")
 
 
-def _require_columns(names: Sequence[str], due: Sequence[str], kind: str = "column") -> None:
+def _require_columns(names: Sequence[str], due: Sequence[str], kind: str = "column", *, exact: bool = False) -> None:
+    if exact and list(names) != list(due):
+        raise ValueError("it has other columns than this version writes")
     if missing := [name for name in due if name not in names]:
         raise ValueError(f"{kind} '{missing[0]}' is missing")

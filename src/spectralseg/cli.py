@@ -7,11 +7,13 @@ import contextlib
 import logging
 import math
 import os
+import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
@@ -728,12 +730,25 @@ def _failed_stream() -> str:
     for name, stream in {"standard output": sys.stdout, "standard error": sys.stderr}.items():
         try:
             stream.flush()
+            if not _reader_gone(stream):
+                continue
         except OSError:
-            failed = failed or name
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            pass
+        failed = failed or name
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
     return failed
+
+
+def _reader_gone(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads, which writing without a buffer has told already."""
+    if not stream.isatty() and hasattr(select, "poll"):
+        with contextlib.suppress(OSError, ValueError):  # a stream of a test has no file
+            poll = select.poll()
+            poll.register(stream.fileno(), select.POLLERR)
+            return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
 
 
 if __name__ == "__main__":

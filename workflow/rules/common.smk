@@ -507,8 +507,9 @@ def longest():
     """Minutes that the site's partition allows: a job that asks for more would wait for ever."""
     if not workflow.is_main_process:
         return math.inf
-    chosen = dict(workflow.resource_settings.default_resources or {})
-    partition = str(chosen["slurm_partition"].raw).strip("'\"") if "slurm_partition" in chosen else None
+    defaults = workflow.resource_settings.default_resources
+    chosen = dict(text.split("=", maxsplit=1) for text in defaults.args) if defaults else {}
+    partition = chosen.get("slurm_partition", "").strip("'\"") or None
     return partition_limit(partition) or math.inf
 
 

@@ -109,16 +109,7 @@ def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, An
         "encoder_sha256": sha256_of(encoder) if encoder and encoder.is_file() else None,
         "objective": config.objectives[run.objective].model_dump(mode="json"),
         "training": config.training.learned(),
-        "data": {
-            "name": data.name,
-            "source": data.info["source"],
-            "classes": data.classes,
-            "channels": data.info["channels"],
-            "image_size": data.info["image_size"],
-            "mean": data.info["mean"],
-            "std": data.info["std"],
-            "files": data.info["files"],
-        },
+        "data": data.identity,
     }
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from spectralseg import registry
 from spectralseg.errors import InputError
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
     from spectralseg.data.specification import DatasetSpecification
 
 QUOTED_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
-_WEIGHTS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 LARGEST_SEED = 2**63 - 1  # records hold seeds in 64 bits
 _LARGEST_QUOTED, _LONGEST_QUOTED = 1e6, 16
 _LARGEST_MARGIN = 1e4
@@ -72,17 +80,12 @@ def _path(value: str) -> str:
     return expanded
 
 
-def _weights(value: str) -> str:
-    """Pretrained weights: a file by its suffix, otherwise a name."""
-    if registry.weights_file(value) is None and not _WEIGHTS_NAME.fullmatch(value):
-        raise ValueError(f"is no name of weights, and no file that ends in {', '.join(registry.WEIGHTS_SUFFIXES)}")
-    return value
-
-
 QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 EachOnce = AfterValidator(_each_once)
 PathText = Annotated[str, AfterValidator(_path)]
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of encoders and their weights: part of paths
+Encoder = Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$", max_length=128)]
 Positive = Annotated[float, Field(gt=0, le=_LARGEST_MARGIN)]
 Margin = Annotated[
     Positive | dict[Name, Positive], BeforeValidator(_margin, json_schema_input_type=Positive | dict[Name, Positive])
@@ -129,16 +132,18 @@ class Architecture(_Strict):
     """A model and its options."""
 
     model: Name = Field(description="name in the model registry")
-    encoder: str = Field(
-        "resnet50",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/@+-]*$",
-        max_length=128,
-        description="encoder of segmentation-models-pytorch",
-    )
-    encoder_weights: Annotated[PathText, AfterValidator(_weights)] | None = Field(
+    encoder: Encoder = Field("resnet50", description="encoder of segmentation-models-pytorch")
+    encoder_weights: PathText | None = Field(
         "imagenet", description="pretrained weights of the encoder: name, file or null; see docs/train-a-run.md"
     )
     options: dict[str, Any] = Field({}, description="options of the model, by the names of its parameters")
+
+    @field_validator("encoder_weights")
+    @classmethod
+    def _name_or_file(cls, weights: str | None) -> str | None:
+        if weights is not None and not registry.weights_file(weights) and not PLAIN_NAME.fullmatch(weights):
+            raise ValueError("is not the name of published weights, of letters, digits, '_', '.' and '-', nor a file")
+        return weights
 
 
 class Objective(_Strict):

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from spectralseg.config import NOT_LEARNED, Config
+from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError
 from spectralseg.files import read_json, visible
 from spectralseg.grid import Run
 from spectralseg.grid import runs as runs_of
 from spectralseg.registry import weights_file
-from spectralseg.training.settings import DATA, difference, settings_of
+from spectralseg.training.settings import difference, settings_of
 
 _LONGEST = 2**26  # bytes of a dataset.json
 _SINGULAR = {"runs": "run", "datasets": "dataset", "tables": "table", "figures": "figure", "studies": "study"}
@@ -115,8 +116,8 @@ class StudyFolder:
         if card is None:
             source = self.config.datasets[run.dataset].source
             known = {"name": run.dataset, "image_size": self.config.image_size, "source": source}
-            return {**settings_of(self.config, run, dict.fromkeys(DATA)), "data": known}
-        return settings_of(self.config, run, card)
+            return settings_of(self.config, run, known)
+        return settings_of(self.config, run, identity_of(card))
 
     def unprepared(self, dataset: str) -> str:
         """The first key of a prepared dataset that the study has changed since; empty where there is none."""
@@ -140,7 +141,7 @@ class StudyFolder:
     def _cards(self) -> dict[str, dict[str, Any]]:
         """Descriptions of the prepared datasets of the study that need not be prepared again."""
         found = {name: self._card(name) for name in self.datasets}
-        return {name: card for name, card in found.items() if set(DATA) <= set(card) and not self._changed(name, card)}
+        return {name: card for name, card in found.items() if card and not self._changed(name, card)}
 
     def refuse_missing_files(self, file: str) -> None:
         """Refuse files of the configuration that jobs have yet to read and that do not exist.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,6 +90,11 @@ class PreparedDataset:
     def modality(self) -> str:
         """How the images were taken, in the words of the dataset file; empty where that is not known."""
         return str(self.info.get("modality", ""))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All of it that the weights of a run depend on."""
+        return identity_of(self.info)
 
     @property
     def id_namespace(self) -> str:
@@ -168,6 +173,25 @@ class PreparedDataset:
         if len(found) != 1:
             raise InputError(f"{self.path}: there is no case '{case}'")
         return found.iloc[0]
+
+
+def identity_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a prepared dataset, given the content of ``dataset.json``, that the weights of a run depend on."""
+    keys = ("name", "source", "classes", "channels", "image_size", "mean", "std", "files")
+    return {key: info.get(key) for key in keys}
+
+
+def checksum(path: Path, *further: str) -> str | None:
+    """Checksum of what weights depend on, and of ``further`` keys of ``dataset.json``; None where there is no dataset.
+
+    Only ``dataset.json`` is read, which has the checksums of the other files.
+    """
+    try:
+        info = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
+        content = identity_of(info) | {key: info.get(key) for key in further}
+    except (OSError, ValueError, AttributeError):
+        return None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def open_prepared(path: Path | str) -> PreparedDataset:

@@ -49,6 +49,7 @@ import pyarrow.compute as pc
 from pyarrow import ArrowInvalid, parquet
 
 from spectralseg.errors import InputError
+from spectralseg.loading import read_parquet, reading, unreadable
 
 POOLED = "pooled"
 WHOLE_CASE = "all"
@@ -58,12 +59,12 @@ OUTCOMES = frozenset({"false_structure"})  # metrics that are 1 or 0 in each cas
 RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")
-NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
-TEXT = tuple(name for name in COLUMNS if name not in NUMBERS)
-SCHEMA = pa.schema([(name, NUMBERS.get(name, pa.string())) for name in COLUMNS])
-COMPACT = pa.schema([(name, NUMBERS.get(name, pa.dictionary(pa.int32(), pa.string()))) for name in COLUMNS])
-_INDEX = "__index_level_"  # of columns in which pandas keeps an index
-_AGAIN = "evaluate the runs again"
+_NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
+TEXT = tuple(name for name in COLUMNS if name not in _NUMBERS)
+SCHEMA = pa.schema([(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS])
+COMPACT = pa.schema([(name, _NUMBERS.get(name, pa.dictionary(pa.int32(), pa.string()))) for name in COLUMNS])
+_WHAT, _REMEDY = "metric records", "evaluate the runs again"
+_KINDS = {"seed": pa.types.is_integer, "value": pa.types.is_floating}
 
 
 def divergence_record(dataset: str, reason: str) -> dict[str, str | float]:
@@ -88,32 +89,31 @@ def read_records(file: Path) -> pd.DataFrame:
     """Read a file of metric records.
 
     Raises:
-        InputError: the file is missing or damaged, or see :func:`checked`.
+        InputError: the file is missing, damaged, or has other columns.
     """
-    try:
-        table = parquet.read_table(file, read_dictionary=list(TEXT), partitioning=None)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as metric records ({error}); {_AGAIN}") from None
-    found: pd.DataFrame = checked(table, file, COMPACT).to_pandas()
-    return found
+    frame: pd.DataFrame = read_table(file).to_pandas()
+    return frame
 
 
-def checked(table: pa.Table, file: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
-    """A table of metric records with the types of a schema.
+def read_table(file: Path, **options: Any) -> pa.Table:
+    """As :func:`read_records`; ``options`` are those of ``pyarrow.parquet.read_table``."""
+    table = read_parquet(file, _WHAT, _REMEDY, COLUMNS, exact=True, **options)
+    for column in table.schema:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if not _KINDS.get(column.name, _is_text)(kind):
+            raise unreadable(file, _WHAT, _REMEDY, f"column '{column.name}' holds {kind}")
+        if column.name != "value" and table[column.name].null_count:
+            raise unreadable(file, _WHAT, _REMEDY, f"column '{column.name}' has cells without a value")
+    refuse_reserved(file, table)
+    return table
+
+
+def refuse_reserved(file: Path, table: pa.Table) -> None:
+    """Refuse classes and cases with names that stand for something else.
 
     Raises:
-        InputError: a column is missing, of another type or without a value where one is needed; or a class or case
-            has a name that stands for something else. Names the run.
+        InputError: names the run.
     """
-    if {name for name in table.column_names if not name.startswith(_INDEX)} != set(COLUMNS):
-        raise InputError(f"{file}: has other columns than this version writes; {_AGAIN}")
-    try:
-        table = table.select(COLUMNS).replace_schema_metadata(None).cast(schema)
-    except (ValueError, NotImplementedError) as error:
-        raise InputError(f"{file}: a column is of another type than this version writes ({error}); {_AGAIN}") from None
-    for name in COLUMNS:
-        if name not in ("value", "flag") and table[name].null_count:
-            _refuse(file, table, pc.is_null(table[name]), f"column '{name}' is empty")
     pooled = table.filter(pc.equal(table["case"], POOLED))
     metric = pooled["metric"].cast(pa.string())
     known = pc.or_(pc.starts_with(metric, f"{POOLED}_"), pc.equal(metric, DIVERGED))
@@ -123,7 +123,6 @@ def checked(table: pa.Table, file: Path, schema: pa.Schema = SCHEMA) -> pa.Table
     if pc.any(whole).as_py():
         beside = pc.and_(_among(table["metric"], table["metric"].filter(whole)), pc.invert(whole))
         _refuse(file, table, beside, f"a class is called '{WHOLE_CASE}', beside others")
-    return table
 
 
 def _among(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -135,7 +134,11 @@ def _refuse(file: Path, table: pa.Table, rows: pa.ChunkedArray, problem: str) ->
     if pc.any(rows).as_py():
         first = table.filter(rows).slice(0, 1).to_pylist()[0]
         run = "/".join(str(first[key]) for key in RUN_KEYS)
-        raise InputError(f"{file}: {problem} in records of run {run}, metric {first['metric']}; {_AGAIN}")
+        raise InputError(f"{file}: {problem} in records of run {run}, metric {first['metric']}; {_REMEDY}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def recorded_runs(file: Path) -> set[tuple[Any, ...]]:
@@ -144,11 +147,10 @@ def recorded_runs(file: Path) -> set[tuple[Any, ...]]:
     Raises:
         InputError: the file is damaged.
     """
-    try:
+    with reading(file, _WHAT, _REMEDY):
         with parquet.ParquetFile(file) as opened:
-            return _runs_of_row_groups(opened) or _runs_of_rows(file)
-    except (KeyError, OSError, ValueError) as error:
-        raise InputError(f"{file}: is no table of metric records ({error}); {_AGAIN}") from None
+            found = _runs_of_row_groups(opened)
+        return found or _runs_of_rows(file)
 
 
 def _runs_of_row_groups(file: parquet.ParquetFile) -> set[tuple[Any, ...]]:

@@ -19,7 +19,7 @@ from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS, checked, recorded_runs
+from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS, SCHEMA, recorded_runs, refuse_reserved
 from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 from spectralseg.statistics.margins import Margins
@@ -101,10 +101,12 @@ class Results:
             filters.append(("metric", "!=", DIVERGED))
         try:
             table = parquet.read_table(file, columns=list(COLUMNS), filters=filters, partitioning=None)
+            table = table.select(COLUMNS).cast(SCHEMA)
         except (KeyError, OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"{file}: is no table of metric records ({reason}); collect them again") from None
-        found: pd.DataFrame = checked(table, file).to_pandas()
+        refuse_reserved(file, table)
+        found: pd.DataFrame = table.to_pandas()
         return self.of_the_study(found, RUN_KEYS) if self._foreign else found
 
     @cached_property

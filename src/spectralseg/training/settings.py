@@ -12,8 +12,6 @@ from spectralseg.files import sha256_of
 from spectralseg.grid import Run
 from spectralseg.registry import weights_file
 
-DATA = ("name", "source", "classes", "channels", "image_size", "mean", "std", "files")  # keys of ``dataset.json``
-
 
 def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run as plain values.
@@ -21,7 +19,7 @@ def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, 
     Args:
         config: the study.
         run: one of its runs.
-        data: content of ``dataset.json`` of the prepared dataset.
+        data: :func:`spectralseg.data.prepared.identity_of` its dataset.
     """
     architecture = config.architectures[run.architecture]
     encoder = weights_file(architecture.encoder_weights)
@@ -31,7 +29,7 @@ def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, 
         "encoder_sha256": _checksum(encoder, encoder.stat().st_mtime_ns) if encoder and encoder.is_file() else None,
         "objective": config.objectives[run.objective].model_dump(mode="json"),
         "training": config.training.learned(),
-        "data": {key: data[key] for key in DATA},
+        "data": dict(data),
     }
 
 

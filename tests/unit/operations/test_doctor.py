@@ -12,10 +12,11 @@ import yaml
 
 from spectralseg import cli, grid
 from spectralseg.config import validate_config
+from spectralseg.data.prepared import identity_of
 from spectralseg.data.specification import read_specifications
 from spectralseg.operations import doctor
 from spectralseg.operations.throughput import DOCTOR
-from spectralseg.training.settings import DATA, settings_of
+from spectralseg.training.settings import settings_of
 
 
 @pytest.fixture
@@ -237,7 +238,7 @@ def test_runs_that_are_trained_again_or_left_out_are_told(phantoms, tmp_path):
     for run in (first, second, dataclasses.replace(first, seed=9)):
         (tmp_path / "runs" / run.folder).mkdir(parents=True)
         (tmp_path / "runs" / run.folder / "model.pt").touch()
-    data = {**dict.fromkeys(DATA), "name": "kvasir_seg", "image_size": 64, "source": "phantom"}
+    data = {**identity_of({}), "name": "kvasir_seg", "image_size": 64, "source": "phantom"}
     described = {**settings_of(config, first, data), "seconds": 1.0}
     (tmp_path / "runs" / first.folder / "run.json").write_text(json.dumps(described))
     (tmp_path / "runs" / second.folder / "run.json").write_text("{")

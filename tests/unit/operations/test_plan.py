@@ -5,11 +5,11 @@ import pytest
 
 from spectralseg import cli
 from spectralseg.config import load_config, validate_config
+from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.operations.plan import as_json, as_text, gigabytes, plan
 from spectralseg.operations.throughput import DOCTOR, Measured, estimate, measured, settings_of
-from spectralseg.training.settings import DATA
 from spectralseg.training.settings import settings_of as settings_of_run
 
 
@@ -24,7 +24,7 @@ def planned(study):
 def finish(results, config, objective, lam, seed, seconds, device="H100", evaluation=None, share=1):
     folder = results / f"runs/toy/unet/{objective}/lambda{lam}/seed{seed}"
     folder.mkdir(parents=True)
-    data = {**dict.fromkeys(DATA), "name": "toy", "image_size": config.image_size, "source": "phantom"}
+    data = {**identity_of({}), "name": "toy", "image_size": config.image_size, "source": "phantom"}
     run = {
         **settings_of_run(config, Run("toy", "unet", objective, lam, seed), data),
         "iterations": 1000,

@@ -15,6 +15,7 @@ from tests.conftest import STUDY
 
 from spectralseg import cli
 from spectralseg.config import validate_config
+from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError, Interrupted
 from spectralseg.grid import Run
 from spectralseg.metrics.records import divergence_record
@@ -30,7 +31,7 @@ from spectralseg.operations.status import (
     study_status,
 )
 from spectralseg.progress import progress_bar
-from spectralseg.training.settings import DATA, settings_of
+from spectralseg.training.settings import settings_of
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def finish_training(folder, seconds=60.0, **changes):
     settings = settings_of(
         validate_config(STUDY, "toy.yaml"),
         run,
-        {**dict.fromkeys(DATA), "name": "toy", "image_size": 32, "source": "phantom"},
+        {**identity_of({}), "name": "toy", "image_size": 32, "source": "phantom"},
     )
     (folder / "run.json").write_text(json.dumps({**settings, "seconds": seconds, **changes}))
     history = [
@@ -325,7 +326,7 @@ class TestRun:
         assert found[0].error == f"'{key}' differs from run.json; the workflow trains it again"
 
     def test_it_was_trained_on_other_data(self, look, folder, study, toy, tmp_path):
-        settings = {key: toy.info[key] for key in DATA}
+        settings = toy.identity
         (folder / "records.parquet").touch()
         (tmp_path / "results/toy/prepared").mkdir()
         (tmp_path / "results/toy/prepared/toy").symlink_to(toy.path)

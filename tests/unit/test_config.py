@@ -350,7 +350,7 @@ def test_a_split_is_one_of_the_dataset_file_or_a_list(study, toy_specification):
     [
         ("resnet5", None, "encoder: 'resnet5' is unknown; did you mean 'resnet"),
         ("resnet50", "imagnet", "encoder_weights: 'imagnet' is unknown; did you mean 'imagenet'?"),
-        ("resnet50", "weights/mine", "encoder_weights: is no name of weights, and no file that ends in .pt"),
+        ("resnet50", "weights/mine", "encoder_weights: is not the name of published weights"),
         ("resnet18$(touch PWNED)", None, "encoder: String should match pattern"),
     ],
 )

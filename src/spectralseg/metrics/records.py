@@ -102,18 +102,19 @@ def read_table(file: Path, **options: Any) -> pa.Table:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if not _KINDS.get(column.name, _is_text)(kind):
             raise unreadable(file, _WHAT, _REMEDY, f"column '{column.name}' holds {kind}")
-        if column.name != "value" and table[column.name].null_count:
-            raise unreadable(file, _WHAT, _REMEDY, f"column '{column.name}' has cells without a value")
-    refuse_reserved(file, table)
+    refuse_ambiguous(file, table)
     return table
 
 
-def refuse_reserved(file: Path, table: pa.Table) -> None:
-    """Refuse classes and cases with names that stand for something else.
+def refuse_ambiguous(file: Path, table: pa.Table) -> None:
+    """Refuse cells without a value, and classes and cases with names that stand for something else.
 
     Raises:
         InputError: names the run.
     """
+    for name in COLUMNS:
+        if name != "value" and table[name].null_count:
+            _refuse(file, table, pc.is_null(table[name]), f"column '{name}' has cells without a value")
     pooled = table.filter(pc.equal(table["case"], POOLED))
     metric = pooled["metric"].cast(pa.string())
     known = pc.or_(pc.starts_with(metric, f"{POOLED}_"), pc.equal(metric, DIVERGED))

@@ -19,7 +19,7 @@ from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS, SCHEMA, recorded_runs, refuse_reserved
+from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS, SCHEMA, recorded_runs, refuse_ambiguous
 from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 from spectralseg.statistics.margins import Margins
@@ -105,7 +105,7 @@ class Results:
         except (KeyError, OSError, ValueError) as error:
             reason = str(error).partition("\n")[0]
             raise InputError(f"{file}: is no table of metric records ({reason}); collect them again") from None
-        refuse_reserved(file, table)
+        refuse_ambiguous(file, table)
         found: pd.DataFrame = table.to_pandas()
         return self.of_the_study(found, RUN_KEYS) if self._foreign else found
 

@@ -29,8 +29,8 @@ def file(tmp_path):
         ({"class": "mean"}, "a class is called 'mean'"),
         ({"class": "all"}, "a class is called 'all', beside others"),
         ({"case": "pooled"}, "a case is called 'pooled'"),
-        ({"case": None}, "column 'case' is empty"),
-        ({"metric": None}, "column 'metric' is empty"),
+        ({"case": None}, "column 'case' has cells without a value"),
+        ({"metric": None}, "column 'metric' has cells without a value"),
     ],
     ids=str,
 )
@@ -44,7 +44,9 @@ def test_names_that_stand_for_something_else_are_refused_with_file_and_run(file,
 def test_other_types_are_refused(file, changes):
     path = file()
     pd.read_parquet(path).assign(**changes).to_parquet(path, index=False)
-    with pytest.raises(InputError, match=r"records\.parquet: a column is of another type"):
+    with pytest.raises(
+        InputError, match=rf"records\.parquet: cannot be read as metric records \(column '{next(iter(changes))}' holds"
+    ):
         read_records(path)
 
 

@@ -18,7 +18,15 @@ from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.loading import Kinds, read_arrays, read_json, read_parquet, reading
-from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS, SCHEMA, recorded_runs, refuse_ambiguous
+from spectralseg.metrics.records import (
+    COLUMNS,
+    DIVERGED,
+    RELIABILITY,
+    RUN_KEYS,
+    SCHEMA,
+    recorded_runs,
+    refuse_ambiguous,
+)
 from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 from spectralseg.statistics.margins import Margins
@@ -266,7 +274,8 @@ class Results:
         """
         name = "reliability.parquet"
         files = [self.study.run_folder(run) / name for run in self.study.runs_with(name)]
-        frames = [read_parquet(file, "reliability histograms", _EVALUATE).to_pandas() for file in files]
+        told = "reliability histograms", _EVALUATE, (*RUN_KEYS, *RELIABILITY)
+        frames = [read_parquet(file, *told).to_pandas() for file in files]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*RUN_KEYS, "test_dataset"])
 
     def trained(self) -> dict[Run, dict[str, Any]]:

@@ -15,14 +15,17 @@ help:  ## this list
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+DEMO := env PYTHONPATH=workflow/scripts snakemake --profile workflow/profiles/demo --nolock --logger stages
+
 demo: .venv/.complete  ## run the whole workflow on synthetic phantoms, into results/demo
-	$(PYTHON) workflow/scripts/exclusively.py snakemake --profile workflow/profiles/demo --nolock
+	$(PYTHON) workflow/scripts/exclusively.py $(DEMO)
 	$(MAKE) --no-print-directory results/demo/report.zip
+	@echo "Open results/demo/report/index.html"
 
 # Only when something that the report shows is newer.
 results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/claims.html results/demo/tables/*.csv \
     results/demo/figures/*.png results/demo/studies/*.html workflow/report/*.rst)
-	snakemake --profile workflow/profiles/demo --nolock --report $@
+	$(DEMO) --report $@
 
 test: .venv/.complete  ## all tests
 	pytest -n 2 --dist loadfile

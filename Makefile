@@ -15,7 +15,7 @@ help:  ## this list
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-DEMO := env PYTHONPATH=workflow/scripts snakemake --profile workflow/profiles/demo --nolock --logger stages
+DEMO := env PYTHONPATH=workflow/scripts$(if $(PYTHONPATH),:$(PYTHONPATH)) snakemake --profile workflow/profiles/demo --nolock --logger stages
 
 demo: .venv/.complete  ## run the whole workflow on synthetic phantoms, into results/demo
 	$(PYTHON) workflow/scripts/exclusively.py $(DEMO)

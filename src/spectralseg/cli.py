@@ -14,6 +14,7 @@ from pathlib import Path
 from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, redact
+from spectralseg.startup import spare_garbage_collection
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
@@ -643,6 +644,7 @@ def _add_device_options(command: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 after an error that the user can mend, 75 if asked to stop halfway."""
+    spare_garbage_collection()
     arguments = parser().parse_args(argv)
     handler = logging.StreamHandler()
     handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s"))

@@ -26,6 +26,8 @@ from papermill.engines import Engine, NotebookExecutionManager, papermill_engine
 from traitlets import Type
 from traitlets.config import Config
 
+from spectralseg.startup import spare_garbage_collection
+
 ENGINE = "in-process"
 
 
@@ -153,6 +155,7 @@ def main() -> None:
     """Papermill's own command line with this engine."""
     from papermill.cli import papermill
 
+    spare_garbage_collection()
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # pictures become outputs
     papermill(["--engine", ENGINE, "--kernel", "python3", "--language", "python", *sys.argv[1:]])
 

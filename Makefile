@@ -15,14 +15,17 @@ help:  ## this list
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+DEMO := env PYTHONPATH=workflow/scripts$(if $(PYTHONPATH),:$(PYTHONPATH)) snakemake --profile workflow/profiles/demo --logger stages
+
 demo: .venv/.complete  ## run the whole workflow on synthetic phantoms, into results/demo
-	snakemake --profile workflow/profiles/demo
+	$(DEMO)
 	$(MAKE) --no-print-directory results/demo/report.zip
+	@echo "Open results/demo/report/index.html"
 
 # Only when something that the report shows is newer.
 results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/claims.html results/demo/tables/*.csv \
     results/demo/figures/*.png results/demo/studies/*.html workflow/report/*.rst)
-	snakemake --profile workflow/profiles/demo --report $@
+	$(DEMO) --report $@
 
 test: .venv/.complete  ## all tests
 	pytest -n 2 --dist loadfile

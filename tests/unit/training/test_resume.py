@@ -418,6 +418,24 @@ def test_every_way_of_training_resumes_exactly(config, toy, tmp_path, iterations
     assert all(np.isfinite(entry["loss"]) for entry in history)
 
 
+def test_precision_chosen_by_the_device_is_kept_on_another_one(config, toy, tmp_path, iterations, monkeypatch):
+    def on_cpu(*, with_bf16):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": with_bf16})
+
+    weights, history, _ = train(with_training(config, precision="bf16"), toy, tmp_path / "whole")
+    changed = with_training(config, precision="auto")
+    iterations.stop_at = 3
+    on_cpu(with_bf16=True)
+    with pytest.raises(Stop):
+        train(changed, toy, tmp_path / "run")
+    on_cpu(with_bf16=False)
+    resumed = train(changed, toy, tmp_path / "run")
+    assert same_weights(resumed[0], weights)
+    assert resumed[1] == history
+    noted = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (noted["training"]["precision"], noted["precision"]) == ("auto", "bf16")
+
+
 def test_clipping_bounds_the_step(config, toy, tmp_path, whole):
     """With momentum the whole way is at most rate / (1 - momentum) times the sum of the clipped norms."""
     start = train(with_training(config, iterations=1, learning_rate=1e-12), toy, tmp_path / "start")[0]["last"]

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-fast test-slurm lint format lock docs bench clean
+.PHONY: help demo test test-all test-fast test-slurm lint format lock docs bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,14 +27,17 @@ results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/claim
     results/demo/figures/*.png results/demo/studies/*.html workflow/report/*.rst)
 	$(DEMO) --report $@
 
-test: .venv/.complete  ## all tests
-	pytest -n 2 --dist loadfile
+test: .venv/.complete  ## all tests but the nightly ones
+	pytest -n 2 --dist worksteal
+
+test-all: test  ## also the nightly tests: runs killed again and again, benchmark scripts, pages whose commands train
+	pytest -m nightly -n 2 --dist worksteal
 
 test-slurm: .venv/.complete  ## the tests on a SLURM of this machine's own, which they install; skipped where that is impossible
 	pytest -m slurm -rs tests/slurm
 
 test-fast: .venv/.complete  ## the tests that take less than two minutes together
-	pytest -m "not slow and not workflow and not slurm" -n 2
+	pytest -m "not slow and not workflow and not nightly and not slurm" -n 2
 
 lint: .venv/.complete  ## style, types, workflow lint, derived files
 	ruff check .

@@ -72,7 +72,10 @@ SLURM_COMMANDS = {"sinfo", "squeue", "sacct", "sacctmgr", "sbatch", "srun", "sal
 
 
 def pytest_configure(config):
-    torch.set_num_threads(1)  # tiny models gain nothing from more, and parallel tests would wait for each other
+    # Tiny models gain nothing from more, and parallel tests would wait for each other. The environment is for the
+    # workers of pytest-xdist, which start later, and for commands that tests run.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
     # No test may fail because the machine is slow.
     hypothesis.settings.register_profile(
         "patient",

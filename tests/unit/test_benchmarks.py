@@ -82,7 +82,7 @@ def test_the_benchmark_of_metrics_runs_and_all_ways_agree(repository, tmp_path):
 
 @nightly
 def test_the_benchmark_of_intervals_runs(repository, tmp_path):
-    tiny = ["--studies", 20, "--resamples", 100, "--seeds", 3, 6, "--patients", 14, 60, "--repeats", 1]
+    tiny = ["--studies", 5, "--resamples", 100, "--seeds", 3, 6, "--patients", 14, 60, "--repeats", 1]
     command = [sys.executable, repository / "benchmarks" / "intervals.py", *tiny, "--out", tmp_path / "results.json"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import os
 import platform
 import sys
@@ -157,7 +158,9 @@ def main() -> None:
 
     spare_garbage_collection()
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # pictures become outputs
-    papermill(["--engine", ENGINE, "--kernel", "python3", "--language", "python", *sys.argv[1:]])
+    logging.getLogger("papermill").setLevel("INFO")  # but not other libraries, which the cells now share a process with
+    options = {"engine": ENGINE, "kernel": "python3", "language": "python", "log-level": "WARNING"}
+    papermill([*(f"--{name}={value}" for name, value in options.items()), *sys.argv[1:]])
 
 
 if __name__ == "__main__":

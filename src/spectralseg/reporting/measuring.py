@@ -15,7 +15,7 @@ from spectralseg.metrics.records import POOLED
 from spectralseg.reporting.published import SELECTION
 from spectralseg.reporting.quantities import quantity
 from spectralseg.statistics.bootstrap import KEPT, draw_together
-from spectralseg.statistics.pairing import AXES, Values, pair
+from spectralseg.statistics.pairing import Columns, Values, pair
 from spectralseg.statistics.significance import fewest_seeds
 from spectralseg.statistics.verdicts import FEWEST_GROUPS
 
@@ -39,9 +39,7 @@ class Measurements:
     """
 
     def __init__(self, records: pd.DataFrame, audit: Audit, baseline: str) -> None:
-        columns = [*AXES, "group", "metric", "value"]
-        texts = {name: "category" for name in columns if name not in ("seed", "value")}  # many cells are taken of them
-        self._records = records[columns].astype(texts)
+        self._columns = Columns(records)
         self._rows: dict[tuple[Any, ...], Any] = dict(records.groupby(list(CONDITION)).indices)  # type: ignore[arg-type]
         self._baseline = baseline
         self._seen = cache(lambda beyond: set(audit.seen(beyond)))
@@ -53,7 +51,7 @@ class Measurements:
         self._arranged = cache(self._arrange)
 
     def _arrange(self, leak_free: str, condition: tuple[Any, ...]) -> Values:
-        values = Values.of(self._records.iloc[self._rows[condition]])
+        values = self._columns.values(self._rows[condition])
         if not leak_free:
             return values
         named = dict(zip(CONDITION, condition, strict=True))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,9 @@ from spectralseg.statistics.bootstrap import KEPT, draw_together
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.improvement import improvements, share_improved
 from spectralseg.statistics.margins import MARGIN, Margins
-from spectralseg.statistics.pairing import AXES, Paired, Values, pair
+from spectralseg.statistics.pairing import Columns, Paired, pair
 from spectralseg.statistics.significance import LEVEL, holm, sign_flip, wilcoxon
 from spectralseg.statistics.verdicts import margin_needed
-
-if TYPE_CHECKING:
-    from pandas.api.typing import DataFrameGroupBy
 
 # What is compared, and whether higher values are better.
 METRICS = {
@@ -74,10 +72,8 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float | Margin
     reference = records[records["objective"] == baseline]  # empty where all its runs diverged
     _refuse_several_lambdas(reference, baseline)
     _refuse_contradictions(records_file, records)
-    references = {keys: Values.of(cell) for keys, cell in _cells(reference, CONDITION)}
-    others = _cells(records[records["objective"] != baseline], [*CONDITION, *METHOD])
     rows = []
-    compared = _pairs(tqdm(others, desc="compare", unit="condition", disable=None), references)
+    compared = _pairs(reference, records[records["objective"] != baseline])
     while block := list(itertools.islice(compared, KEPT // 4)):
         draw_together(sample for named, pairs in block for sample in _samples(pairs, str(named["metric"])))
         for named, pairs in block:
@@ -98,20 +94,23 @@ def _categorical(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(**ordered)
 
 
-def _cells(records: pd.DataFrame, keys: list[str]) -> DataFrameGroupBy[Any, Any]:
-    """Records by cell, with the columns that :meth:`Values.of` takes."""
-    return records.groupby(keys, observed=True)[[*AXES, "group", "metric", "value"]]
+def _cells(records: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], NDArray[np.int64]]:
+    """Rows of each cell, in the order of its keys."""
+    found: dict[Any, NDArray[np.int64]] = records.groupby(keys, observed=True).indices  # type: ignore[assignment]
+    return {key: found[key] for key in sorted(found)}
 
 
-def _pairs(
-    cells: Iterable[tuple[Any, pd.DataFrame]], references: Mapping[Any, Values]
-) -> Iterator[tuple[dict[str, Any], Paired]]:
+def _pairs(reference: pd.DataFrame, others: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Paired]]:
     """What each row of the comparisons is about, and its differences: of the mean over classes, and of the classes
     where there are several.
     """
-    for keys, cell in cells:
-        ours = Values.of(cell)
-        partner = references.get(keys[: len(CONDITION)], Values.of(cell.iloc[:0]))
+    columns, cells = Columns(reference), _cells(reference, CONDITION)
+    nothing = np.empty(0, np.int64)
+    partners = functools.lru_cache(1)(lambda condition: columns.values(cells.get(condition, nothing)))
+    ours_columns = Columns(others)
+    ours_cells = _cells(others, [*CONDITION, *METHOD])
+    for keys, rows in tqdm(ours_cells.items(), desc="compare", unit="condition", disable=None):
+        ours, partner = ours_columns.values(rows), partners(keys[: len(CONDITION)])
         for name in [MEAN, *ours.classes] if len(ours.classes) > 1 else [MEAN]:
             named = {**dict(zip([*CONDITION, *METHOD], keys, strict=True)), "class": name}
             yield named, pair(ours.of_class(name), partner.of_class(name))

@@ -20,6 +20,20 @@ _REMEDIES = {
 }
 
 
+def printable(text: str, keep: str = "") -> str:
+    """``text`` with every character that a terminal would obey, not show, as an escape sequence.
+
+    Args:
+        text: of any origin: names of files, answers of servers, cells of a table.
+        keep: characters that stay as they are, such as line feeds.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
 class InputError(Exception):
     """Bad input, told in one sentence: which file or key, what is wrong, and what to do.
 
@@ -28,7 +42,7 @@ class InputError(Exception):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
+        super().__init__(printable(sentence))
 
 
 class Diverged(InputError):

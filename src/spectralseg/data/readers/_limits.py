@@ -7,10 +7,10 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,8 @@ from isal import igzip
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from spectralseg.errors import InputError, explained
+from spectralseg import files
+from spectralseg.errors import InputError
 
 MAX_PIXELS = 2**27  # of an image plane; the largest photograph of the eight datasets has 2**24.9
 MAX_VOXELS = 2**28  # of a volume; the largest of the eight datasets has 2**25.7
@@ -36,31 +37,9 @@ _PADDING = 2**20  # bytes of zeros that may follow the voxels
 _SMALLEST_MM = 1e-6
 _DEFLATE = 1032  # bytes out per byte in: what deflate reaches at most
 
+regular_file = partial(files.regular_file, remedy="replace it by an intact copy from the official archive")
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS decides
-
-
-def regular_file(path: Path, most: int | None = None) -> int:
-    """Size in bytes of a file that exists, is no folder, pipe or device, and has at most ``most`` bytes.
-
-    Raises:
-        InputError: it is not.
-    """
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        what = "the link leads nowhere" if path.is_symlink() else "the file is missing"
-        raise InputError(f"{path}: {what}; restore the file from the official archive") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {explained(error)}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path}: is a folder, pipe or device; replace it by the file from the official archive")
-    if most is not None and status.st_size > most:
-        raise InputError(
-            f"{path}: has {status.st_size >> 20} MiB, more than any such file of the dataset (limit {most >> 20} MiB); "
-            "replace it by an intact copy"
-        )
-    return status.st_size
 
 
 def refuse_larger(path: Path, what: str, shape: Sequence[int], most: int) -> None:

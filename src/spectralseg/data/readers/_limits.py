@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from spectralseg import files
+from spectralseg.data.prepared import DEFLATE, MAX_VOXELS
 from spectralseg.errors import InputError
 
 MAX_PIXELS = 2**27  # of an image plane; the largest photograph of the eight datasets has 2**24.9
-MAX_VOXELS = 2**28  # of a volume; the largest of the eight datasets has 2**25.7
 MAX_IMAGE_BYTES = 2**30  # of an image file: MAX_PIXELS of 16-bit RGB without compression
 MAX_TEXT_BYTES = 2**25  # of an annotation; the largest of the eight datasets has 2**22
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -35,7 +35,6 @@ _NIFTI2_HEADER = 540  # bytes
 _GZIP = b"\x1f\x8b"
 _PADDING = 2**20  # bytes of zeros that may follow the voxels
 _SMALLEST_MM = 1e-6
-_DEFLATE = 1032  # bytes out per byte in: what deflate reaches at most
 
 regular_file = partial(files.regular_file, remedy="replace it by an intact copy from the official archive")
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
@@ -56,7 +55,7 @@ def refuse_larger(path: Path, what: str, shape: Sequence[int], most: int) -> Non
 
 def refuse_hollow(path: Path, what: str, promised: int, stored: int) -> None:
     """Raise an :class:`InputError` where ``stored`` deflated bytes cannot hold the ``promised`` ones of ``what``."""
-    if promised > _DEFLATE * stored:
+    if promised > DEFLATE * stored:
         raise InputError(
             f"{path}: {what} should have {promised} bytes, which {stored} stored ones cannot hold; "
             "replace the file by an intact copy"

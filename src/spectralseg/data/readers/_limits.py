@@ -30,8 +30,10 @@ MAX_TEXT_BYTES = 2**25  # of an annotation; the largest of the eight datasets ha
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 # As Pillow calls them; what is missing, such as CMYK, is decoded differently by different libraries.
 _MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I", "F")
+_MOST_SCANS = 100  # of a JPEG file, each of which takes as long as the whole image; progressive ones have about ten
 _ORIENTATION = 0x0112  # tag of Exif
 _NIFTI2_HEADER = 540  # bytes
+_SCAN = b"\xff\xda"
 _GZIP = b"\x1f\x8b"
 _PADDING = 2**20  # bytes of zeros that may follow the voxels
 _SMALLEST_MM = 1e-6
@@ -126,6 +128,8 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
     """
     with decoding_picture(path), Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
         refuse_larger(path, "the image", picture.size, MAX_PIXELS)
+        if picture.format in ("JPEG", "MPO") and content.count(_SCAN) > _MOST_SCANS:
+            raise InputError(f"{path}: holds more than {_MOST_SCANS} scans; save it anew as a JPEG image")
         if picture.format == "PNG":
             with Image.open(io.BytesIO(content), formats=("PNG",)) as checked:
                 checked.verify()  # its checksums, which OpenCV does not mind

@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -26,15 +26,20 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_ADDRESS = r"^(https?://\S+|synapse:syn[0-9]+|gdrive:[A-Za-z0-9_-]+)$"
+
+
 class SourceFile(_Strict):
     """One file of the official distribution."""
 
     file: str = Field(description="name under which the file is stored", pattern=r"^[^./\\][^/\\]*$")
     url: str = Field(
         description="address https://..., synapse:<id of the file or of its folder> or gdrive:<id>",
-        pattern=r"^(https?://|synapse:syn\d+$|gdrive:[\w-]+$)",
+        pattern=_ADDRESS,
     )
-    mirrors: tuple[str, ...] = Field((), description="other addresses of the same file")
+    mirrors: tuple[Annotated[str, Field(pattern=_ADDRESS)], ...] = Field(
+        (), description="other addresses of the same file"
+    )
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
     built_on_request: bool = Field(False, description="the server zips it anew: another checksum is no error")

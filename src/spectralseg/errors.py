@@ -20,18 +20,9 @@ _REMEDIES = {
 }
 
 
-def printable(text: str, keep: str = "") -> str:
-    """``text`` with every character that a terminal would obey, not show, as an escape sequence.
-
-    Args:
-        text: of any origin: names of files, answers of servers, cells of a table.
-        keep: characters that stay as they are, such as line feeds.
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+def one_line(text: str) -> str:
+    """``text`` with all characters escaped that end a line, move a cursor or cannot be seen."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class InputError(Exception):
@@ -42,7 +33,7 @@ class InputError(Exception):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(printable(sentence))
+        super().__init__(one_line(sentence))
 
 
 class Diverged(InputError):

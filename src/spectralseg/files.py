@@ -8,14 +8,18 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spectralseg.errors import InputError, explained
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextlib.contextmanager
@@ -96,6 +100,27 @@ def write_json(path: Path, value: Any) -> None:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![-+−–0-9eE.,:;%±()\[\]\s]*$)")
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV, without its index, in which no text is taken for a formula by spreadsheet programs.
+
+    They run cells that start with ``=``, ``+``, ``-`` or ``@``: such text is preceded by an apostrophe. Numbers, also
+    with an interval behind them, stay as they are.
+    """
+    guarded = table.copy()
+    guarded.columns = [_without_formula(name) for name in table.columns]
+    for place, kind in enumerate(table.dtypes):
+        if kind.kind not in "biufM":
+            guarded.isetitem(place, [_without_formula(value) for value in table.iloc[:, place]])
+    return guarded.to_csv(index=False, lineterminator="\n")
+
+
+def _without_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
 def regular_file(path: Path, most: int | None = None, remedy: str = "give an intact file of its kind") -> int:
     """Size in bytes of a file that exists, is no folder, pipe or device, and has at most ``most`` bytes.
 
@@ -113,7 +138,7 @@ def regular_file(path: Path, most: int | None = None, remedy: str = "give an int
         status = path.stat()
     except FileNotFoundError:
         what = "the link leads nowhere" if path.is_symlink() else "the file is missing"
-        raise InputError(f"{path}: {what}; {remedy}") from None
+        raise InputError(f"{path}: cannot be read: {what}; {remedy}") from None
     except (OSError, ValueError) as error:
         reason = explained(error) if isinstance(error, OSError) else "its name holds a null character"
         raise InputError(f"{path}: cannot be read: {reason}") from None
@@ -138,7 +163,7 @@ def read_text(path: Path, most: int, remedy: str = "give an intact file of its k
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {explained(error)}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not text in UTF-8 (byte {error.start}); {remedy}") from None
+        raise InputError(f"{path}: cannot be read: byte {error.start} is not text in UTF-8; {remedy}") from None
 
 
 def sha256_of(path: Path) -> str:

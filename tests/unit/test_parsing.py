@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from spectralseg.errors import InputError, printable
+from spectralseg.errors import InputError
 from spectralseg.files import regular_file, sha256_of
 from spectralseg.parsing import MAX_BYTES, MAX_DEPTH, read_json, read_yaml, refuse_expanding
 
@@ -88,8 +88,3 @@ def test_only_regular_files_are_opened(tmp_path):
         for read in (regular_file, read_yaml, read_json, sha256_of):
             with pytest.raises(InputError, match=name):
                 read(tmp_path / name)
-
-
-def test_what_a_terminal_would_obey_is_escaped():
-    assert printable("\x1b[2Jä\u202e\n") == "\\x1b[2Jä\\u202e\\n"
-    assert printable("a\tb\n\r", keep="\n\t") == "a\tb\n\\r"

@@ -40,7 +40,7 @@ from PIL import Image
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.data.splits import PARTS, read_list
 from spectralseg.errors import InputError
-from spectralseg.files import replacing
+from spectralseg.files import csv_text, replacing
 from spectralseg.progress import progress_bar
 
 EXACT = {"id": "case", "bytes": "image_sha256", "group": "group"}  # kinds of match, and the column that agrees
@@ -148,7 +148,7 @@ class Audit:
             with replacing(out) as partial:
                 matches.to_parquet(partial, index=False)
             with replacing(out.with_suffix(".csv")) as partial:
-                counts.to_csv(partial, index=False)
+                partial.write_text(csv_text(counts), encoding="utf-8")
 
 
 def development_file(file: Path) -> Path:

@@ -625,7 +625,7 @@ class TestVerification:
             ("native_shape", f"[{'9' * 5000}, 4]", "native shape of case 'case04' cannot be read"),
             ("native_offset", -1, "do not lie in native_labels.bin"),
             ("native_bytes", 10**12, "do not lie in native_labels.bin"),
-            ("native_bytes", 0, "native labels of 0 bytes"),
+            ("native_bytes", -5, "do not lie in native_labels.bin"),
         ],
     )
     def test_a_case_table_that_contradicts_itself_is_noticed(self, copy_of_toy, column, value, problem):

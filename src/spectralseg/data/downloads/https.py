@@ -31,7 +31,7 @@ import spectralseg
 from spectralseg.data.disk import require_space
 from spectralseg.data.downloads import LOCAL_HOSTS
 from spectralseg.data.downloads._common import FLOOR, TooSlowError, download_bar, refuse_leaving_https
-from spectralseg.errors import InputError, printable
+from spectralseg.errors import InputError, one_line
 from spectralseg.files import write_json
 from spectralseg.parsing import read_json
 
@@ -99,7 +99,7 @@ def download(url: str, target: Path) -> None:
                 if failures > interruption.patience:
                     raise ConnectionError(f"{interruption}, {failures} times without progress") from None
                 pause = interruption.wait if interruption.wait is not None else PAUSES[max(0, failures - 1)]
-                bar.write(printable(f"{target.name}: {interruption}; again in {pause:.0f} s"), file=sys.stderr)
+                bar.write(one_line(f"{target.name}: {interruption}; again in {pause:.0f} s"), file=sys.stderr)
                 time.sleep(pause * random.uniform(0.8, 1.2))
     part.finish()
 

@@ -16,13 +16,13 @@ help:  ## this list
 	touch $@
 
 demo: .venv/.complete  ## run the whole workflow on synthetic phantoms, into results/demo
-	$(PYTHON) workflow/scripts/exclusively.py snakemake --profile workflow/profiles/demo --nolock
+	snakemake --profile workflow/profiles/demo
 	$(MAKE) --no-print-directory results/demo/report.zip
 
 # Only when something that the report shows is newer.
 results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/claims.html results/demo/tables/*.csv \
     results/demo/figures/*.png results/demo/studies/*.html workflow/report/*.rst)
-	snakemake --profile workflow/profiles/demo --nolock --report $@
+	snakemake --profile workflow/profiles/demo --report $@
 
 test: .venv/.complete  ## all tests
 	pytest -n 2 --dist loadfile

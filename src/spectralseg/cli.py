@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import os
+import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, printable, redact
+from spectralseg.signals import handled
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
@@ -108,6 +113,7 @@ def train(arguments: argparse.Namespace) -> None:
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
     from spectralseg.grid import Run, check_run
+    from spectralseg.locks import only_writer
     from spectralseg.operations.heartbeat import heartbeat
     from spectralseg.operations.leases import device_lease
 
@@ -116,18 +122,23 @@ def train(arguments: argparse.Namespace) -> None:
         config, data = load_config(arguments.config), open_prepared(arguments.data)
         identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
         check_run(config, identity, str(arguments.config))
-        with device_lease(arguments.device, config.runs_per_gpu) as leased:
+        with (
+            only_writer(arguments.out, f"training of {identity.folder}", deadline) as waited,
+            device_lease(arguments.device, config.runs_per_gpu) as leased,
+        ):
             from spectralseg.training.loop import train as run  # imports torch, which must find its device chosen
 
             _limit_threads(arguments.threads)
             share = config.runs_per_gpu if leased else 1
-            run(config, identity, data, arguments.out, device_name=arguments.device, share=share, deadline=deadline)
+            options = {"device_name": arguments.device, "share": share, "deadline": deadline}
+            run(config, identity, data, arguments.out, keep_finished=waited, **options)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Score a trained run in every suite."""
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
+    from spectralseg.locks import only_writer
     from spectralseg.operations.heartbeat import heartbeat
     from spectralseg.operations.leases import device_lease
 
@@ -135,7 +146,10 @@ def evaluate(arguments: argparse.Namespace) -> None:
     with heartbeat(out, "evaluate"):
         config = load_config(arguments.config)
         data, partners = open_prepared(arguments.data), [open_prepared(partner) for partner in arguments.ood]
-        with device_lease(arguments.device, config.runs_per_gpu):
+        with (
+            only_writer(out, f"evaluation of {arguments.run.resolve()}"),
+            device_lease(arguments.device, config.runs_per_gpu),
+        ):
             from spectralseg.evaluation.suites import evaluate as run
 
             _limit_threads(arguments.threads)
@@ -642,35 +656,99 @@ def _add_device_options(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 1 after an error that the user can mend, 75 if asked to stop halfway."""
-    arguments = parser().parse_args(argv)
-    handler = logging.StreamHandler()
-    handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s"))
-    logging.basicConfig(level=os.environ.get("SPECTRALSEG_LOG", "INFO"), handlers=[handler])
-    logging.captureWarnings(True)
+    """Run a command.
+
+    Returns:
+        The exit status: 0; 1 after an error that the user can mend; 75 (``EX_TEMPFAIL`` of sysexits.h: try again) if
+        asked to stop halfway, by a signal or a time limit; 130 (128 + SIGINT) after Ctrl-C where there is nothing to
+        continue; 141 (128 + SIGPIPE) if the reader of the output has gone, as in ``spectralseg status | head``.
+    """
+    pressed = []
+
+    def interrupt(*_: object) -> None:
+        pressed.append("Ctrl-C")
+        raise KeyboardInterrupt
+
+    arguments = argparse.Namespace(function=main)
     try:
-        arguments.function(arguments)
+        with handled({signal.SIGINT: interrupt}):
+            try:
+                parser().parse_args(argv, arguments)
+            finally:
+                sys.stdout.flush()  # what --help wrote
+            handler = logging.StreamHandler()
+            handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s"))
+            logging.basicConfig(level=os.environ.get("SPECTRALSEG_LOG", "INFO"), handlers=[handler])
+            logging.captureWarnings(True)
+            arguments.function(arguments)
+            sys.stdout.flush()  # else a closed pipe shows at the end of the interpreter
     except InputError as error:
-        sys.stdout.flush()  # so that the error comes last in a log that both are written to
-        print(f"error: {redact(str(error))}", file=sys.stderr)
+        _tell(f"error: {error}")
         return 1
     except OSError as error:
+        stream = _failed_stream()
+        if isinstance(error, BrokenPipeError) and stream:
+            return 141
         if error.errno is None:  # raised by a library for reasons of its own, which is a fault of the program
             raise
-        sentence = InputError(f"{error.filename or 'a file without a name'}: {explained(error)}")
-        print(f"error: {redact(str(sentence))}", file=sys.stderr)
+        command = arguments.function.__name__.replace("_", "-")
+        sentence = InputError(f"{error.filename or stream or f'spectralseg {command}'}: {explained(error)}")
+        _tell(f"error: {sentence}")
         return 1
     except Interrupted as reason:
-        print(redact(str(reason)), file=sys.stderr)
+        _tell(str(reason))
         if getattr(arguments, "requeue", False):
             from spectralseg import slurm
 
             slurm.requeue()  # last, for SLURM then ends this process
-        return 75  # EX_TEMPFAIL of sysexits.h: try again
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        return 75
+    except (KeyboardInterrupt, Exception) as error:
+        if not (pressed or isinstance(error, KeyboardInterrupt)):
+            raise
+        _tell("interrupted")  # also where an import turned it into another exception
         return 130
+    finally:
+        if argv is None:  # this process is about to end: by another Ctrl-C without a traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
     return 0
+
+
+def _tell(sentence: str) -> None:
+    """Print a sentence on standard error, after all that was printed before it."""
+    _failed_stream()
+    with contextlib.suppress(OSError):
+        print(redact(sentence), file=sys.stderr)
+    _failed_stream()
+
+
+def _failed_stream() -> str:
+    """The standard stream that cannot be written to, which from now on leads nowhere; empty where there is none.
+
+    Otherwise the interpreter would try again at its end, and complain.
+    """
+    failed = ""
+    for name, stream in {"standard output": sys.stdout, "standard error": sys.stderr}.items():
+        try:
+            stream.flush()
+            if not _reader_gone(stream):
+                continue
+        except OSError:
+            pass
+        failed = failed or name
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    return failed
+
+
+def _reader_gone(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads, which writing without a buffer has told already."""
+    if not stream.isatty() and hasattr(select, "poll"):
+        with contextlib.suppress(OSError, ValueError):  # a stream of a test has no file
+            poll = select.poll()
+            poll.register(stream.fileno(), select.POLLERR)
+            return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
 
 
 if __name__ == "__main__":

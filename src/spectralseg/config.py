@@ -8,7 +8,16 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from spectralseg import registry
 from spectralseg.errors import InputError
@@ -51,6 +60,8 @@ def _margin(value: Any) -> Any:
 QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 EachOnce = AfterValidator(_each_once)
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of encoders and their weights: part of paths
+Encoder = Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$")]
 Positive = Annotated[float, Field(gt=0)]
 Margin = Annotated[
     Positive | dict[Name, Positive], BeforeValidator(_margin, json_schema_input_type=Positive | dict[Name, Positive])
@@ -97,11 +108,18 @@ class Architecture(_Strict):
     """A model and its options."""
 
     model: Name = Field(description="name in the model registry")
-    encoder: str = Field("resnet50", description="encoder of segmentation-models-pytorch")
+    encoder: Encoder = Field("resnet50", description="encoder of segmentation-models-pytorch")
     encoder_weights: str | None = Field(
         "imagenet", description="pretrained weights of the encoder: name, file or null; see docs/train-a-run.md"
     )
     options: dict[str, Any] = Field({}, description="options of the model, by the names of its parameters")
+
+    @field_validator("encoder_weights")
+    @classmethod
+    def _name_or_file(cls, weights: str | None) -> str | None:
+        if weights is not None and not registry.weights_file(weights) and not PLAIN_NAME.fullmatch(weights):
+            raise ValueError("is not the name of published weights, of letters, digits, '_', '.' and '-', nor a file")
+        return weights
 
 
 class Objective(_Strict):

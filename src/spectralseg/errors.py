@@ -51,8 +51,16 @@ class Diverged(InputError):
         self.reason = reason
 
 
-class Interrupted(Exception):
-    """Work was put down at somebody's request, and doing it again continues; the command line exits with status 75."""
+class Interrupted(BaseException):
+    """Work was put down at somebody's request, and doing it again continues; the command line exits with status 75.
+
+    Like ``KeyboardInterrupt``, it passes whatever handles exceptions of libraries: a signal comes at any moment.
+    """
+
+
+def has_remedy(error: OSError) -> bool:
+    """Whether the operating system refused for a reason that has its own remedy; a missing file has none."""
+    return error.errno in _REMEDIES and error.errno != errno.ENOENT
 
 
 def explained(error: OSError) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from spectralseg.config import QUOTED_NUMBER, Config
 from spectralseg.errors import InputError
@@ -19,6 +21,11 @@ class Run:
     objective: str
     lam: str
     seed: int
+
+    @classmethod
+    def of(cls, keys: Mapping[str, Any]) -> Self:
+        """The run of such keys as :attr:`keys` gives."""
+        return cls(*(keys[name] for name in ("dataset", "architecture", "objective", "lambda", "seed")))
 
     @property
     def folder(self) -> str:

@@ -17,7 +17,12 @@ SIGNALS = tuple(number for number in (signal.SIGTERM, WARNING) if number is not 
 
 @contextlib.contextmanager
 def handled(handlers: Mapping[int, Handler]) -> Iterator[None]:
-    """Handle signals inside the block. Outside the main thread, where Python allows no handlers, nothing changes."""
+    """Handle signals inside the block. Outside the main thread, where Python allows no handlers, nothing changes.
+
+    A process in the background, which a shell has ignore SIGINT, goes on ignoring it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        handlers = {number: handler for number, handler in handlers.items() if number != signal.SIGINT}
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -27,7 +27,7 @@ STUDY = {
 }
 RUNS = [f"{objective}_{seed}" for objective in ("spatial_0", "spatial_spectral_0.2") for seed in range(3)]
 CANCELLED, REQUEUED, KILLED, SLOW, FROZEN, DAMAGED = RUNS
-COMPLAINT = f"seed{DAMAGED[-1]}/state.pt: is no state of an interrupted training; delete it to train anew"
+COMPLAINT = f"seed{DAMAGED[-1]}/state.pt: cannot be read as the state of an interrupted training"
 
 
 def folder(study, run):

@@ -1,7 +1,11 @@
+import contextlib
 import errno
+import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -248,6 +252,18 @@ def test_an_interrupt_exits_with_status_130_and_no_traceback(capsys, monkeypatch
     assert run(capsys, "phantom", "acdc", "--out", tmp_path) == (130, "", "interrupted\n")
 
 
+def test_so_does_one_that_an_import_turns_into_another_exception(capsys, monkeypatch, tmp_path):
+    def interrupt(*_, **__):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise ImportError("numpy failed to import")
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("spectralseg.data.delivery.generate", interrupt)
+    assert run(capsys, "phantom", "acdc", "--out", tmp_path) == (130, "", "interrupted\n")
+    assert signal.getsignal(signal.SIGINT) == handler
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -255,7 +271,7 @@ def test_an_interrupt_exits_with_status_130_and_no_traceback(capsys, monkeypatch
         (OSError(errno.EDQUOT, "", "/disk/file"), "/disk/file: disk quota exceeded; free some disk space"),
         (OSError(errno.EROFS, "", "/disk/file"), "/disk/file: read-only file system; choose a folder that can"),
         (OSError(errno.EACCES, "", "/disk/a\nb"), r"/disk/a\nb: permission denied; change the permissions"),
-        (OSError(errno.EIO, ""), "a file without a name: input/output error; check the path and the disk"),
+        (OSError(errno.EIO, ""), "spectralseg phantom: input/output error; check the path and the disk"),
     ],
 )
 def test_what_the_system_refuses_is_told_in_one_sentence(capsys, monkeypatch, tmp_path, error, told):
@@ -273,6 +289,64 @@ def test_an_error_of_a_library_in_the_guise_of_the_system_keeps_its_traceback(mo
     monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
     with pytest.raises(OSError, match="no number"):
         cli.main(["phantom", "acdc", "--out", str(tmp_path)])
+
+
+@contextlib.contextmanager
+def closed_pipe(monkeypatch, **options):
+    """Standard output whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb", **options) as raw, io.TextIOWrapper(raw, write_through=options != {}) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        yield
+        stream.flush()  # as the interpreter does in the end
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("options", [{}, {"buffering": 0}])
+@pytest.mark.parametrize("lines", [1, 10_000])
+def test_a_closed_pipe_ends_a_command_in_silence(capfd, monkeypatch, tmp_path, lines, options):
+    """Whether it is noticed while the command prints, or only at its end."""
+    monkeypatch.setattr("spectralseg.data.delivery.deliver", lambda *_, **__: ["a line"] * lines)
+    with closed_pipe(monkeypatch, **options):
+        assert cli.main(["phantom", "acdc", "--out", str(tmp_path)]) == 141
+    assert capfd.readouterr().err == ""
+
+
+def test_a_closed_pipe_hides_no_error(capfd, monkeypatch, tmp_path):
+    with closed_pipe(monkeypatch):
+        assert cli.main(["verify-dataset", str(tmp_path)]) == 1
+    assert "spectralseg prepare" in capfd.readouterr().err
+
+
+def test_a_closed_pipe_within_the_program_is_no_closed_output(capsys, monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
+    assert "spectralseg phantom: broken pipe" in refused(capsys, "phantom", "acdc", "--out", tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["verify-dataset", "--help"]])
+def test_a_process_whose_output_nobody_reads_ends_in_silence(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "spectralseg", *arguments]
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_full_disk_behind_standard_output_is_named(capfd, monkeypatch, tmp_path):
+    monkeypatch.setattr("spectralseg.data.delivery.deliver", lambda *_, **__: ["a line"])
+    with open("/dev/full", "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli.main(["phantom", "acdc", "--out", str(tmp_path)]) == 1
+        monkeypatch.undo()
+    assert capfd.readouterr().err == (
+        "error: standard output: no space left on device; free some disk space or choose another folder\n"
+    )
 
 
 def test_an_input_error_is_one_line_whatever_the_names_of_files():

@@ -119,6 +119,19 @@ def test_canonical_lambdas_are_kept_as_written(study, value):
     assert validate_config(study, "toy.yaml").grid["main"].lambdas == [value]
 
 
+@pytest.mark.parametrize("key", ["encoder", "encoder_weights"])
+@pytest.mark.parametrize("value", ["", "resnet18$(touch PWNED)", "a b", "a/b", "..", "-x", "x;y", "x\n"])
+def test_a_name_that_would_spoil_a_path_or_command_is_refused(study, key, value):
+    spoil(study, f"architectures.unet.{key}", value)
+    assert f"architectures.unet.{key}: " in message(study)
+
+
+@pytest.mark.parametrize("value", [None, "imagenet", "noisy-student", "a folder/it's mine.pt"])
+def test_weights_are_a_plain_name_or_any_file(study, value):
+    spoil(study, "architectures.unet.encoder_weights", value)
+    assert validate_config(study, "toy.yaml").architectures["unet"].encoder_weights == value
+
+
 @pytest.mark.parametrize("text", ["[0.2]", "[1e-3]", "[1.0e-3]", "[0.20]"])
 def test_a_lambda_that_yaml_reads_unquoted_is_refused(study, text):
     spoil(study, "grid.main.lambdas", yaml.safe_load(text))

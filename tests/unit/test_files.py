@@ -9,16 +9,21 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
+from spectralseg import locks
 from spectralseg.errors import InputError
 from spectralseg.files import (
     creating_folder,
     csv_text,
+    notes_of,
     remove_leftovers,
     replacing,
+    replacing_all,
     replacing_folder,
     sha256_of,
     write_json,
+    write_parquet,
 )
 
 
@@ -48,6 +53,84 @@ def test_leftovers_of_a_killed_writer_can_be_removed_and_nothing_else(tmp_path):
     remove_leftovers(target)
     assert {path.name for path in tmp_path.iterdir()} == {"file.txt", ".file.txt-of-another"}
     assert target.read_text() == "whole"
+
+
+@pytest.mark.parametrize("writer", [replacing, replacing_folder])
+def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_else(tmp_path, writer):
+    leftovers = [tmp_path / f".file.txt.{end}" for end in ("abcd1234", "abcd_234.txt", "00000000")]
+    names = (".file.txt.swp", ".file.txt.abcd1234.bak", "file.txt.abcd1234", ".other.abcd1234")
+    others = [tmp_path / name for name in names]
+    for path in (*leftovers[:2], *others):
+        path.write_text("")
+    (leftovers[2] / "below").mkdir(parents=True)
+    with writer(tmp_path / "file.txt") as first:
+        assert not any(path.exists() for path in leftovers)
+        with writer(tmp_path / "file.txt"):
+            assert first.exists(), "its writer lives"
+    assert {path.name for path in tmp_path.iterdir()} == {"file.txt", *names}
+
+
+def test_what_is_written_where_the_file_system_has_no_locks_is_never_taken_for_a_leftover(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "fcntl", None)
+    with replacing(tmp_path / "a") as first, replacing(tmp_path / "a"):
+        assert first.exists()
+
+
+@pytest.mark.parametrize("writer", [replacing, replacing_folder])
+def test_content_and_names_reach_the_disk_in_this_order(tmp_path, monkeypatch, writer):
+    """A power cut leaves the old or the new."""
+    done, fsync, rename = [], os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append(os.fstat(handle).st_ino) or fsync(handle))
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, lambda *names: done.append("rename") or rename(*names))
+    with writer(tmp_path / "target") as partial:
+        file = partial / "a.json" if partial.is_dir() else partial
+        file.write_text("x")
+        inodes = [path.stat().st_ino for path in dict.fromkeys((file, partial))]
+    assert done == [*inodes, "rename", tmp_path.stat().st_ino]
+
+
+def test_several_files_are_written_before_the_first_takes_its_name(tmp_path):
+    names = [tmp_path / "a.txt", tmp_path / "deep" / "b.txt"]
+
+    def write(text, error=None):
+        with replacing_all(*names) as partials:
+            for partial in partials:
+                partial.write_text(text)
+            if error:
+                raise error
+
+    write("old")
+    for error in (Stop(), OSError(errno.ENOSPC, "full", str(tmp_path / "deep" / ".b.txt.abcd1234"))):
+        with pytest.raises(type(error)) as caught:
+            write("new", error)
+        assert [name.read_text() for name in names] == ["old", "old"]
+    assert caught.value.filename == str(names[1])
+    write("new")
+    assert [name.read_text() for name in names] == ["new", "new"]
+    assert [len(list(name.parent.iterdir())) for name in names] == [2, 1]
+
+
+def test_a_folder_that_somebody_else_made_meanwhile_stays_as_it_is(tmp_path):
+    def create():
+        with creating_folder(tmp_path / "new") as partial:
+            (partial / "file").write_text("ours")
+            (tmp_path / "new").mkdir()
+            (tmp_path / "new" / "file").write_text("theirs")
+
+    with pytest.raises(InputError, match="is there already"):
+        create()
+    assert (tmp_path / "new" / "file").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_table_keeps_its_values_and_notes(tmp_path):
+    frame = pd.DataFrame({"a": ["x", "y"], "b": [0.5, float("nan")]}, index=[7, 9])
+    write_parquet(tmp_path / "a.parquet", frame, {"of": "b"})
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), frame.reset_index(drop=True))
+    assert notes_of(parquet.read_table(tmp_path / "a.parquet")) == {"of": "b"}
+    write_parquet(tmp_path / "a.parquet", frame)
+    assert notes_of(parquet.read_table(tmp_path / "a.parquet")) is None
 
 
 @pytest.mark.parametrize("before", [None, "old"])

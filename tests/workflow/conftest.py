@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,15 @@ def snakemake(directory, *arguments, check=True, repository=REPOSITORY, **option
     if check and done.returncode:
         pytest.fail(f"snakemake failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}")
     return done
+
+
+def planned(done):
+    """What a dry run would do: the wildcards of all jobs of each rule, as text."""
+    jobs = {}
+    text = done.stdout + done.stderr
+    for rule, block in re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", text, re.MULTILINE):
+        jobs.setdefault(rule, set()).add("".join(re.findall(r"^    wildcards: (.*)", block, re.MULTILINE)))
+    return jobs
 
 
 def status(directory, config):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from .conftest import REPOSITORY, TINY, environment, snakemake, write_config
 
@@ -60,6 +61,21 @@ def test_slurm_profile_is_a_link_that_survives_a_clone():
     assert (REPOSITORY / "slurm").resolve() == REPOSITORY / "workflow" / "profiles" / "slurm"
 
 
-@pytest.mark.parametrize("folder", ["default", "profiles/default"])
-def test_no_default_profile_overrides_the_one_that_is_named(folder):
-    assert not (REPOSITORY / folder).exists()
+def test_the_default_profile_holds_only_what_is_right_everywhere():
+    """Snakemake adds it to any other profile, and its keys win over those of the other."""
+    assert not (REPOSITORY / "default").exists()
+    profile = yaml.safe_load((REPOSITORY / "profiles" / "default" / "config.yaml").read_text(encoding="utf-8"))
+    assert profile == {
+        "rerun-incomplete": True,
+        "keep-going": True,
+        "rerun-triggers": ["mtime", "input", "params"],
+        "nolock": True,
+    }
+    for name in ("demo", "slurm"):
+        other = yaml.safe_load((REPOSITORY / "workflow/profiles" / name / "config.yaml").read_text(encoding="utf-8"))
+        assert not profile.keys() & other.keys(), "one place for each"
+
+
+def test_the_workflow_asks_for_the_version_that_parses_it():
+    text = (REPOSITORY / "workflow" / "Snakefile").read_text(encoding="utf-8")
+    assert 'min_version("9.12")' in text, "the first with 'pathvars'"

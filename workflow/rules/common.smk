@@ -3,10 +3,10 @@ import atexit
 import csv
 import functools
 import gc
+import json
 import math
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from snakemake.exceptions import WorkflowError
 
 from spectralseg.config import validate_config
 from spectralseg.data.fetch import RECEIPTS, terms
+from spectralseg.data.fingerprint import fingerprint
 from spectralseg.data.prepared import FILES as PREPARED_FILES
-from spectralseg.data.prepared import FORMAT
+from spectralseg.data.prepared import FORMAT, checksum
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
-from spectralseg.files import replacing
+from spectralseg.files import replacing, sha256_of
 from spectralseg.grid import runs as runs_of
+from spectralseg.operations.exclusive import StudyLock, end_orphans
 from spectralseg.operations.leases import gpu_slots
 from spectralseg.operations.throughput import THREADS
 from spectralseg.registry import weights_file
@@ -32,6 +34,8 @@ from spectralseg.slurm import cancel_jobs_named, partition_limit
 # end, would take a third of the time. Once jobs start, it is looked for among later objects.
 gc.disable()
 atexit.register(gc.freeze)
+
+os.environ["PYTHONUTF8"] = "1"  # for all commands, whatever the locale
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -53,7 +57,21 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+
+def refuse_braces():
+    """Snakemake takes what is in braces for a wildcard."""
+    paths = {"the repository": str(ROOT), "downloads": CONFIG.downloads}
+    paths |= {f"datasets.{name}.path": choice.path for name, choice in CONFIG.datasets.items()}
+    paths |= {f"datasets.{name}.split": choice.split for name, choice in CONFIG.datasets.items()}
+    for key, path in paths.items():
+        if path and set("{}") & set(path):
+            raise WorkflowError(f"{key}: '{path}' has braces, which Snakemake takes for wildcards; rename the folder")
+
+
+refuse_braces()
+
 RESULTS = f"results/{CONFIG.name}"
+LOCK = StudyLock(Path(RESULTS)) if workflow.is_main_process else None
 RUNS = runs_of(CONFIG)
 RESOLVED = f"{RESULTS}/config.yaml"
 ENVIRONMENT = str(ROOT / "envs/environment.yaml")
@@ -101,21 +119,33 @@ def dataset_files():
     return sorted(str(path) for path in (ROOT / "workflow/rules/datasets").glob("*.smk"))
 
 
-def specification_file(wildcards):
+# Parameters whose functions ask for ``input`` are no reason to run a job again: where the repository is, for example.
+def specification_file(wildcards, input):
     return repository(f"workflow/rules/datasets/{wildcards.dataset}.smk")
+
+
+def canonical(value):
+    """Plain values as text that is the same for the same content, in whatever order it was written down."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def write_resolved_config():
     """The validated configuration with all defaults and overrides: what the commands read and the results keep."""
     with replacing(Path(RESOLVED)) as partial:
-        partial.write_text(yaml.safe_dump(DUMPED, sort_keys=False, allow_unicode=True))
+        partial.write_text(yaml.safe_dump(DUMPED, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def absent(file):
+    """A file of the user's if it is missing, which Snakemake then says before it starts anything. As an input, it would
+    count by its date: a date in the future fails the job, any later one repeats it."""
+    return [] if os.path.exists(file) else file
 
 
 def raw_files(wildcards):
-    """What a dataset is prepared from: downloaded archives, phantom archives, or files that the user has."""
+    """What a dataset is prepared from, as far as the workflow makes it: downloaded archives or phantom archives."""
     choice = CONFIG.datasets[wildcards.dataset]
     if choice.source == "path":
-        return choice.path
+        return absent(choice.path)
     if choice.source == "phantom":
         return f"{RESULTS}/raw/{wildcards.dataset}"
     return f"{CONFIG.downloads}/{wildcards.dataset}/{RECEIPTS}"
@@ -125,35 +155,75 @@ def raw_folder(wildcards, input):
     """The one path that stands for the raw files. Of official ones, Snakemake sees only the receipts: it would delete
     an archive that a user put in place, or that took a day to download, before every attempt to fetch it."""
     choice = CONFIG.datasets[wildcards.dataset]
+    if choice.source == "path":
+        return choice.path
     return f"{CONFIG.downloads}/{wildcards.dataset}" if choice.source == "official" else input.raw
 
 
-def split_file(wildcards):
+@functools.cache
+def content(file):
+    """Checksum of a file or folder of the user's."""
+    try:
+        return fingerprint(Path(file))
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def official_content(wildcards):
+    """What the official files of a dataset hold, wherever they come from."""
+    return canonical([(one.file, one.sha256, one.md5) for one in SPECIFICATIONS[wildcards.dataset].sources])
+
+
+def split_list(wildcards):
     """A split list of the user's own; published ones belong to the package."""
     chosen = CONFIG.datasets[wildcards.dataset].split
-    return [chosen] if chosen and chosen.endswith(".csv") else []
+    return chosen if chosen and chosen.endswith(".csv") else None
 
 
-def fetch_settings(wildcards):
-    mirrors = CONFIG.datasets[wildcards.dataset].mirrors
-    return " ".join(f"--mirror {shlex.quote(mirror)}" for mirror in mirrors)
+def split_file(wildcards):
+    return absent(split_list(wildcards) or os.curdir)
 
 
-def dataset_terms(wildcards):
+def prepared_from(wildcards):
+    """All that a prepared dataset depends on: another content prepares it again, another date does not."""
+    name = wildcards.dataset
+    choice, specification = CONFIG.datasets[name], SPECIFICATIONS[name]
+    if choice.source == "path":
+        raw = content(choice.path)
+    elif choice.source == "phantom":
+        raw = DUMPED["datasets"][name]["phantom"]
+    else:
+        raw = official_content(wildcards)
+    if own := split_list(wildcards):
+        split = content(own)
+    else:
+        split = specification.alternative_splits.get(choice.split, specification.split).model_dump()
+    return canonical({"format": FORMAT, "specification": specification.shaping(), "raw": raw, "split": split})
+
+
+def fetch_settings(wildcards, input):
+    return [word for mirror in CONFIG.datasets[wildcards.dataset].mirrors for word in ("--mirror", mirror)]
+
+
+def dataset_terms(wildcards, input):
     return terms(SPECIFICATIONS[wildcards.dataset])
 
 
 def prepare_settings(wildcards):
     choice = CONFIG.datasets[wildcards.dataset]
-    options = f"--image-size {CONFIG.image_size} --validation {CONFIG.validation} --source {choice.source}"
-    split = f" --split {shlex.quote(choice.split)}" if choice.split else ""
-    partial = " --allow-partial" if choice.allow_partial else ""
-    return options + split + partial + ("" if CONFIG.reduced_decoding else " --full-decoding")
+    options = ["--image-size", CONFIG.image_size, "--validation", CONFIG.validation, "--source", choice.source]
+    options += ["--allow-partial"] if choice.allow_partial else []
+    return options + ([] if CONFIG.reduced_decoding else ["--full-decoding"])
+
+
+def split_option(wildcards, input):
+    chosen = CONFIG.datasets[wildcards.dataset].split
+    return ["--split", chosen] if chosen else []
 
 
 def phantom_settings(wildcards):
     phantom = CONFIG.datasets[wildcards.dataset].phantom
-    return f"--cases {phantom.cases} --side {phantom.side} --seed {phantom.seed}"
+    return ["--cases", phantom.cases, "--side", phantom.side, "--seed", phantom.seed]
 
 
 # Once: thousands of jobs have parts of it as parameters.
@@ -161,13 +231,42 @@ DUMPED = CONFIG.model_dump(mode="json")
 LEARNED = CONFIG.training.learned()
 
 
+def prepared(wildcards):
+    """The dataset of a run. Its date does not count, as its content does, see ``learned_from``. While it has yet to be
+    prepared, Snakemake plans what depends on it; once it is, only what depends on other content than before is run.
+    """
+    return ancient(checkpoints.prepare.get(dataset=wildcards.dataset).output.info)
+
+
+def partners(wildcards):
+    """Prepared out-of-distribution datasets of a training dataset, as far as the study has them; as ``prepared``."""
+    names = [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
+    return [ancient(checkpoints.prepare.get(dataset=name).output.info) for name in names]
+
+
 def train_settings(wildcards):
     """All of the configuration that the weights of a run depend on: a change retrains exactly the runs it touches."""
-    return {
-        "architecture": DUMPED["architectures"][wildcards.architecture],
-        "objective": DUMPED["objectives"][wildcards.objective],
-        "training": LEARNED,
-    }
+    return canonical(
+        {
+            "architecture": DUMPED["architectures"][wildcards.architecture],
+            "objective": DUMPED["objectives"][wildcards.objective],
+            "training": LEARNED,
+        }
+    )
+
+
+def learned_from(wildcards):
+    """Checksums of the data and of the file of encoder weights that the weights of a run depend on."""
+    file = weights_file(CONFIG.architectures[wildcards.architecture].encoder_weights)
+    return [
+        checksum(Path(f"{RESULTS}/prepared/{wildcards.dataset}")),
+        content_of_weights(file) if file and file.is_file() else None,
+    ]
+
+
+@functools.cache
+def content_of_weights(file):
+    return sha256_of(file)
 
 
 def encoder_weights(wildcards):
@@ -176,20 +275,30 @@ def encoder_weights(wildcards):
     if architecture.encoder_weights is None:
         return []
     if weights_file(architecture.encoder_weights):
-        return architecture.encoder_weights
-    return f"{CONFIG.downloads}/weights/{architecture.encoder}/{architecture.encoder_weights}"
+        return absent(architecture.encoder_weights)
+    return ancient(f"{RESULTS}/weights/{architecture.encoder}/{architecture.encoder_weights}")
 
 
-def model_of_weights(wildcards):
+def model_of_weights(wildcards, input):
     """A model of the study that has this encoder and these weights: it knows where to get them."""
     wanted = (wildcards.encoder, wildcards.weights)
     return next(a.model for a in CONFIG.architectures.values() if (a.encoder, a.encoder_weights) == wanted)
 
 
-def partners(wildcards):
-    """Prepared out-of-distribution datasets of a training dataset, as far as the study has them."""
-    names = [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
-    return [f"{RESULTS}/prepared/{name}/dataset.json" for name in names]
+def evaluation_settings(wildcards):
+    """All of the configuration that the records of a run depend on: corruptions only where its dataset has them."""
+    noise = DUMPED["evaluation"]["noise"]
+    applied = {
+        "corruptions": noise["corruptions"] if wildcards.dataset in noise["datasets"] else {},
+        "sweep": wildcards.dataset in noise["sweep"],
+    }
+    return canonical({**DUMPED["evaluation"], "noise": applied})
+
+
+def tested_on(wildcards):
+    """Checksums of the data that the records of a run depend on, beside its weights."""
+    names = [wildcards.dataset, *SPECIFICATIONS[wildcards.dataset].ood]
+    return [checksum(Path(f"{RESULTS}/prepared/{name}"), "modality") for name in names if name in CONFIG.datasets]
 
 
 def partner_folders(wildcards, input):
@@ -205,7 +314,7 @@ def audited_folders(wildcards, input):
 
 
 def audit_settings(wildcards):
-    return "--fail-on-leakage" if CONFIG.fail_on_leakage else ""
+    return ["--fail-on-leakage"] if CONFIG.fail_on_leakage else []
 
 
 def after_the_audit(wildcards):
@@ -261,16 +370,26 @@ def published_tables():
 
 def comparison():
     """What results are compared with, and how much matters: a change makes again what shows it."""
-    return {**CONFIG.comparison.model_dump(mode="json"), "baseline": CONFIG.baseline}
+    return canonical({**CONFIG.comparison.model_dump(mode="json"), "baseline": CONFIG.baseline})
+
+
+def published_folder(wildcards, input):
+    return repository("config/published")
 
 
 def claims_files():
     return [repository(f"config/published/{name}.csv") for name in ("claims", "claims_cells")] + published_tables()
 
 
+def notebook_parameters(out, published=()):
+    """Parameters of a notebook as papermill takes them: the results, where to write, and the paper's numbers."""
+    folders = {"results": RESULTS, "out": f"{RESULTS}/{out}"}
+    folders |= {"published": os.path.dirname(file) for file in published}
+    return [word for name, folder in folders.items() for word in ("-p", name, folder)]
+
+
 def table_parameters(wildcards, input):
-    published = [f"-p published {os.path.dirname(file)}" for file in input.published]
-    return " ".join([f"-p results {RESULTS} -p out {RESULTS}/tables", *published])
+    return notebook_parameters("tables", input.published)
 
 
 def read_by_figure(wildcards):
@@ -284,16 +403,15 @@ def read_by_figure(wildcards):
 
 
 def figure_parameters(wildcards, input):
-    published = [f"-p published {os.path.dirname(file)}" for file in input.others if file.endswith(".csv")]
-    return " ".join([f"-p results {RESULTS} -p out {RESULTS}/figures", *published])
+    return notebook_parameters("figures", [file for file in input.others if file.endswith(".csv")])
 
 
-# Outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Downloaded archives are
-# left out, so that they may be deleted once the datasets are prepared.
-def raw_phantoms():
-    return [f"{RESULTS}/raw/{name}" for name, choice in CONFIG.datasets.items() if choice.source == "phantom"]
+def study_parameters(wildcards, input):
+    return notebook_parameters("studies", input.published)
 
 
+# Outputs are targets: Snakemake would not notice a missing file that only finished jobs need. Archives, downloaded or
+# drawn, are left out, so that they may be deleted once the datasets are prepared.
 def runs_folder(wildcards):
     return f"{RESULTS}/runs"
 
@@ -389,8 +507,9 @@ def longest():
     """Minutes that the site's partition allows: a job that asks for more would wait for ever."""
     if not workflow.is_main_process:
         return math.inf
-    chosen = dict(workflow.resource_settings.default_resources or {})
-    partition = str(chosen["slurm_partition"].raw).strip("'\"") if "slurm_partition" in chosen else None
+    defaults = workflow.resource_settings.default_resources
+    chosen = dict(text.split("=", maxsplit=1) for text in defaults.args) if defaults else {}
+    partition = chosen.get("slurm_partition", "").strip("'\"") or None
     return partition_limit(partition) or math.inf
 
 
@@ -400,6 +519,20 @@ def longest():
 if workflow.remote_exec:
     os.environ.update(SPECTRALSEG_REQUEUE="1")
     pass_on()
+
+
+def lock_the_study():
+    """One Snakemake per study, and none of the jobs that a killed one left. Snakemake's own lock would outlive a kill.
+    From now on, SIGTERM ends this machine's jobs with Snakemake: a training saves its checkpoint, as it does on Ctrl-C.
+    """
+    try:
+        LOCK.take()
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    if is_local():
+        if ended := end_orphans(Path(RESULTS)):
+            print(f"Ended processes of an earlier run: {ended}", file=sys.stderr)
+        pass_on()
 
 
 def refuse_arrays():
@@ -424,15 +557,17 @@ def stay_with_squeue():
 
 def cancel_orphans(logs):
     """Jobs that a killed Snakemake left in the queue would write to the same files as those that start now. All jobs of
-    one Snakemake have one name, which the executor logs; its lock sees to it that each study has one Snakemake only.
+    one Snakemake have one name, which the executor logs; the lock sees to it that each study has one Snakemake only.
     """
     noted = Path(f"{RESULTS}/logs/slurm_name.txt")
     try:
-        cancelled = cancel_jobs_named(noted.read_text()) if noted.exists() else []
+        cancelled = cancel_jobs_named(noted.read_text("utf-8")) if noted.exists() else []
     except InputError as error:
         raise WorkflowError(f"{error}; if you know that there are none, delete {noted}") from None
     if cancelled:
         print(f"Cancelled jobs of an earlier run: {', '.join(cancelled)}", file=sys.stderr)
-    if name := re.search(r"^SLURM run ID: (\S+)$", "\n".join(Path(log).read_text() for log in logs), re.MULTILINE):
+    if name := re.search(
+        r"^SLURM run ID: (\S+)$", "\n".join(Path(log).read_text("utf-8", "replace") for log in logs), re.MULTILINE
+    ):
         with replacing(noted) as partial:
-            partial.write_text(name[1])
+            partial.write_text(name[1], encoding="utf-8")

@@ -2,8 +2,6 @@
 
 
 rule fetch:
-    input:
-        specification=specification_file,
     output:
         f"<downloads>/{{dataset}}/{RECEIPTS}",
     log:
@@ -13,19 +11,22 @@ rule fetch:
     conda:
         ENVIRONMENT
     params:
+        specification=specification_file,
+        content=official_content,
+        out=subpath(output[0], parent=True),
         settings=fetch_settings,
         terms=dataset_terms,
     message:
         "Fetching {params.terms} Progress: {log}"
     shell:
-        'spectralseg fetch {input.specification} --out "$(dirname {output:q})" {params.settings} > {log:q} 2>&1'
+        "spectralseg fetch {params.specification:q} --out {params.out:q} {params.settings:q} > {log:q} 2>&1"
 
 
 rule weights:
     output:
-        touch("<downloads>/weights/{encoder}/{weights}"),
+        touch("<results>/weights/{encoder}/{weights}"),
     log:
-        "<downloads>/logs/weights-{encoder}-{weights}.log",
+        "<results>/logs/weights/{encoder}-{weights}.log",
     retries: 2
     localrule: True
     conda:
@@ -33,7 +34,7 @@ rule weights:
     params:
         model=model_of_weights,
     shell:
-        "spectralseg weights {wildcards.encoder} {wildcards.weights} --model {params.model} > {log:q} 2>&1"
+        "spectralseg weights {wildcards.encoder:q} {wildcards.weights:q} --model {params.model:q} > {log:q} 2>&1"
 
 
 rule phantom:
@@ -49,12 +50,12 @@ rule phantom:
     params:
         settings=phantom_settings,
     shell:
-        "spectralseg phantom {wildcards.dataset} --out {output} {params.settings} > {log} 2>&1"
+        "spectralseg phantom {wildcards.dataset:q} --out {output:q} {params.settings:q} > {log:q} 2>&1"
 
 
-rule prepare:
+# A checkpoint: once a dataset is prepared, only those runs are planned whose data have changed.
+checkpoint prepare:
     input:
-        specification=specification_file,
         raw=raw_files,
         split=split_file,
     output:
@@ -69,12 +70,15 @@ rule prepare:
         mem_mb=gigabytes(8),
         runtime=minutes(120),
     params:
+        specification=specification_file,
         raw=raw_folder,
-        format=FORMAT,  # a version that writes another one prepares again
+        out=subpath(output.info, parent=True),
+        content=prepared_from,
         settings=prepare_settings,
+        split=split_option,
     shell:
-        "spectralseg prepare {input.specification} --raw {params.raw:q} --out $(dirname {output.info}) {params.settings}"
-        " --threads {threads} > {log} 2>&1"
+        "spectralseg prepare {params.specification:q} --raw {params.raw:q} --out {params.out:q} {params.settings:q}"
+        " {params.split:q} --threads {threads} > {log:q} 2>&1"
 
 
 checkpoint leakage:
@@ -96,4 +100,4 @@ checkpoint leakage:
         folders=audited_folders,
         settings=audit_settings,
     shell:
-        "spectralseg leakage {params.folders} {params.settings} --out {output.leaks} > {log} 2>&1"
+        "spectralseg leakage {params.folders:q} {params.settings:q} --out {output.leaks:q} > {log:q} 2>&1"

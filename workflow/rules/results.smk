@@ -1,8 +1,8 @@
 # Prepared datasets -> cards. Records -> claims; and tables, figures and studies, each by a notebook of its own. Notebooks
 # hold no logic; the package does. All of it -> one page.
 NOTEBOOK = (
-    "papermill {input.notebook} {output.notebook} -k python3 --log-output --no-progress-bar --cwd ."
-    " {params.parameters} > {log} 2>&1"
+    "papermill {input.notebook:q} {output.notebook:q} -k python3 --log-output --no-progress-bar --cwd ."
+    " {params.parameters:q} > {log:q} 2>&1"
 )
 
 
@@ -22,8 +22,10 @@ rule card:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        prepared=subpath(input.info, parent=True),
     shell:
-        "spectralseg card $(dirname {input.info}) --out {output} > {log} 2>&1"
+        "spectralseg card {params.prepared:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule claims:
@@ -46,9 +48,11 @@ rule claims:
     conda:
         ENVIRONMENT
     params:
+        results=subpath(input.records, parent=True),
+        published=published_folder,
         comparison=comparison(),
     shell:
-        "spectralseg claims $(dirname {input.records}) --published $(dirname {input.claims[0]}) > {log} 2>&1"
+        "spectralseg claims {params.results:q} --published {params.published:q} > {log:q} 2>&1"
 
 
 rule table:
@@ -135,8 +139,8 @@ rule study:
     conda:
         ENVIRONMENT
     params:
+        parameters=study_parameters,
         comparison=comparison(),
-        parameters=f"-p results {RESULTS} -p out {RESULTS}/studies -p published {repository('config/published')}",
     shell:
         NOTEBOOK
 
@@ -158,5 +162,8 @@ rule report_page:
     localrule: True
     conda:
         ENVIRONMENT
+    params:
+        results=subpath(input.records, parent=True),
+        out=subpath(output[0], parent=True),
     shell:
-        "spectralseg report $(dirname {input.records}) --out $(dirname {output}) > {log} 2>&1"
+        "spectralseg report {params.results:q} --out {params.out:q} > {log:q} 2>&1"

@@ -5,7 +5,7 @@
 rule train:
     input:
         permission(),
-        data="<prepared>/dataset.json",
+        data=prepared,
         weights=encoder_weights,
     output:
         model="<run>/model.pt",
@@ -24,18 +24,21 @@ rule train:
         runtime=minutes(240),
     params:
         config=RESOLVED,
+        data=subpath(input.data, parent=True),
+        out=subpath(output.model, parent=True),
         settings=train_settings,
+        content=learned_from,
     shell:
-        "exec spectralseg train --config {params.config} --data $(dirname {input.data}) --threads {threads}"
-        " --architecture {wildcards.architecture} --objective {wildcards.objective} --lambda {wildcards.lam}"
-        " --seed {wildcards.seed} --out $(dirname {output.model}) > {log} 2>&1"
+        "exec spectralseg train --config {params.config:q} --data {params.data:q} --threads {threads}"
+        " --architecture {wildcards.architecture:q} --objective {wildcards.objective:q} --lambda {wildcards.lam:q}"
+        " --seed {wildcards.seed:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule evaluate:
     input:
-        model="<run>/model.pt",
+        model=ancient("<run>/model.pt"),  # run.json, which is written with it, tells by its content whether it is another
         run="<run>/run.json",
-        data="<prepared>/dataset.json",
+        data=prepared,
         partners=partners,
     output:
         records="<run>/records.parquet",
@@ -54,11 +57,14 @@ rule evaluate:
         runtime=minutes(120),
     params:
         config=RESOLVED,
-        settings=DUMPED["evaluation"],
+        run=subpath(input.model, parent=True),
+        data=subpath(input.data, parent=True),
         partners=partner_folders,
+        settings=evaluation_settings,
+        content=tested_on,
     shell:
-        "exec spectralseg evaluate --config {params.config} --run $(dirname {input.model})"
-        " --data $(dirname {input.data}) --ood {params.partners} --threads {threads} > {log} 2>&1"
+        "exec spectralseg evaluate --config {params.config:q} --run {params.run:q}"
+        " --data {params.data:q} --ood {params.partners:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule collect:
@@ -75,7 +81,7 @@ rule collect:
         runs=runs_folder,
         config=RESOLVED,
     shell:
-        "spectralseg collect {params.runs} --config {params.config} --out {output} > {log} 2>&1"
+        "spectralseg collect {params.runs:q} --config {params.config:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule compare:
@@ -92,4 +98,4 @@ rule compare:
         config=RESOLVED,
         settings=comparison(),
     shell:
-        "spectralseg compare {input} --config {params.config} --out {output} > {log} 2>&1"
+        "spectralseg compare {input:q} --config {params.config:q} --out {output:q} > {log:q} 2>&1"

@@ -14,7 +14,6 @@ import math
 import re
 import stat
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -24,7 +23,7 @@ from typing import IO, NamedTuple, cast
 from spectralseg.data.cases import TEMPORARY
 from spectralseg.data.disk import RESERVE, free_space
 from spectralseg.errors import InputError, explained
-from spectralseg.files import replacing_folder
+from spectralseg.files import replacing_folder, temporary_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 # Whatever an archive of images, volumes or masks expands to lies far below; what expands further is a bomb, or so
@@ -52,8 +51,8 @@ def unpack(archive: Path, folder: Path) -> None:
         InputError: the archive is damaged or encrypted, would write outside ``folder``, holds links, devices or two
             files of one name, has members that overlap, or expands beyond what its size or the disk allows.
     """
-    purpose = f"unpacked to {folder.parent}"
-    with _readable(archive, purpose), _opened(archive) as members, replacing_folder(folder) as partial_folder:
+    target = replacing_folder(folder, durable=False)
+    with _readable(archive, f"unpacked to {folder.parent}"), _opened(archive) as members, target as partial_folder:
         for member in _checked(archive, members, free_space(folder.parent)):
             _write(archive, member, partial_folder)
 
@@ -272,8 +271,7 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
     if not archives:
         yield raw
         return
-    with _temporary_folder(scratch) as name:
-        folder = Path(name)
+    with _temporary_folder(scratch) as folder:
         taken = {_stem(archive) for archive in archives}
         for archive in archives:
             unpack(archive, folder / archive.name)
@@ -287,16 +285,18 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
         try:
             yield folder
         except InputError as error:
-            message = str(error).replace(f"{name}:", f"{raw}:")
-            raise InputError(message.replace(name, str(raw if raw.is_dir() else raw.parent))) from None
+            message = str(error).replace(f"{folder}:", f"{raw}:")
+            raise InputError(message.replace(str(folder), str(raw if raw.is_dir() else raw.parent))) from None
 
 
-def _temporary_folder(scratch: Path) -> tempfile.TemporaryDirectory[str]:
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=scratch, prefix=TEMPORARY)
-    except OSError as error:
-        raise InputError(f"{scratch}: cannot hold unpacked archives: {explained(error)}") from None
+@contextlib.contextmanager
+def _temporary_folder(scratch: Path) -> Iterator[Path]:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder(scratch, TEMPORARY.strip(".")))
+        except OSError as error:
+            raise InputError(f"{scratch}: cannot hold unpacked archives: {explained(error)}") from None
+        yield folder
 
 
 def _stem(archive: Path) -> str:

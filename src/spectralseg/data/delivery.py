@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,15 +14,14 @@ from urllib.parse import quote
 from spectralseg.data.fetch import obtain
 from spectralseg.data.phantoms import generate
 from spectralseg.data.specification import SourceFile
-from spectralseg.files import sha256_of
+from spectralseg.files import sha256_of, temporary_folder
 
 
 def deliver(name: str, folder: Path, *, cases: int = 12, side: int = 128, seed: int = 0) -> list[Path]:
     """As :func:`spectralseg.data.phantoms.generate`, but the archives reach ``folder`` by a download."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".origin.") as origin:
-        archives = generate(name, Path(origin), cases=cases, side=side, seed=seed)
-        with _serving(Path(origin)) as address:
+    with temporary_folder(folder, "origin") as origin:
+        archives = generate(name, origin, cases=cases, side=side, seed=seed)
+        with _serving(origin) as address:
             for archive in archives:
                 url = f"{address}/{quote(archive.name)}"
                 obtain(SourceFile(file=archive.name, url=url, sha256=sha256_of(archive)), folder)

@@ -40,7 +40,8 @@ from PIL import Image
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.data.splits import PARTS, read_list
 from spectralseg.errors import InputError
-from spectralseg.files import csv_text, replacing
+from spectralseg.files import csv_text, replacing_all, write_parquet
+from spectralseg.loading import read_csv, read_parquet
 from spectralseg.progress import progress_bar
 
 EXACT = {"id": "case", "bytes": "image_sha256", "group": "group"}  # kinds of match, and the column that agrees
@@ -141,14 +142,13 @@ class Audit:
 
         What was found within training and validation data is written alike, see :func:`development_file`.
         """
-        for matches, counts, out in (
-            (self.leaks, self.pairs, file),
-            (self.repeats, self.development, development_file(file)),
-        ):
-            with replacing(out) as partial:
-                matches.to_parquet(partial, index=False)
-            with replacing(out.with_suffix(".csv")) as partial:
-                partial.write_text(csv_text(counts), encoding="utf-8")
+        within = development_file(file)
+        files = (file, file.with_suffix(".csv"), within, within.with_suffix(".csv"))
+        with replacing_all(*files) as (leaks, pairs, repeats, development):
+            write_parquet(leaks, self.leaks)
+            pairs.write_text(csv_text(self.pairs), encoding="utf-8")
+            write_parquet(repeats, self.repeats)
+            development.write_text(csv_text(self.development), encoding="utf-8")
 
 
 def development_file(file: Path) -> Path:
@@ -171,12 +171,9 @@ def read_audit(file: Path) -> Audit:
 
 
 def _read(file: Path, matching: Sequence[str], counted: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    try:
-        matches, counts = pd.read_parquet(file), pd.read_csv(file.with_suffix(".csv"), keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as a leakage audit ({error}); run 'spectralseg leakage'") from None
-    if [list(matches.columns), list(counts.columns)] != [list(matching), list(counted)]:
-        raise InputError(f"{file}: has other columns than this version writes; run 'spectralseg leakage' again")
+    told = "a leakage audit", "run 'spectralseg leakage' again"
+    matches = read_parquet(file, *told, matching, exact=True).to_pandas()
+    counts = read_csv(file.with_suffix(".csv"), *told, counted, exact=True, dtype=None)
     return matches, counts
 
 

@@ -17,7 +17,7 @@ import hashlib
 import json
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,6 +115,11 @@ class PreparedDataset:
         return str(self.info.get("modality", ""))
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """All of it that the weights of a run depend on."""
+        return identity_of(self.info)
+
+    @property
     def id_namespace(self) -> str:
         """Datasets that share it show the same picture, or the same patient, under the same id."""
         return str(self.info["id_namespace"])
@@ -195,6 +200,25 @@ class PreparedDataset:
         if len(found) != 1:
             raise InputError(f"{self.path}: there is no case '{case}'")
         return found.iloc[0]
+
+
+def identity_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a prepared dataset, given the content of ``dataset.json``, that the weights of a run depend on."""
+    keys = ("name", "source", "classes", "channels", "image_size", "mean", "std", "files")
+    return {key: info.get(key) for key in keys}
+
+
+def checksum(path: Path, *further: str) -> str | None:
+    """Checksum of what weights depend on, and of ``further`` keys of ``dataset.json``; None where there is no dataset.
+
+    Only ``dataset.json`` is read, which has the checksums of the other files.
+    """
+    try:
+        info = read_json(path / "dataset.json", _MAX_CARD)
+        content = identity_of(info) | {key: info.get(key) for key in further}
+    except (InputError, AttributeError):
+        return None
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def open_prepared(path: Path | str) -> PreparedDataset:

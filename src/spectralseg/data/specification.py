@@ -122,6 +122,11 @@ class DatasetSpecification(_Strict):
     exclude: dict[str, str] = Field({}, description="case id -> reason why it is left out")
     ood: tuple[str, ...] = Field((), description="datasets on which models trained here are tested as well")
 
+    def shaping(self) -> dict[str, Any]:
+        """All that a prepared dataset depends on, as plain values: without texts about the dataset and its sources."""
+        descriptive = {"title", "licence", "citation", "homepage", "sources", "split", "alternative_splits"}
+        return self.model_dump(mode="json", exclude=descriptive)
+
     @field_validator("classes")
     @classmethod
     def _tell_classes_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:

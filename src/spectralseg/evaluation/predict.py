@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spectralseg.config import Architecture
-from spectralseg.errors import Diverged, InputError
+from spectralseg.errors import Diverged
+from spectralseg.loading import reading
 from spectralseg.training.batches import standardise
 from spectralseg.training.loop import model_of
+from spectralseg.training.outputs import DESCRIPTION, WEIGHTS, read_weights
 
 _BLOCK = 1 << 20
 
@@ -90,19 +91,6 @@ def _predicted(
         yield from zip((case for case, _ in waiting), np.split(probabilities, ends[:-1]), strict=True)
 
 
-def read_settings(run: Path) -> dict[str, Any]:
-    """What a finished run says of itself: the content of its ``run.json``.
-
-    Raises:
-        InputError: the folder holds no finished run.
-    """
-    try:
-        settings: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{run}: is no finished run ({error}); train it first") from None
-    return settings
-
-
 def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_size: int, device: str) -> Predictor:
     """The model of a run folder.
 
@@ -115,21 +103,20 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
 
     Raises:
         Diverged: training ended because the run diverged.
-        InputError: the weights do not fit the architecture.
+        InputError: the weights are missing, damaged, of another run, or do not fit the architecture.
     """
     if reason := settings.get("diverged"):
         raise Diverged(run, reason)
     data = settings["data"]
-    # The weights come from the run; asking for pretrained ones would need the network.
-    architecture = Architecture.model_validate({**settings["architecture"], "encoder_weights": None})
-    outputs = 1 if len(data["classes"]) == 1 else len(data["classes"]) + 1
-    model = model_of(architecture, data["channels"], outputs)
-    weights = torch.load(run / "model.pt", map_location="cpu", weights_only=True)[checkpoint]
-    try:
+    with reading(run / DESCRIPTION, "the description of a finished run", "train the run again"):
+        # The weights come from the run; asking for pretrained ones would need the network.
+        architecture = Architecture.model_validate({**settings["architecture"], "encoder_weights": None})
+        outputs = 1 if len(data["classes"]) == 1 else len(data["classes"]) + 1
+        model = model_of(architecture, data["channels"], outputs)
+        mean, std = (torch.tensor(data[key], dtype=torch.float32, device=device) for key in ("mean", "std"))
+    weights = read_weights(run, settings, checkpoint)
+    with reading(run / WEIGHTS, "the weights that its run.json describes", "train the run again"):
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(f"{run / 'model.pt'}: does not fit its run.json ({error}); train the run again") from None
-    mean, std = (torch.tensor(data[key], dtype=torch.float32, device=device) for key in ("mean", "std"))
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images come
     return Predictor(model.eval(), mean, std, batch_size, str(run))
 

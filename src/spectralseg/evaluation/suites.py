@@ -17,10 +17,10 @@ from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError
 from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.evaluation.predict import Predictor, load_predictor, predicted_cases, read_settings, to_labels
+from spectralseg.evaluation.predict import Predictor, load_predictor, predicted_cases, to_labels
 from spectralseg.evaluation.recheck import Labelled, recheck
 from spectralseg.evaluation.score import Score, predictions, reliabilities, score_reliabilities, score_segmentation
-from spectralseg.files import replacing
+from spectralseg.files import replacing_all, write_parquet
 from spectralseg.interpretation.cam import seg_grad_cam
 from spectralseg.interpretation.scores import Score as InterpretationScore
 from spectralseg.interpretation.scores import cam_scores, spectral_scores
@@ -29,6 +29,7 @@ from spectralseg.metrics.records import COLUMNS, POOLED, RUN_KEYS, divergence_re
 from spectralseg.progress import progress_bar
 from spectralseg.training.batches import seed_of, to_float
 from spectralseg.training.learner import choose_device
+from spectralseg.training.outputs import CHECKSUM, read_settings
 
 _log = logging.getLogger(__name__)
 _RELIABILITY_COLUMNS = ("suite", "test_dataset", "class", "region", "bin", "pixels", "probability", "foreground")
@@ -49,8 +50,8 @@ def evaluate(
     the record of :func:`~spectralseg.metrics.records.divergence_record`, no histogram and no example.
 
     Raises:
-        InputError: a dataset is not the one that the run was trained on, or has other classes; or another
-            implementation of a metric disagrees.
+        InputError: the run is damaged, a dataset is not the one that it was trained on, or has other classes; or
+            another implementation of a metric disagrees.
     """
     settings = read_settings(run)
     if data.info["files"] != settings["data"]["files"]:
@@ -69,12 +70,13 @@ def evaluate(
         _log.warning("%s", error)
         records = pd.DataFrame([divergence_record(data.name, error.reason)])
         reliability, examples = pd.DataFrame(columns=list(_RELIABILITY_COLUMNS)), _no_examples(data)
-    with replacing(out / "records.parquet") as partial:
-        _with_keys(keys, records).to_parquet(partial, index=False)
-    with replacing(out / "reliability.parquet") as partial:
-        _with_keys(keys, reliability).to_parquet(partial, index=False)
-    with replacing(out / "examples.npz") as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **examples)
+    files = [out / name for name in ("records.parquet", "reliability.parquet", "examples.npz")]
+    notes = {"run": keys, CHECKSUM: settings.get(CHECKSUM)}  # bind the tables to the weights
+    with replacing_all(*files) as (records_file, reliability_file, examples_file):
+        write_parquet(records_file, _with_keys(keys, records), notes)
+        write_parquet(reliability_file, _with_keys(keys, reliability), notes)
+        with examples_file.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **examples)
 
 
 def _results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,12 +19,13 @@ from torch import Tensor, nn
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.evaluation.predict import Predictor, load_predictor, read_settings, to_labels
+from spectralseg.evaluation.predict import Predictor, load_predictor, to_labels
 from spectralseg.exchange.model_card import INPUT, OUTPUT, Parity, model_card
 from spectralseg.exchange.predictions import check_trained_on
 from spectralseg.files import creating_folder
 from spectralseg.metrics.records import read_records
 from spectralseg.training.batches import to_float
+from spectralseg.training.outputs import read_settings
 
 TOLERANCE = 1e-4  # of a probability
 _EXAMPLES = 3
@@ -130,7 +132,9 @@ class _Format:
 def _write_torchscript(model: nn.Module, images: Tensor, file: Path) -> None:
     with torch.no_grad():
         traced: Any = torch.jit.trace(model, images, check_trace=False)
-    traced.save(str(file))
+    content = io.BytesIO()  # written to a full disk directly, it would end this process
+    torch.jit.save(traced, content)
+    file.write_bytes(content.getvalue())
 
 
 def _read_torchscript(file: Path) -> Callable[[_Images], _Images]:

@@ -9,11 +9,12 @@ from spectralseg import provenance
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
-from spectralseg.evaluation.predict import load_predictor, native_labels, predicted_cases, read_settings
+from spectralseg.evaluation.predict import load_predictor, native_labels, predicted_cases
 from spectralseg.exchange.labels import file_ending, file_name, write_array
 from spectralseg.files import creating_folder, sha256_of, write_json
 from spectralseg.progress import progress_bar
 from spectralseg.training.learner import choose_device
+from spectralseg.training.outputs import WEIGHTS, read_settings
 
 _BATCH = 16
 DESCRIPTION = "predictions.json"
@@ -55,7 +56,7 @@ def predict(
             {
                 "run": settings["run"],
                 "checkpoint": checkpoint,
-                "weights_sha256": sha256_of(run / "model.pt"),
+                "weights_sha256": sha256_of(run / WEIGHTS),
                 "dataset": data.name,
                 "dataset_files": data.info["files"],
                 "labels": ["background", *data.classes],

@@ -20,7 +20,7 @@ from spectralseg.evaluation.score import Score, score_labels
 from spectralseg.exchange.inspection import Inspection
 from spectralseg.exchange.labels import file_endings, file_name, read_labels
 from spectralseg.exchange.pairing import pair
-from spectralseg.files import replacing
+from spectralseg.files import replacing, write_parquet
 from spectralseg.grid import Run
 from spectralseg.metrics.policy import FALSE_STRUCTURE, POLICY
 from spectralseg.metrics.records import COLUMNS
@@ -93,7 +93,7 @@ def _score(
         for label, protocol, metric, value, flag in _scores(labels, native, data, case):
             rows.append((*keys, name, group, data.classes[label - 1], protocol, metric, value, flag))
     records = pd.DataFrame(rows, columns=list(COLUMNS))
-    records.to_parquet(out, index=False)
+    write_parquet(out, records)
     summary, findings = summarise(records), tuple(inspection.findings())
     if leaking is None:
         return Scored(summary, findings)

@@ -41,11 +41,13 @@ A run that diverged has no values. Its only record has the metric ``diverged``, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from pyarrow import ArrowInvalid, parquet
 
-from spectralseg.errors import InputError
+from spectralseg.loading import read_parquet, unreadable
 
 POOLED = "pooled"
 WHOLE_CASE = "all"
@@ -81,10 +83,25 @@ def read_records(file: Path) -> pd.DataFrame:
     Raises:
         InputError: the file is missing, damaged, or has other columns.
     """
-    try:
-        frame = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as metric records ({error}); evaluate the runs again") from None
-    if list(frame.columns) != list(COLUMNS):
-        raise InputError(f"{file}: has other columns than this version writes; evaluate the runs again")
+    frame: pd.DataFrame = read_table(file).to_pandas()
     return frame
+
+
+def read_table(file: Path, **options: Any) -> pa.Table:
+    """As :func:`read_records`; ``options`` are those of ``pyarrow.parquet.read_table``."""
+    table = read_parquet(file, _WHAT, _REMEDY, COLUMNS, exact=True, **options)
+    for column in table.schema:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if not _KINDS.get(column.name, _is_text)(kind):
+            raise unreadable(file, _WHAT, _REMEDY, f"column '{column.name}' holds {kind}")
+        if column.name != "value" and table[column.name].null_count:
+            raise unreadable(file, _WHAT, _REMEDY, f"column '{column.name}' has cells without a value")
+    return table
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+_WHAT, _REMEDY = "metric records", "evaluate the runs again"
+_KINDS = {"seed": pa.types.is_integer, "value": pa.types.is_floating}

@@ -85,7 +85,8 @@ def heartbeat(folder: Path, task: str) -> Iterator[None]:
     """Show in ``folder``, as soon as it exists, that a task is at work there until the block ends.
 
     Raises:
-        Interrupted: SIGTERM came, and nothing in the block heeds it. A warning that nothing heeds (SIGUSR1) is ignored.
+        Interrupted: SIGTERM or SIGINT came, and nothing in the block heeds it. A warning that nothing heeds (SIGUSR1)
+            is ignored.
     """
     now = time.time()
     job = slurm.job() or ""
@@ -106,7 +107,8 @@ def heartbeat(folder: Path, task: str) -> Iterator[None]:
         thread.join()
 
     try:
-        with handled({**dict.fromkeys(SIGNALS, signal.SIG_IGN), signal.SIGTERM: _interrupt}):
+        ignored = dict.fromkeys(SIGNALS, signal.SIG_IGN)
+        with handled({**ignored, signal.SIGTERM: _interrupt, signal.SIGINT: _interrupt}):
             yield
     except BaseException as error:
         stop()
@@ -117,9 +119,10 @@ def heartbeat(folder: Path, task: str) -> Iterator[None]:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def _interrupt(*_: object) -> None:
+def _interrupt(number: int, _: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one may come from SLURM and one from Snakemake
-    raise Interrupted("stopped by SIGTERM; run it again")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one stops at once
+    raise Interrupted(f"stopped by {signal.Signals(number).name}; run it again")
 
 
 def read_beat(folder: Path) -> Beat | None:

@@ -13,11 +13,14 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 
+from spectralseg import locks
 from spectralseg.errors import InputError, explained
 from spectralseg.operations.devices import Device, assigned_by_slurm, visible_devices
 
@@ -26,7 +29,7 @@ _FOLDER = "/tmp/spectralseg-devices"  # not TMPDIR, which may differ between pro
 _PAUSE = 0.05  # seconds between the looks of the first in line
 _PATIENCE = 1.0  # seconds until a wait is told
 _log = logging.getLogger(__name__)
-_held: set[int] = set()
+_TICKET = re.compile(r"[0-9]{1,12}")  # number of a ticket; what else lies in the folder is not ours
 
 
 def gpu_slots(share: int = 1) -> int:
@@ -61,7 +64,8 @@ def device_lease(
         with _first_in_line(folder, slots):
             slot, handle = _free_slot(slots)
     except OSError as error:
-        raise InputError(f"{folder}: {explained(error)}, or name another folder in {FOLDER}") from None
+        blamed = error.filename or folder
+        raise InputError(f"{blamed}: {explained(error)}, or name another folder in {FOLDER}") from None
     device, before = slots[slot], dict(environment)
     try:
         if device.variable:
@@ -73,11 +77,11 @@ def device_lease(
             environment[device.variable] = before[device.variable]
         else:
             environment.pop(device.variable, None)
-        _release(handle)
+        locks.release(handle)
 
 
 def _folder(environment: MutableMapping[str, str]) -> Path:
-    folder = Path(environment.get(FOLDER, _FOLDER))
+    folder = Path(environment.get(FOLDER) or _FOLDER)
     try:
         folder.mkdir(parents=True)
         folder.chmod(0o1777)  # as /tmp: everybody may add files, and remove only their own
@@ -97,7 +101,7 @@ def _free_slot(slots: dict[Path, Device]) -> tuple[Path, int]:
             best = max(taken, key=lambda slot: free[slots[slot].identity])
             for slot, handle in taken.items():
                 if slot != best:
-                    _release(handle)
+                    locks.release(handle)
             return best, taken[best]
         time.sleep(_PAUSE)
 
@@ -109,24 +113,24 @@ def _first_in_line(folder: Path, slots: Sequence[Path] | dict[Path, Device]) -> 
     guard = _open(folder / f"{line}.lock")
     try:
         fcntl.flock(guard, fcntl.LOCK_EX)
-        number = max((_number(ticket) for ticket in folder.glob(f"{line}.[0-9]*")), default=0) + 1
+        number = max(_tickets(folder, line), default=0) + 1
         ticket = folder / f"{line}.{number}"
         handle = _open(ticket)
         fcntl.flock(handle, fcntl.LOCK_EX)
     finally:
-        _release(guard)
+        locks.release(guard)
     try:
         _wait_for_others(folder, line, number)
         yield
     finally:
         ticket.unlink(missing_ok=True)
-        _release(handle)
+        locks.release(handle)
 
 
 def _wait_for_others(folder: Path, line: str, number: int) -> None:
     """Wait until no ticket with a lower number is held."""
     past, told = number, False
-    while earlier := [one for one in map(_number, folder.glob(f"{line}.[0-9]*")) if one < past]:
+    while earlier := [one for one in _tickets(folder, line) if one < past]:
         if not told:
             _log.info("waiting for a device")
             told = True
@@ -141,20 +145,22 @@ def _wait_for_others(folder: Path, line: str, number: int) -> None:
                 os.close(handle)
 
 
-def _number(ticket: Path) -> int:
-    return int(ticket.suffix[1:])
+def _tickets(folder: Path, line: str) -> list[int]:
+    """Numbers of the tickets of a line."""
+    with os.scandir(folder) as entries:
+        files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    numbers = (name.removeprefix(f"{line}.") for name in files if name.startswith(f"{line}."))
+    return [int(number) for number in numbers if _TICKET.fullmatch(number)]
 
 
 def _try(slot: Path) -> int | None:
     """Lock a slot; None if somebody has it."""
     handle = _open(slot)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _release(handle)
+    if locks.try_lock(handle) is False:
+        locks.release(handle)
         return None
     if os.fstat(handle).st_nlink == 0:  # somebody cleared the folder: the next look makes a new file
-        _release(handle)
+        locks.release(handle)
         return None
     with contextlib.suppress(PermissionError):
         os.utime(handle)  # cleaners of /tmp spare what is young
@@ -163,28 +169,16 @@ def _try(slot: Path) -> int | None:
 
 def _open(path: Path) -> int:
     """Open a file for locking, and make it if need be; it may belong to another user, who may lock it just the same."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # what is no regular file would be waited for
     while True:
         with contextlib.suppress(FileNotFoundError):
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            handle = os.open(path, flags)
             break
         with contextlib.suppress(FileExistsError):
-            handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
+            handle = os.open(path, flags | os.O_CREAT | os.O_EXCL)
             os.fchmod(handle, 0o666)  # for its time stamp, see _try
             break
-    _held.add(handle)
-    return handle
-
-
-def _release(handle: int) -> None:
-    _held.discard(handle)
-    os.close(handle)
-
-
-def _forget() -> None:
-    """In a forked process, such as a worker of a loader: a copy of a lock would keep it when this process is killed."""
-    for handle in _held:
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_forget)
+        raise InputError(f"{path}: is not a regular file; remove it, or name another folder in {FOLDER}")
+    return locks.keep(handle)

@@ -24,13 +24,12 @@ from spectralseg.statistics.pairing import pair
 from spectralseg.statistics.significance import LEVEL, holm, partial_conjunction
 from spectralseg.statistics.verdicts import (
     FAILS,
-    FEWEST_GROUPS,
-    FEWEST_SEEDS,
     HOLDS,
     UNCERTAIN,
     UNTESTED,
     VERDICTS,
     Chances,
+    enough,
     judge,
     margin_needed,
 )
@@ -234,11 +233,10 @@ def _judge(
     narrow = pairs.interval(level=1 - 2 * LEVEL)
     margin = results.margin_of({**comparison.method, "protocol": protocol})
     meant: Any = {"direction": comparison.direction, "higher_is_better": rule.higher_is_better}
-    enough = seeds >= FEWEST_SEEDS and groups >= FEWEST_GROUPS
     verdict, reason = judge(interval, seeds, groups, margin=margin, narrow=narrow, **meant)
     return Judged(
         *(published, scaled, *counts, verdict, reason),
-        chances=pairs.p_values(margin=margin, **meant) if enough else _NO_CHANCES,
+        chances=pairs.p_values(margin=margin, **meant) if enough(seeds, groups) else _NO_CHANCES,
         margin=np.nan if margin is None else rule.factor * margin,
         margin_needed=rule.factor * margin_needed(interval, narrow, seeds, groups, **meant),
     )

@@ -38,7 +38,7 @@ _MISSING = {"", "-", "–", "—", "na", "n/a", "nan", "none", "inf"}
 _LONGEST_NUMBER = 100  # characters, with its spread
 # A number, in bold or with a percent sign perhaps, and what may follow it: its spread or interval.
 _NUMBER = re.compile(
-    r"\**([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?)\s*(?:%\s*)?(?:\*+\s*)?(?:(?:±|\+/-|\+-|[(\[]).*)?",
+    r"\**([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?)\s*(?:%\s*)?(?:\*+\s*)?(?:(?:±|\+/-|\+-|[(\[]).*)?",
     re.IGNORECASE,
 )
 

@@ -10,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from spectralseg.errors import InputError
-from spectralseg.files import replacing
+from spectralseg.files import replacing, write_parquet
 from spectralseg.metrics.records import MEAN, read_records
 from spectralseg.registry import suggest
 from spectralseg.statistics.equivalence import equivalence
@@ -85,7 +85,7 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float | Margin
     for family in table.groupby(_FAMILY).indices.values():
         table.loc[family, "p_holm"] = holm(table.loc[family, "p_wilcoxon"])
     with replacing(out) as partial:
-        table.to_parquet(partial, index=False)
+        write_parquet(partial, table)
 
 
 def _compare(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:

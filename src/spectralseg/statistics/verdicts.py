@@ -12,6 +12,7 @@ from spectralseg.statistics.bootstrap import Interval, informative_seeds
 
 # For any verdict: with two seeds, or two groups, their part of an interval has one degree of freedom, with one none.
 FEWEST_SEEDS = FEWEST_GROUPS = 3
+FEWEST = f"{FEWEST_SEEDS} seeds and {FEWEST_GROUPS} patients (or other groups)"
 
 HOLDS, FAILS, UNCERTAIN, UNTESTED = VERDICTS = (
     "holds",
@@ -27,6 +28,11 @@ class Verdict(NamedTuple):
 
     verdict: str
     reason: str
+
+
+def enough(seeds: int, groups: int) -> bool:
+    """Whether a difference rests on as many seeds and groups as any verdict needs."""
+    return seeds >= FEWEST_SEEDS and groups >= FEWEST_GROUPS
 
 
 def judge(
@@ -199,7 +205,7 @@ def margin_needed(
     Returns:
         At least 0; NaN where no margin is large enough or the intervals have no limits.
     """
-    if seeds < FEWEST_SEEDS or groups < FEWEST_GROUPS:
+    if not enough(seeds, groups):
         return math.nan
     if direction == "no worse":
         low, _ = _turned(interval, direction, higher_is_better)

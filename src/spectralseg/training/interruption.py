@@ -55,16 +55,20 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         # Nothing else: a handler runs between any two instructions, also in the middle of writing a checkpoint.
         self.reason = self.reason or signal.Signals(number).name
+        if number == signal.SIGINT:  # the next one stops at once
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
 def stop_requests(deadline: float | None = None) -> Iterator[StopRequest]:
-    """Note SIGTERM and SIGUSR1 inside the block instead of dying of them.
+    """Note SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) inside the block instead of dying of them.
+
+    A second SIGINT stops at once.
 
     Outside the main thread, where Python allows no handlers, only the deadline counts.
     """
     request = StopRequest(deadline)
-    with handled(dict.fromkeys(SIGNALS, request._note)):
+    with handled(dict.fromkeys((*SIGNALS, signal.SIGINT), request._note)):
         yield request
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from spectralseg.files import replacing
+from spectralseg.training.outputs import HISTORY
 
 
 class Journal:
@@ -20,7 +21,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, *, tensorboard: bool, start: int) -> None:
-        self.file = folder / "history.jsonl"
+        self.file = folder / HISTORY
         self.writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # takes seconds to import

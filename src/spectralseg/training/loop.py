@@ -21,7 +21,7 @@ from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError, Interrupted
-from spectralseg.files import remove_leftovers, sha256_of, write_json
+from spectralseg.files import remove_leftovers, sha256_of
 from spectralseg.grid import Run
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
@@ -32,6 +32,7 @@ from spectralseg.training.batches import batch_of, batches, seed_of
 from spectralseg.training.interruption import StopRequest, stop_requests
 from spectralseg.training.journal import Journal
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
+from spectralseg.training.outputs import DESCRIPTION, HISTORY, WEIGHTS, finished, refuse_other_run, write_run
 from spectralseg.training.schedule import iterations, learning_rate
 from spectralseg.training.validation import validation_dice, validation_part
 
@@ -108,16 +109,7 @@ def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, An
         "encoder_sha256": sha256_of(encoder) if encoder and encoder.is_file() else None,
         "objective": config.objectives[run.objective].model_dump(mode="json"),
         "training": config.training.learned(),
-        "data": {
-            "name": data.name,
-            "source": data.info["source"],
-            "classes": data.classes,
-            "channels": data.info["channels"],
-            "image_size": data.info["image_size"],
-            "mean": data.info["mean"],
-            "std": data.info["std"],
-            "files": data.info["files"],
-        },
+        "data": data.identity,
     }
 
 
@@ -130,6 +122,7 @@ def train(
     device_name: str = "auto",
     share: int = 1,
     deadline: float | None = None,
+    keep_finished: bool = False,
 ) -> None:
     """Train a run and write ``model.pt``, ``run.json`` and ``history.jsonl`` into ``out``.
 
@@ -138,17 +131,23 @@ def train(
     reason, which is None for all other runs, and nothing predicts with such a run.
 
     A state left by an interrupted attempt at the same settings and data is continued, to the same weights as without
-    the interruption: bit by bit on a CPU with the same number of threads. SIGTERM and SIGUSR1 save the state and stop.
+    the interruption: bit by bit on a CPU with the same number of threads. SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) save the
+    state and stop; a second SIGINT stops at once.
 
     ``share`` is for the record: how many runs at most use the device at once, which their times depend on.
 
     ``deadline`` is a value of ``time.monotonic()`` at which the process must have ended. Training stops as early before
     it as saving needs, by how long iterations and saving have taken, but never before it has done one iteration.
 
+    ``keep_finished``: leave a run of these settings that is complete as it is, as another process has just trained it.
+
     Raises:
-        InputError: the dataset lacks a part, or model or objective do not fit the data.
-        Interrupted: SIGTERM or SIGUSR1 asked to stop, or the deadline is near; the state is saved.
+        InputError: the dataset lacks a part, model or objective do not fit the data, or ``out`` holds another run.
+        Interrupted: a signal asked to stop, or the deadline is near; the state is saved.
     """
+    if keep_finished and finished(out, settings_of(config, run, data)):
+        _log.info("%s: was trained by another process meanwhile", out)
+        return
     with stop_requests(deadline) as request:
         _train(config, run, data, out, choose_device(device_name), share, request)
 
@@ -157,15 +156,16 @@ def _train(
     config: Config, run: Run, data: PreparedDataset, out: Path, device: torch.device, share: int, request: StopRequest
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    for name in (states.FILE, "model.pt", "run.json", "history.jsonl"):
+    for name in (states.FILE, WEIGHTS, DESCRIPTION, HISTORY):
         remove_leftovers(out / name)
+    refuse_other_run(out, run.keys)
     training = config.training
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
     learner = learner_of(config, run, data, device)
     settings = settings_of(config, run, data)
-    progress = states.restore(out, learner, settings)
-    request.slowest = progress.slowest
     last = iterations(training, len(data.rows("train")))
+    progress = states.restore(out, learner, settings, last)
+    request.slowest = progress.slowest
     validation, batch_size = validation_part(data, device), config.evaluation.batch_size
     clock = _Clock(progress)
 
@@ -193,7 +193,7 @@ def _train(
         journal.write(progress.history)
 
     def interrupt() -> None:
-        raise Interrupted(f"{out}: stopped by {request.reason} {after()}; run it again")
+        raise Interrupted(f"{out}: stopped by {request.reason} {after()}; run it again to continue")
 
     window = _Window(lambda bad: _not_finite(out, data, training.batch_size, run.seed, bad))
     diverged = None
@@ -253,9 +253,9 @@ def _write_outputs(
 ) -> None:
     last = learner.weights()
     best = last if progress.best_iteration == progress.iteration else progress.best
-    states.write(out / "model.pt", {"best": best, "last": last})  # equal weights are stored once
-    write_json(
-        out / "run.json",
+    write_run(
+        out,
+        {"best": best, "last": last},  # equal weights are stored once
         {
             **run,
             "iterations": progress.iteration,

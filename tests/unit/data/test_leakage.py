@@ -448,7 +448,7 @@ class TestFiles:
     def test_damage_is_told(self, found, tmp_path, name, ending):
         found.write(tmp_path / "leakage.parquet")
         (tmp_path / f"{name}.{ending}").unlink()
-        with pytest.raises(InputError, match=rf"{name}\.parquet: cannot be read"):
+        with pytest.raises(InputError, match=rf"{name}\.{ending}: cannot be read"):
             read_audit(tmp_path / "leakage.parquet")
         found.write(tmp_path / "leakage.parquet")
         (tmp_path / "leakage.csv").write_text("a,b\n1,2\n")

@@ -157,3 +157,10 @@ def test_a_folder_is_read_file_by_file_and_nothing_else_counts(tmp_path):
 def test_a_specification_cannot_be_changed(toy_specification):
     with pytest.raises(ValueError, match="frozen"):
         toy_specification().name = "other"
+
+
+def test_texts_about_a_dataset_shape_nothing(toy_specification):
+    before = toy_specification().shaping()
+    assert toy_specification(title="Other", licence="none", citation="none", homepage="none").shaping() == before
+    for change in ({"reader_options": {"threshold": 3}}, {"classes": ["ring"]}, {"exclude": {"1": "blurred"}}):
+        assert toy_specification(**change).shaping() != before

@@ -1,11 +1,19 @@
+import shutil
+
 import pandas as pd
 import pytest
+import torch
+from pyarrow import parquet
+from tests.standins.run import DESCRIPTION
 
 from spectralseg.config import validate_config
 from spectralseg.errors import InputError
 from spectralseg.evaluation.collect import collect
+from spectralseg.files import notes_of, write_parquet
 from spectralseg.grid import runs
 from spectralseg.metrics.records import COLUMNS, read_records
+from spectralseg.training.outputs import read_settings
+from spectralseg.training.outputs import write_run as write_run_files
 
 STUDY = {
     "name": "toy",
@@ -54,6 +62,68 @@ def test_all_runs_of_the_grid_are_there_and_no_other(config, tmp_path, kind):
     expected = pd.concat(frames, ignore_index=True)
     pd.testing.assert_frame_equal(found.astype(expected.dtypes), expected)
     assert {str(found[name].dtype) for name in text} == {"category"}
+
+
+@pytest.fixture
+def bound(config, tmp_path):
+    """The grid's runs with records that are bound to the weights of their folders; the folders."""
+    for run in runs(config):
+        frame = write_run(tmp_path, run)
+        folder = tmp_path / run.folder
+        write_run_files(folder, {"best": {"seed": torch.tensor(hash(run))}}, {**DESCRIPTION, "run": run.keys})
+        notes = {"run": run.keys, "weights_sha256": read_settings(folder)["weights_sha256"]}
+        write_parquet(folder / "records.parquet", frame, notes)
+    return [tmp_path / run.folder for run in runs(config)]
+
+
+def test_records_that_are_bound_to_their_weights_are_collected_without_a_warning(config, tmp_path, bound, caplog):
+    collect(config, tmp_path, tmp_path / "records.parquet")
+    assert caplog.text == ""
+    (bound[0] / "run.json").unlink()
+    collect(config, tmp_path, tmp_path / "records.parquet")
+    assert "1 of 4 runs do not say which weights their records are of" in caplog.text
+
+
+def copied(one, other):
+    shutil.copy(one / "records.parquet", other)
+
+
+def relabelled(one, other):
+    """Without the notes that the evaluation wrote."""
+    seed = pd.read_parquet(other / "records.parquet")["seed"]
+    pd.read_parquet(one / "records.parquet").assign(seed=seed).to_parquet(other / "records.parquet", index=False)
+
+
+def relabelled_with_notes(one, other):
+    notes = notes_of(parquet.read_table(one / "records.parquet"))
+    relabelled(one, other)
+    write_parquet(other / "records.parquet", pd.read_parquet(other / "records.parquet"), notes)
+
+
+def retrained(one, other):
+    write_run_files(other, {"best": {}}, read_settings(other))
+
+
+def repeated(one, other):
+    frame, notes = pd.read_parquet(other / "records.parquet"), notes_of(parquet.read_table(other / "records.parquet"))
+    write_parquet(other / "records.parquet", pd.concat([frame, frame.head(1)]), notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (copied, "holds 0 as seed, where its folder is that of 1"),
+        (relabelled, r"is not of the weights that run\.json beside it describes"),
+        (relabelled_with_notes, "was made by the evaluation of another run"),
+        (retrained, r"is not of the weights that run\.json beside it describes"),
+        (repeated, "1 values are recorded twice"),
+    ],
+)
+def test_records_of_another_run_or_other_weights_are_refused(config, tmp_path, bound, change, told):
+    change(*bound[:2])
+    with pytest.raises(InputError, match=rf"seed1/records\.parquet: {told}; evaluate the run again"):
+        collect(config, tmp_path, tmp_path / "records.parquet")
+    assert not (tmp_path / "records.parquet").exists()
 
 
 def test_a_missing_run_is_named_and_nothing_is_written(config, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.standins.run import DESCRIPTION
 from torch import nn
 
 from spectralseg import metrics
@@ -17,6 +18,7 @@ from spectralseg.evaluation.score import reliabilities, score_reliabilities, sco
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS, divergence, read_records
 from spectralseg.training import loop
+from spectralseg.training.outputs import read_settings, write_run
 
 NOISE = {"datasets": ["toy"], "corruptions": {"gaussian": ["0.01", "0.1"], "bernoulli": ["0.05"]}}
 
@@ -71,8 +73,8 @@ def run_folder(folder, data):
     """A run folder as far as the evaluation reads it."""
     folder.mkdir(exist_ok=True)
     keys = {"dataset": data.name, "architecture": "unet", "objective": "mixed", "lambda": "0.2", "seed": 0}
-    settings = {key: data.info[key] for key in ("files", "classes", "channels", "mean", "std")}
-    (folder / "run.json").write_text(json.dumps({"run": keys, "data": settings}))
+    description = {**DESCRIPTION, "run": keys, "data": data.info}
+    (folder / "run.json").write_text(json.dumps(description))
     return folder
 
 
@@ -235,7 +237,7 @@ class TestTrainedRun:
         loop.train(config, Run("toy", "unet", "spatial", "0", 0), toy, tmp_path / "run", device_name="cpu")
         settings = json.loads((tmp_path / "run" / "run.json").read_text())
         settings["architecture"]["options"]["decoder_channels"] = [8, 8, 8, 8, 8]
-        with pytest.raises(InputError, match=r"model\.pt: does not fit its run\.json"):
+        with pytest.raises(InputError, match=r"model\.pt: cannot be read as the weights that its run\.json describes"):
             suites.load_predictor(tmp_path / "run", settings, "best", 4, "cpu")
 
 
@@ -408,7 +410,7 @@ class TestDivergence:
         weights = torch.load(run / "model.pt", weights_only=True)
         weights["best"] = {name: torch.full_like(value, torch.nan) if value.is_floating_point() else value
                            for name, value in weights["best"].items()}  # fmt: skip
-        torch.save(weights, run / "model.pt")
+        write_run(run, weights, read_settings(run))
         suites.evaluate(run, toy, [], config.evaluation, run, device_name="cpu")
         cases = ", ".join(toy.cases[toy.cases["part"] == "test"]["case"])
         self.check(run, toy, f"its logits are not finite on one of the test cases {cases}")

@@ -1,6 +1,5 @@
 """Raw phantoms, their prepared datasets, and one trained run for each."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from spectralseg.data.specification import DatasetSpecification, read_specificat
 from spectralseg.exchange.predictions import predict
 from spectralseg.grid import Run
 from spectralseg.training.loop import train
+from spectralseg.training.outputs import read_settings, write_run
 
 
 class Source(NamedTuple):
@@ -58,10 +58,8 @@ def diverged(request, source, tmp_path):
     weights = torch.load(run / "model.pt", weights_only=True)
     for state in weights.values():
         state["segmentation_head.0.bias"].fill_(torch.nan)
-    torch.save(weights, run / "model.pt")
-    if request.param == "recorded":
-        told = {**json.loads((run / "run.json").read_text()), "diverged": "its logits are not finite"}
-        (run / "run.json").write_text(json.dumps(told))
+    reason = "its logits are not finite" if request.param == "recorded" else None
+    write_run(run, weights, {**read_settings(run), "diverged": reason})
     return run, polyps.data
 
 

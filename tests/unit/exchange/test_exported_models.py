@@ -12,13 +12,14 @@ import torch
 
 from spectralseg import cli
 from spectralseg.errors import InputError
-from spectralseg.evaluation.predict import Predictor, load_predictor, read_settings
+from spectralseg.evaluation.predict import Predictor, load_predictor
 from spectralseg.evaluation.suites import evaluate
 from spectralseg.exchange import models
 from spectralseg.exchange.model_card import Parity, model_card
 from spectralseg.exchange.models import FORMATS, Standalone, export_model
 from spectralseg.models import available
 from spectralseg.training.batches import to_float
+from spectralseg.training.outputs import read_settings
 
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 lacking = pytest.mark.skipif(not all(map(importlib.util.find_spec, EXTRA)), reason="needs the extra 'export'")

@@ -12,10 +12,11 @@ from spectralseg.data.geometry import Geometry
 from spectralseg.data.readers import read_cases
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
-from spectralseg.evaluation.predict import load_predictor, native_labels, read_settings
+from spectralseg.evaluation.predict import load_predictor, native_labels
 from spectralseg.exchange.labels import file_name, read_labels, write_array
 from spectralseg.exchange.predictions import predict
 from spectralseg.files import sha256_of
+from spectralseg.training.outputs import read_settings
 
 
 def label_file(volumes, case):

@@ -218,3 +218,35 @@ def test_files_that_a_cleaner_removed_are_made_again(machine):
         path.unlink()
     with device_lease() as device:
         assert device.identity == "GPU-aa"
+
+
+FOREIGN = {
+    "a ticket without a number": lambda folder, line: (folder / f"{line}.1abc").touch(),
+    "a ticket of thousands": lambda folder, line: (folder / f"{line}.{'9' * 200}").touch(),
+    "a folder as ticket": lambda folder, line: (folder / f"{line}.5").mkdir(),
+    "a pipe as ticket": lambda folder, line: os.mkfifo(folder / f"{line}.5"),
+    "a link as ticket": lambda folder, line: (folder / f"{line}.5").symlink_to(folder / "none"),
+    "a ticket of a killed process": lambda folder, line: (folder / f"{line}.5").write_bytes(b"\0\xff"),
+    "damaged slot": lambda folder, line: (folder / "GPU-aa.0").write_bytes(b"\0\xff"),
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_what_else_lies_in_the_folder_holds_nobody_up(machine, foreign):
+    with device_lease():
+        (guard,) = (machine / "locks").glob("line-*.lock")
+    FOREIGN[foreign](machine / "locks", guard.stem)
+    with device_lease() as device:
+        assert device.identity == "GPU-aa"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_lies_in_the_place_of_a_lock_is_named(machine, make):
+    with device_lease():
+        (guard,) = (machine / "locks").glob("line-*.lock")
+    for place in (guard, machine / "locks" / "GPU-aa.0"):
+        place.unlink()
+        make(place)
+        with pytest.raises(InputError, match=f"{place.name}: .*SPECTRALSEG_LEASES"), device_lease():
+            pass
+        place.rmdir() if place.is_dir() else place.unlink()

@@ -192,7 +192,7 @@ class TestEquation2:
         ]
         found = build_equation_2(study(records))
         assert f"within ± 0.5 percentage points, in {same} of 1 comparison" in lead(found)["Answer"]
-        assert ("With fewer than 3 seeds" in lead(found)["Answer"]) == (seeds != SEEDS)
+        assert ("Without 3 seeds" in lead(found)["Answer"]) == (seeds != SEEDS)
         effect = found.numbers[found.numbers["part"] == "effect"].iloc[0]
         assert effect["seeds"] == len(seeds)
         assert effect["margin"] == 0.5
@@ -244,7 +244,7 @@ class TestSign:
     def test_few_seeds_tell_nothing(self, study, seeds):
         found = build_sign(study(self.records(seeds=seeds)))
         assert set(found.numbers["verdict"].dropna()) == {"untold"}
-        assert "With fewer than 3 seeds" in lead(found)["Answer"]
+        assert "Without 3 seeds" in lead(found)["Answer"]
 
     def test_missing_forms_are_named(self, study):
         records = [row for row in self.records() if row["objective"] != "printed"]
@@ -265,6 +265,10 @@ class TestSign:
     def test_verdict(self, limits, published, expected):
         effect = Effect("dsc", Interval(sum(limits) / 2, *limits), 3, 4, 8)
         assert verdict(effect, published) == expected
+
+    @pytest.mark.parametrize(("seeds", "groups"), [(2, 9), (9, 2)])
+    def test_no_verdict_from_few_seeds_or_patients(self, seeds, groups):
+        assert verdict(Effect("dsc", Interval(-10, -12, -8), seeds, groups, 9), -10) == "untold"
 
 
 class TestMidBand:
@@ -304,7 +308,7 @@ class TestMidBand:
     def test_few_seeds_decide_nothing(self, study, seeds):
         found = build_mid_band(study(row for row in self.records(0.03) if row["seed"] in seeds))
         assert set(found.numbers["direction"]) == {0}
-        assert "With fewer than 3 seeds" in lead(found)["Answer"]
+        assert "Without 3 seeds" in lead(found)["Answer"]
 
     def test_distances_are_equivalent_only_within_a_margin_of_their_own(self, study):
         results = study(self.records(0.0005))

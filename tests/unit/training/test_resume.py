@@ -1,3 +1,4 @@
+import io
 import json
 import multiprocessing
 import os
@@ -18,10 +19,12 @@ from tensorboard.backend.event_processing import event_accumulator
 from spectralseg.config import validate_config
 from spectralseg.errors import InputError, Interrupted
 from spectralseg.grid import Run
+from spectralseg.loading import read_tensors
 from spectralseg.training import loop
 from spectralseg.training import state as states
 from spectralseg.training.batches import batch_of
 from spectralseg.training.learner import Learner
+from spectralseg.training.outputs import write_run
 from spectralseg.training.validation import validation_dice, validation_part
 
 
@@ -198,17 +201,41 @@ def test_the_history_is_there_again_as_soon_as_a_run_goes_on(config, toy, tmp_pa
     assert file.read_text() == before != ""
 
 
-def test_a_state_of_another_lambda_or_other_data_is_not_continued(
-    config, toy, tmp_path, iterations, prepare_cases, toy_cases
-):
-    other_data = prepare_cases(tmp_path / "toy", toy_cases(9))
-    for changed in ((toy, Run("toy", "transunet", "mixed", "0.5", 0)), (other_data, RUN)):
-        iterations.stop_at = 5
-        with pytest.raises(Stop):
-            train(config, toy, tmp_path / "run")
+def test_a_state_of_other_data_is_not_continued(config, toy, tmp_path, iterations, prepare_cases, toy_cases):
+    iterations.stop_at = 5
+    with pytest.raises(Stop):
+        train(config, toy, tmp_path / "run")
+    del iterations[:]
+    train(config, prepare_cases(tmp_path / "toy", toy_cases(9)), tmp_path / "run")
+    assert iterations[0] == 0
+
+
+def test_a_folder_holds_one_run(config, toy, tmp_path, iterations, whole):
+    """Neither its state nor its outputs are replaced by those of another."""
+    other = Run("toy", "transunet", "mixed", "0.5", 0)
+    iterations.stop_at = 5
+    with pytest.raises(Stop):
+        train(config, toy, tmp_path / "run")
+    with pytest.raises(InputError, match=r"state\.pt: is the state of another run, .*/lambda0\.2/seed0; choose"):
+        train(config, toy, tmp_path / "run", other)
+    assert same_weights(train(config, toy, tmp_path / "run")[0], whole[0])
+    with pytest.raises(InputError, match=r"holds another run, .*/lambda0\.2/seed0; choose .*/lambda0\.5/seed0 here"):
+        train(config, toy, tmp_path / "run", other)
+    assert same_weights(outcome(tmp_path / "run")[0], whole[0])
+
+
+def test_a_run_that_another_process_has_just_finished_is_kept(config, toy, tmp_path, iterations, whole):
+    def steps(**changes):
         del iterations[:]
-        train(config, *changed[:1], tmp_path / "run", changed[1])
-        assert iterations[0] == 0
+        changed = with_training(config, **changes)
+        loop.train(changed, RUN, toy, tmp_path / "whole", device_name="cpu", keep_finished=True)
+        return len(iterations)
+
+    assert steps() == steps(save_every=3) == 0
+    assert steps(learning_rate=0.01) == 7
+    assert steps(learning_rate=0.01) == 0
+    (tmp_path / "whole" / "model.pt").write_bytes(b"")
+    assert steps(learning_rate=0.01) == 7
 
 
 def test_the_run_folder_describes_the_run(config, toy, tmp_path, whole):
@@ -230,9 +257,9 @@ def test_objectives_of_one_seed_start_from_the_same_weights(config, toy, tmp_pat
     starts = []
     restore = states.restore
 
-    def watch(folder, learner, settings):
+    def watch(folder, learner, *given):
         starts.append(learner.weights())
-        return restore(folder, learner, settings)
+        return restore(folder, learner, *given)
 
     monkeypatch.setattr(states, "restore", watch)
     train(config, toy, tmp_path / "a")
@@ -406,7 +433,7 @@ def test_clipping_bounds_the_step(config, toy, tmp_path, whole):
     assert way(whole[0]["last"]) > 10 * way(clipped)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 @pytest.mark.parametrize("after", [1, 3, 4])
 def test_a_signal_saves_the_state_and_stops(config, toy, tmp_path, whole, monkeypatch, name, after):
     """After the iteration in which it comes: between two states, with a validation, with a state."""
@@ -427,6 +454,15 @@ def test_a_signal_saves_the_state_and_stops(config, toy, tmp_path, whole, monkey
     assert len(seen) == 7, "no step is done twice"
     assert same_weights(weights, whole[0])
     assert history == whole[1]
+
+
+def test_a_second_interrupt_stops_at_once(config, toy, tmp_path, monkeypatch):
+    step, handler = Learner.step, signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Learner, "step", lambda *a: [os.kill(os.getpid(), signal.SIGINT) for _ in "ab"] and step(*a))
+    with pytest.raises(KeyboardInterrupt):
+        train(config, toy, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) == handler
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["history.jsonl"]
 
 
 def test_a_signal_before_the_first_iteration_is_obeyed_after_it(config, toy, tmp_path, monkeypatch):
@@ -490,8 +526,51 @@ def test_workers_outlive_a_signal_to_the_whole_process_group(config, toy, tmp_pa
 def test_a_damaged_state_is_an_input_error(config, toy, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / states.FILE).write_bytes(b"half")
-    with pytest.raises(InputError, match=r"state\.pt: is no state of an interrupted training; delete it"):
+    with pytest.raises(InputError, match=r"state\.pt: cannot be read as the state of .*\); delete it"):
         train(config, toy, tmp_path / "run")
+
+
+@pytest.fixture
+def stopped(config, toy, tmp_path, iterations):
+    """The file of the state after four of seven iterations, with a validation after three."""
+    iterations.stop_at = 5
+    with pytest.raises(Stop):
+        train(config, toy, tmp_path / "run")
+    return tmp_path / "run" / states.FILE
+
+
+def test_a_flipped_bit_of_a_state_is_noticed_or_lies_where_nothing_is_read(stopped):
+    def content():
+        stream = io.BytesIO()
+        torch.save(read_tensors(stopped, "a state", "delete it"), stream)
+        return stream.getvalue()
+
+    written, expected, noticed = stopped.read_bytes(), content(), 0
+    for place in range(0, len(written), len(written) // 80):
+        stopped.write_bytes(written[:place] + bytes([written[place] ^ 4]) + written[place + 1 :])
+        try:
+            assert content() == expected
+        except InputError:
+            noticed += 1
+    assert noticed > 70
+
+
+def test_a_state_that_no_training_can_have_saved_is_refused(config, toy, tmp_path, stopped):
+    content, settings = torch.load(stopped, weights_only=True), loop.settings_of(config, RUN, toy)
+    learner = loop.learner_of(config, RUN, toy, torch.device("cpu"))
+    for key, value in [
+        *[("iteration", value) for value in (-1, 0, 3, 5, 8, 10**12, 4.0, True, "4", None)],
+        *[("loss_count", 0), ("loss_sum", float("nan")), ("best_iteration", 4), ("best_score", 2.0)],
+        *[("best", {}), ("best", {"a": 1}), ("history", []), ("history", [{"iteration": 3}]), ("history", None)],
+        *[("seconds", -1.0), ("slowest", float("inf")), ("unknown", 1)],
+    ]:
+        torch.save({**content, "progress": {**content["progress"], key: value}}, stopped)
+        with pytest.raises(InputError, match=r"state\.pt: cannot be read as .*; delete it to train anew"):
+            states.restore(stopped.parent, learner, settings, 7)
+    torch.save(content, stopped)
+    with pytest.raises(InputError, match="'iteration' is impossible for a run of 3 iterations"):
+        states.restore(stopped.parent, learner, settings, 3)
+    assert states.restore(stopped.parent, learner, settings, 7).iteration == 4
 
 
 def test_a_state_of_another_program_version_is_an_input_error(config, toy, tmp_path, iterations):
@@ -501,7 +580,7 @@ def test_a_state_of_another_program_version_is_an_input_error(config, toy, tmp_p
     content = torch.load(tmp_path / "run" / states.FILE, weights_only=True)
     content["learner"]["model"]["new.weight"] = torch.zeros(1)
     torch.save(content, tmp_path / "run" / states.FILE)
-    with pytest.raises(InputError, match=r"state\.pt: is of another version of this program; delete it"):
+    with pytest.raises(InputError, match=r"state\.pt: cannot be read as .*new\.weight.*; delete it"):
         train(config, toy, tmp_path / "run")
 
 
@@ -560,10 +639,10 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))
     try:
         with pytest.raises(OSError, match="File too large") as error:
-            states.write(tmp_path / "state.pt", {"weights": torch.zeros(1_000_000)})
+            write_run(tmp_path, {"best": {"weight": torch.zeros(1_000_000)}}, {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    assert error.value.filename == str(tmp_path / "state.pt")
+    assert error.value.filename == str(tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -210,6 +210,18 @@ class TestCommand:
     def test_a_run_that_stops_is_requeued_where_that_is_wanted(self, train):
         assert train("--time-limit", "0:01", "--requeue") == (75, ["requeue"])
 
+    def test_ctrl_c_saves_the_state_and_says_how_to_resume(self, train, tmp_path, monkeypatch, capsys):
+        step = Learner.step
+        monkeypatch.setattr(Learner, "step", lambda *a: os.kill(os.getpid(), signal.SIGINT) or step(*a))
+        assert train() == (75, [])
+        said = f"{tmp_path / 'run'}: stopped by SIGINT after iteration 1 of 2; run it again to continue\n"
+        assert capsys.readouterr().err.endswith(said)
+        assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+            "history.jsonl",
+            "progress.json",
+            states.FILE,
+        ]
+
     def test_also_one_that_is_preempted(self, train, monkeypatch):
         step = Learner.step
         monkeypatch.setattr(Learner, "step", lambda *a: os.kill(os.getpid(), signal.SIGTERM) or step(*a))

@@ -19,7 +19,7 @@ from spectralseg.reporting.figures import layout, series
 from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import margins
 from spectralseg.reporting.results import Results
-from spectralseg.statistics.verdicts import FEWEST_SEEDS, side
+from spectralseg.statistics.verdicts import FEWEST, side
 
 ONE_COLUMN, TWO_COLUMNS = 66, 160  # lines that fit on a page
 _PITCH = 0.106  # inches per line
@@ -30,8 +30,8 @@ _NAMES = {"dsc": "DSC", "hd95": "HD95"}
 _READING = (
     "Value of the objective less that of the baseline '{baseline}', same seeds and cases, mean over foreground "
     "classes, {protocol} protocol. Lines: 95 % intervals over seeds and cases, paired, not adjusted for their number; "
-    "dotted: one seed, so that the interval is about cases only. Filled: at least {fewest} seeds, and zero excluded. "
-    "Grey band: the margin, within which a difference does not matter. {margins} Arrows: the interval continues."
+    "dotted: one seed, so that the interval is about cases only. Filled: at least {fewest}, and zero excluded. Grey "
+    "band: the margin, within which a difference does not matter. {margins} Arrows: the interval continues."
 )
 
 
@@ -66,7 +66,7 @@ def forest(results: Results) -> Figure:
     reading = _READING.format(
         baseline=table["baseline"].iloc[0],
         protocol=series.PROTOCOL,
-        fewest=FEWEST_SEEDS,
+        fewest=FEWEST,
         margins=" ".join(_margins(shown, metric) for metric in metrics),
     )
     footer = [reading, _omissions(groups, shown, small)]

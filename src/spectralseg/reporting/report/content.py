@@ -26,7 +26,7 @@ from spectralseg.reporting.report.runs import EVALUATED, FOREIGN, MISSING, cost_
 from spectralseg.reporting.report.written import read_table
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import ACTUAL, PREDICTED, dataset_label
-from spectralseg.statistics.verdicts import FEWEST_SEEDS
+from spectralseg.statistics.verdicts import FEWEST
 
 THUMBNAIL = 720  # pixels
 _FORMATS = ("html", "csv", "md", "tex")
@@ -60,7 +60,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "facts": _facts(results, runs, browser),
         "verdicts": verdicts,
         "adjusted": evidence.verdict_counts(claims, "verdict_adjusted") if claims is not None else {},
-        "fewest_seeds": FEWEST_SEEDS,
+        "fewest": FEWEST,
         "headline": evidence.headline(effects) if effects is not None else {},
         "baselines": sorted(set(effects["baseline"])) if effects is not None else [],
         "absent": _absent(runs),

@@ -20,11 +20,11 @@ from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Paired
-from spectralseg.statistics.verdicts import FEWEST_SEEDS, side
+from spectralseg.statistics.verdicts import FEWEST, enough, side
 
 OBJECTIVES_STUDY = "snakemake --configfile config/objectives.yaml"
 PAPER_STUDY = "snakemake --configfile config/config.yaml"
-FEW = f"With fewer than {FEWEST_SEEDS} seeds nothing counts as beyond chance or as equivalent."
+FEW = f"Without {FEWEST} nothing counts as beyond chance or as equivalent."
 _PAPER = {"spatial": Objective(base="bce_dice"), "spatial_spectral": Objective(base="bce_dice", auxiliary="spectral")}
 
 
@@ -50,7 +50,7 @@ class Effect:
 
     @property
     def direction(self) -> int:
-        """1 where better beyond chance, −1 where worse, 0 where the interval holds zero or rests on too few seeds."""
+        """1 where better beyond chance, −1 where worse, 0 where the interval holds zero or rests on too little."""
         sign = 1 if quantity(self.metric).higher_is_better else -1
         return sign * side(self.interval.low, self.interval.high, self.seeds, self.groups)
 
@@ -122,6 +122,7 @@ def outcomes(effects: Sequence[Effect]) -> str:
     return f"better beyond chance in {counts[1]} of {total}, worse in {counts[-1]}, undecided in {counts[0]}"
 
 
-def few(seeds: Iterable[int]) -> list[str]:
-    """What to add where an effect rests on too few seeds for a verdict."""
-    return [FEW] if any(number < FEWEST_SEEDS for number in seeds) else []
+def few(effects: pd.DataFrame) -> list[str]:
+    """What to add where an effect (a row with ``seeds`` and ``groups``) rests on too little for a verdict."""
+    counts = effects[["seeds", "groups"]].itertuples(index=False, name=None)
+    return [] if all(enough(seeds, groups) for seeds, groups in counts) else [FEW]

@@ -77,7 +77,7 @@ _VALUES = (
 )
 _TRAINED = (
     *("dataset", "architecture", "objective", "lambda", "control", "difference", "low", "high"),
-    *("p", "equivalent", "margin", "margin_needed", "seeds", "cases"),
+    *("p", "equivalent", "margin", "margin_needed", "seeds", "groups", "cases"),
 )
 
 
@@ -148,7 +148,7 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
             pairs = pair(ours, theirs)
             margin = results.margins.of_share("dsc", cell["test_dataset"])
             tested = equivalence(pairs.values, pairs.groups, margin=margin)
-            seeds = pairs.informative_seeds
+            seeds, groups = pairs.informative_seeds, pairs.informative_groups
             yield {
                 **{key: cell[key] for key in ("dataset", "architecture", "objective", "lambda")},
                 "control": common.method_label({"architecture": "", "objective": name, "lambda": lam}).strip(),
@@ -156,9 +156,9 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
                 "p": tested.p,
                 "equivalent": tested.equivalent,
                 "margin": 100 * margin,
-                "margin_needed": 100
-                * margin_needed(pairs.interval(), tested.interval, seeds, pairs.informative_groups),
+                "margin_needed": 100 * margin_needed(pairs.interval(), tested.interval, seeds, groups),
                 "seeds": seeds,
+                "groups": groups,
                 "cases": len(pairs.cases),
             }
 
@@ -221,7 +221,7 @@ def _effect(trained: pd.DataFrame) -> Iterator[str]:
             f"{signed(part['low'].min())} to {signed(part['high'].max())} "
             "at the limits of the 90 % intervals)."
         )
-    yield from common.few(trained["seeds"])
+    yield from common.few(trained)
 
 
 def _needed(values: pd.DataFrame, trained: pd.DataFrame) -> Iterator[str]:

@@ -99,7 +99,7 @@ def _answer(cells: pd.DataFrame, audited: _Audited, gains: pd.DataFrame) -> Iter
             f"Without them DSC changes by {ends} over {common.counted(len(shift), 'method')}."
         )
         yield from _claims(steps, _of_pair(gains, pair))
-    yield from common.few(cells["seeds"])
+    yield from common.few(cells)
 
 
 def _headline(cells: pd.DataFrame, audited: _Audited) -> str:

@@ -27,7 +27,7 @@ from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.improvement import share_improved
 from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.significance import LEVEL, holm, wilcoxon
-from spectralseg.statistics.verdicts import FEWEST_SEEDS, margin_needed
+from spectralseg.statistics.verdicts import FEWEST, margin_needed
 
 NAME, TITLE = "study_mid_band", "Does a true mid-band term help?"
 METRICS = {"dsc": "DSC", "hd95": "HD95"}
@@ -40,7 +40,7 @@ _LEGEND = (
     "intervals over seeds and patients. Full band: Eq. (2) with the same λ. Control: random annuli in place of the "
     "same band. p: Wilcoxon's signed-rank test over patients, adjusted by Holm for the objectives that are compared "
     "with the same reference on the same test set. Improved: share of cases that are better, ties half. ≈: equivalent"
-    f" within the margin of the metric, if it has one; never with fewer than {FEWEST_SEEDS} seeds. The CSV says from "
+    f" within the margin of the metric, if it has one; never without {FEWEST}. The CSV says from "
     "which margin on the two would be equivalent."
 )
 
@@ -226,7 +226,7 @@ def _answer(compared: pd.DataFrame) -> Iterator[str]:
             against = common.listed(dict.fromkeys(f"'{name}'" for name in rows["against"]))
             who = f"{common.listed(names)} against the {reference} ({against})"
             yield f"{who}: {'; '.join(parts)}."
-    yield from common.few(middle["seeds"])
+    yield from common.few(middle)
 
 
 def _against(rows: pd.DataFrame, label: str) -> str:

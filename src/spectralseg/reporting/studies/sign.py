@@ -21,7 +21,7 @@ from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.common import Effect
 from spectralseg.reporting.studies.study import Study, study_page
 from spectralseg.statistics.pairing import pair
-from spectralseg.statistics.verdicts import FEWEST_SEEDS
+from spectralseg.statistics.verdicts import FEWEST, enough
 
 NAME, TITLE = "study_sign", "Which reading of the sign draws Table 6?"
 FROM, TO = "0.2", "0.9"  # the paper's choice of λ, and the largest, where its results fall
@@ -32,7 +32,7 @@ _LEGEND = (
     "S is the similarity of Eq. (2), L the spatial loss. Below each λ the mean with its 95 % interval over seeds and "
     f"patients, protocol '{SHOWN}'; the CSV holds the other as well. Change: result at λ = {TO} less that at λ = "
     f"{FROM}, same seeds and cases. It draws the published change if its interval holds it and not zero; it cannot be "
-    f"told if it holds both, or with fewer than {FEWEST_SEEDS} seeds."
+    f"told if it holds both, or without {FEWEST}."
 )
 _WORDS = {
     "draws": "draws it",
@@ -98,6 +98,7 @@ _CHANGES = (
     "low",
     "high",
     "seeds",
+    "groups",
     "cases",
     "verdict",
 )
@@ -143,9 +144,9 @@ def _changes(cells: pd.DataFrame, forms: Mapping[str, str], measured: Measuremen
 def verdict(effect: Effect, published: float) -> str:
     """How a measured change stands to the published one: ``draws``, ``untold``, ``direction`` or ``contradicts``.
 
-    With fewer than :data:`~spectralseg.statistics.verdicts.FEWEST_SEEDS` it is always ``untold``.
+    Without :func:`~spectralseg.statistics.verdicts.enough` seeds and groups it is always ``untold``.
     """
-    if effect.seeds < FEWEST_SEEDS:
+    if not enough(effect.seeds, effect.groups):
         return "untold"
     moved = effect.direction != 0
     if effect.interval.low <= published <= effect.interval.high:
@@ -168,7 +169,7 @@ def _answer(changes: pd.DataFrame) -> Iterator[str]:
             for row in part.to_dict("records")
         ]
         yield f"{FORMS[str(form)]} ('{name}'): {'; '.join(texts)}."
-    yield from common.few(dice["seeds"])
+    yield from common.few(dice)
 
 
 def _compatible(changes: pd.DataFrame) -> str:

@@ -1,0 +1,151 @@
+"""Files that the suite wrote itself, read back: one reader for each kind of file.
+
+A file that is missing, cut, empty, overwritten or of another version ends in one sentence with its name, what is wrong
+and the remedy. ``what`` names the content, as in "metric records"; ``remedy`` is the end of the sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectralseg.errors import InputError, explained, has_remedy
+
+if TYPE_CHECKING:  # imported where they are used: the workflow's parser needs JSON only
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+Kinds = Mapping[str, type | tuple[type, ...]]
+
+
+@contextmanager
+def reading(file: Path, what: str, remedy: str) -> Iterator[None]:
+    """Turn whatever parsers raise inside the block into an :class:`InputError` about ``file``.
+
+    Parsers that meet garbage raise nearly any exception, so none is named: the block must hold parsing only.
+    """
+    try:
+        if not file.is_file():
+            raise ValueError("is not a regular file" if file.exists() else "there is no such file")
+        yield
+    except InputError:
+        raise
+    except MemoryError:  # of this machine, not of the file
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and has_remedy(error):
+            raise InputError(f"{file}: {explained(error)}") from None
+        raise unreadable(file, what, remedy, error) from None
+
+
+def unreadable(file: Path, what: str, remedy: str, reason: object) -> InputError:
+    """The error about a file whose content is not what it should be."""
+    words = " ".join(str(reason).split())[:160] or type(reason).__name__
+    return InputError(f"{file}: cannot be read as {what} ({words}); {remedy}")
+
+
+def read_json(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[str, Any]:  # noqa: B006 - never changed
+    """A JSON object.
+
+    Args:
+        file: the file.
+        what: its content, in the words of the message.
+        remedy: what to do about a damaged file.
+        keys: names that must be there, with the types of their values; ``"data.mean"`` is a name within ``data``.
+    """
+    with reading(file, what, remedy):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        _require(content, keys)
+    return content  # type: ignore[no-any-return]
+
+
+def read_json_lines(file: Path, what: str, remedy: str, keys: Kinds = {}) -> list[dict[str, Any]]:  # noqa: B006
+    """JSON objects, one per line."""
+    with reading(file, what, remedy):
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for line in lines:
+            _require(line, keys)
+    return lines
+
+
+def read_csv(
+    file: Path, what: str, remedy: str, columns: Sequence[str] = (), *, exact: bool = False, **options: Any
+) -> pd.DataFrame:
+    """A table of text with at least these columns, or exactly these; ``options`` are those of ``pandas.read_csv``."""
+    import pandas as pd
+
+    with reading(file, what, remedy):
+        frame: pd.DataFrame = pd.read_csv(file, **{"dtype": "str", "keep_default_na": False, **options})
+        _require_columns(frame.columns.tolist(), columns, exact=exact)
+    return frame
+
+
+def read_parquet(
+    file: Path, what: str, remedy: str, columns: Sequence[str] | None = None, *, exact: bool = False, **options: Any
+) -> pa.Table:
+    """A parquet table. Checksums of its pages are verified where they were written.
+
+    Args:
+        file: the file.
+        what: its content, in the words of the message.
+        remedy: what to do about a damaged file.
+        columns: those that are read; None reads all.
+        exact: whether the file must have these columns, in this order, and no others.
+        options: further options of ``pyarrow.parquet.read_table``.
+    """
+    from pyarrow import parquet
+
+    with reading(file, what, remedy):
+        _require_columns(parquet.read_schema(file).names, columns or (), exact=exact)
+        options = {"partitioning": None, "page_checksum_verification": True, **options}
+        return parquet.read_table(file, columns=None if columns is None else list(columns), **options)
+
+
+def read_arrays(file: Path, what: str, remedy: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of an ``.npz`` file, without unpickling."""
+    import numpy as np
+
+    with reading(file, what, remedy), np.load(file, allow_pickle=False) as arrays:
+        _require_columns(list(arrays), names, "array")
+        return {name: arrays[name] for name in names}
+
+
+def read_tensors(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[str, Any]:  # noqa: B006
+    """A dictionary that ``torch.save`` wrote, on the CPU, without unpickling code.
+
+    Checksums of the records in the file are verified, which ``torch.load`` does not do.
+    """
+    import torch
+
+    with reading(file, what, remedy):
+        with zipfile.ZipFile(file) as archive:
+            if (record := archive.testzip()) is not None:
+                raise ValueError(f"the checksum of {record} is wrong")
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        _require(content, keys)
+    return content  # type: ignore[no-any-return]
+
+
+def _require(content: Any, keys: Kinds) -> None:
+    if not isinstance(content, dict):
+        raise ValueError(f"holds a {type(content).__name__} instead of named values")
+    for key, kinds in keys.items():
+        value: Any = content
+        for name in key.split("."):
+            if not isinstance(value, dict) or name not in value:
+                raise ValueError(f"'{key}' is missing")
+            value = value[name]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            raise ValueError(f"'{key}' has the wrong type")
+
+
+def _require_columns(names: Sequence[str], due: Sequence[str], kind: str = "column", *, exact: bool = False) -> None:
+    if exact and list(names) != list(due):
+        raise ValueError("it has other columns than this version writes")
+    if missing := [name for name in due if name not in names]:
+        raise ValueError(f"{kind} '{missing[0]}' is missing")

@@ -1,0 +1,103 @@
+"""Every kind of file that the suite reads back, damaged in every way, is named in one sentence."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from spectralseg.errors import InputError
+from spectralseg.loading import read_arrays, read_csv, read_json, read_json_lines, read_parquet, read_tensors
+
+WHAT, REMEDY = "a sample", "write it again"
+WRITERS = {
+    "a.json": lambda file: file.write_text(json.dumps({"a": {"b": 1}})),
+    "a.jsonl": lambda file: file.write_text('{"a": 1}\n{"a": 2}\n'),
+    "a.csv": lambda file: file.write_text("a,b\n1,2\n"),
+    "a.parquet": lambda file: pd.DataFrame({"a": range(1000)}).to_parquet(file),
+    "a.npz": lambda file: np.savez(file, a=np.arange(1000)),
+    "a.pt": lambda file: torch.save({"a": torch.arange(1000)}, file),
+}
+READERS = {
+    "a.json": lambda file: read_json(file, WHAT, REMEDY, {"a.b": int}),
+    "a.jsonl": lambda file: read_json_lines(file, WHAT, REMEDY, {"a": int}),
+    "a.csv": lambda file: read_csv(file, WHAT, REMEDY, ["a"]),
+    "a.parquet": lambda file: read_parquet(file, WHAT, REMEDY, ["a"]),
+    "a.npz": lambda file: read_arrays(file, WHAT, REMEDY, ["a"]),
+    "a.pt": lambda file: read_tensors(file, WHAT, REMEDY, {"a": torch.Tensor}),
+}
+LACKING = {
+    "a.json": lambda file: file.write_text('{"a": {}}'),
+    "a.jsonl": lambda file: file.write_text('{"a": 1}\n{"b": 2}\n'),
+    "a.csv": lambda file: file.write_text("b\n2\n"),
+    "a.parquet": lambda file: pd.DataFrame({"b": [1]}).to_parquet(file),
+    "a.npz": lambda file: np.savez(file, b=np.arange(3)),
+    "a.pt": lambda file: torch.save({"b": 1}, file),
+}
+DAMAGES = {
+    "missing": lambda file: file.unlink(),
+    "empty": lambda file: file.write_bytes(b""),
+    "zeroed": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+    "foreign": lambda file: file.write_bytes(b"\xff\xfe\x00not ours\n" * 30),
+    "folder": lambda file: (file.unlink(), file.mkdir()),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_was_written_is_read(name, tmp_path):
+    WRITERS[name](tmp_path / name)
+    assert len(READERS[name](tmp_path / name))
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "cut", "lacking"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_damage_is_told_with_name_and_remedy(name, damage, tmp_path):
+    file = tmp_path / name
+    WRITERS[name](file)
+    if (name, damage) == ("a.jsonl", "empty"):
+        pytest.skip("no lines yet")
+    if damage == "cut":
+        file.write_bytes(b"a\x00\xff" if name == "a.csv" else file.read_bytes()[:-3])
+    else:
+        (LACKING[name] if damage == "lacking" else DAMAGES[damage])(file)
+    with pytest.raises(InputError, match=r"cannot be read as a sample \(.+\); write it again$") as caught:
+        READERS[name](file)
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a": ' + "9" * 10_000 + "}", '{"a": {"b": true}}', '{"a": {"b": "1"}}', "[1]"]
+)
+def test_json_that_python_cannot_hold_or_of_other_types_is_refused(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json: cannot be read as a sample"):
+        read_json(tmp_path / "a.json", WHAT, REMEDY, {"a.b": int})
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.pt", "a.npz"])
+def test_a_flipped_bit_of_a_value_is_noticed(name, tmp_path):
+    file = tmp_path / name
+    if name == "a.parquet":
+        pd.DataFrame({"a": np.arange(1000)}).to_parquet(
+            file, compression=None, use_dictionary=False, write_page_checksum=True
+        )
+    else:
+        WRITERS[name](file)
+    content = bytearray(file.read_bytes())
+    content[content.index(np.arange(500, 510).tobytes())] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}: cannot be read as a sample"):
+        READERS[name](file)
+
+
+def test_what_the_system_refuses_has_its_own_remedy(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(InputError, match=r"a\.json: permission denied; change the permissions"):
+        read_json(tmp_path / "a.json", WHAT, REMEDY)

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,6 +22,7 @@ from pydantic import (
 from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.evaluation.corruptions import CORRUPTIONS, conditions_of
+from spectralseg.parsing import read_yaml, refuse_expanding
 
 if TYPE_CHECKING:
     from spectralseg.data.specification import DatasetSpecification
@@ -310,6 +310,7 @@ def validate_config(raw: Any, file: str, known_datasets: Mapping[str, DatasetSpe
     Raises:
         InputError: names the file, the key, and the nearest valid name.
     """
+    refuse_expanding(raw, file)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -348,24 +349,7 @@ def load_config(path: Path, known_datasets: Mapping[str, DatasetSpecification] |
     Raises:
         InputError: as there, or the file is missing, is no YAML, or gives a key twice.
     """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
-    return validate_config(raw, str(path), known_datasets)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently take the last."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if (key.tag, str(key.value)) in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: key '{key.value}' is there twice; keep one")
-            seen.add((key.tag, str(key.value)))
-        return node
+    return validate_config(read_yaml(path), str(path), known_datasets)
 
 
 def _check_margins(comparison: Comparison, file: str) -> None:

@@ -20,6 +20,11 @@ _REMEDIES = {
 }
 
 
+def one_line(text: str) -> str:
+    """``text`` with all characters escaped that end a line, move a cursor or cannot be seen."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class InputError(Exception):
     """Bad input, told in one sentence: which file or key, what is wrong, and what to do.
 
@@ -28,7 +33,7 @@ class InputError(Exception):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence))
+        super().__init__(one_line(sentence))
 
 
 class Diverged(InputError):

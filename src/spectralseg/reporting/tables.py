@@ -21,7 +21,7 @@ import pandas as pd
 
 from spectralseg.data.leakage import Audit
 from spectralseg.errors import InputError
-from spectralseg.files import replacing
+from spectralseg.files import csv_text, replacing
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import rendering
 from spectralseg.reporting.measuring import MEASURED, Measurements
@@ -86,7 +86,7 @@ class Table:
 
     def csv(self) -> str:
         """The cells in long format; column ``source`` tells where the data come from."""
-        return self.cells.to_csv(index=False, lineterminator="\n")
+        return csv_text(self.cells)
 
     def markdown(self) -> str:
         """One section per protocol, one pipe table per block."""

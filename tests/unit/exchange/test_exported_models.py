@@ -15,6 +15,7 @@ from spectralseg.errors import InputError
 from spectralseg.evaluation.predict import Predictor, load_predictor
 from spectralseg.evaluation.suites import evaluate
 from spectralseg.exchange import models
+from spectralseg.exchange.model_card import Parity, model_card
 from spectralseg.exchange.models import FORMATS, Standalone, export_model
 from spectralseg.models import available
 from spectralseg.training.batches import to_float
@@ -147,6 +148,17 @@ class TestCard:
             ("sound", "dsc"), ("sound", "iou"), ("sound", "hd95"), ("sound", "nsd"),
         ]  # fmt: skip
         assert {int(row[3]) for row in rows} == {len(hearts.tested)}
+
+    def test_text_of_a_dataset_is_no_markup(self, source):
+        polyps = source("kvasir_seg")
+        hostile = "<img src=x onerror=alert(1)> [a](javascript:b) `c` | d\n\n# e &lt;script>"
+        data = replace(polyps.data, info={**polyps.data.info, "licence": hostile, "title": hostile})
+        choice = {"checkpoint": "best", "file": "model.pt", "usage": "a[0] < b", "parity": Parity(1, 0.0, 1e-3, 0.0)}
+        text = model_card(read_settings(polyps.run), data, None, **choice)
+        escaped = r"&lt;img src=x onerror=alert(1)> \[a\](javascript:b) \`c\` \| d # e &amp;lt;script>"
+        assert text.count(escaped) == 3
+        assert "<img" not in text
+        assert "a[0] < b" in text
 
     def test_it_says_where_there_are_none(self, source, tmp_path):
         polyps = source("kvasir_seg")

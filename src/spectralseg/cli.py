@@ -19,6 +19,7 @@ from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, printable, redact
 from spectralseg.signals import handled
+from spectralseg.startup import spare_garbage_collection
 
 if TYPE_CHECKING:
     from spectralseg.config import Config
@@ -34,7 +35,7 @@ def phantom(arguments: argparse.Namespace) -> None:
     for archive in deliver(
         arguments.dataset, arguments.out, cases=arguments.cases, side=arguments.side, seed=arguments.seed
     ):
-        print(archive)
+        print(printable(str(archive)))
 
 
 def fetch(arguments: argparse.Namespace) -> None:
@@ -87,7 +88,7 @@ def verify_dataset(arguments: argparse.Namespace) -> None:
 
     for folder in arguments.folder:
         parts = verify_prepared(folder)
-        print(f"{folder}: " + ", ".join(f"{count} {part}" for part, count in sorted(parts.items())))
+        print(printable(f"{folder}: " + ", ".join(f"{count} {part}" for part, count in sorted(parts.items()))))
 
 
 def card(arguments: argparse.Namespace) -> None:
@@ -104,7 +105,7 @@ def leakage(arguments: argparse.Namespace) -> None:
 
     found = audit([open_prepared(folder) for folder in arguments.folder])
     found.write(arguments.out)
-    print(*(f"{finding}\n" for finding in found.findings()), sep="", end="")
+    print(*(f"{printable(finding)}\n" for finding in found.findings()), sep="", end="")
     print(f"{arguments.out}: {len(found.pairs)} pairs of datasets compared, {len(found.matching)} with matches")
     if arguments.fail_on_leakage:
         found.refuse()
@@ -185,11 +186,11 @@ def score(arguments: argparse.Namespace) -> None:
     method = Run(arguments.trained_on or data.name, arguments.method, arguments.objective, "0", arguments.seed)
     audit = read_audit(arguments.leakage) if arguments.leakage else None
     found = run(arguments.predictions, data, method, arguments.out, allow_missing=arguments.allow_missing, audit=audit)
-    print(found.summary.to_string(index=False, float_format="{:.4f}".format))
+    print(printable(found.summary.to_string(index=False, float_format="{:.4f}".format)))
     print("Calibration needs probabilities and is left out.")
     if audit is None:
         print("Whether test cases were trained on was not looked at; give --leakage.")
-    print(*(f"Conspicuous: {finding}." for finding in found.findings or ["nothing"]), sep="\n")
+    print(*(printable(f"Conspicuous: {finding}.") for finding in found.findings or ["nothing"]), sep="\n")
 
 
 def export_nnunet(arguments: argparse.Namespace) -> None:
@@ -247,7 +248,7 @@ def trace(arguments: argparse.Namespace) -> None:
     from spectralseg.reporting.trace import trace as run
 
     place = (arguments.table, arguments.row, arguments.column)
-    print(run(Results(arguments.results), *place, protocol=arguments.protocol, line=arguments.line).text())
+    print(printable(run(Results(arguments.results), *place, protocol=arguments.protocol, line=arguments.line).text()))
 
 
 def audit_table(arguments: argparse.Namespace) -> None:
@@ -257,7 +258,7 @@ def audit_table(arguments: argparse.Namespace) -> None:
     report = audit(arguments.file, claims=arguments.claims, unit=arguments.unit)
     if arguments.out:
         report.write(arguments.out)
-    print(report.text())
+    print(printable(report.text()))
     report.refuse()
 
 
@@ -739,6 +740,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked to stop halfway, by a signal or a time limit; 130 (128 + SIGINT) after Ctrl-C where there is nothing to
         continue; 141 (128 + SIGPIPE) if the reader of the output has gone, as in ``spectralseg status | head``.
     """
+    spare_garbage_collection()
     pressed = []
 
     def interrupt(*_: object) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,6 +25,7 @@ from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.evaluation.corruptions import CORRUPTIONS, conditions_of
 from spectralseg.files import visible
+from spectralseg.parsing import read_yaml, refuse_expanding
 
 if TYPE_CHECKING:
     from spectralseg.data.specification import DatasetSpecification
@@ -198,7 +198,10 @@ class Training(_Strict):
     save_every: int = Field(
         500, ge=1, le=10_000_000, description="iterations between resumable states; changes no weights"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; else autocast")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="of the forward pass; bf16 and fp16: autocast; auto: bf16 where the device computes it, else fp32",
+    )
     channels_last: bool = Field(True, description="memory layout; faster on most devices")
     resident: bool = Field(
         True, description="on CUDA: keep the training images in its memory and augment there; else load and copy"
@@ -351,6 +354,7 @@ def validate_config(
     Raises:
         InputError: names the file, the key, and the nearest valid name.
     """
+    refuse_expanding(raw, file)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -393,18 +397,6 @@ def load_config(path: Path, known_datasets: Mapping[str, DatasetSpecification] |
     return validate_config(read_yaml(path), str(path), known_datasets, _notebooks_near(path))
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        InputError: the file is missing, is no YAML, or gives a key twice.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
-
-
 def notebook_names(folder: Path) -> list[str]:
     """Names of the notebooks in a folder, which may be missing."""
     return [file.stem for file in visible(folder.glob("*.ipynb"))]
@@ -416,19 +408,6 @@ def _notebooks_near(path: Path) -> list[str] | None:
     """
     roots = dict.fromkeys([Path.cwd(), *path.absolute().parents, *path.resolve().parents])
     return [name for root in roots for name in notebook_names(root / "notebooks")] or None
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently take the last."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if (key.tag, str(key.value)) in seen:
-                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: key '{key.value}' is there twice; keep one")
-            seen.add((key.tag, str(key.value)))
-        return node
 
 
 def _check_margins(comparison: Comparison, file: str) -> None:

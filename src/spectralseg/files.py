@@ -14,13 +14,14 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectralseg import locks
-from spectralseg.errors import InputError
+from spectralseg.errors import InputError, explained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -243,6 +244,72 @@ def notes_of(table: pa.Table) -> dict[str, Any] | None:
     return None
 
 
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![-+−–0-9eE.,:;%±()\[\]\s]*$)")
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as CSV, without its index, in which no text is taken for a formula by spreadsheet programs.
+
+    They run cells that start with ``=``, ``+``, ``-`` or ``@``: such text is preceded by an apostrophe. Numbers, also
+    with an interval behind them, stay as they are.
+    """
+    guarded = table.copy()
+    guarded.columns = [_without_formula(name) for name in table.columns]
+    for place, kind in enumerate(table.dtypes):
+        if kind.kind not in "biufM":
+            guarded.isetitem(place, [_without_formula(value) for value in table.iloc[:, place]])
+    return guarded.to_csv(index=False, lineterminator="\n")
+
+
+def _without_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def regular_file(path: Path, most: int | None = None, remedy: str = "give an intact file of its kind") -> int:
+    """Size in bytes of a file that exists, is no folder, pipe or device, and has at most ``most`` bytes.
+
+    Reading anything else can wait or go on for ever.
+
+    Args:
+        path: the file, or a link to it.
+        most: bytes; None for any number.
+        remedy: what the user can do where it is not such a file.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        what = "the link leads nowhere" if path.is_symlink() else "the file is missing"
+        raise InputError(f"{path}: cannot be read: {what}; {remedy}") from None
+    except (OSError, ValueError) as error:
+        reason = explained(error) if isinstance(error, OSError) else "its name holds a null character"
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: is a folder, pipe or device, not a file; {remedy}")
+    if most is not None and status.st_size > most:
+        raise InputError(
+            f"{path}: has {status.st_size / 2**20:.1f} MiB, more than the limit of {most / 2**20:g} MiB; {remedy}"
+        )
+    return status.st_size
+
+
+def read_text(path: Path, most: int, remedy: str = "give an intact file of its kind") -> str:
+    """The text of a :func:`regular_file` in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputError: there is no such file, it has more than ``most`` bytes, or they are no text in UTF-8.
+    """
+    regular_file(path, most, remedy)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {explained(error)}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot be read: byte {error.start} is not text in UTF-8; {remedy}") from None
+
+
 def visible(paths: Iterable[Path]) -> list[Path]:
     """Paths without those whose names start with a dot, which are temporary files of a process, or of a killed one;
     sorted.
@@ -260,13 +327,9 @@ def read_regular(path: Path, most: int, remedy: str) -> bytes | None:
     """
     if not path.exists():
         return None
-    if not path.is_file():
-        raise InputError(f"{path}: is no regular file; {remedy}")
+    regular_file(path, most, remedy)
     with path.open("rb") as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise InputError(f"{path}: is longer than {most:,} bytes; {remedy}")
-    return content
+        return stream.read(most)
 
 
 def read_json(path: Path, most: int, remedy: str) -> Any:
@@ -284,6 +347,7 @@ def read_json(path: Path, most: int, remedy: str) -> Any:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    regular_file(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from spectralseg.errors import one_line
+
 _Item = TypeVar("_Item")
 
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
@@ -34,7 +36,7 @@ def progress_bar(items: Iterable[_Item] | None = None, *, desc: str, unit: str, 
         if options.get("total") is not None or hasattr(items, "__len__"):
             style["bar_format"] = _LINE
     build: Any = tqdm  # its annotations leave out a bar without items
-    bar: tqdm[_Item] = build(items, desc=desc, unit=unit, **style, **options)
+    bar: tqdm[_Item] = build(items, desc=one_line(desc), unit=unit, **style, **options)
     _bars[:] = [other for other in _bars if other() is not None]
     _bars.append(weakref.ref(bar))
     return bar

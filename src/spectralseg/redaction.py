@@ -5,26 +5,50 @@ from __future__ import annotations
 import logging
 import os
 import re
+from urllib.parse import quote, quote_plus
 
 from spectralseg.errors import one_line
 
-_SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
+_SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNORECASE)
 _SHORTEST = 8  # a shorter value would blot out ordinary words
-_LOGIN = re.compile(r"(?<=://)[^/\s@]+@")
-_QUERY = re.compile(r"(https?://[^\s?'\"]+)\?[^\s'\")]+")
+# A password may hold what should be encoded in an address: everything up to the last @ belongs to the login.
+_LOGIN = re.compile(r"(?<=://)(?:[^/\s@:]*:[^\s'\"<>]*|[^/\s]*)@")
+_QUERY = re.compile(r"(https?://[^\s?#'\"]+)([?#])[^\s'\")]+")
 _HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
+_PAIR = re.compile(
+    r"(?i)\b(\w*(?:password|passwd|secret|token|api_?key)[\"']?\s*[=:]\s*)(\"[^\"]+\"|'[^']+'|[^\s'\",;&)]+)"
+)
+_GAP = re.compile(r"(?:\s|\\[nrt])*")
 
 
 def redact(text: str) -> str:
-    """``text`` without secrets: values of environment variables named like ``*TOKEN*``, logins and queries of
-    addresses (object stores sign them), authorization headers.
+    """``text`` without secrets: values of environment variables named like ``*TOKEN*``, also where they are cut short,
+    percent-encoded or broken into lines; logins and queries of addresses (object stores sign them), authorization
+    headers, and what follows ``password=`` and the like.
     """
     for name, value in os.environ.items():
-        if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST:
-            text = text.replace(value, "***")
+        if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST and not os.path.exists(value):
+            for form in dict.fromkeys([value, quote(value), quote(value, safe=""), quote_plus(value)]):
+                text = _without(text, form)
     text = _LOGIN.sub("***@", text)
-    text = _QUERY.sub(r"\1?***", text)
-    return _HEADER.sub(r"\1 ***", text)
+    text = _QUERY.sub(r"\1\2***", text)
+    text = _HEADER.sub(r"\1 ***", text)
+    return _PAIR.sub(r"\1***", text)
+
+
+def _without(text: str, secret: str) -> str:
+    """``text`` without a secret, or as much of it as is there from its start, with line breaks within."""
+    start = re.compile(_GAP.pattern.join(map(re.escape, secret[:_SHORTEST])))
+    parts, end = [], 0
+    while found := start.search(text, end):
+        parts.append(text[end : found.start()] + "***")
+        end = found.end()
+        for character in secret[_SHORTEST:]:
+            place = _GAP.match(text, end).end()  # type: ignore[union-attr]
+            if text[place : place + 1] != character:
+                break
+            end = place + 1
+    return "".join(parts) + text[end:]
 
 
 def printable(text: str) -> str:
@@ -36,8 +60,8 @@ def printable(text: str) -> str:
 
 
 class RedactingFormatter(logging.Formatter):
-    """A log format whose lines, tracebacks included, pass :func:`redact`."""
+    """A log format whose lines, tracebacks included, pass :func:`redact` and :func:`printable`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
-        return redact(super().format(record))
+        return redact(printable(super().format(record)))

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import io
 import os
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from spectralseg import locks
 from spectralseg.errors import InputError
 from spectralseg.files import (
     creating_folder,
+    csv_text,
     notes_of,
     remove_leftovers,
     replacing,
@@ -300,3 +302,16 @@ def test_a_folder_that_is_created_has_nothing_old_in_it(tmp_path):
         with pytest.raises(InputError, match="is there already"), creating_folder(target) as partial:
             pytest.fail("was begun")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "empty"]
+
+
+def test_text_in_csv_is_no_formula_and_numbers_stay_numbers():
+    texts = ["=1+1", "+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!D2", "@SUM(A1)", "-HYPERLINK(1)", "plain", "", None]
+    numbers = ["-0.5", "+1.2e-3", "-0.1 [-0.2, 0.0]", "-", "−1", "+0.3 ± 0.1", "-5 %"]
+    table = pd.DataFrame({"=name": texts[:7], "value": numbers, "n": [-1.5] * 7})
+    found = pd.read_csv(io.StringIO(csv_text(table)), keep_default_na=False, dtype=str)
+    assert list(found.columns) == ["'=name", "value", "n"]
+    assert found["'=name"].tolist() == [*(f"'{text}" for text in texts[:5]), "plain", ""]
+    assert found["value"].tolist() == numbers
+    assert found["n"].tolist() == ["-1.5"] * 7
+    plain = pd.DataFrame({"a": ["x", None], "b": [1, 2], "c": pd.Categorical(["u", "v"]), "d": [True, False]})
+    assert csv_text(plain) == plain.to_csv(index=False, lineterminator="\n")

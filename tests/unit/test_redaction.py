@@ -1,6 +1,11 @@
+import logging
+from urllib.parse import quote
+
 import pytest
 
-from spectralseg.redaction import printable
+from spectralseg.redaction import RedactingFormatter, printable, redact
+
+SECRET = "s3cr/et+Value&0123456789=="
 
 
 @pytest.mark.parametrize(
@@ -15,3 +20,50 @@ from spectralseg.redaction import printable
 )
 def test_only_printable_characters_and_lines_reach_a_terminal(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET,
+        SECRET[:15],
+        quote(SECRET),
+        quote(SECRET, safe=""),
+        f"{SECRET[:10]}\n{SECRET[10:]}",
+        f"{SECRET[:4]}\\n  {SECRET[4:20]}\n{SECRET[20:]}",
+    ],
+)
+def test_no_part_of_a_secret_of_the_environment_is_left(monkeypatch, form):
+    monkeypatch.setenv("SOME_TOKEN", SECRET)
+    assert redact(f"before {form} after") == "before *** after"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:p@ss@host/file", "https://***@host/file"),
+        ("https://me:p/a@ss@host/file: gone", "https://***@host/file: gone"),
+        ("https://me:p%40ss@host/file", "https://***@host/file"),
+        ("ftp://token@host", "ftp://***@host"),
+        ("https://host/file?sig=abc", "https://host/file?***"),
+        ("https://host/file#access=abc", "https://host/file#***"),
+        ("https://host:8080/file, again", "https://host:8080/file, again"),
+        ("Authorization: Bearer\n abcdefgh12", "Authorization: Bearer ***"),
+        ("password=hunter2 next", "password=*** next"),
+        ('{"api_key": "a b c"}', '{"api_key": ***}'),
+        ("set SYNAPSE_AUTH_TOKEN to a personal access token", "set SYNAPSE_AUTH_TOKEN to a personal access token"),
+    ],
+)
+def test_logins_queries_headers_and_pairs_are_blotted_out(text, shown):
+    assert redact(text) == shown
+
+
+def test_names_of_files_with_tokens_are_no_secret(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKEN_FILE", str(tmp_path))
+    assert redact(f"{tmp_path}/a: gone") == f"{tmp_path}/a: gone"
+
+
+def test_log_lines_are_printable_and_without_secrets(monkeypatch):
+    monkeypatch.setenv("A_PASSWORD", "correcthorse")
+    record = logging.LogRecord("a", logging.INFO, "", 0, "%s: \x1b[2J\ncorrect\nhorse, gone", ("name",), None)
+    assert RedactingFormatter("%(message)s").format(record) == "name: \\x1b[2J\n***, gone"

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from spectralseg.config import notebook_names, read_yaml, validate_config
+from spectralseg.config import notebook_names, validate_config
 from spectralseg.data.fetch import RECEIPTS, terms
 from spectralseg.data.fingerprint import fingerprint
 from spectralseg.data.prepared import FILES as PREPARED_FILES
@@ -26,6 +26,7 @@ from spectralseg.grid import runs as runs_of
 from spectralseg.operations.exclusive import StudyLock, end_orphans
 from spectralseg.operations.leases import gpu_slots
 from spectralseg.operations.throughput import THREADS
+from spectralseg.parsing import read_yaml
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
 from spectralseg.signals import pass_on

@@ -51,19 +51,41 @@ def unpack(archive: Path, folder: Path) -> None:
         InputError: the archive is damaged or encrypted, would write outside ``folder``, holds links, devices or two
             files of one name, has members that overlap, or expands beyond what its size or the disk allows.
     """
+    target = replacing_folder(folder, durable=False)
+    with _readable(archive, f"unpacked to {folder.parent}"), _opened(archive) as members, target as partial_folder:
+        for member in _checked(archive, members, free_space(folder.parent)):
+            _write(archive, member, partial_folder)
+
+
+def verify(archive: Path) -> None:
+    """Read an archive to its end as :func:`unpack` does, but write nothing.
+
+    Raises:
+        InputError: as there, but for the free disk.
+    """
+    with _readable(archive, "read"), _opened(archive) as members:
+        for member in _checked(archive, members, None):
+            if not member.is_folder:
+                _copy(archive, member, None)
+
+
+@contextlib.contextmanager
+def _readable(archive: Path, purpose: str) -> Iterator[None]:
+    """Turn whatever parsing and writing raise inside the block into an :class:`InputError` about ``archive``."""
     try:
-        opened = _zip if archive.name.lower().endswith(".zip") else _tar
-        with opened(archive) as members, replacing_folder(folder, durable=False) as partial_folder:
-            for member in _checked(archive, members, free_space(folder.parent)):
-                _write(archive, member, partial_folder)
+        yield
     except InputError:
         raise
     # A parser that meets garbage raises nearly any exception; the block holds nothing but parsing and writing.
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the start
-            raise InputError(f"{archive}: cannot be unpacked to {folder.parent}: {explained(error)}") from None
+            raise InputError(f"{archive}: cannot be {purpose}: {explained(error)}") from None
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again") from None
+
+
+def _opened(archive: Path) -> contextlib.AbstractContextManager[Iterable[_Member]]:
+    return _zip(archive) if archive.name.lower().endswith(".zip") else _tar(archive)
 
 
 class _Member(NamedTuple):
@@ -153,8 +175,8 @@ class _Sips:
         return self._read(size)
 
 
-def _checked(archive: Path, members: Iterable[_Member], free: int) -> list[_Member]:
-    """All members; nothing is written before the last one is known to be harmless."""
+def _checked(archive: Path, members: Iterable[_Member], free: int | None) -> list[_Member]:
+    """All members; nothing is written, to ``free`` bytes, before the last one is known to be harmless."""
     size = archive.stat().st_size
     most = max(_SMALL, _RATIO * size)
     found: list[_Member] = []
@@ -171,7 +193,7 @@ def _checked(archive: Path, members: Iterable[_Member], free: int) -> list[_Memb
             )
         if len(found) > _MOST_MEMBERS:
             raise InputError(f"{archive}: has more than {_MOST_MEMBERS} members, as a bomb does; {_BY_HAND}")
-    if total > free:
+    if free is not None and total > free:
         raise InputError(
             f"{archive}: expands to {_mib(total)}, but only {_mib(max(free, 0))} of the disk are free beyond a reserve "
             f"of {_mib(RESERVE)}; free some space or choose an output folder on another disk"
@@ -209,11 +231,17 @@ def _write(archive: Path, member: _Member, folder: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    left = member.size
     # Never over a file that is there: some file systems take two names for one.
-    with member.open() as source, target.open("xb") as sink:
+    with target.open("xb") as sink:
+        _copy(archive, member, sink)
+
+
+def _copy(archive: Path, member: _Member, sink: IO[bytes] | None) -> None:
+    left = member.size
+    with member.open() as source:
         while left >= 0 and (chunk := source.read(_CHUNK)):
-            sink.write(chunk)
+            if sink is not None:
+                sink.write(chunk)
             left -= len(chunk)
     if left:
         raise InputError(f"{archive}: member '{member.name}' is not as long as its header says; fetch it again")

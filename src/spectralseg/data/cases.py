@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.data.geometry import Geometry
+from spectralseg.data.patterns import PathPattern, composed, wildcards
 from spectralseg.errors import InputError, explained
 
-ANY_FOLDER = "(?:(?s:.*)/)?"  # a pattern that starts with it may start at any folder
 TEMPORARY = ".unpacked."  # starts the names of folders that exist only while archives are read
 _DEEPEST_LAYOUT = 4  # folders above one another in the official layouts
+_MOST_ENTRIES = 1_000_000  # files and folders, each as often as links lead to it
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
@@ -70,7 +68,7 @@ class Case:
     load_reduced: Callable[[int], Sample] | None = None
 
 
-def find_files(root: Path, pattern: str | re.Pattern[str]) -> list[Path]:
+def find_files(root: Path, pattern: str | PathPattern) -> list[Path]:
     """Files below ``root`` whose path relative to it matches ``pattern``, sorted.
 
     Names are compared in Unicode's composed form (NFC): some systems store decomposed characters (NFD).
@@ -79,16 +77,17 @@ def find_files(root: Path, pattern: str | re.Pattern[str]) -> list[Path]:
 
     Args:
         root: folder in which to look.
-        pattern: an expression for the whole relative path; or shell wildcards for its end, of which upper and lower
-            case are the same, and which may start at any folder, so that an archive which nests its top folder twice
-            reads like one that does not.
+        pattern: as :class:`spectralseg.data.patterns.PathPattern`; text stands for its ``wildcards``.
 
     Raises:
-        InputError: a folder may not be listed, or has the name of a file.
+        InputError: a folder may not be listed, has the name of a file, or holds too many entries.
     """
-    if isinstance(pattern, str):
-        pattern = re.compile(ANY_FOLDER + fnmatch.translate(composed(pattern)), re.IGNORECASE)
-    found = []
+    return [path for path, _ in match_files(root, wildcards(pattern) if isinstance(pattern, str) else pattern)]
+
+
+def match_files(root: Path, pattern: PathPattern) -> list[tuple[Path, dict[str, str]]]:
+    """As :func:`find_files`, with what the pattern captures of each path."""
+    listed: list[tuple[Path, bool]] = []
     above: dict[str, frozenset[str]] = {os.fspath(root): frozenset()}  # real paths of the folders on the way
     for folder, below, names in os.walk(root, followlinks=True, onerror=_refuse_to_skip):
         real, way = os.path.realpath(folder), above.pop(folder)
@@ -96,23 +95,22 @@ def find_files(root: Path, pattern: str | re.Pattern[str]) -> list[Path]:
             below.clear()
             continue
         above.update((os.path.join(folder, name), way | {real}) for name in below)
+        if len(listed) + len(names) + len(below) > _MOST_ENTRIES:
+            raise InputError(f"{root}: holds more than {_MOST_ENTRIES} files and folders; give the dataset alone")
         for number, name in enumerate([*names, *below]):
             path = Path(folder, name)
-            relative = path.relative_to(root)
-            if name.startswith("._") or any(part in _CLUTTER for part in relative.parts):
-                continue
-            if not pattern.fullmatch(composed(relative.as_posix())):
-                continue
-            if number < len(names):
-                found.append(path)
-            elif path.suffix:
-                raise InputError(f"{path}: is a folder where a file is due; remove it or restore the file")
-    return sorted(found)
-
-
-def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC), in which equal names have equal characters."""
-    return unicodedata.normalize("NFC", name)
+            if not name.startswith("._") and all(part not in _CLUTTER for part in path.relative_to(root).parts):
+                listed.append((path, number < len(names)))
+    found = []
+    captures = pattern.captures([path.relative_to(root).as_posix() for path, _ in listed])
+    for (path, is_file), captured in zip(listed, captures, strict=True):
+        if captured is None:
+            continue
+        if is_file:
+            found.append((path, captured))
+        elif path.suffix:
+            raise InputError(f"{path}: is a folder where a file is due; remove it or restore the file")
+    return sorted(found, key=lambda one: one[0])
 
 
 def _refuse_to_skip(error: OSError) -> None:
@@ -127,7 +125,7 @@ def require_files(root: Path, pattern: str) -> list[Path]:
     return found
 
 
-def layout_remedy(root: Path, *patterns: str | re.Pattern[str]) -> str:
+def layout_remedy(root: Path, *patterns: str | PathPattern) -> str:
     """What to do where a reader finds nothing: add what is missing, or give the folder above ``root``.
 
     The folder above is named where ``root`` lies within the official layout, and was not made for the time of reading.
@@ -136,14 +134,13 @@ def layout_remedy(root: Path, *patterns: str | re.Pattern[str]) -> str:
         root: folder in which nothing was found.
         patterns: as of :func:`find_files`.
     """
-    compiled = [
-        re.compile(ANY_FOLDER + fnmatch.translate(composed(pattern)), re.IGNORECASE)
-        if isinstance(pattern, str)
-        else pattern
-        for pattern in patterns
-    ]
-    below = [composed(path.relative_to(root).as_posix()) for path in root.rglob("*") if path.is_file()]
-    if any(pattern.fullmatch(name) for name in below for pattern in compiled):
+    compiled = [wildcards(pattern) if isinstance(pattern, str) else pattern for pattern in patterns]
+    below = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+
+    def any_matches(names: Sequence[str]) -> bool:
+        return any(captured is not None for pattern in compiled for captured in pattern.captures(names))
+
+    if any_matches(below):
         return "it holds only a part of the official layout: put the other files beside it, and give what holds all"
     outer = root.resolve()
     inner = ""
@@ -151,6 +148,6 @@ def layout_remedy(root: Path, *patterns: str | re.Pattern[str]) -> str:
         return "give the dataset in its official layout"
     for _ in range(_DEEPEST_LAYOUT):
         inner, outer = f"{composed(outer.name)}/{inner}", outer.parent
-        if any(pattern.fullmatch(inner + name) for name in below for pattern in compiled):
+        if any_matches([inner + name for name in below]):
             return f"it is the part '{inner[:-1]}' of the official layout: give the folder that holds it, {outer}"
     return "give the dataset in its official layout"

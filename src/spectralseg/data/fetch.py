@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import logging
 import shutil
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from filelock import FileLock, Timeout
 
 from spectralseg import registry
+from spectralseg.data import archives
 from spectralseg.data.disk import require_space
-from spectralseg.data.downloads import download
+from spectralseg.data.downloads import LOCAL_HOSTS, download
 from spectralseg.data.specification import DatasetSpecification, SourceFile
 from spectralseg.errors import InputError, explained
 from spectralseg.files import write_json
+from spectralseg.parsing import read_json
 from spectralseg.redaction import redact
 
 RECEIPTS = "sources.json"
+_MAX_RECEIPTS = 2**20  # bytes
 _log = logging.getLogger(__name__)
 
 
@@ -73,6 +74,8 @@ def terms(specification: DatasetSpecification) -> str:
 def obtain(source: SourceFile, folder: Path, *, mirrors: Sequence[str] = (), homepage: str = "") -> dict[str, Any]:
     """Have one file in ``folder`` and return its receipt: file, url, bytes, sha256, whether that is the published one.
 
+    Mirrors without https are asked only for files with a published checksum.
+
     Raises:
         InputError: names the file, what went wrong at each address, and how to get it by hand.
     """
@@ -88,6 +91,7 @@ def obtain(source: SourceFile, folder: Path, *, mirrors: Sequence[str] = (), hom
         failures = []
         for url in _addresses(source, mirrors):
             try:
+                _refuse_unsafe(url, source)
                 receipt = _download(url, complete, source)
             except (InputError, ConnectionError) as error:
                 failures.append(f"{url}: {error}")
@@ -105,14 +109,23 @@ def obtain(source: SourceFile, folder: Path, *, mirrors: Sequence[str] = (), hom
 def read_receipts(folder: Path) -> list[dict[str, Any]]:
     """Receipts of the files in ``folder``, sorted by name; none where nothing was fetched into it."""
     try:
-        return list(json.loads((folder / RECEIPTS).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        receipts = list(read_json(folder / RECEIPTS, _MAX_RECEIPTS)["files"])
+    except (InputError, KeyError, TypeError):
         return []
+    return [receipt for receipt in receipts if isinstance(receipt, dict) and "file" in receipt]
 
 
 def _addresses(source: SourceFile, mirrors: Sequence[str]) -> list[str]:
     ours = [f"{mirror.rstrip('/')}/{quote(source.file)}" for mirror in mirrors]
     return [*ours, source.url, *source.mirrors]
+
+
+def _refuse_unsafe(url: str, source: SourceFile) -> None:
+    """Refuse a mirror that anyone on the way may change, of a file that has no checksum to tell."""
+    address = urlsplit(url)
+    unsafe = address.scheme == "http" and urlsplit(source.url).scheme != "http" and address.hostname not in LOCAL_HOSTS
+    if unsafe and (source.built_on_request or not (source.sha256 or source.md5)):
+        raise InputError("the mirror has no https, and there is no published checksum; give one with https")
 
 
 def _download(url: str, complete: Path, source: SourceFile) -> dict[str, Any]:
@@ -187,16 +200,13 @@ def _digests(file: Path) -> tuple[str, str]:
 
 
 def _test_archive(file: Path) -> None:
-    """Where no checksum tells, an archive must at least be whole."""
-    if file.suffix.lower() != ".zip":
-        return
-    try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError) as error:
-        raise InputError(f"this is no intact archive ({error})") from None
-    if damaged is not None:
-        raise InputError(f"member '{damaged}' of the archive is damaged")
+    """Where no checksum tells, an archive must at least be whole, and none that :func:`archives.unpack` refuses."""
+    if archives.is_archive(file):
+        try:
+            archives.verify(file)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{file}: ").rpartition("; ")[0]
+            raise InputError(f"this is no intact archive ({reason})") from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spectralseg.errors import InputError, explained
+from spectralseg.files import regular_file
 
 _ENDS = 2**14  # bytes at either end of a file; PNG, gzip and zip have the checksums of all their content at the end
 _NOT_DATA = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # left by operating systems, as are hidden files
@@ -24,6 +25,8 @@ def fingerprint(raw: Path) -> str:
         InputError: a file or folder cannot be read.
     """
     digest = hashlib.sha256()
+    if not raw.is_dir():
+        regular_file(raw)
     try:
         for name, file in _files(raw) if raw.is_dir() else [("", os.fspath(raw))]:
             with open(file, "rb") as stream:

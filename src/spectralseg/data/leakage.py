@@ -40,7 +40,7 @@ from PIL import Image
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.data.splits import PARTS, read_list
 from spectralseg.errors import InputError
-from spectralseg.files import replacing_all, write_parquet
+from spectralseg.files import csv_text, replacing_all, write_parquet
 from spectralseg.loading import read_csv, read_parquet
 from spectralseg.progress import progress_bar
 
@@ -160,9 +160,9 @@ class Audit:
         files = (file, file.with_suffix(".csv"), within, within.with_suffix(".csv"))
         with replacing_all(*files) as (leaks, pairs, repeats, development):
             write_parquet(leaks, self.leaks)
-            self.pairs.to_csv(pairs, index=False)
+            pairs.write_text(csv_text(self.pairs), encoding="utf-8")
             write_parquet(repeats, self.repeats)
-            self.development.to_csv(development, index=False)
+            development.write_text(csv_text(self.development), encoding="utf-8")
 
 
 def development_file(file: Path) -> Path:

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from spectralseg.data import splits
 from spectralseg.data.archives import unpacked
-from spectralseg.data.cases import Case, Sample, composed
+from spectralseg.data.cases import Case, Sample
 from spectralseg.data.fetch import read_receipts, receipts_of_given
 from spectralseg.data.parallel import map_in_order
+from spectralseg.data.patterns import composed
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
 from spectralseg.data.readers import options_of, read_cases
 from spectralseg.data.resize import resize_image, resize_labels

@@ -15,19 +15,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectralseg.errors import InputError
-from spectralseg.files import sha256_of
+from spectralseg.files import regular_file, sha256_of
+from spectralseg.parsing import read_json
 
 if TYPE_CHECKING:  # imported where they are used: the workflow needs the names of the files only
     import pandas as pd
@@ -52,20 +55,40 @@ COLUMNS = {
     "affine": str,
     "axes": str,
 }
-_CARD = {  # what later steps take from dataset.json
-    "name": str,
-    "title": str,
-    "source": str,
-    "classes": list,
-    "dimensions": int,
-    "channels": int,
-    "image_size": int,
-    "id_namespace": str,
-    "ood": list,
-    "mean": list,
-    "std": list,
-    "files": dict,
-}
+MAX_VOXELS = 2**28  # of a volume; the largest of the eight datasets has 2**25.7
+_MAX_CARD, _MAX_TABLE = 2**26, 2**27  # bytes of dataset.json and cases.csv; of the eight datasets, less than 2**22
+DEFLATE = 1032  # bytes out per byte in: what deflate reaches at most
+_PARTS = {"train", "validation", "test"}
+
+
+class _Card(BaseModel):
+    """What later steps take from dataset.json; there may be more."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+    title: str
+    source: str
+    classes: list[str]
+    dimensions: Literal[2, 3]
+    channels: Literal[1, 3]
+    image_size: Annotated[int, Field(ge=1, le=4096)]
+    id_namespace: str
+    ood: list[str]
+    mean: list[Any]
+    std: list[Any]
+    files: dict[str, str]
+    modality: str = ""
+    licence: str = ""
+    citation: str = ""
+    homepage: str = ""
+    expected_cases: int | None = None
+    intensity: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] | None = None
+    split: dict[str, Any] = {}
+    excluded: dict[str, str] = {}
+    remarks: dict[str, list[str]] = {}
+    sources: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -131,13 +154,16 @@ class PreparedDataset:
         """Millimetres per native axis, or None where distances are in pixels."""
         value = self._row(case)["spacing"]
         with _reading(self.path / "cases.csv", f"spacing of case '{case}'"):
-            return tuple(float(step) for step in json.loads(value)) if value else None
+            steps = tuple(float(step) for step in json.loads(value)) if value else None
+            if steps is not None and not all(0 < step < math.inf for step in steps):
+                raise ValueError(f"{list(steps)} are not finite positive numbers")
+            return steps
 
     def native_shape(self, case: str) -> tuple[int, ...]:
         """Pixels per native axis, (H, W) or (D, H, W)."""
         value = self._row(case)["native_shape"]
         with _reading(self.path / "cases.csv", f"native shape of case '{case}'"):
-            return tuple(int(side) for side in json.loads(value))
+            return _native_shape(value)
 
     def geometry(self, case: str) -> Geometry | None:
         """Voxel grid of the label file of a volume, and how the native labels lie on it; None for images."""
@@ -156,11 +182,12 @@ class PreparedDataset:
         row = self._row(case)
         if not row["native_bytes"]:
             raise InputError(f"{self.path}: case '{case}' is no test case, so its native labels are not stored")
-        file = self.path / "native_labels.bin"
+        file, shape = self.path / "native_labels.bin", self.native_shape(case)
         with _reading(file, f"labels of case '{case}'"), file.open("rb") as stream:
             stream.seek(int(row["native_offset"]))
-            content = zlib.decompress(stream.read(int(row["native_bytes"])))
-            return np.frombuffer(content, np.uint8).reshape(self.native_shape(case))
+            # A little more than is due shows that there is more, however much that may be.
+            content = zlib.decompressobj().decompress(stream.read(int(row["native_bytes"])), math.prod(shape) + 1)
+            return np.frombuffer(content, np.uint8).reshape(shape)
 
     def describe_row(self, row: int) -> str:
         """The case that an array row belongs to, with the number of its slice, from 0, where it has several."""
@@ -187,9 +214,9 @@ def checksum(path: Path, *further: str) -> str | None:
     Only ``dataset.json`` is read, which has the checksums of the other files.
     """
     try:
-        info = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
+        info = read_json(path / "dataset.json", _MAX_CARD)
         content = identity_of(info) | {key: info.get(key) for key in further}
-    except (OSError, ValueError, AttributeError):
+    except (InputError, AttributeError):
         return None
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -197,17 +224,70 @@ def checksum(path: Path, *further: str) -> str | None:
 def open_prepared(path: Path | str) -> PreparedDataset:
     """Open a prepared dataset without reading its arrays.
 
+    Everything but the content of the large files is checked: types, and sizes by which later steps take memory.
+
     Raises:
-        InputError: a file is missing, damaged or of another format version.
+        InputError: a file is missing, damaged or of another format version, or files contradict each other.
     """
     import pandas as pd
 
     path = Path(path)
     info = _read_card(path)
-    with _reading(path / "cases.csv"):
-        cases = pd.read_csv(path / "cases.csv", dtype=COLUMNS, keep_default_na=False)
-    _check(list(cases.columns) == list(COLUMNS), path / "cases.csv", "has other columns than this version writes")
-    return PreparedDataset(path, info, cases)
+    table = path / "cases.csv"
+    regular_file(table, _MAX_TABLE)
+    with _reading(table):
+        cases = pd.read_csv(table, dtype=COLUMNS, keep_default_na=False)
+    _check(list(cases.columns) == list(COLUMNS), table, "has other columns than this version writes")
+    _check(len(cases) > 0, table, "there are no cases")
+    data = PreparedDataset(path, info, cases)
+    _check_arrays(data)
+    _check_cases(data)
+    return data
+
+
+def _check_arrays(data: PreparedDataset) -> None:
+    """Raise an :class:`InputError` unless shapes and types of the arrays are those of the card and the case table."""
+    size, channels, n = data.info["image_size"], data.info["channels"], int(data.cases["slices"].sum())
+    _check(data.images.shape == (n, size, size, channels), data.path / "images.npy", f"shape is {data.images.shape}")
+    _check(data.masks.shape == (n, size, size), data.path / "masks.npy", f"shape is {data.masks.shape}")
+    _check(data.images.dtype.kind == "u", data.path / "images.npy", f"type {data.images.dtype} is not unsigned")
+    _check(data.masks.dtype == np.uint8, data.path / "masks.npy", f"type {data.masks.dtype} is not uint8")
+
+
+def _check_cases(data: PreparedDataset) -> None:
+    """Raise an :class:`InputError` unless the case table is consistent in itself, with the card and with file sizes."""
+    cases, table = data.cases, data.path / "cases.csv"
+    _check(cases["case"].is_unique, table, "a case id is there twice")
+    _check(set(cases["part"]) <= _PARTS, table, "a part is unknown")
+    straddling = cases.groupby("group")["part"].nunique()
+    _check(bool((straddling == 1).all()), table, f"group '{straddling.idxmax()}' straddles parts")
+    expected = cases["slices"].cumsum().shift(fill_value=0)
+    consecutive = (cases["first"] == expected) & (cases["slices"] > 0)
+    _check(bool(consecutive.all()), table, "rows of cases are not consecutive")
+    counts = {str(part): int(count) for part, count in cases["part"].value_counts().items()}
+    planes = {part: int(count) for part, count in cases.groupby("part")["slices"].sum().items()}
+    for key, due in (("cases", counts), ("slices", planes)):
+        given = data.info.get(key)
+        given = {part: count for part, count in given.items() if count} if isinstance(given, dict) else given
+        _check(given in (None, due), data.path / "dataset.json", f"'{key}' is {given}, the table of cases has {due}")
+    stored = regular_file(data.path / "native_labels.bin")
+    columns = ("case", "native_shape", "native_offset", "native_bytes")
+    for case, text, offset, length in zip(*(cases[column] for column in columns), strict=True):
+        with _reading(table, f"native shape of case '{case}'"):
+            shape = _native_shape(text)
+        _check(math.prod(shape) <= MAX_VOXELS, table, f"case '{case}' has more than {MAX_VOXELS} native pixels")
+        inside = min(offset, length) >= 0 and offset + length <= stored
+        inside = inside and (not length or math.prod(shape) <= DEFLATE * length)
+        _check(inside, table, f"native labels of case '{case}' do not lie in native_labels.bin")
+
+
+def _native_shape(text: str) -> tuple[int, ...]:
+    sides = json.loads(text)
+    if not isinstance(sides, list) or len(sides) not in (2, 3) or not all(type(side) is int for side in sides):
+        raise ValueError("not two or three whole numbers")
+    if min(sides) < 1:
+        raise ValueError("a side of no pixels")
+    return tuple(sides)
 
 
 def verify_prepared(path: Path | str) -> dict[str, int]:
@@ -221,27 +301,9 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
     for name in FILES[1:]:
         _check(sha256_of(path / name) == checksums.get(name), path / name, "its checksum differs from dataset.json")
     data = open_prepared(path)
-    size, channels = data.info["image_size"], data.info["channels"]
-    n = int(data.cases["slices"].sum())
-    _check(data.images.shape == (n, size, size, channels), data.path / "images.npy", f"shape is {data.images.shape}")
-    _check(data.masks.shape == (n, size, size), data.path / "masks.npy", f"shape is {data.masks.shape}")
-    _check(data.images.dtype.kind == "u", data.path / "images.npy", f"type {data.images.dtype} is not unsigned")
-    _check(data.masks.dtype == np.uint8, data.path / "masks.npy", f"type {data.masks.dtype} is not uint8")
+    for key in ("cases", "slices"):
+        _check(data.info.get(key) is not None, path / "dataset.json", f"'{key}' is missing")
     cases = data.path / "cases.csv"
-    _check(len(data.cases) > 0, cases, "there are no cases")
-    _check(data.cases["case"].is_unique, cases, "a case id is there twice")
-    _check(set(data.cases["part"]) <= {"train", "validation", "test"}, cases, "a part is unknown")
-    straddling = data.cases.groupby("group")["part"].nunique()
-    _check(bool((straddling == 1).all()), cases, f"group '{straddling.idxmax()}' straddles parts")
-    expected = data.cases["slices"].cumsum().shift(fill_value=0)
-    consecutive = (data.cases["first"] == expected) & (data.cases["slices"] > 0)
-    _check(bool(consecutive.all()), cases, "rows of cases are not consecutive")
-    counts = {str(part): int(count) for part, count in data.cases["part"].value_counts().items()}
-    planes = {part: int(count) for part, count in data.cases.groupby("part")["slices"].sum().items()}
-    for key, due in (("cases", counts), ("slices", planes)):
-        given = data.info.get(key)
-        given = {part: count for part, count in given.items() if count} if isinstance(given, dict) else given
-        _check(given == due, path / "dataset.json", f"'{key}' is {given}, the table of cases has {due}")
     for _, row in data.cases.iterrows():
         rows = slice(row["first"], row["first"] + row["slices"])
         digest = case_checksum(data.images[rows], data.masks[rows])
@@ -259,7 +321,7 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
                 f"case '{row['case']}' has an unknown native label",
             )
     _check_intensities(data)
-    return counts
+    return {str(part): int(count) for part, count in data.cases["part"].value_counts().items()}
 
 
 def _check_intensities(data: PreparedDataset) -> None:
@@ -290,13 +352,18 @@ def _read_card(path: Path) -> dict[str, Any]:
     if missing:
         raise InputError(f"{path}: no prepared dataset, {', '.join(missing)} missing; run 'spectralseg prepare'")
     card = path / "dataset.json"
-    with _reading(card):
-        info = json.loads(card.read_text(encoding="utf-8"))
+    try:
+        info = read_json(card, _MAX_CARD)
+    except InputError as error:
+        raise InputError(f"{error}; prepare the dataset again") from None
     _check(isinstance(info, dict), card, "is no JSON object")
     if info.get("format") != FORMAT:
         raise InputError(f"{path}: prepared in format {info.get('format')}, this version reads {FORMAT}; prepare again")
-    for key, kind in _CARD.items():
-        _check(isinstance(info.get(key), kind), card, f"'{key}' is missing or of the wrong type")
+    try:
+        _Card.model_validate(info)
+    except ValidationError as error:
+        key = error.errors()[0]["loc"][0]
+        raise InputError(f"{card}: '{key}' is missing or of the wrong type; prepare the dataset again") from None
     names = info["classes"]
     _check(bool(names) and all(isinstance(name, str) and name for name in names), card, "'classes' are not all names")
     _check(len({name.casefold() for name in names}) == len(names), card, "'classes' has a name twice")

@@ -12,18 +12,24 @@ import math
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spectralseg.errors import InputError
+from spectralseg.files import read_text
+from spectralseg.parsing import refuse_expanding
 
 # Names by which records and predictions call other things than a class, see spectralseg.metrics.records.
+_MAX_BYTES = 2**20
 RESERVED_CLASSES = ("all", "background", "mean")
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_ADDRESS = r"^(https?://\S+|synapse:syn[0-9]+|gdrive:[A-Za-z0-9_-]+)$"
 
 
 class SourceFile(_Strict):
@@ -32,9 +38,11 @@ class SourceFile(_Strict):
     file: str = Field(description="name under which the file is stored", pattern=r"^[^./\\][^/\\]*$")
     url: str = Field(
         description="address https://..., synapse:<id of the file or of its folder> or gdrive:<id>",
-        pattern=r"^(https?://|synapse:syn\d+$|gdrive:[\w-]+$)",
+        pattern=_ADDRESS,
     )
-    mirrors: tuple[str, ...] = Field((), description="other addresses of the same file")
+    mirrors: tuple[Annotated[str, Field(pattern=_ADDRESS)], ...] = Field(
+        (), description="other addresses of the same file"
+    )
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
     built_on_request: bool = Field(False, description="the server zips it anew: another checksum is no error")
@@ -144,8 +152,8 @@ def read_specification(path: Path) -> DatasetSpecification:
     Raises:
         InputError: the file has no such literal, or a key of it is unknown, missing or of the wrong type.
     """
+    text = read_text(path, _MAX_BYTES, "see docs/add-a-dataset.md")
     try:
-        text = path.read_text(encoding="utf-8")
         rule = _RULE.search(text)
         head = ast.parse(text[: rule.start()] if rule else text)
         (value,) = (
@@ -153,15 +161,18 @@ def read_specification(path: Path) -> DatasetSpecification:
             for node in head.body
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SPECIFICATION"
         )
-        specification = DatasetSpecification.model_validate(ast.literal_eval(value))
+        literal = ast.literal_eval(value)
+        refuse_expanding(literal, str(path))
+        specification = DatasetSpecification.model_validate(literal)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: SPECIFICATION key '{key}': {message}") from None
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:  # the last two of nesting
+        reason = " ".join(str(error).split())[:200] or "nested too deep"
         raise InputError(
-            f"{path}: cannot read a literal 'SPECIFICATION = {{...}}' before the first rule ({error}); "
+            f"{path}: cannot read a literal 'SPECIFICATION = {{...}}' before the first rule ({reason}); "
             "see docs/add-a-dataset.md"
         ) from None
     if specification.name != path.stem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from spectralseg.data import PreparedDataset
+from spectralseg.errors import one_line
 from spectralseg.evaluation.conditions import CLEAN
 from spectralseg.exchange.scoring import summarise
 
@@ -57,7 +59,8 @@ def model_card(
     """
     environment = Environment(
         loader=PackageLoader("spectralseg.exchange"),
-        autoescape=False,  # Markdown
+        autoescape=False,  # that is for HTML
+        finalize=_escaped,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -73,8 +76,20 @@ def model_card(
         results=[] if records is None else list(_results(records)),
         input=INPUT,
         output=OUTPUT,
-        **{"checkpoint": checkpoint, "file": file, "usage": usage, "parity": parity},
+        **{"checkpoint": checkpoint, "file": file, "usage": _Verbatim(usage), "parity": parity},
     )
+
+
+class _Verbatim(str):
+    """Text that is Markdown already."""
+
+
+def _escaped(value: Any) -> Any:
+    """Text of a dataset as one line of Markdown that holds no markup: neither HTML nor links, code or cells."""
+    if not isinstance(value, str) or isinstance(value, _Verbatim):
+        return value
+    line = one_line(re.sub(r"\s+", " ", value))
+    return re.sub(r"[\[\]`|]", r"\\\g<0>", re.sub(r"&(?=#?\w+;)", "&amp;", line).replace("<", "&lt;"))
 
 
 def _results(records: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:

@@ -21,6 +21,7 @@ from spectralseg.config import Config
 from spectralseg.errors import InputError, explained
 from spectralseg.files import read_json
 from spectralseg.grid import Run
+from spectralseg.loading import reading
 from spectralseg.operations.heartbeat import Beat, read_beat
 from spectralseg.study_folder import StudyFolder
 
@@ -158,7 +159,7 @@ def _readable_status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> 
         reason = f"'{changed}' differs from run.json; the workflow trains it again"
         return RunStatus(run, "outdated", False, "train", error=reason, log=str(folder), **known)
     if trained and present >= _EVALUATED:
-        if reason := diverged or _divergence(folder):
+        if reason := diverged or _divergence(folder / "records.parquet"):
             return RunStatus(run, "diverged", True, "", error=reason, log=str(folder))
         return RunStatus(run, "done", True, "", **known)
     task = "evaluate" if trained else "train"
@@ -244,10 +245,19 @@ def _training_result(file: Path, recorded: Any) -> tuple[float | None, str]:
     return (None, training.diverged) if training.diverged else (training.seconds, "")
 
 
-def _divergence(folder: Path) -> str:
-    from spectralseg.metrics.records import divergence  # takes half a second to import
+def _divergence(file: Path) -> str:
+    """Why an evaluated run diverged; empty if it did not.
 
-    return divergence(folder / "records.parquet")
+    Raises:
+        InputError: its records are damaged.
+    """
+    from pyarrow import parquet  # takes half a second to import
+
+    from spectralseg.metrics.records import divergence
+
+    with reading(file, "metric records", "delete it, so that the workflow evaluates the run again"):
+        parquet.read_metadata(file)
+    return divergence(file)
 
 
 def _where(beat: Beat) -> str:

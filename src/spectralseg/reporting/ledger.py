@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectralseg.files import replacing, visible
+from spectralseg.files import csv_text, replacing, visible
 from spectralseg.reporting import rendering
 from spectralseg.reporting.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.reporting.measuring import Measurements
@@ -111,8 +111,8 @@ class Ledger:
     def write(self, folder: Path | str) -> list[Path]:
         """Write ``claims.csv``, ``claims_cells.csv``, ``claims.md`` and ``claims.html`` and return their paths."""
         contents = {
-            "claims.csv": self.claims.to_csv(index=False, lineterminator="\n"),
-            "claims_cells.csv": self.cells.to_csv(index=False, lineterminator="\n"),
+            "claims.csv": csv_text(self.claims),
+            "claims_cells.csv": csv_text(self.cells),
             "claims.md": rendering.markdown(self.page),
             "claims.html": rendering.html(self.page),
         }

@@ -35,9 +35,11 @@ _FAMILIES = (COUNTED, ("ece", "mce"), ("nsd",))  # printed in one unit each
 _METRICS = {heading: metric for metric, headings in HEADINGS.items() for heading in headings}
 _MEANS = {MEAN, "average", "avg"}
 _MISSING = {"", "-", "–", "—", "na", "n/a", "nan", "none", "inf"}
+_LONGEST_NUMBER = 100  # characters, with its spread
 # A number, in bold or with a percent sign perhaps, and what may follow it: its spread or interval.
 _NUMBER = re.compile(
-    r"\**([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*%?\**\s*(?:(?:±|\+/-|\+-|[(\[]).*)?", re.IGNORECASE
+    r"\**([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]{1,3})?)\s*(?:%\s*)?(?:\*+\s*)?(?:(?:±|\+/-|\+-|[(\[]).*)?",
+    re.IGNORECASE,
 )
 
 
@@ -172,15 +174,15 @@ def _numbers(file: Path, values: pd.DataFrame) -> pd.DataFrame:
     """Columns ``text``, ``decimals``, ``value`` and ``half`` for what stands in the cells."""
     rows = []
     for heading, name, text in zip(values["heading"], values["name"], values["text"], strict=True):
-        found = _NUMBER.fullmatch(text)
-        if found:
+        found = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
+        if found and (float(found[1]) == 0 or 1e-99 < abs(float(found[1])) < 1e99):
             exponent = int(Decimal(found[1]).as_tuple().exponent)
             rows.append((found[1], max(-exponent, 0), float(found[1]), half_digit(found[1])))
         elif text.lower() in _MISSING:
             rows.append(("", 0, np.nan, np.nan))
         else:
             raise InputError(
-                f"{file}: '{text}' below {heading} of '{name}' is no number; leave the cell empty if there is none"
+                f"{file}: '{text[:100]}' below {heading} of '{name}' is no number; empty the cell if there is none"
             )
     return pd.DataFrame(rows, index=values.index, columns=["text", "decimals", "value", "half"])
 

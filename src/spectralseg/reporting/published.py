@@ -15,8 +15,11 @@ from pathlib import Path
 import pandas as pd
 
 from spectralseg.errors import InputError
+from spectralseg.files import read_text
 from spectralseg.reporting.quantities import quantity
 
+_MAX_BYTES = 2**24
+_MOST_COLUMNS, _LONGEST_CELL = 1000, 2000
 PLACE = ("block", "group", "column", "row")
 SELECTION = ("dataset", "architecture", "objective", "lambda", "suite", "test_dataset", "corruption", "severity")
 COLUMNS = ("row", "block", "group", "column", "value", "bold", *SELECTION, "class", "metric")
@@ -39,19 +42,22 @@ def read_commented(file: Path) -> tuple[list[str], pd.DataFrame]:
     """Read a CSV file with comments: the text of its ``#`` lines, and its cells as text without surrounding blanks.
 
     Raises:
-        InputError: the file is missing, is no CSV file, or has a column twice.
+        InputError: the file is missing, is no CSV file, is too large, or has a column twice.
     """
+    lines = read_text(file, _MAX_BYTES, "give a CSV file of one results table").splitlines()
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
         body = "\n".join(line for line in lines if not line.startswith("#"))
         table = pd.read_csv(io.StringIO(body), dtype="str", keep_default_na=False, header=None)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); give a CSV file") from None
     except ValueError as error:
         raise InputError(
             f"{file}: is no table of cells ({error}); give a CSV file with one heading per column"
         ) from None
     table = table.fillna("").map(str.strip)
+    if len(table.columns) > _MOST_COLUMNS or table.map(len).to_numpy().max() > _LONGEST_CELL:
+        raise InputError(
+            f"{file}: has more than {_MOST_COLUMNS} columns, or a cell of more than {_LONGEST_CELL} characters; "
+            "give a CSV file of one results table"
+        )
     headings = table.iloc[0]
     if headings.duplicated().any():
         raise InputError(f"{file}: column '{headings[headings.duplicated()].iloc[0]}' is there twice; keep one")

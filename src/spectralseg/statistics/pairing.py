@@ -22,15 +22,8 @@ from spectralseg.statistics.bootstrap import (
 from spectralseg.statistics.verdicts import Chances, degrees_of_freedom, p_values
 
 AXES = ("class", "seed", "case")
-
-
+_NAMES = (*RUN_KEYS[:-1], "test_dataset", "metric")  # what an error calls a method and its condition
 _REPEATED = "classes, seeds and cases; keep one of each, or evaluate the run again"
-
-
-def _described(records: pd.DataFrame) -> str:
-    """Run, test dataset and metric of the first record, as far as its columns say."""
-    names = (*RUN_KEYS[:-1], "test_dataset", "metric")
-    return "/".join(str(records[name].iloc[0]) for name in names if name in records) or "a method"
 
 
 @dataclass(frozen=True)
@@ -62,19 +55,7 @@ class Values:
         Raises:
             InputError: there are several, as where records of several conditions are mixed.
         """
-        found = [pd.factorize(records[axis], sort=True) for axis in AXES]
-        codes, labels = zip(*((code, np.asarray(label)) for code, label in found), strict=True)
-        recorded = np.zeros([len(label) for label in labels], bool)
-        recorded[codes] = True
-        if recorded.sum() != len(records):
-            raise InputError(f"{_described(records)} has {len(records)} records of {recorded.sum()} {_REPEATED}")
-        values = np.full(recorded.shape, np.nan)
-        values[codes] = records["value"]
-        groups = np.empty(len(labels[2]), object)
-        groups[codes[2]] = records["group"]
-        classes, seeds, cases = labels
-        outcomes = "metric" in records and bool(records["metric"].isin(OUTCOMES).any())
-        return cls(values, recorded, classes, seeds, cases, groups, outcomes=outcomes)
+        return Columns(records).values()
 
     @property
     def informative_seeds(self) -> int:
@@ -120,6 +101,54 @@ class Values:
         :func:`~spectralseg.statistics.bootstrap.paired_interval`.
         """
         return paired_interval(self.values, self.groups, outcomes=self.outcomes, **options)
+
+
+class Columns:
+    """Metric records by numbers of their classes, seeds, cases and groups: many cells are taken of them quickly.
+
+    Args:
+        records: metric records; without the column ``metric``, none is of :data:`OUTCOMES`.
+    """
+
+    def __init__(self, records: pd.DataFrame) -> None:
+        found = [pd.factorize(records[axis], sort=True) for axis in AXES]
+        self._codes, labels = zip(*found, strict=True)
+        self._labels = [np.asarray(label) for label in labels]
+        codes, groups = pd.factorize(records["group"], use_na_sentinel=False)
+        self._groups = np.asarray(groups, object)[codes]
+        self._values = records["value"].to_numpy(np.float64)
+        self._names = [records[name].to_numpy() for name in _NAMES if name in records]
+        outcomes = records["metric"].isin(OUTCOMES).to_numpy() if "metric" in records else np.zeros(len(records), bool)
+        self._outcomes = outcomes
+
+    def values(self, rows: NDArray[np.int64] | slice = slice(None)) -> Values:
+        """Arrange some of the records, one for each class, seed and case at most.
+
+        Raises:
+            InputError: there are several, as where records of several conditions are mixed.
+        """
+        found = [_renumbered(codes[rows], len(labels)) for codes, labels in zip(self._codes, self._labels, strict=True)]
+        present, codes = zip(*found, strict=True)
+        count = len(codes[0])
+        recorded = np.zeros([len(one) for one in present], bool)
+        recorded[codes] = True
+        if recorded.sum() != count:
+            name = "/".join(str(column[rows][0]) for column in self._names) or "a method"
+            raise InputError(f"{name} has {count} records of {recorded.sum()} {_REPEATED}")
+        values = np.full(recorded.shape, np.nan)
+        values[codes] = self._values[rows]
+        groups = np.empty(len(present[2]), object)
+        groups[codes[2]] = self._groups[rows]
+        classes, seeds, cases = (labels[one] for labels, one in zip(self._labels, present, strict=True))
+        return Values(values, recorded, classes, seeds, cases, groups, outcomes=bool(self._outcomes[rows].any()))
+
+
+def _renumbered(codes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different numbers below ``size`` in ascending order, and the place of each number among them."""
+    present = np.flatnonzero(np.bincount(codes, minlength=size))
+    places = np.zeros(size, np.int64)
+    places[present] = np.arange(len(present))
+    return present, places[codes]
 
 
 @dataclass(frozen=True)

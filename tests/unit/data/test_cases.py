@@ -2,11 +2,11 @@
 
 import errno
 import os
-import re
 
 import pytest
 
-from spectralseg.data.cases import ANY_FOLDER, find_files, require_files
+from spectralseg.data.cases import find_files, require_files
+from spectralseg.data.patterns import PathPattern
 from spectralseg.errors import InputError
 
 
@@ -64,8 +64,18 @@ def test_upper_and_lower_case_are_the_same(tmp_path):
 
 def test_an_expression_is_for_the_whole_path(tmp_path):
     write(tmp_path, "a.png", "top/b.png", "top/c.txt")
-    assert found(tmp_path, re.compile(r"top/.*\.png")) == ["top/b.png"]
-    assert found(tmp_path, re.compile(ANY_FOLDER + r"\w\.png")) == ["a.png", "top/b.png"]
+    assert found(tmp_path, PathPattern(r"top/.*\.png")) == ["top/b.png"]
+    assert found(tmp_path, PathPattern(r"\w\.png")) == ["a.png", "top/b.png"]
+
+
+def test_folders_that_link_to_one_another_are_listed_up_to_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectralseg.data.cases._MOST_ENTRIES", 1000)
+    for one in range(9):
+        (tmp_path / str(one)).mkdir()
+        for other in range(9):
+            (tmp_path / str(one) / f"to {other}").symlink_to(tmp_path / str(other))
+    with pytest.raises(InputError, match="holds more than 1000 files and folders"):
+        find_files(tmp_path, "*.png")
 
 
 def test_a_folder_with_the_name_of_a_file_is_an_input_error(tmp_path):

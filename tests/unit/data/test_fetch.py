@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import io
 import json
@@ -300,3 +301,37 @@ def test_what_cannot_be_written_is_an_input_error(tmp_path, specification, monke
     with pytest.raises(InputError, match=r"file\.zip: cannot be written or read: no space left on device; free"):
         fetch(specification(), tmp_path / "new")
     assert visible(tmp_path / "new") == []
+
+
+def test_a_zip_bomb_without_a_published_checksum_is_not_kept(tmp_path, specification, server):
+    """All entries of the list are one member, which each of them would write out."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(2**20))
+        (entry,) = archive.filelist
+        archive.filelist += [copy.copy(entry) for _ in range(1000)]
+    server.content = stream.getvalue()
+    with pytest.raises(InputError, match="has members that overlap, as a zip bomb does"):
+        fetch(specification(sha256=None), tmp_path)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(2**29))
+    server.content = stream.getvalue()
+    with pytest.raises(InputError, match="expand to more than"):
+        fetch(specification(sha256=None), tmp_path)
+    assert visible(tmp_path) == []
+
+
+def test_a_mirror_without_https_needs_a_published_checksum(tmp_path, toy_specification, monkeypatch):
+    asked = []
+    monkeypatch.setattr(fetching, "download", lambda url, target: asked.append(url) or target.write_bytes(CONTENT))
+    source = {"file": "file.zip", "url": "https://example.org/file.zip"}
+    fetch(toy_specification(sources=[source]), tmp_path / "a", mirrors=["http://example.net"])
+    fetch(toy_specification(sources=[{**source, "sha256": SHA256}]), tmp_path / "b", mirrors=["http://example.net"])
+    assert asked == ["https://example.org/file.zip", "http://example.net/file.zip"]
+
+
+@pytest.mark.parametrize("content", ["[", '{"files": [1, {"a": 2}]}', '{"files": 1}', "[" * 99_999, "9" * 9999])
+def test_damaged_receipts_are_none(tmp_path, content):
+    (tmp_path / RECEIPTS).write_text(content)
+    assert read_receipts(tmp_path) == []

@@ -58,6 +58,10 @@ def test_nothing_in_the_file_is_executed(tmp_path):
     "text",
     [
         "",
+        "SPECIFICATION = " + "[" * 5000,
+        "SPECIFICATION = " + "-" * 50_000 + "1",
+        "SPECIFICATION = " + "+".join(["1"] * 50_000),
+        "SPECIFICATION = {'a': " + "9" * 5000 + "}",
         "# nothing\n",
         "OTHER = {}\n",
         "SPECIFICATION = {'name': 'toy'\n",
@@ -73,9 +77,9 @@ def test_a_file_without_one_literal_before_the_rules_is_refused(tmp_path, text):
 
 
 def test_a_missing_or_undecodable_file_is_an_input_error(tmp_path):
-    refuse(tmp_path / "none.smk", "cannot read")
+    refuse(tmp_path / "none.smk", "cannot be read")
     (tmp_path / "toy.smk").write_bytes(b"SPECIFICATION = '\xff\xfe'\n")
-    refuse(tmp_path / "toy.smk", "cannot read")
+    refuse(tmp_path / "toy.smk", "cannot be read")
 
 
 @pytest.mark.parametrize("key", list(LITERAL))

@@ -217,6 +217,25 @@ def test_other_kinds_of_tiff_are_refused(
         read_mask(path)
 
 
+def test_pages_are_not_visited_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for _ in range(300):
+            file.write(square(1)[:1, :1])
+    reads = 0
+
+    class Counting(io.BytesIO):
+        def read(self, *size: Any) -> bytes:
+            nonlocal reads
+            reads += 1
+            return super().read(*size)
+
+    monkeypatch.setattr("spectralseg.data.readers._tiff.io.BytesIO", Counting)
+    with pytest.raises(InputError, match="holds several images"):
+        read_mask(path)
+    assert reads < 200
+
+
 @pytest.mark.parametrize("options", [{"truncate": True}, {"imagej": True}, {"imagej": True, "truncate": True}, {}])
 @pytest.mark.parametrize("shape", [(2, *SHAPE), (2, *SHAPE, 3), (2, 3, *SHAPE)])
 def test_stacks_with_one_header_are_refused(tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]) -> None:

@@ -70,6 +70,10 @@ def finish_training(folder, seconds=60.0, **changes):
     (folder / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history))
 
 
+def evaluate(folder):
+    pd.DataFrame({"metric": ["dsc"], "flag": [""]}).to_parquet(folder / "records.parquet")
+
+
 class TestHeartbeat:
     def test_it_shows_how_far_the_work_is_and_goes_when_it_is_done(self, tmp_path, monkeypatch):
         monkeypatch.setattr(beats, "PERIOD", 0.01)
@@ -197,7 +201,7 @@ class TestRun:
 
     def test_it_is_done(self, look, folder):
         finish_training(folder)
-        (folder / "records.parquet").touch()
+        evaluate(folder)
         (folder / "train.log").write_text("Traceback (most recent call last):\nValueError: of an earlier attempt\n")
         found = look()
         assert (found.state, found.task, found.seconds, found.error) == ("done", "", 60.0, "")
@@ -210,7 +214,7 @@ class TestRun:
         if where == "run.json":
             finish_training(folder, seconds=1.0, diverged=reason)
             assert (look().state, look().task, look().seconds) == ("waiting", "evaluate", None)
-            (folder / "records.parquet").touch()
+            evaluate(folder)
         else:
             pd.DataFrame([divergence_record("toy", reason)]).to_parquet(folder / where)
         found = look()
@@ -284,7 +288,7 @@ class TestRun:
     @pytest.mark.parametrize(
         "content", [b"\xff{\n", b'{"seconds": Infinity}\n', b"[" * 20_000, "pipe", "/dev/zero"], ids=str
     )
-    @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json"])
+    @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json", "records.parquet"])
     def test_a_damaged_file_keeps_nobody_from_seeing_the_rest(self, look, config, folder, name, content):
         finish_training(folder)
         (folder / name).unlink(missing_ok=True)
@@ -318,7 +322,7 @@ class TestRun:
     )
     def test_it_was_trained_with_other_settings(self, look, folder, study, key, change):
         finish_training(folder)
-        (folder / "records.parquet").touch()
+        evaluate(folder)
         change(study)
         found = study_status(validate_config(study, "toy.yaml"), Path("results/toy"))
         assert [one.state for one in found] == ["outdated", "waiting"]
@@ -327,7 +331,7 @@ class TestRun:
 
     def test_it_was_trained_on_other_data(self, look, folder, study, toy, tmp_path):
         settings = toy.identity
-        (folder / "records.parquet").touch()
+        evaluate(folder)
         (tmp_path / "results/toy/prepared").mkdir()
         (tmp_path / "results/toy/prepared/toy").symlink_to(toy.path)
         study["datasets"]["toy"] = {"source": "path", "path": "raw"}
@@ -343,7 +347,7 @@ class TestRun:
 
     def test_settings_that_change_no_weights_do_not_make_it_outdated(self, look, folder, study):
         finish_training(folder)
-        (folder / "records.parquet").touch()
+        evaluate(folder)
         study["training"] |= {"workers": 2, "save_every": 7, "tensorboard": True}
         assert study_status(validate_config(study, "toy.yaml"), Path("results/toy"))[0].state == "done"
 
@@ -383,7 +387,7 @@ class TestStudy:
     def test_runs_that_diverged_are_counted_and_named(self, look, folder, config):
         finish_training(folder)
         finish_training(folder, seconds=1.0, diverged="the objective is not finite")
-        (folder / "records.parquet").touch()
+        evaluate(folder)
         found = study_status(config, Path("results/toy"))
         text = as_text(config, found)
         assert text.startswith("toy: 2 runs · 0 done · 1 diverged · 0 running")
@@ -405,7 +409,7 @@ class TestStudy:
         study["grid"]["main"]["seeds"] = [0, 1, 2, 3, 5]
         config = validate_config(study, "toy.yaml")
         finish_training(folder)
-        (folder / "records.parquet").touch()
+        evaluate(folder)
         base = folder.parent
         for seed in (1, 2):
             (base / f"seed{seed}").mkdir()
@@ -446,7 +450,7 @@ class TestStudy:
 def test_an_absolute_results_folder_is_read_from_anywhere(look, folder, config, tmp_path, monkeypatch, capsys):
     results = tmp_path / "results" / "toy"
     finish_training(folder)
-    (folder / "records.parquet").touch()
+    evaluate(folder)
     (folder.parent / "seed7").mkdir()
     (results / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     elsewhere = tmp_path / "elsewhere"

@@ -111,7 +111,13 @@ def test_published_cells(published):
         ("method,DSC,Dice\na,0.5,0.6\n", "columns DSC and Dice are one metric"),
         ("method,class,DSC\na,x,0.5\na,x,0.6\n", "'a, x' is there twice"),
         ("method,DSC,IOU\na,88,0.79\n", "IOU is never above 1 and DSC is"),
-        ("method,DSC\n\xff", "is no table of cells"),
+        ("method,DSC\n\xff", "cannot be read"),
+        ("method,DSC\na,1e400\n", "'1e400' below DSC of 'a' is no number"),
+        (f"method,DSC\na,{'9' * 20_000}\n", "a cell of more than 2000 characters"),
+        (f"method,DSC\na,{'9' * 1999}\n", "'9{100}' below DSC of 'a' is no number"),
+        ("method,DSC\na,1e-99999999999999999999\n", "is no number"),
+        (f"method,DSC{',' * 1500}\n", "more than 1000 columns"),
+        (f"method,{'(' * 3000}\n", "a cell of more than 2000 characters"),
     ],
 )
 def test_bad_tables_are_told(tmp_path, text, message):

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from spectralseg import registry
 
+LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 _WEB = ("http", "https")
 
 

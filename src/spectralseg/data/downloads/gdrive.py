@@ -32,7 +32,7 @@ def download(address: str, target: Path) -> None:
     refusal = f"Google Drive gives no file {address}; see whether {page} is still shared, and download it by hand"
     target.unlink(missing_ok=True)  # gdown would keep it
     try:
-        with download_bar(target.name) as bar:
+        with download_bar(target) as bar:
 
             def show(received: int, total: int | None) -> None:
                 bar.total = total

@@ -10,7 +10,6 @@ from __future__ import annotations
 import email.utils
 import hashlib
 import http.client
-import json
 import logging
 import random
 import re
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -30,17 +29,19 @@ from tqdm import tqdm
 
 import spectralseg
 from spectralseg.data.disk import require_space
-from spectralseg.data.downloads._common import download_bar
-from spectralseg.errors import InputError
+from spectralseg.data.downloads import LOCAL_HOSTS
+from spectralseg.data.downloads._common import FLOOR, TooSlowError, download_bar, refuse_leaving_https
+from spectralseg.errors import InputError, one_line
 from spectralseg.files import write_json
+from spectralseg.parsing import read_json
 
 _log = logging.getLogger(__name__)
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each attempt that follows one without progress
-LONGEST_WAIT = 300.0  # seconds that a server may ask for
+LONGEST_WAIT = 300.0  # seconds that a server may ask for at a time
+LONGEST_WAITS = 1800.0  # and altogether
 TIMEOUT = (20.0, 30.0)  # seconds to connect, and without a byte
 CHUNK = 2**17  # bytes; at most this much is lost when the process is killed
-CHECK_EVERY = 2**26  # bytes between looks at the free disk
 _UNUSABLE = (
     requests.exceptions.SSLError,
     requests.exceptions.InvalidSchema,
@@ -48,6 +49,8 @@ _UNUSABLE = (
     requests.exceptions.MissingSchema,
     requests.exceptions.TooManyRedirects,
 )
+_MOST_REDIRECTIONS = 20
+_MAX_STATE = 2**20  # bytes
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _REFUSED = {403}  # mostly final, but object stores also answer so to too many requests
 _REFUSALS = 2
@@ -62,7 +65,8 @@ _MEANING = {
 def download(url: str, target: Path) -> None:
     """Fetch ``url`` to ``target``; see :mod:`spectralseg.data.downloads`.
 
-    Attempts without progress are repeated after growing pauses; any progress starts the count anew.
+    Attempts without progress are repeated after growing pauses; progress of :data:`FLOOR` bytes a second, pauses
+    included, starts the count anew.
 
     Raises:
         InputError: the server refuses, sends a web page instead of the file, or the disk is full.
@@ -72,23 +76,30 @@ def download(url: str, target: Path) -> None:
     session = requests.Session()
     # figshare and others refuse anonymous clients. A transfer that the server compresses could not be continued.
     session.headers.update({"User-Agent": f"spectralseg/{spectralseg.__version__}", "Accept-Encoding": "identity"})
-    if urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost"):
+    if urlsplit(url).hostname in LOCAL_HOSTS:
         session.trust_env = False  # a proxy would look for it on its own machine
     session.mount("http://", HTTPAdapter(max_retries=0))
     session.mount("https://", HTTPAdapter(max_retries=0))
-    furthest, failures = part.size, 0
-    with session, download_bar(target.name, part.size) as bar:
+    furthest, since, failures, waited = part.size, time.monotonic(), 0, 0.0
+    with session, download_bar(target, part.size) as bar:
         while True:
             try:
                 _transfer(session, part, bar)
                 break
             except _Interruption as interruption:
-                failures = 0 if part.size > furthest else failures + 1
-                furthest = max(furthest, part.size)
+                now = time.monotonic()
+                if part.size > furthest and part.size - furthest >= FLOOR * (now - since):
+                    furthest, since, failures = part.size, now, 0
+                else:
+                    failures += 1
+                waited += interruption.wait or 0
+                if waited > LONGEST_WAITS:
+                    minutes = f"{LONGEST_WAITS / 60:.0f} minutes"
+                    raise ConnectionError(f"{interruption}, and asks for waits of more than {minutes}") from None
                 if failures > interruption.patience:
                     raise ConnectionError(f"{interruption}, {failures} times without progress") from None
                 pause = interruption.wait if interruption.wait is not None else PAUSES[max(0, failures - 1)]
-                bar.write(f"{target.name}: {interruption}; again in {pause:.0f} s", file=sys.stderr)
+                bar.write(one_line(f"{target.name}: {interruption}; again in {pause:.0f} s"), file=sys.stderr)
                 time.sleep(pause * random.uniform(0.8, 1.2))
     part.finish()
 
@@ -145,8 +156,8 @@ class _Part:
 
     def _read_version(self) -> _Version | None:
         try:
-            return _Version(**json.loads(self.state.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return _Version(**read_json(self.state, _MAX_STATE))
+        except (InputError, TypeError):
             return None
 
     def start(self, version: _Version) -> None:
@@ -176,7 +187,7 @@ def _transfer(session: requests.Session, part: _Part, bar: tqdm[Any]) -> None:
         headers = {"Range": f"bytes={start}-"}
         if part.version.validator:
             headers["If-Range"] = part.version.validator
-    with _network_errors(), session.get(part.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+    with _network_errors(), _get(session, part.url, headers) as response:
         if response.status_code == 416 and start:
             if _content_range(response)[1] == start:
                 return
@@ -197,21 +208,35 @@ def _transfer(session: requests.Session, part: _Part, bar: tqdm[Any]) -> None:
         raise _Interruption(f"the connection ended after {part.size} of {version.total} bytes")
 
 
+def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
+    """The answer at the end of redirections, of which requests would read the bodies, however long they are."""
+    for _ in range(_MOST_REDIRECTIONS):
+        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
+        target = session.get_redirect_target(response)
+        if not target:
+            return response
+        response.close()
+        refuse_leaving_https(url, urljoin(url, target))
+        url = urljoin(url, target)
+    raise requests.TooManyRedirects
+
+
 def _receive(response: requests.Response, part: _Part, start: int, total: int | None, bar: tqdm[Any]) -> None:
     require_space(part.target.parent, (total or start) - start)
     bar.total = total
     bar.n = start
     bar.refresh()
-    since_check = 0
     # Unbuffered, so that what has arrived survives the process; append only, at an end that is known.
     with part.file.open("ab", buffering=0) as stream:
         while chunk := response.raw.read1(CHUNK, decode_content=False):  # no waiting for a full chunk
             stream.write(chunk)
+            start += len(chunk)
+            if total is not None and start > total:
+                break
             bar.update(len(chunk))
-            since_check += len(chunk)
-            if since_check >= CHECK_EVERY:
-                require_space(part.target.parent, 0)
-                since_check = 0
+    if total is not None and start > total:
+        part.discard()
+        raise _Interruption(f"more than the announced {total} bytes came")
 
 
 def _refuse_other_answers(response: requests.Response) -> None:
@@ -228,11 +253,11 @@ def _refuse_other_answers(response: requests.Response) -> None:
 def _asked_wait(response: requests.Response) -> float | None:
     """Seconds that ``Retry-After`` asks for, which may also give a date."""
     value = response.headers.get("Retry-After", "")
-    if value.isdigit():
-        return min(float(value), LONGEST_WAIT)
+    if (seconds := _number(value)) is not None:
+        return min(float(seconds), LONGEST_WAIT)
     try:
         until = email.utils.parsedate_to_datetime(value).timestamp()
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return None
     return min(max(0.0, until - time.time()), LONGEST_WAIT)
 
@@ -240,8 +265,8 @@ def _asked_wait(response: requests.Response) -> float | None:
 def _version(url: str, response: requests.Response) -> _Version:
     headers = response.headers
     total = _content_range(response)[1]
-    if response.status_code == 200 and headers.get("Content-Length", "").isdigit():
-        total = int(headers["Content-Length"])
+    if response.status_code == 200:
+        total = _number(headers.get("Content-Length", ""))
     return _Version(_digest(url), headers.get("ETag"), headers.get("Last-Modified"), total)
 
 
@@ -251,9 +276,14 @@ def _digest(url: str) -> str:
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
     """First byte and total of ``Content-Range: bytes 5-9/10`` or ``bytes */10``."""
-    match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
-    first, total = match.groups() if match else (None, None)
-    return int(first) if first else None, int(total) if total and total != "*" else None
+    match = re.fullmatch(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+|\*)", response.headers.get("Content-Range", ""))
+    first, total = match.groups("") if match else ("", "")
+    return _number(first), _number(total)
+
+
+def _number(text: str) -> int | None:
+    """A number in a header; None where it is none, or larger than any file."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 @contextmanager
@@ -267,6 +297,8 @@ def _network_errors() -> Iterator[None]:
         if isinstance(error, requests.ConnectTimeout) or "NewConnectionError" in repr(error):
             raise _Interruption("the server cannot be reached", patience=_REFUSALS) from None
         raise _Interruption("the connection was dropped") from None
+    except TooSlowError as error:
+        raise _Interruption(str(error)) from None
     except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError):
         raise _Interruption(f"nothing came for {TIMEOUT[1]:.0f} s") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, ConnectionError):

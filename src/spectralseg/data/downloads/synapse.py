@@ -10,10 +10,12 @@ import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import requests
 
-from spectralseg.data.downloads._common import download_bar, failure
+from spectralseg.data.disk import require_space
+from spectralseg.data.downloads._common import download_bar, failure, refuse_leaving_https
 from spectralseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,9 +55,10 @@ def download(address: str, target: Path) -> None:
         except (SynapseError, requests.RequestException) as error:
             raise _explained(error, address) from None
         target.unlink(missing_ok=True)
+        require_space(target.parent, handle["fileHandle"].get("contentSize") or 0)
         try:
             # Unlike the client's transfer in parts this one can be continued later, and leaves no copy in a cache.
-            with download_bar(target.name) as bar:
+            with download_bar(target) as bar:
                 download_from_url(
                     handle["preSignedURL"],
                     str(target),
@@ -75,7 +78,13 @@ def download(address: str, target: Path) -> None:
 
 
 class _Session(requests.Session):
-    """Gives up on a silent server; the client would wait for ever."""
+    """Gives up on a silent server, for which the client would wait for ever, and stays with https."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target:
+            refuse_leaving_https(resp.url, urljoin(resp.url, target))
+        return target
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         options.setdefault("timeout", TIMEOUT)

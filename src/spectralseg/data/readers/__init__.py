@@ -47,6 +47,9 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
         for text in (case.id, case.group, *case.attributes.values()):
             if not text.isprintable():
                 raise InputError(f"{root}: case '{case.id}': '{text}' has characters that no table can hold; change it")
+        for text in (case.id, case.group):
+            if text[:1] in tuple("=+-@"):
+                raise InputError(f"{root}: case '{case.id}': '{text}' starts like a formula; rename it")
     by_name = sorted(cases, key=lambda case: case.id.casefold())
     for first, second in itertools.pairwise(by_name):
         if first.id == second.id:

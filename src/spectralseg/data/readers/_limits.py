@@ -7,10 +7,10 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,47 +20,27 @@ from isal import igzip
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from spectralseg.errors import InputError, explained
+from spectralseg import files
+from spectralseg.data.prepared import DEFLATE, MAX_VOXELS
+from spectralseg.errors import InputError
 
 MAX_PIXELS = 2**27  # of an image plane; the largest photograph of the eight datasets has 2**24.9
-MAX_VOXELS = 2**28  # of a volume; the largest of the eight datasets has 2**25.7
 MAX_IMAGE_BYTES = 2**30  # of an image file: MAX_PIXELS of 16-bit RGB without compression
 MAX_TEXT_BYTES = 2**25  # of an annotation; the largest of the eight datasets has 2**22
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 # As Pillow calls them; what is missing, such as CMYK, is decoded differently by different libraries.
 _MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I", "F")
+_MOST_SCANS = 100  # of a JPEG file, each of which takes as long as the whole image; progressive ones have about ten
 _ORIENTATION = 0x0112  # tag of Exif
 _NIFTI2_HEADER = 540  # bytes
+_SCAN = b"\xff\xda"
 _GZIP = b"\x1f\x8b"
 _PADDING = 2**20  # bytes of zeros that may follow the voxels
 _SMALLEST_MM = 1e-6
-_DEFLATE = 1032  # bytes out per byte in: what deflate reaches at most
 
+regular_file = partial(files.regular_file, remedy="replace it by an intact copy from the official archive")
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS decides
-
-
-def regular_file(path: Path, most: int | None = None) -> int:
-    """Size in bytes of a file that exists, is no folder, pipe or device, and has at most ``most`` bytes.
-
-    Raises:
-        InputError: it is not.
-    """
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        what = "the link leads nowhere" if path.is_symlink() else "the file is missing"
-        raise InputError(f"{path}: {what}; restore the file from the official archive") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {explained(error)}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path}: is a folder, pipe or device; replace it by the file from the official archive")
-    if most is not None and status.st_size > most:
-        raise InputError(
-            f"{path}: has {status.st_size >> 20} MiB, more than any such file of the dataset (limit {most >> 20} MiB); "
-            "replace it by an intact copy"
-        )
-    return status.st_size
 
 
 def refuse_larger(path: Path, what: str, shape: Sequence[int], most: int) -> None:
@@ -77,7 +57,7 @@ def refuse_larger(path: Path, what: str, shape: Sequence[int], most: int) -> Non
 
 def refuse_hollow(path: Path, what: str, promised: int, stored: int) -> None:
     """Raise an :class:`InputError` where ``stored`` deflated bytes cannot hold the ``promised`` ones of ``what``."""
-    if promised > _DEFLATE * stored:
+    if promised > DEFLATE * stored:
         raise InputError(
             f"{path}: {what} should have {promised} bytes, which {stored} stored ones cannot hold; "
             "replace the file by an intact copy"
@@ -148,6 +128,8 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
     """
     with decoding_picture(path), Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
         refuse_larger(path, "the image", picture.size, MAX_PIXELS)
+        if picture.format in ("JPEG", "MPO") and content.count(_SCAN) > _MOST_SCANS:
+            raise InputError(f"{path}: holds more than {_MOST_SCANS} scans; save it anew as a JPEG image")
         if picture.format == "PNG":
             with Image.open(io.BytesIO(content), formats=("PNG",)) as checked:
                 checked.verify()  # its checksums, which OpenCV does not mind

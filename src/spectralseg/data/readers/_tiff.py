@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,7 +104,8 @@ def read_tile(path: Path) -> Tiff:
 
 def _single_page(path: Path, file: tifffile.TiffFile) -> Any:
     page: Any = file.pages.first
-    if len(file.pages) > 1 or _described_images(file, page) > 1:
+    # Not by their number, for which all would be visited.
+    if len(list(itertools.islice(file.pages, 2))) > 1 or _described_images(file, page) > 1:
         raise InputError(f"{path}: holds several images; give one file for each")
     refuse_larger(path, "the image", (page.imagelength, page.imagewidth), MAX_PIXELS)
     if page.imagedepth > 1:

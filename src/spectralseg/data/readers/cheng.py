@@ -7,6 +7,7 @@ are known among them and the published folds part some, so they form one group h
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, require_files
@@ -28,6 +30,7 @@ TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 FOLDS = "cvind.mat"
 _MOST_CHARACTERS = 64  # of a patient number
 _MOST_SLICES = 2**20
+_LARGE_CHUNK = 2**20  # numbers, in files whose datasets may grow
 _KIND = "a MATLAB v7.3 slice with a group 'cjdata'"
 
 
@@ -119,6 +122,28 @@ def _numbers(path: Path, file: h5py.File, name: str, most: int, axes: int | None
     refuse_larger(path, f"'{name}'", dataset.shape, most)
     if dataset.external or dataset.is_virtual:
         raise InputError(f"{path}: '{name}' lies in another file; take the file as published")
+    _refuse_packed(path, name, dataset)
     refuse_hollow(path, f"'{name}'", dataset.nbytes, dataset.id.get_storage_size())
     array: NDArray[Any] = dataset[()]
     return array if axes is not None else np.ravel(array)
+
+
+def _refuse_packed(path: Path, name: str, dataset: h5py.Dataset) -> None:
+    """Refuse chunks that are larger than the numbers in them, or inflate to more: HDF5 inflates whatever comes."""
+    if dataset.chunks is None:
+        return
+    elements = math.prod(dataset.chunks)
+    if elements > max(dataset.size, _LARGE_CHUNK):
+        raise InputError(f"{path}: '{name}' lies in chunks of {elements} numbers; take the file as published")
+    properties = dataset.id.get_create_plist()
+    filters = {properties.get_filter(number)[0] for number in range(properties.get_nfilters())}
+    if not filters <= {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
+        raise InputError(f"{path}: '{name}' is packed by other filters than MATLAB's; take the file as published")
+    if h5py.h5z.FILTER_DEFLATE not in filters:
+        return
+    size = elements * dataset.dtype.itemsize
+    for number in range(dataset.id.get_num_chunks()):
+        skipped, packed = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)
+        # A chunk for which filters were skipped is as it is.
+        if not skipped and len(isal_zlib.decompressobj().decompress(packed, size + 1)) > size:
+            raise InputError(f"{path}: '{name}' inflates to more than its {size} bytes; take the file as published")

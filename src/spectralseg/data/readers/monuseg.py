@@ -19,7 +19,8 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import Case, Sample, composed, find_files, layout_remedy
+from spectralseg.data.cases import Case, Sample, find_files, layout_remedy
+from spectralseg.data.patterns import composed
 from spectralseg.data.readers._formats import decoding
 from spectralseg.data.readers._limits import MAX_TEXT_BYTES, regular_file
 from spectralseg.data.readers._tiff import read_tile
@@ -31,6 +32,7 @@ TEST = "MoNuSegTestData"
 # Tiles hold up to about 2000 regions of some hundred vertices; filling costs vertices times rows.
 _MOST_REGIONS = 20_000
 _MOST_VERTICES = 10_000
+_MOST_ELEMENTS = 2**20  # of a file; the largest of the dataset has less than 2**18
 _FARTHEST = 1e7  # pixels
 
 
@@ -86,7 +88,7 @@ def read_polygons(path: Path) -> list[NDArray[np.float64]]:
         # Only numbers in attributes matter, which are ASCII; an odd character elsewhere must not stop the reader.
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
-        _refuse_document_type(path, text)
+        _refuse_bomb(path, text)
         tree = ElementTree.fromstring(text)
     regions = list(tree.iter("Region"))
     if tree.tag != "Annotations" or not regions:
@@ -96,14 +98,22 @@ def read_polygons(path: Path) -> list[NDArray[np.float64]]:
     return [np.array(list(_vertices(path, region))).reshape(-1, 2) for region in regions]
 
 
-def _refuse_document_type(path: Path, text: str) -> None:
-    """Without a document type there is no entity to expand, and no other file to fetch."""
+def _refuse_bomb(path: Path, text: str) -> None:
+    """Without a document type there is no entity to expand, and no other file to fetch; elements take memory."""
+    left = _MOST_ELEMENTS
 
     def refuse(*_: object) -> None:
         raise InputError(f"{path}: declares a document type, which is refused; take the file as published")
 
+    def count(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise InputError(f"{path}: holds more than {_MOST_ELEMENTS} elements; take the file as published")
+
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = count
     parser.Parse(text, True)
 
 

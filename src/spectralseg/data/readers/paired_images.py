@@ -4,8 +4,9 @@ An image and its mask are found by one pattern each and joined on what the patte
 
     {"images": "images/{id}.png", "masks": "masks/{id}.png"}
 
-A pattern is a regular expression for the path of a file relative to the dataset's folder; it may start at any folder,
-so that an archive which nests its top folder twice reads like one that does not. ``{name}`` is short for
+A pattern is a regular expression for the path of a file relative to the dataset's folder, without look-around and
+references to groups; it may start at any folder, so that an archive which nests its top folder twice reads like one
+that does not. ``{name}`` is short for
 ``(?P<name>[^/]+?)``: it captures a part of a folder's or file's name. ``id`` becomes the case id, ``group`` the group
 (the patient, say), everything else an attribute by which a dataset can be split or its results be told apart.
 """
@@ -24,7 +25,8 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import ANY_FOLDER, Case, Sample, composed, find_files, layout_remedy
+from spectralseg.data.cases import Case, Sample, layout_remedy, match_files
+from spectralseg.data.patterns import PathPattern
 from spectralseg.data.readers._limits import (
     MAX_IMAGE_BYTES,
     Picture,
@@ -95,15 +97,15 @@ def read(
         raise InputError(f"reader option 'threshold': {threshold} lies below all mask values; give 0 or more")
     labelling = partial(_threshold, threshold) if values is None else _by_values(values)
     image_pattern, mask_pattern = _compile("images", images), _compile("masks", masks)
-    common = sorted(image_pattern.groupindex.keys() & mask_pattern.groupindex.keys())
+    common = sorted(set(image_pattern.names) & set(mask_pattern.names))
     if not common:
         raise InputError(
             f"reader options: 'images' ({images}) and 'masks' ({masks}) capture nothing in common; "
             "name the shared part in both, e.g. images/{id}.png and masks/{id}.png"
         )
-    mask_files = _matches(root, mask_pattern)
+    mask_files = match_files(root, mask_pattern)
     # Where both lie in one folder, {id}.png matches the masks {id}_mask.png too.
-    found = [(path, names) for path, names in _matches(root, image_pattern) if path not in dict(mask_files)]
+    found = [(path, names) for path, names in match_files(root, image_pattern) if path not in dict(mask_files)]
     if not found:
         remedy = layout_remedy(root, image_pattern, mask_pattern)
         raise InputError(f"{root}: no file matches images '{images}'; {remedy}")
@@ -125,21 +127,13 @@ def read(
     ]
 
 
-def _compile(option: str, pattern: str) -> re.Pattern[str]:
-    expression = _PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", pattern)
+def _compile(option: str, pattern: str) -> PathPattern:
     try:
-        return re.compile(f"{ANY_FOLDER}(?:{composed(expression)})", re.IGNORECASE)
-    except re.error as error:
+        return PathPattern(_PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", pattern))
+    except ValueError as error:
         raise InputError(
-            f"reader option '{option}': '{pattern}' is no valid pattern ({error}); see docs/add-a-dataset.md"
+            f"reader option '{option}': '{pattern[:200]}' is no valid pattern ({error}); see docs/add-a-dataset.md"
         ) from None
-
-
-def _matches(root: Path, pattern: re.Pattern[str]) -> list[tuple[Path, dict[str, str]]]:
-    """Files that match, with what the pattern captures; optional parts that are absent are left out."""
-    files = find_files(root, pattern)
-    matches = ((path, pattern.fullmatch(composed(path.relative_to(root).as_posix()))) for path in files)
-    return [(path, {k: v for k, v in m.groupdict().items() if v is not None}) for path, m in matches if m]
 
 
 def _key(names: dict[str, str], common: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from spectralseg import registry
-from spectralseg.data.cases import Case, composed
+from spectralseg.data.cases import Case
+from spectralseg.data.patterns import composed
 from spectralseg.data.specification import DatasetSpecification, Split
 from spectralseg.errors import InputError
 

@@ -132,16 +132,8 @@ def measure(data: PreparedDataset) -> Measures:
     """Count the labels of every row.
 
     Raises:
-        InputError: there is no case, or the arrays do not fit the case table or the classes.
+        InputError: a mask holds more labels than there are classes.
     """
-    rows, size, channels = int(data.cases["slices"].sum()), data.info["image_size"], data.info["channels"]
-    if not rows:
-        raise InputError(f"{data.path / 'cases.csv'}: there are no cases; prepare the dataset again")
-    if data.masks.shape != (rows, size, size) or data.images.shape != (rows, size, size, channels):
-        raise InputError(
-            f"{data.path}: images of shape {data.images.shape} and masks of shape {data.masks.shape} do not fit the "
-            f"{rows} rows of cases.csv; prepare the dataset again"
-        )
     labels = len(data.classes) + 1
     counts = [np.bincount(mask.ravel(), minlength=labels) for mask in data.masks]
     if max(len(count) for count in counts) > labels:

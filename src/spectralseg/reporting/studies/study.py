@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from spectralseg.files import replacing
+from spectralseg.files import csv_text, replacing
 from spectralseg.reporting import rendering
 from spectralseg.reporting.figures import save_figure
 from spectralseg.reporting.rendering import Page, Section
@@ -56,7 +56,7 @@ class Study:
         figure = save_figure(self.figure, self.name, folder)
         picture = base64.b64encode(figure.png.read_bytes()).decode()
         contents = {
-            "csv": self.numbers.to_csv(index=False, lineterminator="\n"),
+            "csv": csv_text(self.numbers),
             "md": f"{self.markdown()}\n![{self.page.title}]({figure.png.name})\n",
             "html": rendering.html(self.page, f"data:image/png;base64,{picture}"),
         }

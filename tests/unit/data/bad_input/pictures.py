@@ -196,6 +196,12 @@ ENTRIES = [
     Entry("PNG of no size", "isic2018", on(LOSSLESS, replaced(_png(0, 30))), r"segmentation\.png"),
     Entry("flipped bit in a PNG", "isic2018", on(LOSSLESS, rewritten(_flipped)), r"segmentation\.png: damaged"),
     Entry("several frames", "isic2018", on(LOSSLESS, _several("PNG")), r"segmentation\.png: holds several pictures"),
+    Entry(
+        "hundreds of scans",
+        "kvasir_seg",
+        on(JPEG, rewritten(lambda c: c[:-2] + b"\xff\xda\x00\x06\x01\x01\x00\x00\x3f\x00" * 101 + c[-2:])),
+        r"\.jpg: holds more than 100 scans",
+    ),
     Entry("several pages", "kvasir_seg", on(MASK, _several("TIFF")), r"\.jpg: holds several images"),
     Entry("transparent image", "kvasir_seg", on(JPEG, _transparent), r"\.jpg: is transparent in parts"),
     Entry(

@@ -1,6 +1,7 @@
 """Brain slices in MATLAB v7.3 files, which are HDF5."""
 
 import shutil
+import zlib
 
 import h5py
 import numpy as np
@@ -91,7 +92,28 @@ def _copied(to):
     return spoil
 
 
+def _bomb(raw):
+    """A chunk that inflates to 64 MiB where 1 KiB is due."""
+    with h5py.File(first(raw, SLICE), "r+") as file:
+        del file["cjdata/image"]
+        image = file.create_dataset("cjdata/image", shape=(24, 24), dtype=np.int16, chunks=(24, 24), compression="gzip")
+        image.id.write_direct_chunk((0, 0), zlib.compress(bytes(2**26)))
+
+
 ENTRIES = [
+    Entry("chunk that inflates without end", "btseg", _bomb, MAT + "'cjdata/image' inflates to more than its 1152"),
+    Entry(
+        "chunk of a gigabyte",
+        "btseg",
+        _dataset("cjdata/image", shape=(24, 24), dtype=np.int8, chunks=(2**14, 2**14), maxshape=(None, None)),
+        MAT + "'cjdata/image' lies in chunks of 268435456 numbers",
+    ),
+    Entry(
+        "another filter",
+        "btseg",
+        _dataset("cjdata/image", np.ones((24, 24)), compression="lzf"),
+        MAT + "'cjdata/image' is packed by other filters than MATLAB's",
+    ),
     Entry(
         "promises 10 gigapixels",
         "btseg",

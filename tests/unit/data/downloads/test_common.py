@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_a_log_gets_far_fewer_lines_than_a_terminal(capsys, monkeypatch, termina
     now = iter(range(1000))
     monkeypatch.setattr("tqdm.std.time", lambda: next(now) / 5)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
-    with _common.download_bar("a.zip") as bar:
+    with _common.download_bar(Path("a.zip")) as bar:
         bar.total = 50
         for _ in range(50):
             bar.update()

@@ -1,15 +1,19 @@
 import email.utils
+import http.server
+import io
 import shutil
 from collections import namedtuple
 
 import numpy as np
 import pytest
+import requests
+import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.standins.faults import Fault, serving
 
 from spectralseg.data import disk
-from spectralseg.data.downloads import download, https
+from spectralseg.data.downloads import _common, download, https
 from spectralseg.errors import InputError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -222,7 +226,7 @@ def test_a_full_disk_is_noticed_before_and_during(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"has 0\.27 GB free, but 0\.27 GB are needed; make room"):
             download(server.url, tmp_path / "file.zip")
         assert not (tmp_path / "file.zip.part").exists()
-        monkeypatch.setattr(https, "CHECK_EVERY", 50_000)
+        monkeypatch.setattr(_common, "CHECK_EVERY", 50_000)
         free[:] = [2**40, 2**40, 0]
         with pytest.raises(InputError, match="make room"):
             download(server.url, tmp_path / "file.zip")
@@ -243,3 +247,84 @@ def test_a_part_of_unknown_origin_is_not_continued(tmp_path, state):
 def test_an_unknown_scheme_is_named(tmp_path):
     with pytest.raises(InputError, match="download scheme 'ftp' is unknown"):
         download("ftp://example.org/file.zip", tmp_path / "file.zip")
+
+
+def test_a_server_that_drips_is_given_up(tmp_path, slept, monkeypatch):
+    """Every look at the clock finds ten minutes gone."""
+    now = iter(range(0, 10**9, 600))
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    with serving(CONTENT) as server, pytest.raises(ConnectionError, match=r"less than 1024 bytes a second, \d times"):
+        download(server.url, tmp_path / "file.zip")
+    assert len(server.ranges_asked) == len(https.PAUSES) + 1
+
+
+def test_a_byte_now_and_then_is_no_progress(tmp_path, slept, monkeypatch):
+    now = iter(range(0, 10**9, 10))
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(drop_after=1)] * 100)
+        with pytest.raises(ConnectionError, match="times without progress"):
+            download(server.url, tmp_path / "file.zip")
+    assert len(server.ranges_asked) == len(https.PAUSES) + 1
+
+
+def test_a_server_may_not_ask_for_waits_without_end(tmp_path, slept):
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(status=503, headers={"Retry-After": "300"}), Fault(drop_after=10_000)] * 20)
+        with pytest.raises(ConnectionError, match="asks for waits of more than 30 minutes"):
+            download(server.url, tmp_path / "file.zip")
+    assert sum(slept) <= https.LONGEST_WAITS
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "Retry-After", "Content-Range", "ETag", "Last-Modified"])
+@pytest.mark.parametrize("value", ["²", "9" * 5000, "-1", "Mon, 99 Foo 99999 99:99:99 GMT", "\x1b[2J", "bytes 0-1/²"])
+def test_header_fields_that_make_no_sense_say_nothing(name, value):
+    response = requests.Response()
+    response.status_code = 200
+    response.headers[name] = value
+    assert https._version("http://a", response).total is None
+    assert https._asked_wait(response) in (None, https.LONGEST_WAIT) or value == "-1"
+
+
+def test_more_than_was_announced_is_not_written(tmp_path):
+    part = https._Part("http://a", tmp_path / "file.zip")
+    part.start(https._Version("", '"one"', None, 1000))
+    response = requests.Response()
+    response.raw = urllib3.HTTPResponse(io.BytesIO(CONTENT), preload_content=False)
+    with _common.download_bar(tmp_path / "file.zip") as bar, pytest.raises(https._Interruption, match="more than"):
+        https._receive(response, part, 0, 1000, bar)
+    assert part.size == 0
+
+
+@pytest.mark.parametrize("target", ["http://a/b", "HTTP://a/b", "//b/c", "https://b/c", "/d"])
+def test_https_is_not_left(target, monkeypatch):
+    def answer(session, url, **options):
+        response = requests.Response()
+        response.status_code, response.url, response.raw = 302 if url == "https://a/" else 200, url, io.BytesIO()
+        response.headers["Location"] = target
+        return response
+
+    monkeypatch.setattr(requests.Session, "get", answer)
+    if target.lower().startswith("http:"):
+        with pytest.raises(InputError, match="leads from https to an address without it"):
+            https._get(requests.Session(), "https://a/", {})
+    else:
+        assert https._get(requests.Session(), "https://a/", {}).url.startswith("https://")
+
+
+def test_redirections_without_end_are_given_up(tmp_path):
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(status=302, headers={"Location": "/again"}, body=CONTENT)] * 50)
+        with pytest.raises(InputError, match="TooManyRedirects"):
+            download(server.url, tmp_path / "file.zip")
+
+
+def test_what_a_server_says_does_not_reach_the_terminal(tmp_path, slept, capsys, monkeypatch):
+    with serving(CONTENT) as server:
+        server.faults.append(Fault(status=503))
+        answers = {**http.server.BaseHTTPRequestHandler.responses, 503: ("\x1b[2Jgone", "")}
+        monkeypatch.setattr(http.server.BaseHTTPRequestHandler, "responses", answers)
+        assert fetched(server.url, tmp_path) == CONTENT
+    err = capsys.readouterr().err
+    assert "\\x1b[2Jgone" in err
+    assert "\x1b" not in err

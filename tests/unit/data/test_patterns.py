@@ -1,0 +1,73 @@
+"""Patterns capture what Python's expressions capture, in bounded time."""
+
+import re
+
+import pytest
+
+from spectralseg.data.patterns import PathPattern, wildcards
+
+PATHS = [
+    "images/a_1.png",
+    "top/images/a_1.png",
+    "images/ä ö_22.PNG",
+    "Images/x-y.z_3.png",
+    "images/[7]_4.png",
+    "images/a_.png",
+    "images/sub/a_1.png",
+    "other/a_1.txt",
+]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"images/(?P<id>[^/]+?)\.png",
+        r"images/(?P<group>\w+)_(?P<id>\d+)\.png",
+        r"(?P<folder>images|other)/(?P<id>[\w \-\[\]]*)_(?P<slice>\d)?\.(png|txt)",
+        r"images/(?P<id>\w\W\w)_.*",
+        r"(?P<id>.*?)(?:_(?P<slice>\d+))?\.png",
+        r"images/(?P<id>[]\[7]+)_4\.png",
+        r".*",
+    ],
+)
+def test_captures_are_those_of_python(expression):
+    reference = re.compile(f"(?:(?s:.*)/)?(?:{expression})", re.IGNORECASE)
+    matches = [reference.fullmatch(path) for path in PATHS]
+    expected = [match and {name: text for name, text in match.groupdict().items() if text} for match in matches]
+    assert PathPattern(expression).captures(PATHS) == expected
+    assert any(match is not None for match in expected)
+
+
+@pytest.mark.parametrize("expression", [r"(?P<id>(a+)+)\.png", r"(?P<id>(a|a)*)b", r"(?P<id>.*.*.*.*.*.*.*.*.*)x"])
+def test_patterns_that_backtrack_without_end_in_python_end(expression):
+    assert PathPattern(expression).captures(["a" * 20_000]) == [None]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(",
+        "(?P<a>x)(?P<a>y)",
+        r"(?=a)a",
+        r"(?P<a>x)(?P=a)",
+        "a{2000}",
+        "(" * 900,
+        "((a{99}){99}){99}",
+        "a" * 1001,
+        r"[^\W_]",
+    ],
+)
+def test_what_is_no_pattern_is_refused(expression):
+    with pytest.raises(ValueError, match=r"\w"):
+        PathPattern(expression)
+
+
+def test_a_name_that_is_no_text_matches_as_what_no_table_can_hold():
+    assert PathPattern("(?P<id>.*)").captures(["a\udcffb"]) == [{"id": "a\x01b"}]
+
+
+def test_wildcards_match_any_character_of_whole_names():
+    pattern = wildcards("Tissue[ _]Images/*.tif")
+    paths = ["Tissue Images/a.b.tif", "x/tissue_images/ä.TIF", "Tissue-Images/a.tif", "Tissue Images/a.tiff"]
+    assert [found is not None for found in pattern.captures(paths)] == [True, True, False, False]
+    assert wildcards("a?.(1)").captures(["ab.(1)", "a.(1)"]) == [{}, None]

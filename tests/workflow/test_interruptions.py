@@ -1,5 +1,6 @@
 """The plain command, stopped in any way and typed again; two at a time. Stand-ins work until they are stopped."""
 
+import contextlib
 import os
 import re
 import signal
@@ -72,14 +73,18 @@ def kill_all(command, jobs):
     os.killpg(command.process.pid, signal.SIGKILL)
 
 
-def terminate_jobs(command, jobs):
+def each(jobs, action):
     for job in jobs:
-        job.terminate()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            action(job)
+
+
+def terminate_jobs(command, jobs):
+    each(jobs, psutil.Process.terminate)
 
 
 def kill_jobs(command, jobs):
-    for job in jobs:
-        job.kill()
+    each(jobs, psutil.Process.kill)
 
 
 # How the command is stopped, one after another -> how many of the two trainings save a checkpoint.

@@ -35,7 +35,7 @@ from spectralseg.slurm import cancel_jobs_named, partition_limit
 gc.disable()
 atexit.register(gc.freeze)
 
-os.environ["PYTHONUTF8"] = "1"  # for all commands, whatever the locale
+os.environ.update(PYTHONUTF8="1")  # for all commands, whatever the locale
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 

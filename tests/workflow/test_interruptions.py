@@ -20,6 +20,9 @@ pytestmark = pytest.mark.workflow
 RUNS = "results/tiny/runs/kvasir_seg/unet"
 
 
+STARTED = []
+
+
 class Command:
     """Snakemake at work in a directory, with a process group of its own as in a terminal."""
 
@@ -36,6 +39,7 @@ class Command:
                 stderr=output,
                 start_new_session=True,
             )
+        STARTED.append(self.process)
 
     def held(self, directory):
         """Wait until two trainings are under way, and return their processes."""
@@ -50,7 +54,11 @@ class Command:
 
 @pytest.fixture
 def stand_ins(tmp_path):
-    return commands.install(tmp_path / "bin")
+    yield commands.install(tmp_path / "bin")
+    for process in STARTED:  # of a test that failed
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    STARTED.clear()
 
 
 def ctrl_c(command, jobs):

@@ -395,8 +395,8 @@ class TestDivergence:
         }  # fmt: skip
 
     def test_a_run_that_diverged_in_training_has_one_record_and_no_values(self, toy, tmp_path, study, caplog):
-        study["training"]["learning_rate"] = 1e30
         config = validate_config(study, "toy.yaml")
+        config = config.model_copy(update={"training": config.training.model_copy(update={"learning_rate": 1e30})})
         loop.train(config, Run("toy", "unet", "mixed", "0.2", 0), toy, tmp_path / "run", device_name="cpu")
         suites.evaluate(tmp_path / "run", toy, [], config.evaluation, tmp_path / "run", device_name="cpu")
         reason = json.loads((tmp_path / "run" / "run.json").read_text())["diverged"]

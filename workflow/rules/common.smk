@@ -38,7 +38,7 @@ from spectralseg.study_folder import StudyFolder
 gc.disable()
 atexit.register(gc.freeze)
 
-os.environ["PYTHONUTF8"] = "1"  # for all commands, whatever the locale
+os.environ.update(PYTHONUTF8="1")  # for all commands, whatever the locale
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -324,7 +324,8 @@ def after_the_audit(wildcards):
 
 
 def permission():
-    """Nothing; but where a leak is to stop the study, training waits for the audit."""
+    """Makes training wait for the leakage audit where ``fail_on_leakage`` is set; and evaluation, which would be repeated
+    after the audit if it did not ask for it itself."""
     return after_the_audit if CONFIG.fail_on_leakage else []
 
 

@@ -58,6 +58,7 @@ DIVERGED = "diverged"
 OUTCOMES = frozenset({"false_structure"})  # metrics that are 1 or 0 in each case
 RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
+RELIABILITY = ("suite", "test_dataset", "class", "region", "bin", "pixels", "probability", "foreground")  # histograms
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")
 _NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
 TEXT = tuple(name for name in COLUMNS if name not in _NUMBERS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -12,20 +11,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyarrow import parquet
 
 from spectralseg.config import Comparison, Config, load_config
 from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS, SCHEMA, recorded_runs, refuse_ambiguous
+from spectralseg.loading import Kinds, read_arrays, read_json, read_parquet, reading
+from spectralseg.metrics.records import (
+    COLUMNS,
+    DIVERGED,
+    RELIABILITY,
+    RUN_KEYS,
+    SCHEMA,
+    recorded_runs,
+    refuse_ambiguous,
+)
 from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 from spectralseg.statistics.margins import Margins
 from spectralseg.study_folder import StudyFolder
 
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
+_EVALUATE = "evaluate the run again"
+# What pages take from ``run.json``.
+_NOTED: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
 _NAMED = 5  # diverged runs that the banner names
 
 METHOD_KEYS = ("dataset", "architecture", "objective", "lambda")  # of the rows of comparisons
@@ -99,12 +109,10 @@ class Results:
         filters: list[tuple[str, str, Any]] = [(name, "in", sorted(v) or ["\0"]) for name, v in allowed.items()]
         if "metric" not in allowed:
             filters.append(("metric", "!=", DIVERGED))
-        try:
-            table = parquet.read_table(file, columns=list(COLUMNS), filters=filters, partitioning=None)
+        told = "a table of metric records", "collect them again"
+        table = read_parquet(file, *told, COLUMNS, filters=filters)
+        with reading(file, *told):
             table = table.select(COLUMNS).cast(SCHEMA)
-        except (KeyError, OSError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{file}: is no table of metric records ({reason}); collect them again") from None
         refuse_ambiguous(file, table)
         found: pd.DataFrame = table.to_pandas()
         return self.of_the_study(found, RUN_KEYS) if self._foreign else found
@@ -160,10 +168,8 @@ class Results:
         file = self.root / "comparisons.parquet"
         if not file.is_file():
             return pd.DataFrame(columns=list(COMPARISON_COLUMNS))
-        try:
-            found = pd.read_parquet(file, columns=list(COMPARISON_COLUMNS))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{file}: is no table of comparisons ({error}); compare the records again") from None
+        told = "a table of comparisons", "compare the records again"
+        found: pd.DataFrame = read_parquet(file, *told, COMPARISON_COLUMNS).to_pandas()
         return self.of_the_study(found, METHOD_KEYS)
 
     @cached_property
@@ -204,7 +210,8 @@ class Results:
     def sources(self) -> dict[str, str]:
         """Source of each prepared dataset: ``official``, ``phantom`` or ``path``."""
         files = {name: self.root / "prepared" / name / "dataset.json" for name in self.prepared_names}
-        return {name: str(_read_json(file).get("source", "unknown")) for name, file in files.items()}
+        told = "the description of a dataset", "prepare the dataset again"
+        return {name: str(read_json(file, *told).get("source", "unknown")) for name, file in files.items()}
 
     @property
     def demonstration(self) -> bool:
@@ -266,7 +273,9 @@ class Results:
             InputError: a file is damaged.
         """
         name = "reliability.parquet"
-        frames = [_read_parquet(self.study.run_folder(run) / name) for run in self.study.runs_with(name)]
+        files = [self.study.run_folder(run) / name for run in self.study.runs_with(name)]
+        told = "reliability histograms", _EVALUATE, (*RUN_KEYS, *RELIABILITY)
+        frames = [read_parquet(file, *told).to_pandas() for file in files]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*RUN_KEYS, "test_dataset"])
 
     def trained(self) -> dict[Run, dict[str, Any]]:
@@ -277,7 +286,7 @@ class Results:
             InputError: a file is damaged.
         """
         found = [run for run in self.study.runs_with("run.json") if run not in self.diverged]
-        return {run: _read_json(self.study.run_folder(run) / "run.json") for run in found}
+        return {run: read_run(self.study.run_folder(run)) for run in found}
 
     def examples(self, run: Run) -> Examples | None:
         """Example predictions of a run, or None where the run has none.
@@ -291,23 +300,13 @@ class Results:
         file = self.study.run_folder(run) / "examples.npz"
         if not file.is_file():
             return None
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return Examples(**{name: arrays[name] for name in Examples.__dataclass_fields__})
-        except (KeyError, ValueError, OSError) as error:
-            raise InputError(f"{file}: cannot be read ({error}); evaluate the run again") from None
+        return Examples(**read_arrays(file, "example predictions", _EVALUATE, list(Examples.__dataclass_fields__)))
 
 
-def _read_parquet(file: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); evaluate the run again") from None
+def read_run(folder: Path) -> dict[str, Any]:
+    """What training noted in ``run.json``.
 
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: is no valid JSON ({error}); run the step that makes it again") from None
-    return dict(content)
+    Raises:
+        InputError: the file is damaged.
+    """
+    return read_json(folder / "run.json", "the description of a run", "train the run again", _NOTED)

@@ -29,7 +29,7 @@ def test_records_must_exist(tmp_path):
 
 def test_records_must_be_complete(official, tmp_path):
     pd.read_parquet(official / "records.parquet").drop(columns="flag").to_parquet(tmp_path / "records.parquet")
-    with pytest.raises(InputError, match="no table of metric records"):
+    with pytest.raises(InputError, match="cannot be read as a table of metric records"):
         Results(tmp_path).records  # noqa: B018
 
 

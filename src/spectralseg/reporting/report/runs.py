@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
-from spectralseg.errors import InputError
 from spectralseg.grid import Run
+from spectralseg.loading import read_json_lines
 from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
-from spectralseg.reporting.results import Results
+from spectralseg.reporting.results import Results, read_run
 from spectralseg.reporting.style import dataset_label
 
 EVALUATED, TRAINED, MISSING = "evaluated", "trained", "missing"
@@ -44,7 +43,7 @@ def _row(results: Results, run: Run) -> dict[str, Any]:
     folder = results.study.run_folder(run)
     if not (folder / "run.json").is_file():
         return {**run.keys, "state": MISSING, "description": {}}
-    told = _read_json(folder / "run.json")
+    told = read_run(folder)
     jobs = {name: _last_line(folder / f"{name}.benchmark.jsonl") for name in ("train", "evaluate")}
     state = EVALUATED if (folder / "records.parquet").is_file() else TRAINED
     if told.get("diverged") or run in results.diverged:
@@ -62,21 +61,10 @@ def _row(results: Results, run: Run) -> dict[str, Any]:
     }
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file}: is no description of a run ({error}); train the run again") from None
-
-
 def _last_line(file: Path) -> dict[str, Any]:
     """What the workflow measured when a job ran last; nothing where it measured nothing."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    try:
-        measured = json.loads(lines[-1]) if lines else {}
-    except ValueError as error:
-        raise InputError(f"{file}: its last line is no JSON ({error}); remove the file") from None
-    return {name: value for name, value in dict(measured).items() if isinstance(value, int | float)}
+    measured = read_json_lines(file, "measurements of a job", "remove the file") if file.exists() else []
+    return {name: value for name, value in measured[-1].items() if isinstance(value, int | float)} if measured else {}
 
 
 def runs_grid(runs: pd.DataFrame) -> Grid:

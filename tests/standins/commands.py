@@ -1,7 +1,8 @@
 """Stands in for ``spectralseg`` and ``python -m spectralseg.papermill``.
 
-It notes how it was called and writes what the rules expect, at once. What it writes for a prepared dataset and for a run depends on the same things as in the real commands, so that plans
-can be tested without training. Imports little: hundreds of jobs start it.
+It notes how it was called and writes what the rules expect, at once. What it writes for a prepared dataset and for a run
+depends on the same things as in the real commands, so that plans can be tested without training. Imports little:
+hundreds of jobs start it.
 """
 
 import hashlib

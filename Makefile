@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo test test-fast test-slurm lint format lock docs bench clean
+.PHONY: help demo test test-all test-fast test-slurm lint format lock docs bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,23 +15,29 @@ help:  ## this list
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
+DEMO := env PYTHONPATH=workflow/scripts$(if $(PYTHONPATH),:$(PYTHONPATH)) snakemake --profile workflow/profiles/demo --logger stages
+
 demo: .venv/.complete  ## run the whole workflow on synthetic phantoms, into results/demo
-	snakemake --profile workflow/profiles/demo
+	$(DEMO)
 	$(MAKE) --no-print-directory results/demo/report.zip
+	@echo "Open results/demo/report/index.html"
 
 # Only when something that the report shows is newer.
 results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/claims.html results/demo/tables/*.csv \
     results/demo/figures/*.png results/demo/studies/*.html workflow/report/*.rst)
-	snakemake --profile workflow/profiles/demo --report $@
+	$(DEMO) --report $@
 
-test: .venv/.complete  ## all tests
-	pytest -n 2 --dist loadfile
+test: .venv/.complete  ## all tests but the nightly ones
+	pytest -n 2 --dist worksteal
+
+test-all: test  ## also the nightly tests: runs killed again and again, benchmark scripts, pages whose commands train
+	pytest -m nightly -n 2 --dist worksteal
 
 test-slurm: .venv/.complete  ## the tests on a SLURM of this machine's own, which they install; skipped where that is impossible
 	pytest -m slurm -rs tests/slurm
 
 test-fast: .venv/.complete  ## the tests that take less than two minutes together
-	pytest -m "not slow and not workflow and not slurm" -n 2
+	pytest -m "not slow and not workflow and not nightly and not slurm" -n 2
 
 lint: .venv/.complete  ## style, types, workflow lint, derived files
 	ruff check .

@@ -26,6 +26,7 @@ from spectralseg.config import Architecture, Block, Config, Dataset, Objective, 
 from spectralseg.grid import Run
 from spectralseg.training.learner import choose_device
 from spectralseg.training.loop import train
+from spectralseg.training.precision import resolve
 
 SLOW = {"precision": "fp32", "channels_last": False, "resident": False, "fused": False, "cuda_graph": False}
 CURVES = ("loss", "validation_dice")
@@ -85,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="unet", help="(default: %(default)s)")
     parser.add_argument("--encoder", default="resnet50", help="(default: %(default)s)")
     parser.add_argument(
-        "--precision", choices=["fp32", "bf16", "fp16"], default="bf16", help="of the fast way (default: %(default)s)"
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="bf16",
+        help="of the fast way (default: %(default)s)",
     )
     parser.add_argument("--size", type=int, default=224, help="side of the images in pixels (default: %(default)s)")
     parser.add_argument("--cases", type=int, default=100, help="images of the dataset (default: %(default)s)")
@@ -109,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     outcome = {
         "machine": hardware,
         "versions": provenance.versions(),
-        "settings": {key: value for key, value in vars(options).items() if key != "out"},
+        "settings": {key: value for key, value in vars(options).items() if key != "out"}
+        | {"precision": resolve(options.precision, choose_device(device))},
         "summary": summary(curves),
         "curves": curves,
     }

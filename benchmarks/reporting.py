@@ -134,7 +134,7 @@ def _notebook(folder: Path, name: str, kind: str, published: Path) -> Cost:
         folder / kind,
         *(["-p", "published", published] if takes else []),
     ]
-    command = [sys.executable, "-m", "papermill", file, done, "-k", "python3", "--no-progress-bar", *parameters]
+    command = [sys.executable, "-m", "spectralseg.papermill", file, done, "--no-progress-bar", *parameters]
     return measure(command, folder / f"{name}.log")
 
 

@@ -41,6 +41,7 @@ from spectralseg.models import build_model
 from spectralseg.objectives import build_objective
 from spectralseg.training.batches import batches
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
+from spectralseg.training.precision import resolve
 
 DATASET = Path(__file__).resolve().parents[1] / "workflow" / "rules" / "datasets" / "isic2018.smk"
 MODELS, ENCODER = ("unet", "transunet"), "resnet50"
@@ -59,6 +60,7 @@ CUDA: dict[str, dict[str, Any]] = {
 }
 CPU: dict[str, dict[str, Any]] = {
     "ours": {},
+    "ours, fp32": {"precision": "fp32"},
     "ours, no workers": {"workers": 0},
     "ours, channels first": {"channels_last": False},
 }
@@ -171,13 +173,16 @@ def steps_of(
 ) -> dict[str, Any]:
     """Functions that make the step of each way."""
     cuda = device.type == "cuda"
-    best = {"batch_size": batch, "workers": workers, "precision": "bf16" if cuda else "fp32"}
+    best = {"batch_size": batch, "workers": workers, "precision": "auto"}
     made: dict[str, Callable[[], tuple[Step, Clocked]]] = {
         PLAIN[0]: lambda: plain(name, encoder, data, batch, device, workers, None)
     }
-    if cuda:
+    half = resolve("auto", device) == "bf16"
+    if half:
         made[PLAIN[1]] = lambda: plain(name, encoder, data, batch, device, workers, torch.bfloat16)
     for way, options in (CUDA if cuda else CPU).items():
+        if options.get("precision") == "fp32" and not half:
+            continue  # as "ours"
         made[way] = lambda options=options: ours(name, encoder, data, Training(**{**best, **options}), device)
     return made
 
@@ -375,7 +380,7 @@ def report(outcome: Mapping[str, Any]) -> str:
             ratios = ("" if ratio is None else f"{ratio:.2f}" for ratio in times)
             shares = (found.get("waits"), found.get("busy"))
             least = outcome.get("floor", {}).get(setting, {})
-            half = "fp32" if "fp32" in way or outcome["machine"]["device"] == "cpu" else "bf16"
+            half = "fp32" if "fp32" in way else "bf16"
             reached = f"{least[half]['ms'] / (1000 * batch / rate):.0%}" if half in least else ""
             cells = [setting, way, f"{rate:.3g}" if rate < 100 else f"{rate:.0f}", *ratios]
             rows.append([*cells, *("" if share is None else f"{share:.0%}" for share in shares), reached])
@@ -417,6 +422,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         hardware["device_name"] = machine.processor()
     outcome: dict[str, Any] = {"machine": hardware, "versions": provenance.versions()}
     outcome["settings"] = {key: value for key, value in vars(options).items() if key != "out"}
+    outcome["settings"]["precision"] = resolve("auto", device)
     settings = [(name, batch) for name in options.models for batch in options.batches]
 
     def keep(key: str, values: dict[str, Any]) -> Path:

@@ -1,6 +1,7 @@
 """What the tests share: a network ban, small phantoms and the datasets prepared from them, small models and studies."""
 
 import copy
+import functools
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from spectralseg.config import validate_config
 from spectralseg.data import open_prepared, phantoms
@@ -70,7 +72,10 @@ SLURM_COMMANDS = {"sinfo", "squeue", "sacct", "sacctmgr", "sbatch", "srun", "sal
 
 
 def pytest_configure(config):
-    torch.set_num_threads(1)  # tiny models gain nothing from more, and parallel tests would wait for each other
+    # Tiny models gain nothing from more, and parallel tests would wait for each other. The environment is for the
+    # workers of pytest-xdist, which start later, and for commands that tests run.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
     # No test may fail because the machine is slow.
     hypothesis.settings.register_profile(
         "patient",
@@ -127,6 +132,29 @@ def no_network(monkeypatch):
 def repository():
     """Root of the repository."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """``made_once(name, make)``: a folder that ``make(folder)`` fills, shared by all processes of the test run.
+
+    Tests must not change it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "made-once"
+    root.mkdir(exist_ok=True)
+
+    def find(name, make):
+        folder, complete = root / name, root / f"{name}.complete"
+        with FileLock(root / f"{name}.lock"):
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                make(folder)
+                complete.touch()
+        return folder
+
+    return find
 
 
 @pytest.fixture
@@ -187,19 +215,18 @@ def prepare_cases(toy_specification):
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory, prepare_cases, toy_cases):
+def toy(made_once, prepare_cases, toy_cases):
     """A binary colour dataset of ten prepared images; tests must not change it."""
-    return prepare_cases(tmp_path_factory.mktemp("toy") / "toy", toy_cases())
+    return open_prepared(made_once("toy", lambda folder: prepare_cases(folder / "toy", toy_cases())) / "toy")
 
 
 @pytest.fixture(scope="session")
-def prepared_phantom(tmp_path_factory):
+def prepared_phantom(made_once):
     """Prepared phantoms by dataset, each made once; tests must not change them."""
-    made = {}
 
+    @functools.cache
     def prepare(name, image_size=32):
-        if (name, image_size) not in made:
-            folder = tmp_path_factory.mktemp(name)
+        def make(folder):
             phantoms.generate(name, folder / "raw", cases=8, side=48, seed=1)
             preparation.prepare(
                 read_specification(DATASET_FILES / f"{name}.smk"),
@@ -210,8 +237,8 @@ def prepared_phantom(tmp_path_factory):
                 validation=0.3,
                 allow_partial=True,
             )
-            made[name, image_size] = open_prepared(folder / "prepared")
-        return made[name, image_size]
+
+        return open_prepared(made_once(f"phantom-{name}-{image_size}", make) / "prepared")
 
     return prepare
 
@@ -225,11 +252,17 @@ def hearts(prepared_phantom):
 @pytest.fixture(scope="session")
 def small_model():
     """Any registered model, as small as it gets."""
+    from timm.models import vision_transformer_hybrid as hybrids
+
     from spectralseg.models import build_model
+
+    resnet = hybrids._resnetv2
 
     def build(name, channels=3, outputs=1, **options):
         torch.manual_seed(0)
         small = {"transunet_original": {"encoder": "resnet50", "width": 48, "layers": 1, "heads": 4}, **SMALL_OPTIONS}
-        return build_model(name, channels, outputs, **{"encoder": SMALL_ENCODER, **small.get(name, {}), **options})
+        with pytest.MonkeyPatch.context() as patch:  # one block per stage in place of three, four and nine
+            patch.setattr(hybrids, "_resnetv2", lambda layers, **given: resnet([1] * len(layers), **given))
+            return build_model(name, channels, outputs, **{"encoder": SMALL_ENCODER, **small.get(name, {}), **options})
 
     return build

@@ -19,6 +19,7 @@ from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, printable, redact
 from spectralseg.signals import handled
+from spectralseg.startup import spare_garbage_collection
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
@@ -663,6 +664,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked to stop halfway, by a signal or a time limit; 130 (128 + SIGINT) after Ctrl-C where there is nothing to
         continue; 141 (128 + SIGPIPE) if the reader of the output has gone, as in ``spectralseg status | head``.
     """
+    spare_garbage_collection()
     pressed = []
 
     def interrupt(*_: object) -> None:

@@ -167,7 +167,10 @@ class Training(_Strict):
     rotate: float = Field(20, ge=0, le=180, description="random rotation within ± this many degrees")
     validate_every: int = Field(500, ge=1, description="iterations between validations")
     save_every: int = Field(500, ge=1, description="iterations between resumable states; changes no weights")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="of the forward pass; else autocast")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="of the forward pass; bf16 and fp16: autocast; auto: bf16 where the device computes it, else fp32",
+    )
     channels_last: bool = Field(True, description="memory layout; faster on most devices")
     resident: bool = Field(
         True, description="on CUDA: keep the training images in its memory and augment there; else load and copy"

@@ -10,18 +10,14 @@ from spectralseg.errors import InputError
 from spectralseg.models import available, build_model
 from spectralseg.objectives import build_objective
 
-SLOW = {"transunet_original", "dpt"}  # cannot be built small
-MODELS = [  # of the library's, one stands for all
-    pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
-    for name in ("unet", *registry.names("spectralseg.models"))
-]
+MODELS = ("unet", *registry.names("spectralseg.models"))  # of the library's, one stands for all
 
 
 def test_every_model_is_available():
     assert {"unet", *registry.names("spectralseg.models")} < set(available())
 
 
-@pytest.mark.parametrize("name", [name for name in registry.LIBRARY_MODELS if name not in SLOW])
+@pytest.mark.parametrize("name", [name for name in registry.LIBRARY_MODELS if name != "dpt"])
 def test_every_model_of_the_library_can_be_built_and_trained(name):
     model = build_model(name, 3, 2, encoder="tu-test_resnet.r160_in1k")
     images = torch.randn(2, 3, 160, 160)

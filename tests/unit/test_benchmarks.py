@@ -1,4 +1,4 @@
-"""The benchmarks run and say what they measured; how fast anything is, is for nobody to assert here."""
+"""The benchmarks run and say what they measured; how fast anything is, is not asserted."""
 
 import json
 import subprocess
@@ -9,11 +9,13 @@ from tests.conftest import SMALL_ENCODER
 
 from spectralseg.objectives import available
 
+nightly = pytest.mark.nightly(reason="each script measures for 10 to 60 s, and nothing else depends on it")
+
 TINY = ["--repeats", 1, "--photographs", 2, "--side", 500, "--grain", 2, "--volumes", 1]
 TINY += ["--volume-side", 48, "--slices", 4]
 
 
-@pytest.mark.slow
+@nightly
 def test_the_benchmark_of_prepare_runs(repository, tmp_path):
     command = [sys.executable, repository / "benchmarks" / "prepare.py", *TINY, "--out", tmp_path / "results.json"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
@@ -35,7 +37,7 @@ def test_the_benchmark_of_prepare_runs(repository, tmp_path):
     assert done.stdout.count("\n| volumes, 0.0 MB each |") == len(ways)
 
 
-@pytest.mark.slow
+@nightly
 def test_the_benchmark_of_objectives_runs(repository, tmp_path):
     tiny = ["--threads", 1, "--batch", 2, "--size", 64, "--steps", 1, "--repeats", 1, "--calls", 1, "--device", "cpu"]
     command = [sys.executable, repository / "benchmarks" / "objectives.py", *tiny, "--out", tmp_path / "results.json"]
@@ -56,7 +58,7 @@ def test_the_benchmark_of_objectives_runs(repository, tmp_path):
     assert done.stdout.count("\n| spectral") == 7
 
 
-@pytest.mark.slow
+@nightly
 def test_the_benchmark_of_metrics_runs_and_all_ways_agree(repository, tmp_path):
     pytest.importorskip("medpy")
     tiny = ["--repeats", 1, "--side", 64, "--slices", 8, "--case-slices", 4]
@@ -78,9 +80,9 @@ def test_the_benchmark_of_metrics_runs_and_all_ways_agree(repository, tmp_path):
     assert "\none case of 4 x 64 x 64: " in done.stdout
 
 
-@pytest.mark.slow
+@nightly
 def test_the_benchmark_of_intervals_runs(repository, tmp_path):
-    tiny = ["--studies", 20, "--resamples", 100, "--seeds", 3, 6, "--patients", 14, 60, "--repeats", 1]
+    tiny = ["--studies", 5, "--resamples", 100, "--seeds", 3, 6, "--patients", 14, 60, "--repeats", 1]
     command = [sys.executable, repository / "benchmarks" / "intervals.py", *tiny, "--out", tmp_path / "results.json"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -98,7 +100,7 @@ def test_the_benchmark_of_intervals_runs(repository, tmp_path):
 SMALL_TRAINING = ["--device", "cpu", "--encoder", SMALL_ENCODER, "--size", 64, "--cases", 12]
 
 
-@pytest.mark.slow
+@nightly
 def test_the_benchmark_of_training_runs(repository, tmp_path):
     tiny = ["--models", "unet", "--batches", 2, "--workers", 1, "--warm-up", 1, "--iterations", 2, "--repeats", 2]
     command = [sys.executable, repository / "benchmarks" / "training.py", *SMALL_TRAINING, *tiny]
@@ -112,7 +114,7 @@ def test_the_benchmark_of_training_runs(repository, tmp_path):
     assert str(repository) not in (tmp_path / "results.json").read_text()
 
 
-@pytest.mark.slow
+@nightly
 def test_the_benchmark_of_equivalence_runs(repository, tmp_path):
     tiny = ["--iterations", 4, "--seeds", 2]
     command = [sys.executable, repository / "benchmarks" / "equivalence.py", *SMALL_TRAINING, *tiny]
@@ -125,7 +127,7 @@ def test_the_benchmark_of_equivalence_runs(repository, tmp_path):
         assert values["standard_deviation_over_seeds"] > 0
 
 
-@pytest.mark.slow
+@nightly
 def test_the_benchmark_of_reporting_runs_on_a_small_study(repository, tmp_path):
     tiny = ["--side", 64, "--share", 0.01, "--seeds", 1, "--times", 1, 2, "--repeats", 1]
     tiny += ["--notebooks", "table_1", "robustness", "--keep", tmp_path]
@@ -154,7 +156,7 @@ def test_the_page_shows_what_was_measured(repository):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.slow
+@nightly
 def test_the_benchmark_of_planning_runs(repository, tmp_path):
     tiny = ["--runs", 60, "--finished", 60, "--jobs", 2, "--repeats", 1]
     command = [sys.executable, repository / "benchmarks" / "dag.py", *tiny, "--out", tmp_path / "results.json"]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,10 +95,15 @@ def write_config(directory, content, name="study.yaml"):
     return file
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished tiny study: its directory and its configuration."""
-    directory = tmp_path_factory.mktemp("study")
+def finish(directory):
+    """Run the tiny study to its end."""
     config = write_config(directory, TINY)
     snakemake(directory, "--cores", 2, "--configfile", config, "--set-threads", "train=1", "evaluate=1", "--")
-    return directory, config
+
+
+@pytest.fixture
+def finished(made_once, tmp_path_factory):
+    """A finished tiny study that the test may change: its directory and its configuration."""
+    directory = tmp_path_factory.mktemp("study") / "copy"
+    shutil.copytree(made_once("finished_study", finish), directory, symlinks=True)
+    return directory, directory / "study.yaml"

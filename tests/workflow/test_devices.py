@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 
 import pytest
 
@@ -40,22 +41,24 @@ def test_cores_are_shared_among_as_many_runs_as_devices_take(tmp_path, study, de
     assert plan(tmp_path, config, devices, cores=cores) == {threads}
 
 
-def test_every_run_has_a_device_of_its_own_and_none_starts_before_one_is_free(tmp_path, study):
-    config = write_config(tmp_path, study)
+def test_every_run_has_a_device_of_its_own_and_none_starts_before_one_is_free(finished, study):
+    directory, _ = finished
+    config = write_config(directory, study)
+    shutil.rmtree(directory / "results" / "tiny" / "runs")
     cells = ("spatial/lambda0", "spatial_spectral/lambda0.2")
     targets = [f"results/tiny/runs/kvasir_seg/unet/{cell}/seed{seed}/model.pt" for cell in cells for seed in (0, 1)]
-    locks = str(tmp_path / "locks")
+    locks = str(directory / "locks")
     done = snakemake(
-        tmp_path, *targets, "--cores", 8, "--configfile", config, SPECTRALSEG_DEVICES="a,b", SPECTRALSEG_LEASES=locks
+        directory, *targets, "--cores", 8, "--configfile", config, SPECTRALSEG_DEVICES="a,b", SPECTRALSEG_LEASES=locks
     )
     assert re.search(r"^Provided resources: gpu=\D+2\b", done.stdout + done.stderr, re.MULTILINE)
-    logs = [(tmp_path / target).with_name("train.log").read_text() for target in targets]
+    logs = [(directory / target).with_name("train.log").read_text() for target in targets]
     bound = [re.findall(r" device (\w)$", log, re.MULTILINE) for log in logs]
     assert sorted({device for (device,) in bound}) == ["a", "b"]
     assert not any("waiting for a device" in log for log in logs)
-    assert all(not list((tmp_path / target).parent.glob("progress.json")) for target in targets)
+    assert all(not list((directory / target).parent.glob("progress.json")) for target in targets)
 
-    found = status(tmp_path, config)
+    found = status(directory, config)
     assert (found["runs"], found["trained"], found["waiting"]) == (4, 4, 4), "evaluation is still to come"
 
 

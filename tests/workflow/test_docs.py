@@ -21,6 +21,8 @@ from .conftest import REPOSITORY, environment, snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
+trains = pytest.mark.nightly(reason="the commands of the page train with the settings that users type")
+
 PAGE = (REPOSITORY / "docs" / "add-a-dataset.md").read_text(encoding="utf-8")
 
 
@@ -71,6 +73,7 @@ def draw_cells(folder, count=24, side=80):
         cv2.imwrite(str(folder / "masks" / f"{number:03d}.png"), mask.astype(np.uint8) * 255)
 
 
+@trains
 def test_adding_a_dataset_as_documented(tmp_path):
     copy_repository(tmp_path)
     draw_cells(tmp_path / "cells")
@@ -129,6 +132,7 @@ def test_a_dataset_file_with_a_typing_error_is_refused(tmp_path):
     assert "modal" in done.stdout + done.stderr
 
 
+@trains
 def test_training_a_run_as_documented(tmp_path, typed):
     copy_repository(tmp_path)
     page = (REPOSITORY / "docs" / "train-a-run.md").read_text(encoding="utf-8")
@@ -138,6 +142,7 @@ def test_training_a_run_as_documented(tmp_path, typed):
     assert sorted(path.name for path in run.iterdir()) == ["history.jsonl", "model.pt", "run.json"]
 
 
+@trains
 def test_exchanging_with_other_tools_as_documented(tmp_path, typed):
     (tmp_path / "workflow").symlink_to(REPOSITORY / "workflow")
     (tmp_path / "config").symlink_to(REPOSITORY / "config")

@@ -53,12 +53,13 @@ def test_a_leak_stops_a_study_before_training_or_is_told_in_its_tables(tmp_path)
     assert finding.partition(" → ")[2] in (tmp_path / "report.html").read_text()
 
 
-def test_where_nothing_leaks_the_key_neither_stops_nor_retrains(tmp_path):
+def test_where_nothing_leaks_the_key_neither_stops_nor_retrains(finished):
+    directory, _ = finished
     model = f"{RESULTS}/runs/kvasir_seg/unet/spatial/lambda0/seed0/model.pt"
-    trained = set()
+    trained = (directory / model).stat().st_mtime_ns
     for fail in (True, False, True):
-        status, text = run(tmp_path, {**TINY, "fail_on_leakage": fail}, targets=[model, f"{RESULTS}/leakage.csv"])
+        study = {**TINY, "fail_on_leakage": fail}
+        status, text = run(directory, study, targets=[model, f"{RESULTS}/leakage.csv"])
         assert status == 0
         assert "checkpoint leakage" in text
-        trained.add((tmp_path / model).stat().st_mtime_ns)
-    assert len(trained) == 1
+        assert (directory / model).stat().st_mtime_ns == trained

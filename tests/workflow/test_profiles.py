@@ -1,6 +1,8 @@
 """What the README promises to type works from a clean home."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -16,8 +18,17 @@ def jobs(text):
     return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
 
 
-def test_default_study_is_the_grid_of_the_paper(tmp_path):
-    done = snakemake(tmp_path, "--dry-run", "--quiet", "rules", "--cores", 1)
+@pytest.mark.parametrize("arguments", [["--cores", "8", "--profile", "slurm"], ["--cores", "8"]])
+def test_the_two_commands_plan_the_grid_of_the_paper_with_an_empty_home(tmp_path, arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments, "-n", "--quiet", "rules", "--directory", tmp_path],
+        cwd=REPOSITORY,
+        env=environment(HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     count = jobs(done.stdout + done.stderr)
     # 6 datasets x 2 networks x 2 objectives x 3 seeds, and 2 datasets x 4 further λ x 3 seeds.
     assert count["train"] == count["evaluate"] == 6 * 2 * 2 * 3 + 2 * 4 * 3
@@ -27,23 +38,6 @@ def test_default_study_is_the_grid_of_the_paper(tmp_path):
     assert count["figure"] == 16
     assert count["fetch"] == 8
     assert count["weights"] == 1
-
-
-@pytest.mark.parametrize("arguments", [["--cores", "8", "--profile", "slurm"], ["--cores", "8"]])
-def test_the_two_commands_resolve_with_an_empty_home(tmp_path, arguments):
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments, "-n", "--quiet", "rules"],
-        cwd=REPOSITORY,
-        env=environment(HOME=str(tmp_path)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert jobs(done.stdout + done.stderr)["train"] > 0
 
 
 @pytest.mark.parametrize(("value", "given"), [("true", False), ("false", True)])

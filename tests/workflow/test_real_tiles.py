@@ -13,7 +13,7 @@ TILES = Path(os.environ.get("SPECTRALSEG_REAL_SAMPLES", REPOSITORY.parent / "sha
 
 pytestmark = [
     pytest.mark.workflow,
-    pytest.mark.slow,
+    pytest.mark.nightly(reason="trains for minutes, as README.md says of this study"),
     pytest.mark.skipif(not TILES.is_dir(), reason=f"no real tiles in {TILES}; set SPECTRALSEG_REAL_SAMPLES"),
 ]
 

@@ -1,7 +1,7 @@
 # Prepared datasets -> cards. Records -> claims; and tables, figures and studies, each by a notebook of its own. Notebooks
 # hold no logic; the package does. All of it -> one page.
 NOTEBOOK = (
-    "papermill {input.notebook:q} {output.notebook:q} -k python3 --log-output --no-progress-bar --cwd ."
+    "python -m spectralseg.papermill {input.notebook:q} {output.notebook:q} --log-output --no-progress-bar --cwd ."
     " {params.parameters:q} > {log:q} 2>&1"
 )
 
@@ -75,7 +75,6 @@ rule table:
         notebook="<results>/notebooks/{table}.ipynb",
     log:
         "<results>/logs/tables/{table}.log",
-    retries: 2  # kernels that start together now and then choose the same port
     localrule: True
     conda:
         ENVIRONMENT
@@ -104,7 +103,6 @@ rule figure:
         notebook="<results>/notebooks/{figure}.ipynb",
     log:
         "<results>/logs/figures/{figure}.log",
-    retries: 2  # kernels that start together now and then choose the same port
     localrule: True
     conda:
         ENVIRONMENT
@@ -134,7 +132,6 @@ rule study:
         notebook="<results>/notebooks/{study}.ipynb",
     log:
         "<results>/logs/studies/{study}.log",
-    retries: 2  # kernels that start together now and then choose the same port
     localrule: True
     conda:
         ENVIRONMENT

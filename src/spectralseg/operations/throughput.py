@@ -177,20 +177,23 @@ def _of_the_doctor(study: Path) -> Iterator[Measured]:
 
 
 def _of_benchmarks(folder: Path) -> Iterator[Measured]:
-    """Steps as training does them, from the benchmark of training: if it does not say, bf16 on GPUs, fp32 elsewhere."""
+    """Steps as training does them, from the benchmark of training, which goes by ``auto`` if it does not say: bf16 on
+    GPUs; elsewhere as the file says, else fp32.
+    """
     for file in sorted(folder.glob("training_*.json")):
         found = _read(file)
         try:
             device, settings = found["machine"], found["settings"]
-            usual = "bf16" if device["device"] == "cuda" else "fp32"
+            usual = settings.get("precision", "bf16" if device["device"] == "cuda" else "fp32")
             for name, ways in found["results"].items():
                 model, batch = name.split(", ")
                 encoder = settings.get("encoder", "resnet50")
                 for way, result in ways.items():
                     if ours := _OURS.fullmatch(way):
-                        setting = Setting(model, encoder, "{}", settings["size"], int(batch), ours[1] or usual)
                         seconds = int(batch) / result["images_per_second"]
-                        yield Measured(setting, seconds, device["device_name"], "benchmark")
+                        for precision in [ours[1]] if ours[1] else [usual, "auto"]:
+                            setting = Setting(model, encoder, "{}", settings["size"], int(batch), precision)
+                            yield Measured(setting, seconds, device["device_name"], "benchmark")
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
 

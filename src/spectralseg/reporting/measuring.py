@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,8 @@ from spectralseg.data.leakage import Audit
 from spectralseg.metrics.records import POOLED
 from spectralseg.reporting.published import SELECTION
 from spectralseg.reporting.quantities import quantity
-from spectralseg.statistics.pairing import Values, pair
+from spectralseg.statistics.bootstrap import KEPT, draw_together
+from spectralseg.statistics.pairing import Columns, Values, pair
 from spectralseg.statistics.significance import fewest_seeds
 from spectralseg.statistics.verdicts import FEWEST_GROUPS
 
@@ -37,18 +39,19 @@ class Measurements:
     """
 
     def __init__(self, records: pd.DataFrame, audit: Audit, baseline: str) -> None:
-        self._records = dict(iter(records.groupby(list(CONDITION))))
+        self._columns = Columns(records)
+        self._rows: dict[tuple[Any, ...], Any] = dict(records.groupby(list(CONDITION)).indices)  # type: ignore[arg-type]
         self._baseline = baseline
         self._seen = cache(lambda beyond: set(audit.seen(beyond)))
         self._baseline_lambdas: dict[tuple[Any, ...], list[str]] = {}
-        for condition in self._records:
+        for condition in self._rows:
             named = dict(zip(CONDITION, condition, strict=True))
             if named["objective"] == baseline:
                 self._baseline_lambdas.setdefault(_without_lambda(named), []).append(str(named["lambda"]))
         self._arranged = cache(self._arrange)
 
     def _arrange(self, leak_free: str, condition: tuple[Any, ...]) -> Values:
-        values = Values.of(self._records[condition])
+        values = self._columns.values(self._rows[condition])
         if not leak_free:
             return values
         named = dict(zip(CONDITION, condition, strict=True))
@@ -61,7 +64,7 @@ class Measurements:
     def values(self, cell: _Cell) -> Values | None:
         """Values of the class, method and condition of a cell, without the cases that it leaves out; None if none."""
         condition = tuple(cell[name] for name in CONDITION)
-        if condition not in self._records:
+        if condition not in self._rows:
             return None
         found = self._arranged(cell["leak_free"], condition).of_class(cell["class"])
         return found if len(found.classes) else None
@@ -78,6 +81,16 @@ class Measurements:
         same = {**cell, "objective": self._baseline}
         lambdas = self._baseline_lambdas.get(_without_lambda(same), [])
         return self.values({**same, "lambda": lambdas[0]}) if len(lambdas) == 1 else None
+
+    def measure_all(self, cells: Iterable[_Cell]) -> Iterator[dict[str, Any]]:
+        """As :meth:`measure`, of many cells, whose intervals are drawn together."""
+        remaining = iter(cells)
+        while block := list(itertools.islice(remaining, KEPT // 4)):
+            sides = [(self.values(cell), self.reference(cell)) for cell in block]
+            samples = [ours for ours, _ in sides if ours is not None]
+            samples += [pair(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
+            draw_together((one.values, one.groups, one.outcomes) for one in samples)
+            yield from map(self.measure, block)
 
     def measure(self, cell: _Cell) -> dict[str, Any]:
         """The columns :data:`MEASURED` of a cell, in printed units; without records NaN or zero.

@@ -226,12 +226,16 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
         raise InputError(f"{results.root}: protocol '{unknown[0]}' of the records is unknown; collect them again")
     measurements = Measurements(records, audit, results.baseline)
     lacking = _lacking(records)
-    rows = [
-        {"table": published.name, "protocol": protocol, "published": cell["value"], "published_bold": cell["bold"]}
-        | {name: cell[name] for name in (*PLACE, "line", *SELECTION, "leak_free", "class", "metric")}
-        | measurements.measure({**cell, "protocol": protocol})
+    told = [
+        {**cell, "protocol": protocol}
         for protocol, cell in itertools.product(rendering.PROTOCOLS, cells.to_dict("records"))
         if (cell["metric"], protocol) not in lacking
+    ]
+    rows = [
+        {"table": published.name, "published": cell["value"], "published_bold": cell["bold"]}
+        | {name: cell[name] for name in (*PLACE, "protocol", "line", *SELECTION, "leak_free", "class", "metric")}
+        | measured
+        for cell, measured in zip(told, measurements.measure_all(told), strict=True)
     ]
     frame = _complete(pd.DataFrame(rows, columns=[*_CELL, *MEASURED]), measurements)
     page = rendering.Page(

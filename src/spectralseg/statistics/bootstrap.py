@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -97,6 +99,80 @@ def mean_and_draws(
     Returns:
         NaN and no draw where no difference is defined; no draw where one seed and one group are.
     """
+    sample = _Sample.of(differences, groups, outcomes)
+    if not sample.influence.size:
+        return sample.estimate, np.empty(0)
+    key = sample.key(resamples, seed)
+    if key not in _drawn:
+        _draw([sample], resamples, seed)
+    _drawn.move_to_end(key)
+    return sample.estimate, _drawn[key]
+
+
+def draw_together(
+    samples: Iterable[tuple[ArrayLike, ArrayLike | None, bool]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> None:
+    """Draw for several samples, each ``(differences, groups, outcomes)``, so that :func:`mean_and_draws` has it done.
+
+    With many groups drawing for several takes hardly longer than drawing for one, as that waits for memory. The last
+    :data:`KEPT` are kept.
+    """
+    found = {one.key(resamples, seed): one for one in (_Sample.of(*sample) for sample in samples)}
+    _draw([one for key, one in found.items() if one.influence.size and key not in _drawn], resamples, seed)
+
+
+class _Sample(NamedTuple):
+    """A mean difference, and all that its confidence distribution depends on.
+
+    Attributes:
+        estimate: the mean; NaN where no difference is defined.
+        influence: how much each seed and group pulls it, (seeds, groups); empty where nothing varies.
+        outcomes: as for :func:`paired_interval`.
+    """
+
+    estimate: float
+    influence: NDArray[np.float64]
+    outcomes: bool
+
+    def key(self, resamples: int, seed: int) -> tuple[object, ...]:
+        """Equal for equal distributions."""
+        return self.estimate, self.influence.shape, self.influence.tobytes(), self.outcomes, resamples, seed
+
+    @classmethod
+    def of(cls, differences: ArrayLike, groups: ArrayLike | None, outcomes: bool) -> _Sample:
+        """That of differences; arguments and errors as for :func:`paired_interval`."""
+        return cls(*_influence(differences, groups), outcomes)
+
+
+KEPT = 512  # distributions, of 80 kB each
+_BLOCK = 8  # samples in one product
+_MANY = 64  # groups; with fewer, the product is fast, and that of several may round differently
+_drawn: OrderedDict[tuple[object, ...], NDArray[np.float64]] = OrderedDict()
+
+
+def _draw(samples: Sequence[_Sample], resamples: int, seed: int) -> None:
+    """Add the distributions of samples to those that are kept."""
+    shapes: dict[tuple[int, ...], list[_Sample]] = {}
+    for sample in samples:
+        shapes.setdefault(sample.influence.shape, []).append(sample)
+    for (seeds, groups), alike in shapes.items():
+        random = _randomness(resamples, seeds, groups, seed)
+        size = _BLOCK if groups >= _MANY else 1
+        for start in range(0, len(alike), size):
+            block = alike[start : start + size]
+            for sample, moments in zip(block, _moments([one.influence for one in block], random), strict=True):
+                least = 1 / (groups + 2) if sample.outcomes else 0.0
+                draws = sample.estimate + _of_groups(sample.influence, random, least, moments)
+                draws = draws + _of_seeds(sample.influence, random)
+                draws = np.clip(draws, -1, 1) if sample.outcomes else draws
+                draws.flags.writeable = False
+                _drawn[sample.key(resamples, seed)] = draws
+    while len(_drawn) > KEPT:
+        _drawn.popitem(last=False)
+
+
+def _influence(differences: ArrayLike, groups: ArrayLike | None) -> tuple[float, NDArray[np.float64]]:
+    """The mean difference, and how much each seed and group pulls it."""
     values = np.atleast_2d(np.asarray(differences, np.float64))
     labels = np.arange(values.shape[-1]) if groups is None else np.asarray(groups)
     if labels.shape != values.shape[-1:]:
@@ -106,7 +182,7 @@ def mean_and_draws(
     values = values if values.ndim > 2 else values[None]
     defined = np.isfinite(values)
     if not defined.any():
-        return float("nan"), np.empty(0)
+        return float("nan"), np.empty((0, 0))
     # A seed, group or class without any defined difference says nothing; counted in, it would say that it agrees.
     shown = [np.asarray(defined.any(tuple({0, 1, 2} - {kept}))) for kept in range(3)]
     classes = list(values[np.ix_(*shown)])
@@ -116,13 +192,10 @@ def mean_and_draws(
     # How much each seed and group pulls the mean of its class; these add up to 0.
     pulls = [(sums - mean * counts) / counts.mean() for mean, (sums, counts) in zip(estimates, parts, strict=True)]
     if pulls[0].size == 1:  # one seed and one group: nothing varies, so nothing is known of others
-        return float(np.mean(estimates)), np.empty(0)
+        return float(np.mean(estimates)), np.empty((0, 0))
     influence = np.mean(pulls, 0)
     influence[np.abs(influence) < _ROUNDING * np.abs(values[defined]).max()] = 0  # of equal differences
-    random = _randomness(resamples, *influence.shape, seed)
-    least = 1 / (influence.shape[1] + 2) if outcomes else 0.0
-    draws = np.mean(estimates) + _of_groups(influence, random, least) + _of_seeds(influence, random)
-    return float(np.mean(estimates)), np.clip(draws, -1, 1) if outcomes else draws
+    return float(np.mean(estimates)), influence
 
 
 def informative_seeds(differences: NDArray[np.float64]) -> int:
@@ -147,15 +220,25 @@ def effective_groups(differences: ArrayLike, groups: ArrayLike) -> float:
     return float(sizes.sum() ** 2 / np.sum(sizes**2)) if sizes.any() else 0.0
 
 
-def _of_groups(influence: NDArray[np.float64], random: _Randomness, least: float) -> NDArray[np.float64]:
-    """Deviations of the mean for other groups, (resamples,), from the influence (seeds, groups) of each cell; their
-    standard error is ``least`` or more.
+def _moments(influences: Sequence[NDArray[np.float64]], random: _Randomness) -> NDArray[np.float64]:
+    """Means of the influence of groups and of its square in each resample, (influences, 2, resamples)."""
+    of_groups = [influence.mean(0) for influence in influences]
+    parts = np.stack([part for of_group in of_groups for part in (of_group, of_group**2)], 1)
+    found: NDArray[np.float64] = (random.drawn @ parts / len(parts)).T
+    return found.reshape(len(influences), 2, -1)
+
+
+def _of_groups(
+    influence: NDArray[np.float64], random: _Randomness, least: float, moments: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Deviations of the mean for other groups, (resamples,), from the influence (seeds, groups) of each cell and its
+    :func:`_moments`; their standard error is ``least`` or more.
     """
     of_group = influence.mean(0)
     groups = len(of_group)
     if groups == 1:
         return np.zeros(len(random.signs))
-    deviation, square = (random.drawn @ np.stack([of_group, of_group**2], 1) / groups).T
+    deviation, square = moments
     resampled = np.maximum(square - deviation**2, 0) / (groups - 1)
     variance = float(np.sum(of_group**2)) / (groups - 1) / groups
     error = max(np.sqrt(variance), least)

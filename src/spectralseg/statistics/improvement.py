@@ -13,9 +13,14 @@ def share_improved(differences: ArrayLike, groups: ArrayLike | None = None, **op
 
     Arguments as for :func:`~spectralseg.statistics.bootstrap.paired_interval`; turn the sign where lower is better.
     """
-    signs = (np.sign(np.asarray(differences, np.float64)) + 1) / 2
-    estimate, low, high = paired_interval(signs, groups, outcomes=True, **options)  # type: ignore[arg-type]
+    estimate, low, high = paired_interval(improvements(differences), groups, outcomes=True, **options)  # type: ignore[arg-type]
     return Interval(estimate, max(low, 0.0), min(high, 1.0))
+
+
+def improvements(differences: ArrayLike) -> NDArray[np.float64]:
+    """1 for a positive difference, 0.5 for none, 0 for a negative one."""
+    found: NDArray[np.float64] = (np.sign(np.asarray(differences, np.float64)) + 1) / 2
+    return found
 
 
 def probability_of_improvement(

@@ -52,21 +52,7 @@ class Values:
         Raises:
             ValueError: there are several, as where records of several conditions are mixed.
         """
-        found = [pd.factorize(records[axis], sort=True) for axis in AXES]
-        codes, labels = zip(*((code, np.asarray(label)) for code, label in found), strict=True)
-        recorded = np.zeros([len(label) for label in labels], bool)
-        recorded[codes] = True
-        if recorded.sum() != len(records):
-            raise ValueError(
-                f"{len(records)} records are of {recorded.sum()} classes, seeds and cases; give one of each"
-            )
-        values = np.full(recorded.shape, np.nan)
-        values[codes] = records["value"]
-        groups = np.empty(len(labels[2]), object)
-        groups[codes[2]] = records["group"]
-        classes, seeds, cases = labels
-        outcomes = "metric" in records and bool(records["metric"].isin(OUTCOMES).any())
-        return cls(values, recorded, classes, seeds, cases, groups, outcomes=outcomes)
+        return Columns(records).values()
 
     @property
     def informative_seeds(self) -> int:
@@ -112,6 +98,52 @@ class Values:
         :func:`~spectralseg.statistics.bootstrap.paired_interval`.
         """
         return paired_interval(self.values, self.groups, outcomes=self.outcomes, **options)
+
+
+class Columns:
+    """Metric records by numbers of their classes, seeds, cases and groups: many cells are taken of them quickly.
+
+    Args:
+        records: metric records; without the column ``metric``, none is of :data:`OUTCOMES`.
+    """
+
+    def __init__(self, records: pd.DataFrame) -> None:
+        found = [pd.factorize(records[axis], sort=True) for axis in AXES]
+        self._codes, labels = zip(*found, strict=True)
+        self._labels = [np.asarray(label) for label in labels]
+        codes, groups = pd.factorize(records["group"], use_na_sentinel=False)
+        self._groups = np.asarray(groups, object)[codes]
+        self._values = records["value"].to_numpy(np.float64)
+        outcomes = records["metric"].isin(OUTCOMES).to_numpy() if "metric" in records else np.zeros(len(records), bool)
+        self._outcomes = outcomes
+
+    def values(self, rows: NDArray[np.int64] | slice = slice(None)) -> Values:
+        """Arrange some of the records, one for each class, seed and case at most.
+
+        Raises:
+            ValueError: there are several, as where records of several conditions are mixed.
+        """
+        found = [_renumbered(codes[rows], len(labels)) for codes, labels in zip(self._codes, self._labels, strict=True)]
+        present, codes = zip(*found, strict=True)
+        count = len(codes[0])
+        recorded = np.zeros([len(one) for one in present], bool)
+        recorded[codes] = True
+        if recorded.sum() != count:
+            raise ValueError(f"{count} records are of {recorded.sum()} classes, seeds and cases; give one of each")
+        values = np.full(recorded.shape, np.nan)
+        values[codes] = self._values[rows]
+        groups = np.empty(len(present[2]), object)
+        groups[codes[2]] = self._groups[rows]
+        classes, seeds, cases = (labels[one] for labels, one in zip(self._labels, present, strict=True))
+        return Values(values, recorded, classes, seeds, cases, groups, outcomes=bool(self._outcomes[rows].any()))
+
+
+def _renumbered(codes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different numbers below ``size`` in ascending order, and the place of each number among them."""
+    present = np.flatnonzero(np.bincount(codes, minlength=size))
+    places = np.zeros(size, np.int64)
+    places[present] = np.arange(len(present))
+    return present, places[codes]
 
 
 @dataclass(frozen=True)

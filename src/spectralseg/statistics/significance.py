@@ -21,13 +21,25 @@ def wilcoxon(differences: ArrayLike, groups: ArrayLike | None = None) -> float:
     """
     values = np.atleast_2d(np.asarray(differences, np.float64))
     labels = np.arange(values.shape[-1]) if groups is None else np.asarray(groups)
-    parts = [values[:, labels == label] for label in np.unique(labels)]
-    means = [float(part[np.isfinite(part)].mean()) for part in parts if np.isfinite(part).any()]
-    if not any(means):
-        return 1.0 if means else float("nan")
+    means = _group_means(values, labels)
+    if not means.any():
+        return 1.0 if len(means) else float("nan")
     from scipy import stats  # late, as its import takes longer than all else that a table needs
 
     return float(stats.wilcoxon(means, zero_method="pratt").pvalue)
+
+
+def _group_means(values: NDArray[np.float64], labels: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Mean of the defined values, (seeds, cases), of each group that has some."""
+    members = np.broadcast_to(np.unique(labels, return_inverse=True)[1], values.shape)
+    defined = np.isfinite(values)
+    order = np.argsort(members[defined], kind="stable")
+    ordered, counts = values[defined][order], np.bincount(members[defined])
+    starts, means = np.cumsum(counts) - counts, np.empty(len(counts))
+    for count in set(counts[counts > 0].tolist()):  # groups of one size together
+        places = starts[counts == count]
+        means[counts == count] = ordered[places[:, None] + np.arange(count)].mean(1)
+    return means[counts > 0]
 
 
 def sign_flip(differences: ArrayLike) -> float:

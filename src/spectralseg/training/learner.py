@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from typing import Any
@@ -15,9 +16,10 @@ from spectralseg.errors import InputError
 from spectralseg.objectives import Objective
 from spectralseg.training.batches import standardise
 from spectralseg.training.capture import CapturedStep
+from spectralseg.training.precision import AUTOCAST, resolve
 
 _SMALLEST_SCALE = 2.0**-24  # the loss scale starts at 2^16; below this, fp16 has no values
-_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_log = logging.getLogger(__name__)
 
 
 class Learner:
@@ -64,8 +66,8 @@ class Learner:
             fused=fused or None,  # else what torch takes by itself
         )
         self._step = CapturedStep(self._update) if captured else self._update
-        self.clip, self.dtype = training.gradient_clip, _AUTOCAST[training.precision]
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=training.precision == "fp16")
+        self.clip, self.precision = training.gradient_clip, resolve(training.precision, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits (B, C, S, S) of images (B, S, S, channels) in [0, 1] on any device.
@@ -75,7 +77,8 @@ class Learner:
         """
         inputs = standardise(images.to(self.device, non_blocking=True), self.mean, self.std)
         inputs = inputs.contiguous(memory_format=self.layout)  # images come with channels last
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+        dtype = AUTOCAST[self.precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             if self.model.training in self._tried:
                 logits: Tensor = self.model(inputs)
             else:
@@ -129,12 +132,16 @@ class Learner:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "precision": self.precision,
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`."""
+        """Continue from :meth:`state_dict`, in its precision: what ``auto`` means may differ on this device."""
+        if (precision := state.get("precision", self.precision)) != self.precision:
+            _log.warning("training continues in %s, as it began, not in %s", precision, self.precision)
+            self.precision = precision
         self.model.load_state_dict(state["model"])
         rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])

@@ -258,6 +258,7 @@ def _write_outputs(
         {"best": best, "last": last},  # equal weights are stored once
         {
             **run,
+            "precision": learner.precision,
             "iterations": progress.iteration,
             "diverged": diverged,
             "best_iteration": None if diverged else progress.best_iteration,

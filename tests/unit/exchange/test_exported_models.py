@@ -48,8 +48,9 @@ def test_the_exported_model_gives_the_probabilities_of_the_original(kind, name, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["unet", "transunet", "transunet_original"])
-def test_every_architecture_of_our_own_can_be_exported(kind, name, small_model, tmp_path):
+@pytest.mark.parametrize("name", ["transunet", "transunet_original"])
+def test_every_other_architecture_of_our_own_can_be_exported(kind, name, small_model, tmp_path):
+    """UNet is exported above."""
     assert name in available()
     predictor = Predictor(
         small_model(name, 3, 4).eval(), torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.2, 0.3]), 4
@@ -94,7 +95,8 @@ def test_an_exported_model_that_gives_no_numbers_is_refused(source, tmp_path, mo
     def found(images):
         return original(np.moveaxis(images, 1, -1)) * np.float32(np.nan if (len(images) == 1) is alone else 1)
 
-    monkeypatch.setitem(FORMATS, "torchscript", replace(FORMATS["torchscript"], read=lambda _: found))
+    instead = replace(FORMATS["torchscript"], write=lambda model, images, file: file.touch(), read=lambda _: found)
+    monkeypatch.setitem(FORMATS, "torchscript", instead)
     with pytest.raises(InputError, match="differs from the original by nan"):
         export_model(polyps.run, polyps.data, tmp_path / "out", kind="torchscript")
     assert not list(tmp_path.iterdir())
@@ -107,7 +109,8 @@ def test_a_model_that_fails_for_one_batch_size_only_is_noticed(source, tmp_path,
     def found(images):
         return original(np.moveaxis(images, 1, -1)) + np.float32(0.5 * (len(images) == 1))
 
-    monkeypatch.setitem(FORMATS, "torchscript", replace(FORMATS["torchscript"], read=lambda _: found))
+    instead = replace(FORMATS["torchscript"], write=lambda model, images, file: file.touch(), read=lambda _: found)
+    monkeypatch.setitem(FORMATS, "torchscript", instead)
     with pytest.raises(InputError, match=r"differs from the original by 5\.0e-01"):
         export_model(polyps.run, polyps.data, tmp_path / "out", kind="torchscript")
 

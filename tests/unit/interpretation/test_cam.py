@@ -10,10 +10,7 @@ from spectralseg.interpretation.cam import LAYERS, METHODS, coarse_maps, labels_
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 
-MODELS = [
-    pytest.param(name, marks=pytest.mark.slow) if name == "transunet_original" else name
-    for name in ("unet", *registry.names("spectralseg.models"))
-]
+MODELS = ("unet", *registry.names("spectralseg.models"))
 
 
 class Average(nn.Module):

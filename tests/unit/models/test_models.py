@@ -222,27 +222,26 @@ class TestWeightsFromAFile:
         with pytest.raises(InputError, match=r"timm\.pth: cannot be loaded as encoder weights .*size mismatch"):
             build_model("unet", 3, 1, encoder=SMALL_ENCODER, encoder_weights=str(tmp_path / "timm.pth"))
 
-    def test_the_original_transunet_takes_those_of_the_whole_hybrid(self, tmp_path, small_model):
-        small = {"embed_dim": 48, "depth": 1, "num_heads": 4}
-        hybrid = timm.create_model("vit_base_r50_s16_224", **small)
+    def test_the_original_transunet_takes_those_of_the_whole_hybrid(self, tmp_path):
+        hybrid = narrow_hybrid()
         torch.save(hybrid.state_dict(), tmp_path / "vit.pth")
         for channels in (1, 3):
-            model = small_model("transunet_original", channels, encoder_weights=str(tmp_path / "vit.pth"))
+            model = hybrid_model(channels, encoder_weights=str(tmp_path / "vit.pth"))
             assert torch.equal(model.bottleneck.blocks[0].attn.qkv.weight, hybrid.blocks[0].attn.qkv.weight)
             assert torch.equal(model.bottleneck.position.flatten(2).transpose(1, 2), hybrid.pos_embed[:, 1:])
         assert torch.equal(model.encoder.stem.conv.weight, hybrid.patch_embed.backbone.stem.conv.weight)
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_the_original_transunet_takes_the_published_file(self, tmp_path, small_model, channels):
+    def test_the_original_transunet_takes_the_published_file(self, tmp_path, channels):
         torch.manual_seed(1)
-        hybrid = timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4, num_classes=5)
+        hybrid = narrow_hybrid(num_classes=5)
         with torch.no_grad():
             for parameter in hybrid.parameters():
                 parameter.uniform_()
         torch.save(hybrid.state_dict(), tmp_path / "vit.pth")
         np.savez(tmp_path / "R50+ViT-B_16.npz", **as_published(hybrid))
         ours, expected = (
-            small_model("transunet_original", channels, encoder_weights=str(tmp_path / file)).state_dict()
+            hybrid_model(channels, encoder_weights=str(tmp_path / file)).state_dict()
             for file in ("R50+ViT-B_16.npz", "vit.pth")
         )
         taken = [key for key in ours if key.startswith(("encoder", "bottleneck"))]
@@ -257,21 +256,21 @@ class TestWeightsFromAFile:
             (lambda arrays: arrays.update({"embedding/bias": np.zeros(7)}), "must match"),
         ],
     )
-    def test_a_published_file_that_does_not_fit_is_refused(self, tmp_path, small_model, change, complaint):
-        arrays = as_published(timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4))
+    def test_a_published_file_that_does_not_fit_is_refused(self, tmp_path, change, complaint):
+        arrays = as_published(narrow_hybrid())
         change(arrays)
         np.savez(tmp_path / "R50+ViT-B_16.npz", **arrays)
         with pytest.raises(InputError, match=rf"R50\+ViT-B_16\.npz: cannot be loaded as encoder weights .*{complaint}"):
-            small_model("transunet_original", encoder_weights=str(tmp_path / "R50+ViT-B_16.npz"))
+            hybrid_model(encoder_weights=str(tmp_path / "R50+ViT-B_16.npz"))
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
-    def test_a_published_file_that_is_not_finite_is_refused(self, tmp_path, small_model, bad):
-        arrays = as_published(timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4))
+    def test_a_published_file_that_is_not_finite_is_refused(self, tmp_path, bad):
+        arrays = as_published(narrow_hybrid())
         arrays["embedding/bias"] = np.full_like(arrays["embedding/bias"], bad)
         np.savez(tmp_path / "R50+ViT-B_16.npz", **arrays)
         complaint = r"R50\+ViT-B_16\.npz: 1 of \d+ arrays, patch_embed\.proj\.bias first, hold NaN or infinity"
         with pytest.raises(InputError, match=complaint):
-            small_model("transunet_original", encoder_weights=str(tmp_path / "R50+ViT-B_16.npz"))
+            hybrid_model(encoder_weights=str(tmp_path / "R50+ViT-B_16.npz"))
 
     @pytest.mark.parametrize("bad", [torch.nan, -torch.inf])
     @pytest.mark.parametrize("encoder", ["resnet18", SMALL_ENCODER])
@@ -306,6 +305,16 @@ class TestWeightsFromAFile:
             torch.save(content, file)
         with pytest.raises(InputError, match=f"weights.pth: {complaint}"):
             build_model("unet", 3, 1, encoder="resnet18", encoder_weights=str(file))
+
+
+def narrow_hybrid(**options):
+    """timm's hybrid with all blocks of its ResNet and one narrow block of its transformer."""
+    return timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4, **options)
+
+
+def hybrid_model(channels=3, **options):
+    """The original TransUNet of the same sizes."""
+    return build_model("transunet_original", channels, 1, encoder="resnet50", width=48, layers=1, heads=4, **options)
 
 
 def as_published(hybrid):
@@ -353,9 +362,9 @@ def as_published(hybrid):
     return found
 
 
-def test_the_original_transunet_computes_what_timm_does_up_to_the_tokens(small_model):
+def test_the_original_transunet_computes_what_timm_does_up_to_the_tokens():
     """Without the class token, which takes part in timm's attention: so the transformer is taken out of both."""
-    model = small_model("transunet_original").eval()
+    model = hybrid_model().eval()
     bottleneck, seen = model.bottleneck, []
     bottleneck.blocks, bottleneck.norm = nn.Identity(), nn.Identity()
     model.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -363,7 +372,7 @@ def test_the_original_transunet_computes_what_timm_does_up_to_the_tokens(small_m
     model(images)
     stride2, stride4, stride8, deepest = seen[0]
     assert [tuple(f.shape[1:]) for f in (stride2, stride4, stride8)] == [(64, 112, 112), (256, 56, 56), (512, 28, 28)]
-    backbone = timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4).patch_embed.backbone.eval()
+    backbone = narrow_hybrid().patch_embed.backbone.eval()
     backbone.load_state_dict(model.encoder.state_dict())
     expected = bottleneck.embed(backbone.forward_features(images)) + bottleneck.position
     assert torch.allclose(deepest, expected, atol=1e-4)

@@ -95,7 +95,7 @@ def test_a_benchmark_tells_of_every_precision_that_it_measured(tmp_path):
     gpu = {"machine": {"device": "cuda", "device_name": "A100"}, "settings": {"size": 224}, "results": results}
     (tmp_path / "training_a100.json").write_text(json.dumps(gpu))
     found = {one.setting.precision: one.seconds for one in measured([], tmp_path)}
-    assert found == {"bf16": 8 / 100, "fp32": 8 / 80, "fp16": 8 / 160}
+    assert found == {"bf16": 8 / 100, "auto": 8 / 100, "fp32": 8 / 80, "fp16": 8 / 160}
 
 
 def test_all_of_a_study_is_planned_on_one_device(repository):

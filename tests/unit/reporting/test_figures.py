@@ -1,3 +1,4 @@
+import functools
 import itertools
 import json
 import shutil
@@ -51,8 +52,22 @@ def drawn_texts(figure):
             yield text, text.get_window_extent(canvas.get_renderer()).transformed(Affine2D().scale(72 / figure.dpi))
 
 
+@pytest.fixture(scope="module")
+def drawn():
+    """``drawn(name, root)``: a figure of a results folder, drawn once."""
+
+    @functools.cache
+    def draw(name, root):
+        with style.applied():
+            return FIGURES[name](Results(root))
+
+    return draw
+
+
 @pytest.mark.parametrize("name", FIGURES)
-def test_files(phantom, tmp_path, name):
+def test_files(phantom, drawn, tmp_path, monkeypatch, name):
+    figure = drawn(name, phantom)
+    monkeypatch.setitem(FIGURES, name, lambda results: figure)
     files = write_figure(name, Results(phantom), tmp_path)
     content = files.pdf.read_bytes()
     assert content[:5] == b"%PDF-"
@@ -96,16 +111,16 @@ def test_every_figure_of_a_study_has_a_notebook(repository):
 
 
 @pytest.mark.parametrize("name", OF_CASES)
-def test_stamp_and_rule(official, phantom, name):
-    stamped, plain = (texts(FIGURES[name](Results(root))) for root in (phantom, official))
+def test_stamp_and_rule(official, phantom, drawn, name):
+    stamped, plain = (texts(drawn(name, root)) for root in (phantom, official))
     assert STAMP in stamped
     assert STAMP not in plain
     assert "foreground area" in plain.replace("\n", " ")
 
 
 @pytest.mark.parametrize(("name", "count"), [("figure_5", 0), ("figure_6", 3), ("figure_9", 1)])
-def test_missing_runs_are_shown_and_counted(official, name, count):
-    text = texts(FIGURES[name](Results(official))).replace("\n", " ")
+def test_missing_runs_are_shown_and_counted(official, drawn, name, count):
+    text = texts(drawn(name, official)).replace("\n", " ")
     assert text.count("no run") == count
     assert (f"Panels without a run: {count}." if count else "No run is missing.") in text
 
@@ -142,8 +157,8 @@ def test_activation_that_is_not_finite_is_told(official, tmp_path):
     assert (text.count("not finite"), text.count("no run")) == (1, 3)
 
 
-def test_corruptions_are_shown_once_per_kind_of_modality(official, tmp_path):
-    text = texts(FIGURES["corruptions"](Results(official)))
+def test_corruptions_are_shown_once_per_kind_of_modality(official, drawn, tmp_path):
+    text = texts(drawn("corruptions", official))
     for label in ("ISIC-17", "Kvasir-SEG", "MoNuSeg", "Synapse", "ACDC", "patient motion", "specular highlights"):
         assert text.count(label) == 1
     assert "PolypGen" not in text
@@ -159,8 +174,8 @@ def test_unknown_figure_is_told(official, tmp_path):
         write_figure("figure_1", Results(official), tmp_path)
 
 
-def test_case_ids_are_in_the_footer(official):
-    text = texts(FIGURES["figure_5"](Results(official)))
+def test_case_ids_are_in_the_footer(official, drawn):
+    text = texts(drawn("figure_5", official))
     for case in example_cases(Results(official), "kvasir_seg", "polypgen"):
         assert case.case in text
 

@@ -3,6 +3,7 @@ import papermill
 import pytest
 
 from spectralseg.config import Config
+from spectralseg.papermill import ENGINE
 from spectralseg.reporting.captions import caption, label
 
 TABLES = Config.model_fields["tables"].get_default()
@@ -62,7 +63,7 @@ def test_runs(repository, phantom, published, tmp_path, name):
         repository / "notebooks" / f"{name}.ipynb",
         tmp_path / f"{name}.ipynb",
         {"results": str(phantom), "out": str(tmp_path), **inputs},
-        kernel_name="python3",
+        engine_name=ENGINE,
         progress_bar=False,
         cwd=str(tmp_path),
     )

@@ -1,3 +1,4 @@
+import copy
 import io
 import json
 import multiprocessing
@@ -15,6 +16,7 @@ import pytest
 import torch
 import yaml
 from tensorboard.backend.event_processing import event_accumulator
+from tests.conftest import STUDY
 
 from spectralseg.config import validate_config
 from spectralseg.errors import InputError, Interrupted
@@ -34,6 +36,10 @@ class Stop(Exception):
 
 @pytest.fixture
 def config(study):
+    return configured(study)
+
+
+def configured(study):
     """Seven iterations with dropout; states after 2, 4, 6 and validations after 3, 6, 7."""
     study["training"] |= {"iterations": 7, "save_every": 2, "validate_every": 3, "learning_rate": 0.05}
     study["architectures"]["transunet"]["options"] = {
@@ -84,10 +90,17 @@ def iterations(monkeypatch):
     return seen
 
 
+@pytest.fixture(scope="session")
+def whole_run(made_once, toy):
+    """Folder of a run that is never stopped."""
+    config = configured(copy.deepcopy(STUDY))
+    return made_once("whole-run", lambda folder: train(config, toy, folder / "run")) / "run"
+
+
 @pytest.fixture
-def whole(config, toy, tmp_path):
+def whole(whole_run):
     """What a run that is never stopped gives."""
-    return train(config, toy, tmp_path / "whole")
+    return outcome(whole_run)
 
 
 @pytest.mark.parametrize(("stop_at", "resumed_at"), [(0, 0), (1, 0), (2, 2), (3, 3), (5, 4), (6, 6)])
@@ -238,9 +251,9 @@ def test_a_run_that_another_process_has_just_finished_is_kept(config, toy, tmp_p
     assert steps(learning_rate=0.01) == 7
 
 
-def test_the_run_folder_describes_the_run(config, toy, tmp_path, whole):
+def test_the_run_folder_describes_the_run(config, toy, whole_run, whole):
     weights, history, info = whole
-    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == ["history.jsonl", "model.pt", "run.json"]
+    assert sorted(path.name for path in whole_run.iterdir()) == ["history.jsonl", "model.pt", "run.json"]
     assert [entry["iteration"] for entry in history] == [3, 6, 7]
     assert info["run"] == RUN.keys
     assert info["training"] == config.training.model_dump(mode="json")
@@ -416,6 +429,24 @@ def test_every_way_of_training_resumes_exactly(config, toy, tmp_path, iterations
     assert same_weights(again[0], weights)
     assert again[1] == history
     assert all(np.isfinite(entry["loss"]) for entry in history)
+
+
+def test_precision_chosen_by_the_device_is_kept_on_another_one(config, toy, tmp_path, iterations, monkeypatch):
+    def on_cpu(*, with_bf16):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": with_bf16})
+
+    weights, history, _ = train(with_training(config, precision="bf16"), toy, tmp_path / "whole")
+    changed = with_training(config, precision="auto")
+    iterations.stop_at = 3
+    on_cpu(with_bf16=True)
+    with pytest.raises(Stop):
+        train(changed, toy, tmp_path / "run")
+    on_cpu(with_bf16=False)
+    resumed = train(changed, toy, tmp_path / "run")
+    assert same_weights(resumed[0], weights)
+    assert resumed[1] == history
+    noted = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (noted["training"]["precision"], noted["precision"]) == ("auto", "bf16")
 
 
 def test_clipping_bounds_the_step(config, toy, tmp_path, whole):
@@ -646,7 +677,7 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly(reason="starts eight trainings in processes of their own and kills six at random moments")
 def test_a_killed_process_continues_to_the_same_bits(study, toy, tmp_path):
     """Real processes, SIGKILL at any moment from start to end."""
     study["training"] |= {"iterations": 30, "save_every": 4, "validate_every": 7}

@@ -11,15 +11,19 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from spectralseg import __version__
 from spectralseg.errors import InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter, printable, redact
 from spectralseg.signals import handled
 from spectralseg.startup import spare_garbage_collection
+
+if TYPE_CHECKING:
+    from spectralseg.config import Config
+    from spectralseg.data.specification import DatasetSpecification
 
 # Imports that take seconds stay inside the commands, so that --help and the workflow's parser answer at once.
 
@@ -113,7 +117,7 @@ def train(arguments: argparse.Namespace) -> None:
 
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
-    from spectralseg.grid import Run, check_run
+    from spectralseg.grid import Run, check_run, lambda_of
     from spectralseg.locks import only_writer
     from spectralseg.operations.heartbeat import heartbeat
     from spectralseg.operations.leases import device_lease
@@ -121,7 +125,8 @@ def train(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # weights are fetched before: compute nodes have no network
     with heartbeat(arguments.out, "train"):
         config, data = load_config(arguments.config), open_prepared(arguments.data)
-        identity = Run(data.name, arguments.architecture, arguments.objective, arguments.lam, arguments.seed)
+        lam = lambda_of(config, arguments.objective, arguments.lam, str(arguments.config))
+        identity = Run(data.name, arguments.architecture, arguments.objective, lam, arguments.seed)
         check_run(config, identity, str(arguments.config))
         with (
             only_writer(arguments.out, f"training of {identity.folder}", deadline) as waited,
@@ -269,17 +274,20 @@ def status(arguments: argparse.Namespace) -> None:
     import json
     import time
 
-    from spectralseg.config import load_config
     from spectralseg.operations.status import FINAL, as_json, as_text, study_queue, study_status
+    from spectralseg.study_folder import StudyFolder
 
-    config = load_config(_study_file(arguments.study))
-    results = _results(config.name)
+    config, results = _study(arguments.study)
     queue, asked = study_queue(results), time.monotonic()
     while True:
         found = study_status(config, results, queue)
-        shown = json.dumps(as_json(config, found, queue), indent=2) if arguments.json else as_text(config, found, queue)
+        rest = StudyFolder(results, config)
+        if arguments.json:
+            shown = json.dumps(as_json(config, found, queue, rest.left_out), indent=2)
+        else:
+            shown = as_text(config, found, queue, rest.left_out_sentence())
         clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
-        print(clear + shown, flush=True)
+        print(clear + printable(shown), flush=True)
         if not arguments.watch or all(one.state in FINAL for one in found):
             return
         time.sleep(arguments.watch)
@@ -291,22 +299,22 @@ def doctor(arguments: argparse.Namespace) -> None:
     """Find what would stop a study here, or slow it down; exit with status 1 if something would stop it."""
     import json
 
-    from spectralseg.config import load_config
     from spectralseg.data.specification import read_specifications
     from spectralseg.files import write_json
     from spectralseg.operations import doctor as examination
     from spectralseg.operations.throughput import DOCTOR, THREADS
 
-    specifications = read_specifications(arguments.datasets)
-    config = load_config(_study_file(arguments.study), specifications)
-    results, findings, measured = _results(config.name), [], None
+    specifications = read_specifications(_of_the_repository(arguments.datasets, arguments.study))
+    config, results = _study(arguments.study, specifications)
+    findings, measured = [], None
 
     def tell(finding: examination.Finding) -> None:
         findings.append(finding)
         if not arguments.json:
-            print(finding, flush=True)
+            print(printable(str(finding)), flush=True)
 
-    for finding in examination.examine(config, specifications, results, Path("envs/requirements.lock")):
+    lock = _of_the_repository(Path("envs/requirements.lock"), arguments.study)
+    for finding in examination.examine(config, specifications, results, lock):
         tell(finding)
     if not arguments.quick:
         from spectralseg.operations.speed import measure
@@ -326,25 +334,30 @@ def plan(arguments: argparse.Namespace) -> None:
     """Estimate runs, hours, disk and money of a study from measured throughput."""
     import json
 
-    from spectralseg.config import load_config
     from spectralseg.operations.plan import as_json, as_text
     from spectralseg.operations.plan import plan as run
     from spectralseg.operations.throughput import measured
 
-    config = load_config(_study_file(arguments.study))
-    results = _results(config.name)
-    known = measured([results, *arguments.runs], arguments.benchmarks)
+    config, results = _study(arguments.study)
+    known = measured([results, *arguments.runs], _of_the_repository(arguments.benchmarks, arguments.study))
     found = run(config, results, known, price=arguments.price, devices=arguments.devices)
-    print(json.dumps(as_json(found), indent=2) if arguments.json else as_text(found))
+    print(json.dumps(as_json(found), indent=2) if arguments.json else printable(as_text(found)))
 
 
-def _study_file(study: Path) -> Path:
-    """The configuration that is meant by a file, or by the folder of a study's results."""
-    return study / "config.yaml" if study.is_dir() else study
+def _study(study: Path, specifications: Mapping[str, DatasetSpecification] | None = None) -> tuple[Config, Path]:
+    """Configuration and results folder of a study, by its configuration file or by its results folder."""
+    from spectralseg.config import load_config
+
+    file = study / "config.yaml" if study.is_dir() else study
+    config = load_config(file, specifications)
+    resolved = study.is_dir() or (file.name == "config.yaml" and (file.parent / "runs").is_dir())
+    return config, file.parent if resolved else Path("results") / config.name
 
 
-def _results(name: str) -> Path:
-    return Path("results") / name
+def _of_the_repository(path: Path, study: Path) -> Path:
+    """A file of the repository: in the working directory, above the study, or where this package is."""
+    roots = [Path(), *study.absolute().parents, Path(__file__).parents[2]]
+    return next((root / path for root in roots if (root / path).exists()), path)
 
 
 def docs(arguments: argparse.Namespace) -> None:
@@ -355,16 +368,58 @@ def docs(arguments: argparse.Namespace) -> None:
         print(f"wrote {path}")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is no positive number")
-    return int(text)
+def _whole(what: str, least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers between two limits."""
+
+    def number(text: str) -> int:
+        digits = len(text) <= len(str(most)) and text.isascii() and text.isdecimal()
+        if not digits or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(
+                f"'{text[:40]}' is not a valid {what}; give a whole number of {least} or more, up to {most}"
+            )
+        return int(text)
+
+    return number
 
 
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a valid seed; give a whole number of 0 or more")
-    return int(text)
+def _above_zero(most: float) -> Callable[[str], float]:
+    """A parser of positive numbers up to a limit."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value <= most:
+            raise argparse.ArgumentTypeError(f"'{text[:40]}' is no number above 0 and up to {most:,.0f}")
+        return value
+
+    return number
+
+
+def _like(section: str, key: str, least: int | None = None) -> Callable[[str], Any]:
+    """A parser of numbers within the limits of a key of the configuration, or from ``least`` to its upper limit."""
+
+    def number(text: str) -> Any:
+        from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+        from spectralseg import config
+
+        field = getattr(config, section).model_fields[key]
+        limits = field.metadata
+        if least is not None:
+            limits = [Field(ge=least), *(one for one in limits if hasattr(one, "le"))]
+        kind: Any = Annotated[field.annotation, *limits]
+        adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
+        try:
+            return adapter.validate_strings(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(f"'{text[:40]}': {error.errors()[0]['msg']}") from None
+
+    return number
+
+
+_threads, _seed = _whole("number", 1, 1024), _whole("seed", 0, 2**63 - 1)
 
 
 def _name(text: str) -> str:
@@ -393,11 +448,14 @@ def _deadline(limit: float | None) -> float | None:
     return time.monotonic() + min(limits) if limits else None
 
 
+_LONGEST = 10**9  # seconds
+
+
 def _duration(text: str) -> float:
     from spectralseg.slurm import seconds_of
 
     seconds = seconds_of(text)
-    if seconds is None:
+    if seconds is None or seconds > _LONGEST:
         raise argparse.ArgumentTypeError(f"'{text}' is no duration; write MINUTES, H:MM:SS or D-HH:MM:SS")
     return seconds
 
@@ -429,8 +487,15 @@ def parser() -> argparse.ArgumentParser:
     one = command("phantom", phantom)
     one.add_argument("dataset", help="name of the dataset")
     one.add_argument("--out", type=Path, required=True, help="folder for the archives")
-    one.add_argument("--cases", type=int, default=12, help="about how many training cases (default: %(default)s)")
-    one.add_argument("--side", type=int, default=128, help="typical image side in pixels (default: %(default)s)")
+    one.add_argument(
+        "--cases",
+        type=_like("Phantom", "cases"),
+        default=12,
+        help="about how many training cases (default: %(default)s)",
+    )
+    one.add_argument(
+        "--side", type=_like("Phantom", "side"), default=128, help="typical image side in pixels (default: %(default)s)"
+    )
     one.add_argument("--seed", type=_seed, default=0, help="seed of the drawings (default: %(default)s)")
 
     one = command("fetch", fetch)
@@ -456,18 +521,23 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")
     one.add_argument("--raw", type=Path, required=True, help="archive, folder of archives, or official layout")
     one.add_argument("--out", type=Path, required=True, help="folder of the prepared dataset")
-    one.add_argument("--image-size", type=int, default=224, help="side of the images in pixels (default: %(default)s)")
+    one.add_argument(
+        "--image-size",
+        type=_like("Config", "image_size", least=1),
+        default=224,
+        help="side of the images in pixels (default: %(default)s)",
+    )
     one.add_argument("--source", choices=["official", "phantom", "path"], default="path", help="recorded origin")
     one.add_argument("--split", help="alternative split of the dataset file, or a .csv file (default: its own split)")
     one.add_argument(
         "--validation",
-        type=float,
+        type=_like("Config", "validation"),
         default=0.1,
         help="share of training groups held out, at least one group (default: %(default)s)",
     )
     one.add_argument("--allow-partial", action="store_true", help="accept a subset of the official cases")
     one.add_argument("--full-decoding", action="store_true", help="decode large JPEG images in full, which is slower")
-    one.add_argument("--threads", type=_positive, default=4, help="cases at a time (default: %(default)s)")
+    one.add_argument("--threads", type=_threads, default=4, help="cases at a time (default: %(default)s)")
 
     one = command("verify-dataset", verify_dataset)
     one.add_argument("folder", type=Path, nargs="+", help="prepared dataset")
@@ -489,7 +559,9 @@ def parser() -> argparse.ArgumentParser:
     _add_run_options(one)
     one.add_argument("--architecture", required=True, help="name in the configuration")
     one.add_argument("--objective", required=True, help="name in the configuration")
-    one.add_argument("--lambda", dest="lam", default="0", help="weight of the auxiliary term (default: %(default)s)")
+    one.add_argument(
+        "--lambda", dest="lam", help="weight of the auxiliary term (required with one, else 0), as in the configuration"
+    )
     one.add_argument("--seed", type=_seed, default=0, help="seed of weights, order and augmentation")
     one.add_argument("--out", type=Path, required=True, help="run folder")
     one.add_argument(
@@ -533,7 +605,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--raw", type=Path, required=True, help="what the dataset was prepared from")
     one.add_argument("--data", type=Path, required=True, help="prepared dataset")
     one.add_argument("--out", type=Path, required=True, help="new folder, named as in nnUNet_raw/Dataset501_Polyps")
-    one.add_argument("--threads", type=_positive, default=4, help="cases at a time (default: %(default)s)")
+    one.add_argument("--threads", type=_threads, default=4, help="cases at a time (default: %(default)s)")
 
     one = command("export-model", export_model)
     one.add_argument("run", type=Path, help="run folder")
@@ -585,7 +657,7 @@ def parser() -> argparse.ArgumentParser:
     _add_study(one)
     one.add_argument(
         "--watch",
-        type=_positive,
+        type=_whole("number", 1, 86400),
         nargs="?",
         const=5,
         metavar="SECONDS",
@@ -596,7 +668,9 @@ def parser() -> argparse.ArgumentParser:
     one = command("doctor", doctor)
     _add_study(one)
     one.add_argument("--quick", action="store_true", help="without the measurement of loading and training step")
-    one.add_argument("--seconds", type=float, default=20.0, help="length of the measurement (default: %(default)s)")
+    one.add_argument(
+        "--seconds", type=_above_zero(3600), default=20.0, help="length of the measurement (default: %(default)s)"
+    )
     one.add_argument("--json", action="store_true", help="for machines")
     one.add_argument(
         "--datasets", type=Path, default=Path("workflow/rules/datasets"), help="dataset files (default: %(default)s)"
@@ -604,8 +678,10 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("plan", plan)
     _add_study(one)
-    one.add_argument("--price", type=float, help="of an hour of a device, in any currency")
-    one.add_argument("--devices", type=_positive, default=1, help="that work at once (default: %(default)s)")
+    one.add_argument("--price", type=_above_zero(1e6), help="of an hour of a device, in any currency")
+    one.add_argument(
+        "--devices", type=_whole("number", 1, 100_000), default=1, help="that work at once (default: %(default)s)"
+    )
     one.add_argument(
         "--runs", type=Path, nargs="*", default=[], help="results folders of other studies, whose runs tell the speed"
     )
@@ -653,7 +729,7 @@ def _add_checkpoint(command: argparse.ArgumentParser) -> None:
 
 def _add_device_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="torch device, or auto (default: %(default)s)")
-    command.add_argument("--threads", type=int, help="CPU threads of torch (default: its own choice)")
+    command.add_argument("--threads", type=_threads, help="CPU threads of torch (default: its own choice)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
+import itertools
+import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,18 +24,25 @@ from pydantic import (
 from spectralseg import registry
 from spectralseg.errors import InputError
 from spectralseg.evaluation.corruptions import CORRUPTIONS, conditions_of
+from spectralseg.files import visible
 from spectralseg.parsing import read_yaml, refuse_expanding
 
 if TYPE_CHECKING:
     from spectralseg.data.specification import DatasetSpecification
 
 QUOTED_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
+LARGEST_SEED = 2**63 - 1  # records hold seeds in 64 bits
+_LARGEST_QUOTED, _LONGEST_QUOTED = 1e6, 16
+_LARGEST_MARGIN = 1e4
+_LONGEST_SHOWN = 200  # characters of a wrong value in a message
 
 
 def _quoted_number(value: Any) -> Any:
     """Numbers that become part of a path travel as strings, one spelling for each: YAML would turn 1e-3 into text."""
     if not isinstance(value, str) or not QUOTED_NUMBER.fullmatch(value):
         raise ValueError('must be a quoted decimal without trailing zeros such as "0.2"')
+    if len(value) > _LONGEST_QUOTED or float(value) > _LARGEST_QUOTED:
+        raise ValueError(f"must be at most {_LARGEST_QUOTED:,.0f} and have at most {_LONGEST_QUOTED} characters")
     return value
 
 
@@ -52,17 +61,32 @@ def _each_once(values: list[str]) -> list[str]:
 def _margin(value: Any) -> Any:
     """Both kinds of a margin in one message, where pydantic would give one for each."""
     for one in value.values() if isinstance(value, dict) else [value]:
-        if isinstance(one, bool) or not isinstance(one, int | float) or not 0 < one < math.inf:
-            raise ValueError("must be a positive number, or test datasets with a positive number each")
+        if isinstance(one, bool) or not isinstance(one, int | float) or not 0 < one <= _LARGEST_MARGIN:
+            raise ValueError(
+                f"must be a positive number of at most {_LARGEST_MARGIN:,.0f}, or test datasets with such a number each"
+            )
     return value
 
 
+def _path(value: str) -> str:
+    """A path with ``~`` expanded; braces would be wildcards of the workflow, and ``-`` an option of a command."""
+    if not value.strip():
+        raise ValueError("must not be empty")
+    if any(c in "{}" or unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value) or value.startswith("-"):
+        raise ValueError("must not hold braces or control characters, nor start with '-'; rename the file or folder")
+    expanded = os.path.expanduser(value)
+    if expanded.startswith("~"):
+        raise ValueError("starts with '~' but names no home folder on this machine; write the whole path")
+    return expanded
+
+
 QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 EachOnce = AfterValidator(_each_once)
+PathText = Annotated[str, AfterValidator(_path)]
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of encoders and their weights: part of paths
-Encoder = Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$")]
-Positive = Annotated[float, Field(gt=0)]
+Encoder = Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$", max_length=128)]
+Positive = Annotated[float, Field(gt=0, le=_LARGEST_MARGIN)]
 Margin = Annotated[
     Positive | dict[Name, Positive], BeforeValidator(_margin, json_schema_input_type=Positive | dict[Name, Positive])
 ]
@@ -78,17 +102,17 @@ class _Strict(BaseModel):
 class Phantom(_Strict):
     """Size of a synthetic dataset."""
 
-    cases: int = Field(12, ge=3, description="about how many training cases")
-    side: int = Field(128, ge=32, description="typical native image side in pixels")
-    seed: int = Field(0, ge=0, description="seed of the drawings")
+    cases: int = Field(12, ge=3, le=10_000, description="about how many training cases")
+    side: int = Field(128, ge=32, le=4096, description="typical native image side in pixels")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="seed of the drawings")
 
 
 class Dataset(_Strict):
     """Where a dataset comes from."""
 
     source: Literal["official", "phantom", "path"] = Field("official", description="where the raw files come from")
-    path: str | None = Field(None, description="for source 'path': folder or archive in the official layout")
-    split: str | None = Field(
+    path: PathText | None = Field(None, description="for source 'path': folder or archive in the official layout")
+    split: PathText | None = Field(
         None, description="an alternative split of the dataset file, or a .csv file; null for its own split"
     )
     mirrors: list[Annotated[str, Field(pattern=r"^https?://[^@?\s]+$")]] = Field(
@@ -109,7 +133,7 @@ class Architecture(_Strict):
 
     model: Name = Field(description="name in the model registry")
     encoder: Encoder = Field("resnet50", description="encoder of segmentation-models-pytorch")
-    encoder_weights: str | None = Field(
+    encoder_weights: PathText | None = Field(
         "imagenet", description="pretrained weights of the encoder: name, file or null; see docs/train-a-run.md"
     )
     options: dict[str, Any] = Field({}, description="options of the model, by the names of its parameters")
@@ -147,26 +171,33 @@ class Block(_Strict):
     architectures: list[Name] = Field(min_length=1)
     objectives: list[Name] = Field(min_length=1)
     lambdas: list[QuotedNumber] = Field([], description='quoted strings such as "0.2"')
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, le=LARGEST_SEED)]] = Field(min_length=1)
+
+
+NOT_LEARNED = ("save_every", "tensorboard", "workers")  # settings of training that change no weights
 
 
 class Training(_Strict):
     """Hyper-parameters that every run shares."""
 
-    iterations: int = Field(14000, ge=1, description="optimizer steps")
-    epochs: float | None = Field(None, gt=0, description="passes over the training images; if given, iterations follow")
-    batch_size: int = Field(8, ge=1)
-    learning_rate: float = Field(0.01, gt=0)
+    iterations: int = Field(14000, ge=1, le=10_000_000, description="optimizer steps")
+    epochs: float | None = Field(
+        None, gt=0, le=100_000, description="passes over the training images; if given, iterations follow"
+    )
+    batch_size: int = Field(8, ge=1, le=4096)
+    learning_rate: float = Field(0.01, gt=0, le=100)
     momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, le=100)
     schedule: Literal["poly", "cosine", "constant"] = Field(
         "poly", description="learning rate times (1 - t/T)^0.9, (1 + cos(π t/T)) / 2 or 1 at iteration t of T"
     )
-    gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient; null: no limit")
+    gradient_clip: float | None = Field(None, gt=0, le=1e6, description="largest norm of the gradient; null: no limit")
     flip: bool = Field(True, description="random horizontal and vertical flips")
     rotate: float = Field(20, ge=0, le=180, description="random rotation within ± this many degrees")
-    validate_every: int = Field(500, ge=1, description="iterations between validations")
-    save_every: int = Field(500, ge=1, description="iterations between resumable states; changes no weights")
+    validate_every: int = Field(500, ge=1, le=10_000_000, description="iterations between validations")
+    save_every: int = Field(
+        500, ge=1, le=10_000_000, description="iterations between resumable states; changes no weights"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "fp32",
         description="of the forward pass; bf16 and fp16: autocast; auto: bf16 where the device computes it, else fp32",
@@ -185,11 +216,11 @@ class Training(_Strict):
         "off: the fastest",
     )
     tensorboard: bool = Field(False, description="write event files into <run>/tensorboard")
-    workers: int = Field(0, ge=0, description="processes that load and augment; changes no weights")
+    workers: int = Field(0, ge=0, le=256, description="processes that load and augment; changes no weights")
 
     def learned(self) -> dict[str, Any]:
         """All that weights depend on, as plain values: what else there is may change without training anew."""
-        return self.model_dump(mode="json", exclude={"save_every", "tensorboard", "workers"})
+        return self.model_dump(mode="json", exclude=set(NOT_LEARNED))
 
 
 class Noise(_Strict):
@@ -207,11 +238,13 @@ class Noise(_Strict):
 class Interpretation(_Strict):
     """What class activation maps are scored on; see docs/interpretation.md."""
 
-    cases: int = Field(24, ge=1, description="test cases per dataset, at even quantiles of foreground area")
+    cases: int = Field(24, ge=1, le=10_000, description="test cases per dataset, at even quantiles of foreground area")
     layers: Annotated[list[Literal["deepest", "decoder"]], EachOnce] = Field(
         ["deepest"], description="maps that enter or leave the decoder"
     )
-    steps: int = Field(16, ge=0, description="steps of insertion and deletion, which cost most; 0 leaves them out")
+    steps: int = Field(
+        16, ge=0, le=1000, description="steps of insertion and deletion, which cost most; 0 leaves them out"
+    )
 
 
 class Evaluation(_Strict):
@@ -226,10 +259,12 @@ class Evaluation(_Strict):
         "interpretation",
     ]
     noise: Noise = Noise()
-    batch_size: int = Field(16, ge=1)
-    examples: int = Field(3, ge=1, description="example cases per test dataset for the figures")
+    batch_size: int = Field(16, ge=1, le=4096)
+    examples: int = Field(3, ge=1, le=100, description="example cases per test dataset for the figures")
     interpretation: Interpretation = Interpretation()
-    recheck: int = Field(2, ge=0, description="random test cases per dataset that medpy and MONAI score again")
+    recheck: int = Field(
+        2, ge=0, le=10_000, description="random test cases per dataset that medpy and MONAI score again"
+    )
 
 
 class Comparison(_Strict):
@@ -254,7 +289,7 @@ class Config(_Strict):
     """A study: datasets, what is compared on them, and how."""
 
     name: Name = Field(description="results go to results/<name>")
-    image_size: int = Field(224, ge=32, multiple_of=32, description="side of the prepared images in pixels")
+    image_size: int = Field(224, ge=32, le=4096, multiple_of=32, description="side of the prepared images in pixels")
     fail_on_leakage: bool = Field(False, description="train nothing where test cases match training or validation data")
     validation: float = Field(0.1, gt=0, lt=1, description="share of training groups held out for model selection")
     reduced_decoding: bool = Field(
@@ -263,9 +298,12 @@ class Config(_Strict):
         "twice image_size is left: faster, and on average within one of 255 grey levels; see benchmarks/README.md",
     )
     runs_per_gpu: int = Field(
-        1, ge=1, description="trainings or evaluations that share a GPU of this machine; SLURM gives each its own"
+        1,
+        ge=1,
+        le=64,
+        description="trainings or evaluations that share a GPU of this machine; SLURM gives each its own",
     )
-    downloads: str = Field("results/downloads", description="folder of official archives, shared by studies")
+    downloads: PathText = Field("results/downloads", description="folder of official archives, shared by studies")
     datasets: dict[Name, Dataset] = Field(min_length=1)
     architectures: dict[Name, Architecture] = Field(min_length=1)
     objectives: dict[Name, Objective] = Field(min_length=1)
@@ -299,13 +337,19 @@ class Config(_Strict):
         return self.comparison.baseline or next(iter(self.objectives))
 
 
-def validate_config(raw: Any, file: str, known_datasets: Mapping[str, DatasetSpecification] | None = None) -> Config:
+def validate_config(
+    raw: Any,
+    file: str,
+    known_datasets: Mapping[str, DatasetSpecification] | None = None,
+    notebooks: Collection[str] | None = None,
+) -> Config:
     """Check a configuration against the model and against every registry.
 
     Args:
         raw: the parsed YAML.
         file: its name, for messages.
         known_datasets: specifications of the dataset files; None skips the checks that need them.
+        notebooks: names of all notebooks, of which users may add their own; None skips the checks that need them.
 
     Raises:
         InputError: names the file, the key, and the nearest valid name.
@@ -315,7 +359,7 @@ def validate_config(raw: Any, file: str, known_datasets: Mapping[str, DatasetSpe
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{file}: {_explain(error)}") from None
-    for key, name, valid in _references(config, known_datasets):
+    for key, name, valid in _references(config, known_datasets, notebooks):
         if name not in valid:
             raise InputError(f"{file}: {key}: '{name}' is unknown; {registry.suggest(name, valid)}")
     if known_datasets is not None:
@@ -340,6 +384,7 @@ def validate_config(raw: Any, file: str, known_datasets: Mapping[str, DatasetSpe
         weighted = [name for name in block.objectives if config.objectives[name].auxiliary]
         if weighted and not block.lambdas:
             raise InputError(f"{file}: grid.{block_name}: objective '{weighted[0]}' needs 'lambdas', e.g. [\"0.2\"]")
+    _check_baseline(config, file)
     return config
 
 
@@ -349,7 +394,20 @@ def load_config(path: Path, known_datasets: Mapping[str, DatasetSpecification] |
     Raises:
         InputError: as there, or the file is missing, is no YAML, or gives a key twice.
     """
-    return validate_config(read_yaml(path), str(path), known_datasets)
+    return validate_config(read_yaml(path), str(path), known_datasets, _notebooks_near(path))
+
+
+def notebook_names(folder: Path) -> list[str]:
+    """Names of the notebooks in a folder, which may be missing."""
+    return [file.stem for file in visible(folder.glob("*.ipynb"))]
+
+
+def _notebooks_near(path: Path) -> list[str] | None:
+    """Names of the notebooks of the repository that a configuration belongs to: in ``notebooks/`` of the working
+    directory or of a folder above the file. None where there are none, so that the names cannot be checked.
+    """
+    roots = dict.fromkeys([Path.cwd(), *path.absolute().parents, *path.resolve().parents])
+    return [name for root in roots for name in notebook_names(root / "notebooks")] or None
 
 
 def _check_margins(comparison: Comparison, file: str) -> None:
@@ -363,12 +421,46 @@ def _check_margins(comparison: Comparison, file: str) -> None:
                 raise InputError(f"{file}: comparison.margins.{metric}: {NO_SHARE} (given: {largest:g})")
 
 
-def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple[str, str, Collection[str]]]:
+def _check_baseline(config: Config, file: str) -> None:
+    """Refuse a baseline without runs, and one with several λ, with which nothing can be compared."""
+    key = f"{file}: comparison.baseline: objective '{config.baseline}'"
+    blocks = [block for block in config.grid.values() if config.baseline in block.objectives]
+    if not blocks:
+        names = dict.fromkeys(name for block in config.grid.values() for name in block.objectives)
+        raise InputError(f"{key} is in no block of the grid; add its runs or name one of {', '.join(names)}")
+    if config.objectives[config.baseline].auxiliary is None:
+        return
+    lambdas: dict[tuple[str, str], dict[str, None]] = {}
+    for block in blocks:
+        for cell in itertools.product(block.datasets, block.architectures):
+            lambdas.setdefault(cell, {}).update(dict.fromkeys(block.lambdas))
+    for (dataset, architecture), values in lambdas.items():
+        if len(values) > 1:
+            raise InputError(
+                f"{key} has several λ ({', '.join(values)}) for {architecture} on {dataset}; choose a baseline with one"
+            )
+
+
+def _references(
+    config: Config, known: Mapping[str, DatasetSpecification] | None, notebooks: Collection[str] | None
+) -> Iterable[tuple[str, str, Collection[str]]]:
     """Every name in the configuration that must exist elsewhere, with its key and the valid names."""
     if known is not None:
         yield from (("datasets", name, known) for name in config.datasets)
+        for name, choice in config.datasets.items():
+            if choice.split is not None and not choice.split.endswith(".csv"):
+                valid_splits = [*known[name].alternative_splits, "<file>.csv"]
+                yield f"datasets.{name}.split", choice.split, valid_splits
+    if notebooks is not None:
+        from spectralseg.reporting.captions import FIGURES, STUDIES, TABLES  # late, as reporting stands above
+
+        ours = {"tables": TABLES, "figures": FIGURES, "studies": STUDIES}
+        own = sorted(set(notebooks) - {name for names in ours.values() for name in names})
+        for kind, names in ours.items():
+            yield from ((kind, name, [*names, *own]) for name in getattr(config, kind))
     for name, architecture in config.architectures.items():
         yield f"architectures.{name}.model", architecture.model, registry.model_names()
+        yield from _encoder_references(f"architectures.{name}", architecture)
     for name, objective in config.objectives.items():
         valid = registry.names("spectralseg.objectives")
         yield f"objectives.{name}.base", objective.base, valid
@@ -388,13 +480,25 @@ def _references(config: Config, known: Collection[str] | None) -> Iterable[tuple
 
         for metric, margin in config.comparison.margins.items():
             yield "comparison.margins", metric, METRICS
-            names = margin if isinstance(margin, dict) else ()
-            yield from ((f"comparison.margins.{metric}", name, config.datasets) for name in names)
+            tested = margin if isinstance(margin, dict) else ()
+            yield from ((f"comparison.margins.{metric}", name, config.datasets) for name in tested)
     noise = config.evaluation.noise
     trained = {name for block in config.grid.values() for name in block.datasets}
     yield from (("evaluation.noise.datasets", name, trained) for name in noise.datasets)
     yield from (("evaluation.noise.sweep", name, trained) for name in noise.sweep)
     yield from (("evaluation.noise.corruptions", name, CORRUPTIONS) for name in noise.corruptions)
+
+
+def _encoder_references(key: str, architecture: Architecture) -> Iterable[tuple[str, str, Collection[str]]]:
+    """Encoder and weights of an architecture, where the names are those of the library."""
+    encoder, weights = architecture.encoder, architecture.encoder_weights
+    if not registry.has_library_encoder(architecture.model, encoder):
+        return
+    known = registry.encoder_weights(encoder)
+    if known is None:
+        yield f"{key}.encoder", encoder, registry.encoders()
+    elif weights is not None and registry.weights_file(weights) is None:
+        yield f"{key}.encoder_weights", weights, known
 
 
 def _explain(error: ValidationError) -> str:
@@ -404,10 +508,18 @@ def _explain(error: ValidationError) -> str:
         siblings = _fields_at(first["loc"][:-1])
         return f"{key}: unknown key; {registry.suggest(str(first['loc'][-1]), siblings)}"
     if key == "comparison.margin":
-        return f"{key}: {NO_SHARE} (given: {first['input']!r})"
+        return f"{key}: {NO_SHARE} (given: {_shortened(first['input'])})"
     if first["type"] == "missing":
         return f"{key}: this key is missing"
-    return f"{key}: {first['msg'].removeprefix('Value error, ')} (given: {first['input']!r})"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')} (given: {_shortened(first['input'])})"
+
+
+def _shortened(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _fields_at(location: Iterable[int | str]) -> list[str]:

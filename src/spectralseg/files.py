@@ -16,7 +16,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -308,6 +308,41 @@ def read_text(path: Path, most: int, remedy: str = "give an intact file of its k
         raise InputError(f"{path}: cannot be read: {explained(error)}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: cannot be read: byte {error.start} is not text in UTF-8; {remedy}") from None
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Paths without those whose names start with a dot, which are temporary files of a process, or of a killed one;
+    sorted.
+
+    Patterns of pathlib match hidden names as well.
+    """
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
+def read_regular(path: Path, most: int, remedy: str) -> bytes | None:
+    """The content of a file of at most ``most`` bytes; None where there is no such file.
+
+    Raises:
+        InputError: it is too long, or no regular file, whose end may never come; the message ends with the remedy.
+    """
+    if not path.exists():
+        return None
+    regular_file(path, most, remedy)
+    with path.open("rb") as stream:
+        return stream.read(most)
+
+
+def read_json(path: Path, most: int, remedy: str) -> Any:
+    """The content of a JSON file as by :func:`read_regular`; None where there is no such file.
+
+    Raises:
+        InputError: as there, or it is no JSON.
+    """
+    content = read_regular(path, most, remedy)
+    try:
+        return None if content is None else json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no JSON ({error}); {remedy}") from None
 
 
 def sha256_of(path: Path) -> str:

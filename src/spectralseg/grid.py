@@ -56,6 +56,20 @@ def runs(config: Config) -> list[Run]:
     return list(found)
 
 
+def lambda_of(config: Config, objective: str, given: str | None, file: str) -> str:
+    """λ of a run: as given, or ``"0"`` for an objective without an auxiliary term.
+
+    Raises:
+        InputError: none is given for an objective with an auxiliary term, which would be trained without it.
+    """
+    chosen = config.objectives.get(objective)
+    if given is None and chosen is not None and chosen.auxiliary is not None:
+        lambdas = dict.fromkeys(lam for block in config.grid.values() for lam in block.lambdas)
+        known = f", for example {next(iter(lambdas))}" if lambdas else ""
+        raise InputError(f"{file}: objective '{objective}' has an auxiliary term; give its weight with --lambda{known}")
+    return given or "0"
+
+
 def check_run(config: Config, run: Run, file: str) -> None:
     """Refuse a run that the configuration cannot describe.
 

@@ -136,7 +136,13 @@ def _type(schema: dict[str, Any]) -> str:
         return f"list of {_type(schema['items'])}"
     if "$ref" in schema or schema.get("type") == "object":
         return "mapping"
-    return str(schema.get("type", "any"))
+    return str(schema.get("type", "any")) + _limits(schema)
+
+
+def _limits(schema: dict[str, Any]) -> str:
+    """Limits of a number in words; nothing for other types."""
+    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    return "".join(f" {word} {schema[key]:,}" for key, word in words.items() if key in schema)
 
 
 def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -19,7 +19,7 @@ from types import ModuleType
 
 from spectralseg.errors import InputError
 
-_WEIGHTS = (".pt", ".pth", ".bin", ".safetensors", ".npz")
+WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".npz")
 
 
 def names(package: str) -> list[str]:
@@ -55,6 +55,52 @@ LIBRARY_MODELS = (
 def model_names() -> list[str]:
     """Names of all models: modules of :mod:`spectralseg.models`, and :data:`LIBRARY_MODELS`."""
     return sorted({*names("spectralseg.models"), *LIBRARY_MODELS})
+
+
+_ENCODERS_OF_TIMM = ("tu-", "timm-")  # prefixes of encoders that are known to timm only
+
+
+def has_library_encoder(model: str, encoder: str) -> bool:
+    """Whether the encoder of a model is one of segmentation-models-pytorch, so that its names can be checked."""
+    return model in (*LIBRARY_MODELS, "transunet") and not encoder.startswith(_ENCODERS_OF_TIMM)
+
+
+def encoders() -> list[str]:
+    """Names of the encoders of segmentation-models-pytorch, sorted."""
+    return sorted(name for file in _encoder_files() for name in _pretrained(file))
+
+
+def encoder_weights(encoder: str) -> tuple[str, ...] | None:
+    """Names of the pretrained weights of an encoder, read from the source of segmentation-models-pytorch, which takes
+    seconds to import; None where the library has no such encoder.
+    """
+    for file in _encoder_files():
+        if f'"{encoder}"' in file.read_text(encoding="utf-8") and encoder in _pretrained(file):
+            return _pretrained(file)[encoder]
+    return None
+
+
+def _encoder_files() -> list[Path]:
+    (library,) = _folders("segmentation_models_pytorch")
+    return sorted(Path(library).glob("encoders/*.py"))
+
+
+@functools.cache
+def _pretrained(file: Path) -> dict[str, tuple[str, ...]]:
+    """Encoders of a module of the library with the names of their weights."""
+    found = {}
+    for table in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for encoder, settings in _items(table):
+            for key, weights in _items(settings):
+                if key == "pretrained_settings":
+                    found[encoder] = tuple(name for name, _ in _items(weights))
+    return found
+
+
+def _items(node: ast.AST) -> list[tuple[str, ast.expr]]:
+    """Entries of a literal dictionary, by their keys."""
+    entries = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
+    return [(str(key.value), value) for key, value in entries if isinstance(key, ast.Constant)]
 
 
 # Arguments of models that are not options, and where their values come from.
@@ -168,7 +214,7 @@ def _functions(file: Path, name: str, of: str | None = None) -> list[ast.argumen
 
 def weights_file(weights: str | None) -> Path | None:
     """The file that ``encoder_weights`` names, or None for a name of published weights: files have a suffix."""
-    return Path(weights) if weights is not None and Path(weights).suffix in _WEIGHTS else None
+    return Path(weights) if weights is not None and Path(weights).suffix in WEIGHTS_SUFFIXES else None
 
 
 def load(package: str, name: str, kind: str) -> ModuleType:

@@ -24,6 +24,32 @@ CONFIG = {
 }
 
 
+def grid_of(records, objectives):
+    """A grid with the runs of metric records, and with one run at least of the first objective, the baseline.
+
+    Args:
+        records: the records.
+        objectives: objectives of the configuration by name.
+    """
+    runs = records[["dataset", "architecture", "objective", "lambda", "seed"]].drop_duplicates()
+    blocks = {
+        f"run_{number}": {
+            "datasets": [dataset],
+            "architectures": [architecture],
+            "objectives": [objective],
+            "lambdas": [lam] if objectives[objective].get("auxiliary") else [],
+            "seeds": [int(seed)],
+        }
+        for number, (dataset, architecture, objective, lam, seed) in enumerate(runs.itertuples(index=False))
+    }
+    baseline, *_ = objectives
+    first = next(iter(blocks.values()))
+    weighted = objectives[baseline].get("auxiliary")
+    if not any(block["objectives"] == [baseline] for block in blocks.values()):
+        blocks["baseline"] = {**first, "objectives": [baseline], "lambdas": ["0.2"] if weighted else []}
+    return blocks
+
+
 def effect(metric, difference, low, high, **changes):
     """A row of comparisons.parquet."""
     row = {"dataset": "kvasir_seg", "architecture": "unet", "suite": "iid", "test_dataset": "kvasir_seg"}

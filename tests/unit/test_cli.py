@@ -57,12 +57,12 @@ def test_wrong_usage_exits_with_status_2(arguments, capsys):
     assert "usage: spectralseg" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5", ""])
+@pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5", "", "1025"])
 def test_threads_are_a_positive_number(threads, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["prepare", "toy.smk", "--raw", "raw", "--out", "out", f"--threads={threads}"])
     assert stop.value.code == 2
-    assert f"--threads: '{threads}' is no positive number" in capsys.readouterr().err
+    assert f"--threads: '{threads}' is not a valid number; give a whole number of 1 or more" in capsys.readouterr().err
 
 
 def refused(capsys, *arguments):
@@ -182,6 +182,7 @@ class TestBadInput:
         ("--trained-on=", "--trained-on: an empty name would be recorded"),
         ("--seed=-1", "--seed: '-1' is not a valid seed; give a whole number of 0 or more"),
         ("--seed=1.5", "--seed: '1.5' is not a valid seed"),
+        (f"--seed={2**63}", f"--seed: '{2**63}' is not a valid seed"),
     ],
 )
 def test_keys_of_external_records_that_cannot_be_are_refused(capsys, option, complaint):
@@ -189,6 +190,32 @@ def test_keys_of_external_records_that_cannot_be_are_refused(capsys, option, com
         cli.main(["score", "--predictions=p", "--data=d", "--out=o.parquet", "--method=m", option])
     assert stopped.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "phantom acdc --out=o --cases=1000000000",
+        "phantom acdc --out=o --side=1e9",
+        "phantom acdc --out=o --side=100000",
+        "prepare s --raw=r --out=o --image-size=100000",
+        "prepare s --raw=r --out=o --image-size=0",
+        "prepare s --raw=r --out=o --validation=nan",
+        "prepare s --raw=r --out=o --validation=1",
+        "train --config=c --data=d --out=o --architecture=a --objective=o --threads=1000000",
+        "train --config=c --data=d --out=o --architecture=a --objective=o --time-limit=99999999999999999999",
+        "status --watch=100000000",
+        "doctor --seconds=inf",
+        "doctor --seconds=0",
+        "plan --price=nan",
+        "plan --devices=10000000",
+    ],
+)
+def test_numbers_beyond_the_limits_of_the_configuration_are_refused(capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(command.split())
+    assert stopped.value.code == 2
+    assert f"{command.split()[-1].split('=')[0]}: '" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

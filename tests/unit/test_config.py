@@ -275,7 +275,7 @@ def test_a_key_may_replace_one_that_is_merged_from_an_anchor(study, tmp_path):
     shared = "first: &a {base: bce_dice, form: add}\nsecond: &b {<<: *a, form: convex}\nthird: {<<: *b, form: printed}"
     del study["objectives"]
     for block in study["grid"].values():
-        block.update(objectives=["third"], lambdas=[])
+        block.update(objectives=["first", "third"], lambdas=[])
     indented = "".join(f"  {line}\n" for line in shared.splitlines())
     (tmp_path / "merged.yaml").write_text(f"{yaml.safe_dump(study)}objectives:\n{indented}")
     objectives = load_config(tmp_path / "merged.yaml").objectives
@@ -286,11 +286,156 @@ def test_a_key_may_replace_one_that_is_merged_from_an_anchor(study, tmp_path):
     }
 
 
+class TestBaseline:
+    def test_it_needs_runs(self, study):
+        study["grid"]["main"]["objectives"] = ["mixed"]
+        assert message(study) == (
+            "toy.yaml: comparison.baseline: objective 'spatial' is in no block of the grid; "
+            "add its runs or name one of mixed"
+        )
+
+    def test_it_has_one_weight_for_each_dataset_and_architecture(self, study):
+        study["comparison"] = {"baseline": "mixed"}
+        validate_config(study, "toy.yaml")
+        study["grid"]["more"] = {**study["grid"]["main"], "architectures": ["transunet"], "lambdas": ["0.5"]}
+        validate_config(study, "toy.yaml")
+        study["grid"]["more"]["architectures"] = ["unet"]
+        assert "'mixed' has several λ (0.2, 0.5) for unet on toy" in message(study)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "nearest"),
+    [
+        ("tables", "summry", "summary"),
+        ("tables", "table_77", "table_7"),
+        ("figures", "forrest", "forest"),
+        ("studies", "study_sgn", "study_sign"),
+    ],
+)
+def test_an_unknown_page_is_refused_with_the_nearest_one(study, kind, name, nearest):
+    study[kind] = [name]
+    assert f"toy.yaml: {kind}: '{name}' is unknown; did you mean '{nearest}'?" in message(study, notebooks=["table_7"])
+
+
+def test_a_page_may_be_a_notebook_of_ones_own_and_is_of_one_kind(study):
+    study["tables"] = ["summary", "mine"]
+    validate_config(study, "toy.yaml", notebooks=["mine", "forest"])
+    study["tables"] = ["forest"]
+    assert "tables: 'forest' is unknown" in message(study, notebooks=["mine", "forest"])
+
+
+def test_notebooks_are_looked_for_in_the_repository_of_the_configuration(study, tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "mine.ipynb").touch()
+    file = tmp_path / "results" / "toy" / "config.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(yaml.safe_dump({**study, "tables": ["mine"]}))
+    assert load_config(file).tables == ["mine"]
+    file.write_text(yaml.safe_dump({**study, "tables": ["other"]}))
+    with pytest.raises(InputError, match="tables: 'other' is unknown"):
+        load_config(file)
+
+
+def test_a_split_is_one_of_the_dataset_file_or_a_list(study, toy_specification):
+    known = {"toy": toy_specification(alternative_splits={"official": {"random": 0.5}})}
+    study["datasets"]["toy"]["split"] = "offical"
+    assert "datasets.toy.split: 'offical' is unknown; did you mean 'official'?" in message(study, known_datasets=known)
+    for split in ("official", "my/split.csv"):
+        study["datasets"]["toy"]["split"] = split
+        validate_config(study, "toy.yaml", known)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights", "told"),
+    [
+        ("resnet5", None, "encoder: 'resnet5' is unknown; did you mean 'resnet"),
+        ("resnet50", "imagnet", "encoder_weights: 'imagnet' is unknown; did you mean 'imagenet'?"),
+        ("resnet50", "weights/mine", "encoder_weights: is not the name of published weights"),
+        ("resnet18$(touch PWNED)", None, "encoder: String should match pattern"),
+    ],
+)
+def test_an_unknown_encoder_and_unknown_weights_are_refused(study, encoder, weights, told):
+    study["architectures"]["unet"] = {"model": "unet", "encoder": encoder, "encoder_weights": weights}
+    assert f"toy.yaml: architectures.unet.{told}" in message(study)
+
+
+@pytest.mark.parametrize("encoder", ["resnet50", "tu-resnet50.a1_in1k", "timm-regnetx_002", "mit_b0"])
+def test_known_encoders_and_weights_are_taken(study, encoder):
+    study["architectures"]["unet"] = {"model": "unet", "encoder": encoder, "encoder_weights": "imagenet"}
+    validate_config(study, "toy.yaml")
+
+
+class TestPaths:
+    PLACES = ("downloads", "datasets.toy.path", "datasets.toy.split", "architectures.unet.encoder_weights")
+
+    def place(self, study, key, value):
+        study["datasets"]["toy"] = {"source": "path", "path": "raw"}
+        study["architectures"]["unet"]["options"] = {}
+        spoil(study, key, value)
+        return study
+
+    @pytest.mark.parametrize("key", PLACES)
+    @pytest.mark.parametrize(
+        "value", ["", "  ", "a/{dataset}.csv", "a\n.csv", "\x1b[2J.csv", "-rf.csv", "~nobody-at-all/x.csv"]
+    )
+    def test_what_no_command_could_take_is_refused(self, study, key, value):
+        assert message(self.place(study, key, value)).startswith(f"toy.yaml: {key}: ")
+
+    @pytest.mark.parametrize("key", PLACES)
+    def test_a_tilde_is_the_home_folder(self, study, key, monkeypatch):
+        monkeypatch.setenv("HOME", "/home/me")
+        name = "~/x y/é'\".pt" if "weights" in key else "~/x y/é'\".csv"
+        found = validate_config(self.place(study, key, name), "toy.yaml").model_dump()
+        for part in key.split("."):
+            found = found[part]
+        assert found == f"/home/me{name[1:]}"
+
+
+def numbers(schema, path=""):
+    """Every number of a JSON schema, by its path."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number"):
+            yield path, schema
+        for key, part in schema.items():
+            yield from numbers(part, f"{path}.{key}")
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from numbers(part, path)
+
+
+def test_every_number_has_limits():
+    found = dict(numbers(Config.model_json_schema()))
+    assert len(found) > 25
+    for path, schema in found.items():
+        assert {"maximum", "exclusiveMaximum"} & schema.keys(), path
+        assert {"minimum", "exclusiveMinimum"} & schema.keys(), path
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training.epochs", 1e308),
+        ("training.batch_size", 10**9),
+        ("training.workers", 1_000_000),
+        ("grid.main.seeds", [2**63]),
+        ("grid.main.lambdas", ["9" * 30]),
+        ("grid.main.lambdas", ["1000001"]),
+        ("image_size", 32 * 10**9),
+        pytest.param("training.iterations", 10**5000, id="digits"),
+    ],
+)
+def test_a_number_beyond_its_limit_is_refused_in_a_short_sentence(study, key, value):
+    spoil(study, key, value)
+    text = message(study)
+    assert text.startswith(f"toy.yaml: {key}")
+    assert len(text) < 500
+
+
 class TestMargins:
     @pytest.mark.parametrize(
         ("margins", "told"),
         [
-            ({"hd95": -1}, "comparison.margins.hd95: must be a positive number, or test datasets with"),
+            ({"hd95": -1}, "comparison.margins.hd95: must be a positive number of at most 10,000, or test"),
             ({"hd95": 0}, "comparison.margins.hd95: must be a positive number"),
             ({"hd95": "2 mm"}, "comparison.margins.hd95: must be a positive number"),
             ({"hd95": True}, "comparison.margins.hd95: must be a positive number"),

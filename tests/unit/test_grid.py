@@ -3,7 +3,8 @@ import itertools
 import pytest
 
 from spectralseg.config import validate_config
-from spectralseg.grid import Run, runs
+from spectralseg.errors import InputError
+from spectralseg.grid import Run, lambda_of, runs
 
 
 def block(**changes):
@@ -58,3 +59,14 @@ def test_no_two_runs_of_a_study_share_a_folder(repository, file):
     found = runs(load_config(repository / "config" / file))
     assert len({run.folder for run in found}) == len(found)
     assert len(found) > 10
+
+
+def test_the_weight_of_an_auxiliary_term_has_no_default(config):
+    """With λ 0 the run would be the baseline under another name."""
+    assert lambda_of(config, "spatial", None, "toy.yaml") == "0"
+    assert lambda_of(config, "mixed", "0.5", "toy.yaml") == "0.5"
+    assert lambda_of(config, "mixed", "0", "toy.yaml") == "0", "as an ablation that is asked for"
+    with pytest.raises(
+        InputError, match=r"toy\.yaml: objective 'mixed' has an auxiliary term; .* --lambda, for example 0\.2"
+    ):
+        lambda_of(config, "mixed", None, "toy.yaml")

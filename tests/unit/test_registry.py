@@ -156,3 +156,14 @@ class TestOptionsOfObjectives:
         )
         assert "objective 'dice': option 'smoth' is unknown; did you mean 'smooth'?" in done.stderr
         assert "torch" not in done.stderr
+
+
+def test_encoders_and_their_weights_are_read_as_the_library_has_them():
+    from segmentation_models_pytorch.encoders import encoders
+
+    import spectralseg.models  # noqa: F401 - prepares the import of the library
+
+    assert registry.encoders() == sorted(encoders)
+    for name, encoder in encoders.items():
+        assert registry.encoder_weights(name) == tuple(encoder["pretrained_settings"])
+    assert registry.encoder_weights("resnet51") is None

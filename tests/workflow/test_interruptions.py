@@ -1,5 +1,6 @@
 """The plain command, stopped in any way and typed again; two at a time. Stand-ins work until they are stopped."""
 
+import contextlib
 import os
 import re
 import signal
@@ -19,12 +20,15 @@ pytestmark = pytest.mark.workflow
 RUNS = "results/tiny/runs/kvasir_seg/unet"
 
 
+STARTED = []
+
+
 class Command:
     """Snakemake at work in a directory, with a process group of its own as in a terminal."""
 
     def __init__(self, directory, *, stand_ins, holds="train", log="snakemake.log"):
         command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", "2"]
-        command += ["--configfile", write_config(directory, TINY), "--set-threads", "train=1"]
+        command += ["--configfile", write_config(directory, TINY), "--set-threads", "train=1", "evaluate=1"]
         self.log = directory / log
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
@@ -35,6 +39,7 @@ class Command:
                 stderr=output,
                 start_new_session=True,
             )
+        STARTED.append(self.process)
 
     def held(self, directory):
         """Wait until two trainings are under way, and return their processes."""
@@ -49,7 +54,11 @@ class Command:
 
 @pytest.fixture
 def stand_ins(tmp_path):
-    return commands.install(tmp_path / "bin")
+    yield commands.install(tmp_path / "bin")
+    for process in STARTED:  # of a test that failed
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    STARTED.clear()
 
 
 def ctrl_c(command, jobs):
@@ -72,14 +81,18 @@ def kill_all(command, jobs):
     os.killpg(command.process.pid, signal.SIGKILL)
 
 
-def terminate_jobs(command, jobs):
+def each(jobs, action):
     for job in jobs:
-        job.terminate()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            action(job)
+
+
+def terminate_jobs(command, jobs):
+    each(jobs, psutil.Process.terminate)
 
 
 def kill_jobs(command, jobs):
-    for job in jobs:
-        job.kill()
+    each(jobs, psutil.Process.kill)
 
 
 # How the command is stopped, one after another -> how many of the two trainings save a checkpoint.

@@ -50,6 +50,24 @@ def test_the_configuration_decides_how_images_are_decoded(tmp_path, value, given
     assert all("--threads 2" in command for command in commands)
 
 
+def test_a_key_that_a_configuration_gives_twice_is_refused(tmp_path):
+    """Snakemake would take the last."""
+    file = write_config(tmp_path, TINY)
+    file.write_text(f"{file.read_text()}\nimage_size: 64\n")
+    done = snakemake(tmp_path, "--dry-run", "--cores", 1, "--configfile", file, check=False)
+    assert done.returncode == 1
+    assert "key 'image_size' is there twice; keep one" in done.stdout + done.stderr
+
+
+def test_the_slurm_profile_is_refused_where_there_is_no_slurm(tmp_path):
+    config = write_config(tmp_path, TINY)
+    profile = REPOSITORY / "slurm"
+    done = snakemake(tmp_path, "--cores", 1, "--profile", profile, "--configfile", config, check=False)
+    assert done.returncode == 1
+    assert "executor 'slurm': there is no command 'sbatch' on this machine" in done.stdout + done.stderr
+    assert not (tmp_path / "results" / "tiny").exists()
+
+
 def test_slurm_profile_is_a_link_that_survives_a_clone():
     assert (REPOSITORY / "slurm").is_symlink()
     assert (REPOSITORY / "slurm").resolve() == REPOSITORY / "workflow" / "profiles" / "slurm"

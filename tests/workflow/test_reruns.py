@@ -217,21 +217,29 @@ def test_real_edits_plan_the_cells_they_touch(finished, change):
     assert cells(found, "evaluate") == (trained if evaluated is None else evaluated)
 
 
-def test_preparing_the_same_again_trains_nothing_and_another_content_does(finished):
-    def called():
-        before = len(finished.commands())
-        finished.run(grid(), "--")
-        return [call[1] for call in finished.commands()[before:] if call[0] == "spectralseg"]
+def called(finished, study):
+    """Commands of the package that a run of the study starts."""
+    before = len(finished.commands())
+    finished.run(study, "--")
+    return [call[1] for call in finished.commands()[before:] if call[0] == "spectralseg"]
 
+
+def test_preparing_the_same_again_trains_nothing_and_another_content_does(finished):
     (finished.directory / RESULTS / "prepared" / "kvasir_seg" / "masks.npy").unlink()
-    again = called()
+    again = called(finished, grid())
     assert again.count("prepare") == 1
     assert not {"train", "evaluate"} & set(again)
     (finished.directory / OWN / "images" / "2.png").write_text("another image")
-    again = called()
+    again = called(finished, grid())
     assert again.count("prepare") == 1
     assert again.count("train") == again.count("evaluate") == 4
-    assert called() == []
+    assert called(finished, grid()) == []
+
+
+def test_asking_for_the_audit_before_training_trains_nothing_again(finished):
+    again = called(finished, grid() | {"fail_on_leakage": True})
+    assert again.count("leakage") == 1
+    assert not {"prepare", "train", "evaluate"} & set(again)
 
 
 def test_future_dates_end_neither_a_run_nor_repeat_it(first):

@@ -1,18 +1,15 @@
 """A tiny study from archives to tables: results, incremental rebuilding, interruption, bad configurations."""
 
 import json
-import os
 import random
-import re
-import signal
-import subprocess
-import sys
 import time
 
 import pandas as pd
+import psutil
 import pytest
 
-from .conftest import REPOSITORY, TINY, environment, snakemake, write_config
+from .conftest import TINY, planned, snakemake, write_config
+from .test_interruptions import STOPS, Command
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -80,10 +77,9 @@ def test_second_run_has_nothing_to_do(finished):
 def test_a_deleted_output_rebuilds_only_what_depends_on_it(finished, missing, rebuilt, kept):
     directory, config = finished
     (directory / missing).unlink()
-    done = snakemake(directory, "--dry-run", "--cores", 2, "--configfile", config, *THREADS)
-    planned = set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, re.MULTILINE))
-    assert rebuilt <= planned
-    assert not kept & planned
+    rules = planned(snakemake(directory, "--dry-run", "--cores", 2, "--configfile", config, *THREADS)).keys()
+    assert rebuilt <= rules
+    assert not kept & rules
 
 
 def test_a_changed_objective_retrains_its_runs_only(finished):
@@ -107,24 +103,16 @@ def test_settings_that_change_no_weights_retrain_nothing(finished):
 
 @pytest.mark.nightly(reason="starts a whole study five times and stops it at random moments")
 def test_an_interrupted_study_continues_to_the_same_tables(finished, tmp_path):
+    """Too slow for every day: a whole study, stopped at random moments in every way; the plain command each time."""
     source, _ = finished
-    config = write_config(tmp_path, TINY)
-    command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile"]
-    command += ["--cores", "2", "--configfile", config, *THREADS]
     moments = random.Random(0)
-    for kind in (signal.SIGINT, signal.SIGKILL) * 2:
-        running = subprocess.Popen(
-            [str(part) for part in command],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    for stop in [*STOPS] * 2:
+        command = Command(tmp_path, stand_ins={}, holds="")
         time.sleep(moments.uniform(4, 14))
-        os.kill(running.pid, kind)
-        running.wait()
-    subprocess.run([str(part) for part in command], cwd=tmp_path, env=environment(), check=True)
+        stop(command, psutil.Process(command.process.pid).children(recursive=True))
+        command.wait()
+    status, text = Command(tmp_path, stand_ins={}, holds="").wait()
+    assert status == 0, text
     for name in ("table_3.csv", "summary.csv"):
         tables = f"{RESULTS}/tables/{name}"
         assert (tmp_path / tables).read_bytes() == (source / tables).read_bytes()

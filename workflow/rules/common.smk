@@ -7,13 +7,14 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from spectralseg.config import validate_config
+from spectralseg.config import notebook_names, validate_config
 from spectralseg.data.fetch import RECEIPTS, terms
 from spectralseg.data.fingerprint import fingerprint
 from spectralseg.data.prepared import FILES as PREPARED_FILES
@@ -25,17 +26,19 @@ from spectralseg.grid import runs as runs_of
 from spectralseg.operations.exclusive import StudyLock, end_orphans
 from spectralseg.operations.leases import gpu_slots
 from spectralseg.operations.throughput import THREADS
+from spectralseg.parsing import read_yaml
 from spectralseg.registry import weights_file
 from spectralseg.reporting.captions import caption, label
 from spectralseg.signals import pass_on
 from spectralseg.slurm import cancel_jobs_named, partition_limit
+from spectralseg.study_folder import StudyFolder
 
 # The plan of a large study is millions of objects that stay until its end. Looking for garbage among them, also at the
 # end, would take a third of the time. Once jobs start, it is looked for among later objects.
 gc.disable()
 atexit.register(gc.freeze)
 
-os.environ["PYTHONUTF8"] = "1"  # for all commands, whatever the locale
+os.environ.update(PYTHONUTF8="1")  # for all commands, whatever the locale
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent
 
@@ -51,26 +54,22 @@ if not workflow.overwrite_configfiles:
     configfile: repository("config/config.yaml")
 
 
+CONFIG_FILES = ", ".join(map(str, workflow.configfiles))
+
 try:
+    for file in workflow.configfiles:
+        read_yaml(Path(file))  # refuses keys that are given twice, of which Snakemake takes the last
     SPECIFICATIONS = read_specifications(ROOT / "workflow/rules/datasets")
-    CONFIG = validate_config(config, ", ".join(map(str, workflow.configfiles)), SPECIFICATIONS)
+    CONFIG = validate_config(config, CONFIG_FILES, SPECIFICATIONS, notebook_names(ROOT / "notebooks"))
+    RESULTS = f"results/{CONFIG.name}"
+    if workflow.is_main_process:
+        StudyFolder(Path(RESULTS), CONFIG).refuse_missing_files(CONFIG_FILES)
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+if set("{}") & set(str(ROOT)):  # those of the configuration are refused with it
+    raise WorkflowError(f"{ROOT}: Snakemake takes what is in braces for a wildcard; rename the folder")
 
-def refuse_braces():
-    """Snakemake takes what is in braces for a wildcard."""
-    paths = {"the repository": str(ROOT), "downloads": CONFIG.downloads}
-    paths |= {f"datasets.{name}.path": choice.path for name, choice in CONFIG.datasets.items()}
-    paths |= {f"datasets.{name}.split": choice.split for name, choice in CONFIG.datasets.items()}
-    for key, path in paths.items():
-        if path and set("{}") & set(path):
-            raise WorkflowError(f"{key}: '{path}' has braces, which Snakemake takes for wildcards; rename the folder")
-
-
-refuse_braces()
-
-RESULTS = f"results/{CONFIG.name}"
 LOCK = StudyLock(Path(RESULTS)) if workflow.is_main_process else None
 RUNS = runs_of(CONFIG)
 RESOLVED = f"{RESULTS}/config.yaml"
@@ -325,7 +324,8 @@ def after_the_audit(wildcards):
 
 
 def permission():
-    """Nothing; but where a leak is to stop the study, training waits for the audit."""
+    """Makes training wait for the leakage audit where ``fail_on_leakage`` is set; and evaluation, which would be repeated
+    after the audit if it did not ask for it itself."""
     return after_the_audit if CONFIG.fail_on_leakage else []
 
 
@@ -333,7 +333,9 @@ def leaks():
     """What the last audit found, in sentences; nothing where there was none yet."""
     files = [Path(f"{RESULTS}/leakage.csv"), Path(f"{RESULTS}/leakage_development.csv")]
     rows = [row for file in files if file.exists() for row in csv.DictReader(file.read_text("utf-8").splitlines())]
-    return [row["finding"] for row in rows if row["finding"]]
+    named = ("train_dataset", "test_dataset", "dataset")
+    ours = [row for row in rows if all(row[name] in CONFIG.datasets for name in named if name in row)]
+    return [row["finding"] for row in ours if row["finding"]]
 
 
 config["leaks"] = leaks()  # for the front page of the report, which sees the configuration only
@@ -519,6 +521,15 @@ def longest():
 if workflow.remote_exec:
     os.environ.update(SPECTRALSEG_REQUEUE="1")
     pass_on()
+
+
+def refuse_absent_slurm():
+    """Without SLURM's commands, the executor would fail with each job, and the workflow only after all retries."""
+    if workflow.executor_plugin.name == "slurm" and not shutil.which("sbatch"):
+        raise WorkflowError(
+            "executor 'slurm': there is no command 'sbatch' on this machine; run this on a machine that submits jobs to "
+            "SLURM, or leave '--profile slurm' out"
+        )
 
 
 def lock_the_study():

@@ -36,6 +36,7 @@ rule train:
 
 rule evaluate:
     input:
+        permission(),
         model=ancient("<run>/model.pt"),  # run.json, which is written with it, tells by its content whether it is another
         run="<run>/run.json",
         data=prepared,

@@ -104,6 +104,20 @@ class Audit:
             developed = developed[developed["dataset"].isin({training for training, _ in pairs})]
         return [finding for finding in (*tested["finding"], *developed["finding"]) if finding]
 
+    def among(self, datasets: Collection[str]) -> Audit:
+        """The audit of some datasets only."""
+
+        def rows(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+            return table[table[list(columns)].isin(list(datasets)).all(axis=1)].reset_index(drop=True)
+
+        tested = ("train_dataset", "test_dataset")
+        return Audit(
+            rows(self.pairs, *tested),
+            rows(self.leaks, *tested),
+            rows(self.development, "dataset"),
+            rows(self.repeats, "dataset"),
+        )
+
     @property
     def matching(self) -> pd.DataFrame:
         """The pairs with any match."""

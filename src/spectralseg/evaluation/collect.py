@@ -14,14 +14,11 @@ from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.files import notes_of, replacing
 from spectralseg.grid import Run, runs
-from spectralseg.metrics.records import COLUMNS, RUN_KEYS, read_table
+from spectralseg.metrics.records import COLUMNS, COMPACT, RUN_KEYS, TEXT, read_table
 from spectralseg.progress import progress_bar
 from spectralseg.training.outputs import CHECKSUM, DESCRIPTION, read_settings
 
-_NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
 _REMEDY = "evaluate the run again"
-_TEXT = pa.dictionary(pa.int32(), pa.string())
-_SCHEMA = pa.schema([(name, _NUMBERS.get(name, _TEXT)) for name in COLUMNS])
 _log = logging.getLogger(__name__)
 
 
@@ -36,7 +33,7 @@ def collect(config: Config, folder: Path, out: Path) -> None:
         InputError: a file is missing or damaged, has other columns, or holds the records of another run.
     """
     chosen, unbound = runs(config), 0
-    with replacing(out) as partial, parquet.ParquetWriter(partial, _SCHEMA) as writer:
+    with replacing(out) as partial, parquet.ParquetWriter(partial, COMPACT) as writer:
         for run in progress_bar(chosen, desc="collect", unit="run", total=len(chosen)):
             table, bound = _read(folder / run.folder, run)
             writer.write_table(table)
@@ -48,7 +45,7 @@ def collect(config: Config, folder: Path, out: Path) -> None:
 def _read(folder: Path, run: Run) -> tuple[pa.Table, bool]:
     """Records of a run, and whether they are known to be of the weights in its folder."""
     file = folder / "records.parquet"
-    table = read_table(file, read_dictionary=[name for name in COLUMNS if name not in _NUMBERS])
+    table = read_table(file, read_dictionary=list(TEXT))
     for name, value in run.keys.items():
         found = table[name].unique().to_pylist()
         if found != [value]:
@@ -56,7 +53,7 @@ def _read(folder: Path, run: Run) -> tuple[pa.Table, bool]:
             raise InputError(f"{file}: holds {given} as {name}, where its folder is that of {value!r}; {_REMEDY}")
     _refuse_repeats(file, table)
     bound = _is_bound(folder, run, notes_of(table))
-    return table.replace_schema_metadata(None).cast(_SCHEMA), bound
+    return table.replace_schema_metadata(None).cast(COMPACT), bound
 
 
 def _refuse_repeats(file: Path, table: pa.Table) -> None:

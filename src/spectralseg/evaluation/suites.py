@@ -25,14 +25,13 @@ from spectralseg.interpretation.cam import seg_grad_cam
 from spectralseg.interpretation.scores import Score as InterpretationScore
 from spectralseg.interpretation.scores import cam_scores, spectral_scores
 from spectralseg.metrics.calibration import Reliability
-from spectralseg.metrics.records import COLUMNS, POOLED, RUN_KEYS, divergence_record
+from spectralseg.metrics.records import COLUMNS, POOLED, RELIABILITY, RUN_KEYS, divergence_record
 from spectralseg.progress import progress_bar
 from spectralseg.training.batches import seed_of, to_float
 from spectralseg.training.learner import choose_device
 from spectralseg.training.outputs import CHECKSUM, read_settings
 
 _log = logging.getLogger(__name__)
-_RELIABILITY_COLUMNS = ("suite", "test_dataset", "class", "region", "bin", "pixels", "probability", "foreground")
 
 
 def evaluate(
@@ -69,7 +68,7 @@ def evaluate(
     except Diverged as error:
         _log.warning("%s", error)
         records = pd.DataFrame([divergence_record(data.name, error.reason)])
-        reliability, examples = pd.DataFrame(columns=list(_RELIABILITY_COLUMNS)), _no_examples(data)
+        reliability, examples = pd.DataFrame(columns=list(RELIABILITY)), _no_examples(data)
     files = [out / name for name in ("records.parquet", "reliability.parquet", "examples.npz")]
     notes = {"run": keys, CHECKSUM: settings.get(CHECKSUM)}  # bind the tables to the weights
     with replacing_all(*files) as (records_file, reliability_file, examples_file):
@@ -94,9 +93,7 @@ def _results(
     clean = {one.condition.data.name: one for one in found if one.condition.clean}
     shown = [_examples(predictor, other, clean.get(other.name), evaluation.examples) for other in (data, *partners)]
     records = pd.DataFrame([row for one in found for row in one.rows], columns=list(COLUMNS[len(RUN_KEYS) :]))
-    reliability = pd.DataFrame(
-        [row for one in clean.values() for row in one.reliability()], columns=list(_RELIABILITY_COLUMNS)
-    )
+    reliability = pd.DataFrame([row for one in clean.values() for row in one.reliability()], columns=list(RELIABILITY))
     return records, reliability, {name: np.concatenate([one[name] for one in shown]) for name in shown[0]}
 
 

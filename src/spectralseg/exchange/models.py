@@ -23,9 +23,10 @@ from spectralseg.evaluation.predict import Predictor, load_predictor, to_labels
 from spectralseg.exchange.model_card import INPUT, OUTPUT, Parity, model_card
 from spectralseg.exchange.predictions import check_trained_on
 from spectralseg.files import creating_folder
+from spectralseg.loading import reading
 from spectralseg.metrics.records import read_records
 from spectralseg.training.batches import to_float
-from spectralseg.training.outputs import read_settings
+from spectralseg.training.outputs import DESCRIPTION, read_settings
 
 TOLERANCE = 1e-4  # of a probability
 _EXAMPLES = 3
@@ -88,7 +89,8 @@ def export_model(run: Path, data: PreparedDataset, out: Path, *, kind: str, chec
                 f"than {TOLERANCE:g}; choose another format"
             )
         choice = {"checkpoint": checkpoint, "file": form.file, "usage": form.usage}
-        card = model_card(settings, data, records, parity=parity, **choice)
+        with reading(run / DESCRIPTION, "the description of a finished run", "train the run again"):
+            card = model_card(settings, data, records, parity=parity, **choice)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return parity
 

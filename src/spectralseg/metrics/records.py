@@ -45,9 +45,11 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import ArrowInvalid, parquet
 
-from spectralseg.loading import read_parquet, unreadable
+from spectralseg.errors import InputError
+from spectralseg.loading import read_parquet, reading, unreadable
 
 POOLED = "pooled"
 WHOLE_CASE = "all"
@@ -56,7 +58,14 @@ DIVERGED = "diverged"
 OUTCOMES = frozenset({"false_structure"})  # metrics that are 1 or 0 in each case
 RUN_KEYS = ("dataset", "architecture", "objective", "lambda", "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
+RELIABILITY = ("suite", "test_dataset", "class", "region", "bin", "pixels", "probability", "foreground")  # histograms
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")
+_NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
+TEXT = tuple(name for name in COLUMNS if name not in _NUMBERS)
+SCHEMA = pa.schema([(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS])
+COMPACT = pa.schema([(name, _NUMBERS.get(name, pa.dictionary(pa.int32(), pa.string()))) for name in COLUMNS])
+_WHAT, _REMEDY = "metric records", "evaluate the runs again"
+_KINDS = {"seed": pa.types.is_integer, "value": pa.types.is_floating}
 
 
 def divergence_record(dataset: str, reason: str) -> dict[str, str | float]:
@@ -69,7 +78,7 @@ def divergence_record(dataset: str, reason: str) -> dict[str, str | float]:
 def divergence(file: Path) -> str:
     """Why the run of a file of metric records diverged; empty if it did not, or if the file cannot be read."""
     try:
-        if parquet.read_metadata(file).num_rows != 1:
+        if not file.is_file() or parquet.read_metadata(file).num_rows != 1:
             return ""
         (record,) = parquet.read_table(file, columns=["metric", "flag"], partitioning=None).to_pylist()
     except (OSError, ArrowInvalid, ValueError):
@@ -94,14 +103,71 @@ def read_table(file: Path, **options: Any) -> pa.Table:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if not _KINDS.get(column.name, _is_text)(kind):
             raise unreadable(file, _WHAT, _REMEDY, f"column '{column.name}' holds {kind}")
-        if column.name != "value" and table[column.name].null_count:
-            raise unreadable(file, _WHAT, _REMEDY, f"column '{column.name}' has cells without a value")
+    refuse_ambiguous(file, table)
     return table
+
+
+def refuse_ambiguous(file: Path, table: pa.Table) -> None:
+    """Refuse cells without a value, and classes and cases with names that stand for something else.
+
+    Raises:
+        InputError: names the run.
+    """
+    for name in COLUMNS:
+        if name != "value" and table[name].null_count:
+            _refuse(file, table, pc.is_null(table[name]), f"column '{name}' has cells without a value")
+    pooled = table.filter(pc.equal(table["case"], POOLED))
+    metric = pooled["metric"].cast(pa.string())
+    known = pc.or_(pc.starts_with(metric, f"{POOLED}_"), pc.equal(metric, DIVERGED))
+    _refuse(file, pooled, pc.invert(known), f"a case is called '{POOLED}'")
+    _refuse(file, table, pc.equal(table["class"], MEAN), f"a class is called '{MEAN}'")
+    whole = pc.equal(table["class"], WHOLE_CASE)
+    if pc.any(whole).as_py():
+        beside = pc.and_(_among(table["metric"], table["metric"].filter(whole)), pc.invert(whole))
+        _refuse(file, table, beside, f"a class is called '{WHOLE_CASE}', beside others")
+
+
+def _among(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.is_in(column.cast(pa.string()), pc.unique(values.cast(pa.string())))
+
+
+def _refuse(file: Path, table: pa.Table, rows: pa.ChunkedArray, problem: str) -> None:
+    """Raise an :class:`InputError` if any of the rows is true."""
+    if pc.any(rows).as_py():
+        first = table.filter(rows).slice(0, 1).to_pylist()[0]
+        run = "/".join(str(first[key]) for key in RUN_KEYS)
+        raise InputError(f"{file}: {problem} in records of run {run}, metric {first['metric']}; {_REMEDY}")
 
 
 def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-_WHAT, _REMEDY = "metric records", "evaluate the runs again"
-_KINDS = {"seed": pa.types.is_integer, "value": pa.types.is_floating}
+def recorded_runs(file: Path) -> set[tuple[Any, ...]]:
+    """Runs of a file of metric records, by :data:`RUN_KEYS`.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    with reading(file, _WHAT, _REMEDY):
+        with parquet.ParquetFile(file) as opened:
+            found = _runs_of_row_groups(opened)
+        return found or _runs_of_rows(file)
+
+
+def _runs_of_row_groups(file: parquet.ParquetFile) -> set[tuple[Any, ...]]:
+    """Runs by the statistics of the file, which is fast; empty unless each group of rows is of one run."""
+    found, places = set(), [file.schema.names.index(key) for key in RUN_KEYS]
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        limits = [group.column(place).statistics for place in places]
+        if any(one is None or not one.has_min_max or one.null_count or one.min != one.max for one in limits):
+            return set()
+        found.add(tuple(one.min for one in limits))
+    return found
+
+
+def _runs_of_rows(file: Path) -> set[tuple[Any, ...]]:
+    keys = parquet.read_table(file, columns=list(RUN_KEYS), partitioning=None).select(RUN_KEYS)
+    keys = keys.cast(pa.schema([SCHEMA.field(key) for key in RUN_KEYS]))  # each run has a dictionary of its own
+    return {tuple(row.values()) for row in keys.group_by(list(RUN_KEYS)).aggregate([]).to_pylist()}

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -26,7 +27,9 @@ from spectralseg.errors import InputError
 from spectralseg.grid import runs
 from spectralseg.operations.devices import visible_devices
 from spectralseg.operations.plan import gigabytes, plan
+from spectralseg.operations.status import study_status
 from spectralseg.operations.throughput import measured
+from spectralseg.study_folder import StudyFolder
 
 Level = Literal["ok", "note", "problem"]
 _MARKS: dict[Level, str] = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
@@ -61,10 +64,11 @@ def examine(
     yield from packages(lock)
     yield from devices()
     yield from disk(results, config.training.workers, _needed(config, results))
+    yield from trained_runs(config, results)
     yield from archives(config, specifications, results)
     yield from objectives(config, specifications)
     yield from models(config, specifications)
-    yield from weights(config)
+    yield from weights(config, StudyFolder(results, config).home)
     yield from slurm()
 
 
@@ -147,7 +151,8 @@ def _needed(config: Config, results: Path) -> int:
     """Bytes that the runs will still take; 0 where an option of the configuration keeps that from being known."""
     with contextlib.suppress(InputError):
         needed = plan(config, results, measured([results], None), price=None, devices=1).run_bytes
-        there = sum(file.stat().st_size for file in (results / "runs").rglob("*") if file.is_file())
+        folders = map(StudyFolder(results, config).run_folder, runs(config))
+        there = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
         return max(0, needed - there)
     return 0
 
@@ -177,21 +182,42 @@ def disk(results: Path, workers: int, needed: int) -> Iterator[Finding]:
         )
 
 
+def trained_runs(config: Config, results: Path) -> Iterator[Finding]:
+    """Runs that are trained, those that will be trained again, and what lies in the folder without belonging to it."""
+    found = study_status(config, results)
+    states = Counter(one.state for one in found)
+    trained = sum(one.trained for one in found) - states["unreadable"]
+    if trained:
+        yield Finding("ok", "runs", f"{trained} of {len(found)} are trained")
+    if outdated := [one for one in found if one.state == "outdated"]:
+        first = outdated[0]
+        yield Finding("note", "runs", f"{len(outdated)} outdated, first {first.run.folder}: {first.error}")
+    for one in found:
+        if one.state == "unreadable":
+            yield Finding("problem", "runs", one.error)
+    if sentence := StudyFolder(results, config).left_out_sentence():
+        yield Finding("note", "results", sentence)
+
+
 def archives(config: Config, specifications: dict[str, DatasetSpecification], results: Path) -> Iterator[Finding]:
     """Official files and those of the user's own: what is there, and what needs the network."""
+    study = StudyFolder(results, config)
+    downloads = study.home / config.downloads
     for name, choice in config.datasets.items():
         if (results / "prepared" / name / "dataset.json").is_file():
-            yield Finding("ok", "data", f"{name} is prepared")
+            changed = study.unprepared(name)
+            text = f", and will be again, as '{changed}' differs from its dataset.json" if changed else ""
+            yield Finding("note" if changed else "ok", "data", f"{name} is prepared{text}")
         elif choice.source == "phantom":
             yield Finding("ok", "data", f"{name} is drawn, which needs no download")
         elif choice.source == "path":
-            there = Path(str(choice.path)).exists()
+            there = (study.home / str(choice.path)).exists()
             text = f"{name} is taken from {choice.path}" + ("" if there else ", which does not exist; correct 'path'")
             yield Finding("ok" if there else "problem", "data", text)
-        elif (Path(config.downloads) / name / RECEIPTS).is_file():
+        elif (downloads / name / RECEIPTS).is_file():
             yield Finding("ok", "data", f"{name} is downloaded")
         else:
-            yield _to_fetch(name, specifications[name], Path(config.downloads) / name)
+            yield _to_fetch(name, specifications[name], downloads / name)
 
 
 def _to_fetch(name: str, specification: DatasetSpecification, folder: Path) -> Finding:
@@ -277,12 +303,12 @@ def _try_model(config: Config, name: str, channels: int, outputs: int) -> None:
                 raise InputError(str(error) if str(error).startswith(key) else f"{key}: {error}") from error
 
 
-def weights(config: Config) -> Iterator[Finding]:
+def weights(config: Config, home: Path = Path()) -> Iterator[Finding]:
     """Whether pretrained weights are in the cache, by loading them without a network."""
     chosen = {(a.model, a.encoder, a.encoder_weights) for a in config.architectures.values() if a.encoder_weights}
     for model, encoder, name in sorted(chosen, key=str):
         if file := registry.weights_file(name):
-            there = file.is_file()
+            there = (home / file).is_file()
             text = f"{file} " + ("is there" if there else "does not exist; correct 'encoder_weights'")
             yield Finding("ok" if there else "problem", "weights", text)
             continue

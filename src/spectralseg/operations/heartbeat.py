@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import signal
@@ -16,9 +17,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from spectralseg import slurm
-from spectralseg.errors import Interrupted
+from spectralseg.errors import InputError, Interrupted
+from spectralseg.files import read_regular
 from spectralseg.progress import current
 from spectralseg.redaction import redact
 from spectralseg.signals import SIGNALS, handled
@@ -26,6 +31,11 @@ from spectralseg.signals import SIGNALS, handled
 FILE = "progress.json"
 PERIOD = 10.0  # seconds between signs of life
 SILENCE = 120.0  # seconds without one after which a process of another machine is taken for dead; clocks may differ
+
+
+_LONGEST = 2**16  # bytes of the file
+_LONGEST_WAIT = 1e9  # seconds, beyond which an estimate is none
+_Count = Annotated[float, Field(ge=0, le=1e15)]
 
 
 @dataclass(frozen=True)
@@ -48,9 +58,11 @@ class Beat:
         interrupted: whether it ended because somebody asked.
     """
 
-    task: str
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    task: Literal["train", "evaluate"]
     host: str
-    process: int
+    process: Annotated[int, Field(ge=0, lt=2**31)]
     namespace: str
     born: str
     started: float
@@ -59,9 +71,9 @@ class Beat:
     slurm_job: str = ""
     step: str = ""
     unit: str = ""
-    done: float = 0
-    total: float | None = None
-    rate: float | None = None
+    done: _Count = 0
+    total: _Count | None = None
+    rate: _Count | None = None
     error: str = ""
     interrupted: bool = False
 
@@ -77,11 +89,15 @@ class Beat:
     @property
     def seconds_left(self) -> float | None:
         """Of this step; None where that cannot be told."""
-        return (self.total - self.done) / self.rate if self.total and self.rate else None
+        left = max(0.0, self.total - self.done) / self.rate if self.total and self.rate else math.inf
+        return left if left < _LONGEST_WAIT else None
+
+
+_BEAT = TypeAdapter(Beat)
 
 
 @contextlib.contextmanager
-def heartbeat(folder: Path, task: str) -> Iterator[None]:
+def heartbeat(folder: Path, task: Literal["train", "evaluate"]) -> Iterator[None]:
     """Show in ``folder``, as soon as it exists, that a task is at work there until the block ends.
 
     Raises:
@@ -126,11 +142,18 @@ def _interrupt(number: int, _: object) -> None:
 
 
 def read_beat(folder: Path) -> Beat | None:
-    """The last sign of life in a run folder; None if there is none, or none that this version understands."""
+    """The last sign of life in a run folder; None if there is none.
+
+    Raises:
+        InputError: the file is damaged, or of another version.
+    """
+    content = read_regular(folder / FILE, _LONGEST, "delete it")
     try:
-        return Beat(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+        return None if content is None else _BEAT.validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "".join(f"'{part}': " for part in first["loc"])
+        raise InputError(f"{folder / FILE}: is damaged ({key}{first['msg']}); delete it") from None
 
 
 def _now(beat: Beat) -> Beat:

@@ -11,8 +11,8 @@ from typing import Any
 
 from spectralseg.config import Config
 from spectralseg.errors import InputError
-from spectralseg.grid import runs
-from spectralseg.operations.status import duration, table
+from spectralseg.files import visible
+from spectralseg.operations.status import duration, study_status, table
 from spectralseg.operations.throughput import Estimate, Measured, estimate, settings_of
 
 
@@ -25,6 +25,7 @@ class Part:
         architecture: likewise.
         runs: how many.
         finished: how many of them are trained already.
+        outdated: how many were trained with other settings or data, or have damaged files, and are trained again.
         iterations: optimizer steps of a run.
         estimate: what is known of the speed; None where nothing is.
     """
@@ -33,6 +34,7 @@ class Part:
     architecture: str
     runs: int
     finished: int
+    outdated: int
     iterations: int
     estimate: Estimate | None
 
@@ -89,14 +91,18 @@ def plan(config: Config, results: Path, known: Sequence[Measured], *, price: flo
     settings = settings_of(config)
     total: Counter[tuple[str, str]] = Counter()
     finished: Counter[tuple[str, str]] = Counter()
-    for run in runs(config):
-        total[run.dataset, run.architecture] += 1
-        finished[run.dataset, run.architecture] += (results / "runs" / run.folder / "run.json").is_file()
+    outdated: Counter[tuple[str, str]] = Counter()
+    for one in study_status(config, results):
+        cell, lost = (one.run.dataset, one.run.architecture), one.state in ("outdated", "unreadable")
+        total[cell] += 1
+        finished[cell] += one.trained and not lost
+        outdated[cell] += lost
     parts = tuple(
         Part(
             *cell,
             count,
             finished[cell],
+            outdated[cell],
             _iterations(config, results, cell[0]),
             estimate(settings[cell[1]], known),
         )
@@ -109,7 +115,7 @@ def plan(config: Config, results: Path, known: Sequence[Measured], *, price: flo
         config.name,
         parts,
         sum(part.runs * sizes[part.architecture] for part in parts),
-        sum(file.stat().st_size for folder in folders.values() if folder.is_dir() for file in folder.iterdir()),
+        sum(file.stat().st_size for folder in folders.values() for file in visible(folder.glob("*"))),
         tuple(name for name, folder in folders.items() if not (folder / "dataset.json").is_file()),
         price,
         devices,
@@ -157,12 +163,13 @@ def as_text(found: Plan) -> str:
             part.architecture,
             f"{part.runs}",
             f"{part.finished}",
+            f"{part.outdated}",
             f"{part.iterations:,}",
             f"{part.hours():.1f}" if part.estimate else "?",
         )
         for part in found.parts
     ]
-    headings = ("dataset", "architecture", "runs", "trained", "iterations", "hours left")
+    headings = ("dataset", "architecture", "runs", "trained", "outdated", "iterations", "hours left")
     lines = [f"{found.study}: {sum(part.runs for part in found.parts)} runs", "", table(headings, rows), ""]
     hours, low, high = (found.hours(which) for which in ("seconds", "low", "high"))
     if hours is None or low is None or high is None:

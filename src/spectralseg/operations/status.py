@@ -5,8 +5,6 @@ SLURM is asked only what its jobs wait for.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 import statistics
@@ -14,24 +12,56 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectralseg import slurm
 from spectralseg.config import Config
-from spectralseg.grid import Run, runs
+from spectralseg.errors import InputError, explained
+from spectralseg.files import read_json
+from spectralseg.grid import Run
+from spectralseg.loading import reading
 from spectralseg.operations.heartbeat import Beat, read_beat
+from spectralseg.study_folder import StudyFolder
 
-SLURM_LOGS = Path(".snakemake/slurm_logs")  # where the workflow keeps what SLURM said of its jobs
+SLURM_LOGS = ".snakemake/slurm_logs"  # where the workflow keeps what SLURM said of its jobs
 
-State = Literal["done", "diverged", "running", "failed", "waiting"]
-STATES: tuple[State, ...] = ("done", "diverged", "running", "failed", "waiting")
+State = Literal["done", "diverged", "outdated", "unreadable", "running", "failed", "waiting"]
+STATES: tuple[State, ...] = ("done", "diverged", "outdated", "unreadable", "running", "failed", "waiting")
+_RARE = ("diverged", "outdated", "unreadable")  # states that totals name only where there are some
 FINAL: tuple[State, ...] = ("done", "diverged")  # nothing is left to do
 
 _TRAINED, _EVALUATED = {"model.pt", "run.json"}, {"records.parquet"}
 _SENTENCE = re.compile(r"^error: (.+)")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .+)?$")
 _SLURM = re.compile(r"(?:oom.?kill|out of memory|DUE TO |CANCELLED|NODE FAIL|Killed)", re.IGNORECASE)
+_NUMBER = re.compile(r"\d+(_\d+)?", re.ASCII)  # of a SLURM job
+_RETRAIN = "delete it, so that the workflow trains the run again"
+_LONGEST = 2**24  # bytes of run.json
 _SILENT = "ended without a word: killed from outside, by kill -9, a limit on memory or time, or a reboot"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Validation(_Strict):
+    """What is read of a line of the training log."""
+
+    iteration: Annotated[int, Field(ge=0, lt=2**53)]
+    validation_dice: Annotated[float, Field(ge=0, le=1)]
+
+
+class _Training(_Strict):
+    """What is read of run.json."""
+
+    seconds: Annotated[float, Field(ge=0, le=1e12)]
+    diverged: str | None = None
+    architecture: dict[str, Any]
+    objective: dict[str, Any]
+    training: dict[str, Any]
+    data: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +72,8 @@ class RunStatus:
         run: its identity.
         state: ``done`` once it is evaluated, or ``diverged`` where that scored nothing; ``waiting`` also between
             training and evaluation, while SLURM's queue holds another attempt, and after an interruption, from which
-            it resumes when the workflow is started again.
+            it resumes when the workflow is started again; ``outdated`` where it was trained with other settings or data
+            than the study has now, so that the workflow trains it again; ``unreadable`` where a file is damaged.
         trained: whether training is over.
         task: ``train`` or ``evaluate``: what is being done, failed, or comes next; empty when all is done.
         step: what is being worked on.
@@ -54,7 +85,7 @@ class RunStatus:
         seconds: that the training took; None until it is over, and for a run that diverged, which ends early.
         queued: what its job in SLURM's queue waits for; empty if there is none.
         where: device, machine and SLURM job of what is running.
-        error: first line of what went wrong, or why the run diverged; empty otherwise.
+        error: first line of what went wrong, why the run diverged, what is outdated or cannot be read; empty otherwise.
         log: file with the whole of it, relative to the working directory; empty where nothing went wrong.
     """
 
@@ -83,42 +114,67 @@ def study_status(config: Config, results: Path, queue: Iterable[tuple[str, str]]
         results: its folder; it need not exist yet.
         queue: of :func:`study_queue`.
     """
-    reasons = dict(queue)
-    return [_run_status(run, results / "runs" / run.folder, reasons) for run in runs(config)]
+    study, reasons = StudyFolder(results, config), dict(queue)
+    return [_status(study, run, reasons) for run in study.runs]
 
 
 def study_queue(results: Path) -> list[tuple[str, str]]:
     """Jobs of a study that SLURM has not started: where in ``SLURM_LOGS`` each writes, and what it waits for."""
-    with contextlib.suppress(FileNotFoundError):  # never submitted to a SLURM
-        return slurm.queued((results / "logs" / "slurm_name.txt").read_text(encoding="utf-8"), SLURM_LOGS)
-    return []
+    name = _lines(results / "logs" / "slurm_name.txt")
+    return slurm.queued(name[0], _slurm_logs(results)) if name else []  # else never submitted to a SLURM
 
 
-def _run_status(run: Run, folder: Path, queue: Mapping[str, str]) -> RunStatus:
+def _slurm_logs(results: Path) -> Path:
+    return StudyFolder(results, None).home / SLURM_LOGS
+
+
+def _status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> RunStatus:
+    """The status of a run; damaged files of one must not keep anybody from seeing the others."""
     try:
-        present = {entry.name for entry in os.scandir(folder)}
-    except (FileNotFoundError, NotADirectoryError):
-        present = set()
+        return _readable_status(study, run, queue)
+    except InputError as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"{error.filename or study.run_folder(run)}: {explained(error)}"
+    return RunStatus(run, "unreadable", trained=True, task="", error=reason, log=str(study.run_folder(run)))
+
+
+def _readable_status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> RunStatus:
+    folder = study.run_folder(run)
+    present = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
     trained = present >= _TRAINED
-    known, diverged = _last_validation(folder), ""
+    known, changed, diverged = _last_validation(folder), "", ""
     if trained:
-        known["seconds"], diverged = _training(folder)
+        told = read_json(folder / "run.json", _LONGEST, _RETRAIN) or {}
+        known["seconds"], diverged = _training_result(folder / "run.json", told)
+        changed = study.outdated(run, told)
+    trained = trained and not changed
     beat = read_beat(folder)
     if beat and beat.alive:
         counted = (beat.step, beat.done, beat.total, beat.seconds_left)
         return RunStatus(run, "running", trained, beat.task, *counted, where=_where(beat), **known)
+    if changed:
+        known["seconds"] = None
+        known["queued"] = queue.get(_job("train", run), "")
+        reason = f"'{changed}' differs from run.json; the workflow trains it again"
+        return RunStatus(run, "outdated", False, "train", error=reason, log=str(folder), **known)
     if trained and present >= _EVALUATED:
-        if reason := diverged or _divergence(folder):
+        if reason := diverged or _divergence(folder / "records.parquet"):
             return RunStatus(run, "diverged", True, "", error=reason, log=str(folder))
         return RunStatus(run, "done", True, "", **known)
     task = "evaluate" if trained else "train"
-    if queued := queue.get(f"rule_{task}/{'_'.join(map(str, run.keys.values()))}"):  # as the workflow's jobs log
+    if queued := queue.get(_job(task, run)):
         return RunStatus(run, "waiting", trained, task, queued=queued, **known)
-    error, log = _error(folder, task, beat)
+    error, log = _error(folder, task, beat, _slurm_logs(study.root))
     return RunStatus(run, "failed" if error else "waiting", trained, task, error=error, log=log, **known)
 
 
-def _error(folder: Path, task: str, beat: Beat | None) -> tuple[str, str]:
+def _job(task: str, run: Run) -> str:
+    """Where the workflow's job for a task logs."""
+    return f"rule_{task}/{'_'.join(map(str, run.keys.values()))}"
+
+
+def _error(folder: Path, task: str, beat: Beat | None, slurm_logs: Path) -> tuple[str, str]:
     """First line of what ended a task, and where to read on; empty if nothing did."""
     log = folder / f"{task}.log"
     if beat and beat.task == task:
@@ -126,7 +182,7 @@ def _error(folder: Path, task: str, beat: Beat | None) -> tuple[str, str]:
             return "", ""
         if beat.error:
             return beat.error, str(log if log.exists() else folder)
-        for file in SLURM_LOGS.glob(f"**/{beat.slurm_job}.log") if beat.slurm_job else ():
+        for file in slurm_logs.glob(f"**/{beat.slurm_job}.log") if _NUMBER.fullmatch(beat.slurm_job) else ():
             if told := [line for line in _lines(file) if _SLURM.search(line)]:
                 return told[0], str(file)
         return _SILENT, str(log if log.exists() else folder)
@@ -147,7 +203,9 @@ def first_error(lines: Sequence[str]) -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    """The end of a text file, at most 64 KiB of it."""
+    """The end of a text file, at most 64 KiB of it; nothing of what is no file, as reading a pipe would wait."""
+    if not file.is_file():
+        return []
     try:
         with file.open("rb") as stream:
             stream.seek(max(0, file.stat().st_size - 2**16))
@@ -157,30 +215,49 @@ def _lines(file: Path) -> list[str]:
 
 
 def _last_validation(folder: Path) -> dict[str, Any]:
-    for line in reversed(_lines(folder / "history.jsonl")):
+    """Iteration and Dice of the last validation; nothing before the first.
+
+    Raises:
+        InputError: the training log is damaged.
+    """
+    file = folder / "history.jsonl"
+    if file.exists() and not file.is_file():
+        raise InputError(f"{file}: is no regular file; {_RETRAIN}")
+    for line in reversed(_lines(file)):
         try:
-            entry = json.loads(line)
-            return {"iteration": int(entry["iteration"]), "validation_dice": float(entry["validation_dice"])}
-        except (ValueError, KeyError, TypeError):
-            continue
+            return _Validation.model_validate_json(line).model_dump()
+        except ValidationError:
+            raise InputError(f"{file}: its last line is no validation; {_RETRAIN}") from None
     return {}
 
 
-def _training(folder: Path) -> tuple[float | None, str]:
-    """Seconds that training took, None where it diverged, and the reason if it did."""
+def _training_result(file: Path, recorded: Any) -> tuple[float | None, str]:
+    """Seconds that training took, None where it diverged, and the reason if it did.
+
+    Raises:
+        InputError: the description of the run is damaged.
+    """
     try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if diverged := run.get("diverged"):
-            return None, str(diverged)
-        return float(run["seconds"]), ""
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None, ""
+        training = _Training.model_validate(recorded)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"])) or "content"
+        raise InputError(f"{file}: '{key}' is missing or damaged; {_RETRAIN}") from None
+    return (None, training.diverged) if training.diverged else (training.seconds, "")
 
 
-def _divergence(folder: Path) -> str:
-    from spectralseg.metrics.records import divergence  # takes half a second to import
+def _divergence(file: Path) -> str:
+    """Why an evaluated run diverged; empty if it did not.
 
-    return divergence(folder / "records.parquet")
+    Raises:
+        InputError: its records are damaged.
+    """
+    from pyarrow import parquet  # takes half a second to import
+
+    from spectralseg.metrics.records import divergence
+
+    with reading(file, "metric records", "delete it, so that the workflow evaluates the run again"):
+        parquet.read_metadata(file)
+    return divergence(file)
 
 
 def _where(beat: Beat) -> str:
@@ -213,8 +290,20 @@ def seconds_left(found: Iterable[RunStatus]) -> float | None:
     return left / max(1, at_work)
 
 
-def as_json(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = ()) -> dict[str, Any]:
-    """The status of a study as plain values; ``queue`` as for :func:`study_status`."""
+def as_json(
+    config: Config,
+    found: Sequence[RunStatus],
+    queue: Iterable[tuple[str, str]] = (),
+    left_out: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """The status of a study as plain values.
+
+    Args:
+        config: the study.
+        found: of :func:`study_status`.
+        queue: as there.
+        left_out: see :attr:`~spectralseg.study_folder.StudyFolder.left_out`.
+    """
     count = Counter(one.state for one in found)
     return {
         "study": config.name,
@@ -223,14 +312,19 @@ def as_json(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[st
         "trained": sum(one.trained for one in found),
         "seconds_left": seconds_left(found),
         "queue": [{"rule": rule, "reason": why, "jobs": jobs} for (rule, why), jobs in _by_rule(queue)],
+        "left_out": dict(left_out or {}),
         "status": [{**one.run.keys, **{k: v for k, v in asdict(one).items() if k != "run"}} for one in found],
     }
 
 
-def as_text(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = ()) -> str:
-    """The status of a study for a terminal: totals, what runs, what queues, what failed and why, and the grid."""
+def as_text(
+    config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = (), left_out: str = ""
+) -> str:
+    """The status of a study for a terminal: totals, what runs, what queues, what failed and why, the grid, and a
+    sentence on what was left out.
+    """
     count = Counter(one.state for one in found)
-    counts = [f"{count[state]} {state}" for state in STATES if count[state] or state != "diverged"]
+    counts = [f"{count[state]} {state}" for state in STATES if count[state] or state not in _RARE]
     head = f"{config.name}: {len(found)} runs · " + " · ".join(counts)
     if (left := seconds_left(found)) and any(one.state not in FINAL for one in found):
         head += f" · training over in about {duration(left)}"
@@ -240,8 +334,9 @@ def as_text(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[st
         parts.append("Running\n" + table(("run", "progress", "Dice", "left", "where"), rows))
     if waiting := [(rule, str(jobs), why) for (rule, why), jobs in _by_rule(queue)]:
         parts.append("In the queue of SLURM\n" + table(("rule", "jobs", "wait for"), waiting))
-    if diverged := [one for one in found if one.state == "diverged"]:
-        parts.append("Diverged\n" + "\n".join(f"  {_name(one)}: {one.error}" for one in diverged))
+    for state in _RARE:
+        if members := [f"  {_name(one)}: {one.error}" for one in found if one.state == state]:
+            parts.append("\n".join([state.capitalize(), *members]))
     if failed := [one for one in found if one.state == "failed"]:
         parts.append(
             "Failed\n" + "\n".join(f"  {_name(one)}, {one.task}: {one.error}\n    {one.log}" for one in failed)
@@ -251,6 +346,8 @@ def as_text(config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[st
         cells.setdefault((one.run.dataset, one.run.architecture, one.run.objective, one.run.lam), []).append(one)
     grid = [(*cell, _mean_dice(members), _seeds(members)) for cell, members in cells.items()]
     parts.append(table(("dataset", "architecture", "objective", "λ", "Dice", "seeds"), grid))
+    if left_out:
+        parts.append(left_out)
     return "\n\n".join(parts)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import operator
 import re
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from spectralseg.config import Architecture, Config
+from spectralseg.errors import InputError
+from spectralseg.files import read_json, visible
+from spectralseg.study_folder import StudyFolder
 
 DOCTOR = "doctor.json"  # what the doctor measured, in the folder of the study
 THREADS = 4  # that the workflow gives to a run at most
 _ELSEWHERE = 3.0  # factor of doubt for a setting that was not measured itself
 _BARE_STEP = 2.0  # ... for validation, loading and saving, where only steps were measured
+_LONGEST = 2**24  # bytes of a file that is read
 _SOURCES = ("finished runs", "doctor", "benchmark")  # the best first
 _OURS = re.compile(r"ours(?:, (fp32|bf16|fp16))?")  # ways of the benchmark of training that training goes by itself
 
@@ -91,7 +97,8 @@ def measured(studies: Iterable[Path], benchmarks: Path | None) -> list[Measured]
     folders = list(studies)
     found = [one for folder in folders for one in _of_runs(folder)]
     found += [one for folder in folders for one in _of_the_doctor(folder)]
-    return found + list(_of_benchmarks(benchmarks) if benchmarks else ())
+    found += list(_of_benchmarks(benchmarks) if benchmarks else ())
+    return [one for one in found if 0 < one.seconds < math.inf and (one.evaluation or 0) < math.inf]
 
 
 def estimate(setting: Setting, known: Sequence[Measured]) -> Estimate | None:
@@ -146,17 +153,19 @@ def _summary(same: Sequence[Measured]) -> Estimate:
 
 
 def _of_runs(study: Path) -> Iterator[Measured]:
-    for file in sorted(study.glob("runs/*/*/*/*/*/run.json")):
+    folder = StudyFolder(study, None)
+    for file in (folder.run_folder(run) / "run.json" for run in folder.runs_with("run.json")):
         run = _read(file)
         try:
             setting = Setting.of(run["architecture"], run["data"]["image_size"], run["training"])
             seconds, device = run["seconds"] / run["iterations"], run["hardware"]["device_name"]
-        except (KeyError, TypeError, ZeroDivisionError):
-            continue  # of another version
+            share = operator.index(run.get("share", 1))
+        except (KeyError, TypeError, ArithmeticError):
+            continue  # of another version, or damaged
         if run.get("diverged"):
             continue  # ended early, and its evaluation takes no time
         size = sum(path.stat().st_size for path in file.parent.iterdir() if path.is_file())
-        yield Measured(setting, seconds, device, "finished runs", run.get("share", 1), size, _evaluation(file.parent))
+        yield Measured(setting, seconds, device, "finished runs", share, size, _evaluation(file.parent))
 
 
 def _evaluation(folder: Path) -> float | None:
@@ -180,7 +189,7 @@ def _of_benchmarks(folder: Path) -> Iterator[Measured]:
     """Steps as training does them, from the benchmark of training, which goes by ``auto`` if it does not say: bf16 on
     GPUs; elsewhere as the file says, else fp32.
     """
-    for file in sorted(folder.glob("training_*.json")):
+    for file in visible(folder.glob("training_*.json")):
         found = _read(file)
         try:
             device, settings = found["machine"], found["settings"]
@@ -200,6 +209,6 @@ def _of_benchmarks(folder: Path) -> Iterator[Measured]:
 
 def _read(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(file, _LONGEST, "") or {}
+    except (InputError, OSError):
         return {}

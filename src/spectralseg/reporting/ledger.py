@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectralseg.files import csv_text, replacing
+from spectralseg.files import csv_text, replacing, visible
 from spectralseg.reporting import rendering
 from spectralseg.reporting.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.reporting.measuring import Measurements
@@ -147,7 +147,7 @@ def build_ledger(results: Results, published: Path | str) -> Ledger:
     """
     folder = Path(published)
     claims = read_claims(folder / "claims.csv")
-    printed = _printed(sorted(folder.glob("table_*.csv")))
+    printed = _printed(visible(folder.glob("table_*.csv")))
     sides = [side for claim in claims for one in claim.comparisons for side in one.sides]
     records = results.read(**{name: {side[name] for side in sides} for name in ("dataset", "test_dataset", "metric")})
     measurements = Measurements(records, results.leakage, results.baseline)

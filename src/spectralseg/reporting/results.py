@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,25 +10,35 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet
 
 from spectralseg.config import Comparison, Config, load_config
 from spectralseg.data.leakage import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS, DIVERGED, RUN_KEYS
+from spectralseg.loading import Kinds, read_arrays, read_json, read_parquet, reading
+from spectralseg.metrics.records import (
+    COLUMNS,
+    DIVERGED,
+    RELIABILITY,
+    RUN_KEYS,
+    SCHEMA,
+    recorded_runs,
+    refuse_ambiguous,
+)
 from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 from spectralseg.statistics.margins import Margins
+from spectralseg.study_folder import StudyFolder
 
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
+_EVALUATE = "evaluate the run again"
+# What pages take from ``run.json``.
+_NOTED: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
 _NAMED = 5  # diverged runs that the banner names
 
-_NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
-_SCHEMA = pa.schema([(name, _NUMBERS.get(name, pa.string())) for name in COLUMNS])
+METHOD_KEYS = ("dataset", "architecture", "objective", "lambda")  # of the rows of comparisons
 
 
 @dataclass(frozen=True)
@@ -94,15 +103,37 @@ class Results:
         if not file.is_file():
             raise InputError(f"{file}: there are no metric records; run the workflow until 'collect'")
         # A list without any value has no type that could be compared; no text of a record is a null character.
+        if self.config:
+            tested = allowed.get("test_dataset", self.config.datasets)
+            allowed["test_dataset"] = [name for name in tested if name in self.config.datasets]
         filters: list[tuple[str, str, Any]] = [(name, "in", sorted(v) or ["\0"]) for name, v in allowed.items()]
         if "metric" not in allowed:
             filters.append(("metric", "!=", DIVERGED))
-        try:
-            table = parquet.read_table(file, columns=list(COLUMNS), filters=filters, partitioning=None)
-            found: pd.DataFrame = table.select(COLUMNS).cast(_SCHEMA).to_pandas()
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{file}: is no table of metric records ({error}); collect them again") from None
-        return found
+        told = "a table of metric records", "collect them again"
+        table = read_parquet(file, *told, COLUMNS, filters=filters)
+        with reading(file, *told):
+            table = table.select(COLUMNS).cast(SCHEMA)
+        refuse_ambiguous(file, table)
+        found: pd.DataFrame = table.to_pandas()
+        return self.of_the_study(found, RUN_KEYS) if self._foreign else found
+
+    @cached_property
+    def _recorded(self) -> set[Run]:
+        """Runs of the records; empty without records."""
+        file = self.root / "records.parquet"
+        return {Run(*keys) for keys in recorded_runs(file)} if file.is_file() else set()
+
+    @cached_property
+    def _foreign(self) -> set[Run]:
+        """Runs of the records that do not belong to the study, as of a seed that was removed since."""
+        return self._recorded - set(self.study.runs) if self.config else set()
+
+    def of_the_study(self, rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+        """Rows about runs of the study, by some of the keys of a run; all of them without a configuration."""
+        if self.config is None:
+            return rows
+        ours = {tuple(run.keys[key] for key in keys) for run in self.study.runs}
+        return rows[pd.MultiIndex.from_frame(rows[list(keys)]).isin(ours)].reset_index(drop=True)
 
     @cached_property
     def diverged(self) -> dict[Run, str]:
@@ -123,6 +154,11 @@ class Results:
         return load_config(file) if file.is_file() else None
 
     @cached_property
+    def study(self) -> StudyFolder:
+        """Which of the folder's runs, datasets and pages belong to the study."""
+        return StudyFolder(self.root, self.config)
+
+    @cached_property
     def comparisons(self) -> pd.DataFrame:
         """Differences to the baseline; see :func:`spectralseg.statistics.comparison.compare`. Empty without any.
 
@@ -132,10 +168,9 @@ class Results:
         file = self.root / "comparisons.parquet"
         if not file.is_file():
             return pd.DataFrame(columns=list(COMPARISON_COLUMNS))
-        try:
-            return pd.read_parquet(file, columns=list(COMPARISON_COLUMNS))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{file}: is no table of comparisons ({error}); compare the records again") from None
+        told = "a table of comparisons", "compare the records again"
+        found: pd.DataFrame = read_parquet(file, *told, COMPARISON_COLUMNS).to_pandas()
+        return self.of_the_study(found, METHOD_KEYS)
 
     @cached_property
     def leakage(self) -> Audit:
@@ -145,7 +180,8 @@ class Results:
             InputError: its files are damaged.
         """
         file = self.root / "leakage.parquet"
-        return read_audit(file) if file.is_file() else no_audit()
+        found = read_audit(file) if file.is_file() else no_audit()
+        return found.among(self.config.datasets) if self.config else found
 
     def require_audit(self) -> Audit:
         """The leakage audit.
@@ -159,8 +195,8 @@ class Results:
 
     @cached_property
     def prepared_names(self) -> list[str]:
-        """Names of the prepared datasets in the folder, sorted."""
-        return sorted(file.parent.name for file in self.root.glob("prepared/*/dataset.json"))
+        """Names of the prepared datasets of the study, sorted."""
+        return self.study.datasets
 
     def prepared(self, name: str) -> PreparedDataset:
         """Open a prepared dataset.
@@ -174,7 +210,8 @@ class Results:
     def sources(self) -> dict[str, str]:
         """Source of each prepared dataset: ``official``, ``phantom`` or ``path``."""
         files = {name: self.root / "prepared" / name / "dataset.json" for name in self.prepared_names}
-        return {name: str(_read_json(file).get("source", "unknown")) for name, file in files.items()}
+        told = "the description of a dataset", "prepare the dataset again"
+        return {name: str(read_json(file, *told).get("source", "unknown")) for name, file in files.items()}
 
     @property
     def demonstration(self) -> bool:
@@ -197,13 +234,8 @@ class Results:
         if self.diverged:
             names = [run.folder for run in self.diverged]
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            yield f"{len(names)} of {self._count()} runs diverged: {', '.join(names[:_NAMED])}{more}."
-
-    def _count(self) -> int:
-        """Number of runs in the records."""
-        keys = parquet.read_table(self.root / "records.parquet", columns=list(RUN_KEYS), partitioning=None)
-        schema = pa.schema([_SCHEMA.field(name) for name in RUN_KEYS])  # each run has a dictionary of its own
-        return int(keys.select(RUN_KEYS).cast(schema).group_by(list(RUN_KEYS)).aggregate([]).num_rows)
+            count = len(self._recorded - self._foreign)
+            yield f"{len(names)} of {count} runs diverged: {', '.join(names[:_NAMED])}{more}."
 
     @property
     def baseline(self) -> str:
@@ -231,9 +263,8 @@ class Results:
         return self.margins.of(cell["metric"], cell["test_dataset"], cell["protocol"], share=share)
 
     def runs(self) -> list[Run]:
-        """Runs of the folder that have examples, sorted; those that diverged have none."""
-        files = self.root.glob("runs/*/*/*/lambda*/seed*/examples.npz")
-        return sorted({_run_of(file.relative_to(self.root / "runs").parts) for file in files} - self.diverged.keys())
+        """Runs of the study that have examples, sorted; those that diverged have none."""
+        return [run for run in self.study.runs_with("examples.npz") if run not in self.diverged]
 
     def reliability(self) -> pd.DataFrame:
         """Pixels, sum of probabilities and foreground pixels per bin, of all runs; empty where none was evaluated.
@@ -241,8 +272,10 @@ class Results:
         Raises:
             InputError: a file is damaged.
         """
-        files = sorted(self.root.glob("runs/*/*/*/lambda*/seed*/reliability.parquet"))
-        frames = [_read_parquet(file) for file in files]
+        name = "reliability.parquet"
+        files = [self.study.run_folder(run) / name for run in self.study.runs_with(name)]
+        told = "reliability histograms", _EVALUATE, (*RUN_KEYS, *RELIABILITY)
+        frames = [read_parquet(file, *told).to_pandas() for file in files]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*RUN_KEYS, "test_dataset"])
 
     def trained(self) -> dict[Run, dict[str, Any]]:
@@ -252,9 +285,8 @@ class Results:
         Raises:
             InputError: a file is damaged.
         """
-        files = sorted(self.root.glob("runs/*/*/*/lambda*/seed*/run.json"))
-        found = {_run_of(file.relative_to(self.root / "runs").parts): _read_json(file) for file in files}
-        return {run: told for run, told in found.items() if run not in self.diverged}
+        found = [run for run in self.study.runs_with("run.json") if run not in self.diverged]
+        return {run: read_run(self.study.run_folder(run)) for run in found}
 
     def examples(self, run: Run) -> Examples | None:
         """Example predictions of a run, or None where the run has none.
@@ -265,32 +297,16 @@ class Results:
         return self._examples(run)
 
     def _load_examples(self, run: Run) -> Examples | None:
-        file = self.root / "runs" / run.folder / "examples.npz"
+        file = self.study.run_folder(run) / "examples.npz"
         if not file.is_file():
             return None
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return Examples(**{name: arrays[name] for name in Examples.__dataclass_fields__})
-        except (KeyError, ValueError, OSError) as error:
-            raise InputError(f"{file}: cannot be read ({error}); evaluate the run again") from None
+        return Examples(**read_arrays(file, "example predictions", _EVALUATE, list(Examples.__dataclass_fields__)))
 
 
-def _run_of(parts: tuple[str, ...]) -> Run:
-    """The run that a file below ``runs`` belongs to."""
-    dataset, architecture, objective, lam, seed, _ = parts
-    return Run(dataset, architecture, objective, lam.removeprefix("lambda"), int(seed.removeprefix("seed")))
+def read_run(folder: Path) -> dict[str, Any]:
+    """What training noted in ``run.json``.
 
-
-def _read_parquet(file: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); evaluate the run again") from None
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: is no valid JSON ({error}); run the step that makes it again") from None
-    return dict(content)
+    Raises:
+        InputError: the file is damaged.
+    """
+    return read_json(folder / "run.json", "the description of a run", "train the run again", _NOTED)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
+from spectralseg.loading import read_csv
 from spectralseg.metrics.records import MEAN, POOLED, RUN_KEYS, WHOLE_CASE
 from spectralseg.registry import suggest
 from spectralseg.reporting.measuring import CONDITION
@@ -70,10 +72,11 @@ def trace(
         InputError: there is no such table, row, column, protocol or line, or there are several such columns.
     """
     file = results.root / "tables" / f"{table}.csv"
-    if not file.is_file():
-        known = sorted(path.stem for path in file.parent.glob("*.csv"))
+    known = [path.stem for path in results.study.pages("tables", ".csv")]
+    if table not in known:
         raise InputError(f"{file}: there is no such table; {suggest(table, known)}")
-    cells = pd.read_csv(file, dtype={"lambda": "str", "severity": "str"}, keep_default_na=False, na_values=_NUMBERS)
+    options: dict[str, Any] = {"dtype": {"lambda": "str", "severity": "str"}, "na_values": _NUMBERS}
+    cells = read_csv(file, "a table", "make the table again", **options)
     if not {"measured", "line"} <= set(cells):
         raise InputError(f"{file}: does not hold measured metrics; trace a cell of another table")
     for name, wanted in {"row": row, "protocol": protocol, "line": line}.items():

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spectralseg.metrics.records import MEAN, OUTCOMES, WHOLE_CASE
+from spectralseg.errors import InputError
+from spectralseg.metrics.records import MEAN, OUTCOMES, RUN_KEYS, WHOLE_CASE
 from spectralseg.statistics.bootstrap import (
     Interval,
     effective_groups,
@@ -21,6 +22,8 @@ from spectralseg.statistics.bootstrap import (
 from spectralseg.statistics.verdicts import Chances, degrees_of_freedom, p_values
 
 AXES = ("class", "seed", "case")
+_NAMES = (*RUN_KEYS[:-1], "test_dataset", "metric")  # what an error calls a method and its condition
+_REPEATED = "classes, seeds and cases; keep one of each, or evaluate the run again"
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Values:
         """Arrange metric records, one for each class, seed and case at most.
 
         Raises:
-            ValueError: there are several, as where records of several conditions are mixed.
+            InputError: there are several, as where records of several conditions are mixed.
         """
         return Columns(records).values()
 
@@ -114,6 +117,7 @@ class Columns:
         codes, groups = pd.factorize(records["group"], use_na_sentinel=False)
         self._groups = np.asarray(groups, object)[codes]
         self._values = records["value"].to_numpy(np.float64)
+        self._names = [records[name].to_numpy() for name in _NAMES if name in records]
         outcomes = records["metric"].isin(OUTCOMES).to_numpy() if "metric" in records else np.zeros(len(records), bool)
         self._outcomes = outcomes
 
@@ -121,7 +125,7 @@ class Columns:
         """Arrange some of the records, one for each class, seed and case at most.
 
         Raises:
-            ValueError: there are several, as where records of several conditions are mixed.
+            InputError: there are several, as where records of several conditions are mixed.
         """
         found = [_renumbered(codes[rows], len(labels)) for codes, labels in zip(self._codes, self._labels, strict=True)]
         present, codes = zip(*found, strict=True)
@@ -129,7 +133,8 @@ class Columns:
         recorded = np.zeros([len(one) for one in present], bool)
         recorded[codes] = True
         if recorded.sum() != count:
-            raise ValueError(f"{count} records are of {recorded.sum()} classes, seeds and cases; give one of each")
+            name = "/".join(str(column[rows][0]) for column in self._names) or "a method"
+            raise InputError(f"{name} has {count} records of {recorded.sum()} {_REPEATED}")
         values = np.full(recorded.shape, np.nan)
         values[codes] = self._values[rows]
         groups = np.empty(len(present[2]), object)

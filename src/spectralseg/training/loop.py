@@ -21,12 +21,11 @@ from spectralseg.config import Architecture, Config
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError, Interrupted
-from spectralseg.files import remove_leftovers, sha256_of
+from spectralseg.files import remove_leftovers
 from spectralseg.grid import Run
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
 from spectralseg.progress import progress_bar
-from spectralseg.registry import weights_file
 from spectralseg.training import state as states
 from spectralseg.training.batches import batch_of, batches, seed_of
 from spectralseg.training.interruption import StopRequest, stop_requests
@@ -34,6 +33,7 @@ from spectralseg.training.journal import Journal
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
 from spectralseg.training.outputs import DESCRIPTION, HISTORY, WEIGHTS, finished, refuse_other_run, write_run
 from spectralseg.training.schedule import iterations, learning_rate
+from spectralseg.training.settings import settings_of
 from spectralseg.training.validation import validation_dice, validation_part
 
 _READ_EVERY = 50  # iterations between looks at the objective, each of which makes host and device wait
@@ -99,20 +99,6 @@ def learner_of(
     )
 
 
-def settings_of(config: Config, run: Run, data: PreparedDataset) -> dict[str, Any]:
-    """All that the weights of a run depend on, as plain values."""
-    architecture = config.architectures[run.architecture]
-    encoder = weights_file(architecture.encoder_weights)
-    return {
-        "run": run.keys,
-        "architecture": architecture.model_dump(mode="json"),
-        "encoder_sha256": sha256_of(encoder) if encoder and encoder.is_file() else None,
-        "objective": config.objectives[run.objective].model_dump(mode="json"),
-        "training": config.training.learned(),
-        "data": data.identity,
-    }
-
-
 def train(
     config: Config,
     run: Run,
@@ -145,7 +131,7 @@ def train(
         InputError: the dataset lacks a part, model or objective do not fit the data, or ``out`` holds another run.
         Interrupted: a signal asked to stop, or the deadline is near; the state is saved.
     """
-    if keep_finished and finished(out, settings_of(config, run, data)):
+    if keep_finished and finished(out, settings_of(config, run, data.identity)):
         _log.info("%s: was trained by another process meanwhile", out)
         return
     with stop_requests(deadline) as request:
@@ -162,7 +148,7 @@ def _train(
     training = config.training
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
     learner = learner_of(config, run, data, device)
-    settings = settings_of(config, run, data)
+    settings = settings_of(config, run, data.identity)
     last = iterations(training, len(data.rows("train")))
     progress = states.restore(out, learner, settings, last)
     request.slowest = progress.slowest

@@ -19,6 +19,7 @@ from spectralseg.grid import Run
 from spectralseg.loading import read_tensors, reading
 from spectralseg.training.learner import Learner
 from spectralseg.training.outputs import write_tensors
+from spectralseg.training.settings import difference
 
 FILE = "state.pt"
 _WHAT, _REMEDY = "the state of an interrupted training", "delete it to train anew"
@@ -80,7 +81,7 @@ def restore(folder: Path, learner: Learner, settings: dict[str, Any], last: int)
     if other:
         raise InputError(f"{path}: is the state of another run, {other}; choose another folder, or delete the file")
     if saved != settings:
-        _log.warning("%s: is not resumed, for %s differs; training starts anew", path, _difference(saved, settings))
+        _log.warning("%s: is not resumed, for '%s' differs; training starts anew", path, difference(saved, settings))
         return State()
     with reading(path, _WHAT, _REMEDY):
         state = State(**content["progress"])
@@ -115,12 +116,3 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
-
-
-def _difference(saved: Any, current: Any, key: str = "") -> str:
-    """The first key in which two settings differ."""
-    if isinstance(saved, dict) and isinstance(current, dict):
-        for name in sorted({*saved, *current}):
-            if saved.get(name) != current.get(name):
-                return _difference(saved.get(name), current.get(name), f"{key}.{name}" if key else name)
-    return f"'{key}'"

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -9,11 +10,13 @@ import pytest
 import requests
 import yaml
 
-from spectralseg import cli
+from spectralseg import cli, grid
 from spectralseg.config import validate_config
+from spectralseg.data.prepared import identity_of
 from spectralseg.data.specification import read_specifications
 from spectralseg.operations import doctor
 from spectralseg.operations.throughput import DOCTOR
+from spectralseg.training.settings import settings_of
 
 
 @pytest.fixture
@@ -107,7 +110,7 @@ def test_models_that_cannot_work_are_a_problem(study, toy_specification):
         "half": {**small, "model": "fpn", "options": {"upsampling": 2}},
         "heads": {**study["architectures"]["transunet"], "options": {"width": 30, "heads": 8}},
         "pooled": {"model": "deeplabv3", "encoder": "resnet18", "encoder_weights": None},
-        "idle": {**small, "encoder": "no_such"},
+        "idle": {**small, "encoder": "tu-no_such"},
     }
     study["grid"]["main"]["architectures"] = ["unet", "half", "heads", "pooled"]
     study["training"]["batch_size"], study["image_size"] = 1, 64
@@ -217,13 +220,42 @@ def test_a_problem_decides_the_exit_status(run, monkeypatch):
 
 @pytest.mark.slow
 def test_room_is_needed_for_what_is_still_to_be_trained(phantoms, tmp_path):
-    config, runs = validate_config(phantoms, "toy.yaml"), tmp_path / "runs" / "some"
+    config = validate_config(phantoms, "toy.yaml")
+    run = tmp_path / "runs" / grid.runs(config)[0].folder
+    other = tmp_path / "runs" / "kvasir_seg" / "unet" / "spatial" / "lambda0" / "seed9"
     whole = doctor._needed(config, tmp_path)
-    runs.mkdir(parents=True)
-    (runs / "model.pt").write_bytes(b"0" * 1000)
+    for folder in (run, other):
+        folder.mkdir(parents=True)
+        (folder / "model.pt").write_bytes(b"0" * 1000)
     assert doctor._needed(config, tmp_path) == whole - 1000 > 0
-    (runs / "model.pt").write_bytes(b"0" * (whole + 1))
+    (run / "model.pt").write_bytes(b"0" * (whole + 1))
     assert doctor._needed(config, tmp_path) == 0
+
+
+def test_runs_that_are_trained_again_or_left_out_are_told(phantoms, tmp_path):
+    config = validate_config(phantoms, "toy.yaml")
+    first, second = grid.runs(config)
+    for run in (first, second, dataclasses.replace(first, seed=9)):
+        (tmp_path / "runs" / run.folder).mkdir(parents=True)
+        (tmp_path / "runs" / run.folder / "model.pt").touch()
+    data = {**identity_of({}), "name": "kvasir_seg", "image_size": 64, "source": "phantom"}
+    described = {**settings_of(config, first, data), "seconds": 1.0}
+    (tmp_path / "runs" / first.folder / "run.json").write_text(json.dumps(described))
+    (tmp_path / "runs" / second.folder / "run.json").write_text("{")
+    outdated, unreadable, left_out = doctor.trained_runs(config, tmp_path)
+    assert (outdated.level, unreadable.level, left_out.level) == ("note", "problem", "note")
+    assert f"1 outdated, first {first.folder}: 'data.image_size' differs" in outdated.text
+    assert f"{second.folder}/run.json: is no JSON" in unreadable.text
+    assert left_out.text == "Left out, as the configuration does not name them: 1 run."
+
+
+def test_a_dataset_that_is_prepared_otherwise_is_told(phantoms, specifications, tmp_path):
+    folder = tmp_path / "prepared" / "kvasir_seg"
+    folder.mkdir(parents=True)
+    for size, level in ((32, "ok"), (64, "note")):
+        (folder / "dataset.json").write_text(json.dumps({"image_size": size, "source": "phantom"}))
+        (finding,) = doctor.archives(validate_config(phantoms, "toy.yaml"), specifications, tmp_path)
+        assert (finding.level, "'image_size' differs" in finding.text) == (level, level == "note")
 
 
 def test_weights_are_looked_for_without_a_network(phantoms, specifications, tmp_path, monkeypatch):

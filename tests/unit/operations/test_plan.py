@@ -5,9 +5,12 @@ import pytest
 
 from spectralseg import cli
 from spectralseg.config import load_config, validate_config
+from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError
+from spectralseg.grid import Run
 from spectralseg.operations.plan import as_json, as_text, gigabytes, plan
 from spectralseg.operations.throughput import DOCTOR, Measured, estimate, measured, settings_of
+from spectralseg.training.settings import settings_of as settings_of_run
 
 
 @pytest.fixture
@@ -21,10 +24,9 @@ def planned(study):
 def finish(results, config, objective, lam, seed, seconds, device="H100", evaluation=None, share=1):
     folder = results / f"runs/toy/unet/{objective}/lambda{lam}/seed{seed}"
     folder.mkdir(parents=True)
+    data = {**identity_of({}), "name": "toy", "image_size": config.image_size, "source": "phantom"}
     run = {
-        "architecture": config.architectures["unet"].model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
-        "data": {"image_size": config.image_size},
+        **settings_of_run(config, Run("toy", "unet", objective, lam, seed), data),
         "iterations": 1000,
         "seconds": seconds,
         "share": share,
@@ -55,6 +57,27 @@ def test_finished_runs_tell_time_disk_and_money(tmp_path, planned):
     values = as_json(found)
     assert values["hours"] == pytest.approx(hours[0])
     assert values["money"] == pytest.approx(2.5 * hours[0])
+
+
+def test_outdated_runs_and_unreadable_ones_are_trained_again(tmp_path, study, planned):
+    for seed in range(3):
+        finish(tmp_path, planned, "spatial", "0", seed, 3600)
+    (tmp_path / "runs/toy/unet/spatial/lambda0/seed2/run.json").write_text("{")
+    (part,) = plan(planned, tmp_path, [], price=None, devices=1).parts
+    assert (part.runs, part.finished, part.outdated) == (6, 2, 1)
+    study["training"] |= {"learning_rate": 0.5}
+    (part,) = plan(validate_config(study, "toy.yaml"), tmp_path, [], price=None, devices=1).parts
+    assert (part.runs, part.finished, part.outdated) == (6, 0, 3)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seconds": float("inf")}, {"seconds": "1"}, {"iterations": 0}, {"share": "x"}], ids=str
+)
+def test_impossible_measurements_are_not_taken(tmp_path, planned, change):
+    finish(tmp_path, planned, "spatial", "0", 0, 3600)
+    file = tmp_path / "runs/toy/unet/spatial/lambda0/seed0/run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    assert measured([tmp_path], None) == []
 
 
 def test_runs_that_diverged_ended_early_and_tell_no_time(tmp_path, planned):

@@ -6,11 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
+from tests.conftest import STUDY
 
+from spectralseg import cli
+from spectralseg.config import validate_config
+from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError, Interrupted
+from spectralseg.grid import Run
 from spectralseg.metrics.records import divergence_record
 from spectralseg.operations import heartbeat as beats
 from spectralseg.operations.heartbeat import Beat, heartbeat, read_beat
@@ -24,6 +31,7 @@ from spectralseg.operations.status import (
     study_status,
 )
 from spectralseg.progress import progress_bar
+from spectralseg.training.settings import settings_of
 
 
 @pytest.fixture
@@ -37,8 +45,6 @@ def folder(tmp_path):
 def look(config, tmp_path, monkeypatch):
     """The status of the first run."""
     monkeypatch.chdir(tmp_path)
-    from pathlib import Path
-
     return lambda: study_status(config, Path("results/toy"))[0]
 
 
@@ -48,14 +54,24 @@ def beat(**changes):
     return Beat("train", platform.node(), me, beats._namespace(), beats._born(me), now, now, **changes)
 
 
-def finish_training(folder, seconds=60.0):
+def finish_training(folder, seconds=60.0, **changes):
     (folder / "model.pt").write_bytes(b"weights")
-    (folder / "run.json").write_text(json.dumps({"seconds": seconds}))
+    run = Run("toy", "unet", "spatial", "0", 0)
+    settings = settings_of(
+        validate_config(STUDY, "toy.yaml"),
+        run,
+        {**identity_of({}), "name": "toy", "image_size": 32, "source": "phantom"},
+    )
+    (folder / "run.json").write_text(json.dumps({**settings, "seconds": seconds, **changes}))
     history = [
         {"iteration": 3, "loss": 1.0, "validation_dice": 0.5},
         {"iteration": 6, "loss": 0.9, "validation_dice": 0.75},
     ]
     (folder / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history))
+
+
+def evaluate(folder):
+    pd.DataFrame({"metric": ["dsc"], "flag": [""]}).to_parquet(folder / "records.parquet")
 
 
 class TestHeartbeat:
@@ -135,10 +151,34 @@ class TestHeartbeat:
         assert beat().alive
         assert not dataclasses.replace(beat(), born="1").alive
 
-    @pytest.mark.parametrize("content", ["", "[]", '{"task": "train"}', "\x00"])
-    def test_a_file_of_another_kind_says_nothing(self, tmp_path, content):
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"started": float("inf")},
+            {"updated": "now"},
+            {"process": -1},
+            {"done": float("nan")},
+            {"total": 1e400},
+            {"rate": True},
+            {"error": 3},
+            {"later": 1},
+        ],
+        ids=str,
+    )
+    def test_a_wrong_value_is_named(self, tmp_path, change):
+        (tmp_path / beats.FILE).write_text(json.dumps({**dataclasses.asdict(beat()), **change}))
+        with pytest.raises(InputError, match=rf"progress.json: is damaged \('{next(iter(change))}'.*delete it"):
+            read_beat(tmp_path)
+
+    @pytest.mark.parametrize("content", ["", "[]", '{"task": "train"}', "\x00", "[" * 20_000, "1" * 5000, " " * 10**6])
+    def test_a_file_of_another_kind_is_refused(self, tmp_path, content):
         (tmp_path / beats.FILE).write_text(content)
-        assert read_beat(tmp_path) is None
+        with pytest.raises(InputError, match=r"progress\.json: .*delete it"):
+            read_beat(tmp_path)
+
+    def test_an_impossible_rate_tells_no_time(self):
+        assert beat(total=1e15, rate=1e-300).seconds_left is None
+        assert beat(total=1, done=2, rate=1.0).seconds_left == 0
 
 
 class TestRun:
@@ -161,7 +201,7 @@ class TestRun:
 
     def test_it_is_done(self, look, folder):
         finish_training(folder)
-        (folder / "records.parquet").touch()
+        evaluate(folder)
         (folder / "train.log").write_text("Traceback (most recent call last):\nValueError: of an earlier attempt\n")
         found = look()
         assert (found.state, found.task, found.seconds, found.error) == ("done", "", 60.0, "")
@@ -172,9 +212,9 @@ class TestRun:
         finish_training(folder)
         reason = "its logits are not finite"
         if where == "run.json":
-            (folder / where).write_text(json.dumps({"seconds": 1.0, "diverged": reason}))
+            finish_training(folder, seconds=1.0, diverged=reason)
             assert (look().state, look().task, look().seconds) == ("waiting", "evaluate", None)
-            (folder / "records.parquet").touch()
+            evaluate(folder)
         else:
             pd.DataFrame([divergence_record("toy", reason)]).to_parquet(folder / where)
         found = look()
@@ -241,17 +281,75 @@ class TestRun:
         assert study_status(config, results, queue[1:])[0].state == "failed"
 
     def test_slurm_has_its_first_attempt(self, config, look):
-        from pathlib import Path
-
         queue = [("rule_train/toy_unet_spatial_0_0", "Priority")]
         found = study_status(config, Path("results/toy"), queue)[0]
         assert (found.state, found.queued) == ("waiting", "Priority")
 
-    @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json", "train.log"])
-    def test_a_damaged_file_keeps_nobody_from_seeing_the_rest(self, look, folder, name):
+    @pytest.mark.parametrize(
+        "content", [b"\xff{\n", b'{"seconds": Infinity}\n', b"[" * 20_000, "pipe", "/dev/zero"], ids=str
+    )
+    @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json", "records.parquet"])
+    def test_a_damaged_file_keeps_nobody_from_seeing_the_rest(self, look, config, folder, name, content):
         finish_training(folder)
-        (folder / name).write_bytes(b"\xff{\n")
+        (folder / name).unlink(missing_ok=True)
+        if content == "pipe":
+            os.mkfifo(folder / name)
+        elif content == "/dev/zero":
+            (folder / name).symlink_to(content)
+        else:
+            (folder / name).write_bytes(content)
+        found = study_status(config, Path("results/toy"))
+        assert [one.state for one in found] == ["unreadable", "waiting"]
+        assert found[0].error.startswith(f"{folder.relative_to(Path.cwd()) / name}: ")
+        assert "; delete it" in found[0].error
+        assert f"Unreadable\n  toy/unet/spatial/lambda0/seed0: {found[0].error}" in as_text(config, found)
+
+    def test_a_pipe_in_place_of_a_log_says_nothing(self, look, folder):
+        os.mkfifo(folder / "train.log")
         assert look().state == "waiting"
+
+    @pytest.mark.parametrize(
+        ("key", "change"),
+        [
+            ("training.learning_rate", lambda study: study["training"].update(learning_rate=0.5)),
+            ("objective.form", lambda study: study["objectives"]["spatial"].update(form="convex")),
+            (
+                "architecture.options.decoder_channels",
+                lambda study: study["architectures"]["unet"]["options"].update(decoder_channels=[16] * 5),
+            ),
+            ("data.image_size", lambda study: study.update(image_size=64)),
+        ],
+    )
+    def test_it_was_trained_with_other_settings(self, look, folder, study, key, change):
+        finish_training(folder)
+        evaluate(folder)
+        change(study)
+        found = study_status(validate_config(study, "toy.yaml"), Path("results/toy"))
+        assert [one.state for one in found] == ["outdated", "waiting"]
+        assert (found[0].trained, found[0].task) == (False, "train")
+        assert found[0].error == f"'{key}' differs from run.json; the workflow trains it again"
+
+    def test_it_was_trained_on_other_data(self, look, folder, study, toy, tmp_path):
+        settings = toy.identity
+        evaluate(folder)
+        (tmp_path / "results/toy/prepared").mkdir()
+        (tmp_path / "results/toy/prepared/toy").symlink_to(toy.path)
+        study["datasets"]["toy"] = {"source": "path", "path": "raw"}
+        config = validate_config(study, "toy.yaml")
+        for checksum, error in ((settings["files"]["images.npy"], ""), ("0" * 64, "'data.files.images.npy' differs")):
+            finish_training(folder, data={**settings, "files": {**settings["files"], "images.npy": checksum}})
+            found = study_status(config, Path("results/toy"))[0]
+            assert (found.state, found.error[: len("'data.files.images.npy' differs")]) == (
+                "outdated" if error else "done",
+                error,
+            )
+        assert (look().state, look().error.split()[0]) == ("outdated", "'data.source'")
+
+    def test_settings_that_change_no_weights_do_not_make_it_outdated(self, look, folder, study):
+        finish_training(folder)
+        evaluate(folder)
+        study["training"] |= {"workers": 2, "save_every": 7, "tensorboard": True}
+        assert study_status(validate_config(study, "toy.yaml"), Path("results/toy"))[0].state == "done"
 
 
 @pytest.mark.parametrize(
@@ -277,8 +375,6 @@ def test_the_first_line_of_the_real_error_is_found_in_a_log(log, error):
 
 class TestStudy:
     def test_time_left_counts_what_is_to_be_trained_by_what_was_trained(self, look, folder, config):
-        from pathlib import Path
-
         assert seconds_left(study_status(config, Path("results/toy"))) is None
         finish_training(folder, seconds=120)
         found = study_status(config, Path("results/toy"))
@@ -289,11 +385,9 @@ class TestStudy:
         assert seconds_left(study_status(config, Path("results/toy"))) == 20
 
     def test_runs_that_diverged_are_counted_and_named(self, look, folder, config):
-        from pathlib import Path
-
         finish_training(folder)
-        (folder / "run.json").write_text(json.dumps({"seconds": 1.0, "diverged": "the objective is not finite"}))
-        (folder / "records.parquet").touch()
+        finish_training(folder, seconds=1.0, diverged="the objective is not finite")
+        evaluate(folder)
         found = study_status(config, Path("results/toy"))
         text = as_text(config, found)
         assert text.startswith("toy: 2 runs · 0 done · 1 diverged · 0 running")
@@ -312,14 +406,10 @@ class TestStudy:
         assert [name for name, _ in asked] == ["a1-b2"]
 
     def test_the_text_and_the_values_say_the_same(self, look, folder, study):
-        from pathlib import Path
-
-        from spectralseg.config import validate_config
-
         study["grid"]["main"]["seeds"] = [0, 1, 2, 3, 5]
         config = validate_config(study, "toy.yaml")
         finish_training(folder)
-        (folder / "records.parquet").touch()
+        evaluate(folder)
         base = folder.parent
         for seed in (1, 2):
             (base / f"seed{seed}").mkdir()
@@ -355,6 +445,31 @@ class TestStudy:
             "seed": 0,
             "state": "done",
         }
+
+
+def test_an_absolute_results_folder_is_read_from_anywhere(look, folder, config, tmp_path, monkeypatch, capsys):
+    results = tmp_path / "results" / "toy"
+    finish_training(folder)
+    evaluate(folder)
+    (folder.parent / "seed7").mkdir()
+    (results / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    for study in (results, results / "config.yaml"):
+        assert cli.main(["status", str(study)]) == 0
+        output = capsys.readouterr().out
+        assert "toy: 2 runs · 1 done" in output
+        assert output.endswith("Left out, as the configuration does not name them: 1 run.\n")
+    assert cli.main(["plan", str(results), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parts"][0]["finished"] == 1
+
+
+def test_no_control_characters_reach_the_terminal(look, folder, config, tmp_path, capsys):
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    beats._write(folder, beat(error="\x1b[2Jgone\x07"))
+    assert cli.main(["status", str(tmp_path / "toy.yaml")]) == 0
+    assert "\\x1b[2Jgone\\x07" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,13 @@ def make_study(root):
     audit().write(root / "leakage.parquet")
     forms = {name: {"base": "bce_dice", "auxiliary": "spectral", "form": form} for name, form in FORMS.items()}
     names = {name: {"source": "official"} for name in masks}
-    block = {"datasets": ["acdc"], "architectures": ["unet"], "objectives": ["spatial"], "seeds": [0]}
+    block = {"datasets": ["acdc", "isic2018"], "architectures": ["unet"], "seeds": [0, 1, 2]}
+    methods = {
+        "architectures": ["unet", "transunet"],
+        "objectives": ["spatial", "spatial_spectral"],
+        "lambdas": ["0.2"],
+    }
+    curves = {"objectives": list(FORMS), "lambdas": ["0.1", "0.2", "0.5"]}
     config = {
         "name": "study",
         "datasets": names,
@@ -246,7 +252,7 @@ def make_study(root):
             "spatial": {"base": "bce_dice"},
             **forms,
         },
-        "grid": {"main": block},
+        "grid": {"main": block | methods, "curves": block | curves},
     }
     (root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     return root

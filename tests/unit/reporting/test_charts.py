@@ -279,7 +279,7 @@ class TestCost:
         file = tmp_path / "runs" / Run("acdc", "unet", "spatial", "0", 0).folder / "run.json"
         file.parent.mkdir(parents=True)
         file.write_text("{")
-        with pytest.raises(Exception, match=r"run\.json: is no valid JSON"):
+        with pytest.raises(Exception, match=r"run\.json: cannot be read as the description of a run"):
             FIGURES["cost"](results)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tests.standins.study import grid_of
 
 from spectralseg.cli import main
 from spectralseg.data.leakage import LEAKS, PAIRS, Audit
@@ -220,9 +221,11 @@ def several(published, tmp_path, claims, rows, config=None):
         for direction, metric in comparisons
     ]
     (folder / "claims_cells.csv").write_text(CELLS + "".join(lines))
-    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
+    records = pd.DataFrame(rows, columns=list(COLUMNS))
+    records.to_parquet(tmp_path / "records.parquet")
     if config:
-        (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"comparison": config}))
+        study = CONFIG | {"grid": grid_of(records, CONFIG["objectives"]), "comparison": config}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(study))
     return build_ledger(Results(tmp_path), folder)
 
 
@@ -230,8 +233,7 @@ CONFIG = {
     "name": "toy",
     "datasets": {"acdc": {}, "synapse": {}},
     "architectures": {"unet": {"model": "unet"}},
-    "objectives": {"spatial": {"base": "bce_dice"}},
-    "grid": {"main": {"datasets": ["acdc"], "architectures": ["unet"], "objectives": ["spatial"], "seeds": [0]}},
+    "objectives": {"spatial": {"base": "bce_dice"}, "spatial_spectral": {"base": "bce_dice", "auxiliary": "spectral"}},
 }
 BORDERLINE = 0.0225  # at a noise of 0.04
 METRICS = ("dsc", "iou", "sensitivity", "accuracy", "nsd", "boundary_iou")

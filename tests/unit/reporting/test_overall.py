@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tests.standins.study import grid_of
 
 from spectralseg.reporting.overall import COLUMNS, OPEN, build_overall
 from spectralseg.reporting.results import BANNER, Results
@@ -80,13 +81,15 @@ def test_the_page_says_how_to_read_it(phantom):
 def test_each_dataset_counts_by_its_own_margin(grid, official, tmp_path):
     """A gain of two points is no difference on one dataset of six, and four times what matters on the others."""
     plain = row(grid())
-    datasets = sorted(set(pd.read_parquet(tmp_path / "records.parquet")["dataset"]))
+    records = pd.read_parquet(tmp_path / "records.parquet")
+    datasets = sorted(set(records["dataset"]))
+    objectives = {"spatial": {"base": "bce_dice"}, "spatial_spectral": {"base": "bce_dice", "auxiliary": "spectral"}}
     config = {
         "name": "toy",
         "datasets": {name: {} for name in datasets},
-        "architectures": {"unet": {"model": "unet"}},
-        "objectives": {"spatial": {"base": "bce_dice"}},
-        "grid": {"main": {"datasets": datasets, "architectures": ["unet"], "objectives": ["spatial"], "seeds": [0]}},
+        "architectures": {name: {"model": name} for name in ("unet", "transunet")},
+        "objectives": objectives,
+        "grid": grid_of(records, objectives),
         "comparison": {"margins": {"dsc": {datasets[0]: 0.2}}},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))

@@ -1,16 +1,17 @@
 """What the report page is filled with."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tests.standins.study import CONFIG, claim, describe_run, effect
 
-from spectralseg.config import validate_config
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
@@ -244,11 +245,64 @@ class TestCases:
         records = pd.read_parquet(official / "records.parquet")
         acdc = records[records["dataset"] == "acdc"]
         assert (acdc["suite"] == "noise").any()
-        pooled = acdc[acdc["metric"] == "ece"].head(1).assign(case="pooled")
+        pooled = acdc[acdc["metric"] == "ece"].head(1).assign(case="pooled", metric="pooled_ece")
         pd.concat([acdc, pooled])[list(COLUMNS)].to_parquet(tmp_path / "records.parquet")
         (pair,) = case_browser(Results(tmp_path))["pairs"]
         assert pair["cases"] == ["acdc_0", "acdc_1", "acdc_2"]
         assert pair["classes"][0] == ["mean", ""]
+
+
+class TestWhatDoesNotBelong:
+    """A study shows what its configuration names, whatever else lies in its folder."""
+
+    @pytest.fixture
+    def results(self, study, tmp_path):
+        root = tmp_path / "study"
+        shutil.copytree(study, root, symlinks=True)
+        for name in ("table_3", ".table_3.md", "leftover"):
+            (root / "tables").mkdir(exist_ok=True)
+            (root / "tables" / f"{name}.md").write_text("# Table. x\n")
+        for name in ("forest", ".forest.png.x1", "old"):
+            (root / "figures").mkdir(exist_ok=True)
+            (root / "figures" / f"{name}.png").write_bytes(b"")
+        shutil.copytree(root / "prepared" / "acdc", root / "prepared" / ".acdc.k1j2h3g4")
+        return Results(root)
+
+    def change(self, results, edit):
+        config = yaml.safe_load((results.root / "config.yaml").read_text())
+        edit(config)
+        (results.root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        return Results(results.root)
+
+    def test_a_whole_study_shows_everything(self, results):
+        assert results.prepared_names == ["acdc", "isic2017", "isic2018"]
+        assert len(results.runs()) == len(results.trained()) == len(set(results.study.runs))
+        assert len(results.records) == len(pd.read_parquet(results.root / "records.parquet"))
+        assert [file.name for file in results.study.pages("tables")] == ["table_3.md"]
+        assert [file.name for file in results.study.pages("figures")] == ["forest.png"]
+        assert results.study.left_out == {"tables": 1, "figures": 1}
+
+    def test_a_removed_seed_leaves_every_reader(self, results):
+        changed = self.change(results, lambda config: [one.update(seeds=[0, 1]) for one in config["grid"].values()])
+        assert {run.seed for run in (*changed.runs(), *changed.trained())} == {0, 1}
+        assert set(changed.records["seed"]) == set(changed.reliability()["seed"]) == {0, 1}
+        assert set(read_runs(changed)["seed"]) == {0, 1}
+        assert changed.study.left_out["runs"] == 24
+
+    def test_a_removed_weight_leaves_every_reader(self, results):
+        changed = self.change(results, lambda config: config["grid"]["curves"].update(lambdas=["0.2", "0.5"]))
+        for rows in (changed.records, changed.comparisons, changed.reliability(), read_runs(changed)):
+            assert set(rows["lambda"]) - {"0"} == {"0.2", "0.5"}
+        assert {run.lam for run in changed.runs()} == {"0", "0.2", "0.5"}
+
+    def test_a_removed_dataset_leaves_every_reader(self, results):
+        changed = self.change(results, lambda config: config["datasets"].pop("isic2017"))
+        assert changed.prepared_names == ["acdc", "isic2018"]
+        assert "isic2017" not in set(changed.leakage.pairs["test_dataset"])
+        assert "isic2017" not in set(changed.records["test_dataset"])
+        assert changed.study.left_out_sentence() == (
+            "Left out, as the configuration does not name them: 1 dataset, 1 table, 1 figure."
+        )
 
 
 class TestRuns:
@@ -263,16 +317,17 @@ class TestRuns:
         trained = Run("kvasir_seg", "unet", "spatial", "0", 1)
         describe_run(results.root, trained)
         (results.root / "runs" / trained.folder / "records.parquet").unlink()
-        runs = read_runs(results, validate_config(CONFIG, "toy.yaml"))
+        (results.root / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+        runs = read_runs(results)
         states = dict(zip(zip(runs["objective"], runs["seed"], strict=True), runs["state"], strict=True))
         assert states == {
             ("spatial", 0): "evaluated",
             ("spatial", 1): "trained",
             ("spatial_spectral", 0): "missing",
             ("spatial_spectral", 1): "missing",
-            ("spatial", 7): "not in the grid",
         }
-        assert len(runs_grid(runs).rows) == 5
+        assert len(runs_grid(runs).rows) == 4
+        assert results.study.left_out_sentence() == "Left out, as the configuration does not name them: 1 run."
 
     def test_costs_add_up(self, results):
         run = Run("kvasir_seg", "unet", "spatial", "0", 0)
@@ -280,7 +335,7 @@ class TestRuns:
         other = Run("kvasir_seg", "unet", "spatial", "0", 1)
         describe_run(results.root, other, seconds=7200.0, peak_memory={"resident_mib": 900, "cuda_mib": 40})
         (results.root / "runs" / other.folder / "evaluate.benchmark.jsonl").unlink()
-        grid = cost_grid(read_runs(results, None))
+        grid = cost_grid(read_runs(results))
         expected = ["2", "1", "3.00", "0.50", "0.50", "900", "40"]  # one evaluation was not measured
         assert [cell.text for cell in grid.rows[0][3:]] == expected
         assert [cell.text for cell in grid.feet[0][3:]] == expected
@@ -291,7 +346,7 @@ class TestRuns:
         describe_run(results.root, run)
         with (results.root / "runs" / run.folder / "evaluate.benchmark.jsonl").open("a") as stream:
             stream.write(json.dumps({"s": 60.0, "cpu_time": "NA"}) + "\n")
-        runs = read_runs(results, None)
+        runs = read_runs(results)
         assert runs["evaluation"].tolist() == [60.0]
         assert runs["processor"].isna().all(), "no sum of times of which one is unknown"
 
@@ -299,7 +354,7 @@ class TestRuns:
         for seed, dirty in enumerate((False, False, True)):
             git = {"commit": "abc", "dirty": dirty}
             describe_run(results.root, Run("toy", "unet", "spatial", "0", seed), git=git)
-        found = dict(origins(results, read_runs(results, None)))
+        found = dict(origins(results, read_runs(results)))
         assert found["Commit"] == [("abc", 2), ("abc with uncommitted changes", 1)]
         assert found["torch"] == [("2.1", 3)]
         assert found["Data"] == [("trained on a dataset that is not here any more", 3)]
@@ -310,10 +365,10 @@ class TestRuns:
         describe_run(results.root, run)
         (results.root / "runs" / run.folder / name).write_text("{")
         with pytest.raises(InputError, match=told):
-            read_runs(results, None)
+            read_runs(results)
 
     def test_no_run_at_all(self, results):
-        runs = read_runs(results, None)
+        runs = read_runs(results)
         assert cost_grid(runs).rows == []
         assert [cell.text for cell in cost_grid(runs).feet[0][3:]] == ["0", "0", *[NOTHING] * 5]
 
@@ -352,7 +407,7 @@ def test_studies_are_shown_with_their_answer(tmp_path):
     (tmp_path / "studies" / "study_sign.md").write_text("# Study sign. x\n\n**Answer.** It draws it.\n\n- a point\n")
     (tmp_path / "studies" / "study_sign.html").touch()
     Image.new("RGB", (40, 30)).save(tmp_path / "studies" / "another.png")
-    another, sign = _figures(Results(tmp_path), tmp_path / "report", "studies", ())
+    another, sign = _figures(Results(tmp_path), tmp_path / "report", "studies")
     assert sign["answer"] == "It draws it."
     assert sign["files"]["HTML"] == "../studies/study_sign.html"
     assert "Table 6" in sign["caption"].title

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 from tests.standins import browser
-from tests.standins.study import CONFIG, claim, describe_run, effect
+from tests.standins.study import CONFIG, claim, describe_run, effect, grid_of
+from tests.unit.reporting.conftest import CLASSES
 
 from spectralseg import cli
 from spectralseg.errors import InputError
@@ -26,7 +27,11 @@ def finished_study(phantom, published, tmp_path_factory):
     """A results folder with all that the report shows; tests must not change it."""
     root = tmp_path_factory.mktemp("finished") / "study"
     shutil.copytree(phantom, root)
-    (root / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    records = pd.read_parquet(root / "records.parquet")
+    config = {**CONFIG, "datasets": {name: {"source": "phantom"} for name in CLASSES}}
+    config["architectures"] = {name: {"model": name} for name in ("unet", "transunet")}
+    config["grid"] = grid_of(records, CONFIG["objectives"])
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
     for objective, lam in (("spatial", "0"), ("spatial_spectral", "0.2")):
         describe_run(root, Run("kvasir_seg", "unet", objective, lam, 0))
     rows = [
@@ -42,7 +47,6 @@ def finished_study(phantom, published, tmp_path_factory):
         claim(8, claim=EVIL, reason=EVIL, verdict="cannot be tested with this data", published="")
     ]
     pd.DataFrame(claims).to_csv(root / "claims.csv", index=False)
-    records = pd.read_parquet(root / "records.parquet")
     records.loc[records["case"] == "kvasir_seg_2", "case"] = EVIL
     records.to_parquet(root / "records.parquet")
     results = Results(root)
@@ -120,8 +124,8 @@ class TestFile:
         assert "isic2018 → isic2017: 2 of 3 test cases match" in head
 
     def test_missing_runs_are_counted(self, text):
-        assert "<b>2 of 4</b> runs evaluated" in text
-        assert "2 runs of the grid are not trained." in text
+        assert "<b>2 of 45</b> runs evaluated" in text
+        assert "43 runs of the grid are not trained." in text
 
     def test_other_texts_cannot_end_a_script(self, text):
         assert text.count("</script>") == 2

@@ -8,9 +8,8 @@ import pytest
 from pyarrow import parquet
 
 from spectralseg.errors import InputError
-from spectralseg.evaluation.collect import _SCHEMA as RECORDS
 from spectralseg.grid import Run
-from spectralseg.metrics.records import COLUMNS, RUN_KEYS, divergence_record
+from spectralseg.metrics.records import COLUMNS, COMPACT, RUN_KEYS, divergence_record
 from spectralseg.reporting.figures import FIGURES
 from spectralseg.reporting.report.runs import read_runs
 from spectralseg.reporting.results import BANNER, Results
@@ -30,7 +29,7 @@ def test_records_must_exist(tmp_path):
 
 def test_records_must_be_complete(official, tmp_path):
     pd.read_parquet(official / "records.parquet").drop(columns="flag").to_parquet(tmp_path / "records.parquet")
-    with pytest.raises(InputError, match="no table of metric records"):
+    with pytest.raises(InputError, match="cannot be read as a table of metric records"):
         Results(tmp_path).records  # noqa: B018
 
 
@@ -81,9 +80,9 @@ class TestDivergedRuns:
             keys = pd.MultiIndex.from_frame(records[list(RUN_KEYS)])
             rows = [{**run.keys, **divergence_record(run.dataset, "its logits are not finite")} for run in runs]
             records = records[~keys.isin([tuple(run.keys.values()) for run in runs])]
-            with parquet.ParquetWriter(root / "records.parquet", RECORDS) as writer:  # a run at a time, as 'collect'
+            with parquet.ParquetWriter(root / "records.parquet", COMPACT) as writer:  # a run at a time, as 'collect'
                 for part in (records, pd.DataFrame(rows, columns=list(COLUMNS))):
-                    writer.write_table(pa.Table.from_pandas(part, preserve_index=False).cast(RECORDS))
+                    writer.write_table(pa.Table.from_pandas(part, preserve_index=False).cast(COMPACT))
             for run in runs:
                 folder = root / "runs" / run.folder
                 with np.load(folder / "examples.npz") as arrays:
@@ -118,7 +117,7 @@ class TestDivergedRuns:
     @pytest.mark.parametrize("trained", [True, False])
     def test_the_list_of_runs_says_so(self, diverge, trained):
         results = diverge([Run("acdc", "unet", "spatial", "0", 1)], trained)
-        states = read_runs(results, None).set_index(list(RUN_KEYS))["state"]
+        states = read_runs(results).set_index(list(RUN_KEYS))["state"]
         assert states["acdc", "unet", "spatial", "0", 1] == "diverged"
         assert (states == "diverged").sum() == 1
 

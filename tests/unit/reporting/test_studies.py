@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tests.standins.study import grid_of
+from tests.unit.reporting.conftest import CLASSES
 
 from spectralseg.config import Config, Objective
 from spectralseg.errors import InputError
@@ -26,6 +28,13 @@ BUILDERS = {
     "study_mid_band": build_mid_band,
     "study_leakage": build_leakage,
     "study_protocols": build_protocols,
+}
+EXAMPLES = {  # runs whose predictions are there
+    "datasets": ["synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg"],
+    "architectures": ["unet", "transunet"],
+    "objectives": ["spatial", "spatial_spectral"],
+    "lambdas": ["0.2"],
+    "seeds": [0],
 }
 SEEDS = (0, 1, 2)
 CASES = 8
@@ -91,17 +100,17 @@ def study(official, published, tmp_path):
         for name in ("prepared", "runs", "leakage.parquet", "leakage.csv"):
             (tmp_path / name).symlink_to(official / name)
         chosen = {name: OBJECTIVES[name] for name in objectives}
-        weighted = [name for name in chosen if "auxiliary" in chosen[name]]
-        block = {"datasets": ["kvasir_seg"], "architectures": ["unet"], "objectives": list(chosen), "seeds": [0]}
+        records = pd.DataFrame(list(records), columns=list(COLUMNS))
+        recorded = {name: OBJECTIVES[name] for name in (*EXAMPLES["objectives"], *records["objective"].unique())}
         config = {
             "name": "tiny",
-            "datasets": {"kvasir_seg": {}},
-            "architectures": {"unet": {"model": "unet"}},
-            "objectives": chosen,
-            "grid": {"main": {**block, "lambdas": ["0.2"] if weighted else []}},
+            "datasets": {"kvasir_seg": {}, **{name: {} for name in CLASSES}},
+            "architectures": {name: {"model": name} for name in ("unet", "transunet")},
+            "objectives": chosen | recorded,
+            "grid": {"examples": EXAMPLES, **grid_of(records, chosen | recorded)},
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        pd.DataFrame(list(records), columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
+        records.to_parquet(tmp_path / "records.parquet")
         return Results(tmp_path, published)
 
     return make

@@ -101,15 +101,16 @@ def test_no_defined_value(official, published, tmp_path):
 
 
 def test_records_of_whole_cases(official, published, tmp_path):
-    """A metric without classes is taken as it is; beside classes, whole-case values stay out of their mean."""
+    """A metric without classes is taken as it is; beside classes, a class of that name is refused."""
     records = pd.read_parquet(official / "records.parquet")
     whole = records[records["metric"] == "ece"].assign(**{"class": "all", "value": 0.25})
     rest = records[records["metric"] == "mce"]
-    beside = rest.assign(**{"class": "all", "value": 99.0})
-    pd.concat([whole, rest, beside]).to_parquet(tmp_path / "records.parquet")
+    pd.concat([whole, rest]).to_parquet(tmp_path / "records.parquet")
     cells = build_table(Results(tmp_path), published / "table_4.csv").cells
     assert set(cells.loc[cells["metric"] == "ece", "measured"]) == {25.0}
-    assert cells.loc[cells["metric"] == "mce", "measured"].max() < 100
+    pd.concat([whole, rest, rest.assign(**{"class": "all"})]).to_parquet(tmp_path / "records.parquet")
+    with pytest.raises(InputError, match="a class is called 'all', beside others in records of run"):
+        build_table(Results(tmp_path), published / "table_4.csv")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spectralseg.errors import InputError
 from spectralseg.statistics.pairing import Values, mean, pair
 
 
@@ -34,7 +35,7 @@ def test_rows_find_their_place_in_any_order(order, missing):
 
 def test_mixed_conditions_are_refused():
     frame = records([[[1, 2, 3], [4, 5, 6]]])
-    with pytest.raises(ValueError, match="12 records are of 6 classes"):
+    with pytest.raises(InputError, match="12 records of 6 classes"):
         Values.of(pd.concat([frame, frame]))
 
 

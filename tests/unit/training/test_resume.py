@@ -587,7 +587,7 @@ def test_a_flipped_bit_of_a_state_is_noticed_or_lies_where_nothing_is_read(stopp
 
 
 def test_a_state_that_no_training_can_have_saved_is_refused(config, toy, tmp_path, stopped):
-    content, settings = torch.load(stopped, weights_only=True), loop.settings_of(config, RUN, toy)
+    content, settings = torch.load(stopped, weights_only=True), loop.settings_of(config, RUN, toy.identity)
     learner = loop.learner_of(config, RUN, toy, torch.device("cpu"))
     for key, value in [
         *[("iteration", value) for value in (-1, 0, 3, 5, 8, 10**12, 4.0, True, "4", None)],
@@ -622,7 +622,7 @@ def test_other_encoder_weights_under_the_same_name_are_other_settings(config, to
     found = []
     for content in (b"one", b"two"):
         file.write_bytes(content)
-        found.append(loop.settings_of(changed, Run("toy", "unet", "spatial", "0", 0), toy))
+        found.append(loop.settings_of(changed, Run("toy", "unet", "spatial", "0", 0), toy.identity))
     assert found[0] != found[1]
 
 

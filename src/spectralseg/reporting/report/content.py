@@ -6,7 +6,7 @@ import base64
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import pandas as pd
 from PIL import Image
 
 from spectralseg import __version__
-from spectralseg.config import load_config
 from spectralseg.redaction import redact
 from spectralseg.reporting.captions import caption, label
 from spectralseg.reporting.cards.content import SOURCES
@@ -22,9 +21,9 @@ from spectralseg.reporting.rendering import few_patients
 from spectralseg.reporting.report import evidence
 from spectralseg.reporting.report.cases import case_browser
 from spectralseg.reporting.report.grids import Cell, Grid, number, printed
-from spectralseg.reporting.report.runs import EVALUATED, FOREIGN, MISSING, cost_grid, origins, read_runs, runs_grid
+from spectralseg.reporting.report.runs import EVALUATED, MISSING, cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.written import read_table
-from spectralseg.reporting.results import Results
+from spectralseg.reporting.results import METHOD_KEYS, Results
 from spectralseg.reporting.style import ACTUAL, PREDICTED, dataset_label
 from spectralseg.statistics.verdicts import FEWEST
 
@@ -44,11 +43,12 @@ def content(results: Results, out: Path) -> dict[str, Any]:
     Raises:
         InputError: there are no metric records, or a file of the results is damaged.
     """
-    resolved = results.root / "config.yaml"
-    config = load_config(resolved) if resolved.is_file() else None
-    runs = read_runs(results, config)
+    config, resolved = results.config, results.root / "config.yaml"
+    runs = read_runs(results)
     claims = evidence.read_claims(results.root / "claims.csv")
     effects = evidence.read_effects(results.root / "comparisons.parquet")
+    if effects is not None:
+        effects = results.of_the_study(effects, METHOD_KEYS)
     browser = case_browser(results)
     verdicts = evidence.verdict_counts(claims) if claims is not None else {}
     return {
@@ -63,14 +63,14 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "fewest": FEWEST,
         "headline": evidence.headline(effects) if effects is not None else {},
         "baselines": sorted(set(effects["baseline"])) if effects is not None else [],
-        "absent": _absent(runs),
+        "absent": _absent(results, runs),
         "claims": evidence.claims_grid(claims) if claims is not None else None,
         "demonstrated": claims is not None and any(map(evidence.demonstrates, claims["demonstration"])),
         "effects": evidence.effects_grid(effects) if effects is not None else None,
         "few_patients": " ".join(few_patients(effects["effective_groups"])) if effects is not None else "",
-        "tables": _tables(results, out, config.tables if config else ()),
-        "figures": _figures(results, out, "figures", config.figures if config else ()),
-        "studies": _figures(results, out, "studies", config.studies if config else ()),
+        "tables": _tables(results, out),
+        "figures": _figures(results, out, "figures"),
+        "studies": _figures(results, out, "studies"),
         "browser": browser,
         "colours": {"reference": ACTUAL, "prediction": PREDICTED},
         "datasets": datasets_grid(results, out),
@@ -84,7 +84,6 @@ def content(results: Results, out: Path) -> dict[str, Any]:
 
 def _facts(results: Results, runs: pd.DataFrame, browser: dict[str, Any]) -> Facts:
     """Key figures and what they count."""
-    wanted = runs[runs["state"] != FOREIGN]
     cases = sum(int((results.prepared(name).cases["part"] == "test").sum()) for name in results.prepared_names)
     values = [
         value
@@ -95,28 +94,25 @@ def _facts(results: Results, runs: pd.DataFrame, browser: dict[str, Any]) -> Fac
         for value in run
     ]
     return [
-        (f"{(wanted['state'] == EVALUATED).sum():,} of {len(wanted):,}", "runs evaluated"),
+        (f"{(runs['state'] == EVALUATED).sum():,} of {len(runs):,}", "runs evaluated"),
         (f"{len(results.prepared_names):,}", "datasets"),
         (f"{cases:,}", "test cases"),
-        (f"{wanted['seed'].nunique():,}", "seeds" if wanted["seed"].nunique() != 1 else "seed"),
+        (f"{runs['seed'].nunique():,}", "seeds" if runs["seed"].nunique() != 1 else "seed"),
         (f"{len(values):,}", "values of cases below"),
         (f"{values.count(None):,}", "of them undefined"),
         (f"{runs[['training', 'evaluation']].sum().sum() / 3600:,.1f} h", "training and evaluation"),
     ]
 
 
-def _absent(runs: pd.DataFrame) -> list[str]:
-    """Sentences on runs that a reader would look for in vain."""
+def _absent(results: Results, runs: pd.DataFrame) -> list[str]:
+    """Sentences on what a reader would look for in vain."""
     states = runs["state"].value_counts()
-    said = {
-        MISSING: "of the grid are not trained",
-        "trained": "are trained and not evaluated",
-        FOREIGN: "in the folder belong to no grid and count nowhere",
-    }
-    return [f"{states[state]} runs {text}." for state, text in said.items() if state in states]
+    said = {MISSING: "of the grid are not trained", "trained": "are trained and not evaluated"}
+    sentences = [f"{states[state]} runs {text}." for state, text in said.items() if state in states]
+    return [*sentences, *filter(None, [results.study.left_out_sentence()])]
 
 
-def _tables(results: Results, out: Path, order: Sequence[str]) -> list[dict[str, Any]]:
+def _tables(results: Results, out: Path) -> list[dict[str, Any]]:
     """Every table of the study with its sections, in the order of the configuration."""
     return [
         {
@@ -126,12 +122,12 @@ def _tables(results: Results, out: Path, order: Sequence[str]) -> list[dict[str,
             "sections": printed(page),
             "files": _links(file, _FORMATS, out),
         }
-        for file in _ordered(results.root.glob("tables/*.md"), order)
+        for file in results.study.pages("tables")
     ]
 
 
-def _figures(results: Results, out: Path, folder: str, order: Sequence[str]) -> list[dict[str, Any]]:
-    """Every figure in a folder of the study, reduced, with links to the full ones and to the page of a study."""
+def _figures(results: Results, out: Path, kind: str) -> list[dict[str, Any]]:
+    """Every figure of a kind, reduced, with links to the full ones and to the page of a study."""
     return [
         {
             "name": file.stem,
@@ -141,7 +137,7 @@ def _figures(results: Results, out: Path, folder: str, order: Sequence[str]) -> 
             "picture": _thumbnail(file),
             "files": _links(file, ("html", "png", "pdf", "csv", "md"), out),
         }
-        for file in _ordered(results.root.glob(f"{folder}/*.png"), order)
+        for file in results.study.pages(kind)
     ]
 
 
@@ -151,12 +147,6 @@ def _answer(file: Path) -> str:
         return ""
     found = re.search(r"^\*\*Answer\.\*\* (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else ""
-
-
-def _ordered(files: Iterable[Path], order: Sequence[str]) -> list[Path]:
-    """Files in a given order of their stems; others after them, by name."""
-    places = {name: place for place, name in enumerate(order)}
-    return sorted(files, key=lambda file: (places.get(file.stem, len(places)), file.stem))
 
 
 def _links(file: Path, suffixes: Iterable[str], out: Path) -> dict[str, str]:

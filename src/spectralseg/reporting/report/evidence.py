@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.errors import InputError
+from spectralseg.loading import read_csv, read_parquet
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import objective_label, p_text, signed
@@ -41,8 +42,7 @@ def read_claims(file: Path) -> pd.DataFrame | None:
     """
     if not file.is_file():
         return None
-    claims = pd.read_csv(file, dtype="str", keep_default_na=False)
-    _require(file, claims, CLAIMS)
+    claims = read_csv(file, "a claims ledger", "run 'spectralseg claims' again", CLAIMS)
     for verdict in pd.concat([claims["verdict"], claims["verdict_adjusted"]]):
         if verdict not in VERDICTS:
             raise InputError(f"{file}: verdict '{verdict}' is unknown; use one of {', '.join(VERDICTS)}")
@@ -126,11 +126,7 @@ def read_effects(file: Path) -> pd.DataFrame | None:
     """
     if not file.is_file():
         return None
-    try:
-        frame = pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as comparisons ({error}); run 'spectralseg compare' again") from None
-    _require(file, frame, _EFFECTS)
+    frame: pd.DataFrame = read_parquet(file, "comparisons", "run 'spectralseg compare' again", _EFFECTS).to_pandas()
     frame = frame[frame["metric"].isin(METRICS) & (frame["class"] == MEAN)].reset_index(drop=True)
     for metric in METRICS:
         rows = frame["metric"] == metric
@@ -202,9 +198,3 @@ def data_label(training: str, test: str) -> str:
     """Names of training and test dataset, once where they are the same."""
     label = dataset_label(test)
     return label if training == test else f"{dataset_label(training)} → {label}"
-
-
-def _require(file: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise InputError(f"{file}: column '{missing[0]}' is missing; make the file again with this version")

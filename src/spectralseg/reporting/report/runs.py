@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,24 +9,22 @@ from typing import Any
 
 import pandas as pd
 
-from spectralseg.config import Config
-from spectralseg.errors import InputError
 from spectralseg.grid import Run
-from spectralseg.grid import runs as runs_of
+from spectralseg.loading import read_json_lines
 from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
-from spectralseg.reporting.results import Results
+from spectralseg.reporting.results import Results, read_run
 from spectralseg.reporting.style import dataset_label
 
-EVALUATED, TRAINED, MISSING, FOREIGN = "evaluated", "trained", "missing", "not in the grid"
+EVALUATED, TRAINED, MISSING = "evaluated", "trained", "missing"
 DIVERGED = "diverged"
 _KEYS = ["dataset", "architecture", "objective", "lambda", "seed"]
 _COST = ["training", "evaluation", "processor", "resident", "cuda"]
 _NUMBERS = (*_COST, "iterations", "best_iteration", "validation_dice", "parameters")
 
 
-def read_runs(results: Results, config: Config | None) -> pd.DataFrame:
-    """One row per run of the grid, and of others that lie in the folder, in the order of the grid.
+def read_runs(results: Results) -> pd.DataFrame:
+    """One row per run of the study, in the order of the grid.
 
     Columns are the identity of the run, ``state``, what ``run.json`` tells (``description``, a dictionary) and, NaN
     where unknown, ``training`` and ``evaluation`` in seconds of wall time, ``processor`` in seconds of CPU time,
@@ -36,32 +33,24 @@ def read_runs(results: Results, config: Config | None) -> pd.DataFrame:
     Raises:
         InputError: the description of a run is damaged.
     """
-    there = [_run(file.relative_to(results.root / "runs")) for file in results.root.glob("runs/*/*/*/*/*/run.json")]
-    grid = runs_of(config) if config else sorted(there)
-    others = sorted(set(there) - set(grid))
-    rows = [_row(results, run, run in others) for run in (*grid, *others)]
+    rows = [_row(results, run) for run in results.study.runs]
     return pd.DataFrame(rows, columns=[*_KEYS, "state", "description", *_NUMBERS]).astype(
         dict.fromkeys(_NUMBERS, float)
     )
 
 
-def _run(file: Path) -> Run:
-    dataset, architecture, objective, weight, seed, _ = file.parts
-    return Run(dataset, architecture, objective, weight.removeprefix("lambda"), int(seed.removeprefix("seed")))
-
-
-def _row(results: Results, run: Run, foreign: bool) -> dict[str, Any]:
-    folder = results.root / "runs" / run.folder
+def _row(results: Results, run: Run) -> dict[str, Any]:
+    folder = results.study.run_folder(run)
     if not (folder / "run.json").is_file():
         return {**run.keys, "state": MISSING, "description": {}}
-    told = _read_json(folder / "run.json")
+    told = read_run(folder)
     jobs = {name: _last_line(folder / f"{name}.benchmark.jsonl") for name in ("train", "evaluate")}
     state = EVALUATED if (folder / "records.parquet").is_file() else TRAINED
     if told.get("diverged") or run in results.diverged:
         state = DIVERGED
     return {
         **run.keys,
-        "state": FOREIGN if foreign else state,
+        "state": state,
         "description": told,
         "training": told.get("seconds"),
         "evaluation": jobs["evaluate"].get("s"),
@@ -72,21 +61,10 @@ def _row(results: Results, run: Run, foreign: bool) -> dict[str, Any]:
     }
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file}: is no description of a run ({error}); train the run again") from None
-
-
 def _last_line(file: Path) -> dict[str, Any]:
     """What the workflow measured when a job ran last; nothing where it measured nothing."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    try:
-        measured = json.loads(lines[-1]) if lines else {}
-    except ValueError as error:
-        raise InputError(f"{file}: its last line is no JSON ({error}); remove the file") from None
-    return {name: value for name, value in dict(measured).items() if isinstance(value, int | float)}
+    measured = read_json_lines(file, "measurements of a job", "remove the file") if file.exists() else []
+    return {name: value for name, value in measured[-1].items() if isinstance(value, int | float)} if measured else {}
 
 
 def runs_grid(runs: pd.DataFrame) -> Grid:

@@ -1,0 +1,50 @@
+"""All that the weights of a run depend on: what ``run.json`` records, and what a run is retrained for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spectralseg.config import Config
+from spectralseg.files import sha256_of
+from spectralseg.grid import Run
+from spectralseg.registry import weights_file
+
+
+def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run as plain values.
+
+    Args:
+        config: the study.
+        run: one of its runs.
+        data: :func:`spectralseg.data.prepared.identity_of` its dataset.
+    """
+    architecture = config.architectures[run.architecture]
+    encoder = weights_file(architecture.encoder_weights)
+    return {
+        "run": run.keys,
+        "architecture": architecture.model_dump(mode="json"),
+        "encoder_sha256": _checksum(encoder, encoder.stat().st_mtime_ns) if encoder and encoder.is_file() else None,
+        "objective": config.objectives[run.objective].model_dump(mode="json"),
+        "training": config.training.learned(),
+        "data": dict(data),
+    }
+
+
+@functools.cache
+def _checksum(file: Path, _changed: int) -> str:
+    """Many runs have the same weights, which take a second to read."""
+    return sha256_of(file)
+
+
+def difference(saved: Any, current: Any, key: str = "") -> str:
+    """The first key in which two settings differ, with dots; empty where they agree."""
+    if saved == current:
+        return ""
+    if isinstance(saved, dict) and isinstance(current, dict):
+        names = sorted({*saved, *current})
+        found = (difference(saved.get(name), current.get(name), f"{key}.{name}" if key else name) for name in names)
+        return next(filter(None, found), key)
+    return key

@@ -8,9 +8,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/.complete: envs/requirements.lock pyproject.toml
+# The lock with checksums is for this platform; the other one then adds what is left.
+HASHED := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
+
+.venv/.complete: envs/requirements.lock envs/hashes.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "SpectralSeg needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
+	$(if $(HASHED),$(BIN)/pip install --quiet --no-deps --require-hashes --requirement envs/hashes.lock)
 	$(BIN)/pip install --quiet --requirement envs/requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
@@ -60,6 +64,7 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 	    --output-file envs/requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' envs/requirements.lock
 	python envs/derive.py
+	python envs/hashes.py
 
 docs: .venv/.complete  ## renew what is generated from the configuration model and the dataset files
 	spectralseg docs

@@ -11,6 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.lock"
 PYTHON = "3.12"
+IMAGE = f"docker.io/library/python:{PYTHON}-slim"
 NOTE = "Made by envs/derive.py from requirements.lock; edit neither by hand."
 
 
@@ -35,11 +36,17 @@ def container_recipe() -> str:
     return (
         f"# {NOTE}\n"
         "# Build from the repository root: podman build -f envs/Containerfile -t spectralseg .\n"
-        f"FROM docker.io/library/python:{PYTHON}-slim\n"
+        "# To build twice from the same base image, give its digest, which 'skopeo inspect' prints:\n"
+        f"#   podman build --build-arg BASE={IMAGE}@sha256:... -f envs/Containerfile -t spectralseg .\n"
+        f"ARG BASE={IMAGE}\n"
+        "FROM ${BASE}\n"
         "WORKDIR /spectralseg\n"
         "RUN apt-get update && apt-get install --yes --no-install-recommends git make g++ "
         "&& rm -rf /var/lib/apt/lists/*\n"
-        "COPY envs/requirements.lock envs/requirements.lock\n"
+        "COPY envs/requirements.lock envs/hashes.lock envs/\n"
+        "# The lock with checksums is for x86_64; the other one then adds what is left.\n"
+        'RUN test "$(uname -m)" != x86_64 || '
+        "pip install --no-cache-dir --no-deps --require-hashes --requirement envs/hashes.lock\n"
         "RUN pip install --no-cache-dir --requirement envs/requirements.lock\n"
         "COPY . .\n"
         "RUN pip install --no-cache-dir --no-deps --no-build-isolation .\n"

@@ -56,10 +56,13 @@ def test_logits_are_raw_and_not_squeezed_into_probabilities(small_model, name, o
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(model.parameters(), 0.1)
     for _ in range(30):
+        mean = (sign * model(images)).mean()
+        if mean < -2:
+            break
         optimizer.zero_grad()
-        (sign * model(images)).mean().backward()
+        mean.backward()
         optimizer.step()
-    assert (sign * model(images)).mean() < -2, "training can push them anywhere"
+    assert mean < -2, "training can push them anywhere"
 
 
 @pytest.mark.parametrize("size", [224, 256, 320])

@@ -1,7 +1,8 @@
-"""Stands in for ``spectralseg`` and ``papermill``: notes how it was called and writes what the rules expect, at once.
+"""Stands in for ``spectralseg`` and ``python -m spectralseg.papermill``.
 
-What it writes for a prepared dataset and for a run depends on the same things as in the real commands, so that plans
-can be tested without training. Imports little: hundreds of jobs start it.
+It notes how it was called and writes what the rules expect, at once. What it writes for a prepared dataset and for a
+run depends on the same things as in the real commands, so that plans can be tested without training. Imports little:
+hundreds of jobs start it.
 """
 
 import hashlib
@@ -9,7 +10,6 @@ import itertools
 import json
 import os
 import signal
-import stat
 import sys
 from pathlib import Path
 
@@ -20,23 +20,26 @@ TABLES = (".csv", ".md", ".tex", ".html", ".pdf", ".png")
 
 
 def install(folder):
-    """Put the stand-ins into a folder.
-
-    Returns:
-        Environment variables for Snakemake: the folder comes first on PATH.
-    """
+    """Put the stand-ins into a new folder and return :func:`environment`."""
     folder.mkdir()
-    for name in ("spectralseg", "papermill"):
-        script = folder / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{__file__}" {name} "$@"\n', encoding="utf-8")
-        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    called = f'exec "{sys.executable}" -S -E "{__file__}"'
+    notebook = f'[ "$1 $2" = "-m spectralseg.papermill" ] && shift 2 && {called} papermill "$@"'
+    for name, script in {"spectralseg": f'{called} spectralseg "$@"', "python": notebook}.items():
+        (folder / name).write_text(f'#!/bin/sh\n{script}\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
+        (folder / name).chmod(0o755)
+    return environment(folder)
+
+
+def environment(folder):
+    """Environment variables for Snakemake, by which it finds the stand-ins of a folder first, and they their log."""
     path = os.pathsep.join([str(folder), str(Path(sys.executable).parent), os.environ["PATH"]])
     return {"PATH": path, "STAND_IN_CALLS": str(folder / "calls.jsonl")}
 
 
 def calls(folder):
-    """The arguments of all calls, command first."""
-    return [json.loads(line) for line in (folder / "calls.jsonl").read_text(encoding="utf-8").splitlines()]
+    """The arguments of all calls that the log in a folder has, command first."""
+    log = folder / "calls.jsonl"
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
 def digest(*values):

@@ -51,6 +51,23 @@ def test_the_lock_names_no_index_and_no_local_file(repository):
     assert "+cpu" not in text
 
 
+def test_the_lock_with_checksums_has_the_same_versions(repository, pins):
+    text = (repository / "envs" / "hashes.lock").read_text(encoding="utf-8")
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    assert dict(line[0].split("==") for line in lines) == {
+        name: version for name, version in pins.items() if name not in ("torch", "torchvision")
+    }
+    assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", one) for line in lines for one in line[1:])
+    assert all(len(line) > 1 for line in lines)
+    assert "://" not in text
+
+
+def test_environments_are_made_with_checksums(repository):
+    for file in ("Makefile", "envs/Containerfile"):
+        text = (repository / file).read_text(encoding="utf-8")
+        assert "--no-deps --require-hashes --requirement envs/hashes.lock" in text
+
+
 def test_torchvision_can_be_imported_beside_this_torch():
     done = subprocess.run(
         [sys.executable, "-c", "import spectralseg.models, torchvision, timm"],

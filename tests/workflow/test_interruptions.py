@@ -28,7 +28,7 @@ class Command:
 
     def __init__(self, directory, *, stand_ins, holds="train", log="snakemake.log"):
         command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", "2"]
-        command += ["--configfile", write_config(directory, TINY), "--set-threads", "train=1"]
+        command += ["--configfile", write_config(directory, TINY), "--set-threads", "train=1", "evaluate=1"]
         self.log = directory / log
         with self.log.open("w") as output:
             self.process = subprocess.Popen(

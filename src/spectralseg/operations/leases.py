@@ -94,6 +94,7 @@ def _folder(environment: MutableMapping[str, str]) -> Path:
 
 def _free_slot(slots: dict[Path, Device]) -> tuple[Path, int]:
     """Wait until a slot is free, and take one of the device that most are free of."""
+    told = False
     while True:
         taken = {slot: handle for slot in slots if (handle := _try(slot)) is not None}
         if taken:
@@ -103,6 +104,9 @@ def _free_slot(slots: dict[Path, Device]) -> tuple[Path, int]:
                 if slot != best:
                     locks.release(handle)
             return best, taken[best]
+        if not told:
+            _log.info("waiting for a device")
+            told = True
         time.sleep(_PAUSE)
 
 
@@ -132,7 +136,7 @@ def _wait_for_others(folder: Path, line: str, number: int) -> None:
     past, told = number, False
     while earlier := [one for one in _tickets(folder, line) if one < past]:
         if not told:
-            _log.info("waiting for a device")
+            _log.info("waiting in line for a device")
             told = True
         past = max(earlier)
         ticket = folder / f"{line}.{past}"

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from spectralseg.config import Comparison, Config, load_config
 from spectralseg.data.leakage import Audit, no_audit, read_audit
@@ -109,10 +111,8 @@ class Results:
         filters: list[tuple[str, str, Any]] = [(name, "in", sorted(v) or ["\0"]) for name, v in allowed.items()]
         if "metric" not in allowed:
             filters.append(("metric", "!=", DIVERGED))
-        told = "a table of metric records", "collect them again"
-        table = read_parquet(file, *told, COLUMNS, filters=filters)
-        with reading(file, *told):
-            table = table.select(COLUMNS).cast(SCHEMA)
+        with reading(file, "a table of metric records", "collect them again"):
+            table = _matching(file, filters).select(COLUMNS).cast(SCHEMA)
         refuse_ambiguous(file, table)
         found: pd.DataFrame = table.to_pandas()
         return self.of_the_study(found, RUN_KEYS) if self._foreign else found
@@ -310,3 +310,16 @@ def read_run(folder: Path) -> dict[str, Any]:
         InputError: the file is damaged.
     """
     return read_json(folder / "run.json", "the description of a run", "train the run again", _NOTED)
+
+
+def _matching(file: Path, filters: list[tuple[str, str, Any]]) -> pa.Table:
+    """Rows of metric records by what their columns hold. Other columns are read only where there are such rows."""
+    wanted = parquet.filters_to_expression(filters)
+    with parquet.ParquetFile(file, page_checksum_verification=True) as stored:
+        if missing := [name for name in COLUMNS if name not in stored.schema_arrow.names]:
+            raise ValueError(f"column '{missing[0]}' is missing")
+        found = [stored.read_row_groups([], columns=list(COLUMNS))]
+        for number in range(stored.num_row_groups):
+            if stored.read_row_group(number, columns=[name for name, *_ in filters]).filter(wanted).num_rows:
+                found.append(stored.read_row_group(number, columns=list(COLUMNS)).filter(wanted))
+        return pa.concat_tables(found)

@@ -224,7 +224,10 @@ def _moments(influences: Sequence[NDArray[np.float64]], random: _Randomness) -> 
     """Means of the influence of groups and of its square in each resample, (influences, 2, resamples)."""
     of_groups = [influence.mean(0) for influence in influences]
     parts = np.stack([part for of_group in of_groups for part in (of_group, of_group**2)], 1)
-    found: NDArray[np.float64] = (random.drawn @ parts / len(parts)).T
+    groups, columns = parts.shape
+    if groups >= _MANY:  # always as many columns, so that rounding does not depend on how many samples there are
+        parts = np.pad(parts, ((0, 0), (0, 2 * _BLOCK - columns)))
+    found: NDArray[np.float64] = (random.drawn @ parts / groups).T[:columns]
     return found.reshape(len(influences), 2, -1)
 
 

@@ -477,7 +477,7 @@ def test_damaged_mask(tmp_path: Path) -> None:
 def test_a_file_that_went_away(tmp_path: Path) -> None:
     (case,) = read(plain(tmp_path, "a"))
     (tmp_path / "images" / "a.png").unlink()
-    with pytest.raises(InputError, match=r"images/a\.png: the file is missing"):
+    with pytest.raises(InputError, match=r"images/a\.png: cannot be read: the file is missing"):
         case.load()
 
 

@@ -1,3 +1,4 @@
+import cProfile
 import subprocess
 import sys
 
@@ -249,7 +250,30 @@ def test_report_without_findings(tmp_path):
     assert report.text().endswith("Nothing speaks against these numbers.")
 
 
+def test_the_work_of_a_row_does_not_grow_with_the_table(tmp_path):
+    """Counted in calls of functions, which the load of the machine does not change."""
+
+    def calls(rows):
+        lines = [f"m{n // 4},{'abc'[n % 4] if n % 4 < 3 else 'mean'},0.{80 - n % 4},0.60" for n in range(rows)]
+        with cProfile.Profile() as profile:
+            audited(tmp_path, "method,class,DSC,IOU\n" + "\n".join(lines))
+        return sum(entry.callcount for entry in profile.getstats())
+
+    calls(4)
+    first, second, third = calls(400), calls(800), calls(1200)
+    assert third - second < 1.2 * (second - first)
+    assert second - first < 400 * 400
+
+
 class TestCommand:
+    def test_names_move_no_cursor_and_run_no_formula(self, tmp_path, capsys):
+        file = tmp_path / "results.csv"
+        file.write_text("method,DSC,IOU\n=\x1b[2Ja,0.80,0.60\n")
+        assert cli.main(["audit-table", str(file), "--out", str(tmp_path / "findings.csv")]) == 1
+        assert "=\\x1b[2Ja: DSC" in (told := capsys.readouterr().out)
+        assert "\x1b" not in told
+        assert pd.read_csv(tmp_path / "findings.csv")["name"].tolist() == ["'=\x1b[2Ja"]
+
     def test_a_table_in_order(self, tmp_path, capsys):
         file = tmp_path / "results.csv"
         file.write_text("method,DSC,IOU\na,0.80,0.70\n")

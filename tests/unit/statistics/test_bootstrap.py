@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from spectralseg.statistics import bootstrap
 from spectralseg.statistics.bootstrap import (
     ENOUGH_GROUPS,
     FAILURE_RATE,
@@ -260,3 +261,21 @@ def test_limits_are_quantiles_of_the_draws():
 def test_units_do_not_matter():
     values = crossed(np.random.default_rng(0), 3, 14)
     assert paired_interval(100 * values + 7) == pytest.approx([100 * part + 7 for part in paired_interval(values)])
+
+
+@pytest.mark.parametrize("groups", [30, 80])
+def test_drawing_together_changes_no_value(groups):
+    rng = np.random.default_rng(0)
+    samples = [(rng.normal(size=(3, groups)), None, outcomes) for outcomes in [False, True] * 5]
+    alone = []
+    for differences, labels, outcomes in samples:
+        bootstrap._drawn.clear()
+        alone.append(bootstrap.mean_and_draws(differences, labels, outcomes=outcomes))
+    bootstrap._drawn.clear()
+    bootstrap.draw_together(samples)
+    drawn = dict(bootstrap._drawn)
+    together = [bootstrap.mean_and_draws(one, labels, outcomes=outcomes) for one, labels, outcomes in samples]
+    assert drawn.keys() == bootstrap._drawn.keys()  # nothing was drawn again
+    for (mean, draws), (expected, values) in zip(together, alone, strict=True):
+        assert mean == expected
+        np.testing.assert_allclose(draws, values, rtol=1e-9, atol=1e-12)

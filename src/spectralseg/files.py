@@ -332,19 +332,6 @@ def read_regular(path: Path, most: int, remedy: str) -> bytes | None:
         return stream.read(most)
 
 
-def read_json(path: Path, most: int, remedy: str) -> Any:
-    """The content of a JSON file as by :func:`read_regular`; None where there is no such file.
-
-    Raises:
-        InputError: as there, or it is no JSON.
-    """
-    content = read_regular(path, most, remedy)
-    try:
-        return None if content is None else json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no JSON ({error}); {remedy}") from None
-
-
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
     regular_file(path)

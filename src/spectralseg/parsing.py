@@ -41,19 +41,30 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
 
 
-def read_json(path: Path, most: int = MAX_JSON_BYTES) -> Any:
+def read_json(path: Path, most: int = MAX_JSON_BYTES, remedy: str = "give an intact file of its kind") -> Any:
     """Read a JSON file, in which numbers are finite and keys are given once.
 
     Raises:
-        InputError: the file is missing, is not a file, has more than ``most`` bytes or is not such JSON.
+        InputError: the file is missing, is not a file, has more than ``most`` bytes or is not such JSON; the message
+            ends with the remedy.
     """
-    text = read_text(path, most)
+    text = read_text(path, most, remedy)
     try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique_keys)
+        return parse_json(text)
     except RecursionError:
         raise _too_deep(path) from None
     except ValueError as error:
-        raise InputError(f"{path}: cannot be read as JSON ({' '.join(str(error).split())[:200]})") from None
+        raise InputError(f"{path}: cannot be read as JSON ({' '.join(str(error).split())[:200]}); {remedy}") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON in which numbers are finite and keys are given once.
+
+    Raises:
+        ValueError: the text is not such JSON.
+        RecursionError: it is nested too deep.
+    """
+    return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique_keys)
 
 
 def refuse_expanding(value: Any, source: str) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 from spectralseg.config import NOT_LEARNED, Config
 from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError
-from spectralseg.files import read_json, visible
+from spectralseg.files import visible
 from spectralseg.grid import Run
 from spectralseg.grid import runs as runs_of
+from spectralseg.parsing import read_json
 from spectralseg.registry import weights_file
 from spectralseg.training.settings import difference, settings_of
 

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spectralseg import slurm
 from spectralseg.config import Config
 from spectralseg.errors import InputError, explained
-from spectralseg.files import read_json
 from spectralseg.grid import Run
 from spectralseg.loading import reading
 from spectralseg.operations.heartbeat import Beat, read_beat
+from spectralseg.parsing import read_json
 from spectralseg.study_folder import StudyFolder
 
 SLURM_LOGS = ".snakemake/slurm_logs"  # where the workflow keeps what SLURM said of its jobs
@@ -145,7 +145,7 @@ def _readable_status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> 
     trained = present >= _TRAINED
     known, changed, diverged = _last_validation(folder), "", ""
     if trained:
-        told = read_json(folder / "run.json", _LONGEST, _RETRAIN) or {}
+        told = read_json(folder / "run.json", _LONGEST, _RETRAIN)
         known["seconds"], diverged = _training_result(folder / "run.json", told)
         changed = study.outdated(run, told)
     trained = trained and not changed

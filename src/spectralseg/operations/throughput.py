@@ -14,7 +14,8 @@ from typing import Any
 
 from spectralseg.config import Architecture, Config
 from spectralseg.errors import InputError
-from spectralseg.files import read_json, visible
+from spectralseg.files import visible
+from spectralseg.parsing import read_json
 from spectralseg.study_folder import StudyFolder
 
 DOCTOR = "doctor.json"  # what the doctor measured, in the folder of the study
@@ -209,6 +210,6 @@ def _of_benchmarks(folder: Path) -> Iterator[Measured]:
 
 def _read(file: Path) -> Any:
     try:
-        return read_json(file, _LONGEST, "") or {}
+        return read_json(file, _LONGEST)
     except (InputError, OSError):
         return {}

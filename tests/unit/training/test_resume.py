@@ -237,17 +237,19 @@ def test_a_folder_holds_one_run(config, toy, tmp_path, iterations, whole):
     assert same_weights(outcome(tmp_path / "run")[0], whole[0])
 
 
-def test_a_run_that_another_process_has_just_finished_is_kept(config, toy, tmp_path, iterations, whole):
+def test_a_run_that_another_process_has_just_finished_is_kept(config, toy, tmp_path, iterations, whole_run):
+    folder = shutil.copytree(whole_run, tmp_path / "whole")
+
     def steps(**changes):
         del iterations[:]
         changed = with_training(config, **changes)
-        loop.train(changed, RUN, toy, tmp_path / "whole", device_name="cpu", keep_finished=True)
+        loop.train(changed, RUN, toy, folder, device_name="cpu", keep_finished=True)
         return len(iterations)
 
     assert steps() == steps(save_every=3) == 0
     assert steps(learning_rate=0.01) == 7
     assert steps(learning_rate=0.01) == 0
-    (tmp_path / "whole" / "model.pt").write_bytes(b"")
+    (folder / "model.pt").write_bytes(b"")
     assert steps(learning_rate=0.01) == 7
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectralseg.errors import InputError, explained, has_remedy
-from spectralseg.files import read_text
+from spectralseg.files import regular_file
 from spectralseg.parsing import MAX_JSON_BYTES, parse_json
 
 if TYPE_CHECKING:  # imported where they are used: the workflow's parser needs JSON only
@@ -61,7 +61,8 @@ def read_json(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[str,
         keys: names that must be there, with the types of their values; ``"data.mean"`` is a name within ``data``.
     """
     with reading(file, what, remedy):
-        content = parse_json(read_text(file, MAX_JSON_BYTES, remedy))
+        regular_file(file, MAX_JSON_BYTES, remedy)
+        content = parse_json(file.read_text(encoding="utf-8"))
         _require(content, keys)
     return content  # type: ignore[no-any-return]
 

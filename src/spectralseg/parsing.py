@@ -51,9 +51,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES, remedy: str = "give an int
     text = read_text(path, most, remedy)
     try:
         return parse_json(text)
-    except RecursionError:
-        raise _too_deep(path) from None
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({' '.join(str(error).split())[:200]}); {remedy}") from None
 
 

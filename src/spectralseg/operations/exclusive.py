@@ -7,8 +7,6 @@ refused if another process worked on the study in between: its results would be 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import logging
 import os
 import platform
@@ -19,9 +17,9 @@ from pathlib import Path
 import psutil
 
 from spectralseg.errors import InputError
+from spectralseg.locks import try_lock
 
 MARK = "SPECTRALSEG_STUDY"  # environment variable of all processes that a scheduler of this machine starts
-_UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # by some network file systems
 _LONGEST = 200  # bytes of the name of a holder
 _PATIENCE = 60.0  # seconds in which a training saves its checkpoint
 _log = logging.getLogger(__name__)
@@ -80,13 +78,10 @@ def _pauses() -> Iterator[None]:
 
 def _locked(handle: int) -> bool:
     """Lock an open file, and say whether that worked; where there are no locks, it is taken to have worked."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            return False
+    locked = try_lock(handle)
+    if locked is None:
         _log.warning("this file system has no locks; run only one workflow per study at a time")
-    return True
+    return locked is not False
 
 
 def end_orphans(study: Path) -> int:

@@ -4,6 +4,7 @@ import copy
 import functools
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -76,6 +77,8 @@ def pytest_configure(config):
     # workers of pytest-xdist, which start later, and for commands that tests run.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in processes that a shell starts in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # No test may fail because the machine is slow.
     hypothesis.settings.register_profile(
         "patient",

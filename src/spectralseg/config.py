@@ -86,6 +86,7 @@ EachOnce = AfterValidator(_each_once)
 PathText = Annotated[str, AfterValidator(_path)]
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of encoders and their weights: part of paths
 Encoder = Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$", max_length=128)]
+ImageSize = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
 Positive = Annotated[float, Field(gt=0, le=_LARGEST_MARGIN)]
 Margin = Annotated[
     Positive | dict[Name, Positive], BeforeValidator(_margin, json_schema_input_type=Positive | dict[Name, Positive])
@@ -119,6 +120,9 @@ class Dataset(_Strict):
         [], description="for source 'official': addresses of folders that hold the same files, tried first"
     )
     allow_partial: bool = Field(False, description="accept a subset of the official cases and record it")
+    image_size: ImageSize | None = Field(
+        None, description="side of the prepared images in pixels, the same for its partners; null: that of the study"
+    )
     phantom: Phantom = Field(Phantom(), description="for source 'phantom'")
 
     @model_validator(mode="after")
@@ -289,7 +293,7 @@ class Config(_Strict):
     """A study: datasets, what is compared on them, and how."""
 
     name: Name = Field(description="results go to results/<name>")
-    image_size: int = Field(224, ge=32, le=4096, multiple_of=32, description="side of the prepared images in pixels")
+    image_size: ImageSize = Field(224, description="side of the prepared images in pixels")
     fail_on_leakage: bool = Field(False, description="train nothing where test cases match training or validation data")
     validation: float = Field(0.1, gt=0, lt=1, description="share of training groups held out for model selection")
     reduced_decoding: bool = Field(
@@ -331,6 +335,10 @@ class Config(_Strict):
         description="and pages that answer one question each",
     )
 
+    def size_of(self, dataset: str) -> int:
+        """Side of the prepared images of a dataset in pixels."""
+        return self.datasets[dataset].image_size or self.image_size
+
     @property
     def baseline(self) -> str:
         """The objective that the others are compared with."""
@@ -368,6 +376,7 @@ def validate_config(
                 conditions_of(known_datasets[name].modality)
             except InputError as error:
                 raise InputError(f"{file}: evaluation.noise.sweep: {name}: {error}") from None
+        _check_sizes(config, known_datasets, file)
     for name, architecture in config.architectures.items():
         try:
             registry.check_options(architecture.model, architecture.encoder, architecture.options)
@@ -408,6 +417,17 @@ def _notebooks_near(path: Path) -> list[str] | None:
     """
     roots = dict.fromkeys([Path.cwd(), *path.absolute().parents, *path.resolve().parents])
     return [name for root in roots for name in notebook_names(root / "notebooks")] or None
+
+
+def _check_sizes(config: Config, known_datasets: Mapping[str, DatasetSpecification], file: str) -> None:
+    """Refuse partners whose images have another size than those a run is trained on."""
+    for name in dict.fromkeys(name for block in config.grid.values() for name in block.datasets):
+        for partner in known_datasets[name].ood:
+            if partner in config.datasets and config.size_of(partner) != config.size_of(name):
+                raise InputError(
+                    f"{file}: datasets.{partner}.image_size: must be {config.size_of(name)} as that of '{name}', whose "
+                    "runs are tested on it"
+                )
 
 
 def _check_margins(comparison: Comparison, file: str) -> None:

@@ -116,7 +116,7 @@ class StudyFolder:
         assert self.config is not None
         if card is None:
             source = self.config.datasets[run.dataset].source
-            known = {"name": run.dataset, "image_size": self.config.image_size, "source": source}
+            known = {"name": run.dataset, "image_size": self.config.size_of(run.dataset), "source": source}
             return settings_of(self.config, run, known)
         return settings_of(self.config, run, identity_of(card))
 
@@ -128,7 +128,7 @@ class StudyFolder:
     def _changed(self, dataset: str, card: Mapping[str, Any]) -> str:
         if self.config is None:
             return ""
-        wanted = {"image_size": self.config.image_size, "source": self.config.datasets[dataset].source}
+        wanted = {"image_size": self.config.size_of(dataset), "source": self.config.datasets[dataset].source}
         return difference({key: card.get(key) for key in wanted}, wanted)
 
     def _card(self, dataset: str) -> dict[str, Any]:

@@ -465,3 +465,22 @@ class TestMargins:
 
     def test_distances_have_none_by_default(self, study):
         assert validate_config(study, "toy.yaml").comparison.margins == {}
+
+
+class TestImageSize:
+    def test_a_dataset_may_have_its_own(self, study):
+        spoil(study, "datasets.toy.image_size", 64)
+        config = validate_config(study, "toy.yaml")
+        assert (config.image_size, config.size_of("toy")) == (32, 64)
+
+    @pytest.mark.parametrize("sizes", [{"toy": 64}, {"other": 64}])
+    def test_partners_must_have_the_same(self, study, toy_specification, sizes):
+        study["datasets"]["other"] = {"source": "phantom"}
+        for name, size in sizes.items():
+            study["datasets"][name]["image_size"] = size
+        known = {"toy": toy_specification(ood=["other"]), "other": toy_specification(name="other")}
+        with pytest.raises(InputError, match=r"datasets\.other\.image_size: must be (64|32) as that of 'toy'"):
+            validate_config(study, "toy.yaml", known)
+        for name in ("toy", "other"):
+            study["datasets"][name]["image_size"] = 64
+        validate_config(study, "toy.yaml", known)

@@ -21,13 +21,13 @@ def impatient(monkeypatch):
 
 @pytest.fixture
 def no_weights(monkeypatch):
-    """What is asked for instead of downloading weights; a name in ``missing`` cannot be had."""
+    """What is asked for instead of downloading weights; those of resnet34 cannot be had."""
     asked = []
 
     def build(name, in_channels, classes, *, encoder, encoder_weights):
         asked.append((name, encoder, encoder_weights))
-        if encoder == "missing":
-            raise InputError("weights of 'missing' are not in the cache")
+        if encoder == "resnet34":
+            raise InputError("weights of 'resnet34' are not in the cache")
 
     monkeypatch.setattr("spectralseg.models.build_model", build)
     return asked
@@ -45,15 +45,17 @@ def test_everything_is_fetched_and_every_failure_told(tmp_path, study, toy_speci
         study["datasets"]["third"]["mirrors"] = [server.url.rpartition("/")[0]]
         options = study["architectures"]["unet"]
         study["architectures"] |= {
-            "one": {**options, "encoder": "missing", "encoder_weights": "imagenet"},
+            "one": {**options, "encoder": "resnet34", "encoder_weights": "imagenet"},
             "two": {**options, "encoder": "resnet18", "encoder_weights": "imagenet"},
             "own": {**options, "encoder": "resnet18", "encoder_weights": "encoder.pth"},
         }
         server.faults.append(Fault(status=404))
-        with pytest.raises(InputError, match=r"^2 could not be fetched: .*first/a\.txt.*404.* \| weights of 'missing'"):
+        with pytest.raises(
+            InputError, match=r"^2 could not be fetched: .*first/a\.txt.*404.* \| weights of 'resnet34'"
+        ):
             prefetch.prefetch(validate_config(study, "toy.yaml"), specifications)
     assert [(tmp_path / name / "a.txt").exists() for name in specifications] == [False, False, True, True]
-    assert no_weights == [("unet", "missing", "imagenet"), ("unet", "resnet18", "imagenet")]
+    assert no_weights == [("unet", "resnet18", "imagenet"), ("unet", "resnet34", "imagenet")]
     assert "toy: source 'phantom' needs no download" in caplog.text
 
 

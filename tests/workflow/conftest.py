@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,9 @@ def finish(directory):
 
 
 @pytest.fixture
-def finished(made_once, tmp_path_factory):
+def finished(made_once):
     """A finished tiny study that the test may change: its directory and its configuration."""
-    directory = tmp_path_factory.mktemp("study") / "copy"
-    shutil.copytree(made_once("finished_study", finish), directory, symlinks=True)
+    study = made_once("finished_study", finish)
+    directory = Path(tempfile.mkdtemp(dir=study.parent, prefix="copy"))  # as far from the repository as the original
+    shutil.copytree(study, directory, symlinks=True, dirs_exist_ok=True)
     return directory, directory / "study.yaml"

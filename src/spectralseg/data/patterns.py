@@ -14,6 +14,9 @@ from typing import Any
 _LONGEST = 1000  # characters of an expression
 _TOKEN = re.compile(r"\\.|\[\^?\]?|\(\?|.", re.DOTALL)
 _WORD = r"\pL\pM\pN_"  # RE2 takes \w for ASCII only
+# Bytes of a name that are no text, which Python holds as surrogates, match as characters for private use.
+_STAND_INS = {surrogate: 0xF0000 + surrogate for surrogate in range(0xD800, 0xE000)}
+_ORIGINALS = {stand_in: surrogate for surrogate, stand_in in _STAND_INS.items()}
 _WILDCARD = re.compile(r"(\*|\?|\[[^]!]+\])")
 
 
@@ -46,8 +49,7 @@ class PathPattern:
         import pyarrow.compute
 
         compute: Any = pyarrow.compute
-        # What is no text matches as a character that no table can hold.
-        array = pyarrow.array([re.sub("[\ud800-\udfff]", "\x01", composed(path)) for path in paths], pyarrow.string())
+        array = pyarrow.array([composed(path).translate(_STAND_INS) for path in paths], pyarrow.string())
         try:
             if self.names:
                 found = compute.extract_regex(array, self._expression).to_pylist()
@@ -56,7 +58,10 @@ class PathPattern:
                 found = [{} if match else None for match in matches]
         except pyarrow.ArrowInvalid as error:
             raise ValueError(str(error).removeprefix("Invalid regular expression: ")) from None
-        return [None if one is None else {name: text for name, text in one.items() if text} for one in found]
+        return [
+            None if one is None else {name: text.translate(_ORIGINALS) for name, text in one.items() if text}
+            for one in found
+        ]
 
 
 def wildcards(pattern: str) -> PathPattern:

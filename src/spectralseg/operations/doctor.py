@@ -249,14 +249,15 @@ def _reachable(host: str) -> bool:
 
 def models(config: Config, specifications: Mapping[str, DatasetSpecification]) -> Iterator[Finding]:
     """Whether every architecture of the grid can be built and takes a batch of each dataset that it is trained on."""
-    trained: dict[str, dict[tuple[int, int], None]] = {}
+    trained: dict[str, dict[tuple[int, int, int], None]] = {}
     for run in runs(config):
         data = specifications[run.dataset]
-        trained.setdefault(run.architecture, {})[data.channels, len(data.classes)] = None
+        task = data.channels, config.size_of(run.dataset), len(data.classes)
+        trained.setdefault(run.architecture, {})[task] = None
     for name, tasks in trained.items():
         try:
-            for channels, classes in tasks:
-                _try_model(config, name, channels, 1 if classes == 1 else classes + 1)
+            for channels, size, classes in tasks:
+                _try_model(config, name, channels, size, 1 if classes == 1 else classes + 1)
         except InputError as error:
             yield Finding("problem", "models", str(error))
         else:
@@ -267,21 +268,22 @@ def objectives(config: Config, specifications: Mapping[str, DatasetSpecification
     """Whether every objective of the grid takes its options, and logits of each dataset that is trained with it."""
     from spectralseg.training.loop import objective_of
 
-    trained: dict[str, dict[tuple[str, int], None]] = {}
+    trained: dict[str, dict[tuple[str, int, int], None]] = {}
     for run in runs(config):
         classes = len(specifications[run.dataset].classes)
-        trained.setdefault(run.objective, {})[run.lam, 1 if classes == 1 else classes + 1] = None
+        task = run.lam, 1 if classes == 1 else classes + 1, config.size_of(run.dataset)
+        trained.setdefault(run.objective, {})[task] = None
     for name, tasks in trained.items():
         try:
-            for lam, outputs in tasks:
-                objective_of(config.objectives[name], lam, outputs, config.image_size)
+            for lam, outputs, size in tasks:
+                objective_of(config.objectives[name], lam, outputs, size)
         except InputError as error:
             yield Finding("problem", "objectives", f"objectives.{name}: {error}")
         else:
             yield Finding("ok", "objectives", f"{name} can be built")
 
 
-def _try_model(config: Config, name: str, channels: int, outputs: int) -> None:
+def _try_model(config: Config, name: str, channels: int, size: int, outputs: int) -> None:
     """A batch through a model with random weights: on the meta device, which knows shapes only; where the model cannot
     do that, on the CPU.
     """
@@ -291,7 +293,7 @@ def _try_model(config: Config, name: str, channels: int, outputs: int) -> None:
     from spectralseg.training.loop import model_of
 
     architecture = config.architectures[name].model_copy(update={"encoder_weights": None})
-    shape = (config.training.batch_size, channels, config.image_size, config.image_size)
+    shape = (config.training.batch_size, channels, size, size)
     key = f"architectures.{name}"
     for device in ("meta", "cpu"):
         try:

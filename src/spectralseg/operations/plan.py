@@ -88,7 +88,6 @@ def plan(config: Config, results: Path, known: Sequence[Measured], *, price: flo
     Raises:
         InputError: iterations follow from epochs, and a dataset is not prepared.
     """
-    settings = settings_of(config)
     total: Counter[tuple[str, str]] = Counter()
     finished: Counter[tuple[str, str]] = Counter()
     outdated: Counter[tuple[str, str]] = Counter()
@@ -104,7 +103,7 @@ def plan(config: Config, results: Path, known: Sequence[Measured], *, price: flo
             finished[cell],
             outdated[cell],
             _iterations(config, results, cell[0]),
-            estimate(settings[cell[1]], known),
+            estimate(settings_of(config, cell[0])[cell[1]], known),
         )
         for cell, count in total.items()
     )

@@ -51,7 +51,7 @@ def measure(
         found = _times(config, data, learner, seconds / 3)
     hardware = provenance.hardware(str(device))
     return {
-        "setting": asdict(settings_of(config)[run.architecture]),
+        "setting": asdict(settings_of(config, run.dataset)[run.architecture]),
         "dataset": run.dataset if ready else f"{run.dataset}, phantom",
         "workers": config.training.workers,
         "device_name": hardware["device_name"],
@@ -94,12 +94,13 @@ def _wait(device: torch.device) -> None:
 
 
 def _phantom(config: Config, specification: DatasetSpecification, folder: Path) -> PreparedDataset:
-    phantoms.generate(specification.name, folder / "raw", cases=12, side=max(96, config.image_size), seed=0)
+    size = config.size_of(specification.name)
+    phantoms.generate(specification.name, folder / "raw", cases=12, side=max(96, size), seed=0)
     prepare(
         specification,
         folder / "raw",
         folder / "prepared",
-        image_size=config.image_size,
+        image_size=size,
         source="phantom",
         validation=0.3,
         allow_partial=True,

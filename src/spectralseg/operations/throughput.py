@@ -83,12 +83,12 @@ class Estimate:
     evaluation: float | None = None
 
 
-def settings_of(config: Config) -> dict[str, Setting]:
-    """The setting of every architecture of a study, by its name there."""
+def settings_of(config: Config, dataset: str) -> dict[str, Setting]:
+    """The setting of every architecture of a study on a dataset, by its name there."""
     training = config.training.model_dump(mode="json")
 
     def setting(architecture: Architecture) -> Setting:
-        return Setting.of(architecture.model_dump(mode="json"), config.image_size, training)
+        return Setting.of(architecture.model_dump(mode="json"), config.size_of(dataset), training)
 
     return {name: setting(architecture) for name, architecture in config.architectures.items()}
 

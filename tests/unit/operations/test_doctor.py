@@ -245,7 +245,7 @@ def test_runs_that_are_trained_again_or_left_out_are_told(phantoms, tmp_path):
     outdated, unreadable, left_out = doctor.trained_runs(config, tmp_path)
     assert (outdated.level, unreadable.level, left_out.level) == ("note", "problem", "note")
     assert f"1 outdated, first {first.folder}: 'data.image_size' differs" in outdated.text
-    assert f"{second.folder}/run.json: is no JSON" in unreadable.text
+    assert f"{second.folder}/run.json: cannot be read as JSON" in unreadable.text
     assert left_out.text == "Left out, as the configuration does not name them: 1 run."
 
 

@@ -124,12 +124,12 @@ def test_a_benchmark_tells_of_every_precision_that_it_measured(tmp_path):
 def test_all_of_a_study_is_planned_on_one_device(repository):
     """TransUNet in single precision was measured on a processor only, which is no reason to plan a GPU by it."""
     known = measured([], repository / "benchmarks" / "results")
-    for setting in settings_of(load_config(repository / "config" / "config.yaml")).values():
+    for setting in settings_of(load_config(repository / "config" / "config.yaml"), "acdc").values():
         assert "NVIDIA" in estimate(replace(setting, precision="fp32"), known).device
 
 
 def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned):
-    setting = settings_of(planned)["unet"]
+    setting = settings_of(planned, "toy")["unet"]
     results, benchmarks = tmp_path / "results", tmp_path / "benchmarks"
     results.mkdir()
     benchmarks.mkdir()
@@ -148,15 +148,15 @@ def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned
 
 def test_the_benchmarks_of_this_repository_know_the_grid_of_the_paper(repository):
     known = measured([], repository / "benchmarks" / "results")
-    for setting in settings_of(load_config(repository / "config" / "config.yaml")).values():
+    for setting in settings_of(load_config(repository / "config" / "config.yaml"), "acdc").values():
         found = estimate(setting, known)
         assert found.source == "benchmark"
         assert "NVIDIA" in found.device
 
 
 def test_runs_of_other_settings_do_not_count_as_measured(planned):
-    setting = settings_of(planned)["unet"]
-    other = Measured(settings_of(planned)["transunet"], 3.0, "H100", "finished runs")
+    setting = settings_of(planned, "toy")["unet"]
+    other = Measured(settings_of(planned, "toy")["transunet"], 3.0, "H100", "finished runs")
     assert "not measured" in estimate(setting, [other]).source
 
 

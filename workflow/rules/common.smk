@@ -210,7 +210,14 @@ def dataset_terms(wildcards, input):
 
 def prepare_settings(wildcards):
     choice = CONFIG.datasets[wildcards.dataset]
-    options = ["--image-size", CONFIG.size_of(wildcards.dataset), "--validation", CONFIG.validation, "--source", choice.source]
+    options = [
+        "--image-size",
+        CONFIG.size_of(wildcards.dataset),
+        "--validation",
+        CONFIG.validation,
+        "--source",
+        choice.source,
+    ]
     options += ["--allow-partial"] if choice.allow_partial else []
     return options + ([] if CONFIG.reduced_decoding else ["--full-decoding"])
 

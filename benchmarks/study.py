@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,16 +19,18 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from spectralseg import __version__
 from spectralseg.config import Config, load_config
 from spectralseg.data.leakage import LEAKS, PAIRS, Audit, finding
 from spectralseg.data.prepared import COLUMNS as CASE_COLUMNS
-from spectralseg.data.prepared import FORMAT
+from spectralseg.data.prepared import FORMAT, identity_of
 from spectralseg.data.specification import DatasetSpecification, read_specifications
 from spectralseg.grid import Run, runs
 from spectralseg.interpretation.scores import CAM_METRICS, SPECTRAL_METRICS
 from spectralseg.metrics.averaging import OVERLAP
 from spectralseg.metrics.policy import POLICY
 from spectralseg.metrics.records import COLUMNS, POOLED, WHOLE_CASE
+from spectralseg.training.settings import settings_of
 
 REPOSITORY = Path(__file__).parents[1]
 CALIBRATION = ("ece", "mce", "ace", "brier", "nll")
@@ -71,6 +73,7 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
     raw = config.model_dump(mode="json", by_alias=True)
     for block in raw["grid"].values():
         block["seeds"] = list(range(seeds)) if seeds else block["seeds"]
+    raw["image_size"] = side
     config = Config.model_validate(raw)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
@@ -82,7 +85,8 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
     masks = {name: _prepare(folder, specifications[name], tests[name], side) for name in tests}
     _audit(tests, specifications).write(folder / "leakage.parquet")
     for run in tqdm(runs(config), desc="simulate", unit="run", disable=None):
-        _run(folder / "runs" / run.folder, run, specifications, tests, masks, config)
+        card = json.loads((folder / "prepared" / run.dataset / "dataset.json").read_text(encoding="utf-8"))
+        _run(folder / "runs" / run.folder, run, specifications, tests, masks, config, card)
     return config
 
 
@@ -107,13 +111,15 @@ def _prepare(folder: Path, known: DatasetSpecification, test: Test, side: int) -
     size = "[" + ", ".join(map(str, [test.slices] * (known.dimensions == 3) + [side, side])) + "]"
     rows = [
         [
-            *(f"{known.name}_{case:04}", f"g{case // 2}", "test" if case < test.cases else "train"),
+            *(f"{known.name}_{case:04}", f"{part}{case // 2}", part),
             *(case * test.slices, test.slices, size, "", 0, 0, "", "", "{}", "", ""),
         ]
         for case in range(test.cases + test.shown)
+        for part in ("test" if case < test.cases else "train",)
     ]
     pd.DataFrame(rows, columns=list(CASE_COLUMNS)).to_csv(out / "cases.csv", index=False)
-    card = known.model_dump(mode="json") | {"format": FORMAT, "source": "phantom", "image_size": side, "files": {}}
+    card = known.model_dump(mode="json", exclude={"intensity"})
+    card |= {"format": FORMAT, "source": "phantom", "image_size": side, "files": {}}
     card |= {"mean": [0.5] * known.channels, "std": [0.2] * known.channels}
     card |= {"id_namespace": known.id_namespace or known.name}
     (out / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
@@ -144,6 +150,7 @@ def _run(
     tests: dict[str, Test],
     masks: dict[str, NDArray[np.uint8]],
     config: Config,
+    card: Mapping[str, Any],
 ) -> None:
     folder.mkdir(parents=True)
     names = [run.dataset, *known[run.dataset].ood]
@@ -176,8 +183,13 @@ def _run(
     _examples(folder, names, tests, masks, known, rng)
     told: dict[str, Any] = {"seconds": 5000.0, "iterations": 14000, "best_iteration": 9000, "validation_dice": 0.8}
     told |= {"parameters": 32_500_000, "peak_memory": {"resident_mib": 3000.0, "cuda_mib": 6000.0}}
-    told |= {"hardware": {"device_name": "simulated", "threads": 2}, "versions": {}, "git": {}, "encoder_sha256": None}
-    (folder / "run.json").write_text(json.dumps({**told, "data": {"name": run.dataset, "files": {}}}))
+    told |= {
+        "hardware": {"device_name": "simulated", "threads": 2},
+        "versions": {"spectralseg": __version__},
+        "git": {},
+    }
+    told |= settings_of(config, run, identity_of(card))
+    (folder / "run.json").write_text(json.dumps(told))
     for name in ("train", "evaluate"):
         (folder / f"{name}.benchmark.jsonl").write_text(json.dumps({"s": 5000.0, "cpu_time": 6000.0}) + "\n")
 

@@ -235,11 +235,11 @@ def install(packages: list[str]) -> None:
     Raises:
         Unavailable: there is no apt, or it does not have them.
     """
-    listed = (
-        subprocess.run(["dpkg-query", "-W", *packages], capture_output=True, check=False) if has("dpkg-query") else None
-    )
-    if listed is not None and listed.returncode == 0:
-        return
+    if has("dpkg-query"):  # which knows packages that were removed as well
+        query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\\n", *packages]
+        listed = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split()
+        if listed == ["installed"] * len(packages):
+            return
     if not has("apt-get"):
         raise Unavailable("SLURM is not installed, and there is no apt-get to install it")
     apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -266,14 +266,14 @@ def run(*command: str) -> None:
     Raises:
         Unavailable: it does not, with what it said.
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"{' '.join(command)} failed: {done.stderr.strip() or done.stdout.strip()}")
 
 
 def output(*command: str) -> str:
     """What a command says, whether or not it succeeds."""
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def end(pid_file: Path) -> None:

@@ -514,7 +514,7 @@ def minutes(amount):
 @functools.cache
 def longest():
     """Minutes that the site's partition allows: a job that asks for more would wait for ever."""
-    if not workflow.is_main_process:
+    if not workflow.is_main_process or is_local():
         return math.inf
     defaults = workflow.resource_settings.default_resources
     chosen = dict(text.split("=", maxsplit=1) for text in defaults.args) if defaults else {}

@@ -272,7 +272,7 @@ def report(outcome: Mapping[str, Any]) -> str:
     scoring = outcome["scoring"]
     whole = (
         f"one case of {' x '.join(map(str, scoring['shape']))}: {scoring['seconds']:.2f} s to score "
-        f"({scoring['processor_seconds']:.2f} s of a processor), {scoring['calibration_seconds']:.2f} s for "
+        f"({scoring['processor_seconds']:.2f} s of CPU time), {scoring['calibration_seconds']:.2f} s for "
         f"calibration, {scoring.get('memory_peak_mib', float('nan')):.0f} MiB at the peak"
     )
     return f"{markdown(('task', 'way', 'ms', 'times ours (range)', 'same result'), rows)}\n\n{whole}"

@@ -243,7 +243,7 @@ def _inputs(raw: Path, pattern: str) -> dict[str, Any]:
 
 def report(outcome: Mapping[str, Any]) -> str:
     """The figures as Markdown."""
-    headings = ("input", "way", "times faster (range)", "ms per case", "of a processor", "peak memory, MiB")
+    headings = ("input", "way", "times faster (range)", "ms per case", "CPU time", "peak memory, MiB")
     rows = []
     for name, result in outcome["results"].items():
         files = result["input"]

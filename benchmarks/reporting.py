@@ -149,13 +149,13 @@ def report(outcome: Mapping[str, Any]) -> str:
     steps = [(name, *(f"{cost[part]:.1f}" for part in Cost._fields)) for name, cost in made["steps"].items()]
     slowest = sorted(made["notebooks"].items(), key=lambda one: -one[1]["processor_seconds"])[:5]
     steps += [(name, *(f"{cost[part]:.1f}" for part in Cost._fields)) for name, cost in slowest]
-    headings = ("seconds", "of a processor", "peak memory, MiB")
+    headings = ("seconds", "CPU seconds", "peak memory, MiB")
     return "\n\n".join(
         (
             markdown(("runs", "million rows", "way", *headings), joined),
             markdown(("step or slowest notebooks", *headings), steps),
             f"{len(made['notebooks'])} notebooks, two at a time: {made['notebooks_seconds']} s, "
-            f"{made['notebooks_processor_seconds']} s of a processor; report page {made['report_megabytes']} MB",
+            f"{made['notebooks_processor_seconds']} s of CPU time; report page {made['report_megabytes']} MB",
         )
     )
 

@@ -181,15 +181,15 @@ def _run(
     bins = bins.assign(pixels=pixels, probability=middle * pixels, foreground=(0.9 * middle * pixels).astype(int))
     pd.DataFrame({**run.keys}, index=bins.index).join(bins).to_parquet(folder / "reliability.parquet", index=False)
     _examples(folder, names, tests, masks, known, rng)
-    told: dict[str, Any] = {"seconds": 5000.0, "iterations": 14000, "best_iteration": 9000, "validation_dice": 0.8}
-    told |= {"parameters": 32_500_000, "peak_memory": {"resident_mib": 3000.0, "cuda_mib": 6000.0}}
-    told |= {
+    info: dict[str, Any] = {"seconds": 5000.0, "iterations": 14000, "best_iteration": 9000, "validation_dice": 0.8}
+    info |= {"parameters": 32_500_000, "peak_memory": {"resident_mib": 3000.0, "cuda_mib": 6000.0}}
+    info |= {
         "hardware": {"device_name": "simulated", "threads": 2},
         "versions": {"spectralseg": __version__},
         "git": {},
     }
-    told |= settings_of(config, run, identity_of(card))
-    (folder / "run.json").write_text(json.dumps(told))
+    info |= settings_of(config, run, identity_of(card))
+    (folder / "run.json").write_text(json.dumps(info))
     for name in ("train", "evaluate"):
         (folder / f"{name}.benchmark.jsonl").write_text(json.dumps({"s": 5000.0, "cpu_time": 6000.0}) + "\n")
 

@@ -66,7 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in {"Content-Length": len(fault.body), **fault.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(fault.body)
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(fault.body)
             return
         content = state.content if fault.content is None else fault.content
         condition = self.headers.get("If-Range") if state.heeds_if_range else None

@@ -73,7 +73,7 @@ def download(url: str, target: Path) -> None:
         ConnectionError: the server cannot be reached, or does not send more.
     """
     part = _Part(url, target)
-    session = requests.Session()
+    session = _Session()
     # figshare and others refuse anonymous clients. A transfer that the server compresses could not be continued.
     session.headers.update({"User-Agent": f"spectralseg/{spectralseg.__version__}", "Accept-Encoding": "identity"})
     if urlsplit(url).hostname in LOCAL_HOSTS:
@@ -208,11 +208,18 @@ def _transfer(session: requests.Session, part: _Part, bar: tqdm[Any]) -> None:
         raise _Interruption(f"the connection ended after {part.size} of {version.total} bytes")
 
 
-def _get(session: requests.Session, url: str, headers: dict[str, str]) -> requests.Response:
-    """The answer at the end of redirections, of which requests would read the bodies, however long they are."""
+class _Session(requests.Session):
+    """Leaves redirections to :func:`_get`: requests reads their bodies, however long, even where it does not follow."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
+def _get(session: _Session, url: str, headers: dict[str, str]) -> requests.Response:
+    """The answer at the end of redirections, of whose bodies nothing is read."""
     for _ in range(_MOST_REDIRECTIONS):
-        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False)
-        target = session.get_redirect_target(response)
+        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+        target = requests.Session.get_redirect_target(session, response)
         if not target:
             return response
         response.close()

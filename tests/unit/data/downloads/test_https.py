@@ -307,9 +307,17 @@ def test_https_is_not_left(target, monkeypatch):
     monkeypatch.setattr(requests.Session, "get", answer)
     if target.lower().startswith("http:"):
         with pytest.raises(InputError, match="leads from https to an address without it"):
-            https._get(requests.Session(), "https://a/", {})
+            https._get(https._Session(), "https://a/", {})
     else:
-        assert https._get(requests.Session(), "https://a/", {}).url.startswith("https://")
+        assert https._get(https._Session(), "https://a/", {}).url.startswith("https://")
+
+
+def test_bodies_of_redirections_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(requests.Response, "content", property(lambda response: pytest.fail("a body was read")))
+    with serving(CONTENT) as server:
+        server.faults.append(Fault(status=302, headers={"Location": "/again", "Content-Length": 10**12}, body=CONTENT))
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0, 0]
 
 
 def test_redirections_without_end_are_given_up(tmp_path):

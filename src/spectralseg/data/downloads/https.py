@@ -177,7 +177,7 @@ class _Part:
         self.state.unlink(missing_ok=True)
 
 
-def _transfer(session: requests.Session, part: _Part, bar: tqdm[Any]) -> None:
+def _transfer(session: _Session, part: _Part, bar: tqdm[Any]) -> None:
     """One request; returns when the file is complete."""
     if part.version is not None and not part.version.resumable:
         part.discard()

@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from spectralseg.metrics._arguments import binary_masks, non_negative
 
@@ -272,6 +271,8 @@ def _distances(
     """
     distances = np.zeros(len(start))
     # Measured: this shape of tree is built and searched fastest for points on a grid that are searched once.
+    from scipy.spatial import KDTree  # late, as its import takes longer than most tables need
+
     tree = KDTree(target, leafsize=24, compact_nodes=False, balanced_tree=False)
     distances[~common] = tree.query(start[~common])[0]
     return distances

@@ -89,7 +89,7 @@ class Measurements:
             sides = [(self.values(cell), self.reference(cell)) for cell in block]
             samples = [ours for ours, _ in sides if ours is not None]
             samples += [pair(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
-            draw_together((one.values, one.groups, one.outcomes) for one in samples)
+            draw_together((one.values, one.members, one.outcomes) for one in samples)
             yield from map(self.measure, block)
 
     def measure(self, cell: _Cell) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import parquet
 
@@ -36,6 +38,7 @@ from spectralseg.study_folder import StudyFolder
 
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
 _EVALUATE = "evaluate the run again"
+_RECORDS = "a table of metric records", "collect them again"
 # What pages take from ``run.json``.
 _NOTED: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
 _NAMED = 5  # diverged runs that the banner names
@@ -101,20 +104,41 @@ class Results:
         Raises:
             InputError: there are no records, or a column of the schema is missing.
         """
+        file, table = self._read(allowed)
+        with reading(file, *_RECORDS):
+            table = table.cast(SCHEMA)
+        refuse_ambiguous(file, table)
+        return self._of_the_study(table)
+
+    def different(self, columns: Sequence[str], **allowed: Collection[str]) -> pd.DataFrame:
+        """The different values of some columns, all text, together, among what :meth:`read` finds; in no order.
+
+        Raises:
+            InputError: as for :meth:`read`.
+        """
+        file, table = self._read(allowed)
+        with reading(file, *_RECORDS):
+            table = table.select(list(dict.fromkeys([*RUN_KEYS, *columns]))).unify_dictionaries()
+            table = table.group_by(table.column_names).aggregate([])
+            table = table.cast(pa.schema([SCHEMA.field(name) for name in table.column_names]))
+        return self._of_the_study(table)[list(columns)].drop_duplicates()
+
+    def _read(self, allowed: dict[str, Collection[str]]) -> tuple[Path, pa.Table]:
+        """The file of metric records, and those that :meth:`read` asks for, of all runs."""
         file = self.root / "records.parquet"
         if not file.is_file():
             raise InputError(f"{file}: there are no metric records; run the workflow until 'collect'")
-        # A list without any value has no type that could be compared; no text of a record is a null character.
         if self.config:
             tested = allowed.get("test_dataset", self.config.datasets)
             allowed["test_dataset"] = [name for name in tested if name in self.config.datasets]
-        filters: list[tuple[str, str, Any]] = [(name, "in", sorted(v) or ["\0"]) for name, v in allowed.items()]
+        wanted = [(name, sorted(values), True) for name, values in allowed.items()]
         if "metric" not in allowed:
-            filters.append(("metric", "!=", DIVERGED))
-        with reading(file, "a table of metric records", "collect them again"):
-            table = _matching(file, filters).select(COLUMNS).cast(SCHEMA)
-        refuse_ambiguous(file, table)
-        found: pd.DataFrame = table.to_pandas()
+            wanted.append(("metric", [DIVERGED], False))
+        with reading(file, *_RECORDS):
+            return file, _matching(file, wanted)
+
+    def _of_the_study(self, records: pa.Table) -> pd.DataFrame:
+        found: pd.DataFrame = records.to_pandas()
         return self.of_the_study(found, RUN_KEYS) if self._foreign else found
 
     @cached_property
@@ -312,14 +336,26 @@ def read_run(folder: Path) -> dict[str, Any]:
     return read_json(folder / "run.json", "the description of a run", "train the run again", _NOTED)
 
 
-def _matching(file: Path, filters: list[tuple[str, str, Any]]) -> pa.Table:
-    """Rows of metric records by what their columns hold. Other columns are read only where there are such rows."""
-    wanted = parquet.filters_to_expression(filters)
+def _matching(file: Path, wanted: Sequence[tuple[str, Sequence[str], bool]]) -> pa.Table:
+    """Rows of metric records by what their columns hold: ``(column, values, whether it is one of them)``.
+
+    Texts are compared once for each that occurs in a row group, and other columns read only where there are such rows.
+    """
     with parquet.ParquetFile(file, page_checksum_verification=True) as stored:
         if missing := [name for name in COLUMNS if name not in stored.schema_arrow.names]:
             raise ValueError(f"column '{missing[0]}' is missing")
         found = [stored.read_row_groups([], columns=list(COLUMNS))]
         for number in range(stored.num_row_groups):
-            if stored.read_row_group(number, columns=[name for name, *_ in filters]).filter(wanted).num_rows:
-                found.append(stored.read_row_group(number, columns=list(COLUMNS)).filter(wanted))
-        return pa.concat_tables(found)
+            compared = stored.read_row_group(number, columns=[name for name, *_ in wanted])
+            chosen = functools.reduce(pc.and_, (_holds(compared[name], values, among) for name, values, among in wanted))
+            if pc.any(chosen).as_py():
+                found.append(stored.read_row_group(number, columns=list(COLUMNS)).filter(chosen))
+        return pa.concat_tables(found).select(COLUMNS)
+
+
+def _holds(column: pa.ChunkedArray, values: Sequence[str], among: bool) -> pa.Array:
+    """Whether each text of a column is one of some values, or is not."""
+    texts = column.combine_chunks()
+    texts = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    held = pc.equal(pc.is_in(texts.dictionary, value_set=pa.array(values, pa.string())), among)
+    return held.take(texts.indices)

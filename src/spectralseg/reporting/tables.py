@@ -178,8 +178,7 @@ def build_leakage_effect(results: Results) -> Table:
 
 def _all_runs(results: Results, metrics: Mapping[str, str]) -> pd.DataFrame:
     """Cells for every run of a study on its own test set and its partners; ``metrics`` maps metrics to columns."""
-    records = results.read(metric=set(metrics), suite={"iid", "ood"})
-    found = records.drop_duplicates([*SELECTION, "metric"])[[*SELECTION, "metric"]]
+    found = results.different([*SELECTION, "metric"], metric=set(metrics), suite={"iid", "ood"})
     order = {metric: place for place, metric in enumerate(metrics)}
     found = found.sort_values([*SELECTION, "metric"], key=lambda c: c.map(order) if c.name == "metric" else c)
     cells = found.assign(
@@ -221,7 +220,7 @@ def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataF
     more = again(cells[_pairs(cells).isin(_reported_twice(audit))]).assign(value=np.nan, bold=False)
     cells = pd.concat([cells, more]).sort_index(kind="stable", ignore_index=True)
     records = results.read(**{name: set(cells[name]) for name in ("dataset", "suite", "test_dataset", "metric")})
-    unknown = sorted(set(records["protocol"]) - set(rendering.PROTOCOLS))
+    unknown = sorted(set(records["protocol"].unique()) - set(rendering.PROTOCOLS))
     if unknown:
         raise InputError(f"{results.root}: protocol '{unknown[0]}' of the records is unknown; collect them again")
     measurements = Measurements(records, audit, results.baseline)

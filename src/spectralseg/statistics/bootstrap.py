@@ -174,11 +174,9 @@ def _draw(samples: Sequence[_Sample], resamples: int, seed: int) -> None:
 def _influence(differences: ArrayLike, groups: ArrayLike | None) -> tuple[float, NDArray[np.float64]]:
     """The mean difference, and how much each seed and group pulls it."""
     values = np.atleast_2d(np.asarray(differences, np.float64))
-    labels = np.arange(values.shape[-1]) if groups is None else np.asarray(groups)
+    labels = np.arange(values.shape[-1]) if groups is None else numbered(groups)
     if labels.shape != values.shape[-1:]:
         raise ValueError(f"there are {values.shape[-1]} cases and {labels.size} groups; give one group per case")
-    if any(label is None or label != label for label in labels.tolist()):
-        raise ValueError("a case has no group (NaN or None); give every case one, its own where it has no other")
     values = values if values.ndim > 2 else values[None]
     defined = np.isfinite(values)
     if not defined.any():
@@ -196,6 +194,18 @@ def _influence(differences: ArrayLike, groups: ArrayLike | None) -> tuple[float,
     influence = np.mean(pulls, 0)
     influence[np.abs(influence) < _ROUNDING * np.abs(values[defined]).max()] = 0  # of equal differences
     return float(np.mean(estimates)), influence
+
+
+def numbered(groups: ArrayLike) -> NDArray[np.int64]:
+    """Numbers of groups in the order of their names, (cases,).
+
+    Raises:
+        ValueError: a group has no name.
+    """
+    labels = np.asarray(groups)
+    if labels.dtype.kind not in "iu" and any(label is None or label != label for label in labels.ravel().tolist()):
+        raise ValueError("a case has no group (NaN or None); give every case one, its own where it has no other")
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def informative_seeds(differences: NDArray[np.float64]) -> int:
@@ -300,7 +310,7 @@ class _Randomness(NamedTuple):
     normal: NDArray[np.float64]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _randomness(resamples: int, seeds: int, groups: int, seed: int) -> _Randomness:
     rng = np.random.default_rng(seed)
 

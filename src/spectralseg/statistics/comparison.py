@@ -123,20 +123,20 @@ def _improvements(pairs: Paired, metric: str) -> NDArray[np.float64]:
 
 def _samples(pairs: Paired, metric: str) -> Iterator[tuple[ArrayLike, ArrayLike, bool]]:
     """What :func:`_compare` draws for."""
-    yield pairs.values, pairs.groups, pairs.outcomes
-    yield improvements(_improvements(pairs, metric)), pairs.groups, True
+    yield pairs.values, pairs.members, pairs.outcomes
+    yield improvements(_improvements(pairs, metric)), pairs.members, True
 
 
 def _compare(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
-    improved = share_improved(_improvements(pairs, metric), pairs.groups)
+    improved = share_improved(_improvements(pairs, metric), pairs.members)
     same = None
     if margin is not None:
-        same = equivalence(pairs.values, pairs.groups, margin=margin, outcomes=pairs.outcomes)
+        same = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes)
     interval, narrow = pairs.interval(), same.interval if same else pairs.interval(level=1 - 2 * LEVEL)
     return {
         **dict(zip(("difference", "low", "high"), interval, strict=True)),
         **dict(zip(("improved", "improved_low", "improved_high"), improved, strict=True)),
-        "p_wilcoxon": wilcoxon(pairs.over_classes, pairs.groups),
+        "p_wilcoxon": wilcoxon(pairs.over_classes, pairs.members),
         "p_sign_flip": sign_flip(pairs.over_classes),
         "p_equivalence": same.p if same else float("nan"),
         "equivalent": bool(same and same.equivalent),

@@ -17,6 +17,7 @@ from spectralseg.statistics.bootstrap import (
     effective_groups,
     informative_seeds,
     mean_and_draws,
+    numbered,
     paired_interval,
 )
 from spectralseg.statistics.verdicts import Chances, degrees_of_freedom, p_values
@@ -57,6 +58,11 @@ class Values:
         """
         return Columns(records).values()
 
+    @cached_property
+    def members(self) -> NDArray[np.int64]:
+        """Number of the group of each case, as names are slow to compare."""
+        return numbered(self.groups)
+
     @property
     def informative_seeds(self) -> int:
         """Number of seeds with any defined value."""
@@ -65,13 +71,13 @@ class Values:
     @property
     def effective_groups(self) -> float:
         """See :func:`~spectralseg.statistics.bootstrap.effective_groups`."""
-        return effective_groups(self.values, self.groups)
+        return effective_groups(self.values, self.members)
 
     @property
     def informative_groups(self) -> int:
         """Number of groups with any defined value."""
         defined = np.isfinite(self.values).any((0, 1))
-        return len(np.unique(self.groups[defined]))
+        return len(np.unique(self.members[defined]))
 
     def of_class(self, name: str) -> Values:
         """Those of a class; ``mean`` takes all foreground classes, or the whole case where a metric has no classes."""
@@ -100,7 +106,7 @@ class Values:
         """The mean with its interval over seeds and groups; options as for
         :func:`~spectralseg.statistics.bootstrap.paired_interval`.
         """
-        return paired_interval(self.values, self.groups, outcomes=self.outcomes, **options)
+        return paired_interval(self.values, self.members, outcomes=self.outcomes, **options)
 
 
 class Columns:
@@ -168,8 +174,8 @@ class Paired(Values):
 
     def p_values(self, **options: Any) -> Chances:
         """Of the verdicts on the mean difference; options as for :func:`~spectralseg.statistics.verdicts.p_values`."""
-        draws = mean_and_draws(self.values, self.groups, outcomes=self.outcomes)[1]
-        return p_values(draws, degrees_of_freedom(self.values, self.groups), **options)
+        draws = mean_and_draws(self.values, self.members, outcomes=self.outcomes)[1]
+        return p_values(draws, degrees_of_freedom(self.values, self.members), **options)
 
     @cached_property
     def over_classes(self) -> NDArray[np.float64]:

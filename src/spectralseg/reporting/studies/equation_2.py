@@ -147,7 +147,7 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
                 continue
             pairs = pair(ours, theirs)
             margin = results.margins.of_share("dsc", cell["test_dataset"])
-            tested = equivalence(pairs.values, pairs.groups, margin=margin)
+            tested = equivalence(pairs.values, pairs.members, margin=margin)
             seeds, groups = pairs.informative_seeds, pairs.informative_groups
             yield {
                 **{key: cell[key] for key in ("dataset", "architecture", "objective", "lambda")},

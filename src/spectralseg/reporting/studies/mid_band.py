@@ -178,13 +178,13 @@ def _references(
 def _tests(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
     rule = quantity(metric)
     sign = 1 if rule.higher_is_better else -1
-    improved = share_improved(sign * pairs.over_classes, pairs.groups)
-    same = equivalence(pairs.values, pairs.groups, margin=margin) if margin is not None else None
+    improved = share_improved(sign * pairs.over_classes, pairs.members)
+    same = equivalence(pairs.values, pairs.members, margin=margin) if margin is not None else None
     narrow = same.interval if same else pairs.interval(level=1 - 2 * LEVEL)
     needed = margin_needed(pairs.interval(), narrow, pairs.informative_seeds, pairs.informative_groups)
     return {
         **dict(zip(("improved", "improved_low", "improved_high"), improved, strict=True)),
-        "p": wilcoxon(pairs.over_classes, pairs.groups),
+        "p": wilcoxon(pairs.over_classes, pairs.members),
         "p_equivalence": same.p if same else math.nan,
         "equivalent": bool(same and same.equivalent),
         "margin": math.nan if margin is None else rule.factor * margin,

@@ -347,7 +347,9 @@ def _matching(file: Path, wanted: Sequence[tuple[str, Sequence[str], bool]]) -> 
         found = [stored.read_row_groups([], columns=list(COLUMNS))]
         for number in range(stored.num_row_groups):
             compared = stored.read_row_group(number, columns=[name for name, *_ in wanted])
-            chosen = functools.reduce(pc.and_, (_holds(compared[name], values, among) for name, values, among in wanted))
+            chosen = functools.reduce(
+                pc.and_, (_holds(compared[name], values, among) for name, values, among in wanted)
+            )
             if pc.any(chosen).as_py():
                 found.append(stored.read_row_group(number, columns=list(COLUMNS)).filter(chosen))
         return pa.concat_tables(found).select(COLUMNS)

@@ -100,13 +100,11 @@ def mean_and_draws(
         NaN and no draw where no difference is defined; no draw where one seed and one group are.
     """
     sample = _Sample.of(differences, groups, outcomes)
-    if not sample.influence.size:
-        return sample.estimate, np.empty(0)
     key = sample.key(resamples, seed)
     if key not in _drawn:
         _draw([sample], resamples, seed)
     _drawn.move_to_end(key)
-    return sample.estimate, _drawn[key]
+    return _drawn[key]
 
 
 def draw_together(
@@ -118,73 +116,80 @@ def draw_together(
     :data:`KEPT` are kept.
     """
     found = {one.key(resamples, seed): one for one in (_Sample.of(*sample) for sample in samples)}
-    _draw([one for key, one in found.items() if one.influence.size and key not in _drawn], resamples, seed)
+    _draw([one for key, one in found.items() if key not in _drawn], resamples, seed)
 
 
 class _Sample(NamedTuple):
-    """A mean difference, and all that its confidence distribution depends on.
+    """Differences, and all else that a confidence distribution depends on.
 
     Attributes:
-        estimate: the mean; NaN where no difference is defined.
-        influence: how much each seed and group pulls it, (seeds, groups); empty where nothing varies.
+        values: (classes, seeds, cases), NaN where undefined.
+        groups: number of the group of each case, (cases,).
         outcomes: as for :func:`paired_interval`.
     """
 
-    estimate: float
-    influence: NDArray[np.float64]
+    values: NDArray[np.float64]
+    groups: NDArray[np.int64]
     outcomes: bool
 
     def key(self, resamples: int, seed: int) -> tuple[object, ...]:
         """Equal for equal distributions."""
-        return self.estimate, self.influence.shape, self.influence.tobytes(), self.outcomes, resamples, seed
+        return self.values.shape, self.values.tobytes(), self.groups.tobytes(), self.outcomes, resamples, seed
 
     @classmethod
     def of(cls, differences: ArrayLike, groups: ArrayLike | None, outcomes: bool) -> _Sample:
         """That of differences; arguments and errors as for :func:`paired_interval`."""
-        return cls(*_influence(differences, groups), outcomes)
+        values = np.atleast_2d(np.asarray(differences, np.float64))
+        labels = np.arange(values.shape[-1]) if groups is None else numbered(groups)
+        if labels.shape != values.shape[-1:]:
+            raise ValueError(f"there are {values.shape[-1]} cases and {labels.size} groups; give one group per case")
+        return cls(values if values.ndim > 2 else values[None], labels, outcomes)
 
 
 KEPT = 512  # distributions, of 80 kB each
 _BLOCK = 8  # samples in one product
 _MANY = 64  # groups; with fewer, the product is fast, and that of several may round differently
-_drawn: OrderedDict[tuple[object, ...], NDArray[np.float64]] = OrderedDict()
+_drawn: OrderedDict[tuple[object, ...], tuple[float, NDArray[np.float64]]] = OrderedDict()
 
 
 def _draw(samples: Sequence[_Sample], resamples: int, seed: int) -> None:
-    """Add the distributions of samples to those that are kept."""
-    shapes: dict[tuple[int, ...], list[_Sample]] = {}
+    """Add the means and distributions of samples to those that are kept."""
+    shapes: dict[tuple[int, ...], list[tuple[_Sample, float, NDArray[np.float64]]]] = {}
     for sample in samples:
-        shapes.setdefault(sample.influence.shape, []).append(sample)
+        estimate, influence = _influence(sample)
+        shapes.setdefault(influence.shape, []).append((sample, estimate, influence))
     for (seeds, groups), alike in shapes.items():
+        if not seeds * groups:
+            _drawn.update({sample.key(resamples, seed): (estimate, np.empty(0)) for sample, estimate, _ in alike})
+            continue
         random = _randomness(resamples, seeds, groups, seed)
         size = _BLOCK if groups >= _MANY else 1
         for start in range(0, len(alike), size):
             block = alike[start : start + size]
-            for sample, moments in zip(block, _moments([one.influence for one in block], random), strict=True):
+            found = _moments([influence for *_, influence in block], random)
+            for (sample, estimate, influence), moments in zip(block, found, strict=True):
                 least = 1 / (groups + 2) if sample.outcomes else 0.0
-                draws = sample.estimate + _of_groups(sample.influence, random, least, moments)
-                draws = draws + _of_seeds(sample.influence, random)
+                draws = estimate + _of_groups(influence, random, least, moments)
+                draws = draws + _of_seeds(influence, random)
                 draws = np.clip(draws, -1, 1) if sample.outcomes else draws
                 draws.flags.writeable = False
-                _drawn[sample.key(resamples, seed)] = draws
+                _drawn[sample.key(resamples, seed)] = estimate, draws
     while len(_drawn) > KEPT:
         _drawn.popitem(last=False)
 
 
-def _influence(differences: ArrayLike, groups: ArrayLike | None) -> tuple[float, NDArray[np.float64]]:
-    """The mean difference, and how much each seed and group pulls it."""
-    values = np.atleast_2d(np.asarray(differences, np.float64))
-    labels = np.arange(values.shape[-1]) if groups is None else numbered(groups)
-    if labels.shape != values.shape[-1:]:
-        raise ValueError(f"there are {values.shape[-1]} cases and {labels.size} groups; give one group per case")
-    values = values if values.ndim > 2 else values[None]
+def _influence(sample: _Sample) -> tuple[float, NDArray[np.float64]]:
+    """The mean difference, NaN where none is defined, and how much each seed and group pulls it, (seeds, groups); empty
+    where nothing varies.
+    """
+    values = sample.values
     defined = np.isfinite(values)
     if not defined.any():
         return float("nan"), np.empty((0, 0))
     # A seed, group or class without any defined difference says nothing; counted in, it would say that it agrees.
     shown = [np.asarray(defined.any(tuple({0, 1, 2} - {kept}))) for kept in range(3)]
     classes = list(values[np.ix_(*shown)])
-    members = np.unique(labels[shown[2]], return_inverse=True)[1]
+    members = np.unique(sample.groups[shown[2]], return_inverse=True)[1]
     parts = [_by_group(one, members) for one in classes]
     estimates = [sums.sum() / counts.sum() for sums, counts in parts]
     # How much each seed and group pulls the mean of its class; these add up to 0.
@@ -197,13 +202,15 @@ def _influence(differences: ArrayLike, groups: ArrayLike | None) -> tuple[float,
 
 
 def numbered(groups: ArrayLike) -> NDArray[np.int64]:
-    """Numbers of groups in the order of their names, (cases,).
+    """Numbers of groups in the order of their names, (cases,); numbers stay as they are.
 
     Raises:
         ValueError: a group has no name.
     """
     labels = np.asarray(groups)
-    if labels.dtype.kind not in "iu" and any(label is None or label != label for label in labels.ravel().tolist()):
+    if labels.dtype.kind == "i":
+        return labels.astype(np.int64, copy=False)
+    if any(label is None or label != label for label in labels.ravel().tolist()):
         raise ValueError("a case has no group (NaN or None); give every case one, its own where it has no other")
     return np.unique(labels, return_inverse=True)[1]
 

@@ -98,7 +98,7 @@ def _limit_size(png: Path) -> None:
     while True:
         size = (round(full.width * scale), round(full.height * scale))
         resized = full.resize(size, Image.Resampling.LANCZOS)
-        palette = resized.quantize(256, kmeans=1)
+        palette = resized.quantize(256)
         palette.putpalette([255 if value >= 248 else value for value in palette.getpalette() or []])
         resized.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(png, optimize=True)
         excess = png.stat().st_size / MAXIMUM_BYTES

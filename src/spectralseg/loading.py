@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # imported where they are used: the workflow's parser needs J
     import pyarrow as pa
     from numpy.typing import NDArray
 
+MAX_ARRAY_BYTES = 2**32
+
 Kinds = Mapping[str, type | tuple[type, ...]]
 
 
@@ -110,9 +112,12 @@ def read_parquet(
 
 
 def read_arrays(file: Path, what: str, remedy: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of an ``.npz`` file, without unpickling."""
+    """Arrays of an ``.npz`` file, without unpickling; of at most :data:`MAX_ARRAY_BYTES` together."""
     import numpy as np
 
+    with reading(file, what, remedy), zipfile.ZipFile(file) as archive:
+        if sum(record.file_size for record in archive.infolist()) > MAX_ARRAY_BYTES:
+            raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES // 2**30} GiB")
     with reading(file, what, remedy), np.load(file, allow_pickle=False) as arrays:
         _require_columns(list(arrays), names, "array")
         return {name: arrays[name] for name in names}
@@ -127,6 +132,8 @@ def read_tensors(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[s
 
     with reading(file, what, remedy):
         with zipfile.ZipFile(file) as archive:
+            if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+                raise ValueError("its records are compressed, which torch.save does not do")
             if (record := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {record} is wrong")
         content = torch.load(file, map_location="cpu", weights_only=True)

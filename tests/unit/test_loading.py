@@ -2,6 +2,7 @@
 
 import errno
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,23 @@ def test_what_the_system_refuses_has_its_own_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(InputError, match=r"a\.json: permission denied; change the permissions"):
         read_json(tmp_path / "a.json", WHAT, REMEDY)
+
+
+def test_arrays_that_unpack_to_too_much_are_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectralseg.loading.MAX_ARRAY_BYTES", 2**20)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was unpacked"))
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, a=np.zeros(2**21, np.uint8))
+    assert file.stat().st_size < 2**14
+    with pytest.raises(InputError, match=r"a\.npz: cannot be read as a sample \(it unpacks to more than"):
+        READERS["a.npz"](file)
+
+
+def test_compressed_tensors_are_refused(tmp_path):
+    file, packed = tmp_path / "a.pt", tmp_path / "packed.pt"
+    torch.save({"a": torch.zeros(2**20)}, file)
+    with zipfile.ZipFile(file) as stored, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for record in stored.infolist():
+            archive.writestr(record.filename, stored.read(record))
+    with pytest.raises(InputError, match=r"packed\.pt: .*compressed.*; write it again"):
+        READERS["a.pt"](packed)

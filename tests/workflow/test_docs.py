@@ -201,13 +201,13 @@ def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
     assert status.stdout.startswith("demo: 32 runs · 0 done · 0 running · 0 failed · 32 waiting\n")
 
 
-def test_choosing_gpus_as_documented(tmp_path):
+def test_choosing_gpus_and_parts_of_a_study_as_documented(tmp_path):
     page = (REPOSITORY / "docs" / "run-on-local-gpus.md").read_text(encoding="utf-8")
     commands = "".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).splitlines()
     commands = [command for command in commands if "snakemake" in command]
-    assert len(commands) == 3
+    expected = [(96, 2), (96, 4), (96, 4), (0, 2), (96, 2), (1, 2)]  # trainings and the threads of each
     machine = environment(SPECTRALSEG_DEVICES="GPU-a,GPU-b,GPU-c,GPU-d")
-    for command, threads in zip(commands, (2, 4, 4), strict=True):
+    for command, (trainings, threads) in zip(commands, expected, strict=True):
         done = subprocess.run(
             ["bash", "-ec", f"{command.partition('#')[0]} --dry-run --directory {tmp_path}"],
             cwd=REPOSITORY,
@@ -217,7 +217,7 @@ def test_choosing_gpus_as_documented(tmp_path):
             check=True,
         )
         blocks = re.findall(r"^rule train:\n((?:    .+\n)+)", done.stdout + done.stderr, re.MULTILINE)
-        assert len(blocks) == 96
+        assert len(blocks) == trainings
         assert all(f"    threads: {threads}\n" in block for block in blocks)
     (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     study = yaml.safe_load((REPOSITORY / "config" / "demo.yaml").read_text(encoding="utf-8"))

@@ -333,13 +333,17 @@ def doctor(arguments: argparse.Namespace) -> None:
 def plan(arguments: argparse.Namespace) -> None:
     """Estimate runs, hours, disk and money of a study from measured throughput."""
     import json
+    import shutil
 
+    from spectralseg.operations.devices import visible_devices
     from spectralseg.operations.plan import as_json, as_text
     from spectralseg.operations.plan import plan as run
     from spectralseg.operations.throughput import measured
 
     config, results = _study(arguments.study)
-    known = measured([results, *arguments.runs], _of_the_repository(arguments.benchmarks, arguments.study))
+    accelerated = bool(visible_devices() or shutil.which("sbatch")) if arguments.on is None else arguments.on == "gpu"
+    benchmarks = _of_the_repository(arguments.benchmarks, arguments.study)
+    known = measured([results, *arguments.runs], benchmarks, accelerated=accelerated)
     found = run(config, results, known, price=arguments.price, devices=arguments.devices)
     print(json.dumps(as_json(found), indent=2) if arguments.json else printable(as_text(found)))
 
@@ -687,6 +691,9 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument(
         "--benchmarks", type=Path, default=Path("benchmarks/results"), help="where no run does (default: %(default)s)"
+    )
+    one.add_argument(
+        "--on", choices=("gpu", "cpu"), help="whose benchmarks count (default: gpu where there is one, or SLURM)"
     )
     one.add_argument("--json", action="store_true", help="for machines")
 

@@ -38,6 +38,11 @@ class Setting:
     batch_size: int
     precision: str
 
+    @property
+    def pixels(self) -> int:
+        """In all images of a batch."""
+        return self.batch_size * self.image_size**2
+
     @classmethod
     def of(cls, architecture: dict[str, Any], image_size: int, training: dict[str, Any]) -> Setting:
         """From plain values, as run.json and a dumped configuration hold them."""
@@ -93,12 +98,18 @@ def settings_of(config: Config, dataset: str) -> dict[str, Setting]:
     return {name: setting(architecture) for name, architecture in config.architectures.items()}
 
 
-def measured(studies: Iterable[Path], benchmarks: Path | None) -> list[Measured]:
-    """All that was measured, the best evidence first: finished runs of studies, the doctor, benchmarks."""
+def measured(studies: Iterable[Path], benchmarks: Path | None, *, accelerated: bool = True) -> list[Measured]:
+    """All that was measured, the best evidence first: finished runs of studies, the doctor, benchmarks.
+
+    Args:
+        studies: results folders.
+        benchmarks: folder of committed benchmarks.
+        accelerated: whether the study will run on GPUs, so that benchmarks of processors say nothing, or the reverse.
+    """
     folders = list(studies)
     found = [one for folder in folders for one in _of_runs(folder)]
     found += [one for folder in folders for one in _of_the_doctor(folder)]
-    found += list(_of_benchmarks(benchmarks) if benchmarks else ())
+    found += list(_of_benchmarks(benchmarks, accelerated) if benchmarks else ())
     return [one for one in found if 0 < one.seconds < math.inf and (one.evaluation or 0) < math.inf]
 
 
@@ -106,7 +117,8 @@ def estimate(setting: Setting, known: Sequence[Measured]) -> Estimate | None:
     """What a setting will take by the best evidence that there is; None without any.
 
     All evidence is of one device, the same for every setting. For a setting that was not measured there stands the
-    slowest other one, of the same size if there is one, with a factor of three of doubt either way.
+    slowest other one with as many pixels, else of the same model, else any, in proportion to pixels and images, with a
+    factor of three of doubt either way.
     """
     known = _of_one_device(known)
     for source in _SOURCES:
@@ -114,11 +126,15 @@ def estimate(setting: Setting, known: Sequence[Measured]) -> Estimate | None:
             return _summary(same)
     if not known:
         return None
-    scale = (setting.image_size, setting.batch_size, setting.precision)
-    alike = [one for one in known if (one.setting.image_size, one.setting.batch_size, one.setting.precision) == scale]
-    slowest = max(alike or known, key=lambda one: one.seconds)
-    source = f"{slowest.source} of {slowest.setting.model}, as this one was not measured"
-    mean = slowest.seconds
+    same_size = [
+        one for one in known if (one.setting.pixels, one.setting.precision) == (setting.pixels, setting.precision)
+    ]
+    same_model = [one for one in known if one.setting.model == setting.model]
+    slowest = max(same_size or same_model or known, key=lambda one: one.seconds)
+    source = (
+        f"{slowest.source} of {slowest.setting.model}, as this one was not measured; spectralseg doctor measures it"
+    )
+    mean = slowest.seconds * setting.pixels / slowest.setting.pixels
     return Estimate(mean, mean / _ELSEWHERE, mean * _ELSEWHERE, source, slowest.device, slowest.share)
 
 
@@ -186,7 +202,7 @@ def _of_the_doctor(study: Path) -> Iterator[Measured]:
         return
 
 
-def _of_benchmarks(folder: Path) -> Iterator[Measured]:
+def _of_benchmarks(folder: Path, accelerated: bool) -> Iterator[Measured]:
     """Steps as training does them, from the benchmark of training, which goes by ``auto`` if it does not say: bf16 on
     GPUs; elsewhere as the file says, else fp32.
     """
@@ -194,6 +210,8 @@ def _of_benchmarks(folder: Path) -> Iterator[Measured]:
         found = _read(file)
         try:
             device, settings = found["machine"], found["settings"]
+            if (device["device"] != "cpu") != accelerated:
+                continue
             usual = settings.get("precision", "bf16" if device["device"] == "cuda" else "fp32")
             for name, ways in found["results"].items():
                 model, batch = name.split(", ")

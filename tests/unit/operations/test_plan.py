@@ -128,6 +128,22 @@ def test_all_of_a_study_is_planned_on_one_device(repository):
         assert "NVIDIA" in estimate(replace(setting, precision="fp32"), known).device
 
 
+@pytest.mark.parametrize(("devices", "expected"), [("", "cpu"), ("GPU-a", "cuda")])
+def test_a_machine_is_planned_by_benchmarks_of_its_kind(devices, expected, tmp_path, study, capsys, monkeypatch):
+    for kind, speed in (("cpu", 4), ("cuda", 400)):
+        machine = {"device": kind, "device_name": kind}
+        results = {"unet, 8": {"ours": {"images_per_second": speed}}}
+        told = {"machine": machine, "settings": {"size": 224, "encoder": "resnet50"}, "results": results}
+        (tmp_path / f"training_{kind}.json").write_text(json.dumps(told))
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    monkeypatch.setenv("SPECTRALSEG_DEVICES", devices)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    assert cli.main(["plan", str(tmp_path / "study.json"), "--benchmarks", str(tmp_path)]) == 0
+    assert f", on {expected}" in capsys.readouterr().out
+    assert cli.main(["plan", str(tmp_path / "study.json"), "--benchmarks", str(tmp_path), "--on", "gpu"]) == 0
+    assert ", on cuda" in capsys.readouterr().out
+
+
 def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned):
     setting = settings_of(planned, "toy")["unet"]
     results, benchmarks = tmp_path / "results", tmp_path / "benchmarks"
@@ -137,8 +153,9 @@ def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned
     step["results"] = {"unet, 8": {"plain, fp32": {}, "ours": {"images_per_second": 160}}}
     (benchmarks / "training_a100.json").write_text(json.dumps(step))
     found = estimate(setting, measured([results], benchmarks))
-    assert (found.seconds, found.low, found.high, found.device) == pytest.approx((0.05, 0.05 / 3, 0.15, "A100"))
-    assert found.source == "benchmark of unet, as this one was not measured"
+    mean = 0.05 * setting.pixels / (8 * 224**2)
+    assert (found.seconds, found.low, found.high, found.device) == pytest.approx((mean, mean / 3, 3 * mean, "A100"))
+    assert found.source == "benchmark of unet, as this one was not measured; spectralseg doctor measures it"
     measurement = {"setting": vars(setting), "seconds": {"together": 0.2}, "device_name": "RTX"}
     (results / DOCTOR).write_text(json.dumps(measurement))
     found = estimate(setting, measured([results], benchmarks))
@@ -186,7 +203,7 @@ def test_sizes_are_readable(size, text):
 
 def test_the_paper_can_be_planned_from_a_fresh_clone(capsys, repository, monkeypatch):
     monkeypatch.chdir(repository)
-    assert cli.main(["plan", "--price", "2", "--json"]) == 0
+    assert cli.main(["plan", "--price", "2", "--on", "gpu", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert sum(part["runs"] for part in found["parts"]) == 96
     assert found["hours_low"] < found["hours"] < found["hours_high"]

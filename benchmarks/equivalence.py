@@ -98,8 +98,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     device = str(choose_device(options.device))
     hardware = provenance.hardware(device)
-    if device == "cpu":
-        hardware["device_name"] = machine.processor()
     curves: dict[str, dict[str, list[list[float]]]] = {way: {key: [] for key in CURVES} for way in ("plain", "fast")}
     with tempfile.TemporaryDirectory() as folder:
         data = prepared(Path(folder), options.size, options.cases)

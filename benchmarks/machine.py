@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spectralseg.files import replacing
+from spectralseg.provenance import processor
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -53,12 +54,3 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [headings, ("---",) * len(headings), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def processor() -> str:
-    """Name of the processor."""
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    return found.group(1) if found else platform.processor() or platform.machine()

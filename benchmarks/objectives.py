@@ -148,8 +148,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     hardware = provenance.hardware(str(device))
-    if device.type == "cpu":
-        hardware["device_name"] = machine.processor()
     results = {task: measure(channels, options, device) for task, channels in TASKS.items()}
     outcome = {
         "machine": hardware,

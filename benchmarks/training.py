@@ -418,8 +418,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if getattr(options, name) is None:
             setattr(options, name, size)
     hardware = provenance.hardware(str(device))
-    if device.type == "cpu":
-        hardware["device_name"] = machine.processor()
     outcome: dict[str, Any] = {"machine": hardware, "versions": provenance.versions()}
     outcome["settings"] = {key: value for key, value in vars(options).items() if key != "out"}
     outcome["settings"]["precision"] = resolve("auto", device)

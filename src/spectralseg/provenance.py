@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -43,7 +44,7 @@ def hardware(device: str) -> dict[str, Any]:
     """Host, processor and accelerator."""
     import torch
 
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or "cpu"
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else processor()
     return {
         "machine": platform.machine(),
         "cores": os.cpu_count(),
@@ -51,6 +52,15 @@ def hardware(device: str) -> dict[str, Any]:
         "device": device,
         "device_name": name,
     }
+
+
+def processor() -> str:
+    """Name of the processor."""
+    try:
+        named = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    except OSError:
+        named = None
+    return named.group(1).strip() if named else platform.processor() or platform.machine()
 
 
 def peak_memory() -> dict[str, float]:

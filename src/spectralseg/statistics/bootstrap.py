@@ -119,6 +119,14 @@ def draw_together(
     _draw([one for key, one in found.items() if key not in _drawn], resamples, seed)
 
 
+def influence(differences: ArrayLike, groups: ArrayLike | None = None) -> tuple[float, NDArray[np.float64]]:
+    """The mean difference, and how much each seed and group pulls it, (seeds, groups), adding up to 0.
+
+    Arguments and errors as for :func:`paired_interval`. The second is empty where nothing varies.
+    """
+    return _influence(_Sample.of(differences, groups, False))
+
+
 class _Sample(NamedTuple):
     """Differences, and all else that a confidence distribution depends on.
 

@@ -1,0 +1,218 @@
+"""The numbers of a study as small CSV files, which stay when the results folder is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spectralseg.config import Config
+from spectralseg.data.prepared import PreparedDataset
+from spectralseg.errors import InputError
+from spectralseg.files import csv_text, replacing_all
+from spectralseg.loading import read_csv, read_json_lines
+from spectralseg.metrics.records import MEAN
+from spectralseg.reporting.measuring import CONDITION, Measurements
+from spectralseg.reporting.quantities import quantity
+from spectralseg.reporting.report.runs import read_runs
+from spectralseg.reporting.results import Results
+from spectralseg.reporting.robustness import build_robustness
+from spectralseg.reporting.studies import common
+from spectralseg.reporting.studies.equation_2 import controls
+from spectralseg.reporting.tables import LEAK_FREE
+from spectralseg.statistics.equivalence import equivalence
+from spectralseg.statistics.pairing import Paired, Values, pair
+from spectralseg.statistics.power import Components
+from spectralseg.statistics.verdicts import enough, side
+
+SEGMENTATION = ("dsc", "nsd", "hd95", "false_structure")
+CALIBRATION = ("ece", "brier", "nll")
+INTERPRETATION = (
+    *("cam_energy_relative", "cam_random_energy_relative", "cam_pointing", "cam_random_pointing"),
+    *("spectral_correlation", "spectral_correlation_detrended", "spectral_similarity", "frc_mid"),
+)
+METRICS = (*SEGMENTATION, *CALIBRATION, *INTERPRETATION)
+TO_SETTLE = (0.5, 1.8)  # percentage points: the smallest and the largest gain in DSC of the paper's abstract
+BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
+METHOD = ("dataset", "architecture", "objective", "lambda")
+"""What identifies a method on a dataset."""
+EFFECTS = (
+    *METHOD,
+    *("reference", "reference_lambda", "metric", "protocol", "leak_free"),
+    *("measured", "reference_measured", "difference", "low", "high", "narrow_low", "narrow_high"),
+    *("margin", "p_equivalence", "equivalent", "verdict", "seeds", "groups", "cases"),
+    *("detectable", *(f"{kind}_for_{size}" for size in TO_SETTLE for kind in ("seeds", "groups"))),
+)
+"""Columns of ``effects.csv``: a method against a reference, in printed units."""
+
+
+def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
+    """Write the numbers of a study into a folder; see :mod:`spectralseg.reporting.findings`.
+
+    Args:
+        results: the finished study, with its configuration.
+        tuning: results folders of the studies on which training was chosen, on validation data of the baseline.
+        out: the folder; what it holds under other names stays.
+
+    Raises:
+        InputError: the study has no configuration, no claims or no records, or a file is damaged.
+    """
+    if results.config is None:
+        raise InputError(f"{results.root}: there is no config.yaml; give the results folder of a study")
+    tables = {
+        "effects": pd.DataFrame(_effects(results), columns=list(EFFECTS)),
+        "noise": build_robustness(results).cells.drop(columns="source"),
+        "claims": read_csv(results.root / "claims.csv", "claims", "run the workflow until 'claims'"),
+        "datasets": pd.DataFrame(_datasets(results, results.config)),
+        "leakage": results.leakage.pairs,
+        "runs": pd.DataFrame(_runs(results)),
+        "curves": _curves(results, "validation_dice"),
+        "tuning": pd.concat([_curves(Results(folder), "validation_dice") for folder in tuning] or [pd.DataFrame()]),
+        "published": common.published_table(results, "table_6").cells,
+    }
+    files = [out / f"{name}.csv" for name in tables]
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing_all(*files) as partials:
+        for partial, table in zip(partials, tables.values(), strict=True):
+            partial.write_text(csv_text(table.map(_short)), encoding="utf-8")
+    return files
+
+
+def _short(value: Any) -> Any:
+    """Numbers with six significant digits, more than any page shows."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _effects(results: Results) -> Iterator[dict[str, Any]]:
+    """Every method against the baseline, and Eq. (2) against its controls, each with and without cases that leak."""
+    measured = common.measurements(results, set(METRICS), {"iid"})
+    found = results.different(CONDITION, metric=set(METRICS), suite={"iid"}).sort_values(list(CONDITION))
+    objectives = common.objectives(results)
+    pairs = results.leakage.pairs
+    leaking = set(pairs.loc[pairs["train"] + pairs["validation"] > 0, "train_dataset"])
+    for condition in found.to_dict("records"):
+        for leak_free in ("", LEAK_FREE) if condition["dataset"] in leaking else ("",):
+            cell = {**condition, "class": MEAN, "leak_free": leak_free}
+            yield from _of_cell(results, measured, cell, objectives)
+
+
+def _of_cell(
+    results: Results, measured: Measurements, cell: Mapping[Any, Any], objectives: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    ours, baseline = measured.values(cell), measured.reference(cell)
+    if ours is None:
+        return
+    references: dict[tuple[str, str], Values | None] = {(results.baseline, "0"): baseline}
+    if common.is_full_band(objectives[cell["objective"]]):
+        for name, lam in controls(objectives, cell["objective"], cell["lambda"]):
+            references[name, lam] = measured.values({**cell, "objective": name, "lambda": lam})
+    for (name, lam), theirs in references.items():
+        if theirs is not None:
+            yield {
+                **{key: cell[key] for key in (*METHOD, "metric", "protocol", "leak_free")},
+                "reference": name,
+                "reference_lambda": lam,
+                **_effect(ours, theirs, cell, results.margin_of(cell)),
+            }
+
+
+def _effect(ours: Values, theirs: Values, cell: Mapping[Any, Any], margin: float | None) -> dict[str, Any]:
+    rule, pairs = quantity(cell["metric"]), pair(ours, theirs)
+    tested = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes) if margin else None
+    interval = pairs.interval()
+    narrow = tested.interval if tested else pairs.interval(level=0.9)
+    components = Components.of(pairs.values, pairs.members)
+    scaled = {
+        "measured": float(np.nanmean(ours.per_seed)) if np.isfinite(ours.per_seed).any() else float("nan"),
+        "reference_measured": float(np.nanmean(theirs.per_seed)) if np.isfinite(theirs.per_seed).any() else float("nan"),
+        **dict(zip(("difference", "low", "high"), interval, strict=True)),
+        "narrow_low": narrow.low,
+        "narrow_high": narrow.high,
+        "margin": float("nan") if margin is None else margin,
+        "detectable": components.detectable() if components else float("nan"),
+    }
+    return {
+        **{name: rule.factor * value for name, value in scaled.items()},
+        "p_equivalence": tested.p if tested else float("nan"),
+        "equivalent": bool(tested and tested.equivalent),
+        "verdict": _verdict(pairs, bool(tested and tested.equivalent), higher_is_better=rule.higher_is_better),
+        "seeds": pairs.informative_seeds,
+        "groups": pairs.informative_groups,
+        "cases": len(pairs.cases),
+        **(_sizes(components, rule.factor) if components and cell["metric"] == "dsc" else {}),
+    }
+
+
+def _sizes(components: Components, factor: float) -> dict[str, int | None]:
+    """Seeds and groups that would show the differences of the paper."""
+    kinds = {"seeds": components.seeds_for, "groups": components.groups_for}
+    return {f"{kind}_for_{size}": needed(size / factor) for size in TO_SETTLE for kind, needed in kinds.items()}
+
+
+def _verdict(pairs: Paired, equivalent: bool, *, higher_is_better: bool) -> str:
+    """Beyond chance comes before equivalence: a difference can be both, small and real."""
+    interval = pairs.interval()
+    sign = side(interval.low, interval.high, pairs.informative_seeds, pairs.informative_groups)
+    if sign and enough(pairs.informative_seeds, pairs.informative_groups):
+        return BETTER if (sign > 0) == higher_is_better else WORSE
+    return EQUIVALENT if equivalent else UNDECIDED
+
+
+def _datasets(results: Results, config: Config) -> Iterator[dict[str, Any]]:
+    for name in config.datasets:
+        data = results.prepared(name)
+        cases = data.cases
+        yield {
+            "dataset": name,
+            "source": data.info["source"],
+            "image_size": data.info["image_size"],
+            **{f"{part}_cases": int((cases["part"] == part).sum()) for part in ("train", "validation", "test")},
+            **{f"{part}_groups": cases.loc[cases["part"] == part, "group"].nunique() for part in ("train", "test")},
+            **{f"{part}_images": len(data.rows(part)) for part in ("train", "validation", "test")},
+            **{f"{file.partition('.')[0]}_sha256": digest for file, digest in sorted(_files(data).items())},
+        }
+
+
+def _files(data: PreparedDataset) -> Mapping[str, str]:
+    return data.info["files"]  # type: ignore[no-any-return]
+
+
+def _runs(results: Results) -> Iterator[dict[str, Any]]:
+    """What each run cost and on what it was made."""
+    for row in read_runs(results).to_dict("records"):
+        told = row["description"]
+        yield {
+            **{key: row[key] for key in (*METHOD, "seed", "state")},
+            **{key: row[key] for key in ("training", "evaluation", "processor", "resident", "parameters")},
+            **{key: row[key] for key in ("iterations", "best_iteration", "validation_dice")},
+            "device": told.get("hardware", {}).get("device_name", ""),
+            "commit": told.get("git", {}).get("commit", ""),
+            "weights_sha256": str(told.get("weights_sha256", ""))[:16],
+            **told.get("versions", {}),
+        }
+
+
+def _curves(results: Results, value: str) -> pd.DataFrame:
+    """Validation during training: mean over the seeds of each method, and how many they are."""
+    keys = [*METHOD, "learning_rate", "iterations", "iteration"]
+    rows = pd.DataFrame(_histories(results, value), columns=[*keys, "seed", value])
+    means = rows.groupby(keys, sort=False)[value].agg(["mean", "count"]).reset_index()
+    return means.rename(columns={"mean": value, "count": "seeds"})
+
+
+def _histories(results: Results, value: str) -> Iterable[dict[str, Any]]:
+    told = "a history of training", "train the run again"
+    for run in results.study.runs_with("run.json"):
+        folder = results.study.run_folder(run)
+        settings = results.trained().get(run, {}).get("training", {})
+        for line in read_json_lines(folder / "history.jsonl", *told):
+            if line.get(value) is not None:
+                yield {
+                    **run.keys,
+                    **{key: settings.get(key) for key in ("learning_rate", "iterations")},
+                    "iteration": line["iteration"],
+                    value: line[value],
+                }

@@ -269,6 +269,18 @@ def report(arguments: argparse.Namespace) -> None:
     print(write_report(arguments.results, arguments.out))
 
 
+def findings(arguments: argparse.Namespace) -> None:
+    """Write a page that says what a study found, and the CSV files that all its numbers are from."""
+    from spectralseg.reporting.findings import extract, write_page
+    from spectralseg.reporting.results import Results
+
+    page = arguments.out.with_suffix(".md")
+    if arguments.results:
+        extract(Results(arguments.results, arguments.published), arguments.tuning, arguments.out)
+    write_page(arguments.out, page)
+    print(page)
+
+
 def status(arguments: argparse.Namespace) -> None:
     """Show where every run of a study stands, and why runs failed."""
     import json
@@ -638,6 +650,12 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("results", type=Path, help="results folder of a study")
     one.add_argument("--published", type=Path, required=True, help="folder of claims.csv and the printed tables")
     one.add_argument("--out", type=Path, help="folder for the ledger (default: the results folder)")
+
+    one = command("findings", findings)
+    one.add_argument("results", type=Path, nargs="?", help="results folder of a study (default: the files of --out)")
+    one.add_argument("--published", type=Path, default=Path("config/published"), help="(default: %(default)s)")
+    one.add_argument("--tuning", type=Path, nargs="*", default=[], help="results folders in which training was chosen")
+    one.add_argument("--out", type=Path, required=True, help="folder for the files; the page lies beside it")
 
     one = command("trace", trace)
     one.add_argument("table", help="e.g. table_1")

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.config import Config
-from spectralseg.data.prepared import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv, read_json_lines
@@ -26,8 +25,10 @@ from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.power import Components
-from spectralseg.statistics.verdicts import enough, side
+from spectralseg.statistics.verdicts import side
 
+CONFIG = "config.yaml"
+_VALIDATION = "validation_dice"
 SEGMENTATION = ("dsc", "nsd", "hd95", "false_structure")
 CALIBRATION = ("ece", "brier", "nll")
 INTERPRETATION = (
@@ -69,15 +70,17 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
         "datasets": pd.DataFrame(_datasets(results, results.config)),
         "leakage": results.leakage.pairs,
         "runs": pd.DataFrame(_runs(results)),
-        "curves": _curves(results, "validation_dice"),
-        "tuning": pd.concat([_curves(Results(folder), "validation_dice") for folder in tuning] or [pd.DataFrame()]),
+        "curves": _curves([results]),
+        "tuning": _curves([Results(folder) for folder in tuning]),
         "published": common.published_table(results, "table_6").cells,
     }
-    files = [out / f"{name}.csv" for name in tables]
+    texts = {f"{name}.csv": csv_text(table.map(_short)) for name, table in tables.items()}
+    texts[CONFIG] = (results.root / CONFIG).read_text(encoding="utf-8")
+    files = [out / name for name in texts]
     out.mkdir(parents=True, exist_ok=True)
     with replacing_all(*files) as partials:
-        for partial, table in zip(partials, tables.values(), strict=True):
-            partial.write_text(csv_text(table.map(_short)), encoding="utf-8")
+        for partial, text in zip(partials, texts.values(), strict=True):
+            partial.write_text(text, encoding="utf-8")
     return files
 
 
@@ -92,7 +95,8 @@ def _effects(results: Results) -> Iterator[dict[str, Any]]:
     found = results.different(CONDITION, metric=set(METRICS), suite={"iid"}).sort_values(list(CONDITION))
     objectives = common.objectives(results)
     pairs = results.leakage.pairs
-    leaking = set(pairs.loc[pairs["train"] + pairs["validation"] > 0, "train_dataset"])
+    seen = (pairs["train_dataset"] == pairs["test_dataset"]) & (pairs["train"] + pairs["validation"] > 0)
+    leaking = set(pairs.loc[seen, "train_dataset"])
     for condition in found.to_dict("records"):
         for leak_free in ("", LEAK_FREE) if condition["dataset"] in leaking else ("",):
             cell = {**condition, "class": MEAN, "leak_free": leak_free}
@@ -127,7 +131,9 @@ def _effect(ours: Values, theirs: Values, cell: Mapping[Any, Any], margin: float
     components = Components.of(pairs.values, pairs.members)
     scaled = {
         "measured": float(np.nanmean(ours.per_seed)) if np.isfinite(ours.per_seed).any() else float("nan"),
-        "reference_measured": float(np.nanmean(theirs.per_seed)) if np.isfinite(theirs.per_seed).any() else float("nan"),
+        "reference_measured": float(np.nanmean(theirs.per_seed))
+        if np.isfinite(theirs.per_seed).any()
+        else float("nan"),
         **dict(zip(("difference", "low", "high"), interval, strict=True)),
         "narrow_low": narrow.low,
         "narrow_high": narrow.high,
@@ -153,12 +159,12 @@ def _sizes(components: Components, factor: float) -> dict[str, int | None]:
 
 
 def _verdict(pairs: Paired, equivalent: bool, *, higher_is_better: bool) -> str:
-    """Beyond chance comes before equivalence: a difference can be both, small and real."""
+    """Equivalence comes first: a difference that is beyond chance and too small to matter does not matter."""
     interval = pairs.interval()
     sign = side(interval.low, interval.high, pairs.informative_seeds, pairs.informative_groups)
-    if sign and enough(pairs.informative_seeds, pairs.informative_groups):
-        return BETTER if (sign > 0) == higher_is_better else WORSE
-    return EQUIVALENT if equivalent else UNDECIDED
+    if equivalent or not sign:
+        return EQUIVALENT if equivalent else UNDECIDED
+    return BETTER if (sign > 0) == higher_is_better else WORSE
 
 
 def _datasets(results: Results, config: Config) -> Iterator[dict[str, Any]]:
@@ -172,12 +178,8 @@ def _datasets(results: Results, config: Config) -> Iterator[dict[str, Any]]:
             **{f"{part}_cases": int((cases["part"] == part).sum()) for part in ("train", "validation", "test")},
             **{f"{part}_groups": cases.loc[cases["part"] == part, "group"].nunique() for part in ("train", "test")},
             **{f"{part}_images": len(data.rows(part)) for part in ("train", "validation", "test")},
-            **{f"{file.partition('.')[0]}_sha256": digest for file, digest in sorted(_files(data).items())},
+            **{f"{array}_sha256": data.info["files"].get(f"{array}.npy", "") for array in ("images", "masks")},
         }
-
-
-def _files(data: PreparedDataset) -> Mapping[str, str]:
-    return data.info["files"]  # type: ignore[no-any-return]
 
 
 def _runs(results: Results) -> Iterator[dict[str, Any]]:
@@ -195,24 +197,18 @@ def _runs(results: Results) -> Iterator[dict[str, Any]]:
         }
 
 
-def _curves(results: Results, value: str) -> pd.DataFrame:
-    """Validation during training: mean over the seeds of each method, and how many they are."""
+def _curves(studies: Iterable[Results]) -> pd.DataFrame:
+    """Validation Dice during training: mean over the seeds of each method, and how many they are."""
     keys = [*METHOD, "learning_rate", "iterations", "iteration"]
-    rows = pd.DataFrame(_histories(results, value), columns=[*keys, "seed", value])
-    means = rows.groupby(keys, sort=False)[value].agg(["mean", "count"]).reset_index()
-    return means.rename(columns={"mean": value, "count": "seeds"})
+    rows = [row for results in studies for row in _histories(results)]
+    by_iteration = pd.DataFrame(rows, columns=[*keys, "seed", _VALIDATION]).groupby(keys, sort=False)[_VALIDATION]
+    return by_iteration.agg(["mean", "count"]).rename(columns={"mean": _VALIDATION, "count": "seeds"}).reset_index()
 
 
-def _histories(results: Results, value: str) -> Iterable[dict[str, Any]]:
+def _histories(results: Results) -> Iterator[dict[str, Any]]:
     told = "a history of training", "train the run again"
-    for run in results.study.runs_with("run.json"):
-        folder = results.study.run_folder(run)
-        settings = results.trained().get(run, {}).get("training", {})
-        for line in read_json_lines(folder / "history.jsonl", *told):
-            if line.get(value) is not None:
-                yield {
-                    **run.keys,
-                    **{key: settings.get(key) for key in ("learning_rate", "iterations")},
-                    "iteration": line["iteration"],
-                    value: line[value],
-                }
+    for run, description in results.trained().items():
+        settings = {key: description["training"].get(key) for key in ("learning_rate", "iterations")}
+        for line in read_json_lines(results.study.run_folder(run) / "history.jsonl", *told):
+            if line.get(_VALIDATION) is not None:
+                yield {**run.keys, **settings, "iteration": line["iteration"], _VALIDATION: line[_VALIDATION]}

@@ -1,0 +1,111 @@
+"""Plots of extracted numbers, as SVG without any picture of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from spectralseg.files import replacing
+from spectralseg.reporting import style
+from spectralseg.reporting.rendering import objective_label
+from spectralseg.reporting.style import architecture_label, dataset_label
+
+if TYPE_CHECKING:
+    from spectralseg.reporting.findings.page import Numbers
+
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_LINE = 0.17  # inches
+
+
+def draw(numbers: Numbers, folder: Path) -> None:
+    """Write ``forest.svg``, ``curves.svg`` and ``sweep.svg``, the same bytes for the same numbers."""
+    for name, figure in (("forest", _forest(numbers)), ("curves", _curves(numbers)), ("sweep", _sweep(numbers))):
+        with (
+            replacing(folder / f"{name}.svg") as partial,
+            mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}),
+        ):
+            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _forest(numbers: Numbers) -> Figure:
+    """Differences to the baseline in DSC: a panel for each dataset, a line for each architecture and objective."""
+    rows = numbers.main(numbers.against())
+    rows = rows[(rows["metric"] == "dsc") & (rows["protocol"] == "sound")].dropna(subset=["low"])
+    datasets = [name for name in numbers.config.datasets if name in set(rows["dataset"])]
+    methods = list(dict.fromkeys(zip(rows["architecture"], rows["objective"], rows["lambda"], strict=True)))
+    with style.applied():
+        figure = Figure(figsize=(9.5, 1.1 + _LINE * 1.6 * max(len(methods), 1)), layout="constrained")
+        panels = figure.subplots(1, max(len(datasets), 1), sharey=True, squeeze=False)[0]
+        for panel, dataset in zip(panels, datasets, strict=False):
+            _effects_of(panel, rows[rows["dataset"] == dataset].to_dict("records"), methods)
+            panel.set_title(dataset_label(dataset))
+            panel.set_xlabel("difference in DSC, percentage points")
+        panels[0].set_yticks(
+            range(len(methods)), [f"{architecture_label(a)}, {objective_label(o, w)}" for a, o, w in methods]
+        )
+        panels[0].set_ylim(len(methods) - 0.5, -0.5)
+    return figure
+
+
+def _effects_of(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tuple[str, str, str]]) -> None:
+    if margins := [row["margin"] for row in rows if row["margin"] == row["margin"]]:
+        panel.axvspan(-margins[0], margins[0], color="0.9", zorder=0, linewidth=0)
+    panel.axvline(0, color="0.4", linewidth=0.8, zorder=1)
+    for row in rows:
+        place = methods.index((row["architecture"], row["objective"], row["lambda"]))
+        colour = _COLOURS[0] if row["architecture"] == methods[0][0] else _COLOURS[1]
+        face = colour if row["verdict"] in ("better", "worse") else "white"
+        panel.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.4)
+        panel.plot([row["difference"]], [place], "o", color=colour, markerfacecolor=face, markersize=4.5)
+
+
+def _curves(numbers: Numbers) -> Figure:
+    """Validation Dice against iterations: a panel for each dataset and architecture, a line for each objective."""
+    curves = numbers.main(numbers.table("curves"))
+    cells = list(dict.fromkeys(zip(curves["dataset"], curves["architecture"], strict=True)))
+    objectives = list(dict.fromkeys(curves["objective"]))
+    with style.applied():
+        figure = Figure(figsize=(9.5, 2.4 * max(1, -(-len(cells) // 3)) + 0.5), layout="constrained")
+        panels = figure.subplots(max(1, -(-len(cells) // 3)), min(3, max(1, len(cells))), squeeze=False).ravel()
+        for panel, (dataset, architecture) in zip(panels, cells, strict=False):
+            part = curves[(curves["dataset"] == dataset) & (curves["architecture"] == architecture)]
+            for colour, name in zip(_COLOURS * 3, objectives, strict=False):
+                line = part[part["objective"] == name]
+                panel.plot(line["iteration"], 100 * line["validation_dice"], color=colour, linewidth=1.1)
+            panel.set_title(f"{dataset_label(dataset)}, {architecture_label(architecture)}")
+            panel.set_xlabel("iteration")
+        for panel in panels[len(cells) :]:
+            panel.set_axis_off()
+        panels[0].set_ylabel("validation Dice, %")
+        handles = [Line2D([], [], color=c, label=n) for c, n in zip(_COLOURS * 3, objectives, strict=False)]
+        if handles:
+            figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+    return figure
+
+
+def _sweep(numbers: Numbers) -> Figure:
+    """DSC against λ for both signs, with the paper's Table 6, each as the difference to its smallest λ."""
+    rows = numbers.against()
+    rows = rows[(rows["metric"] == "dsc") & (rows["protocol"] == "sound")].dropna(subset=["low"])
+    several = rows.groupby(["dataset", "architecture", "objective"])["lambda"].transform("nunique")
+    rows = rows[several > 2].assign(weight=lambda frame: frame["lambda"].astype(float)).sort_values("weight")
+    with style.applied():
+        figure = Figure(figsize=(6.0, 3.2), layout="constrained")
+        panel = figure.subplots()
+        for colour, (name, part) in zip(_COLOURS, rows.groupby("objective", sort=False), strict=False):
+            bars = (part["difference"] - part["low"], part["high"] - part["difference"])
+            panel.errorbar(
+                part["weight"], part["difference"], bars, color=colour, marker="o", markersize=4, label=str(name)
+            )
+        panel.axhline(0, color="0.4", linewidth=0.8)
+        panel.set_xlabel("λ")
+        panel.set_ylabel("difference to the baseline in DSC,\npercentage points")
+        if len(rows):
+            panel.legend()
+    return figure

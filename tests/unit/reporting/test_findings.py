@@ -1,0 +1,197 @@
+"""The page of findings: written from its files alone, and no stronger than they are."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from spectralseg import cli
+from spectralseg.errors import InputError
+from spectralseg.metrics.records import COLUMNS
+from spectralseg.reporting.findings import extract, page, write_page
+from spectralseg.reporting.results import Results
+
+CONTROL = "squared_dice"
+TRAINING = {"learning_rate": 0.1, "iterations": 600}
+
+
+@pytest.fixture(scope="module")
+def finished(study, tmp_path_factory):
+    """The study of three seeds with a squared Dice as control, which differs from Eq. (2) by a hundredth of a point."""
+    root = tmp_path_factory.mktemp("finished") / "study"
+    shutil.copytree(study, root)
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    squared = {"base": "bce_dice", "auxiliary": "dice", "auxiliary_options": {"denominator": "squared"}}
+    config["objectives"][CONTROL] = squared
+    config["grid"]["main"]["objectives"].append(CONTROL)
+    config["training"] = {"iterations": 600, "learning_rate": 0.1}
+    (root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    records = pd.read_parquet(root / "records.parquet")
+    ours = records[(records["objective"] == "spatial_spectral") & (records["lambda"] == "0.2")]
+    control = ours.assign(objective=CONTROL, value=ours["value"] + 1e-4)
+    pd.concat([records, control])[list(COLUMNS)].to_parquet(root / "records.parquet")
+    for file in root.glob("prepared/*/dataset.json"):
+        digests = {"images.npy": "a" * 64, "masks.npy": "b" * 64}
+        file.write_text(json.dumps({**json.loads(file.read_text()), "files": digests}))
+    for file in root.glob("runs/*/*/*/*/*/run.json"):
+        described = json.loads(file.read_text())
+        file.write_text(
+            json.dumps(
+                {**described, "training": TRAINING, "git": {"commit": "c" * 40}, "versions": {"torch": "2.13.0"}}
+            )
+        )
+        lines = [{"iteration": n, "validation_dice": 0.8 - 0.3 / n * 100} for n in (100, 500, 600)]
+        (file.parent / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (file.parent / "records.parquet").touch()
+    claims = [["a", "1", "It helps", 2, "holds", "of 2 comparisons 2 hold"]]
+    claims.append(["b", "2", "It cooks", 0, "cannot be tested with this data", "no such thing"])
+    names = ["id", "section", "claim", "comparisons", "verdict", "reason"]
+    pd.DataFrame(claims, columns=names).to_csv(root / "claims.csv", index=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(finished, published, tmp_path_factory):
+    out = tmp_path_factory.mktemp("docs") / "evidence"
+    extract(Results(finished, published), [finished], out)
+    write_page(out, out.with_suffix(".md"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def text(folder):
+    return folder.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_the_page_and_its_plots_need_the_files_only(folder, text, tmp_path):
+    copy = tmp_path / "evidence"
+    copy.mkdir()
+    for file in folder.iterdir():
+        if file.suffix in (".csv", ".yaml"):
+            shutil.copy(file, copy)
+    write_page(copy, tmp_path / "evidence.md")
+    assert (tmp_path / "evidence.md").read_text(encoding="utf-8") == text
+    plots = sorted(file.name for file in folder.glob("*.svg"))
+    assert plots == ["curves.svg", "forest.svg", "sweep.svg"]
+    for name in plots:
+        assert (copy / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_what_was_drawn_is_found(text):
+    assert "`spatial_spectral` (λ = 0.2) against the baseline `spatial`: of 4 comparisons in DSC better in 3" in text
+    assert (
+        f"Against its control `{CONTROL}`: of 4 comparisons in DSC better in 0, worse in 0, equivalent within ±" in text
+    )
+    assert "4 comparisons of 4 under 'sound' are equivalent; all would be with a margin of 0.01" in text
+    assert "Of 2 claims of the paper 1 can be tested with these datasets: 1 holds." in text
+    assert "| 1 | It helps | holds | of 2 comparisons 2 hold |" in text
+
+
+def test_every_effect_on_the_page_is_a_row_of_its_file(folder, text):
+    effects = pd.read_csv(folder / "effects.csv", dtype={"lambda": "str", "leak_free": "str"}, keep_default_na=True)
+    known = {
+        tuple(f"{value:+.2f}".replace("-", "−").replace("−0.00", "+0.00") for value in row)
+        for limits in (["difference", "low", "high"], ["difference", "narrow_low", "narrow_high"])
+        for row in effects[limits].dropna().to_numpy()
+    }
+    noise = pd.read_csv(folder / "noise.csv")
+    known |= {
+        tuple(f"{value:+.2f}".replace("-", "−").replace("−0.00", "+0.00") for value in row)
+        for row in noise[["gain", "gain_low", "gain_high"]].dropna().to_numpy()
+    }
+    shown = re.findall(r"([+−]\d+\.\d\d) \[([+−]\d+\.\d\d), ([+−]\d+\.\d\d)\]", text)
+    assert len(shown) > 40
+    assert set(shown) <= known
+
+
+def test_words_follow_from_intervals(folder, text):
+    """A cell is called better, worse or equivalent where its interval says so, and nowhere else."""
+    table = re.search(r"### ISIC-18\n\n(.*?)\n\n", text, re.DOTALL).group(1).splitlines()[2:]
+    effects = pd.read_csv(folder / "effects.csv", dtype={"lambda": "str"}).set_index(
+        ["dataset", "architecture", "objective", "lambda", "reference", "metric", "protocol", "leak_free"]
+    )
+    for line in table:
+        name, cell = line.strip("| ").split(" | ")[:2]
+        architecture = "transunet" if "TransUNet" in name else "unet"
+        objective = re.search("`([a-z_]+)", name).group(1)
+        lam = (re.search(r"λ = ([0-9.]+)", name) or ["", "0"])[1]
+        row = effects.loc[("isic2018", architecture, objective, lam, "spatial", "dsc", "sound", np.nan)]
+        row = row.iloc[0] if isinstance(row, pd.DataFrame) else row
+        equivalent = max(-row["narrow_low"], row["narrow_high"]) < 0.5
+        assert ("equivalent" in cell) == equivalent
+        assert ("better" in cell) == (row["low"] > 0 and not equivalent)
+        assert ("worse" in cell) == (row["high"] < 0 and not equivalent)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("verdict", "undecided", "undecided in 4"),
+        ("verdict", "worse", "worse in 4"),
+        ("verdict", "equivalent", "in 4 and"),
+    ],
+)
+def test_the_answer_counts_verdicts(column, value, expected, folder, tmp_path):
+    copy = tmp_path / "evidence"
+    shutil.copytree(folder, copy)
+    effects = pd.read_csv(copy / "effects.csv", dtype="str", keep_default_na=False)
+    effects.assign(**{column: value}).to_csv(copy / "effects.csv", index=False)
+    assert expected in page.answer(page.Numbers(copy))[0]
+
+
+def test_few_seeds_decide_nothing(study, published, finished, tmp_path):
+    root = tmp_path / "study"
+    shutil.copytree(finished, root)
+    records = pd.read_parquet(root / "records.parquet")
+    records[records["seed"] < 2].to_parquet(root / "records.parquet")
+    extract(Results(root, published), [], tmp_path / "evidence")
+    effects = pd.read_csv(tmp_path / "evidence" / "effects.csv")
+    assert set(effects["verdict"]) == {"undecided"}
+    assert not effects["equivalent"].any()
+
+
+def test_phantoms_and_missing_runs_are_said_first(folder, tmp_path):
+    copy = tmp_path / "evidence"
+    shutil.copytree(folder, copy)
+    for name, column, value in (("datasets", "source", "phantom"), ("runs", "state", "missing")):
+        pd.read_csv(copy / f"{name}.csv", dtype="str").assign(**{column: value}).to_csv(
+            copy / f"{name}.csv", index=False
+        )
+    said = page.text(page.Numbers(copy), "evidence").split("## Protocol")[0]
+    assert "nothing here says anything about the paper" in said
+    assert "runs are missing or diverged" in said
+
+
+def test_notes_by_hand_join_the_page(folder, tmp_path):
+    copy = tmp_path / "evidence"
+    shutil.copytree(folder, copy)
+    (copy / "data.md").write_text("Recompressed, all of it.\n")
+    (copy / "obstacles.md").write_text("Nothing was in the way.\n")
+    said = page.text(page.Numbers(copy), "evidence")
+    assert said.index("Recompressed, all of it.") < said.index("## Effects") < said.index("Nothing was in the way.")
+
+
+def test_the_command_writes_files_and_page(finished, folder, text, published, tmp_path, capsys):
+    out = tmp_path / "docs" / "evidence"
+    arguments = ["--published", str(published), "--tuning", str(finished), "--out", str(out)]
+    assert cli.main(["findings", str(finished), *arguments]) == 0
+    assert capsys.readouterr().out.strip() == str(out.with_suffix(".md"))
+    assert out.with_suffix(".md").read_text(encoding="utf-8") == text
+    out.with_suffix(".md").unlink()
+    assert cli.main(["findings", "--out", str(out)]) == 0
+    assert out.with_suffix(".md").read_text(encoding="utf-8") == text
+
+
+def test_what_is_missing_is_named(tmp_path, folder, official, published):
+    with pytest.raises(InputError, match=r"there is no config\.yaml; give the results folder of a study"):
+        extract(Results(official, published), [], tmp_path / "out")
+    copy = tmp_path / "evidence"
+    shutil.copytree(folder, copy)
+    (copy / "noise.csv").unlink()
+    with pytest.raises(InputError, match=r"noise\.csv: cannot be read as the numbers of a study"):
+        write_page(copy, tmp_path / "page.md")
+    assert not (tmp_path / "page.md").exists()

@@ -73,10 +73,21 @@ class Numbers:
         """Differences of methods."""
         return self.table("effects")
 
+    def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows in the order of the configuration."""
+        config = self.config
+        orders = (list(config.datasets), list(config.architectures), list(config.objectives))
+        keys = zip(frame["dataset"], frame["architecture"], frame["objective"], frame["lambda"], strict=True)
+        places = [
+            (*(order.index(name) for order, name in zip(orders, names, strict=True)), float(weight))
+            for *names, weight in keys
+        ]
+        return frame.iloc[sorted(range(len(places)), key=places.__getitem__)]
+
     def against(self, reference: str | None = None, *, leak_free: str = "") -> pd.DataFrame:
         """Effects against the baseline, or another reference."""
         chosen = self.effects["reference"] == (reference or self.config.baseline)
-        return self.effects[chosen & (self.effects["leak_free"] == leak_free)]
+        return self.ordered(self.effects[chosen & (self.effects["leak_free"] == leak_free)])
 
     @cached_property
     def weights(self) -> dict[str, str]:
@@ -86,8 +97,8 @@ class Numbers:
         return dict(cells.sort_values(kind="stable").index.tolist())  # of each objective the last, with the most cells
 
     def main(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows at the λ of the headline."""
-        return frame[frame["lambda"] == frame["objective"].map(self.weights)]
+        """The rows at the λ of the headline, and those of objectives without one."""
+        return frame[(frame["lambda"] == "0") | (frame["lambda"] == frame["objective"].map(self.weights))]
 
 
 def write_page(folder: Path, page: Path) -> None:

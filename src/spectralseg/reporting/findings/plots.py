@@ -67,7 +67,7 @@ def _effects_of(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tupl
 
 def _curves(numbers: Numbers) -> Figure:
     """Validation Dice against iterations: a panel for each dataset and architecture, a line for each objective."""
-    curves = numbers.main(numbers.table("curves"))
+    curves = numbers.ordered(numbers.main(numbers.table("curves")))
     cells = list(dict.fromkeys(zip(curves["dataset"], curves["architecture"], strict=True)))
     objectives = list(dict.fromkeys(curves["objective"]))
     with style.applied():
@@ -90,22 +90,27 @@ def _curves(numbers: Numbers) -> Figure:
 
 
 def _sweep(numbers: Numbers) -> Figure:
-    """DSC against λ for both signs, with the paper's Table 6, each as the difference to its smallest λ."""
+    """Difference in DSC to the baseline against λ, with 95 % intervals, where there are more than two λ."""
     rows = numbers.against()
     rows = rows[(rows["metric"] == "dsc") & (rows["protocol"] == "sound")].dropna(subset=["low"])
     several = rows.groupby(["dataset", "architecture", "objective"])["lambda"].transform("nunique")
-    rows = rows[several > 2].assign(weight=lambda frame: frame["lambda"].astype(float)).sort_values("weight")
+    rows = rows[several > 2].assign(weight=lambda frame: frame["lambda"].astype(float))
+    cells = list(dict.fromkeys(zip(rows["dataset"], rows["architecture"], strict=True)))
+    objectives = list(dict.fromkeys(rows["objective"]))
     with style.applied():
-        figure = Figure(figsize=(6.0, 3.2), layout="constrained")
-        panel = figure.subplots()
-        for colour, (name, part) in zip(_COLOURS, rows.groupby("objective", sort=False), strict=False):
-            bars = (part["difference"] - part["low"], part["high"] - part["difference"])
-            panel.errorbar(
-                part["weight"], part["difference"], bars, color=colour, marker="o", markersize=4, label=str(name)
-            )
-        panel.axhline(0, color="0.4", linewidth=0.8)
-        panel.set_xlabel("λ")
-        panel.set_ylabel("difference to the baseline in DSC,\npercentage points")
-        if len(rows):
-            panel.legend()
+        figure = Figure(figsize=(1.0 + 4.5 * max(len(cells), 1), 3.2), layout="constrained")
+        panels = figure.subplots(1, max(len(cells), 1), squeeze=False, sharey=True)[0]
+        for panel, (dataset, architecture) in zip(panels, cells, strict=False):
+            here = rows[(rows["dataset"] == dataset) & (rows["architecture"] == architecture)]
+            for place, name in enumerate(objectives):
+                part, colour = here[here["objective"] == name], _COLOURS[place % len(_COLOURS)]
+                bars = (part["difference"] - part["low"], part["high"] - part["difference"])
+                beside = part["weight"] + 0.012 * (place - (len(objectives) - 1) / 2)
+                panel.errorbar(beside, part["difference"], bars, color=colour, marker="o", markersize=4, label=name)
+            panel.axhline(0, color="0.4", linewidth=0.8)
+            panel.set_title(f"{dataset_label(dataset)}, {architecture_label(architecture)}")
+            panel.set_xlabel("λ")
+        panels[0].set_ylabel("difference to the baseline in DSC,\npercentage points")
+        if cells:
+            panels[-1].legend()
     return figure

@@ -123,6 +123,9 @@ class Dataset(_Strict):
     image_size: ImageSize | None = Field(
         None, description="side of the prepared images in pixels, the same for its partners; null: that of the study"
     )
+    iterations: int | None = Field(
+        None, ge=1, le=10_000_000, description="optimizer steps of runs on it; null: those of `training`"
+    )
     phantom: Phantom = Field(Phantom(), description="for source 'phantom'")
 
     @model_validator(mode="after")
@@ -182,7 +185,7 @@ NOT_LEARNED = ("save_every", "tensorboard", "workers")  # settings of training t
 
 
 class Training(_Strict):
-    """Hyper-parameters that every run shares."""
+    """Hyper-parameters that all runs share, but for `iterations` of their dataset."""
 
     iterations: int = Field(14000, ge=1, le=10_000_000, description="optimizer steps")
     epochs: float | None = Field(
@@ -338,6 +341,11 @@ class Config(_Strict):
     def size_of(self, dataset: str) -> int:
         """Side of the prepared images of a dataset in pixels."""
         return self.datasets[dataset].image_size or self.image_size
+
+    def training_of(self, dataset: str) -> Training:
+        """Hyper-parameters of the runs on a dataset."""
+        own = self.datasets[dataset].iterations
+        return self.training if own is None else self.training.model_copy(update={"iterations": own, "epochs": None})
 
     @property
     def baseline(self) -> str:

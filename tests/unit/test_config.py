@@ -467,6 +467,17 @@ class TestMargins:
         assert validate_config(study, "toy.yaml").comparison.margins == {}
 
 
+def test_a_dataset_may_have_iterations_of_its_own(study):
+    spoil(study, "training.epochs", 3.0)
+    assert validate_config(study, "toy.yaml").training_of("toy").epochs == 3.0
+    spoil(study, "datasets.toy.iterations", 7)
+    config = validate_config(study, "toy.yaml")
+    assert (config.training_of("toy").iterations, config.training_of("toy").epochs) == (7, None)
+    assert config.training_of("toy").model_copy(update={"iterations": 0, "epochs": 3.0}) == config.training.model_copy(
+        update={"iterations": 0}
+    )
+
+
 class TestImageSize:
     def test_a_dataset_may_have_its_own(self, study):
         spoil(study, "datasets.toy.image_size", 64)

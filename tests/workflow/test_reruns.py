@@ -155,6 +155,11 @@ def image_size(study, finished):
     return every(), None
 
 
+def iterations(study, finished):
+    study["datasets"]["kvasir_seg"]["iterations"] = 3
+    return every(["kvasir_seg"]), None
+
+
 def objective(study, finished):
     study["objectives"]["spatial_spectral"]["form"] = "convex"
     (finished.directory / RESULTS / "runs/kvasir_seg/unet/spatial/lambda0/seed0/model.pt").unlink()
@@ -200,7 +205,17 @@ def corruptions(study, finished):
 @pytest.mark.parametrize(
     "change",
     [
-        *(new_seed, hyperparameter, image_size, objective, weights_file, raw_files, split_list, specification),
+        *(
+            new_seed,
+            hyperparameter,
+            image_size,
+            iterations,
+            objective,
+            weights_file,
+            raw_files,
+            split_list,
+            specification,
+        ),
         *(official_files, partner, corruptions),
     ],
     ids=lambda change: change.__name__,

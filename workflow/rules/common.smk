@@ -234,7 +234,7 @@ def phantom_settings(wildcards):
 
 # Once: thousands of jobs have parts of it as parameters.
 DUMPED = CONFIG.model_dump(mode="json")
-LEARNED = CONFIG.training.learned()
+LEARNED = {name: CONFIG.training_of(name).learned() for name in CONFIG.datasets}
 
 
 def prepared(wildcards):
@@ -256,7 +256,7 @@ def train_settings(wildcards):
         {
             "architecture": DUMPED["architectures"][wildcards.architecture],
             "objective": DUMPED["objectives"][wildcards.objective],
-            "training": LEARNED,
+            "training": LEARNED[wildcards.dataset],
         }
     )
 

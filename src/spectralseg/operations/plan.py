@@ -122,7 +122,7 @@ def plan(config: Config, results: Path, known: Sequence[Measured], *, price: flo
 
 
 def _iterations(config: Config, results: Path, dataset: str) -> int:
-    training = config.training
+    training = config.training_of(dataset)
     if training.epochs is None:
         return training.iterations
     from spectralseg.data import open_prepared

@@ -94,9 +94,8 @@ def learner_of(
         objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
     except InputError as error:
         raise InputError(f"objectives.{run.objective}: {error}") from error
-    return Learner(
-        model, objective, config.training, data.info["mean"], data.info["std"], outputs=data.outputs, name=key
-    )
+    training, info = config.training_of(run.dataset), data.info
+    return Learner(model, objective, training, info["mean"], info["std"], outputs=data.outputs, name=key)
 
 
 def train(
@@ -145,7 +144,7 @@ def _train(
     for name in (states.FILE, WEIGHTS, DESCRIPTION, HISTORY):
         remove_leftovers(out / name)
     refuse_other_run(out, run.keys)
-    training = config.training
+    training = config.training_of(run.dataset)
     make_deterministic(training.deterministic, seed_of("initialisation", run.seed))  # alike for every objective: paired
     learner = learner_of(config, run, data, device)
     settings = settings_of(config, run, data.identity)

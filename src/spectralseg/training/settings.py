@@ -28,7 +28,7 @@ def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, 
         "architecture": architecture.model_dump(mode="json"),
         "encoder_sha256": _checksum(encoder, encoder.stat().st_mtime_ns) if encoder and encoder.is_file() else None,
         "objective": config.objectives[run.objective].model_dump(mode="json"),
-        "training": config.training.learned(),
+        "training": config.training_of(run.dataset).learned(),
         "data": dict(data),
     }
 

@@ -1,6 +1,10 @@
+import json
+
 import pytest
 
-from spectralseg.config import Training
+from spectralseg.config import Training, validate_config
+from spectralseg.grid import Run
+from spectralseg.training.loop import train
 from spectralseg.training.schedule import iterations, learning_rate
 
 
@@ -25,3 +29,13 @@ def test_rates_start_at_the_learning_rate_and_never_rise(schedule, half):
 )
 def test_iterations_are_given_or_follow_from_epochs(epochs, images, expected):
     assert iterations(Training(epochs=epochs, batch_size=8), images) == expected
+
+
+def test_a_run_lasts_as_long_as_its_dataset_says(study, toy, tmp_path):
+    study["training"] |= {"iterations": 50}
+    study["datasets"]["toy"]["iterations"] = 3
+    run, config = Run("toy", "unet", "spatial", "0", 0), validate_config(study, "toy.yaml")
+    train(config, run, toy, tmp_path, device_name="cpu")
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert told["iterations"] == told["training"]["iterations"] == 3
+    assert told["training"] == config.training_of("toy").learned() != config.training.learned()

@@ -211,6 +211,7 @@ def _head(numbers: Numbers, link: str) -> Iterator[str]:
 
 def _protocol(numbers: Numbers, link: str) -> Iterator[str]:
     config, training = numbers.config, numbers.config.training
+    steps = [f"{config.training_of(name).iterations} on {dataset_label(name)}" for name in config.datasets]
     rows = [
         (
             f"`{name}`" + (" (baseline)" if name == config.baseline else ""),
@@ -223,11 +224,11 @@ def _protocol(numbers: Numbers, link: str) -> Iterator[str]:
     ]
     yield _table(("objective", "base L", "auxiliary A", "form", "λ"), rows)
     yield (
-        f"*add*: L + λA. *printed*: L + λ(1 {MINUS} A), the sign of Eq. (3). All runs: {training.iterations} "
-        f"iterations of SGD with batches of {training.batch_size}, learning rate {training.learning_rate:g} "
-        f"({training.schedule}), momentum {training.momentum:g}, weight decay {training.weight_decay:g}; same initial "
-        "weights, order of the data and test cases for each seed, so that differences are paired. The "
-        f"best validation Dice chooses the weights. [Configuration]({link}/{CONFIG})."
+        f"*add*: L + λA. *printed*: L + λ(1 {MINUS} A), the sign of Eq. (3). All runs: SGD with batches of "
+        f"{training.batch_size}, learning rate {training.learning_rate:g} ({training.schedule}), momentum "
+        f"{training.momentum:g}, weight decay {training.weight_decay:g}; iterations: {listed(steps)}. Same initial "
+        "weights, order of the data and test cases for each seed, so that differences are paired. The best validation "
+        f"Dice chooses the weights. [Configuration]({link}/{CONFIG})."
     )
 
 
@@ -286,12 +287,13 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
 
 def _flattened(numbers: Numbers, curves: pd.DataFrame) -> str:
     """How much validation Dice still rose in the last sixth of training."""
-    most = numbers.config.training.iterations
-    ours = numbers.main(curves[curves["iterations"] == most])
-    end = ours[ours["iteration"] == most].set_index(list(METHOD))["validation_dice"]
-    before = ours[ours["iteration"] == ours.loc[ours["iteration"] <= most * 5 / 6, "iteration"].max()]
-    rise = 100 * (end - before.set_index(list(METHOD))["validation_dice"]).groupby("dataset").mean()
-    said = [f"{signed(value, 1)} on {dataset_label(str(name))}" for name, value in rise.items()]
+    rises: dict[str, list[float]] = {}
+    for _, curve in numbers.main(curves).groupby(list(METHOD), sort=False):
+        early = curve[curve["iteration"] <= curve["iterations"] * 5 / 6]
+        if len(early):
+            rise = curve["validation_dice"].iloc[-1] - early["validation_dice"].iloc[-1]
+            rises.setdefault(str(curve["dataset"].iloc[0]), []).append(100 * rise)
+    said = [f"{signed(sum(rise) / len(rise), 1)} on {dataset_label(name)}" for name, rise in rises.items()]
     return f"In the last sixth of training, validation Dice changes by {listed(said)} percentage points on average."
 
 
@@ -527,10 +529,11 @@ def _needed(row: Any, name: str) -> str:
 def _limits(numbers: Numbers, link: str) -> Iterator[str]:
     config, datasets = numbers.config, numbers.table("datasets")
     sizes = sorted(set(datasets["image_size"]))
+    longest = max(config.training_of(name).iterations for name in config.datasets)
     yield "\n".join(
         f"- {point}"
         for point in (
-            f"Images of {listed([f'{size}' for size in sizes])} pixels, {config.training.iterations} iterations and "
+            f"Images of {listed([f'{size}' for size in sizes])} pixels, at most {longest} iterations and "
             "small networks: whether the same holds at full size and after full training is not known from this.",
             f"{_capital(counted(len(datasets), 'dataset'))}: the paper's other ones are not in it.",
             "Objectives were not tuned one by one: the learning rate is the baseline's, which favours it if anything.",

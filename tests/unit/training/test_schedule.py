@@ -38,4 +38,4 @@ def test_a_run_lasts_as_long_as_its_dataset_says(study, toy, tmp_path):
     train(config, run, toy, tmp_path, device_name="cpu")
     told = json.loads((tmp_path / "run.json").read_text())
     assert told["iterations"] == told["training"]["iterations"] == 3
-    assert told["training"] == config.training_of("toy").learned() != config.training.learned()
+    assert told["training"].items() >= config.training_of("toy").learned().items()

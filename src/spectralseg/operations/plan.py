@@ -12,7 +12,7 @@ from typing import Any
 from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.files import visible
-from spectralseg.operations.status import duration, study_status, table
+from spectralseg.operations.status import FINAL, duration, study_status, table
 from spectralseg.operations.throughput import Estimate, Measured, estimate, settings_of
 
 
@@ -25,6 +25,7 @@ class Part:
         architecture: likewise.
         runs: how many.
         finished: how many of them are trained already.
+        evaluated: how many of these are evaluated, too.
         outdated: how many were trained with other settings or data, or have damaged files, and are trained again.
         iterations: optimizer steps of a run.
         estimate: what is known of the speed; None where nothing is.
@@ -34,6 +35,7 @@ class Part:
     architecture: str
     runs: int
     finished: int
+    evaluated: int
     outdated: int
     iterations: int
     estimate: Estimate | None
@@ -42,8 +44,9 @@ class Part:
         """Hours of a device for the runs that are still to be trained and evaluated; ``which`` may be low or high."""
         if self.estimate is None:
             return 0.0
-        one = self.iterations * float(getattr(self.estimate, which)) + (self.estimate.evaluation or 0.0)
-        return (self.runs - self.finished) * one / self.estimate.share / 3600
+        training = (self.runs - self.finished) * self.iterations * float(getattr(self.estimate, which))
+        evaluation = (self.runs - self.evaluated) * (self.estimate.evaluation or 0.0)
+        return (training + evaluation) / self.estimate.share / 3600
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,20 @@ def plan(config: Config, results: Path, known: Sequence[Measured], *, price: flo
     """
     total: Counter[tuple[str, str]] = Counter()
     finished: Counter[tuple[str, str]] = Counter()
+    evaluated: Counter[tuple[str, str]] = Counter()
     outdated: Counter[tuple[str, str]] = Counter()
     for one in study_status(config, results):
         cell, lost = (one.run.dataset, one.run.architecture), one.state in ("outdated", "unreadable")
         total[cell] += 1
         finished[cell] += one.trained and not lost
+        evaluated[cell] += one.state in FINAL
         outdated[cell] += lost
     parts = tuple(
         Part(
             *cell,
             count,
             finished[cell],
+            evaluated[cell],
             outdated[cell],
             _iterations(config, results, cell[0]),
             estimate(settings_of(config, cell[0])[cell[1]], known),

@@ -19,6 +19,7 @@ from spectralseg.data.prepare import prepare
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.grid import runs
 from spectralseg.operations.throughput import settings_of
+from spectralseg.study_folder import StudyFolder
 from spectralseg.training.batches import batches
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
 from spectralseg.training.loop import learner_of
@@ -32,7 +33,7 @@ def measure(
 ) -> dict[str, Any]:
     """Seconds per batch of loading, of the training step and of both together, for the first run of a study.
 
-    Its dataset is used if it is prepared, else a small phantom of it.
+    Its dataset is used if it is prepared as the study wants it, else a small phantom of it.
 
     Args:
         config: the study.
@@ -44,7 +45,7 @@ def measure(
     device = choose_device()
     with tempfile.TemporaryDirectory() as temporary:
         prepared = results / "prepared" / run.dataset
-        ready = (prepared / "dataset.json").is_file()
+        ready = (prepared / "dataset.json").is_file() and not StudyFolder(results, config).unprepared(run.dataset)
         data = open_prepared(prepared) if ready else _phantom(config, specifications[run.dataset], Path(temporary))
         make_deterministic(config.training.deterministic, 0)
         learner = learner_of(config, run, data, device, pretrained=False)

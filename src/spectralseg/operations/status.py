@@ -32,7 +32,9 @@ STATES: tuple[State, ...] = ("done", "diverged", "outdated", "unreadable", "runn
 _RARE = ("diverged", "outdated", "unreadable")  # states that totals name only where there are some
 FINAL: tuple[State, ...] = ("done", "diverged")  # nothing is left to do
 
-_TRAINED, _EVALUATED = {"model.pt", "run.json"}, {"records.parquet"}
+# The outputs of the rules `train` and `evaluate`.
+_TRAINED = {"model.pt", "run.json", "history.jsonl"}
+_EVALUATED = {"records.parquet", "reliability.parquet", "examples.npz"}
 _SENTENCE = re.compile(r"^error: (.+)")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .+)?$")
 _SLURM = re.compile(r"(?:oom.?kill|out of memory|DUE TO |CANCELLED|NODE FAIL|Killed)", re.IGNORECASE)

@@ -237,7 +237,8 @@ def test_runs_that_are_trained_again_or_left_out_are_told(phantoms, tmp_path):
     first, second = grid.runs(config)
     for run in (first, second, dataclasses.replace(first, seed=9)):
         (tmp_path / "runs" / run.folder).mkdir(parents=True)
-        (tmp_path / "runs" / run.folder / "model.pt").touch()
+        for name in ("model.pt", "history.jsonl"):
+            (tmp_path / "runs" / run.folder / name).touch()
     data = {**identity_of({}), "name": "kvasir_seg", "image_size": 64, "source": "phantom"}
     described = {**settings_of(config, first, data), "seconds": 1.0}
     (tmp_path / "runs" / first.folder / "run.json").write_text(json.dumps(described))

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from spectralseg import cli
@@ -34,7 +35,11 @@ def finish(results, config, objective, lam, seed, seconds, device="H100", evalua
     }
     (folder / "run.json").write_text(json.dumps(run))
     (folder / "model.pt").write_bytes(b"0" * (10**6 - (folder / "run.json").stat().st_size))
+    (folder / "history.jsonl").touch()
     if evaluation:
+        pd.DataFrame({"metric": ["dsc"], "flag": [""]}).to_parquet(folder / "records.parquet")
+        for name in ("reliability.parquet", "examples.npz"):
+            (folder / name).touch()
         (folder / "evaluate.benchmark.jsonl").write_text(json.dumps({"s": evaluation}) + "\n")
 
 
@@ -94,6 +99,9 @@ def test_the_time_of_evaluation_counts_where_it_was_measured(tmp_path, planned):
     found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
     assert found.hours() == pytest.approx(5 * 1.1)
     assert "evaluation not measured" not in as_text(found)
+    (tmp_path / "runs/toy/unet/spatial/lambda0/seed0/examples.npz").unlink()
+    found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
+    assert found.hours() == pytest.approx(5 * 1.1 + 0.1), "it is trained and has to be evaluated again"
 
 
 def test_runs_on_another_device_do_not_blur_what_is_known_of_one(tmp_path, planned):

@@ -72,6 +72,8 @@ def finish_training(folder, seconds=60.0, **changes):
 
 def evaluate(folder):
     pd.DataFrame({"metric": ["dsc"], "flag": [""]}).to_parquet(folder / "records.parquet")
+    for name in ("reliability.parquet", "examples.npz"):
+        (folder / name).touch()
 
 
 class TestHeartbeat:
@@ -206,6 +208,20 @@ class TestRun:
         found = look()
         assert (found.state, found.task, found.seconds, found.error) == ("done", "", 60.0, "")
 
+    @pytest.mark.parametrize(
+        ("name", "task"),
+        [
+            *(("model.pt", "train"), ("run.json", "train"), ("history.jsonl", "train")),
+            *(("records.parquet", "evaluate"), ("reliability.parquet", "evaluate"), ("examples.npz", "evaluate")),
+        ],
+    )
+    def test_it_is_not_done_where_an_output_is_missing(self, look, folder, name, task):
+        """As the workflow makes it again."""
+        finish_training(folder)
+        evaluate(folder)
+        (folder / name).unlink()
+        assert (look().state, look().task) == ("waiting", task)
+
     @pytest.mark.parametrize("where", ["run.json", "records.parquet"])
     def test_it_diverged(self, look, folder, where):
         """In training, which ``run.json`` tells, or in evaluation, which its only record tells."""
@@ -216,6 +232,7 @@ class TestRun:
             assert (look().state, look().task, look().seconds) == ("waiting", "evaluate", None)
             evaluate(folder)
         else:
+            evaluate(folder)
             pd.DataFrame([divergence_record("toy", reason)]).to_parquet(folder / where)
         found = look()
         assert (found.state, found.trained, found.task, found.error) == ("diverged", True, "", reason)
@@ -291,6 +308,7 @@ class TestRun:
     @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json", "records.parquet"])
     def test_a_damaged_file_keeps_nobody_from_seeing_the_rest(self, look, config, folder, name, content):
         finish_training(folder)
+        evaluate(folder)
         (folder / name).unlink(missing_ok=True)
         if content == "pipe":
             os.mkfifo(folder / name)

@@ -22,7 +22,8 @@ class TooSlowError(ConnectionError):
 
 
 def download_bar(target: Path, start: int = 0) -> tqdm[NoReturn]:
-    """Bytes, rate and time left of one file, by whose ``update`` a client says what has arrived.
+    """Bytes, rate and time left of one file, by whose ``update`` a client says what has arrived, and by whose
+    ``unpause`` that it has paused.
 
     Args:
         target: the file, whose name is the label and whose disk must not fill up.
@@ -33,7 +34,8 @@ def download_bar(target: Path, start: int = 0) -> tqdm[NoReturn]:
         InputError: by ``update``, where the disk is full.
     """
     bar: Any = progress_bar(desc=target.name, unit="B", initial=start, unit_scale=True)
-    show, since, arrived, unchecked = bar.update, time.monotonic(), 0.0, 0.0
+    show, resume = bar.update, bar.unpause
+    since, arrived, unchecked = time.monotonic(), 0.0, 0.0
 
     def update(size: float | None = 1) -> bool | None:
         nonlocal since, arrived, unchecked
@@ -41,15 +43,21 @@ def download_bar(target: Path, start: int = 0) -> tqdm[NoReturn]:
         arrived += size or 0
         unchecked += size or 0
         if (seconds := time.monotonic() - since) >= WINDOW:
-            if arrived < FLOOR * seconds:
-                raise TooSlowError(f"the server sends less than {FLOOR} bytes a second")
+            slow = arrived < FLOOR * seconds
             since, arrived = since + seconds, 0.0
+            if slow:
+                raise TooSlowError(f"the server sends less than {FLOOR} bytes a second")
         if unchecked >= CHECK_EVERY:
             require_space(target.parent, 0)
             unchecked = 0.0
         return shown
 
-    bar.update = update
+    def unpause() -> None:
+        nonlocal since, arrived
+        since, arrived = time.monotonic(), 0.0
+        resume()
+
+    bar.update, bar.unpause = update, unpause
     return cast("tqdm[NoReturn]", bar)
 
 

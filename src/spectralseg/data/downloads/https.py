@@ -101,6 +101,7 @@ def download(url: str, target: Path) -> None:
                 pause = interruption.wait if interruption.wait is not None else PAUSES[max(0, failures - 1)]
                 bar.write(one_line(f"{target.name}: {interruption}; again in {pause:.0f} s"), file=sys.stderr)
                 time.sleep(pause * random.uniform(0.8, 1.2))
+                bar.unpause()
     part.finish()
 
 

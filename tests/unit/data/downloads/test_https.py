@@ -3,6 +3,7 @@ import http.server
 import io
 import shutil
 from collections import namedtuple
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -336,3 +337,33 @@ def test_what_a_server_says_does_not_reach_the_terminal(tmp_path, slept, capsys,
     err = capsys.readouterr().err
     assert "\\x1b[2Jgone" in err
     assert "\x1b" not in err
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only pauses move."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(https.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(https.time, "sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    return clock
+
+
+def test_waits_that_a_server_asks_for_do_not_make_it_slow(tmp_path, clock):
+    with serving(CONTENT) as server:
+        server.faults.extend([Fault(status=429, headers={"Retry-After": "200"}), Fault(drop_after=9_000)])
+        assert fetched(server.url, tmp_path) == CONTENT
+    assert server.ranges_asked == [0, 0, 9_000]
+    assert clock.now > 1150
+
+
+def test_after_a_slow_attempt_the_next_is_measured_anew(tmp_path, clock):
+    bar = _common.download_bar(tmp_path / "file.zip")
+    clock.now += 2 * _common.WINDOW
+    with pytest.raises(_common.TooSlowError):
+        bar.update(10)
+    bar.update(10)
+    clock.now += _common.WINDOW
+    bar.unpause()
+    bar.update(10)
+    clock.now += _common.WINDOW
+    bar.update(_common.FLOOR * 2 * _common.WINDOW)

@@ -274,10 +274,11 @@ def findings(arguments: argparse.Namespace) -> None:
     from spectralseg.reporting.findings import extract, write_page
     from spectralseg.reporting.results import Results
 
-    page = arguments.out.with_suffix(".md")
+    folder = arguments.out.absolute()
+    page = folder.with_name(f"{folder.name}.md")
     if arguments.results:
-        extract(Results(arguments.results, arguments.published), arguments.tuning, arguments.out)
-    write_page(arguments.out, page)
+        extract(Results(arguments.results, arguments.published), arguments.tuning, folder)
+    write_page(folder, page)
     print(page)
 
 

@@ -325,11 +325,14 @@ def read_regular(path: Path, most: int, remedy: str) -> bytes | None:
     Raises:
         InputError: it is too long, or no regular file, whose end may never come; the message ends with the remedy.
     """
-    if not path.exists():
-        return None
-    regular_file(path, most, remedy)
-    with path.open("rb") as stream:
-        return stream.read(most)
+    try:
+        regular_file(path, most, remedy)
+        with path.open("rb") as stream:
+            return stream.read(most)
+    except (InputError, FileNotFoundError):
+        if not path.exists():  # also where it has just gone
+            return None
+        raise
 
 
 def sha256_of(path: Path) -> str:

@@ -17,6 +17,7 @@ from spectralseg.files import (
     creating_folder,
     csv_text,
     notes_of,
+    read_regular,
     remove_leftovers,
     replacing,
     replacing_all,
@@ -315,3 +316,18 @@ def test_text_in_csv_is_no_formula_and_numbers_stay_numbers():
     assert found["n"].tolist() == ["-1.5"] * 7
     plain = pd.DataFrame({"a": ["x", None], "b": [1, 2], "c": pd.Categorical(["u", "v"]), "d": [True, False]})
     assert csv_text(plain) == plain.to_csv(index=False, lineterminator="\n")
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_not_there(tmp_path, monkeypatch):
+    file = tmp_path / "progress.json"
+    assert read_regular(file, 100, "delete it") is None
+    file.write_bytes(b"{}")
+    assert read_regular(file, 100, "delete it") == b"{}"
+    opened = Path.open
+
+    def vanish(path, *arguments):
+        path.unlink()
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", vanish)
+    assert read_regular(file, 100, "delete it") is None

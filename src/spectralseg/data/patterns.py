@@ -13,6 +13,7 @@ from typing import Any
 
 _LONGEST = 1000  # characters of an expression
 _TOKEN = re.compile(r"\\.|\[\^?\]?|\(\?|.", re.DOTALL)
+_NO_LEAST = re.compile(r"(?<!\\)\{,\d*\}")  # RE2 takes {,n} for text
 _WORD = r"\pL\pM\pN_"  # RE2 takes \w for ASCII only
 # Bytes of a name that are no text, which Python holds as surrogates, match as characters for private use.
 _STAND_INS = {surrogate: 0xF0000 + surrogate for surrogate in range(0xD800, 0xE000)}
@@ -35,6 +36,8 @@ class PathPattern:
     def __init__(self, expression: str) -> None:
         if len(expression) > _LONGEST:
             raise ValueError(f"more than {_LONGEST} characters")
+        if _NO_LEAST.search(expression):
+            raise ValueError("a repetition without its least number; write {0,n}")
         try:
             names = re.compile(expression).groupindex
         except (re.error, OverflowError, RecursionError) as error:

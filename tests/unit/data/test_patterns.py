@@ -55,6 +55,7 @@ def test_patterns_that_backtrack_without_end_in_python_end(expression):
         "((a{99}){99}){99}",
         "a" * 1001,
         r"[^\W_]",
+        "a{,3}b",
     ],
 )
 def test_what_is_no_pattern_is_refused(expression):

@@ -41,7 +41,13 @@ def finished(study, tmp_path_factory):
         described = json.loads(file.read_text())
         file.write_text(
             json.dumps(
-                {**described, "training": TRAINING, "git": {"commit": "c" * 40}, "versions": {"torch": "2.13.0"}}
+                {
+                    **described,
+                    "iterations": 600,
+                    "training": TRAINING,
+                    "git": {"commit": "c" * 40},
+                    "versions": {"torch": "2.13.0"},
+                }
             )
         )
         lines = [{"iteration": n, "validation_dice": 0.8 - 0.3 / n * 100} for n in (100, 500, 600)]
@@ -195,3 +201,71 @@ def test_what_is_missing_is_named(tmp_path, folder, official, published):
     with pytest.raises(InputError, match=r"noise\.csv: cannot be read as the numbers of a study"):
         write_page(copy, tmp_path / "page.md")
     assert not (tmp_path / "page.md").exists()
+
+
+def test_a_baseline_that_is_a_control_is_compared_once(finished, published, tmp_path):
+    root = tmp_path / "study"
+    shutil.copytree(finished, root)
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    config["comparison"] = {"baseline": CONTROL}
+    (root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    extract(Results(root, published), [], tmp_path / "evidence")
+    keys = ["dataset", "architecture", "objective", "lambda", "reference", "reference_lambda", "metric", "protocol"]
+    assert not pd.read_csv(tmp_path / "evidence" / "effects.csv").duplicated([*keys, "leak_free"]).any()
+    write_page(tmp_path / "evidence", tmp_path / "evidence.md")
+    assert "Against its control" not in (tmp_path / "evidence.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("needed", "expected"),
+    [
+        ([0.1, 0.2948], "with a margin of 0.30 percentage"),
+        ([0.1, np.nan], "no margin would make all so, as that needs 3"),
+    ],
+)
+def test_a_margin_that_is_named_suffices(needed, expected):
+    assert expected in page._all_equivalent(pd.DataFrame({"margin_needed": needed}))
+
+
+def test_the_headline_has_the_weight_of_most_cells_and_then_the_first(folder):
+    numbers = page.Numbers(folder)
+    assert numbers.weights == {"spatial_spectral": "0.2", CONTROL: "0.2", "printed": "0.2", "convex": "0.2"}
+    sweep = numbers.effects[numbers.effects["objective"] == "convex"]
+    numbers.__dict__["effects"] = pd.concat([numbers.effects, sweep.assign(**{"lambda": "0"})])
+    numbers.__dict__.pop("weights")
+    assert "0" not in set(numbers.main(numbers.effects[numbers.effects["objective"] == "convex"])["lambda"])
+
+
+def test_what_has_no_interval_is_not_undecided(folder):
+    rows = page._dice(page.Numbers(folder), page.Numbers(folder).against(), "spatial_spectral")
+    rows = rows.assign(low=[np.nan, *rows["low"][1:]], margin=[0.5, 0.5, 1.0, 2.0])
+    said = page._outcome(rows)
+    assert said.startswith("of 3 comparisons in DSC (1 comparison more without an interval) better in ")
+    assert "within ± 0.5 or 1 or 2 percentage points" in said
+    assert (
+        page._outcome(rows.assign(low=np.nan)) == "no comparison could be made (4 comparisons more without an interval)"
+    )
+
+
+def test_the_ends_of_a_sweep_are_paired_and_stand_beside_the_same_network_of_the_paper(text):
+    section = text.split("## λ and the sign")[1].split("\n## ")[0]
+    acdc, isic = section.split("ISIC-18, UNet")
+    assert re.search(
+        r"`printed` from λ = 0\.1 to λ = 0\.5: [+−]\d\.\d\d \[.*\].* percentage points; the paper's DSC", acdc
+    )
+    assert "the paper's" not in isic
+
+
+def test_a_curve_of_one_validation_says_nothing_of_its_end(folder):
+    numbers = page.Numbers(folder)
+    curves = numbers.table("curves")
+    assert page._flattened(numbers, curves).startswith(
+        "In the last sixth of training, mean validation Dice changes by +"
+    )
+    assert page._flattened(numbers, curves[curves["iteration"] == 600]) == ""
+
+
+def test_random_maps_get_no_marks():
+    row = {"metric": "cam_random_energy_relative", "verdict": "better", "difference": 1.0, "low": 0.5, "high": 1.5}
+    assert "better" in page._entry(row)
+    assert "better" not in page._entry(row, marked=False)

@@ -46,6 +46,7 @@ def test_what_it_takes_is_what_then_suffices():
     found = Components(0.02**2, 0.05**2, 0.04**2, 3, 30)
     seeds, groups = found.seeds_for(0.04), found.groups_for(0.08)
     assert found.detectable(seeds=seeds) <= 0.04 < found.detectable(seeds=seeds - 1)
+    assert seeds > 3
     assert found.detectable(groups=groups) <= 0.08 < found.detectable(groups=groups - 1)
 
 
@@ -58,7 +59,22 @@ def test_seeds_cannot_make_up_for_patients_nor_patients_for_seeds():
 def test_where_nothing_varies_any_difference_is_seen():
     found = Components.of(np.full((3, 10), 0.01))
     assert found.detectable() == 0
-    assert (found.seeds_for(0.001), found.groups_for(0.001)) == (2, 2)
+    assert (found.seeds_for(0.001), found.groups_for(0.001)) == (3, 3), "what a verdict needs"
+
+
+def test_what_no_patient_shows_may_still_occur():
+    found = Components.of(np.zeros((3, 20)), outcomes=True)
+    assert found.standard_error(3, 20) == pytest.approx(1 / 22)
+    assert 0.1 < found.detectable() < 0.2
+    assert 20 < found.groups_for(0.05) < 100
+
+
+def test_more_patients_can_detect_less_with_few_seeds():
+    """As the seeds, of which there are few degrees of freedom, then dominate; the fewest that suffice count."""
+    found = Components(0.001**2, 0.03**2, 0.001**2, 3, 30)
+    smallest = min(range(3, 2000), key=lambda groups: found.detectable(groups=groups))
+    assert found.detectable(groups=smallest) < found.detectable(groups=100_000)
+    assert found.groups_for(found.detectable(groups=smallest) * 1.01) <= smallest
 
 
 @pytest.mark.parametrize("values", [np.zeros((1, 20)), np.zeros((3, 1)), np.full((3, 20), np.nan)])

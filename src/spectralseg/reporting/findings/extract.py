@@ -25,7 +25,7 @@ from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.power import Components
-from spectralseg.statistics.verdicts import side
+from spectralseg.statistics.verdicts import margin_needed, side
 
 CONFIG = "config.yaml"
 _VALIDATION = "validation_dice"
@@ -44,7 +44,7 @@ EFFECTS = (
     *METHOD,
     *("reference", "reference_lambda", "metric", "protocol", "leak_free"),
     *("measured", "reference_measured", "difference", "low", "high", "narrow_low", "narrow_high"),
-    *("margin", "p_equivalence", "equivalent", "verdict", "seeds", "groups", "cases"),
+    *("margin", "margin_needed", "p_equivalence", "equivalent", "verdict", "seeds", "groups", "cases"),
     *("detectable", *(f"{kind}_for_{size}" for size in TO_SETTLE for kind in ("seeds", "groups"))),
 )
 """Columns of ``effects.csv``: a method against a reference, in printed units."""
@@ -106,15 +106,19 @@ def _effects(results: Results) -> Iterator[dict[str, Any]]:
 def _of_cell(
     results: Results, measured: Measurements, cell: Mapping[Any, Any], objectives: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    ours, baseline = measured.values(cell), measured.reference(cell)
-    if ours is None:
-        return
-    references: dict[tuple[str, str], Values | None] = {(results.baseline, "0"): baseline}
+    ours = measured.values(cell)
+    references = [(results.baseline, "", measured.reference(cell))]
     if common.is_full_band(objectives[cell["objective"]]):
-        for name, lam in controls(objectives, cell["objective"], cell["lambda"]):
-            references[name, lam] = measured.values({**cell, "objective": name, "lambda": lam})
-    for (name, lam), theirs in references.items():
-        if theirs is not None:
+        others = [(name, lam) for name, lam in controls(objectives, cell["objective"], cell["lambda"])]
+        if first := _first_of_sweep(results, cell):
+            others.append((cell["objective"], first))
+        references += [
+            (name, lam, measured.values({**cell, "objective": name, "lambda": lam}))
+            for name, lam in others
+            if name != results.baseline
+        ]
+    for name, lam, theirs in references:
+        if ours is not None and theirs is not None:
             yield {
                 **{key: cell[key] for key in (*METHOD, "metric", "protocol", "leak_free")},
                 "reference": name,
@@ -123,12 +127,20 @@ def _of_cell(
             }
 
 
+def _first_of_sweep(results: Results, cell: Mapping[Any, Any]) -> str:
+    """The smallest λ of an objective on a dataset and network, where a cell has the largest of more than two."""
+    same = [run for run in results.study.runs if all(run.keys[key] == cell[key] for key in METHOD[:3])]
+    weights = sorted({run.lam for run in same}, key=float)
+    return weights[0] if cell["metric"] == "dsc" and len(weights) > 2 and weights[-1] == cell["lambda"] else ""
+
+
 def _effect(ours: Values, theirs: Values, cell: Mapping[Any, Any], margin: float | None) -> dict[str, Any]:
     rule, pairs = quantity(cell["metric"]), pair(ours, theirs)
     tested = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes) if margin else None
     interval = pairs.interval()
     narrow = tested.interval if tested else pairs.interval(level=0.9)
-    components = Components.of(pairs.values, pairs.members)
+    components = Components.of(pairs.values, pairs.members, outcomes=pairs.outcomes)
+    needed = margin_needed(interval, narrow, pairs.informative_seeds, pairs.informative_groups)
     scaled = {
         "measured": float(np.nanmean(ours.per_seed)) if np.isfinite(ours.per_seed).any() else float("nan"),
         "reference_measured": float(np.nanmean(theirs.per_seed))
@@ -138,6 +150,7 @@ def _effect(ours: Values, theirs: Values, cell: Mapping[Any, Any], margin: float
         "narrow_low": narrow.low,
         "narrow_high": narrow.high,
         "margin": float("nan") if margin is None else margin,
+        "margin_needed": needed,
         "detectable": components.detectable() if components else float("nan"),
     }
     return {
@@ -191,10 +204,16 @@ def _runs(results: Results) -> Iterator[dict[str, Any]]:
             **{key: row[key] for key in ("training", "evaluation", "processor", "resident", "parameters")},
             **{key: row[key] for key in ("iterations", "best_iteration", "validation_dice")},
             "device": told.get("hardware", {}).get("device_name", ""),
-            "commit": told.get("git", {}).get("commit", ""),
+            "threads": told.get("hardware", {}).get("threads", ""),
+            "commit": _commit(told.get("git", {})),
             "weights_sha256": str(told.get("weights_sha256", ""))[:16],
             **told.get("versions", {}),
         }
+
+
+def _commit(git: Mapping[str, Any]) -> str:
+    """Beginning of a commit; with a plus sign where the source tree had changes of its own."""
+    return f"{str(git.get('commit', ''))[:12]}{'+' if git.get('dirty') else ''}"
 
 
 def _curves(studies: Iterable[Results]) -> pd.DataFrame:
@@ -208,7 +227,8 @@ def _curves(studies: Iterable[Results]) -> pd.DataFrame:
 def _histories(results: Results) -> Iterator[dict[str, Any]]:
     told = "a history of training", "train the run again"
     for run, description in results.trained().items():
-        settings = {key: description["training"].get(key) for key in ("learning_rate", "iterations")}
+        rate = description["training"].get("learning_rate")
+        settings = {"learning_rate": rate, "iterations": description.get("iterations")}
         for line in read_json_lines(results.study.run_folder(run) / "history.jsonl", *told):
             if line.get(_VALIDATION) is not None:
                 yield {**run.keys, **settings, "iteration": line["iteration"], _VALIDATION: line[_VALIDATION]}

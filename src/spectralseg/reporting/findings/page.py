@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +27,7 @@ from spectralseg.reporting.findings.extract import (
     WORSE,
 )
 from spectralseg.reporting.quantities import quantity
-from spectralseg.reporting.rendering import MINUS, NO_RUN, few_patients, limits, objective_label, signed
+from spectralseg.reporting.rendering import MINUS, NO_RUN, few_patients, limits, margins, objective_label, signed
 from spectralseg.reporting.studies.common import counted, is_full_band, listed
 from spectralseg.reporting.style import architecture_label, dataset_label
 from spectralseg.statistics.verdicts import FEWEST
@@ -91,14 +92,22 @@ class Numbers:
 
     @cached_property
     def weights(self) -> dict[str, str]:
-        """The λ of each objective that is on most datasets and architectures: that of the headline."""
-        counts = self.effects.groupby(["objective", "lambda"])[["dataset", "architecture"]].value_counts()
-        cells = counts.reset_index().groupby(["objective", "lambda"]).size()
-        return dict(cells.sort_values(kind="stable").index.tolist())  # of each objective the last, with the most cells
+        """The λ of the headline of each objective with an auxiliary term: the one on most datasets and networks, of
+        several the first of the configuration.
+        """
+        order = list(dict.fromkeys(lam for block in self.config.grid.values() for lam in block.lambdas))
+        cells: dict[Any, int] = (
+            self.effects.drop_duplicates(list(METHOD)).groupby(["objective", "lambda"]).size().to_dict()
+        )
+        found: dict[str, str] = {}
+        for name, lam in sorted(cells, key=lambda key: (-cells[key], order.index(key[1]) if key[1] in order else -1)):
+            if self.config.objectives[name].auxiliary is not None and float(lam):
+                found.setdefault(name, lam)
+        return found
 
     def main(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows at the λ of the headline, and those of objectives without one."""
-        return frame[(frame["lambda"] == "0") | (frame["lambda"] == frame["objective"].map(self.weights))]
+        """The rows at the λ of the headline, and those of objectives without an auxiliary term."""
+        return frame[frame["lambda"] == frame["objective"].map(lambda name: self.weights.get(name, "0"))]
 
 
 def write_page(folder: Path, page: Path) -> None:
@@ -164,8 +173,10 @@ def _subject(numbers: Numbers) -> str | None:
 
 
 def _controls(numbers: Numbers, name: str) -> list[str]:
-    found = numbers.effects[numbers.effects["objective"] == name]["reference"]
-    return [reference for reference in dict.fromkeys(found) if reference != numbers.config.baseline]
+    ours = numbers.main(numbers.effects[numbers.effects["objective"] == name])
+    return [
+        reference for reference in dict.fromkeys(ours["reference"]) if reference not in (name, numbers.config.baseline)
+    ]
 
 
 def _dice(numbers: Numbers, frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -175,18 +186,20 @@ def _dice(numbers: Numbers, frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _outcome(rows: pd.DataFrame) -> str:
     """What comparisons in DSC say together, no stronger than their intervals."""
+    rows, impossible = rows.dropna(subset=["low"]), int(rows["low"].isna().sum())
+    beside = f" ({counted(impossible, 'comparison')} more without an interval)" if impossible else ""
     if rows.empty:
-        return "no comparison could be made"
+        return f"no comparison could be made{beside}"
     counts = rows["verdict"].value_counts()
     unit = "percentage points"
     said = [
         f"better in {counts.get(BETTER, 0)}",
         f"worse in {counts.get(WORSE, 0)}",
-        f"equivalent within ±{rows['margin'].iloc[0]:g} {unit} in {counts.get(EQUIVALENT, 0)}",
+        f"equivalent within {margins(rows['margin'], unit)} in {counts.get(EQUIVALENT, 0)}",
         f"undecided in {counts.get(UNDECIDED, 0)}",
     ]
     spread = f"{signed(rows['difference'].min())} to {signed(rows['difference'].max())}"
-    return f"of {counted(len(rows), 'comparison')} in DSC {listed(said)}; differences from {spread} {unit}"
+    return f"of {counted(len(rows), 'comparison')} in DSC{beside} {listed(said)}; differences from {spread} {unit}"
 
 
 def _named(numbers: Numbers, name: str) -> str:
@@ -211,7 +224,7 @@ def _head(numbers: Numbers, link: str) -> Iterator[str]:
 
 def _protocol(numbers: Numbers, link: str) -> Iterator[str]:
     config, training = numbers.config, numbers.config.training
-    steps = [f"{config.training_of(name).iterations} on {dataset_label(name)}" for name in config.datasets]
+    steps = [f"{most:.0f} on {dataset_label(name)}" for name, most in _iterations(numbers).items()]
     rows = [
         (
             f"`{name}`" + (" (baseline)" if name == config.baseline else ""),
@@ -230,6 +243,14 @@ def _protocol(numbers: Numbers, link: str) -> Iterator[str]:
         "weights, order of the data and test cases for each seed, so that differences are paired. The best validation "
         f"Dice chooses the weights. [Configuration]({link}/{CONFIG})."
     )
+
+
+def _iterations(numbers: Numbers) -> dict[str, float]:
+    """The longest run on each dataset."""
+    return {
+        str(name): most
+        for name, most in numbers.table("runs").groupby("dataset", sort=False)["iterations"].max().dropna().items()
+    }
 
 
 def _options(options: Any) -> str:
@@ -253,6 +274,8 @@ def _data(numbers: Numbers, link: str) -> Iterator[str]:
     if notes.is_file():
         yield notes.read_text(encoding="utf-8").strip()
     leaks = numbers.table("leakage")
+    if leaks.empty:
+        yield "Overlap of training and test data was not audited."
     own = leaks[leaks["train_dataset"] == leaks["test_dataset"]]
     for row in own.to_dict("records"):
         if isinstance(row["finding"], str) and row["finding"]:
@@ -261,6 +284,7 @@ def _data(numbers: Numbers, link: str) -> Iterator[str]:
 
 def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
     tried = numbers.table("tuning")
+    tried = tried[tried["objective"] == numbers.config.baseline]
     if not tried.empty:
         keys = ["dataset", "architecture", "learning_rate", "iterations"]
         best: dict[Any, float] = tried.groupby(keys)["validation_dice"].max().to_dict()
@@ -275,8 +299,9 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
             for network in networks
         ]
         yield (
-            f"Chosen for the baseline `{numbers.config.baseline}` alone, on validation data, with one seed. Best "
-            "validation Dice in percent for each learning rate and number of iterations:"
+            f"Tried for the baseline `{numbers.config.baseline}` alone, on validation data, with "
+            f"{counted(int(tried['seeds'].max()), 'seed')}. Best validation Dice in percent for each learning rate and "
+            "number of iterations:"
         )
         yield _table(("", *headings), rows)
     curves = numbers.table("curves")
@@ -286,15 +311,19 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
 
 
 def _flattened(numbers: Numbers, curves: pd.DataFrame) -> str:
-    """How much validation Dice still rose in the last sixth of training."""
+    """How much validation Dice still rose in the last sixth of training; empty without validations before and in it."""
     rises: dict[str, list[float]] = {}
     for _, curve in numbers.main(curves).groupby(list(METHOD), sort=False):
-        early = curve[curve["iteration"] <= curve["iterations"] * 5 / 6]
-        if len(early):
-            rise = curve["validation_dice"].iloc[-1] - early["validation_dice"].iloc[-1]
-            rises.setdefault(str(curve["dataset"].iloc[0]), []).append(100 * rise)
+        early = curve["iteration"] <= curve["iterations"] * 5 / 6
+        if early.any() and not early.all():
+            dice = 100 * curve["validation_dice"]
+            rises.setdefault(str(curve["dataset"].iloc[0]), []).append(dice.iloc[-1] - dice[early].iloc[-1])
     said = [f"{signed(sum(rise) / len(rise), 1)} on {dataset_label(name)}" for name, rise in rises.items()]
-    return f"In the last sixth of training, validation Dice changes by {listed(said)} percentage points on average."
+    return (
+        f"In the last sixth of training, mean validation Dice changes by {listed(said)} percentage points."
+        if said
+        else ""
+    )
 
 
 def _effects(numbers: Numbers, link: str) -> Iterator[str]:
@@ -335,18 +364,27 @@ def _method(row: Any) -> tuple[str, str]:
     return str(row["architecture"]), objective_label(str(row["objective"]), str(row["lambda"]))
 
 
-def _entry(row: Any) -> str:
+def _entry(row: Any, *, marked: bool = True) -> str:
     if row is None or row["low"] != row["low"]:
         return NO_RUN
     digits = quantity(row["metric"]).digits
-    mark = _MARKS[row["verdict"]]
+    mark = _MARKS[row["verdict"]] if marked else ""
     return f"{limits(row['difference'], row['low'], row['high'], digits=digits)} {mark}".strip()
 
 
 def _sizes(rows: pd.DataFrame) -> str:
     """Seeds and patients behind a table, and what the latter mean for it."""
-    seeds, groups = rows["seeds"].max(), rows["groups"].max()
-    return " ".join([f"Seeds: {seeds}; test patients or images: {groups}.", *few_patients([groups])])
+    rows = rows[(rows["protocol"] == MAIN_PROTOCOL) & (rows["metric"] == "dsc")].dropna(subset=["low"])
+    said = [
+        f"{name}: {_range(rows[column])}."
+        for name, column in (("Seeds", "seeds"), ("Test patients or images", "groups"))
+    ]
+    return " ".join([*said, *few_patients(rows["groups"])]) if len(rows) else ""
+
+
+def _range(counts: pd.Series[int]) -> str:
+    low, high = counts.min(), counts.max()
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _control(numbers: Numbers, link: str) -> Iterator[str]:
@@ -369,11 +407,17 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
         yield f"`{name}` less `{reference}`: the difference with the 90 % interval of two one-sided tests."
         yield _table(("dataset", "architecture", "metric", "difference", "margin", ""), rows)
         if len(dice):
-            needed = dice[["narrow_low", "narrow_high"]].abs().max().max()
             yield (
                 f"{_capital(counted(int(dice['equivalent'].sum()), 'comparison'))} of {len(dice)} under "
-                f"'{MAIN_PROTOCOL}' are equivalent; all would be with a margin of {needed:.2f} percentage points."
+                f"'{MAIN_PROTOCOL}' are equivalent; {_all_equivalent(dice)}."
             )
+
+
+def _all_equivalent(dice: pd.DataFrame) -> str:
+    """From which margin on all comparisons would be equivalent, rounded up."""
+    if dice["margin_needed"].isna().any():
+        return f"no margin would make all so, as that needs {FEWEST}"
+    return f"all would be with a margin of {math.ceil(100 * dice['margin_needed'].max()) / 100:.2f} percentage points"
 
 
 def _sweep(numbers: Numbers, link: str) -> Iterator[str]:
@@ -386,28 +430,33 @@ def _sweep(numbers: Numbers, link: str) -> Iterator[str]:
         part = rows[(rows["dataset"] == dataset) & (rows["architecture"] == architecture)]
         weights = sorted(set(part["lambda"]), key=float)
         printed = numbers.table("published")
-        printed = printed[(printed["dataset"] == dataset) & (printed["column"] == "DSC")].set_index("lambda")["value"]
-        lines = [("Table 6 of the paper, DSC", *(_number(printed.get(lam)) for lam in weights))]
+        alike = (printed["dataset"] == dataset) & (printed["architecture"] == architecture)
+        printed = printed[alike & (printed["column"] == "DSC")].set_index("lambda")["value"]
+        lines = [("Table 6 of the paper, DSC", *(_number(printed.get(lam)) for lam in weights))] if len(printed) else []
         for name in full:
             ours = part[part["objective"] == name].set_index("lambda").to_dict("index")
-            lines.append((f"`{name}` less the baseline", *(_entry(ours.get(lam)) for lam in weights)))
+            if ours:
+                lines.append((f"`{name}` less the baseline", *(_entry(ours.get(lam)) for lam in weights)))
         yield f"{dataset_label(dataset)}, {architecture_label(architecture)}: DSC under '{MAIN_PROTOCOL}' against λ."
         yield _table(("", *(f"λ = {lam}" for lam in weights)), lines)
-        yield f"![DSC against λ]({link}/sweep.svg)"
-        if {weights[0], weights[-1]} <= set(printed.index):
-            change = printed[weights[-1]] - printed[weights[0]]
-            yield (
-                f"From λ = {weights[0]} to λ = {weights[-1]} the paper's DSC changes by {signed(change)}. Here: "
-                + "; ".join(_change(part, name, weights) for name in full)
-                + " percentage points between the two means; whether the ends differ is for their intervals to say."
-            )
+        yield from _ends(numbers, dataset, architecture, full, printed)
+    if (several > 2).any():
+        yield f"![Difference in DSC to the baseline against λ]({link}/sweep.svg)"
 
 
-def _change(part: pd.DataFrame, name: str, weights: Sequence[str]) -> str:
-    ours = part[part["objective"] == name].set_index("lambda")["measured"]
-    if not {weights[0], weights[-1]} <= set(ours.index):
-        return f"`{name}` not measured at both ends"
-    return f"`{name}` {signed(ours[weights[-1]] - ours[weights[0]])}"
+def _ends(
+    numbers: Numbers, dataset: str, architecture: str, names: Sequence[str], printed: pd.Series[float]
+) -> Iterator[str]:
+    """The largest λ against the smallest, paired, beside what the paper's table says."""
+    for name in names:
+        rows = numbers.against(name)
+        here = (rows["dataset"] == dataset) & (rows["architecture"] == architecture) & (rows["objective"] == name)
+        for row in rows[here & (rows["protocol"] == MAIN_PROTOCOL)].to_dict("records"):
+            first, last = row["reference_lambda"], row["lambda"]
+            paper = ""
+            if {first, last} <= set(printed.index):
+                paper = f"; the paper's DSC changes by {signed(printed[last] - printed[first])}"
+            yield f"`{name}` from λ = {first} to λ = {last}: {_entry(row)} percentage points{paper}."
 
 
 def _calibration(numbers: Numbers, link: str) -> Iterator[str]:
@@ -464,7 +513,7 @@ def _maps(numbers: Numbers, link: str) -> Iterator[str]:
             architecture_label(row["architecture"]),
             _MAPS[row["metric"]],
             f"{row['reference_measured']:.{quantity(row['metric']).digits}f}",
-            _entry(row),
+            _entry(row, marked="random" not in row["metric"]),
         )
         for row in rows.sort_values("metric", key=lambda names: names.map(list(_MAPS).index), kind="stable").to_dict(
             "records"
@@ -472,7 +521,8 @@ def _maps(numbers: Numbers, link: str) -> Iterator[str]:
         if row["low"] == row["low"]
     ]
     yield (
-        f"`{_subject(numbers)}` against the baseline on the example slices of each run. What such scores are worth is "
+        f"`{_subject(numbers)}` against the baseline on the test cases that interpretation looks at, "
+        f"{numbers.config.evaluation.interpretation.cases} of each dataset at most. What such scores are worth is "
         "said in [interpretation](interpretation.md): a map that is no better than a random one explains nothing."
     )
     yield _table(("dataset", "architecture", "score", "baseline", "difference"), lines)
@@ -527,15 +577,15 @@ def _needed(row: Any, name: str) -> str:
 
 
 def _limits(numbers: Numbers, link: str) -> Iterator[str]:
-    config, datasets = numbers.config, numbers.table("datasets")
-    sizes = sorted(set(datasets["image_size"]))
-    longest = max(config.training_of(name).iterations for name in config.datasets)
+    datasets = numbers.table("datasets")
+    sizes, longest = sorted(set(datasets["image_size"])), max(_iterations(numbers).values(), default=0)
+    names = [dataset_label(name) for name in datasets["dataset"]]
     yield "\n".join(
         f"- {point}"
         for point in (
-            f"Images of {listed([f'{size}' for size in sizes])} pixels, at most {longest} iterations and "
+            f"Images of {listed([f'{size}' for size in sizes])} pixels, at most {longest:.0f} iterations and "
             "small networks: whether the same holds at full size and after full training is not known from this.",
-            f"{_capital(counted(len(datasets), 'dataset'))}: the paper's other ones are not in it.",
+            f"{listed(names)} alone: what holds on other data is not known from this.",
             "Objectives were not tuned one by one: the learning rate is the baseline's, which favours it if anything.",
             "An undecided comparison is no evidence of equality: see what this study could have seen.",
         )
@@ -548,10 +598,11 @@ def _cost(numbers: Numbers, link: str) -> Iterator[str]:
     if done.empty:
         return
     total = done[["training", "evaluation"]].sum() / 3600
-    devices = listed(list(dict.fromkeys(done["device"])))
+    used = done[["device", "threads"]].drop_duplicates().itertuples(index=False, name=None)
+    devices = listed([f"{device} with {counted(int(threads), 'thread')}" for device, threads in used])
     yield (
         f"{len(done)} runs took {total['training']:.1f} hours of training and {total['evaluation']:.1f} hours of "
-        f"evaluation on {devices}, one thread each."
+        f"evaluation on {devices}."
     )
     by = done.groupby(["dataset", "architecture"], sort=False)[["training", "evaluation", "resident"]].mean()
     lines = [
@@ -561,7 +612,7 @@ def _cost(numbers: Numbers, link: str) -> Iterator[str]:
     yield _table(("dataset", "architecture", "training, min", "evaluation, min", "memory, MiB"), lines)
     versions = list(runs.columns)[list(runs.columns).index("weights_sha256") + 1 :]
     said = [f"{name} {'/'.join(map(str, done[name].dropna().unique()))}" for name in versions]
-    commits = [str(commit)[:12] for commit in done["commit"].dropna().unique()]
+    commits = [str(commit) for commit in done["commit"].dropna().unique()]
     yield f"Versions: {', '.join(said)}; {counted(len(commits), 'commit')} of SpectralSeg: {', '.join(commits)}."
     digests = [
         (dataset_label(row["dataset"]), str(row["images_sha256"])[:16], str(row["masks_sha256"])[:16])

@@ -441,11 +441,11 @@ def _check_sizes(config: Config, known_datasets: Mapping[str, DatasetSpecificati
 def _check_margins(comparison: Comparison, file: str) -> None:
     """Refuse margins of 1 or more for metrics between 0 and 1, which were meant in percentage points."""
     if comparison.margins:
-        from spectralseg.reporting.quantities import SHARES, quantity  # late, as reporting stands above
+        from spectralseg.metrics.catalogue import metric_of  # late, as its package imports what only metrics need
 
         for metric, margin in comparison.margins.items():
             largest = max(margin.values(), default=0) if isinstance(margin, dict) else margin
-            if largest >= 1 and quantity(metric).unit == SHARES:
+            if largest >= 1 and metric_of(metric).share:
                 raise InputError(f"{file}: comparison.margins.{metric}: {NO_SHARE} (given: {largest:g})")
 
 
@@ -504,10 +504,10 @@ def _references(
             yield from ((f"grid.{block_name}.{key}", name, valid_names) for name in getattr(block, key))
     yield "comparison.baseline", config.baseline, config.objectives
     if config.comparison.margins:
-        from spectralseg.reporting.quantities import METRICS  # late, as reporting stands above
+        from spectralseg.metrics.catalogue import CATALOGUE  # late, as its package imports what only metrics need
 
         for metric, margin in config.comparison.margins.items():
-            yield "comparison.margins", metric, METRICS
+            yield "comparison.margins", metric, CATALOGUE
             tested = margin if isinstance(margin, dict) else ()
             yield from ((f"comparison.margins.{metric}", name, config.datasets) for name in tested)
     noise = config.evaluation.noise

@@ -40,8 +40,9 @@ from numpy.typing import NDArray
 
 from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing
+from spectralseg.metrics.catalogue import DISTANCES
 from spectralseg.reporting.claims import Claim, Comparison, read_claims
-from spectralseg.reporting.printed import DISTANCES, MEAN, PrintedTable, half_digit, read_printed
+from spectralseg.reporting.printed import MEAN, PrintedTable, half_digit, read_printed
 from spectralseg.reporting.published import SELECTION
 
 CHECKS = ("check", "covered", "findings")

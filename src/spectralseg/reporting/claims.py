@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from spectralseg.errors import InputError
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting.published import read_commented, require_columns
-from spectralseg.reporting.quantities import quantity
 from spectralseg.statistics.verdicts import DIRECTIONS
 
 QUANTIFIERS = ("all", "most")
@@ -135,7 +135,7 @@ def _comparison(file: Path, row: Mapping[Any, Any]) -> Comparison:
         raise InputError(f"{named}: direction '{row['direction']}' is unknown; use one of {', '.join(DIRECTIONS)}")
     if row["size"] and (not _positive(row["size"]) or row["direction"] not in ("higher", "lower")):
         raise InputError(f"{named}: size '{row['size']}' must be a positive number, of what is higher or lower")
-    quantity(row["metric"])
+    metric_of(row["metric"])
     cell = {name: row[name] for name in _CELL}
     method = cell | {name: row[name] for name in _METHOD}
     reference = cell | {name: row[f"reference_{name}"] for name in _METHOD}

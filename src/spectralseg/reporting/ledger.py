@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.files import csv_text, replacing, visible
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting import rendering
 from spectralseg.reporting.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.published import SELECTION, read_published
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.bootstrap import Interval
@@ -223,7 +223,7 @@ def _judge(
     pairs = pair(there[0], there[1])
     if comparison.minus:
         pairs = pair(pairs, pair(there[2], there[3]))
-    rule = quantity(comparison.method["metric"])
+    rule = metric_of(comparison.method["metric"])
     interval = pairs.interval()
     scaled = Interval(*(rule.factor * part for part in interval))
     seeds, groups = pairs.informative_seeds, pairs.informative_groups
@@ -267,7 +267,7 @@ def _row(
     if len(sound) != 1:
         return row
     (only,), (comparison,) = sound, claim.comparisons
-    rule = quantity(comparison.method["metric"])
+    rule = metric_of(comparison.method["metric"])
     numbers = {"published": only.published, **only.measured._asdict(), "measured": only.measured.estimate}
     numbers |= {"margin": only.margin, "margin_needed": only.margin_needed}
     return row | numbers | {"unit": rule.unit}

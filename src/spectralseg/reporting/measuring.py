@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.data.leakage import Audit
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import POOLED
 from spectralseg.reporting.published import SELECTION
-from spectralseg.reporting.quantities import quantity
 from spectralseg.statistics.bootstrap import KEPT, draw_together
 from spectralseg.statistics.pairing import Columns, Values, pair
 from spectralseg.statistics.significance import fewest_seeds
@@ -102,7 +102,7 @@ class Measurements:
         nothing = dict.fromkeys(MEASURED, np.nan) | {"baseline": self._baseline}
         if values is None:
             return nothing | dict.fromkeys(_COUNTS, 0)
-        rule = quantity(cell["metric"])
+        rule = metric_of(cell["metric"])
         per_seed = pd.Series(values.per_seed) * rule.factor
         low, high = np.clip(rule.factor * np.array(values.interval()[1:]), *rule.limits)
         gain = pair(values, reference).interval() if reference is not None else (np.nan,) * 3
@@ -127,7 +127,7 @@ class Measurements:
         1987); several columns do. NaN without others, and where a test over seeds could not reject at 5 % because there
         are fewer than :func:`~spectralseg.statistics.significance.fewest_seeds`.
         """
-        direction = "higher" if quantity(best["metric"]).higher_is_better else "lower"
+        direction = "higher" if metric_of(best["metric"]).higher_is_better else "lower"
         ours, rivals = self.values(best), [self.values(other) for other in others]
         differences = [pair(ours, rival) for rival in rivals if ours is not None and rival is not None]
         if not differences or any(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.measuring import Measurements
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Page, objective_label, protocol_sections, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import Table
@@ -20,7 +20,7 @@ from spectralseg.statistics.pairing import Values, pair
 from spectralseg.statistics.significance import fewest_seeds
 from spectralseg.statistics.verdicts import FEWEST_SEEDS
 
-METRICS = {"dsc": "DSC", "iou": "IOU"}  # shares, of which a margin makes sense
+METRICS = ("dsc", "iou")  # shares, of which a margin makes sense
 OPEN = "not settled"
 CERTAIN = 0.95
 _METHOD = ["architecture", "objective", "lambda"]
@@ -113,7 +113,7 @@ def _over_datasets(measurements: Measurements, cells: pd.DataFrame, results: Res
     return {
         "datasets": datasets,
         "seeds": len(seeds),
-        "difference": quantity(cells["metric"].iloc[0]).factor * float(np.nanmean(differences)),
+        "difference": metric_of(cells["metric"].iloc[0]).factor * float(np.nanmean(differences)),
         **{"better_than_baseline": improved.estimate, "low": improved.low, "high": improved.high},
         **belief._asdict(),
         "verdict": likely if settled and named[likely] >= CERTAIN else OPEN,
@@ -123,7 +123,9 @@ def _over_datasets(measurements: Measurements, cells: pd.DataFrame, results: Res
 def _blocks(cells: pd.DataFrame) -> Iterator[Block]:
     headings = ("Datasets", "Seeds", "Difference, pp", "Run beats run", "Worse", "Same", "Better", "Verdict")
     for metric, part in cells.groupby("metric", sort=False):
-        yield Block(METRICS[str(metric)], ("",) * len(headings), headings, tuple(map(_row, part.to_dict("records"))))
+        yield Block(
+            metric_of(str(metric)).label, ("",) * len(headings), headings, tuple(map(_row, part.to_dict("records")))
+        )
 
 
 def _row(cell: Mapping[Any, Any]) -> Line:

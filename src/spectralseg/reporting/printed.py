@@ -12,24 +12,11 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.errors import InputError
+from spectralseg.metrics.catalogue import HEADINGS
 from spectralseg.reporting.published import COLUMNS, SELECTION, read_commented, read_published
 
 UNITS = {"percent": 100.0, "share": 1.0}
-HEADINGS = {
-    "dsc": ("dsc", "dice", "dicescore", "dicecoefficient", "mdsc", "mdice", "f1", "f1score"),
-    "iou": ("iou", "jaccard", "jaccardindex", "jac", "miou"),
-    "sensitivity": ("se", "sen", "sens", "sensitivity", "recall", "rec", "tpr"),
-    "specificity": ("sp", "spe", "spec", "specificity", "tnr"),
-    "precision": ("pre", "prec", "precision", "ppv"),
-    "accuracy": ("acc", "accuracy"),
-    "ece": ("ece",),
-    "mce": ("mce",),
-    "nsd": ("nsd",),
-    "hd95": ("hd", "hd95", "95hd", "hausdorff", "hausdorffdistance"),
-    "assd": ("assd", "asd"),
-}
 MEAN = "mean"
-DISTANCES = ("hd95", "assd")
 COUNTED = ("dsc", "iou", "sensitivity", "specificity", "precision", "accuracy")  # from counts of pixels
 _FAMILIES = (COUNTED, ("ece", "mce"), ("nsd",))  # printed in one unit each
 _METRICS = {heading: metric for metric, headings in HEADINGS.items() for heading in headings}

@@ -16,7 +16,7 @@ import pandas as pd
 
 from spectralseg.errors import InputError
 from spectralseg.files import read_text
-from spectralseg.reporting.quantities import quantity
+from spectralseg.metrics.catalogue import metric_of
 
 _MAX_BYTES = 2**24
 _MOST_COLUMNS, _LONGEST_CELL = 1000, 2000
@@ -89,7 +89,7 @@ def read_published(file: Path | str) -> PublishedTable:
     if len(twice):
         raise InputError(f"{file}: cell {tuple(twice.iloc[0][list(PLACE)])} is there twice; keep one")
     for metric in cells["metric"].unique():
-        quantity(metric)
+        metric_of(metric)
     try:
         values = pd.to_numeric(cells["value"].replace("", None))
     except ValueError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectralseg.reporting.quantities import quantity
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.statistics.bootstrap import ENOUGH_GROUPS, FAILURE_RATE
 from spectralseg.statistics.significance import fewest_seeds
 
@@ -150,7 +150,7 @@ def _block(title: str, cells: Sequence[_Cell]) -> Block:
     return Block(
         title,
         tuple(group for group, _ in columns),
-        tuple(f"{name} {quantity(part[0]['metric']).arrow}" for (_, name), part in columns.items()),
+        tuple(f"{name} {metric_of(part[0]['metric']).arrow}" for (_, name), part in columns.items()),
         tuple(itertools.chain.from_iterable(_method(row, rows[row], list(columns)) for row in order)),
         tuple(counts),
     )
@@ -177,7 +177,7 @@ def _method(
 def _published_entry(cell: _Cell | None) -> Entry:
     if cell is None or np.isnan(cell["published"]):
         return Entry("")
-    return Entry(quantity(cell["metric"]).text(cell["published"]), bool(cell["published_bold"]))
+    return Entry(metric_of(cell["metric"]).text(cell["published"]), bool(cell["published_bold"]))
 
 
 def _measured_entry(cell: _Cell | None) -> Entry:
@@ -185,7 +185,7 @@ def _measured_entry(cell: _Cell | None) -> Entry:
         return Entry("")
     if cell["seeds"] == 0:
         return Entry(NO_RUN)
-    value, spread, rule = cell["measured"], cell["measured_sd"], quantity(cell["metric"])
+    value, spread, rule = cell["measured"], cell["measured_sd"], metric_of(cell["metric"])
     if np.isnan(value):
         return Entry(UNDEFINED)
     text = rule.text(value) if np.isnan(spread) else f"{rule.text(value)} ± {rule.text(spread)}"
@@ -206,7 +206,7 @@ def _against_baseline(cell: _Cell | None) -> Entry:
 
 
 def _difference(metric: str, numbers: Sequence[float]) -> Entry:
-    return Entry("" if np.isnan(numbers).any() else limits(*numbers, digits=quantity(metric).digits))
+    return Entry("" if np.isnan(numbers).any() else limits(*numbers, digits=metric_of(metric).digits))
 
 
 def signed(value: float, digits: int = 2) -> str:

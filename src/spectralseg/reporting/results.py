@@ -22,6 +22,7 @@ from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.loading import Kinds, read_arrays, read_json, read_parquet, reading
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import (
     COLUMNS,
     DIVERGED,
@@ -31,7 +32,6 @@ from spectralseg.metrics.records import (
     recorded_runs,
     refuse_ambiguous,
 )
-from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 from spectralseg.statistics.margins import Margins
 from spectralseg.study_folder import StudyFolder
@@ -283,7 +283,7 @@ class Results:
         Raises:
             InputError: the metric is unknown.
         """
-        share = quantity(cell["metric"]).unit == SHARES
+        share = metric_of(cell["metric"]).share
         return self.margins.of(cell["metric"], cell["test_dataset"], cell["protocol"], share=share)
 
     def runs(self) -> list[Run]:

@@ -12,7 +12,7 @@ cases, as in the paper, and over those that the leakage audit leaves (:mod:`spec
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,37 +22,29 @@ import pandas as pd
 from spectralseg.data.leakage import Audit
 from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing
+from spectralseg.metrics.catalogue import label_of, metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import rendering
 from spectralseg.reporting.measuring import MEASURED, Measurements
 from spectralseg.reporting.published import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.significance import LEVEL, holm
 
-SUMMARY_METRICS = {"dsc": "DSC", "iou": "IOU", "hd95": "HD95", "false_structure": "False structures", "ece": "ECE"}
-_MAPS = {
-    **{"energy": "Energy inside", "pointing": "Pointing game", "iou": "IOU of equal area"},
-    **{"insertion": "Insertion", "deletion": "Deletion"},
-}
+SUMMARY_METRICS = ("dsc", "iou", "hd95", "false_structure", "ece")
 # What the paper's tables lack, by kind.
 FURTHER_METRICS = {
-    "Surfaces": {"nsd": "NSD", "assd": "ASSD", "boundary_iou": "Boundary IOU"},
-    "Empty references": {"false_structure": "False structures"},
-    "Calibration": {
-        **{"ace": "ACE", "brier": "Brier", "nll": "NLL", "pooled_ece": "ECE of all pixels"},
-        **{"band_ece": "ECE near boundaries", "band_mce": "MCE near boundaries"},
-    },
-    "Class activation maps": {
-        f"{prefix}_{name}": f"{title}{of}"
-        for name, title in _MAPS.items()
-        for prefix, of in {"cam": "", "cam_random": ", random map"}.items()
-    },
-    "Spectra": {
-        **{"spectral_correlation": "Correlation", "spectral_correlation_detrended": "without the decay"},
-        **{"spectral_similarity": "Similarity"},
-        **{f"frc_{band}": f"Ring correlation, {band}" for band in ("low", "mid", "high")},
-    },
+    "Surfaces": ("nsd", "assd", "boundary_iou"),
+    "Empty references": ("false_structure",),
+    "Calibration": ("ace", "brier", "nll", "pooled_ece", "band_ece", "band_mce"),
+    "Class activation maps": tuple(
+        f"{prefix}_{name}"
+        for name in ("energy", "pointing", "iou", "insertion", "deletion")
+        for prefix in ("cam", "cam_random")
+    ),
+    "Spectra": (
+        *("spectral_correlation", "spectral_correlation_detrended", "spectral_similarity"),
+        *("frc_low", "frc_mid", "frc_high"),
+    ),
 }
 
 FALSE_STRUCTURES = (
@@ -143,7 +135,7 @@ def build_metrics(results: Results) -> Table:
         for kind, metrics in FURTHER_METRICS.items()
         if len(found := _all_runs(results, metrics))
     ]
-    cells = pd.concat(kinds or [_all_runs(results, {})])
+    cells = pd.concat(kinds or [_all_runs(results, ())])
     notes = (
         "Mean over foreground classes; of class activation maps over the foreground as a whole. NSD: within 2 mm, or 2 "
         "pixels where the spacing is not known; ASSD in the same unit. Near boundaries: within 10 pixels. Definitions: "
@@ -161,7 +153,7 @@ def build_leakage_effect(results: Results) -> Table:
     Raises:
         InputError: there was no audit.
     """
-    cells = _all_runs(results, {"dsc": "DSC, all"})
+    cells = _all_runs(results, ("dsc",)).assign(column="DSC, all")
     cells = cells[_pairs(cells).isin(_reported_twice(results.require_audit()))]
     reading = (
         "Columns from left to right: all test cases; without those that match training data; nor validation data; nor "
@@ -176,8 +168,8 @@ def build_leakage_effect(results: Results) -> Table:
     )
 
 
-def _all_runs(results: Results, metrics: Mapping[str, str]) -> pd.DataFrame:
-    """Cells for every run of a study on its own test set and its partners; ``metrics`` maps metrics to columns."""
+def _all_runs(results: Results, metrics: Sequence[str]) -> pd.DataFrame:
+    """Cells for every run of a study on its own test set and its partners, a column for each metric."""
     found = results.different([*SELECTION, "metric"], metric=set(metrics), suite={"iid", "ood"})
     order = {metric: place for place, metric in enumerate(metrics)}
     found = found.sort_values([*SELECTION, "metric"], key=lambda c: c.map(order) if c.name == "metric" else c)
@@ -188,7 +180,7 @@ def _all_runs(results: Results, metrics: Mapping[str, str]) -> pd.DataFrame:
         ],
         block="",
         group=found["dataset"].where(found["suite"] == "iid", found["dataset"] + " → " + found["test_dataset"]),
-        column=found["metric"].map(metrics),
+        column=found["metric"].map(label_of),
         value=np.nan,
         bold=False,
         **{"class": MEAN},
@@ -288,7 +280,7 @@ def _complete(frame: pd.DataFrame, measurements: Measurements) -> pd.DataFrame:
         column = {place: told[place] for place in places}
         seeds = {seed for cell in column.values() for seed in measurements.seeds(cell)}
         frame.loc[places, "missing_runs"] = max(len(seeds), 1) - frame.loc[places, "seeds"]
-        sign = 1 if quantity(told[places[0]]["metric"]).higher_is_better else -1
+        sign = metric_of(told[places[0]]["metric"]).sign
         found = {place: cell for place, cell in column.items() if not np.isnan(cell["measured"])}
         if len(found) > 1:
             best, *others = sorted(found, key=lambda place: -sign * found[place]["measured"])

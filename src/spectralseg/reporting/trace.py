@@ -10,10 +10,10 @@ import pandas as pd
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.loading import read_csv
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN, POOLED, RUN_KEYS, WHOLE_CASE
 from spectralseg.registry import suggest
 from spectralseg.reporting.measuring import CONDITION
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
 
 
@@ -35,11 +35,11 @@ class Trace:
     def recomputed(self) -> float:
         """The measured number in printed units once more, from the records; NaN without any."""
         per_class = self.records.groupby(["seed", "class"])["value"].mean()
-        return float(per_class.groupby("seed").mean().mean()) * quantity(self.cell["metric"]).factor
+        return float(per_class.groupby("seed").mean().mean()) * metric_of(self.cell["metric"]).factor
 
     def text(self) -> str:
         """Cell, runs and records for reading."""
-        cell, rule = self.cell, quantity(self.cell["metric"])
+        cell, rule = self.cell, metric_of(self.cell["metric"])
         condition = (f"{name} {cell[name]}" for name in (*CONDITION, "class"))
         lines = [
             " · ".join(part for part in (cell["table"], cell["row"], _heading(cell), cell["line"]) if part),

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from spectralseg.errors import InputError
 from spectralseg.files import replacing, write_parquet
+from spectralseg.metrics.catalogue import COMPARED, metric_of
 from spectralseg.metrics.records import MEAN, read_records
 from spectralseg.registry import suggest
 from spectralseg.statistics.bootstrap import KEPT, draw_together
@@ -26,12 +27,6 @@ from spectralseg.statistics.significance import LEVEL, holm, sign_flip, wilcoxon
 from spectralseg.statistics.verdicts import margin_needed
 
 # What is compared, and whether higher values are better.
-METRICS = {
-    **dict.fromkeys(("dsc", "iou", "sensitivity", "specificity", "accuracy", "nsd", "boundary_iou"), True),
-    **dict.fromkeys(("hd95", "assd", "false_structure", "ece", "mce", "ace", "brier"), False),
-}
-DISTANCES = ("hd95", "assd")  # in millimetres or pixels: a margin in shares says nothing about them
-
 CONDITION = ["dataset", "architecture", "suite", "test_dataset", "corruption", "severity", "protocol", "metric"]
 METHOD = ["objective", "lambda"]
 _FAMILY = [*(key for key in CONDITION if key != "architecture"), "class"]
@@ -68,7 +63,7 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float | Margin
             f"{records_file}: there are no records of the baseline objective '{baseline}'; "
             f"{suggest(baseline, objectives)}, or add its runs"
         )
-    records = _categorical(records[records["metric"].isin(METRICS)])
+    records = _categorical(records[records["metric"].isin(COMPARED)])
     reference = records[records["objective"] == baseline]  # empty where all its runs diverged
     _refuse_several_lambdas(reference, baseline)
     _refuse_contradictions(records_file, records)
@@ -78,7 +73,7 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float | Margin
         draw_together(sample for named, pairs in block for sample in _samples(pairs, str(named["metric"])))
         for named, pairs in block:
             metric, tested = str(named["metric"]), (str(named["test_dataset"]), str(named["protocol"]))
-            largest = margins.of(metric, *tested, share=metric not in DISTANCES)
+            largest = margins.of(metric, *tested, share=metric_of(metric).share)
             rows.append({**named, **_compare(pairs, metric, largest)})
     table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=baseline, p_holm=np.nan)
     for family in table.groupby(_FAMILY).indices.values():
@@ -118,7 +113,7 @@ def _pairs(reference: pd.DataFrame, others: pd.DataFrame) -> Iterator[tuple[dict
 
 def _improvements(pairs: Paired, metric: str) -> NDArray[np.float64]:
     """Differences over classes, positive where better."""
-    return pairs.over_classes * (1 if METRICS[metric] else -1)
+    return pairs.over_classes * metric_of(metric).sign
 
 
 def _samples(pairs: Paired, metric: str) -> Iterator[tuple[ArrayLike, ArrayLike, bool]]:

@@ -17,7 +17,7 @@ from spectralseg.interpretation.scores import (
     name_of,
     spectral_scores,
 )
-from spectralseg.reporting.quantities import quantity
+from spectralseg.metrics.catalogue import metric_of
 
 
 class Enlarge(nn.Module):
@@ -228,4 +228,4 @@ class TestSpectra:
 
 def test_every_metric_has_a_printing_rule():
     for metric in (*CAM_METRICS, *(name + suffix for name in SPECTRAL_METRICS for suffix in ("", "_soft"))):
-        assert quantity(metric).higher_is_better == ("deletion" not in metric)
+        assert metric_of(metric).higher_is_better == ("deletion" not in metric)

@@ -178,7 +178,7 @@ def test_signs_of_differences(claims):
         ("claims_cells.csv", "acdc-unet-hd,lower", "acdc-unet-hd,less", "direction 'less' is unknown"),
         ("claims_cells.csv", "acdc-unet-hd,lower,0.44", "acdc-unet-hd,lower,-0.44", "size '-0.44' must be a positive"),
         ("claims_cells.csv", "acdc-unet-hd,lower,0.44", "acdc-unet-hd,similar,0.44", "of what is higher or lower"),
-        ("claims_cells.csv", "mean,cam_energy", "mean,cam_enery", "no printing rule"),
+        ("claims_cells.csv", "mean,cam_energy", "mean,cam_enery", "is unknown; known metrics"),
         (
             "claims_cells.csv",
             "unet,spatial_spectral,0.2,unet,spatial,0",

@@ -95,7 +95,7 @@ def test_bold_marks_the_better_objective_of_each_backbone(published):
         (lambda text: text.replace("88.77", "88.7x"), "value"),
         (lambda text: text.replace(",metric\n", ",measure\n"), "column 'metric' is missing"),
         (lambda text: text + text.splitlines()[-1] + "\n", "there twice"),
-        (lambda text: text.replace("mean,dsc", "mean,dice"), "no printing rule"),
+        (lambda text: text.replace("mean,dsc", "mean,dice"), "is unknown; known metrics"),
     ],
 )
 def test_damage_is_told(published, tmp_path, change, message):

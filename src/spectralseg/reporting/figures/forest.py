@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import margins
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.verdicts import FEWEST, side
@@ -26,7 +26,6 @@ _PITCH = 0.106  # inches per line
 _SUITES = ("iid", "ood", "noise")
 _CONDITION = ("suite", "dataset", "test_dataset", "corruption", "severity")
 _UNITS = {"dsc": "percentage points", "hd95": "mm, or native pixels"}
-_NAMES = {"dsc": "DSC", "hd95": "HD95"}
 _READING = (
     "Value of the objective less that of the baseline '{baseline}', same seeds and cases, mean over foreground "
     "classes, {protocol} protocol. Lines: 95 % intervals over seeds and cases, paired, not adjusted for their number; "
@@ -55,7 +54,7 @@ def forest(results: Results) -> Figure:
     corrupted images are left out first, then whole conditions from the end; what is left out is counted.
     """
     table = results.comparisons
-    table = table[(table["class"] == MEAN) & (table["protocol"] == series.PROTOCOL) & table["metric"].isin(_NAMES)]
+    table = table[(table["class"] == MEAN) & (table["protocol"] == series.PROTOCOL) & table["metric"].isin(_UNITS)]
     groups = _groups(results, table)
     if not groups:
         return layout.nothing("No objective was compared with a baseline.", demonstration=results.demonstration)
@@ -113,8 +112,8 @@ def _groups(results: Results, table: pd.DataFrame) -> list[list[_Line]]:
 def _margins(groups: Sequence[list[_Line]], metric: str) -> str:
     """The margin of a metric, e.g. ``DSC: ± 0.5 percentage points.``."""
     found = [line.effects[metric]["margin"] for group in groups for line in group if metric in line.effects]
-    text = margins((quantity(metric).factor * margin for margin in found), _UNITS[metric])
-    return f"{_NAMES[metric]}: {text}."
+    text = margins((metric_of(metric).factor * margin for margin in found), _UNITS[metric])
+    return f"{metric_of(metric).label}: {text}."
 
 
 def _heading(suite: str, dataset: str, test: str, corruption: str, severity: str) -> str:
@@ -183,7 +182,7 @@ def _sheet(
 def _limit(groups: Sequence[list[_Line]], metric: str) -> float:
     """Half the range of the axis: all estimates, and all but the widest tenth of the intervals."""
     found = [line.effects[metric] for group in groups for line in group if metric in line.effects]
-    values = quantity(metric).factor * np.array([[one["difference"], one["low"], one["high"]] for one in found])
+    values = metric_of(metric).factor * np.array([[one["difference"], one["low"], one["high"]] for one in found])
     values = np.abs(values[np.isfinite(values).all(1)]) if len(found) else np.empty((0, 3))
     if not len(values):
         return 1.0
@@ -192,7 +191,7 @@ def _limit(groups: Sequence[list[_Line]], metric: str) -> float:
 
 
 def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, first: bool, numbers: bool) -> None:
-    factor, higher = quantity(metric).factor, quantity(metric).higher_is_better
+    factor, higher = metric_of(metric).factor, metric_of(metric).higher_is_better
     across = panel.get_yaxis_transform()
     height = panel.get_position().height  # columns are as high as the longest
     longest = round(height * panel.figure.get_figheight() / _PITCH)  # type: ignore[union-attr]
@@ -201,7 +200,7 @@ def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, fir
     panel.set_yticks([])
     panel.spines["left"].set_visible(False)
     panel.tick_params(top=False)
-    panel.set_title(f"Δ {_NAMES[metric]}")
+    panel.set_title(f"Δ {metric_of(metric).label}")
     better = "better →" if higher else "← better"
     panel.set_xlabel(f"{_UNITS[metric]}, {better}")
     margins_here = {factor * line.effects[metric]["margin"] for line in lines if metric in line.effects}

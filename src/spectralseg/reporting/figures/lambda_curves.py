@@ -11,18 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from spectralseg.config import Objective
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
 from spectralseg.reporting.published import read_published
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Values, pair
 
 PROTOCOL = "published"
 FORMS = {"add": "L + λA", "printed": "L + λ(1 − A), as printed", "convex": "(1 − λ)L + λA"}
-_METRICS = {"dsc": "DSC / %", "iou": "IoU / %", "hd95": "HD95 / pixels"}
+_METRICS = {"dsc": "%", "iou": "%", "hd95": "pixels"}  # with their units
 _ROWS = 5
 _LEFT, _GAP = 0.46, 0.5  # inches
 _READING = (
@@ -72,7 +72,7 @@ def lambda_curves(results: Results) -> Figure:
                 & (published["metric"] == metric)
             ]
             _draw(panel, own[own["metric"] == metric], forms, base, cells)
-            panel.set_ylabel(_METRICS[metric])
+            panel.set_ylabel(f"{metric_of(metric).label} / {_METRICS[metric]}")
             panel.set_title(f"{style.dataset_label(dataset)}, {style.architecture_label(architecture)}")
     for panel in sheet.panels[-1]:
         panel.set_xlabel("weight λ")
@@ -162,7 +162,7 @@ def _draw(
     if records.empty:
         layout.empty(panel, "no run")
         return
-    factor = quantity(records["metric"].iloc[0]).factor
+    factor = metric_of(records["metric"].iloc[0]).factor
     without = records[records["objective"] == base]
     if len(without):
         panel.axhline(series.mean(without).estimate, color="black", linewidth=0.7)
@@ -184,7 +184,7 @@ def _draw(
 
 def _against(records: pd.DataFrame, without: pd.DataFrame) -> Interval:
     """Interval of the difference to the objective without the term, upon the mean of that."""
-    factor = quantity(records["metric"].iloc[0]).factor
+    factor = metric_of(records["metric"].iloc[0]).factor
     pairs = pair(*(Values.of(part).of_class(MEAN) for part in (records, without)))
     level = series.mean(without).estimate
     return Interval(*(level + factor * limit for limit in pairs.interval(resamples=series.RESAMPLES)))

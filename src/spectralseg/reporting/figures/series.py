@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from spectralseg.grid import Run
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import COLUMNS, MEAN, POOLED
 from spectralseg.reporting import style
 from spectralseg.reporting.cases import METHODS, Method
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
@@ -145,7 +145,7 @@ def mean(records: pd.DataFrame) -> Interval:
     """
     if records.empty:
         return Interval(*[float("nan")] * 3)
-    rule = quantity(records["metric"].iloc[0])
+    rule = metric_of(records["metric"].iloc[0])
     found = Values.of(records).of_class(MEAN).interval(resamples=RESAMPLES)
     share = rule.factor > 1
     least, most = (0.0 if share or not rule.higher_is_better else -np.inf), (rule.factor if share else np.inf)

@@ -13,9 +13,9 @@ from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv, read_json_lines
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.measuring import CONDITION, Measurements
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.report.runs import read_runs
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.robustness import build_robustness
@@ -135,7 +135,7 @@ def _first_of_sweep(results: Results, cell: Mapping[Any, Any]) -> str:
 
 
 def _effect(ours: Values, theirs: Values, cell: Mapping[Any, Any], margin: float | None) -> dict[str, Any]:
-    rule, pairs = quantity(cell["metric"]), pair(ours, theirs)
+    rule, pairs = metric_of(cell["metric"]), pair(ours, theirs)
     tested = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes) if margin else None
     interval = pairs.interval()
     narrow = tested.interval if tested else pairs.interval(level=0.9)

@@ -14,6 +14,7 @@ import pandas as pd
 from spectralseg.config import Config, load_config
 from spectralseg.files import replacing
 from spectralseg.loading import read_csv
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting.findings import plots
 from spectralseg.reporting.findings.extract import (
     BETTER,
@@ -26,7 +27,6 @@ from spectralseg.reporting.findings.extract import (
     UNDECIDED,
     WORSE,
 )
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import MINUS, NO_RUN, few_patients, limits, margins, objective_label, signed
 from spectralseg.reporting.studies.common import counted, is_full_band, listed
 from spectralseg.reporting.style import architecture_label, dataset_label
@@ -34,8 +34,6 @@ from spectralseg.statistics.verdicts import FEWEST
 
 MAIN_PROTOCOL, PROTOCOLS = "sound", ("sound", "published")
 _MARKS = {BETTER: "**better**", WORSE: "**worse**", EQUIVALENT: "equivalent", UNDECIDED: ""}
-_LABELS = {"dsc": "DSC", "nsd": "NSD", "hd95": "HD95", "false_structure": "False structures"}
-_LABELS |= {"ece": "ECE", "brier": "Brier", "nll": "NLL"}
 _MAPS = {
     "cam_energy_relative": "energy of the class activation map inside the structure, by its share of the image",
     "cam_random_energy_relative": "the same of a random map",
@@ -347,7 +345,7 @@ def _effects(numbers: Numbers, link: str) -> Iterator[str]:
 
 
 def _effect_table(rows: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> str:
-    headings = [f"{_LABELS[metric]}, {protocol}" for metric, protocol in columns]
+    headings = [f"{metric_of(metric).label}, {protocol}" for metric, protocol in columns]
     cells = {(*_method(row), row["metric"], row["protocol"]): row for row in rows.to_dict("records")}
     methods = dict.fromkeys(_method(row) for row in rows.to_dict("records"))
     lines = [
@@ -367,7 +365,7 @@ def _method(row: Any) -> tuple[str, str]:
 def _entry(row: Any, *, marked: bool = True) -> str:
     if row is None or row["low"] != row["low"]:
         return NO_RUN
-    digits = quantity(row["metric"]).digits
+    digits = metric_of(row["metric"]).digits
     mark = _MARKS[row["verdict"]] if marked else ""
     return f"{limits(row['difference'], row['low'], row['high'], digits=digits)} {mark}".strip()
 
@@ -396,8 +394,10 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
             (
                 dataset_label(row["dataset"]),
                 architecture_label(row["architecture"]),
-                f"{_LABELS[row['metric']]}, {row['protocol']}",
-                limits(row["difference"], row["narrow_low"], row["narrow_high"], digits=quantity(row["metric"]).digits),
+                f"{metric_of(row['metric']).label}, {row['protocol']}",
+                limits(
+                    row["difference"], row["narrow_low"], row["narrow_high"], digits=metric_of(row["metric"]).digits
+                ),
                 f"±{row['margin']:g}" if row["margin"] == row["margin"] else NO_RUN,
                 _MARKS[EQUIVALENT] if row["equivalent"] else "",
             )
@@ -512,7 +512,7 @@ def _maps(numbers: Numbers, link: str) -> Iterator[str]:
             dataset_label(row["dataset"]),
             architecture_label(row["architecture"]),
             _MAPS[row["metric"]],
-            f"{row['reference_measured']:.{quantity(row['metric']).digits}f}",
+            f"{row['reference_measured']:.{metric_of(row['metric']).digits}f}",
             _entry(row, marked="random" not in row["metric"]),
         )
         for row in rows.sort_values("metric", key=lambda names: names.map(list(_MAPS).index), kind="stable").to_dict(
@@ -552,8 +552,8 @@ def _power(numbers: Numbers, link: str) -> Iterator[str]:
         (
             dataset_label(row["dataset"]),
             architecture_label(row["architecture"]),
-            _LABELS[row["metric"]],
-            f"{row['detectable']:.{quantity(row['metric']).digits}f}",
+            metric_of(row["metric"]).label,
+            f"{row['detectable']:.{metric_of(row['metric']).digits}f}",
             *(_needed(row, f"{kind}_for_{size}") for size in TO_SETTLE for kind in ("seeds", "groups")),
         )
         for row in rows.to_dict("records")

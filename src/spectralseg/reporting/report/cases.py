@@ -12,10 +12,10 @@ import pandas as pd
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.policy import PROTOCOLS
 from spectralseg.metrics.records import MEAN, POOLED, WHOLE_CASE
 from spectralseg.reporting.figures.common import class_colour
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.report.evidence import METRICS, data_label
 from spectralseg.reporting.report.overlays import overlays
@@ -46,9 +46,7 @@ def case_browser(results: Results) -> dict[str, Any]:
     records = records[records["case"] != POOLED]
     seen = results.leakage.seen(LEAK_FREE)
     return {
-        "metrics": [
-            [name, label, quantity(name).digits, quantity(name).higher_is_better] for name, label in METRICS.items()
-        ],
+        "metrics": [[one.name, one.label, one.digits, one.higher_is_better] for one in map(metric_of, METRICS)],
         "protocols": list(PROTOCOLS),
         "pairs": [
             _pair(results, str(pair[0]), str(pair[1]), part, seen)
@@ -113,7 +111,7 @@ def _values(records: pd.DataFrame, classes: list[str], runs: list[tuple[Any, ...
             pd.Index(cases).get_indexer(pd.Index(rows["case"])),
         )
         values[places] = rows["value"].to_numpy()
-        found[protocol][metric] = _whole_numbers(values, quantity(metric).factor, quantity(metric).digits)
+        found[protocol][metric] = _whole_numbers(values, metric_of(metric).factor, metric_of(metric).digits)
     return found
 
 

@@ -12,14 +12,14 @@ import pandas as pd
 
 from spectralseg.errors import InputError
 from spectralseg.loading import read_csv, read_parquet
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import objective_label, p_text, signed
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
 from spectralseg.reporting.style import dataset_label
 from spectralseg.statistics.verdicts import VERDICTS, side
 
-METRICS = {"dsc": "DSC", "nsd": "NSD", "hd95": "HD95", "false_structure": "False structures", "ece": "ECE"}
+METRICS = ("dsc", "nsd", "hd95", "false_structure", "ece")
 BETTER, WORSE, OPEN = "better", "worse", "not settled"
 _READINGS = {1: BETTER, -1: WORSE, 0: OPEN}
 CLAIMS = (
@@ -132,9 +132,9 @@ def read_effects(file: Path) -> pd.DataFrame | None:
     frame = frame[frame["metric"].isin(METRICS) & (frame["class"] == MEAN)].reset_index(drop=True)
     for metric in METRICS:
         rows = frame["metric"] == metric
-        frame.loc[rows, ["difference", "low", "high", "margin_needed"]] *= quantity(metric).factor
+        frame.loc[rows, ["difference", "low", "high", "margin_needed"]] *= metric_of(metric).factor
     reading = [
-        _READINGS[side(*interval) * (1 if quantity(metric).higher_is_better else -1)]
+        _READINGS[side(*interval) * metric_of(metric).sign]
         for metric, *interval in frame[["metric", "low", "high", "seeds", "groups"]].itertuples(index=False, name=None)
     ]
     return frame.assign(reading=reading)
@@ -173,7 +173,7 @@ def effects_grid(effects: pd.DataFrame) -> Grid:
 
 
 def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
-    digits = quantity(row["metric"]).digits
+    digits = metric_of(row["metric"]).digits
     low, middle, high = (number(row[name], digits, sign=True) for name in ("low", "difference", "high"))
     ends = (float(row["low"]), float(row["difference"]), float(row["high"]))
     bar = (ends[0] / scale, ends[1] / scale, ends[2] / scale) if np.isfinite(ends).all() and scale > 0 else None
@@ -191,7 +191,7 @@ def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
         number(row["p_holm"], 3),
         number(row["margin_needed"], digits),
         *(number(row[name], 0) for name in _COUNTS),
-        Cell(METRICS[row["metric"]]),
+        Cell(metric_of(row["metric"]).label),
         Cell(row["protocol"]),
     ]
 

@@ -11,10 +11,10 @@ import pandas as pd
 
 from spectralseg.config import Objective
 from spectralseg.errors import InputError
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.measuring import CONDITION, Measurements
 from spectralseg.reporting.published import PublishedTable, read_published
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.style import dataset_label
@@ -44,15 +44,14 @@ class Effect:
     @classmethod
     def of(cls, pairs: Paired, metric: str) -> Effect | None:
         """The mean of differences; None where nothing is paired and defined."""
-        interval = Interval(*(quantity(metric).factor * part for part in pairs.interval()))
+        interval = Interval(*(metric_of(metric).factor * part for part in pairs.interval()))
         counts = pairs.informative_seeds, pairs.informative_groups, len(pairs.cases)
         return None if np.isnan(interval).any() else cls(metric, interval, *counts)
 
     @property
     def direction(self) -> int:
         """1 where better beyond chance, −1 where worse, 0 where the interval holds zero or rests on too little."""
-        sign = 1 if quantity(self.metric).higher_is_better else -1
-        return sign * side(self.interval.low, self.interval.high, self.seeds, self.groups)
+        return metric_of(self.metric).sign * side(self.interval.low, self.interval.high, self.seeds, self.groups)
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from spectralseg.config import Objective
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.measuring import Measurements
-from spectralseg.reporting.quantities import SHARES, quantity
 from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section, limits, margins, p_text, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
@@ -30,7 +30,7 @@ from spectralseg.statistics.significance import LEVEL, holm, wilcoxon
 from spectralseg.statistics.verdicts import FEWEST, margin_needed
 
 NAME, TITLE = "study_mid_band", "Does a true mid-band term help?"
-METRICS = {"dsc": "DSC", "hd95": "HD95"}
+METRICS = ("dsc", "hd95")
 PROTOCOL = "sound"
 REFERENCES = ("baseline", "full band", "control")
 _CONDITION = ["dataset", "architecture", "suite", "test_dataset"]
@@ -63,8 +63,12 @@ def build_mid_band(results: Results) -> Study:
         answer=_answer(compared),
         needed=_needed(compared),
         sections=[
-            Section(metric, f"{label} {quantity(metric).arrow}", tuple(_blocks(compared[compared["metric"] == metric])))
-            for metric, label in METRICS.items()
+            Section(
+                metric,
+                f"{metric_of(metric).label} {metric_of(metric).arrow}",
+                tuple(_blocks(compared[compared["metric"] == metric])),
+            )
+            for metric in METRICS
         ],
         legend=_LEGEND,
         row_headings=("Objective", "less"),
@@ -176,8 +180,8 @@ def _references(
 
 
 def _tests(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
-    rule = quantity(metric)
-    sign = 1 if rule.higher_is_better else -1
+    rule = metric_of(metric)
+    sign = rule.sign
     improved = share_improved(sign * pairs.over_classes, pairs.members)
     same = equivalence(pairs.values, pairs.members, margin=margin) if margin is not None else None
     narrow = same.interval if same else pairs.interval(level=1 - 2 * LEVEL)
@@ -220,7 +224,7 @@ def _answer(compared: pd.DataFrame) -> Iterator[str]:
     names = dict.fromkeys(f"'{name}'" for name in middle["objective"])
     for reference in REFERENCES:
         rows = middle[middle["reference"] == reference]
-        parts = [_against(rows[rows["metric"] == metric], label) for metric, label in METRICS.items()]
+        parts = [_against(rows[rows["metric"] == metric], metric_of(metric).label) for metric in METRICS]
         parts = [part for part in parts if part]
         if parts:
             against = common.listed(dict.fromkeys(f"'{name}'" for name in rows["against"]))
@@ -291,9 +295,9 @@ def _notes(compared: pd.DataFrame, bands: Mapping[str, Band]) -> Iterator[str]:
     for name, band in bands.items():
         yield f"{name}: {band.text}."
     for metric, part in compared.groupby("metric", sort=False):
-        name, unit = METRICS[str(metric)], quantity(str(metric)).unit
-        unit = "percentage points" if unit == SHARES else unit
-        yield f"Margin of equivalence in {name}, mean over classes: {margins(part['margin'], unit)}."
+        described = metric_of(str(metric))
+        unit = "percentage points" if described.share else described.unit
+        yield f"Margin of equivalence in {described.label}, mean over classes: {margins(part['margin'], unit)}."
 
 
 def _draw(rows: pd.DataFrame, *, demonstration: bool) -> Figure:

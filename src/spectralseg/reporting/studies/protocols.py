@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from spectralseg.metrics.averaging import averages
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.overlap import Counts
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.measuring import Measurements
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
@@ -32,10 +32,7 @@ from spectralseg.statistics.ranking import ranking_stability
 NAME, TITLE = "study_protocols", "How do protocol choices move every table?"
 TABLES = tuple(f"table_{number}" for number in range(1, 7))
 SUITES = {"iid": "own test set", "ood": "other data", "noise": "noise"}
-METRICS = {
-    **{"dsc": "DSC", "iou": "IOU", "sensitivity": "SE", "specificity": "SP"},
-    **{"hd95": "HD95", "ece": "ECE", "mce": "MCE"},
-}
+METRICS = ("dsc", "iou", "sensitivity", "specificity", "hd95", "ece", "mce")
 AVERAGINGS = {
     "per_image": "per image",
     "per_case": "per case",
@@ -111,7 +108,7 @@ _SPREADS = (
 def _moves(records: pd.DataFrame, measured: Measurements) -> Iterator[dict[str, Any]]:
     """Each result and its gain over the baseline under both protocols, in printed units."""
     for cell in common.conditions(records, *_TEST, *_METHOD, "metric"):
-        factor = quantity(cell["metric"]).factor
+        factor = metric_of(cell["metric"]).factor
         found = [{**cell, "protocol": protocol} for protocol in PROTOCOLS]
         values = [factor * _mean(measured.values(one)) for one in found]
         gains = [value - factor * _mean(measured.reference(one)) for value, one in zip(values, found, strict=True)]
@@ -210,7 +207,7 @@ def _summaries(moves: pd.DataFrame, published: pd.DataFrame) -> Iterator[dict[st
 
 def compare_rankings(first: ArrayLike, second: ArrayLike, metric: str) -> tuple[float, bool]:
     """Kendall's τ between the rankings of the same methods by two sets of results, and whether another one is best."""
-    sign = 1 if quantity(metric).higher_is_better else -1
+    sign = metric_of(metric).sign
     one, other = sign * np.asarray(first, float), sign * np.asarray(second, float)
     return float(stats.kendalltau(one, other).statistic), other[one.argmax()] < other.max()
 
@@ -287,7 +284,8 @@ def _averaging_answer(averagings: pd.DataFrame, protocols: pd.DataFrame) -> Iter
         ranked = rows[rows["methods"] > 1]
         worst = rows.to_dict("records")[int(units.argmax())]
         yield (
-            f"Averaging {METRICS[metric]} over images, cases or all pixels moves it by {units.mean():.2f} on average "
+            f"Averaging {metric_of(metric).label} over images, cases or all pixels moves it by {units.mean():.2f} on "
+            "average "
             f"and by {units.max():.2f} on {common.tested_on(worst)}; with the background the spread is "
             f"{rows['spread'].mean():.2f} on average. Another method is best under another averaging on "
             f"{int(ranked['other_best'].sum())} of {common.counted(len(ranked), 'test set')}."
@@ -307,7 +305,7 @@ def _protocol_blocks(protocols: pd.DataFrame) -> Iterator[Block]:
             *(_text(row["tau"]), f"{row['other_best']} of {row['tests']}" if row["tests"] else NO_RUN),
         )
         label = f"{SUITES[row['suite']]}{tables if row['tables'] else ''}"
-        rows.append(Line(label, METRICS[row["metric"]], tuple(map(Entry, texts))))
+        rows.append(Line(label, metric_of(row["metric"]).label, tuple(map(Entry, texts))))
     if rows:
         yield Block("", groups, headings, tuple(rows))
 
@@ -325,7 +323,7 @@ def _averaging_blocks(averagings: pd.DataFrame) -> Iterator[Block]:
             if np.isnan(row["resampled"])
             else f"{_text(row['resampled'])} [{_text(row['resampled_low'])}, {_text(row['resampled_high'])}]",
         )
-        rows.append(Line(common.tested_on(row), METRICS[row["metric"]], tuple(map(Entry, texts))))
+        rows.append(Line(common.tested_on(row), metric_of(row["metric"]).label, tuple(map(Entry, texts))))
     if rows:
         yield Block("", groups, headings, tuple(rows))
 
@@ -355,7 +353,8 @@ def _draw(protocols: pd.DataFrame, averagings: pd.DataFrame, *, demonstration: b
         below=0.36,
     )
     left, right = sheet.panels[0]
-    _dots(left, [f"{SUITES[row['suite']]}, {METRICS[row['metric']]}" for row in rows.to_dict("records")], rows, _MARKS)
+    labels = [f"{SUITES[row['suite']]}, {metric_of(row['metric']).label}" for row in rows.to_dict("records")]
+    _dots(left, labels, rows, _MARKS)
     left.set_xlabel("percentage points")
     left.set_xscale("symlog", linthresh=0.1)
     left.set_xlim(left=0)

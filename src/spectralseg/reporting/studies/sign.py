@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.measuring import Measurements
-from spectralseg.reporting.quantities import quantity
 from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section, limits, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
@@ -214,7 +214,7 @@ def _curve_blocks(cells: pd.DataFrame, curves: pd.DataFrame) -> Iterator[Block]:
         for lam in cells["lambda"].unique():
             printed = [_first(cells[cells["lambda"] == lam], column) for column in columns]
             found = [_first(part[part["lambda"] == lam], column) for column in columns]
-            texts = [quantity(row["metric"]).text(row["value"]) for row in printed]
+            texts = [metric_of(row["metric"]).text(row["value"]) for row in printed]
             rows.append(Line(f"λ = {lam}", "published", tuple(map(Entry, texts))))
             rows.append(Line("", "measured", tuple(Entry(_mean(row) if row else NO_RUN) for row in found)))
         yield Block(f"{name}: {FORMS[str(form)]}", _groups(columns), _headings(columns), tuple(rows))
@@ -225,7 +225,7 @@ def _groups(columns: Iterable[Mapping[Any, Any]]) -> tuple[str, ...]:
 
 
 def _headings(columns: Iterable[Mapping[Any, Any]]) -> tuple[str, ...]:
-    return tuple(f"{column['column']} {quantity(column['metric']).arrow}" for column in columns)
+    return tuple(f"{column['column']} {metric_of(column['metric']).arrow}" for column in columns)
 
 
 def _first(rows: pd.DataFrame, column: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -239,7 +239,7 @@ def _interval(row: Mapping[Any, Any]) -> str:
 
 
 def _mean(row: Mapping[Any, Any]) -> str:
-    rule = quantity(row["metric"])
+    rule = metric_of(row["metric"])
     return f"{rule.text(row['measured'])} [{rule.text(row['low'])}, {rule.text(row['high'])}]".replace("-", MINUS)
 
 
@@ -256,7 +256,7 @@ def _draw(cells: pd.DataFrame, curves: pd.DataFrame, *, demonstration: bool) -> 
         here = (curves["group"] == column["group"]) & (curves["column"] == column["column"])
         printed = cells[(cells["group"] == column["group"]) & (cells["column"] == column["column"])]
         _panel(panel, printed, curves[here])
-        arrow = quantity(column["metric"]).arrow
+        arrow = metric_of(column["metric"]).arrow
         panel.set_title(f"{style.dataset_label(column['dataset'])}, {column['column']} {arrow}")
     handles = [Line2D([], [], color="black", linestyle=(0, (3, 1.5)), marker="D", markersize=2.6, label="published")]
     for form, (colour, marker) in _LOOKS.items():

@@ -1,0 +1,61 @@
+"""What is known of each metric is known once, and holds for everything that records and tables name."""
+
+import pytest
+
+from spectralseg.errors import InputError
+from spectralseg.interpretation.scores import CAM_METRICS, SPECTRAL_METRICS, name_of
+from spectralseg.metrics.catalogue import CATALOGUE, COMPARED, DISTANCES, HEADINGS, label_of, metric_of
+from spectralseg.metrics.policy import FALSE_STRUCTURE, POLICY
+
+MAPS = {name_of(name, layer) for name in CAM_METRICS for layer in ("deepest", "decoder")}
+
+
+def test_every_metric_that_is_recorded_is_known():
+    scored = {name for protocol in POLICY.values() for name in protocol} | {FALSE_STRUCTURE}
+    calibration = {"ece", "mce", "ace", "brier", "nll"}
+    spectra = {f"{name}{suffix}" for name in SPECTRAL_METRICS for suffix in ("", "_soft")}
+    recorded = scored | calibration | MAPS | spectra
+    assert recorded | {"precision"} == set(CATALOGUE)  # precision occurs in published tables only
+
+
+def test_labels_and_headings_name_one_metric_each():
+    labels = [metric.label for metric in CATALOGUE.values()]
+    assert len(set(labels)) == len(labels)
+    headings = [heading for names in HEADINGS.values() for heading in names]
+    assert len(set(headings)) == len(headings)
+    assert all(heading == heading.lower() and heading.isalnum() for heading in headings)
+
+
+def test_directions_are_those_of_the_field():
+    lower = {"hd95", "assd", "false_structure", "ece", "mce", "ace", "brier", "nll"}
+    assert {name for name, metric in CATALOGUE.items() if not metric.higher_is_better} == lower | {
+        name for name in MAPS if name.endswith("deletion")
+    }
+    assert {metric.sign for metric in CATALOGUE.values()} == {1, -1}
+
+
+def test_distances_are_the_metrics_that_are_no_share_and_are_compared():
+    assert set(DISTANCES) == {name for name in COMPARED if not metric_of(name).share} == {"hd95", "assd"}
+    assert metric_of("hd95").limits == (0.0, float("inf"))
+    assert metric_of("dsc").limits == (0.0, 100.0)
+    assert metric_of("frc_mid").limits == (float("-inf"), float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("dsc", "DSC"),
+        ("pooled_ece", "ECE of all pixels"),
+        ("band_mce", "MCE near boundaries"),
+        ("slice_dsc", "DSC of slices"),
+        ("pooled_band_ece", "ECE of all pixels near boundaries"),
+    ],
+)
+def test_parts_of_images_are_said_with_the_label(name, label):
+    assert label_of(name) == label
+    assert metric_of(name).label in label
+
+
+def test_unknown_metrics_are_refused_with_the_known_ones():
+    with pytest.raises(InputError, match=r"metric 'dise' is unknown; known metrics are accuracy, ace, .*dsc"):
+        metric_of("dise")

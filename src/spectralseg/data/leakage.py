@@ -137,6 +137,14 @@ class Audit:
         found = self.leaks[self.leaks["train_part"].isin(_up_to(beyond))]
         return pd.MultiIndex.from_frame(found[["train_dataset", "test_dataset", "test_case"]].drop_duplicates())
 
+    @property
+    def reported_twice(self) -> pd.DataFrame:
+        """The pairs whose results are reported with and without leaked test cases: training and test dataset differ, or
+        test cases match training or validation data.
+        """
+        differ = self.pairs["train_dataset"] != self.pairs["test_dataset"]
+        return self.pairs[differ | (self.pairs["train"] + self.pairs["validation"] > 0)]
+
     def refuse(self) -> None:
         """Stop where datasets that are tested together have test cases that match training or validation data.
 

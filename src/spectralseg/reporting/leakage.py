@@ -10,9 +10,9 @@ import pandas as pd
 
 from spectralseg.data.leakage import KINDS, Audit, count_by_part
 from spectralseg.data.splits import PARTS
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.rendering import Block, Entry, Line, Page, Section
 from spectralseg.reporting.results import Results
-from spectralseg.reporting.style import dataset_label
 from spectralseg.reporting.tables import Table
 
 ANY = "any"

@@ -230,11 +230,6 @@ def margins(values: Iterable[float], unit: str) -> str:
     return f"± {' or '.join(f'{value:g}' for value in found)} {unit}" if found else "none"
 
 
-def objective_label(objective: str, weight: str) -> str:
-    """Name of an objective with the weight of its auxiliary term, if it has one: ``spatial_spectral, λ = 0.2``."""
-    return objective if weight == "0" else f"{objective}, λ = {weight}"
-
-
 def _range(counts: Iterable[int]) -> str:
     """One number, or the range over the methods that have runs."""
     present = [count for count in counts if count > 0] or [0]

@@ -14,19 +14,9 @@ import pandas as pd
 
 from spectralseg.metrics.records import MEAN
 from spectralseg.metrics.robustness import CLEAN, mean_corruption_error
-from spectralseg.reporting.rendering import (
-    MINUS,
-    NO_RUN,
-    Block,
-    Entry,
-    Line,
-    Page,
-    limits,
-    objective_label,
-    protocol_sections,
-)
+from spectralseg.reporting.labels import dataset_label, objective_label
+from spectralseg.reporting.rendering import MINUS, NO_RUN, Block, Entry, Line, Page, limits, protocol_sections
 from spectralseg.reporting.results import Results
-from spectralseg.reporting.style import dataset_label
 from spectralseg.reporting.tables import Table
 from spectralseg.statistics.bootstrap import Interval, paired_interval
 

@@ -64,18 +64,6 @@ _STYLE: dict[Any, Any] = {
     "ytick.major.width": 0.5,
 }
 
-_DATASETS = {
-    "synapse": "Synapse",
-    "acdc": "ACDC",
-    "kvasir_seg": "Kvasir-SEG",
-    "polypgen": "PolypGen",
-    "isic2018": "ISIC-18",
-    "isic2017": "ISIC-17",
-    "monuseg": "MoNuSeg",
-    "btseg": "BTSeg",
-}
-_ARCHITECTURES = {"unet": "UNet", "transunet": "TransUNet"}
-
 
 @contextmanager
 def applied() -> Iterator[None]:
@@ -84,18 +72,3 @@ def applied() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
-
-
-def dataset_label(name: str) -> str:
-    """Name of a dataset as the paper writes it; other names as they are."""
-    return _DATASETS.get(name, name)
-
-
-def architecture_label(name: str) -> str:
-    """Name of an architecture as the paper writes it; other names as they are."""
-    return _ARCHITECTURES.get(name, name)
-
-
-def pair_label(trained_on: str, tested_on: str) -> str:
-    """``ISIC-18 → ISIC-17``, or the one name where both are the same."""
-    return " → ".join(dict.fromkeys((dataset_label(trained_on), dataset_label(tested_on))))

@@ -25,6 +25,7 @@ from spectralseg.files import csv_text, replacing
 from spectralseg.metrics.catalogue import label_of, metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import rendering
+from spectralseg.reporting.labels import objective_label
 from spectralseg.reporting.measuring import MEASURED, Measurements
 from spectralseg.reporting.published import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
 from spectralseg.reporting.results import Results
@@ -175,7 +176,7 @@ def _all_runs(results: Results, metrics: Sequence[str]) -> pd.DataFrame:
     found = found.sort_values([*SELECTION, "metric"], key=lambda c: c.map(order) if c.name == "metric" else c)
     cells = found.assign(
         row=[
-            f"{architecture} {rendering.objective_label(objective, weight)}"
+            f"{architecture} {objective_label(objective, weight)}"
             for architecture, objective, weight in found[["architecture", "objective", "lambda"]].to_numpy()
         ],
         block="",
@@ -200,10 +201,9 @@ def _step_by_step(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _reported_twice(audit: Audit) -> set[tuple[str, str]]:
-    """Pairs of training and test dataset that differ, or whose test cases match training or validation data."""
-    pairs = audit.pairs
-    chosen = (pairs["train_dataset"] != pairs["test_dataset"]) | (pairs["train"] + pairs["validation"] > 0)
-    return set(zip(pairs.loc[chosen, "train_dataset"], pairs.loc[chosen, "test_dataset"], strict=True))
+    """Training and test datasets of :attr:`~spectralseg.data.leakage.Audit.reported_twice`."""
+    pairs = audit.reported_twice
+    return set(zip(pairs["train_dataset"], pairs["test_dataset"], strict=True))
 
 
 def _fill(results: Results, published: PublishedTable, again: Callable[[pd.DataFrame], pd.DataFrame]) -> Table:

@@ -16,6 +16,7 @@ from spectralseg.interpretation.localisation import energy_share
 from spectralseg.reporting import style
 from spectralseg.reporting.cases import METHODS, ExampleCase, Prediction, example_cases, method_runs, predictions
 from spectralseg.reporting.figures import common, layout
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
 DATASETS = ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg")
@@ -46,7 +47,7 @@ def figure_9(results: Results) -> Figure:
     )
     sheet.column_titles(0, ["Image", *(method.label for method in METHODS)])
     for row, (example, predicted) in enumerate(zip(examples, found, strict=True)):
-        sheet.row_label(row, style.dataset_label(example.dataset))
+        sheet.row_label(row, dataset_label(example.dataset))
         _fill(sheet, row, results.prepared(example.dataset), example, predicted)
     return sheet.figure
 

@@ -13,6 +13,7 @@ from spectralseg.data.prepared import PreparedDataset
 from spectralseg.grid import Run
 from spectralseg.reporting import style
 from spectralseg.reporting.cases import RULE, ExampleCase
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
 
@@ -62,7 +63,7 @@ def case_footer(examples: Sequence[ExampleCase]) -> str:
     parts = []
     for name in datasets:
         ids = ", ".join(example.case for example in examples if example.dataset == name)
-        parts.append(f"{style.dataset_label(name)}: {ids}")
+        parts.append(f"{dataset_label(name)}: {ids}")
     return "; ".join(parts) + "." if parts else "No case is shown."
 
 
@@ -76,5 +77,5 @@ def run_footer(runs: Iterable[Run], empty_panels: int, left_out: Sequence[str]) 
 
 def left_out_footer(names: Sequence[str]) -> str:
     """Which datasets of the figure are left out because they are not prepared; empty where all are there."""
-    labels = ", ".join(style.dataset_label(name) for name in names)
+    labels = ", ".join(dataset_label(name) for name in names)
     return f"Not prepared and therefore left out ({len(names)}): {labels}." if names else ""

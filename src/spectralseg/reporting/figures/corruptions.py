@@ -10,8 +10,8 @@ from spectralseg.errors import InputError
 from spectralseg.evaluation.corruptions.apply import corrupt
 from spectralseg.evaluation.corruptions.severities import kind_of
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
 _SHOWN = {
@@ -58,7 +58,7 @@ def corruptions(results: Results) -> Figure:
         clean = images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
         layout.picture(sheet.panels[row][0], clean[shown - case["first"]])
         sheet.heading(row, 0, 0, "clean", height=0.03)
-        sheet.row_label(row, style.dataset_label(data.name))
+        sheet.row_label(row, dataset_label(data.name))
         for place, corruption in enumerate(_SHOWN[kind]):
             first = 1 + count * place
             sheet.heading(row, first, first + count - 1, corruption.replace("_", " "), height=0.03)

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectralseg.grid import Run
-from spectralseg.reporting import style
 from spectralseg.reporting.cases import Method
 from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
 _COLUMNS = 6
@@ -49,7 +49,7 @@ def cost(results: Results) -> Figure:
         below=0.32,
         legend=shown.handles(_sizes(spent, shown)),
     )
-    sheet.column_titles(0, [style.dataset_label(name) for name in datasets])
+    sheet.column_titles(0, [dataset_label(name) for name in datasets])
     unit, factor = ("h", 3600) if spent["seconds"].median() > 5400 else ("min", 60)
     scaled = spent.assign(seconds=spent["seconds"] / factor)
     for column, name in enumerate(datasets):

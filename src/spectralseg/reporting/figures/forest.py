@@ -17,6 +17,7 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.rendering import margins
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.verdicts import FEWEST, side
@@ -104,7 +105,7 @@ def _groups(results: Results, table: pd.DataFrame) -> list[list[_Line]]:
     for condition in sorted(found, key=place):
         methods = found[condition]
         keys = sorted(methods, key=lambda method: series.order(results, *method))
-        effects = [_Line(series.plain_label(*method), methods[method]) for method in keys]
+        effects = [_Line(plain_label(*method), methods[method]) for method in keys]
         groups.append([_Line(_heading(*condition), {}, condition[0] == "noise"), *effects])
     return groups
 
@@ -117,7 +118,7 @@ def _margins(groups: Sequence[list[_Line]], metric: str) -> str:
 
 
 def _heading(suite: str, dataset: str, test: str, corruption: str, severity: str) -> str:
-    name = style.pair_label(dataset, test)
+    name = pair_label(dataset, test)
     return name if suite != "noise" else f"{name}, {corruption.replace('_', ' ')} {severity}"
 
 

@@ -18,6 +18,7 @@ from spectralseg.interpretation import spectra
 from spectralseg.reporting import style
 from spectralseg.reporting.cases import Method
 from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
 _COLUMNS, _METHODS = 6, 4
@@ -71,7 +72,7 @@ def frequency(results: Results) -> Figure:
         below=0.32,
         legend=handles,
     )
-    sheet.column_titles(0, [style.dataset_label(name) for name in datasets])
+    sheet.column_titles(0, [dataset_label(name) for name in datasets])
     for column, name in enumerate(datasets):
         upper, middle, lower = (row[column] for row in sheet.panels)
         own = records[records["dataset"] == name]

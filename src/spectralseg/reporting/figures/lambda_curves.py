@@ -15,6 +15,7 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.labels import architecture_label, dataset_label
 from spectralseg.reporting.published import read_published
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
@@ -73,7 +74,7 @@ def lambda_curves(results: Results) -> Figure:
             ]
             _draw(panel, own[own["metric"] == metric], forms, base, cells)
             panel.set_ylabel(f"{metric_of(metric).label} / {_METRICS[metric]}")
-            panel.set_title(f"{style.dataset_label(dataset)}, {style.architecture_label(architecture)}")
+            panel.set_title(f"{dataset_label(dataset)}, {architecture_label(architecture)}")
     for panel in sheet.panels[-1]:
         panel.set_xlabel("weight λ")
     return sheet.figure

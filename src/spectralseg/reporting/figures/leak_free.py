@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectralseg.data.leakage import Audit
-from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
 
 STAGES = {"": "all\ncases", "train": "not in\ntraining", "validation": "nor\nvalidation", "test": "nor\ntest"}
@@ -27,10 +27,7 @@ def leak_free(results: Results) -> Figure:
     if audit.pairs.empty:
         return layout.nothing("Leakage was not audited.", demonstration=results.demonstration)
     records = series.read(results, ["dsc"], suite={"iid", "ood"})
-    chosen = audit.pairs[
-        (audit.pairs["train_dataset"] != audit.pairs["test_dataset"])
-        | (audit.pairs["train"] + audit.pairs["validation"] > 0)
-    ]
+    chosen = audit.reported_twice
     tested = set(zip(records["dataset"], records["test_dataset"], strict=True))
     pairs = [pair for pair in zip(chosen["train_dataset"], chosen["test_dataset"], strict=True) if pair in tested]
     if not pairs:
@@ -59,7 +56,7 @@ def leak_free(results: Results) -> Figure:
     for panel, (training, test) in zip(panels, pairs, strict=False):
         own = records[(records["dataset"] == training) & (records["test_dataset"] == test)]
         _draw(panel, own, audit, shown)
-        panel.set_title(style.pair_label(training, test), weight="bold")
+        panel.set_title(pair_label(training, test), weight="bold")
     for panel in panels[len(pairs) :]:
         panel.set_visible(False)
     return sheet.figure

@@ -18,6 +18,7 @@ from spectralseg.data.prepared import PreparedDataset
 from spectralseg.data.splits import PARTS
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import common, layout
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.leakage import LABELS
 from spectralseg.reporting.results import Results
 
@@ -91,7 +92,7 @@ def _joined(sheet: layout.Sheet, width: float) -> Axes:
 
 
 def _matrix(panel: Axes, audit: Audit, names: Sequence[str]) -> None:
-    labels = [style.dataset_label(name) for name in names]
+    labels = [dataset_label(name) for name in names]
     panel.set_facecolor(style.EMPTY)
     panel.set_xlim(0, len(names))
     panel.set_ylim(len(names), 0)
@@ -120,4 +121,4 @@ def _cell(panel: Axes, x: int, y: int, pair: dict[Any, Any]) -> None:
 def _show(panel: Axes, data: PreparedDataset, case: str, part: str) -> None:
     row = data.cases[data.cases["case"] == case].iloc[0]
     layout.picture(panel, common.shown_image(data, int(row["first"] + row["slices"] // 2)))
-    panel.set_title(f"{style.dataset_label(data.name)}\n{part}\n{case}", fontsize=style.SMALL_SIZE)
+    panel.set_title(f"{dataset_label(data.name)}\n{part}\n{case}", fontsize=style.SMALL_SIZE)

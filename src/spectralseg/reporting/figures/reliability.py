@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spectralseg.metrics.calibration import BINS, LEAST_SHARE
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
 
 _ACROSS, _METHODS, _BLOCK_ROWS = 8, 4, 5
@@ -77,7 +78,7 @@ def reliability(results: Results) -> Figure:
             for panel in (*upper, *lower):
                 panel.set_visible(False)
             continue
-        sheet.heading(row, first, first + len(shown.methods) - 1, style.pair_label(*pairs[block]), height=0.28)
+        sheet.heading(row, first, first + len(shown.methods) - 1, pair_label(*pairs[block]), height=0.28)
         for diagram, histogram, own, method in zip(upper, lower, methods[pairs[block]], shown.methods, strict=True):
             diagram.set_title(layout.stacked(method.label), fontsize=style.SMALL_SIZE)
             _draw(diagram, histogram, own)

@@ -19,6 +19,7 @@ from spectralseg.reporting import style
 from spectralseg.reporting.cases import Method
 from spectralseg.reporting.figures import layout, series
 from spectralseg.reporting.figures.common import shown_image
+from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.results import Examples, Results
 
 WORST = 2
@@ -77,7 +78,7 @@ def scatter(results: Results) -> Figure:
         legend=_handles(),
     )
     for number, method in enumerate(methods[:_PAIRS]):
-        name = series.plain_label(method.architecture, method.objective, method.lam)
+        name = plain_label(method.architecture, method.objective, method.lam)
         first = block * number
         sheet.heading(0, first, first + WORST, f"{name} against {without[method.architecture].objective}")
         sheet.panels[-1][first].set_xlabel("baseline / %")
@@ -85,7 +86,7 @@ def scatter(results: Results) -> Figure:
         for number, plot in enumerate(plots):
             first = block * number
             _scatter(panels[first], plot)
-            heading = [style.pair_label(*plot.place)] if number == 0 else []
+            heading = [pair_label(*plot.place)] if number == 0 else []
             panels[first].set_ylabel("\n".join([*heading, "method / %"]))
             _overlays(panels[first + 1 : first + block], results, plot, side)
     return sheet.figure

@@ -18,6 +18,7 @@ from spectralseg.grid import Run
 from spectralseg.reporting import style
 from spectralseg.reporting.cases import METHODS, ExampleCase, Prediction, example_cases, method_runs, predictions
 from spectralseg.reporting.figures import common, layout
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
 _LABELS = [method.label for method in METHODS]
@@ -205,8 +206,8 @@ def _note_dice(panel: Axes, value: float) -> None:
 
 def _heading(strip: _Strip) -> str:
     trained, tested = strip.runs[0].dataset, strip.data.name
-    label = style.dataset_label(tested)
-    return label if trained == tested else f"{style.dataset_label(trained)} → {label} (out of distribution)"
+    label = dataset_label(tested)
+    return label if trained == tested else f"{dataset_label(trained)} → {label} (out of distribution)"
 
 
 def _footers(strips: Sequence[_Strip], left_out: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import COLUMNS, MEAN, POOLED
 from spectralseg.reporting import style
 from spectralseg.reporting.cases import METHODS, Method
-from spectralseg.reporting.rendering import objective_label
+from spectralseg.reporting.labels import plain_label
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Values
@@ -60,11 +60,6 @@ class Compared:
 def label(architecture: str, objective: str, lam: str) -> str:
     """A method as the paper calls it, others by their names in the configuration."""
     return _PAPER.get((architecture, objective, lam)) or plain_label(architecture, objective, lam)
-
-
-def plain_label(architecture: str, objective: str, lam: str) -> str:
-    """A method by its names in the configuration."""
-    return f"{style.architecture_label(architecture)} {objective_label(objective, lam)}"
 
 
 def compared(results: Results, runs: pd.DataFrame, limit: int = LIMIT) -> Compared:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from spectralseg.metrics.robustness import CLEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
 _COLUMNS, _ROWS = 6, 9
@@ -45,7 +46,7 @@ def severity(results: Results) -> Figure:
     for row, (name, corruptions) in enumerate(rows):
         of_dataset = records[records["dataset"] == name]
         if row == 0 or rows[row - 1][0] != name:
-            sheet.heading(row, 0, 0, style.dataset_label(name))
+            sheet.heading(row, 0, 0, dataset_label(name))
         for panel, corruption in zip(sheet.panels[row], corruptions, strict=False):
             _draw(panel, of_dataset[of_dataset["corruption"].isin([CLEAN, corruption])], corruption, shown)
         for panel in sheet.panels[row][len(corruptions) :]:

@@ -26,6 +26,7 @@ from spectralseg.reporting.cases import (
     predictions,
 )
 from spectralseg.reporting.figures import common, layout
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
 IN_DISTRIBUTION = ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg")
@@ -62,7 +63,7 @@ def figure_2(results: Results) -> Figure:
     sheet.column_titles(0, ["Image", "Mask", "Image spectrum", "Mask spectrum", "Cumulative power"])
     for row, (dataset, case) in enumerate(chosen):
         panels = sheet.panels[row]
-        sheet.row_label(row, style.dataset_label(dataset.name))
+        sheet.row_label(row, dataset_label(dataset.name))
         image, labels = common.shown_image(dataset, case.row), dataset.masks[case.row]
         layout.picture(panels[0], image)
         layout.note(panels[0], case.area_text)
@@ -265,7 +266,7 @@ def figure_8(results: Results) -> Figure:
     )
     sheet.column_titles(0, ["Reference mask", "Reference", *(method.label for method in METHODS)])
     for row, (example, predicted) in enumerate(zip(examples, found, strict=True)):
-        sheet.row_label(row, f"{style.dataset_label(example.dataset)}\n{example.area_text}")
+        sheet.row_label(row, f"{dataset_label(example.dataset)}\n{example.area_text}")
         _fill_spectra(sheet.panels[row], data[example.dataset], example, predicted)
     return sheet.figure
 

@@ -94,9 +94,8 @@ def _effects(results: Results) -> Iterator[dict[str, Any]]:
     measured = common.measurements(results, set(METRICS), {"iid"})
     found = results.different(CONDITION, metric=set(METRICS), suite={"iid"}).sort_values(list(CONDITION))
     objectives = common.objectives(results)
-    pairs = results.leakage.pairs
-    seen = (pairs["train_dataset"] == pairs["test_dataset"]) & (pairs["train"] + pairs["validation"] > 0)
-    leaking = set(pairs.loc[seen, "train_dataset"])
+    pairs = results.leakage.reported_twice
+    leaking = set(pairs.loc[pairs["train_dataset"] == pairs["test_dataset"], "train_dataset"])
     for condition in found.to_dict("records"):
         for leak_free in ("", LEAK_FREE) if condition["dataset"] in leaking else ("",):
             cell = {**condition, "class": MEAN, "leak_free": leak_free}

@@ -27,9 +27,9 @@ from spectralseg.reporting.findings.extract import (
     UNDECIDED,
     WORSE,
 )
-from spectralseg.reporting.rendering import MINUS, NO_RUN, few_patients, limits, margins, objective_label, signed
+from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
+from spectralseg.reporting.rendering import MINUS, NO_RUN, few_patients, limits, margins, signed
 from spectralseg.reporting.studies.common import counted, is_full_band, listed
-from spectralseg.reporting.style import architecture_label, dataset_label
 from spectralseg.statistics.verdicts import FEWEST
 
 MAIN_PROTOCOL, PROTOCOLS = "sound", ("sound", "published")

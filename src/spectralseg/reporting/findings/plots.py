@@ -13,8 +13,7 @@ from matplotlib.lines import Line2D
 
 from spectralseg.files import replacing
 from spectralseg.reporting import style
-from spectralseg.reporting.rendering import objective_label
-from spectralseg.reporting.style import architecture_label, dataset_label
+from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
 
 if TYPE_CHECKING:
     from spectralseg.reporting.findings.page import Numbers

@@ -16,8 +16,8 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.policy import PROTOCOLS
 from spectralseg.metrics.records import MEAN, POOLED, WHOLE_CASE
 from spectralseg.reporting.figures.common import class_colour
-from spectralseg.reporting.rendering import objective_label
-from spectralseg.reporting.report.evidence import METRICS, data_label
+from spectralseg.reporting.labels import objective_label, pair_label
+from spectralseg.reporting.report.evidence import METRICS
 from spectralseg.reporting.report.overlays import overlays
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import LEAK_FREE
@@ -63,7 +63,7 @@ def _pair(results: Results, training: str, test: str, records: pd.DataFrame, see
     classes = _classes(results, test, records)
     matching = {case for *pair, case in seen if pair == [training, test]}
     return {
-        "label": data_label(training, test),
+        "label": pair_label(training, test),
         "cases": cases,
         "groups": list(groups) if (groups != groups.index).any() else None,
         "seen": [place for place, case in enumerate(cases) if case in matching],

@@ -17,6 +17,7 @@ from spectralseg import __version__
 from spectralseg.redaction import redact
 from spectralseg.reporting.captions import caption, label
 from spectralseg.reporting.cards.content import SOURCES
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.rendering import few_patients
 from spectralseg.reporting.report import evidence
 from spectralseg.reporting.report.cases import case_browser
@@ -24,7 +25,7 @@ from spectralseg.reporting.report.grids import Cell, Grid, number, printed
 from spectralseg.reporting.report.runs import EVALUATED, MISSING, cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.written import read_table
 from spectralseg.reporting.results import METHOD_KEYS, Results
-from spectralseg.reporting.style import ACTUAL, PREDICTED, dataset_label
+from spectralseg.reporting.style import ACTUAL, PREDICTED
 from spectralseg.statistics.verdicts import FEWEST
 
 THUMBNAIL = 720  # pixels

@@ -14,9 +14,9 @@ from spectralseg.errors import InputError
 from spectralseg.loading import read_csv, read_parquet
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
-from spectralseg.reporting.rendering import objective_label, p_text, signed
+from spectralseg.reporting.labels import objective_label, pair_label
+from spectralseg.reporting.rendering import p_text, signed
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
-from spectralseg.reporting.style import dataset_label
 from spectralseg.statistics.verdicts import VERDICTS, side
 
 METRICS = ("dsc", "nsd", "hd95", "false_structure", "ece")
@@ -180,7 +180,7 @@ def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
     images = "clean" if row["corruption"] == "none" else f"{row['corruption']} {row['severity']}"
     share = number(100 * row["improved"], 0)
     return [
-        Cell(data_label(row["dataset"], row["test_dataset"])),
+        Cell(pair_label(row["dataset"], row["test_dataset"])),
         Cell(images),
         Cell(row["architecture"]),
         Cell(objective_label(row["objective"], row["lambda"])),
@@ -194,9 +194,3 @@ def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
         Cell(metric_of(row["metric"]).label),
         Cell(row["protocol"]),
     ]
-
-
-def data_label(training: str, test: str) -> str:
-    """Names of training and test dataset, once where they are the same."""
-    label = dataset_label(test)
-    return label if training == test else f"{dataset_label(training)} → {label}"

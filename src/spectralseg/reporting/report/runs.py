@@ -11,10 +11,9 @@ import pandas as pd
 
 from spectralseg.grid import Run
 from spectralseg.loading import read_json_lines
-from spectralseg.reporting.rendering import objective_label
+from spectralseg.reporting.labels import dataset_label, objective_label
 from spectralseg.reporting.report.grids import NOTHING, Cell, Grid, number
 from spectralseg.reporting.results import Results, read_run
-from spectralseg.reporting.style import dataset_label
 
 EVALUATED, TRAINED, MISSING = "evaluated", "trained", "missing"
 DIVERGED = "diverged"

@@ -15,9 +15,7 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.measuring import CONDITION, Measurements
 from spectralseg.reporting.published import PublishedTable, read_published
-from spectralseg.reporting.rendering import objective_label
 from spectralseg.reporting.results import Results
-from spectralseg.reporting.style import dataset_label
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Paired
 from spectralseg.statistics.verdicts import FEWEST, enough, side
@@ -91,16 +89,6 @@ def conditions(records: pd.DataFrame, *names: str) -> list[dict[Any, Any]]:
     """The different values of some columns of records, all of :data:`CONDITION` by default, as cells of all cases."""
     found = records[list(names or CONDITION)].drop_duplicates()
     return found.assign(leak_free="", **{"class": MEAN}).to_dict("records")
-
-
-def method_label(cell: Mapping[Any, Any]) -> str:
-    """``unet spatial_spectral, λ = 0.2``."""
-    return f"{cell['architecture']} {objective_label(cell['objective'], cell['lambda'])}"
-
-
-def tested_on(cell: Mapping[Any, Any]) -> str:
-    """``ISIC-18 → ISIC-17``, or the one name where both are the same."""
-    return " → ".join(dict.fromkeys(dataset_label(cell[name]) for name in ("dataset", "test_dataset")))
 
 
 def listed(texts: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from spectralseg.config import Objective
 from spectralseg.interpretation import spectra
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
+from spectralseg.reporting.labels import dataset_label, method_label
 from spectralseg.reporting.rendering import MINUS, NO_RUN, Block, Entry, Line, Section, limits, margins, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
@@ -151,7 +152,7 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
             seeds, groups = pairs.informative_seeds, pairs.informative_groups
             yield {
                 **{key: cell[key] for key in ("dataset", "architecture", "objective", "lambda")},
-                "control": common.method_label({"architecture": "", "objective": name, "lambda": lam}).strip(),
+                "control": method_label({"architecture": "", "objective": name, "lambda": lam}).strip(),
                 **dict(zip(("difference", "low", "high"), (100 * part for part in tested.interval), strict=True)),
                 "p": tested.p,
                 "equivalent": tested.equivalent,
@@ -236,8 +237,7 @@ def _needed(values: pd.DataFrame, trained: pd.DataFrame) -> Iterator[str]:
 
 def _value_blocks(values: pd.DataFrame) -> Iterator[Block]:
     rows = [
-        Line(style.dataset_label(str(name)), _masks(part), _entries(part))
-        for name, part in values.groupby("test_dataset")
+        Line(dataset_label(str(name)), _masks(part), _entries(part)) for name, part in values.groupby("test_dataset")
     ]
     groups = ("Largest difference of Eq. (2) to",) * 3 + ("Weight in Eq. (2), %",) * 3 + ("Similarity within",) * 3
     headings = ("closed form", "squared Dice", "linear Dice", *_BANDS, *_BANDS)
@@ -261,7 +261,7 @@ def _effect_blocks(trained: pd.DataFrame) -> Iterator[Block]:
     for (objective, lam, control), part in trained.groupby(["objective", "lambda", "control"], sort=False):
         rows = tuple(
             Line(
-                style.dataset_label(row["dataset"]),
+                dataset_label(row["dataset"]),
                 row["architecture"],
                 (
                     Entry(limits(row["difference"], row["low"], row["high"])),
@@ -319,7 +319,7 @@ def _bars(panel: Axes, values: pd.DataFrame, names: Iterable[str]) -> None:
             if wide > 8:
                 panel.text(x + wide / 2, y, f"{wide:.0f}", ha="center", va="center", **ink)
         start = start + width
-    panel.set_yticks(range(len(names)), [style.dataset_label(name) for name in names])
+    panel.set_yticks(range(len(names)), [dataset_label(name) for name in names])
     panel.tick_params(axis="y", length=0)
     panel.invert_yaxis()
     panel.set_xlim(0, 100)

@@ -15,6 +15,7 @@ from spectralseg.data.leakage import Audit
 from spectralseg.data.splits import PARTS
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
+from spectralseg.reporting.labels import method_label, pair_label
 from spectralseg.reporting.rendering import MINUS, NO_RUN, UNDEFINED, Block, Entry, Line, Section, limits, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common
@@ -85,7 +86,7 @@ def _answer(cells: pd.DataFrame, audited: _Audited, gains: pd.DataFrame) -> Iter
     else:
         yield _headline(cells, audited)
     for pair, part in cells.groupby(_PAIR, sort=False):
-        name = common.tested_on(dict(zip(_PAIR, pair, strict=True)))
+        name = pair_label(*map(str, pair))
         found = audited[pair]
         seen = int(found["train"] + found["validation"])
         if not seen:
@@ -130,7 +131,7 @@ def _claims(steps: Mapping[str, pd.DataFrame], gains: pd.DataFrame) -> Iterator[
         texts = [_gain(rows.loc[key]) for rows in (everything, left) if key in rows.index]
         if len(texts) == 2:
             yield (
-                f"{common.method_label(method)}: published gain {signed(method['published_gain'])}, measured "
+                f"{method_label(method)}: published gain {signed(method['published_gain'])}, measured "
                 f"{texts[0]} on all cases, {texts[1]} on the leak-free ones."
             )
 
@@ -147,14 +148,14 @@ def _blocks(cells: pd.DataFrame) -> Iterator[Block]:
         lines: list[Line] = []
         for _, rows in part.groupby(_METHOD, sort=False):
             steps = [rows[rows["leak_free"] == step].to_dict("records")[0] for step in STEPS]
-            lines.append(Line(common.method_label(steps[0]), "DSC", tuple(Entry(_mean(step)) for step in steps)))
+            lines.append(Line(method_label(steps[0]), "DSC", tuple(Entry(_mean(step)) for step in steps)))
             if np.isfinite([step["gain"] for step in steps]).any():
                 lines.append(Line("", "gain", tuple(Entry(_gain(step)) for step in steps)))
             if np.isfinite(steps[0]["published_gain"]):
                 texts = [signed(steps[0]["published_gain"]), *[""] * (len(steps) - 1)]
                 lines.append(Line("", "published gain", tuple(map(Entry, texts))))
         counts = [int(part.loc[part["leak_free"] == step, "cases"].max()) for step in STEPS]
-        title = common.tested_on(dict(zip(_PAIR, pair, strict=True)))
+        title = pair_label(*map(str, pair))
         count = Line("Cases", "", tuple(Entry(str(number)) for number in counts))
         yield Block(title, ("",) * len(STEPS), tuple(STEPS.values()), tuple(lines), (count,))
 
@@ -201,7 +202,7 @@ def _draw(cells: pd.DataFrame, *, demonstration: bool) -> Figure:
         _steps(means, part, methods, ("measured", "measured_low", "measured_high"))
         _steps(gains, part, methods, ("gain", "gain_low", "gain_high"), published=True)
         gains.axhline(0, color="black", linewidth=0.5)
-        means.set_title(f"{common.tested_on(dict(zip(_PAIR, pair, strict=True)))}: DSC, %")
+        means.set_title(f"{pair_label(*map(str, pair))}: DSC, %")
         gains.set_title("gain over the baseline, percentage points")
     handles = [
         Line2D(
@@ -210,7 +211,7 @@ def _draw(cells: pd.DataFrame, *, demonstration: bool) -> Figure:
             color=colour,
             marker=marker,
             markersize=3,
-            label=common.method_label(dict(zip(_METHOD, m, strict=True))),
+            label=method_label(dict(zip(_METHOD, m, strict=True))),
         )
         for m, (colour, marker) in zip(methods, _LOOKS, strict=False)
     ]

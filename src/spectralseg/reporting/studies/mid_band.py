@@ -16,6 +16,7 @@ from spectralseg.config import Objective
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
+from spectralseg.reporting.labels import tested_on
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section, limits, margins, p_text, signed
 from spectralseg.reporting.results import Results
@@ -271,7 +272,12 @@ def _blocks(rows: pd.DataFrame) -> Iterator[Block]:
                 lines.append(Line("", "", tuple(Entry(_tested(row)) for row in found)))
                 label = ""
         groups = tuple("In distribution" if one["suite"] == "iid" else "Out of distribution" for one in tested)
-        yield Block(str(architecture), groups, tuple(common.tested_on(one) for one in tested), tuple(lines))
+        yield Block(
+            str(architecture),
+            groups,
+            tuple(map(tested_on, tested)),
+            tuple(lines),
+        )
 
 
 def _row(rows: pd.DataFrame, condition: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -333,7 +339,7 @@ def _draw(rows: pd.DataFrame, *, demonstration: bool) -> Figure:
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_yticks(range(len(names)), names if panel is sheet.panels[0][0] else [])
         panel.tick_params(axis="y", length=0)
-        panel.set_title(common.tested_on(condition).replace(" → ", "\n→ "))
+        panel.set_title(tested_on(condition).replace(" → ", "\n→ "))
         panel.set_xlabel("Δ DSC")
     kinds = dict(zip(rows["objective"], rows["kind"], strict=True))
     for text in sheet.panels[0][0].get_yticklabels():

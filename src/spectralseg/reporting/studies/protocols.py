@@ -21,6 +21,7 @@ from spectralseg.metrics.overlap import Counts
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
+from spectralseg.reporting.labels import tested_on
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section
 from spectralseg.reporting.results import Results
@@ -285,8 +286,7 @@ def _averaging_answer(averagings: pd.DataFrame, protocols: pd.DataFrame) -> Iter
         worst = rows.to_dict("records")[int(units.argmax())]
         yield (
             f"Averaging {metric_of(metric).label} over images, cases or all pixels moves it by {units.mean():.2f} on "
-            "average "
-            f"and by {units.max():.2f} on {common.tested_on(worst)}; with the background the spread is "
+            f"average and by {units.max():.2f} on {tested_on(worst)}; with the background the spread is "
             f"{rows['spread'].mean():.2f} on average. Another method is best under another averaging on "
             f"{int(ranked['other_best'].sum())} of {common.counted(len(ranked), 'test set')}."
         )
@@ -323,7 +323,13 @@ def _averaging_blocks(averagings: pd.DataFrame) -> Iterator[Block]:
             if np.isnan(row["resampled"])
             else f"{_text(row['resampled'])} [{_text(row['resampled_low'])}, {_text(row['resampled_high'])}]",
         )
-        rows.append(Line(common.tested_on(row), metric_of(row["metric"]).label, tuple(map(Entry, texts))))
+        rows.append(
+            Line(
+                tested_on(row),
+                metric_of(row["metric"]).label,
+                tuple(map(Entry, texts)),
+            )
+        )
     if rows:
         yield Block("", groups, headings, tuple(rows))
 
@@ -360,7 +366,12 @@ def _draw(protocols: pd.DataFrame, averagings: pd.DataFrame, *, demonstration: b
     left.set_xlim(left=0)
     left.xaxis.set_major_formatter("{x:g}")
     left.xaxis.set_minor_locator(NullLocator())
-    _dots(right, [common.tested_on(row) for row in dice.to_dict("records")], dice, _AVERAGE_MARKS)
+    _dots(
+        right,
+        [tested_on(row) for row in dice.to_dict("records")],
+        dice,
+        _AVERAGE_MARKS,
+    )
     right.set_xlabel("DSC, %")
     return sheet.figure
 

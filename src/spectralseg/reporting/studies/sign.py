@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
+from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.measuring import Measurements
 from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section, limits, signed
 from spectralseg.reporting.results import Results
@@ -161,11 +162,11 @@ def _answer(changes: pd.DataFrame) -> Iterator[str]:
         return
     yield _compatible(changes)
     told = dice.drop_duplicates("dataset")
-    where = [f"{signed(row['published'])} on {style.dataset_label(row['dataset'])}" for row in told.to_dict("records")]
+    where = [f"{signed(row['published'])} on {dataset_label(row['dataset'])}" for row in told.to_dict("records")]
     yield f"From λ = {FROM} to λ = {TO} the published DSC changes by {common.listed(where)}."
     for (name, form), part in dice.groupby(["objective", "form"], sort=False):
         texts = [
-            f"{style.dataset_label(row['dataset'])} {_interval(row)}, {_WORDS[row['verdict']]}"
+            f"{dataset_label(row['dataset'])} {_interval(row)}, {_WORDS[row['verdict']]}"
             for row in part.to_dict("records")
         ]
         yield f"{FORMS[str(form)]} ('{name}'): {'; '.join(texts)}."
@@ -257,7 +258,7 @@ def _draw(cells: pd.DataFrame, curves: pd.DataFrame, *, demonstration: bool) -> 
         printed = cells[(cells["group"] == column["group"]) & (cells["column"] == column["column"])]
         _panel(panel, printed, curves[here])
         arrow = metric_of(column["metric"]).arrow
-        panel.set_title(f"{style.dataset_label(column['dataset'])}, {column['column']} {arrow}")
+        panel.set_title(f"{dataset_label(column['dataset'])}, {column['column']} {arrow}")
     handles = [Line2D([], [], color="black", linestyle=(0, (3, 1.5)), marker="D", markersize=2.6, label="published")]
     for form, (colour, marker) in _LOOKS.items():
         missing = "" if form in set(curves["form"]) else " (no run)"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -190,6 +191,18 @@ def test_the_command_writes_files_and_page(finished, folder, text, published, tm
     out.with_suffix(".md").unlink()
     assert cli.main(["findings", "--out", str(out)]) == 0
     assert out.with_suffix(".md").read_text(encoding="utf-8") == text
+
+
+def test_the_command_of_the_guide_runs(finished, text, repository, tmp_path, monkeypatch):
+    guide = (repository / "docs" / "read-the-results.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"```bash\n(spectralseg findings .*)\n```", guide)
+    for name, target in (("results/demo", finished), ("config", repository / "config")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(target)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(command)[1:]) == 0
+    said = (tmp_path / "findings.md").read_text(encoding="utf-8")
+    assert said.split("## Data")[0] == text.split("## Data")[0].replace("evidence", "findings")
 
 
 def test_what_is_missing_is_named(tmp_path, folder, official, published):

@@ -253,7 +253,7 @@ def trace(arguments: argparse.Namespace) -> None:
 
 def audit_table(arguments: argparse.Namespace) -> None:
     """Find numbers of results tables that cannot stand together; exit with status 1 if there are any."""
-    from spectralseg.reporting.audit import audit
+    from spectralseg.published.consistency import audit
 
     report = audit(arguments.file, claims=arguments.claims, unit=arguments.unit)
     if arguments.out:

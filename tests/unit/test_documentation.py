@@ -16,7 +16,7 @@ from spectralseg.data import splits
 from spectralseg.data.specification import read_specifications
 from spectralseg.evaluation.corruptions import CORRUPTIONS
 from spectralseg.grid import runs
-from spectralseg.reporting.published import read_published
+from spectralseg.published.tables import read_published
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 NAMES = [page.name for page in PAGES]

@@ -13,7 +13,7 @@ import pandas as pd
 from spectralseg.data.leakage import Audit
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import POOLED
-from spectralseg.reporting.published import SELECTION
+from spectralseg.published.tables import SELECTION
 from spectralseg.statistics.bootstrap import KEPT, draw_together
 from spectralseg.statistics.pairing import Columns, Values, pair
 from spectralseg.statistics.significance import fewest_seeds

@@ -77,7 +77,7 @@ class Results:
 
     Args:
         root: folder with ``records.parquet``, ``prepared/`` and ``runs/``; each may be missing until it is used.
-        published: folder of published numbers (:mod:`spectralseg.reporting.published`) for figures that show them.
+        published: folder of published numbers (:mod:`spectralseg.published.tables`) for figures that show them.
 
     Raises:
         InputError: the folder does not exist.

@@ -24,10 +24,10 @@ from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing
 from spectralseg.metrics.catalogue import label_of, metric_of
 from spectralseg.metrics.records import MEAN
+from spectralseg.published.tables import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
 from spectralseg.reporting import rendering
 from spectralseg.reporting.labels import objective_label
 from spectralseg.reporting.measuring import MEASURED, Measurements
-from spectralseg.reporting.published import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.significance import LEVEL, holm
 
@@ -108,7 +108,7 @@ def build_table(results: Results, published_file: Path | str) -> Table:
 
     Args:
         results: the results folder.
-        published_file: the printed table; see :mod:`spectralseg.reporting.published`.
+        published_file: the printed table; see :mod:`spectralseg.published.tables`.
 
     Raises:
         InputError: a file is missing or malformed.

@@ -13,10 +13,10 @@ from matplotlib.lines import Line2D
 from spectralseg.config import Objective
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
+from spectralseg.published.tables import read_published
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout, series
 from spectralseg.reporting.labels import architecture_label, dataset_label
-from spectralseg.reporting.published import read_published
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Values, pair

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from spectralseg import cli
 from spectralseg.errors import InputError
-from spectralseg.reporting.audit import BOUNDS, FINDINGS, audit
+from spectralseg.published.consistency import BOUNDS, FINDINGS, audit
 
 JENSEN, RECALL = "DSC ≤ 2·IOU/(1+IOU)", "DSC ≤ 2·SE/(1+SE)"
 HEADINGS = {
@@ -308,5 +308,5 @@ class TestCommand:
         assert not (tmp_path / "findings.csv").exists()
 
     def test_torch_is_not_needed(self):
-        code = "import sys, spectralseg.reporting.audit; sys.exit('torch' in sys.modules)"
+        code = "import sys, spectralseg.published.consistency; sys.exit('torch' in sys.modules)"
         subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from spectralseg.errors import InputError
 from spectralseg.metrics.catalogue import metric_of
-from spectralseg.reporting.published import read_commented, require_columns
+from spectralseg.published.tables import read_commented, require_columns
 from spectralseg.statistics.verdicts import DIRECTIONS
 
 QUANTIFIERS = ("all", "most")

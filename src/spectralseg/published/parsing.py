@@ -13,7 +13,7 @@ import pandas as pd
 
 from spectralseg.errors import InputError
 from spectralseg.metrics.catalogue import HEADINGS
-from spectralseg.reporting.published import COLUMNS, SELECTION, read_commented, read_published
+from spectralseg.published.tables import COLUMNS, SELECTION, read_commented, read_published
 
 UNITS = {"percent": 100.0, "share": 1.0}
 MEAN = "mean"
@@ -61,7 +61,7 @@ class PrintedTable:
 
 
 def read_printed(file: Path | str, unit: str | None = None) -> PrintedTable:
-    """Read a table of published cells (:mod:`spectralseg.reporting.published`) or a wide one.
+    """Read a table of published cells (:mod:`spectralseg.published.tables`) or a wide one.
 
     A wide table has columns that name the row, among them ``class`` if rows are classes and, as ``mean``, their mean;
     then a column for each metric, with a heading of :data:`HEADINGS` in upper or lower case, and perhaps an arrow or a

@@ -9,9 +9,9 @@ from spectralseg.errors import InputError
 from spectralseg.grid import runs
 from spectralseg.interpretation.scores import CAM_METRICS, SPECTRAL_METRICS
 from spectralseg.metrics.policy import POLICY
-from spectralseg.reporting.audit import audit
-from spectralseg.reporting.claims import Claim, read_claims
-from spectralseg.reporting.published import SELECTION, read_published
+from spectralseg.published.claims import Claim, read_claims
+from spectralseg.published.consistency import audit
+from spectralseg.published.tables import SELECTION, read_published
 
 # Where the text of the paper and its tables part: claim, what the text says, what the tables have.
 INCONSISTENCIES = {

@@ -1,7 +1,7 @@
 import pytest
 
 from spectralseg.errors import InputError
-from spectralseg.reporting.published import COLUMNS, read_published
+from spectralseg.published.tables import COLUMNS, read_published
 
 COUNTS = {"table_1": 56, "table_2": 104, "table_3": 32, "table_4": 32, "table_5": 32, "table_6": 20}
 # Copied by hand from the printed tables, one or more per dataset: row, block, group, column, value, bold.

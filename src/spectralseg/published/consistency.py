@@ -41,9 +41,9 @@ from numpy.typing import NDArray
 from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing
 from spectralseg.metrics.catalogue import DISTANCES
-from spectralseg.reporting.claims import Claim, Comparison, read_claims
-from spectralseg.reporting.printed import MEAN, PrintedTable, half_digit, read_printed
-from spectralseg.reporting.published import SELECTION
+from spectralseg.published.claims import Claim, Comparison, read_claims
+from spectralseg.published.parsing import MEAN, PrintedTable, half_digit, read_printed
+from spectralseg.published.tables import SELECTION
 
 CHECKS = ("check", "covered", "findings")
 FINDINGS = ("table", "check", "name", "class", "metric", "printed", "bound", "excess", "finding")
@@ -164,8 +164,8 @@ def audit(files: Sequence[Path], claims: Path | None = None, unit: str | None = 
     """Check results tables for numbers that cannot stand together.
 
     Args:
-        files: the tables; see :func:`spectralseg.reporting.printed.read_printed`.
-        claims: what the text says of published cells; see :mod:`spectralseg.reporting.claims`.
+        files: the tables; see :func:`spectralseg.published.parsing.read_printed`.
+        claims: what the text says of published cells; see :mod:`spectralseg.published.claims`.
         unit: of the tables; None tells it from the values.
 
     Raises:

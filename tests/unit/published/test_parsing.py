@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from spectralseg.errors import InputError
-from spectralseg.reporting.printed import read_printed
+from spectralseg.published.parsing import read_printed
 
 
 def written(folder, text):

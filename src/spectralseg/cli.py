@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def phantom(arguments: argparse.Namespace) -> None:
     """Write a synthetic dataset in the native layout of the original."""
-    from spectralseg.data.delivery import deliver
+    from spectralseg.data.phantom_archives import deliver
 
     for archive in deliver(
         arguments.dataset, arguments.out, cases=arguments.cases, side=arguments.side, seed=arguments.seed

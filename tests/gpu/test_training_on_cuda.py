@@ -12,9 +12,9 @@ from spectralseg.grid import Run
 from spectralseg.objectives import available, build_objective
 from spectralseg.training import batches as module
 from spectralseg.training import loop
-from spectralseg.training.capture import _WARM_UP
-from spectralseg.training.interruption import StopRequest
+from spectralseg.training.cuda_graph import _WARM_UP
 from spectralseg.training.learner import Learner, make_deterministic
+from spectralseg.training.stop import StopRequest
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 STEPS = 9

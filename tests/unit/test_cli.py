@@ -275,7 +275,7 @@ def test_an_interrupt_exits_with_status_130_and_no_traceback(capsys, monkeypatch
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spectralseg.data.delivery.generate", interrupt)
+    monkeypatch.setattr("spectralseg.data.phantom_archives.generate", interrupt)
     assert run(capsys, "phantom", "acdc", "--out", tmp_path) == (130, "", "interrupted\n")
 
 
@@ -286,7 +286,7 @@ def test_so_does_one_that_an_import_turns_into_another_exception(capsys, monkeyp
         raise ImportError("numpy failed to import")
 
     handler = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr("spectralseg.data.delivery.generate", interrupt)
+    monkeypatch.setattr("spectralseg.data.phantom_archives.generate", interrupt)
     assert run(capsys, "phantom", "acdc", "--out", tmp_path) == (130, "", "interrupted\n")
     assert signal.getsignal(signal.SIGINT) == handler
 
@@ -305,7 +305,7 @@ def test_what_the_system_refuses_is_told_in_one_sentence(capsys, monkeypatch, tm
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
+    monkeypatch.setattr("spectralseg.data.phantom_archives.generate", fail)
     assert told in refused(capsys, "phantom", "acdc", "--out", tmp_path)
 
 
@@ -313,7 +313,7 @@ def test_an_error_of_a_library_in_the_guise_of_the_system_keeps_its_traceback(mo
     def fail(*_, **__):
         raise OSError("no number")
 
-    monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
+    monkeypatch.setattr("spectralseg.data.phantom_archives.generate", fail)
     with pytest.raises(OSError, match="no number"):
         cli.main(["phantom", "acdc", "--out", str(tmp_path)])
 
@@ -334,7 +334,7 @@ def closed_pipe(monkeypatch, **options):
 @pytest.mark.parametrize("lines", [1, 10_000])
 def test_a_closed_pipe_ends_a_command_in_silence(capfd, monkeypatch, tmp_path, lines, options):
     """Whether it is noticed while the command prints, or only at its end."""
-    monkeypatch.setattr("spectralseg.data.delivery.deliver", lambda *_, **__: ["a line"] * lines)
+    monkeypatch.setattr("spectralseg.data.phantom_archives.deliver", lambda *_, **__: ["a line"] * lines)
     with closed_pipe(monkeypatch, **options):
         assert cli.main(["phantom", "acdc", "--out", str(tmp_path)]) == 141
     assert capfd.readouterr().err == ""
@@ -350,7 +350,7 @@ def test_a_closed_pipe_within_the_program_is_no_closed_output(capsys, monkeypatc
     def fail(*_, **__):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
+    monkeypatch.setattr("spectralseg.data.phantom_archives.generate", fail)
     assert "spectralseg phantom: broken pipe" in refused(capsys, "phantom", "acdc", "--out", tmp_path)
 
 
@@ -366,7 +366,7 @@ def test_a_process_whose_output_nobody_reads_ends_in_silence(arguments):
 
 
 def test_a_full_disk_behind_standard_output_is_named(capfd, monkeypatch, tmp_path):
-    monkeypatch.setattr("spectralseg.data.delivery.deliver", lambda *_, **__: ["a line"])
+    monkeypatch.setattr("spectralseg.data.phantom_archives.deliver", lambda *_, **__: ["a line"])
     with open("/dev/full", "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         assert cli.main(["phantom", "acdc", "--out", str(tmp_path)]) == 1
@@ -384,7 +384,7 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("spectralseg.data.delivery.generate", fail)
+    monkeypatch.setattr("spectralseg.data.phantom_archives.generate", fail)
     with pytest.raises(ZeroDivisionError):
         cli.main(["phantom", "acdc", "--out", str(tmp_path)])
 

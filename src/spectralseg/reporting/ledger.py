@@ -16,7 +16,7 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.published.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.published.tables import SELECTION, read_published
 from spectralseg.reporting import rendering
-from spectralseg.reporting.measuring import Measurements
+from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.bootstrap import Interval

@@ -11,7 +11,7 @@ import pandas as pd
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.labels import objective_label
-from spectralseg.reporting.measuring import Measurements
+from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Page, protocol_sections, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import Table

@@ -27,7 +27,7 @@ from spectralseg.metrics.records import MEAN
 from spectralseg.published.tables import COLUMNS, PLACE, SELECTION, PublishedTable, read_published
 from spectralseg.reporting import rendering
 from spectralseg.reporting.labels import objective_label
-from spectralseg.reporting.measuring import MEASURED, Measurements
+from spectralseg.reporting.measurements import MEASURED, Measurements
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.significance import LEVEL, holm
 
@@ -64,7 +64,7 @@ class Table:
     Attributes:
         page: the table as text.
         cells: its numbers. Of a table of metrics: one row per protocol and printed cell, in printed units:
-            ``published``, ``published_bold``, what :data:`spectralseg.reporting.measuring.MEASURED` lists,
+            ``published``, ``published_bold``, what :data:`spectralseg.reporting.measurements.MEASURED` lists,
             ``measured_best``, ``missing_runs`` and the columns that place and select the cell. ``leak_free`` is empty
             where all cases count; otherwise those with a match in the parts up to the one that it names are left out.
     """

@@ -13,7 +13,7 @@ from spectralseg.loading import read_csv
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN, POOLED, RUN_KEYS, WHOLE_CASE
 from spectralseg.registry import suggest
-from spectralseg.reporting.measuring import CONDITION
+from spectralseg.reporting.measurements import CONDITION
 from spectralseg.reporting.results import Results
 
 

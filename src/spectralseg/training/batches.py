@@ -21,8 +21,8 @@ from spectralseg.config import Training
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.training.augmentation import Albumentations, draw, move
-from spectralseg.training.interruption import ignore_signals
-from spectralseg.training.resident import Resident, fits
+from spectralseg.training.device_cache import Resident, fits
+from spectralseg.training.stop import ignore_signals
 
 _PLANNED = 64  # iterations whose rows and moves go to the device together
 

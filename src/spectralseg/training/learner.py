@@ -15,7 +15,7 @@ from spectralseg.config import Training
 from spectralseg.errors import InputError
 from spectralseg.objectives import Objective
 from spectralseg.training.batches import standardise
-from spectralseg.training.capture import CapturedStep
+from spectralseg.training.cuda_graph import CapturedStep
 from spectralseg.training.precision import AUTOCAST, resolve
 
 _SMALLEST_SCALE = 2.0**-24  # the loss scale starts at 2^16; below this, fp16 has no values

@@ -28,12 +28,12 @@ from spectralseg.objectives import Combined, build_objective
 from spectralseg.progress import progress_bar
 from spectralseg.training import state as states
 from spectralseg.training.batches import batch_of, batches, seed_of
-from spectralseg.training.interruption import StopRequest, stop_requests
-from spectralseg.training.journal import Journal
 from spectralseg.training.learner import Learner, choose_device, make_deterministic
 from spectralseg.training.outputs import DESCRIPTION, HISTORY, WEIGHTS, finished, refuse_other_run, write_run
 from spectralseg.training.schedule import iterations, learning_rate
 from spectralseg.training.settings import settings_of
+from spectralseg.training.stop import StopRequest, stop_requests
+from spectralseg.training.training_log import Journal
 from spectralseg.training.validation import validation_dice, validation_part
 
 _READ_EVERY = 50  # iterations between looks at the objective, each of which makes host and device wait

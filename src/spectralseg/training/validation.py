@@ -6,8 +6,8 @@ import torch
 
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
+from spectralseg.training.device_cache import Resident
 from spectralseg.training.learner import Learner
-from spectralseg.training.resident import Resident
 
 
 def validation_part(data: PreparedDataset, device: torch.device) -> Resident:

@@ -21,7 +21,7 @@ from spectralseg.reporting.figures import FIGURES as DRAWN
 from spectralseg.reporting.report import _json, evidence
 from spectralseg.reporting.report.cases import ABSENT, case_browser
 from spectralseg.reporting.report.content import _figures
-from spectralseg.reporting.report.grids import NOTHING, Cell, number, printed
+from spectralseg.reporting.report.data_table import NOTHING, Cell, number, printed
 from spectralseg.reporting.report.runs import cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.written import read_table
 from spectralseg.reporting.results import Results

@@ -11,7 +11,7 @@ import pytest
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting import rendering
-from spectralseg.reporting.measuring import Measurements
+from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import escape_latex
 from spectralseg.reporting.results import BANNER, Results
 from spectralseg.reporting.tables import build_metrics, build_summary, build_table

@@ -10,7 +10,7 @@ from spectralseg.errors import InputError
 from spectralseg.training import batches as module
 from spectralseg.training.augmentation import Albumentations, draw, move
 from spectralseg.training.batches import seed_of, standardise, to_float
-from spectralseg.training.resident import Resident
+from spectralseg.training.device_cache import Resident
 
 CPU = torch.device("cpu")
 

@@ -10,11 +10,11 @@ from spectralseg import cli, slurm
 from spectralseg.config import validate_config
 from spectralseg.errors import Interrupted
 from spectralseg.grid import Run
-from spectralseg.training import interruption, loop
+from spectralseg.training import loop, stop
 from spectralseg.training import state as states
 from spectralseg.training.learner import Learner
 
-STEP, SAVING, RESERVE = 1, 2, interruption._RESERVE  # seconds by the clock of these tests
+STEP, SAVING, RESERVE = 1, 2, stop._RESERVE  # seconds by the clock of these tests
 RUN = Run("toy", "unet", "mixed", "0.2", 0)
 
 
@@ -28,7 +28,7 @@ def clock(monkeypatch):
         clock.now += seconds
         return result
 
-    monkeypatch.setattr(interruption, "time", clock)
+    monkeypatch.setattr(stop, "time", clock)
     monkeypatch.setattr(Learner, "step", lambda *a: pass_(STEP, step(*a)))
     monkeypatch.setattr(states, "save", lambda *a: pass_(SAVING, save(*a)))
     return clock
@@ -83,7 +83,7 @@ class TestMargin:
         return run
 
     def test_without_a_deadline_nothing_stops_and_nothing_is_measured(self, iterate):
-        request = interruption.StopRequest()
+        request = stop.StopRequest()
         assert iterate(request, [1e6] * 10) is None
         assert not request.unmeasured
 
@@ -95,19 +95,19 @@ class TestMargin:
     def test_what_can_still_come_fits(self, clock, iterate, durations, saving):
         """The longest iteration so far and a saving, and then another of both; but the time is used."""
         deadline = clock.now + 300
-        stopped = iterate(interruption.StopRequest(deadline), durations, saving)
+        stopped = iterate(stop.StopRequest(deadline), durations, saving)
         left = deadline - clock.now - RESERVE
         longest = max(durations[1:stopped])
         assert left >= longest + 2 * saving
         assert left <= 2 * longest + 2 * saving
 
     def test_an_iteration_may_take_as_long_as_the_longest_of_an_earlier_attempt(self, clock, iterate):
-        request = interruption.StopRequest(clock.now + 300)
+        request = stop.StopRequest(clock.now + 300)
         request.slowest = 90.0
         assert iterate(request, [1] * 1000, saving=5) == 1 + (300 - int(RESERVE) - 2 * (90 + 5) - 5)
 
     def test_the_start_of_the_program_is_no_iteration(self, clock, iterate):
-        request = interruption.StopRequest(clock.now + 100)
+        request = stop.StopRequest(clock.now + 100)
         assert iterate(request, [60, 1, 1, 1]) is None
 
 
@@ -120,7 +120,7 @@ class TestMargin:
     ],
 )
 def test_the_first_reason_is_told(clock, causes, reason):
-    with interruption.stop_requests(clock.now + 100) as request:
+    with stop.stop_requests(clock.now + 100) as request:
         assert not request.check()
         for cause in causes:
             if cause == "clock":

@@ -15,7 +15,7 @@ from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv, read_json_lines
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
-from spectralseg.reporting.measuring import CONDITION, Measurements
+from spectralseg.reporting.measurements import CONDITION, Measurements
 from spectralseg.reporting.report.runs import read_runs
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.robustness import build_robustness

@@ -21,7 +21,7 @@ from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.rendering import few_patients
 from spectralseg.reporting.report import evidence
 from spectralseg.reporting.report.cases import case_browser
-from spectralseg.reporting.report.grids import Cell, Grid, number, printed
+from spectralseg.reporting.report.data_table import Cell, Grid, number, printed
 from spectralseg.reporting.report.runs import EVALUATED, MISSING, cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.written import read_table
 from spectralseg.reporting.results import METHOD_KEYS, Results

@@ -14,7 +14,7 @@ from spectralseg.errors import InputError
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.published.tables import PublishedTable, read_published
-from spectralseg.reporting.measuring import CONDITION, Measurements
+from spectralseg.reporting.measurements import CONDITION, Measurements
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Paired

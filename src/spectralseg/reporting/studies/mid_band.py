@@ -17,7 +17,7 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.labels import tested_on
-from spectralseg.reporting.measuring import Measurements
+from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section, limits, margins, p_text, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common

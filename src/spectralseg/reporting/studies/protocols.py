@@ -22,7 +22,7 @@ from spectralseg.metrics.records import MEAN
 from spectralseg.reporting import style
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.labels import tested_on
-from spectralseg.reporting.measuring import Measurements
+from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import common

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from spectralseg.data import phantoms
-from spectralseg.data.delivery import deliver
+from spectralseg.data.phantom_archives import deliver
 
 
 @pytest.mark.parametrize("name", ["btseg", "monuseg"])

@@ -22,8 +22,8 @@ from pydantic import (
 )
 
 from spectralseg import registry
+from spectralseg.corruptions import CORRUPTIONS, conditions_of
 from spectralseg.errors import InputError
-from spectralseg.evaluation.corruptions import CORRUPTIONS, conditions_of
 from spectralseg.files import visible
 from spectralseg.parsing import read_yaml, refuse_expanding
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from spectralseg.config import Config
+from spectralseg.corruptions.severities import KINDS, Kind
 from spectralseg.data.specification import DatasetSpecification, read_specifications
-from spectralseg.evaluation.corruptions.severities import KINDS, Kind
 from spectralseg.files import replacing
 
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"

@@ -12,9 +12,9 @@ from tests.conftest import REPOSITORY
 
 from spectralseg import cli
 from spectralseg.config import Config, Dataset, Evaluation, validate_config
+from spectralseg.corruptions import CORRUPTIONS
 from spectralseg.data import splits
 from spectralseg.data.specification import read_specifications
-from spectralseg.evaluation.corruptions import CORRUPTIONS
 from spectralseg.grid import runs
 from spectralseg.published.tables import read_published
 

@@ -1,7 +1,7 @@
 import json
 
 from spectralseg.config import Config
-from spectralseg.evaluation.corruptions.severities import KINDS
+from spectralseg.corruptions.severities import KINDS
 from spectralseg.reference import generated_files, json_schema
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectralseg.config import Evaluation
+from spectralseg.corruptions import apply, conditions_of
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
-from spectralseg.evaluation.corruptions import apply, conditions_of
 from spectralseg.training.batches import seed_of, to_float
 
 CLEAN = "none"

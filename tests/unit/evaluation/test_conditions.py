@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from spectralseg.config import Evaluation
+from spectralseg.corruptions import conditions_of
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition, conditions
-from spectralseg.evaluation.corruptions import conditions_of
 from spectralseg.training.batches import to_float
 
 NOISE = {"datasets": ["toy"], "corruptions": {"gaussian": ["0.01", "0.1"], "bernoulli": ["0.05"]}}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from spectralseg.corruptions.apply import corrupt
+from spectralseg.corruptions.severities import kind_of
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.errors import InputError
-from spectralseg.evaluation.corruptions.apply import corrupt
-from spectralseg.evaluation.corruptions.severities import kind_of
 from spectralseg.evaluation.examples import example_rows
 from spectralseg.reporting.figures import layout
 from spectralseg.reporting.labels import dataset_label

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from spectralseg.evaluation.corruptions import mri, noise, photographs
-from spectralseg.evaluation.corruptions.noise import CORRUPTIONS, Images
-from spectralseg.evaluation.corruptions.severities import parameters_of
+from spectralseg.corruptions import mri, noise, photographs
+from spectralseg.corruptions.noise import CORRUPTIONS, Images
+from spectralseg.corruptions.severities import parameters_of
 
 SWEPT: Mapping[str, Callable[..., Images]] = {
     "gaussian_noise": noise.gaussian_sd,

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.evaluation.corruptions.noise import Images
+from spectralseg.corruptions.noise import Images
 
 Array = NDArray[Any]
 

@@ -15,7 +15,7 @@ slices of the case for a volume. Labels stay valid: nothing moves or hides a str
 Importing this package loads neither OpenCV nor torch, as the configuration needs the names only.
 """
 
-from spectralseg.evaluation.corruptions.noise import CORRUPTIONS, bernoulli, gaussian
-from spectralseg.evaluation.corruptions.severities import conditions_of
+from spectralseg.corruptions.noise import CORRUPTIONS, bernoulli, gaussian
+from spectralseg.corruptions.severities import conditions_of
 
 __all__ = ["CORRUPTIONS", "bernoulli", "conditions_of", "gaussian"]

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from scipy.ndimage import gaussian_filter
 
+from spectralseg.corruptions import CORRUPTIONS, conditions_of, mri, noise, photographs
+from spectralseg.corruptions.apply import SWEPT, corrupt
+from spectralseg.corruptions.severities import KINDS, SEVERITIES, kind_of, parameters_of
 from spectralseg.data.phantoms._drawing import blob, clouds
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
-from spectralseg.evaluation.corruptions import CORRUPTIONS, conditions_of, mri, noise, photographs
-from spectralseg.evaluation.corruptions.apply import SWEPT, corrupt
-from spectralseg.evaluation.corruptions.severities import KINDS, SEVERITIES, kind_of, parameters_of
 
 MODALITIES = {"dermoscopy": 3, "colonoscopy": 3, "histology": 3, "abdominal CT": 1, "cardiac MR": 1}
 SWEPT_CONDITIONS = [(modality, *pair) for modality in MODALITIES for pair in conditions_of(modality)]

@@ -11,8 +11,8 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from spectralseg.evaluation.corruptions.noise import Images
-from spectralseg.evaluation.corruptions.photographs import PUBLISHED_SIDE, Array
+from spectralseg.corruptions.noise import Images
+from spectralseg.corruptions.photographs import PUBLISHED_SIDE, Array
 
 _ORDER = 3
 

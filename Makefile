@@ -48,6 +48,7 @@ lint: .venv/.complete  ## style, types, workflow lint, derived files
 	ruff format --check .
 	snakefmt --check .
 	mypy
+	lint-imports --no-logo --no-cache
 	nbstripout --verify notebooks/*.ipynb
 	python envs/derive.py --check
 	snakemake --lint

@@ -233,7 +233,7 @@ def test_a_baseline_that_is_a_control_is_compared_once(finished, published, tmp_
     ("needed", "expected"),
     [
         ([0.1, 0.2948], "with a margin of 0.30 percentage"),
-        ([0.1, np.nan], "no margin would make all so, as that needs 3"),
+        ([0.1, np.nan], "no margin would be enough, because equivalence needs 3"),
     ],
 )
 def test_a_margin_that_is_named_suffices(needed, expected):

@@ -197,16 +197,16 @@ def _datasets(results: Results, config: Config) -> Iterator[dict[str, Any]]:
 def _runs(results: Results) -> Iterator[dict[str, Any]]:
     """What each run cost and on what it was made."""
     for row in read_runs(results).to_dict("records"):
-        told = row["description"]
+        description = row["description"]
         yield {
             **{key: row[key] for key in (*METHOD, "seed", "state")},
             **{key: row[key] for key in ("training", "evaluation", "processor", "resident", "parameters")},
             **{key: row[key] for key in ("iterations", "best_iteration", "validation_dice")},
-            "device": told.get("hardware", {}).get("device_name", ""),
-            "threads": told.get("hardware", {}).get("threads", ""),
-            "commit": _commit(told.get("git", {})),
-            "weights_sha256": str(told.get("weights_sha256", ""))[:16],
-            **told.get("versions", {}),
+            "device": description.get("hardware", {}).get("device_name", ""),
+            "threads": description.get("hardware", {}).get("threads", ""),
+            "commit": _commit(description.get("git", {})),
+            "weights_sha256": str(description.get("weights_sha256", ""))[:16],
+            **description.get("versions", {}),
         }
 
 
@@ -224,10 +224,10 @@ def _curves(studies: Iterable[Results]) -> pd.DataFrame:
 
 
 def _histories(results: Results) -> Iterator[dict[str, Any]]:
-    told = "a history of training", "train the run again"
+    words = "a training log", "train the run again"
     for run, description in results.trained().items():
         rate = description["training"].get("learning_rate")
         settings = {"learning_rate": rate, "iterations": description.get("iterations")}
-        for line in read_json_lines(results.study.run_folder(run) / "history.jsonl", *told):
+        for line in read_json_lines(results.study.run_folder(run) / "history.jsonl", *words):
             if line.get(_VALIDATION) is not None:
                 yield {**run.keys, **settings, "iteration": line["iteration"], _VALIDATION: line[_VALIDATION]}

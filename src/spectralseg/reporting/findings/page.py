@@ -61,9 +61,9 @@ class Numbers:
     def table(self, name: str) -> pd.DataFrame:
         """One of :data:`NUMBERS`; names and λ are text, an empty cell is NaN or an empty text."""
         texts = dict.fromkeys((*METHOD, "reference", "reference_lambda", "metric", "protocol", "leak_free"), "str")
-        told = "the numbers of a study", "run 'spectralseg findings' again"
+        words = "the numbers of a study", "run 'spectralseg findings' again"
         file = self.folder / f"{name}.csv"
-        frame = read_csv(file, *told, dtype=texts, keep_default_na=True)
+        frame = read_csv(file, *words, dtype=texts, keep_default_na=True)
         present = [column for column in texts if column in frame]
         return frame.fillna(dict.fromkeys(present, ""))
 
@@ -137,10 +137,10 @@ def text(numbers: Numbers, link: str) -> str:
         ("λ and the sign", _sweep),
         ("Calibration", _calibration),
         ("Noise", _noise),
-        ("What the maps and spectra look like", _maps),
+        ("Activation maps and spectra", _maps),
         ("The paper's claims", _claims),
-        ("What this study could have seen", _power),
-        ("What cannot be said", _limits),
+        ("Statistical power", _power),
+        ("Limits", _limits),
         ("Cost, versions and files", _cost),
     )
     parts = ["# Does the objective help? Evidence on real images"]
@@ -159,8 +159,8 @@ def answer(numbers: Numbers) -> list[str]:
     ours = _dice(numbers, numbers.against(), name)
     sentences = [f"{_named(numbers, name)} against the baseline `{numbers.config.baseline}`: {_outcome(ours)}."]
     for reference in _controls(numbers, name):
-        told = _dice(numbers, numbers.against(reference), name)
-        sentences.append(f"Against its control `{reference}`: {_outcome(told)}.")
+        rows = _dice(numbers, numbers.against(reference), name)
+        sentences.append(f"Against its control `{reference}`: {_outcome(rows)}.")
     return sentences
 
 
@@ -190,14 +190,14 @@ def _outcome(rows: pd.DataFrame) -> str:
         return f"no comparison could be made{beside}"
     counts = rows["verdict"].value_counts()
     unit = "percentage points"
-    said = [
+    phrases = [
         f"better in {counts.get(BETTER, 0)}",
         f"worse in {counts.get(WORSE, 0)}",
         f"equivalent within {margins(rows['margin'], unit)} in {counts.get(EQUIVALENT, 0)}",
         f"undecided in {counts.get(UNDECIDED, 0)}",
     ]
     spread = f"{signed(rows['difference'].min())} to {signed(rows['difference'].max())}"
-    return f"of {counted(len(rows), 'comparison')} in DSC{beside} {listed(said)}; differences from {spread} {unit}"
+    return f"of {counted(len(rows), 'comparison')} in DSC{beside} {listed(phrases)}; differences from {spread} {unit}"
 
 
 def _named(numbers: Numbers, name: str) -> str:
@@ -316,10 +316,10 @@ def _flattened(numbers: Numbers, curves: pd.DataFrame) -> str:
         if early.any() and not early.all():
             dice = 100 * curve["validation_dice"]
             rises.setdefault(str(curve["dataset"].iloc[0]), []).append(dice.iloc[-1] - dice[early].iloc[-1])
-    said = [f"{signed(sum(rise) / len(rise), 1)} on {dataset_label(name)}" for name, rise in rises.items()]
+    phrases = [f"{signed(sum(rise) / len(rise), 1)} on {dataset_label(name)}" for name, rise in rises.items()]
     return (
-        f"In the last sixth of training, mean validation Dice changes by {listed(said)} percentage points."
-        if said
+        f"In the last sixth of training, mean validation Dice changes by {listed(phrases)} percentage points."
+        if phrases
         else ""
     )
 
@@ -373,11 +373,11 @@ def _entry(row: Any, *, marked: bool = True) -> str:
 def _sizes(rows: pd.DataFrame) -> str:
     """Seeds and patients behind a table, and what the latter mean for it."""
     rows = rows[(rows["protocol"] == MAIN_PROTOCOL) & (rows["metric"] == "dsc")].dropna(subset=["low"])
-    said = [
+    phrases = [
         f"{name}: {_range(rows[column])}."
         for name, column in (("Seeds", "seeds"), ("Test patients or images", "groups"))
     ]
-    return " ".join([*said, *few_patients(rows["groups"])]) if len(rows) else ""
+    return " ".join([*phrases, *few_patients(rows["groups"])]) if len(rows) else ""
 
 
 def _range(counts: pd.Series[int]) -> str:
@@ -416,7 +416,7 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
 def _all_equivalent(dice: pd.DataFrame) -> str:
     """From which margin on all comparisons would be equivalent, rounded up."""
     if dice["margin_needed"].isna().any():
-        return f"no margin would make all so, as that needs {FEWEST}"
+        return f"no margin would be enough, because equivalence needs {FEWEST}"
     return f"all would be with a margin of {math.ceil(100 * dice['margin_needed'].max()) / 100:.2f} percentage points"
 
 
@@ -523,7 +523,7 @@ def _maps(numbers: Numbers, link: str) -> Iterator[str]:
     yield (
         f"`{_subject(numbers)}` against the baseline on the test cases that interpretation looks at, "
         f"{numbers.config.evaluation.interpretation.cases} of each dataset at most. What such scores are worth is "
-        "said in [interpretation](interpretation.md): a map that is no better than a random one explains nothing."
+        "explained in [interpretation](interpretation.md): a map that is no better than a random one explains nothing."
     )
     yield _table(("dataset", "architecture", "score", "baseline", "difference"), lines)
 
@@ -533,9 +533,9 @@ def _claims(numbers: Numbers, link: str) -> Iterator[str]:
     tested = claims[pd.to_numeric(claims["comparisons"]) > 0]
     here = tested[tested["verdict"] != "cannot be tested with this data"]
     counts = here["verdict"].value_counts()
-    said = listed([f"{count} {verdict}" for verdict, count in counts.items()])
+    phrases = listed([f"{count} {verdict}" for verdict, count in counts.items()])
     yield (
-        f"Of {len(claims)} claims of the paper {len(here)} can be tested with these datasets: {said or 'none'}. The "
+        f"Of {len(claims)} claims of the paper {len(here)} can be tested with these datasets: {phrases or 'none'}. The "
         "others need datasets, networks or measurements that this study does not have."
     )
     lines = [(row["section"], row["claim"], row["verdict"], row["reason"]) for row in here.to_dict("records")]
@@ -587,7 +587,7 @@ def _limits(numbers: Numbers, link: str) -> Iterator[str]:
             "small networks: whether the same holds at full size and after full training is not known from this.",
             f"{listed(names)} alone: what holds on other data is not known from this.",
             "Objectives were not tuned one by one: the learning rate is the baseline's, which favours it if anything.",
-            "An undecided comparison is no evidence of equality: see what this study could have seen.",
+            "An undecided comparison is no evidence of equality: see the section on statistical power.",
         )
     )
 
@@ -611,9 +611,9 @@ def _cost(numbers: Numbers, link: str) -> Iterator[str]:
     ]
     yield _table(("dataset", "architecture", "training, min", "evaluation, min", "memory, MiB"), lines)
     versions = list(runs.columns)[list(runs.columns).index("weights_sha256") + 1 :]
-    said = [f"{name} {'/'.join(map(str, done[name].dropna().unique()))}" for name in versions]
+    phrases = [f"{name} {'/'.join(map(str, done[name].dropna().unique()))}" for name in versions]
     commits = [str(commit) for commit in done["commit"].dropna().unique()]
-    yield f"Versions: {', '.join(said)}; {counted(len(commits), 'commit')} of SpectralSeg: {', '.join(commits)}."
+    yield f"Versions: {', '.join(phrases)}; {counted(len(commits), 'commit')} of SpectralSeg: {', '.join(commits)}."
     digests = [
         (dataset_label(row["dataset"]), str(row["images_sha256"])[:16], str(row["masks_sha256"])[:16])
         for row in numbers.table("datasets").to_dict("records")

@@ -143,7 +143,7 @@ def text(numbers: Numbers, link: str) -> str:
         ("Limits", _limits),
         ("Cost, versions and files", _cost),
     )
-    parts = ["# Does the objective help? Evidence on real images"]
+    parts = ["# Does the objective help?"]
     for heading, section in sections:
         paragraphs = [paragraph for paragraph in section(numbers, link) if paragraph]
         if paragraphs:

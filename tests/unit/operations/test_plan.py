@@ -141,8 +141,8 @@ def test_a_machine_is_planned_by_benchmarks_of_its_kind(devices, expected, tmp_p
     for kind, speed in (("cpu", 4), ("cuda", 400)):
         machine = {"device": kind, "device_name": kind}
         results = {"unet, 8": {"ours": {"images_per_second": speed}}}
-        told = {"machine": machine, "settings": {"size": 224, "encoder": "resnet50"}, "results": results}
-        (tmp_path / f"training_{kind}.json").write_text(json.dumps(told))
+        benchmark = {"machine": machine, "settings": {"size": 224, "encoder": "resnet50"}, "results": results}
+        (tmp_path / f"training_{kind}.json").write_text(json.dumps(benchmark))
     (tmp_path / "study.json").write_text(json.dumps(study))
     monkeypatch.setenv("SPECTRALSEG_DEVICES", devices)
     monkeypatch.setattr("shutil.which", lambda *_, **__: None)

@@ -36,6 +36,6 @@ def test_a_run_lasts_as_long_as_its_dataset_says(study, toy, tmp_path):
     study["datasets"]["toy"]["iterations"] = 3
     run, config = Run("toy", "unet", "spatial", "0", 0), validate_config(study, "toy.yaml")
     train(config, run, toy, tmp_path, device_name="cpu")
-    told = json.loads((tmp_path / "run.json").read_text())
-    assert told["iterations"] == told["training"]["iterations"] == 3
-    assert told["training"].items() >= config.training_of("toy").learned().items()
+    run_json = json.loads((tmp_path / "run.json").read_text())
+    assert run_json["iterations"] == run_json["training"]["iterations"] == 3
+    assert run_json["training"].items() >= config.training_of("toy").learned().items()

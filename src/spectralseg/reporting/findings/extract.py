@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from spectralseg.config import Config
@@ -23,7 +22,7 @@ from spectralseg.reporting.studies import common
 from spectralseg.reporting.studies.equation_2 import controls
 from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.equivalence import equivalence
-from spectralseg.statistics.pairing import Paired, Values, pair
+from spectralseg.statistics.pairing import Paired, Values, mean, pair
 from spectralseg.statistics.power import Components
 from spectralseg.statistics.verdicts import margin_needed, side
 
@@ -108,7 +107,7 @@ def _of_cell(
     ours = measured.values(cell)
     references = [(results.baseline, "", measured.reference(cell))]
     if common.is_full_band(objectives[cell["objective"]]):
-        others = [(name, lam) for name, lam in controls(objectives, cell["objective"], cell["lambda"])]
+        others = list(controls(objectives, cell["objective"], cell["lambda"]))
         if first := _first_of_sweep(results, cell):
             others.append((cell["objective"], first))
         references += [
@@ -141,10 +140,8 @@ def _effect(ours: Values, theirs: Values, cell: Mapping[Any, Any], margin: float
     components = Components.of(pairs.values, pairs.members, outcomes=pairs.outcomes)
     needed = margin_needed(interval, narrow, pairs.informative_seeds, pairs.informative_groups)
     scaled = {
-        "measured": float(np.nanmean(ours.per_seed)) if np.isfinite(ours.per_seed).any() else float("nan"),
-        "reference_measured": float(np.nanmean(theirs.per_seed))
-        if np.isfinite(theirs.per_seed).any()
-        else float("nan"),
+        "measured": float(mean(ours.per_seed, 0)),
+        "reference_measured": float(mean(theirs.per_seed, 0)),
         **dict(zip(("difference", "low", "high"), interval, strict=True)),
         "narrow_low": narrow.low,
         "narrow_high": narrow.high,

@@ -1,13 +1,12 @@
 """How long it takes from the records of all runs to everything that shows them, on a study as large as the paper's.
 
 Joining the records is measured beside pandas, which holds all of them. Tables, figures and studies are made as the
-workflow makes them, each by a notebook of its own, two at a time. The runs are simulated, see benchmarks/study.py.
+workflow makes them, each by a notebook, two at a time. The runs are simulated, see benchmarks/study.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import statistics
@@ -26,6 +25,7 @@ from study import REPOSITORY, simulate
 from tqdm import tqdm
 
 from spectralseg.config import Config
+from spectralseg.outputs import KINDS
 
 PACKAGES = ("numpy", "pandas", "pyarrow", "matplotlib", "papermill")
 PANDAS = (
@@ -106,7 +106,7 @@ def making(folder: Path, config: Config, notebooks: Collection[str], log: Path) 
     with ThreadPoolExecutor(2) as pool:
         jobs = {
             name: pool.submit(_notebook, folder, name, kind, published)
-            for kind in ("tables", "figures", "studies")
+            for kind in KINDS
             for name in getattr(config, kind)
             if name in notebooks or not notebooks
         }
@@ -123,17 +123,9 @@ def making(folder: Path, config: Config, notebooks: Collection[str], log: Path) 
 
 
 def _notebook(folder: Path, name: str, kind: str, published: Path) -> Cost:
-    file, done = REPOSITORY / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb"
-    takes = "published = " in json.dumps(json.loads(file.read_text(encoding="utf-8"))["cells"])
-    parameters = [
-        "-p",
-        "results",
-        folder,
-        "-p",
-        "out",
-        folder / kind,
-        *(["-p", "published", published] if takes else []),
-    ]
+    file, done = REPOSITORY / "notebooks" / f"{KINDS[kind]}.ipynb", folder / f"{name}.ipynb"
+    values = {"name": name, "results": folder, "published": published, "out": folder / kind}
+    parameters = [word for key, value in values.items() for word in ("-p", key, value)]
     command = [sys.executable, "-m", "spectralseg.papermill", file, done, "--no-progress-bar", *parameters]
     return measure(command, folder / f"{name}.log")
 

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from spectralseg import registry
+from spectralseg import outputs, registry
 from spectralseg.corruptions import CORRUPTIONS, conditions_of
 from spectralseg.errors import InputError
 from spectralseg.files import visible
@@ -319,23 +319,14 @@ class Config(_Strict):
     evaluation: Evaluation = Evaluation()
     comparison: Comparison = Comparison()
     tables: list[Name] = Field(
-        [
-            *(f"table_{n}" for n in range(1, 7)),
-            *("summary", "overall", "metrics", "robustness", "leakage", "leakage_effect"),
-        ],
-        description="notebooks that make tables",
+        [*(f"table_{number}" for number in range(1, 7)), *outputs.names("tables")],
+        description="modules of spectralseg.reporting.tables, published tables, or own notebooks",
     )
     figures: list[Name] = Field(
-        [
-            *(f"figure_{n}" for n in (2, 3, 5, 6, 7, 8, 9)),
-            *("forest", "scatter", "severity", "lambda_curves", "reliability", "frequency", "cost"),
-            *("leakage_matrix", "leak_free"),
-        ],
-        description="and figures",
+        outputs.names("figures"), description="modules of spectralseg.reporting.figures, or own notebooks"
     )
     studies: list[Name] = Field(
-        [f"study_{name}" for name in ("equation_2", "sign", "mid_band", "leakage", "protocols")],
-        description="and pages that answer one question each",
+        outputs.names("studies"), description="modules of spectralseg.reporting.studies, or own notebooks"
     )
 
     def size_of(self, dataset: str) -> int:
@@ -357,7 +348,7 @@ def validate_config(
     raw: Any,
     file: str,
     known_datasets: Mapping[str, DatasetSpecification] | None = None,
-    notebooks: Collection[str] | None = None,
+    own_outputs: Collection[str] | None = None,
 ) -> Config:
     """Check a configuration against the model and against every registry.
 
@@ -365,7 +356,8 @@ def validate_config(
         raw: the parsed YAML.
         file: its name, for messages.
         known_datasets: specifications of the dataset files; None skips the checks that need them.
-        notebooks: names of all notebooks, of which users may add their own; None skips the checks that need them.
+        own_outputs: names of tables, figures and studies that the repository adds to those of the package, see
+            :func:`spectralseg.outputs.own_names`; None skips the check of these names.
 
     Raises:
         InputError: names the file, the key, and the nearest valid name.
@@ -375,7 +367,7 @@ def validate_config(
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{file}: {_explain(error)}") from None
-    for key, name, valid in _references(config, known_datasets, notebooks):
+    for key, name, valid in _references(config, known_datasets, own_outputs):
         if name not in valid:
             raise InputError(f"{file}: {key}: '{name}' is unknown; {registry.suggest(name, valid)}")
     if known_datasets is not None:
@@ -411,20 +403,16 @@ def load_config(path: Path, known_datasets: Mapping[str, DatasetSpecification] |
     Raises:
         InputError: as there, or the file is missing, is no YAML, or gives a key twice.
     """
-    return validate_config(read_yaml(path), str(path), known_datasets, _notebooks_near(path))
+    return validate_config(read_yaml(path), str(path), known_datasets, _own_outputs_near(path))
 
 
-def notebook_names(folder: Path) -> list[str]:
-    """Names of the notebooks in a folder, which may be missing."""
-    return [file.stem for file in visible(folder.glob("*.ipynb"))]
-
-
-def _notebooks_near(path: Path) -> list[str] | None:
-    """Names of the notebooks of the repository that a configuration belongs to: in ``notebooks/`` of the working
-    directory or of a folder above the file. None where there are none, so that the names cannot be checked.
+def _own_outputs_near(path: Path) -> list[str] | None:
+    """What the repositories of a configuration add: the working directory, and folders above the file, that have
+    notebooks. None where there is no such folder, so that the names cannot be checked.
     """
     roots = dict.fromkeys([Path.cwd(), *path.absolute().parents, *path.resolve().parents])
-    return [name for root in roots for name in notebook_names(root / "notebooks")] or None
+    repositories = [root for root in roots if any(visible((root / "notebooks").glob("*.ipynb")))]
+    return [name for root in repositories for name in outputs.own_names(root)] if repositories else None
 
 
 def _check_sizes(config: Config, known_datasets: Mapping[str, DatasetSpecification], file: str) -> None:
@@ -470,7 +458,7 @@ def _check_baseline(config: Config, file: str) -> None:
 
 
 def _references(
-    config: Config, known: Mapping[str, DatasetSpecification] | None, notebooks: Collection[str] | None
+    config: Config, known: Mapping[str, DatasetSpecification] | None, own_outputs: Collection[str] | None
 ) -> Iterable[tuple[str, str, Collection[str]]]:
     """Every name in the configuration that must exist elsewhere, with its key and the valid names."""
     if known is not None:
@@ -479,13 +467,11 @@ def _references(
             if choice.split is not None and not choice.split.endswith(".csv"):
                 valid_splits = [*known[name].alternative_splits, "<file>.csv"]
                 yield f"datasets.{name}.split", choice.split, valid_splits
-    if notebooks is not None:
-        from spectralseg.reporting.captions import FIGURES, STUDIES, TABLES  # late, as reporting stands above
-
-        ours = {"tables": TABLES, "figures": FIGURES, "studies": STUDIES}
-        own = sorted(set(notebooks) - {name for names in ours.values() for name in names})
-        for kind, names in ours.items():
-            yield from ((kind, name, [*names, *own]) for name in getattr(config, kind))
+    if own_outputs is not None:
+        modules = {kind: outputs.names(kind) for kind in outputs.KINDS}
+        own = sorted(set(own_outputs).difference(*modules.values()))
+        for kind, valid in modules.items():
+            yield from ((kind, name, [*valid, *own]) for name in getattr(config, kind))
     for name, architecture in config.architectures.items():
         yield f"architectures.{name}.model", architecture.model, registry.model_names()
         yield from _encoder_references(f"architectures.{name}", architecture)

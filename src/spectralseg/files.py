@@ -247,6 +247,15 @@ def notes_of(table: pa.Table) -> dict[str, Any] | None:
 _FORMULA = re.compile(r"[=@\t\r]|[+-](?![-+−–0-9eE.,:;%±()\[\]\s]*$)")
 
 
+def write_texts(folder: Path | str, texts: Mapping[str, str]) -> list[Path]:
+    """Write texts by file name into a folder, each complete or not at all, and return the paths."""
+    files = [Path(folder) / name for name in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        with replacing(file) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return files
+
+
 def csv_text(table: pd.DataFrame) -> str:
     """A table as CSV, without its index, in which no text is taken for a formula by spreadsheet programs.
 

@@ -24,10 +24,11 @@ WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".npz")
 
 def names(package: str) -> list[str]:
     """Entries of a package, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(_folders(package)) if not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(folders_of(package)) if not m.name.startswith("_"))
 
 
-def _folders(package: str) -> list[str]:
+def folders_of(package: str) -> list[str]:
+    """Folders of a package, which is not imported."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError(f"{package} is not a package")
@@ -81,7 +82,7 @@ def encoder_weights(encoder: str) -> tuple[str, ...] | None:
 
 
 def _encoder_files() -> list[Path]:
-    (library,) = _folders("segmentation_models_pytorch")
+    (library,) = folders_of("segmentation_models_pytorch")
     return sorted(Path(library).glob("encoders/*.py"))
 
 
@@ -162,7 +163,7 @@ def objective_options(objective: str) -> tuple[str, ...] | None:
     They are the parameters of the class that the module names ``build``, which has none if it inherits ``__init__``
     from ``Objective``.
     """
-    spec = importlib.machinery.PathFinder.find_spec(objective, _folders("spectralseg.objectives"))
+    spec = importlib.machinery.PathFinder.find_spec(objective, folders_of("spectralseg.objectives"))
     if spec is None or spec.origin is None:
         return None
     body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
@@ -193,10 +194,10 @@ def model_options(model: str) -> tuple[str, ...] | None:
     of its classes.
     """
     if model not in LIBRARY_MODELS:
-        spec = importlib.machinery.PathFinder.find_spec(model, _folders("spectralseg.models"))
+        spec = importlib.machinery.PathFinder.find_spec(model, folders_of("spectralseg.models"))
         builders = [] if spec is None or spec.origin is None else _functions(Path(spec.origin), "build")
         return None if not builders or builders[0].kwarg else tuple(one.arg for one in builders[0].kwonlyargs)
-    (library,) = _folders("segmentation_models_pytorch")
+    (library,) = folders_of("segmentation_models_pytorch")
     for file in sorted(Path(library).glob("decoders/*/model.py")):
         for builder in _functions(file, "__init__", of=model):
             arguments = (one.arg for one in (*builder.args, *builder.kwonlyargs))

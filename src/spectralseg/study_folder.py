@@ -27,7 +27,7 @@ from spectralseg.training.settings import difference, settings_of
 
 _LONGEST = 2**26  # bytes of a dataset.json
 _SINGULAR = {"runs": "run", "datasets": "dataset", "tables": "table", "figures": "figure", "studies": "study"}
-PAGES = {"tables": ".md", "figures": ".png", "studies": ".png"}  # kinds of pages, and the file that stands for one
+PAGES = {"tables": ".json", "figures": ".png", "studies": ".png"}  # kinds of pages, and the file that stands for one
 _RUN = re.compile(r"([^/]+)/([^/]+)/([^/]+)/lambda(\d+(?:\.\d+)?)/seed(\d{1,19})", re.ASCII)
 
 

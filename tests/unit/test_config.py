@@ -303,25 +303,28 @@ class TestBaseline:
         assert "'mixed' has several λ (0.2, 0.5) for unet on toy" in message(study)
 
 
+PAPER = [f"table_{number}" for number in range(1, 7)]
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "nearest"),
     [
         ("tables", "summry", "summary"),
-        ("tables", "table_77", "table_7"),
+        ("tables", "table_66", "table_6"),
         ("figures", "forrest", "forest"),
         ("studies", "study_sgn", "study_sign"),
     ],
 )
 def test_an_unknown_page_is_refused_with_the_nearest_one(study, kind, name, nearest):
     study[kind] = [name]
-    assert f"toy.yaml: {kind}: '{name}' is unknown; did you mean '{nearest}'?" in message(study, notebooks=["table_7"])
+    assert f"toy.yaml: {kind}: '{name}' is unknown; did you mean '{nearest}'?" in message(study, own_outputs=PAPER)
 
 
 def test_a_page_may_be_a_notebook_of_ones_own_and_is_of_one_kind(study):
     study["tables"] = ["summary", "mine"]
-    validate_config(study, "toy.yaml", notebooks=["mine", "forest"])
+    validate_config(study, "toy.yaml", own_outputs=[*PAPER, "mine", "forest"])
     study["tables"] = ["forest"]
-    assert "tables: 'forest' is unknown" in message(study, notebooks=["mine", "forest"])
+    assert "tables: 'forest' is unknown" in message(study, own_outputs=[*PAPER, "mine", "forest"])
 
 
 def test_notebooks_are_looked_for_in_the_repository_of_the_configuration(study, tmp_path):

@@ -1,11 +1,11 @@
 """What the guides show must exist: commands parse, configurations are valid, links lead somewhere."""
 
-import json
+import importlib
 import re
 import shlex
-import shutil
-import subprocess
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from tests.conftest import REPOSITORY
@@ -16,7 +16,10 @@ from spectralseg.corruptions import CORRUPTIONS
 from spectralseg.data import splits
 from spectralseg.data.specification import read_specifications
 from spectralseg.grid import runs
+from spectralseg.metrics.records import COLUMNS
+from spectralseg.outputs import describe
 from spectralseg.published.tables import read_published
+from spectralseg.reporting.results import Results
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 NAMES = [page.name for page in PAGES]
@@ -94,19 +97,48 @@ def test_the_study_of_the_quickstart_is_valid():
     assert len(runs(config)) == 12
 
 
-def test_adding_a_table_as_documented(tmp_path):
-    page = (REPOSITORY / "docs" / "add-a-table.md").read_text(encoding="utf-8")
-    ((name, cells),) = re.findall(r"`(config/[\w/.]+)`:\n\n```csv\n(.*?)```", page, re.DOTALL)
-    (command,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "notebooks").mkdir()
-    shutil.copy(REPOSITORY / "notebooks" / "table_1.ipynb", tmp_path / "notebooks")
-    subprocess.run(["bash", "-e"], input=command, cwd=tmp_path, text=True, check=True)
-    notebook = json.loads((tmp_path / "notebooks" / "table_7.ipynb").read_text(encoding="utf-8"))
-    source = "".join("".join(cell["source"]) for cell in notebook["cells"])
-    assert "table_7.csv" in source
-    assert "table_1" not in source
-    assert source.startswith("# Table 7: polyps")
-    (tmp_path / "table_7.csv").write_text(cells, encoding="utf-8")
-    published = read_published(tmp_path / "table_7.csv")
-    assert published.name == name.split("/")[-1].removesuffix(".csv")
+ADDING = (REPOSITORY / "docs" / "add-a-table.md").read_text(encoding="utf-8")
+
+
+def test_adding_a_published_table_as_documented(tmp_path):
+    ((name, cells),) = re.findall(r"`(config/published/[\w.]+)`:\n\n```csv\n(.*?)```", ADDING, re.DOTALL)
+    file = tmp_path / Path(name).name
+    file.write_text(cells, encoding="utf-8")
+    published = read_published(file)
     assert published.cells["value"].isna().sum() == 2
+    output = describe("tables", "table_7", tmp_path)
+    assert (output.title, output.needs) == (published.title, ("published/table_7.csv",))
+    assert output.caption.startswith("Dice and surface Dice")
+
+
+@pytest.mark.parametrize("kind", ["tables", "figures"])
+def test_adding_a_module_as_documented(tmp_path, monkeypatch, kind):
+    examples = re.findall(r"`src/spectralseg/reporting/(\w+)/(\w+)\.py`:\n\n```python\n(.*?)```", ADDING, re.DOTALL)
+    ((name, code),) = [(name, code) for folder, name, code in examples if folder == kind]
+    (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    package = importlib.import_module(f"spectralseg.reporting.{kind}")
+    folders = [*package.__path__, str(tmp_path)]
+    monkeypatch.setattr(package, "__path__", folders)
+    monkeypatch.setattr(package.__spec__, "submodule_search_locations", folders)
+    rows = [value_of(case=f"c{number}", value=number / 10) for number in range(4)]
+    pd.DataFrame(rows)[list(COLUMNS)].to_parquet(tmp_path / "records.parquet")
+    output = describe(kind, name)
+    assert output.title
+    assert output.caption.endswith("protocol.")
+    built = getattr(package, f"build_{kind.removesuffix('s')}")(name, Results(tmp_path))
+    assert "| Kvasir-SEG | unet spatial | 0.00 |" in built.markdown() if kind == "tables" else built.axes[0].lines
+
+
+def value_of(**changes):
+    """A metric record."""
+    keys = {"dataset": "kvasir_seg", "architecture": "unet", "objective": "spatial", "lambda": "0", "seed": 0}
+    condition = {"suite": "iid", "test_dataset": "kvasir_seg", "corruption": "none", "severity": "0"}
+    return {
+        **keys,
+        **condition,
+        "group": "g",
+        "class": "polyp",
+        "protocol": "sound",
+        "metric": "dsc",
+        "flag": "",
+    } | changes

@@ -1,5 +1,5 @@
-# Prepared datasets -> cards. Records -> claims; and tables, figures and studies, each by a notebook of its own. Notebooks
-# hold no logic; the package does. All of it -> one page.
+# Prepared datasets -> cards. Records -> claims; tables, figures and studies, each by the notebook of its kind, which runs
+# a module of the package, or by a notebook of the user's own. All of it -> one page.
 NOTEBOOK = (
     "python -m spectralseg.papermill {input.notebook:q} {output.notebook:q} --log-output --no-progress-bar --cwd ."
     " {params.parameters:q} > {log:q} 2>&1"
@@ -57,20 +57,21 @@ rule claims:
 
 rule table:
     input:
-        notebook=repository("notebooks/{table}.ipynb"),
+        notebook=notebook_of("table"),
         records="<results>/records.parquet",
         leaks="<results>/leakage.parquet",
-        published=published_numbers,
+        needs=needs_of("tables", "table"),
     output:
         csv="<results>/tables/{table}.csv",
+        json="<results>/tables/{table}.json",
         md="<results>/tables/{table}.md",
         tex="<results>/tables/{table}.tex",
         html=report(
             "<results>/tables/{table}.html",
             caption="../report/table.rst",
             category="Tables",
-            subcategory=origin("table"),
-            labels=shown("table"),
+            subcategory=subcategory_of("table"),
+            labels=labels_of("tables", "table"),
         ),
         notebook="<results>/notebooks/{table}.ipynb",
     log:
@@ -79,26 +80,27 @@ rule table:
     conda:
         ENVIRONMENT
     params:
-        parameters=table_parameters,
+        parameters=notebook_parameters("tables", "table"),
         comparison=comparison(),
+        caption=caption_of("tables", "table"),
     shell:
         NOTEBOOK
 
 
 rule figure:
     input:
-        notebook=repository("notebooks/{figure}.ipynb"),
+        notebook=notebook_of("figure"),
         records="<results>/records.parquet",
         leaks="<results>/leakage.parquet",
-        others=read_by_figure,
+        needs=needs_of("figures", "figure"),
     output:
         pdf="<results>/figures/{figure}.pdf",
         png=report(
             "<results>/figures/{figure}.png",
             caption="../report/figure.rst",
             category="Figures",
-            subcategory=origin("figure"),
-            labels=shown("figure"),
+            subcategory=subcategory_of("figure"),
+            labels=labels_of("figures", "figure"),
         ),
         notebook="<results>/notebooks/{figure}.ipynb",
     log:
@@ -107,26 +109,28 @@ rule figure:
     conda:
         ENVIRONMENT
     params:
-        parameters=figure_parameters,
+        parameters=notebook_parameters("figures", "figure"),
         comparison=comparison(),
+        caption=caption_of("figures", "figure"),
     shell:
         NOTEBOOK
 
 
 rule study:
     input:
-        notebook=repository("notebooks/{study}.ipynb"),
+        notebook=notebook_of("study"),
         records="<results>/records.parquet",
         leaks="<results>/leakage.parquet",
-        published=published_tables(),
+        needs=needs_of("studies", "study"),
     output:
         csv="<results>/studies/{study}.csv",
+        json="<results>/studies/{study}.json",
         md="<results>/studies/{study}.md",
         html=report(
             "<results>/studies/{study}.html",
             caption="../report/study.rst",
             category="Studies",
-            labels=shown("study"),
+            labels=labels_of("studies", "study"),
         ),
         figure=multiext("<results>/studies/{study}", ".pdf", ".png"),
         notebook="<results>/notebooks/{study}.ipynb",
@@ -136,8 +140,9 @@ rule study:
     conda:
         ENVIRONMENT
     params:
-        parameters=study_parameters,
+        parameters=notebook_parameters("studies", "study"),
         comparison=comparison(),
+        caption=caption_of("studies", "study"),
     shell:
         NOTEBOOK
 

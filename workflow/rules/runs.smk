@@ -1,10 +1,10 @@
-# One training and one evaluation job per run. The run folder keeps its resumable state outside the declared outputs,
-# which Snakemake deletes before every attempt. Their commands replace the shell, which would die of a signal before them.
+# One training and one evaluation job per run. The run folder keeps its checkpoint outside the declared outputs, which
+# Snakemake deletes before every attempt. `exec` replaces the shell, which a signal would end before the command.
 
 
 rule train:
     input:
-        permission(),
+        audit_first(),
         data=prepared,
         weights=encoder_weights,
     output:
@@ -36,8 +36,8 @@ rule train:
 
 rule evaluate:
     input:
-        permission(),
-        model=ancient("<run>/model.pt"),  # run.json, which is written with it, tells by its content whether it is another
+        audit_first(),
+        model=ancient("<run>/model.pt"),  # run.json is written with it and decides
         run="<run>/run.json",
         data=prepared,
         partners=partners,

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectralseg.files import csv_text, replacing, visible
+from spectralseg.files import csv_text, visible, write_texts
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.published.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.published.tables import SELECTION, read_published
 from spectralseg.reporting import rendering
-from spectralseg.reporting.measurements import Measurements
+from spectralseg.reporting.measurements import LEAK_FREE, Measurements
 from spectralseg.reporting.results import Results
-from spectralseg.reporting.tables import LEAK_FREE
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import pair
 from spectralseg.statistics.significance import LEVEL, holm, partial_conjunction
@@ -116,11 +115,7 @@ class Ledger:
             "claims.md": rendering.markdown(self.page),
             "claims.html": rendering.html(self.page),
         }
-        files = [Path(folder) / name for name in contents]
-        for file, content in zip(files, contents.values(), strict=True):
-            with replacing(file) as partial:
-                partial.write_text(content, encoding="utf-8")
-        return files
+        return write_texts(folder, contents)
 
 
 def build_ledger(results: Results, published: Path | str) -> Ledger:

@@ -26,6 +26,7 @@ MEASURED = (
     *("baseline", "gain", "gain_low", "gain_high"),
     *_COUNTS,
 )
+LEAK_FREE = "validation"  # of a result that is reported twice: no match in training or validation data
 _Cell = Mapping[Any, Any]  # a row of a table of cells
 
 

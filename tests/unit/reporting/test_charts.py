@@ -13,9 +13,9 @@ from spectralseg.data.leakage import read_audit
 from spectralseg.grid import Run
 from spectralseg.interpretation import spectra
 from spectralseg.metrics.calibration import Reliability
-from spectralseg.reporting import style
-from spectralseg.reporting.cases import METHODS
-from spectralseg.reporting.figures import FIGURES, series
+from spectralseg.reporting.drawing import series, style
+from spectralseg.reporting.examples import METHODS
+from spectralseg.reporting.figures import build_figure
 from spectralseg.reporting.figures.cost import costs
 from spectralseg.reporting.figures.forest import _Line, _two
 from spectralseg.reporting.figures.frequency import _of_case, half_octaves
@@ -44,7 +44,7 @@ def panels(figure):
 def drawn(study, published):
     results = Results(study, published)
     with style.applied():
-        return {name: FIGURES[name](results) for name in CHARTS}
+        return {name: build_figure(name, results) for name in CHARTS}
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_counts_of_seeds_and_cases_are_told(drawn, name):
 
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_damaged_results_folder_is_no_picture(tmp_path, name):
-    assert "no data" in texts(FIGURES[name](Results(tmp_path)))
+    assert "no data" in texts(build_figure(name, Results(tmp_path)))
 
 
 class TestForest:
@@ -83,13 +83,13 @@ class TestForest:
         module = import_module("spectralseg.reporting.figures.forest")
         for limit, left_out in ((60, 4), (30, 5)):
             monkeypatch.setattr(module, "TWO_COLUMNS", limit)
-            figure = FIGURES["forest"](Results(study))
+            figure = build_figure("forest", Results(study))
             assert f"corrupted images first: {left_out} of 7 conditions" in prose(figure)
             assert "ghosting" not in texts(figure)
             assert ("ISIC-18 → ISIC-17" in texts(figure).split("\n")) == (left_out == 4)
 
     def test_small_studies_show_all(self, phantom):
-        text = prose(FIGURES["forest"](Results(phantom)))
+        text = prose(build_figure("forest", Results(phantom)))
         assert "no data" in text  # as nothing was compared
 
     def test_margin_and_zero_are_marked(self, drawn):
@@ -100,7 +100,7 @@ class TestForest:
     def test_an_effect_is_filled_from_three_seeds_on(self, study, seeds, filled):
         results = Results(study)
         results.comparisons = results.comparisons.assign(seeds=seeds)
-        panel = FIGURES["forest"](results).axes[0]
+        panel = build_figure("forest", results).axes[0]
         faces = {line.get_markerfacecolor() for line in panel.get_lines() if line.get_marker() in ("o", "D")}
         assert (faces - {"white"} != set()) == filled
 
@@ -108,7 +108,7 @@ class TestForest:
         results = Results(study)
         own = np.where(results.comparisons["dataset"] == "acdc", 0.01, 0.002)
         results.comparisons = results.comparisons.assign(margin=own)
-        figure = FIGURES["forest"](results)
+        figure = build_figure("forest", results)
         bands = {round(patch.get_width(), 6) for patch in figure.axes[0].patches if patch.get_width() > 0}
         assert bands == {2.0, 0.4}
         assert "DSC: ± 0.2 or 1 percentage points." in prose(figure)
@@ -140,7 +140,7 @@ class TestSeverity:
 
     def test_missing_runs_are_counted(self, without):
         results = without(lambda r: (r["suite"] != "noise") | (r["architecture"] == "unet") | (r["dataset"] == "acdc"))
-        assert "Lines without a run: 4." in prose(FIGURES["severity"](results))
+        assert "Lines without a run: 4." in prose(build_figure("severity", results))
 
 
 class TestReliability:
@@ -192,11 +192,11 @@ class TestLambda:
 
     def test_forms_that_were_not_run_are_told(self, without):
         results = without(lambda r: ~r["objective"].isin(["printed", "convex"]))
-        text = prose(FIGURES["lambda_curves"](results))
+        text = prose(build_figure("lambda_curves", results))
         assert "Forms that were not run: L + λ(1 − A), as printed; (1 − λ)L + λA." in text
 
     def test_one_weight_makes_no_curve(self, without):
-        assert "no data" in texts(FIGURES["lambda_curves"](without(lambda r: r["lambda"].isin(["0", "0.2"]))))
+        assert "no data" in texts(build_figure("lambda_curves", without(lambda r: r["lambda"].isin(["0", "0.2"]))))
 
 
 class TestScatter:
@@ -272,7 +272,7 @@ class TestCost:
     def test_missing_runs_are_counted(self, study, without, tmp_path):
         results = without(lambda r: (r["dataset"] != "acdc") | (r["architecture"] == "unet"))
         shutil.copytree(study / "runs", tmp_path / "runs")
-        assert "Points without a run: 2." in prose(FIGURES["cost"](results))
+        assert "Points without a run: 2." in prose(build_figure("cost", results))
 
     def test_damaged_settings_are_named(self, study, without, tmp_path):
         results = without(lambda r: r["seed"] == 0)
@@ -280,7 +280,7 @@ class TestCost:
         file.parent.mkdir(parents=True)
         file.write_text("{")
         with pytest.raises(Exception, match=r"run\.json: cannot be read as the description of a run"):
-            FIGURES["cost"](results)
+            build_figure("cost", results)
 
 
 class TestMethods:

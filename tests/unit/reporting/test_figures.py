@@ -2,7 +2,6 @@ import functools
 import itertools
 import json
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,20 @@ from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from PIL import Image
 
-from spectralseg.config import Config
 from spectralseg.errors import InputError
-from spectralseg.reporting import style
-from spectralseg.reporting.cases import example_cases, method_runs
-from spectralseg.reporting.figures import FIGURES, MAXIMUM_BYTES, write_figure
-from spectralseg.reporting.figures.activation import overlay
-from spectralseg.reporting.figures.layout import STAMP
-from spectralseg.reporting.figures.segmentation import largest_error
-from spectralseg.reporting.figures.spectral import vary
+from spectralseg.outputs import names
+from spectralseg.reporting.drawing import style
+from spectralseg.reporting.drawing.layout import STAMP
+from spectralseg.reporting.drawing.saving import MAXIMUM_BYTES, save_figure
+from spectralseg.reporting.examples import example_cases, method_runs
+from spectralseg.reporting.figures import build_figure, write_figure
+from spectralseg.reporting.figures.figure_3 import vary
+from spectralseg.reporting.figures.figure_7 import largest_error
+from spectralseg.reporting.figures.figure_9 import overlay
 from spectralseg.reporting.results import Results
 
 PUBLISHED = Path(__file__).parents[3] / "config" / "published"
+FIGURES = names("figures")
 WITH_IMAGES = [name for name in FIGURES if name.startswith(("figure_", "leakage_", "corruptions"))]
 OF_CASES = [name for name in FIGURES if name.startswith("figure_")]
 
@@ -59,7 +60,7 @@ def drawn():
     @functools.cache
     def draw(name, root):
         with style.applied():
-            return FIGURES[name](Results(root))
+            return build_figure(name, Results(root))
 
     return draw
 
@@ -67,8 +68,7 @@ def drawn():
 @pytest.mark.parametrize("name", FIGURES)
 def test_files(phantom, drawn, tmp_path, monkeypatch, name):
     figure = drawn(name, phantom)
-    monkeypatch.setitem(FIGURES, name, lambda results: figure)
-    files = write_figure(name, Results(phantom), tmp_path)
+    files = save_figure(figure, name, tmp_path)
     content = files.pdf.read_bytes()
     assert content[:5] == b"%PDF-"
     assert b"/FontFile2" in content  # TrueType
@@ -83,7 +83,7 @@ def test_files(phantom, drawn, tmp_path, monkeypatch, name):
 def test_fits_a_page_and_can_be_read(phantom, study, name):
     results = Results(phantom if name in WITH_IMAGES else study, PUBLISHED)
     with style.applied():
-        figure = FIGURES[name](results)
+        figure = build_figure(name, results)
         found = list(drawn_texts(figure))
     width, height = figure.get_size_inches()
     assert width <= style.PAGE_WIDTH + 1e-6
@@ -101,13 +101,6 @@ def test_fits_a_page_and_can_be_read(phantom, study, name):
 
 def _sides(box):
     return (box.x0, box.x1), (box.y0, box.y1)
-
-
-def test_every_figure_of_a_study_has_a_notebook(repository):
-    for name in Config.model_fields["figures"].get_default():
-        assert name in FIGURES
-        assert find_spec(FIGURES[name].__module__)
-        assert (repository / "notebooks" / f"{name}.ipynb").is_file()
 
 
 @pytest.mark.parametrize("name", OF_CASES)
@@ -129,7 +122,7 @@ def test_missing_runs_are_shown_and_counted(official, drawn, name, count):
 def test_without_any_run(official, tmp_path, name):
     """Cases are then chosen from the prepared datasets alone."""
     shutil.copytree(official / "prepared", tmp_path / "prepared")
-    text = texts(FIGURES[name](Results(tmp_path)))
+    text = texts(build_figure(name, Results(tmp_path)))
     assert "no data" not in text
     if name not in ("figure_2", "figure_3"):
         assert "no run" in text
@@ -137,12 +130,12 @@ def test_without_any_run(official, tmp_path, name):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_without_anything(tmp_path, name):
-    assert "no data" in texts(FIGURES[name](Results(tmp_path)))
+    assert "no data" in texts(build_figure(name, Results(tmp_path)))
 
 
 def test_datasets_that_are_left_out_are_named(official, tmp_path):
     shutil.copytree(official / "prepared" / "acdc", tmp_path / "prepared" / "acdc")
-    assert "left out (1): Synapse" in texts(FIGURES["figure_7"](Results(tmp_path))).replace("\n", " ")
+    assert "left out (1): Synapse" in texts(build_figure("figure_7", Results(tmp_path))).replace("\n", " ")
 
 
 def test_activation_that_is_not_finite_is_told(official, tmp_path):
@@ -153,7 +146,7 @@ def test_activation_that_is_not_finite_is_told(official, tmp_path):
     file = tmp_path / "runs" / run.folder / "examples.npz"
     file.parent.mkdir(parents=True)
     np.savez(file, **arrays)
-    text = texts(FIGURES["figure_9"](Results(tmp_path)))
+    text = texts(build_figure("figure_9", Results(tmp_path)))
     assert (text.count("not finite"), text.count("no run")) == (1, 3)
 
 
@@ -166,7 +159,7 @@ def test_corruptions_are_shown_once_per_kind_of_modality(official, drawn, tmp_pa
     shutil.copytree(official / "prepared" / "acdc", folder)
     info = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps({**info, "modality": "ultrasound"}))
-    assert "no data" in texts(FIGURES["corruptions"](Results(tmp_path)))
+    assert "no data" in texts(build_figure("corruptions", Results(tmp_path)))
 
 
 def test_unknown_figure_is_told(official, tmp_path):

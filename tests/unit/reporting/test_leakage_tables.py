@@ -20,26 +20,25 @@ from spectralseg.data.leakage import (
 )
 from spectralseg.data.splits import PARTS
 from spectralseg.errors import InputError
-from spectralseg.reporting.figures import FIGURES
-from spectralseg.reporting.figures.layout import STAMP
-from spectralseg.reporting.leakage import build_leakage
+from spectralseg.reporting.drawing.layout import STAMP
+from spectralseg.reporting.figures import build_figure
 from spectralseg.reporting.report.content import content
 from spectralseg.reporting.results import BANNER, Results
-from spectralseg.reporting.studies.leakage import build_leakage as build_study_leakage
-from spectralseg.reporting.tables import build_leakage_effect, build_summary, build_table
+from spectralseg.reporting.studies import build_study
+from spectralseg.reporting.tables import build_table
 
 FINDING = "isic2018 → isic2017: 2 of 3 test cases match cases of isic2018 (1 train, 1 test)"
 
 
 @pytest.fixture
-def results(official, tmp_path):
+def results(official, published, tmp_path):
     """Builds a folder with the records of the official one and an audit of one's own."""
 
     def build(audit=None):
         pd.read_parquet(official / "records.parquet").to_parquet(tmp_path / "records.parquet")
         if audit is not None:
             audit.write(tmp_path / "leakage.parquet")
-        return Results(tmp_path)
+        return Results(tmp_path, published)
 
     return build
 
@@ -61,20 +60,19 @@ def cells_of(table, training, **wanted):
 class TestOutOfDistribution:
     @pytest.mark.parametrize("name", ["table_3", "summary"])
     def test_every_result_is_given_twice(self, official, published, name):
-        results = Results(official)
-        table = build_summary(results) if name == "summary" else build_table(results, published / f"{name}.csv")
+        table = build_table(name, Results(official, published))
         twice = table.cells[table.cells["suite"] == "ood"]
         assert twice.groupby("test_dataset")["line"].value_counts().groupby("test_dataset").nunique().eq(1).all()
         assert set(twice["line"]) == {"measured", "leak-free"}
         cells = cells_of(table, "isic2018", test_dataset="isic2017", metric="dsc", line="leak-free")
         assert set(cells["cases"]) == {2}
         cell = cells.iloc[0]
-        assert cell["measured"] == pytest.approx(mean_over(results, cell, ["isic2017_1", "isic2017_2"]))
+        assert cell["measured"] == pytest.approx(mean_over(Results(official), cell, ["isic2017_1", "isic2017_2"]))
         assert np.isnan(cell["published"])
         assert set(cells_of(table, "kvasir_seg", test_dataset="polypgen", line="leak-free")["cases"]) == {3}
 
     def test_the_line_below_says_how_many_cases_are_left(self, official, published):
-        text = build_table(Results(official), published / "table_3.csv").markdown()
+        text = build_table("table_3", Results(official, published)).markdown()
         assert re.search(
             r"^\| UNet \| published .*\n\|  \| measured .*\n\|  \| − published .*\n\|  \| leak-free ",
             text,
@@ -84,15 +82,15 @@ class TestOutOfDistribution:
         assert "| Cases | leak-free | 2 | 2 | 2 | 2 | 3 | 3 | 3 | 3 |" in text
 
     def test_a_leak_is_told_before_any_number(self, official, phantom, published):
-        table = build_table(Results(official), published / "table_3.csv")
+        table = build_table("table_3", Results(official, published))
         assert table.markdown().splitlines()[0] == f"**Leakage audit. {FINDING}.**"
         assert table.html().index(FINDING) < table.html().index("<table>")
         assert "isic2018 $\\rightarrow$ isic2017: 2 of 3 test cases match" in table.latex()
-        assert build_table(Results(phantom), published / "table_3.csv").page.warnings[0] == BANNER
-        assert "Leakage" not in build_table(Results(official), published / "table_2.csv").markdown()
+        assert build_table("table_3", Results(phantom, published)).page.warnings[0] == BANNER
+        assert "Leakage" not in build_table("table_2", Results(official, published)).markdown()
 
     def test_without_an_audit_the_table_says_so(self, results, published):
-        table = build_table(results(), published / "table_3.csv")
+        table = build_table("table_3", results())
         assert set(table.cells["line"]) == {"measured"}
         assert "Not audited for leakage: isic2018 → isic2017, kvasir_seg → polypgen; run" in table.markdown()
 
@@ -100,7 +98,7 @@ class TestOutOfDistribution:
         audit = Results(official).leakage
         pair = audit.between("isic2018", "isic2017").iloc[[0]]
         everything = [pair.assign(test_case=f"isic2017_{n}", train_part="train") for n in range(3)]
-        table = build_table(results(dataclasses.replace(audit, leaks=pd.concat(everything))), published / "table_3.csv")
+        table = build_table("table_3", results(dataclasses.replace(audit, leaks=pd.concat(everything))))
         cells = cells_of(table, "isic2018", line="leak-free")
         assert set(cells["cases"]) == {0}
         assert set(cells["missing_runs"]) == {0}
@@ -113,7 +111,7 @@ def test_a_leak_in_the_own_test_set_is_reported_twice_as_well(official, results,
     pairs = audit.pairs.assign(validation=audit.pairs["validation"].mask(own, 1))
     leak = ["btseg", "btseg", "btseg_1", "group", "btseg_9", "validation", np.nan]
     leaks = pd.concat([audit.leaks, pd.DataFrame([leak], columns=audit.leaks.columns)])
-    table = build_table(results(dataclasses.replace(audit, pairs=pairs, leaks=leaks)), published / "table_1.csv")
+    table = build_table("table_1", results(dataclasses.replace(audit, pairs=pairs, leaks=leaks)))
     twice = table.cells[table.cells["line"] == "leak-free"]
     assert set(twice["dataset"]) == {"btseg"}
     assert set(twice.loc[twice["seeds"] > 0, "cases"]) == {2}
@@ -142,44 +140,47 @@ def repeating(official, results):
 
 class TestRepeatsWithinTrainingData:
     def test_they_are_reported_with_the_audit_and_beside_results_of_the_dataset(self, repeating, published):
-        text = build_leakage(repeating).markdown()
+        text = build_table("leakage", repeating).markdown()
         assert f"**Leakage audit. {WITHIN}.**" in text
         assert "compared with each other as well: 1 of 2 datasets have matches" in text
         for name in ("table_2", "table_3"):
-            told = WITHIN in build_table(repeating, published / f"{name}.csv").markdown()
+            told = WITHIN in build_table(name, Results(repeating.root, published)).markdown()
             assert told == (name == "table_3"), "table_2 does not have the dataset"
-        study = build_study_leakage(Results(repeating.root, published))
+        study = build_study("study_leakage", Results(repeating.root, published))
         assert f"Leakage audit. {WITHIN}." in study.page.warnings
 
     def test_the_report_begins_with_them(self, repeating):
         assert content(repeating, repeating.root)["leaks"] == [FINDING, WITHIN]
 
     def test_they_change_no_number(self, repeating, official, published):
-        for build in (build_leakage, lambda results: build_table(results, published / "table_3.csv")):
-            cells = [build(results).cells.drop(columns="source") for results in (repeating, Results(official))]
+        for name in ("leakage", "table_3"):
+            cells = [
+                build_table(name, Results(root, published)).cells.drop(columns="source")
+                for root in (repeating.root, official)
+            ]
             pd.testing.assert_frame_equal(*cells)
 
     def test_an_audit_that_did_not_look_for_them_says_so(self, official):
-        text = build_leakage(Results(official)).markdown()
+        text = build_table("leakage", Results(official)).markdown()
         assert "Training and validation cases were not compared with each other" in text
 
 
 class TestEffect:
     def test_ever_fewer_cases(self, official):
         results = Results(official)
-        table = build_leakage_effect(results)
+        table = build_table("leakage_effect", results)
         columns = cells_of(table, "isic2018", architecture="unet", objective="spatial", protocol="sound")
         assert columns["leak_free"].tolist() == ["", *PARTS]
         assert columns["cases"].tolist() == [3, 2, 2, 1]
         left = [["isic2017_0", "isic2017_1", "isic2017_2"], *[["isic2017_1", "isic2017_2"]] * 2, ["isic2017_1"]]
         for (_, cell), cases in zip(columns.iterrows(), left, strict=True):
-            assert cell["measured"] == pytest.approx(mean_over(results, cell, cases), nan_ok=True)
+            assert cell["measured"] == pytest.approx(mean_over(Results(official), cell, cases), nan_ok=True)
         assert set(table.cells["suite"]) == {"ood"}
 
     def test_a_study_on_own_test_sets_only(self, official, results):
         audit = Results(official).leakage
         own = audit.pairs[audit.pairs["role"] == "own"]
-        table = build_leakage_effect(results(dataclasses.replace(audit, pairs=own)))
+        table = build_table("leakage_effect", results(dataclasses.replace(audit, pairs=own)))
         assert table.cells.empty
         assert "No run is tested on another dataset" in table.markdown()
         assert table.latex().count("\\begin{table*}") == 2
@@ -187,7 +188,7 @@ class TestEffect:
 
 class TestTable:
     def test_counts(self, official):
-        table = build_leakage(Results(official))
+        table = build_table("leakage", Results(official))
         (row,) = table.cells[table.cells["role"].eq("ood") & table.cells["test_dataset"].eq("isic2017")].to_dict(
             "records"
         )
@@ -210,7 +211,7 @@ class TestTable:
         counts = count_by_part(matches)
         told = finding("isic2018", "isic2017", 600, counts)
         pairs = pd.DataFrame([["isic2018", "isic2017", "ood", 600, 0, *counts.values(), told]], columns=list(PAIRS))
-        text = build_leakage(results(Audit(pairs, matches[list(LEAKS)]))).markdown()
+        text = build_table("leakage", results(Audit(pairs, matches[list(LEAKS)]))).markdown()
         assert "**529 = 108 + 61 + 360**" in text
         assert "| 492 | 431 | 71 |" in text
         assert "ISIC-18 → ISIC-17: by ids alone, 492, 431, 71 test cases would be left." in text
@@ -221,7 +222,7 @@ class TestTable:
         more = audit.pairs.iloc[[0, 0]].assign(test_dataset=["acdc", "btseg"], role="other", not_hashed=2)
         more["finding"] = ["", "synapse → btseg: 1 of 3 test cases match cases of synapse (1 test)"]
         own = audit.pairs.assign(not_hashed=audit.pairs["test_dataset"].eq("polypgen").astype(int))
-        table = build_leakage(results(dataclasses.replace(audit, pairs=pd.concat([own, more]))))
+        table = build_table("leakage", results(dataclasses.replace(audit, pairs=pd.concat([own, more]))))
         text = table.markdown()
         assert "Never tested together, but matching" in text
         assert "without any match: 1 pairs that are never tested together" in text
@@ -229,23 +230,23 @@ class TestTable:
         assert len(table.cells) == len(own) + 2
 
     def test_files(self, phantom, tmp_path):
-        table = build_leakage(Results(phantom))
+        table = build_table("leakage", Results(phantom))
         files = table.write(tmp_path)
-        assert [file.name for file in files] == [f"leakage.{suffix}" for suffix in ("csv", "md", "tex", "html")]
+        assert [file.name for file in files] == [f"leakage.{suffix}" for suffix in ("csv", "json", "md", "tex", "html")]
         assert table.markdown().startswith(f"**{BANNER}**")
         assert set(pd.read_csv(files[0])["source"]) == {BANNER}
-        assert files[2].read_text().isascii()
+        assert files[3].read_text().isascii()
 
     def test_without_an_audit(self, results):
         for audit in (None, no_audit()):
-            for build in (build_leakage, build_leakage_effect):
+            for name in ("leakage", "leakage_effect"):
                 with pytest.raises(InputError, match="leakage was not audited"):
-                    build(results(audit))
+                    build_table(name, results(audit))
 
 
 class TestFigure:
     def texts(self, root):
-        return "\n".join(text.get_text() for text in FIGURES["leakage_matrix"](Results(root)).findobj(Text))
+        return "\n".join(text.get_text() for text in build_figure("leakage_matrix", Results(root)).findobj(Text))
 
     def test_every_pair_and_the_matching_images(self, official, phantom):
         text = self.texts(official)

@@ -4,8 +4,9 @@ import pytest
 import yaml
 from tests.standins.study import grid_of
 
-from spectralseg.reporting.overall import COLUMNS, OPEN, build_overall
 from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.tables import build_table
+from spectralseg.reporting.tables.overall import COLUMNS, OPEN
 from spectralseg.statistics import bayesian_signed_rank
 
 
@@ -21,7 +22,7 @@ def grid(official, tmp_path):
         helped = (every["objective"] == "spatial_spectral") & (every["architecture"] == "unet")
         every.loc[helped, "value"] += gain
         every.to_parquet(tmp_path / "records.parquet")
-        return build_overall(Results(tmp_path)).cells
+        return build_table("overall", Results(tmp_path)).cells
 
     return make
 
@@ -61,18 +62,18 @@ def test_few_seeds_or_few_datasets_settle_nothing(grid, changes):
 
 def test_a_missing_baseline_leaves_a_dataset_out(official):
     """There is no TransUNet on BTSeg with the baseline; ACDC's UNet has one seed of it."""
-    cells = build_overall(Results(official)).cells
+    cells = build_table("overall", Results(official)).cells
     assert row(cells, "transunet")["datasets"] == 5
     assert row(cells)["seeds"] == 1
 
 
 def test_no_records_at_all(official, tmp_path):
     pd.read_parquet(official / "records.parquet")[:0].to_parquet(tmp_path / "records.parquet")
-    assert build_overall(Results(tmp_path)).cells.empty
+    assert build_table("overall", Results(tmp_path)).cells.empty
 
 
 def test_the_page_says_how_to_read_it(phantom):
-    table = build_overall(Results(phantom))
+    table = build_table("overall", Results(phantom))
     assert set(table.cells["source"]) == {BANNER}
     assert "within 0.5 pp" in table.markdown()
     assert "| unet spatial_spectral, λ = 0.2 | − spatial | 6 | 1 |" in table.markdown()
@@ -93,7 +94,7 @@ def test_each_dataset_counts_by_its_own_margin(grid, official, tmp_path):
         "comparison": {"margins": {"dsc": {datasets[0]: 0.2}}},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    table = build_overall(Results(tmp_path))
+    table = build_table("overall", Results(tmp_path))
     expected = bayesian_signed_rank(np.array([0.1, *[4.0] * 5]), rope=1.0)
     found = row(table.cells)
     assert (found["worse"], found["equivalent"], found["better"]) == pytest.approx(tuple(expected), abs=0.003)

@@ -16,62 +16,57 @@ from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting import rendering
-from spectralseg.reporting.captions import FIGURES, TABLES, caption, label
-from spectralseg.reporting.figures import FIGURES as DRAWN
+from spectralseg.reporting.rendering.html_table import NOTHING, Cell, number, tables_of
 from spectralseg.reporting.report import _json, evidence
 from spectralseg.reporting.report.cases import ABSENT, case_browser
 from spectralseg.reporting.report.content import _figures
-from spectralseg.reporting.report.data_table import NOTHING, Cell, number, printed
 from spectralseg.reporting.report.runs import cost_grid, origins, read_runs, runs_grid
-from spectralseg.reporting.report.written import read_table
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table
-
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=9).filter(
-    lambda text: not set(text) & set("#*") and text[0] not in "-|"
-)
 
 
 @st.composite
 def pages(draw):
-    """Printed tables as they are after they were read back: without groups, with counts under their own labels."""
+    """Pages of random texts, with groups of columns, counts and a lead."""
+    texts = st.text(max_size=9)
 
-    def line(label, columns, texts):
-        return rendering.Line(
-            label, draw(WORDS), tuple(draw(st.builds(rendering.Entry, texts, st.booleans())) for _ in range(columns))
-        )
+    def lines(columns):
+        entry = st.builds(rendering.Entry, texts, st.booleans())
+        line = st.builds(rendering.Line, texts, texts, st.tuples(*[entry] * columns))
+        return draw(st.lists(line, max_size=2).map(tuple))
 
-    def block(title):
-        columns = draw(st.integers(1, 3))
-        rows = [line(draw(WORDS.filter(lambda word: word not in rendering.COUNTS)), columns, WORDS) for _ in range(2)]
-        headings = tuple(draw(WORDS) for _ in range(columns))
-        return rendering.Block(title, ("",) * columns, headings, tuple(rows), (line("Cases", columns, WORDS),))
+    def block():
+        columns = draw(st.integers(0, 3))
+        groups, headings = (draw(st.tuples(*[texts] * columns)) for _ in range(2))
+        return rendering.Block(draw(texts), groups, headings, lines(columns), lines(columns))
 
     sections = [
-        rendering.Section("", draw(WORDS), tuple(block(draw(WORDS)) for _ in range(draw(st.integers(1, 2)))))
-        for _ in range(draw(st.integers(1, 2)))
+        rendering.Section(draw(texts), draw(texts), tuple(block() for _ in range(draw(st.integers(0, 2)))))
+        for _ in range(draw(st.integers(0, 2)))
     ]
-    warnings, notes = draw(st.lists(WORDS, max_size=2)), draw(st.lists(WORDS, max_size=2))
+    several = st.lists(texts, max_size=2).map(tuple)
+    lead = draw(st.lists(st.tuples(texts, texts, several), max_size=2).map(tuple))
     return rendering.Page(
-        "table_1", draw(WORDS), tuple(warnings), ("Method", ""), tuple(sections), draw(WORDS), tuple(notes)
+        *("table_1", draw(texts), draw(several), draw(st.tuples(texts, texts)), tuple(sections)),
+        *(draw(texts), draw(several), lead),
     )
 
 
 class TestTables:
     @given(pages())
-    def test_what_was_written_is_read_back(self, tmp_path_factory, page):
-        file = tmp_path_factory.mktemp("tables") / "table_1.md"
-        file.write_text(rendering.markdown(page), encoding="utf-8")
-        assert rendering.markdown(read_table(file)) == rendering.markdown(page)
+    def test_a_written_page_is_read_back(self, tmp_path_factory, page):
+        file = tmp_path_factory.mktemp("tables") / "table_1.json"
+        file.write_text(rendering.json_text(page), encoding="utf-8")
+        assert rendering.read_page(file) == page
 
     def test_every_number_of_a_table_is_there(self, official, published, tmp_path):
-        table = build_table(Results(official), published / "table_3.csv")
+        table = build_table("table_3", Results(official, published))
         table.write(tmp_path)
-        page = read_table(tmp_path / "table_3.md")
+        page = rendering.read_page(tmp_path / "table_3.json")
         assert page.title == table.page.title
         assert page.warnings == table.page.warnings
         assert page.notes == table.page.notes
-        for (title, (grid,)), section in zip(printed(page), table.page.sections, strict=True):
+        for (title, (grid,)), section in zip(tables_of(page), table.page.sections, strict=True):
             (block,) = section.blocks
             assert title == section.title
             texts = [[cell.text for cell in row[2:]] for row in grid.rows]
@@ -80,8 +75,8 @@ class TestTables:
             assert len(grid.columns) == len(grid.rows[0])
 
     def test_rows_keep_the_name_of_their_method(self, official, published, tmp_path):
-        build_table(Results(official), published / "table_3.csv").write(tmp_path)
-        (_, (grid,)), _ = printed(read_table(tmp_path / "table_3.md"))
+        build_table("table_3", Results(official, published)).write(tmp_path)
+        (_, (grid,)), _ = tables_of(rendering.read_page(tmp_path / "table_3.json"))
         assert [row[0].text for row in grid.rows[:8]] == ["UNet"] * 4 + ["TransUNet"] * 4
         assert [row[1].text for row in grid.rows[:4]] == ["published", "measured", "− published", "leak-free"]
         assert grid.columns[1][0] == "Line"
@@ -90,17 +85,31 @@ class TestTables:
         line = rendering.Line("a", "b", tuple(map(rendering.Entry, ("86.60 ± 0.31", "−2.5", "1,537", "–", "0 of 4"))))
         block = rendering.Block("", ("",) * 5, tuple("vwxyz"), (line,))
         page = rendering.Page("t", "t", (), ("", ""), (rendering.Section("", "", (block,)),), "", ())
-        ((_, (grid,)),) = printed(page)
+        ((_, (grid,)),) = tables_of(page)
         assert [cell.key for cell in grid.rows[0][2:]] == [86.6, -2.5, 1537, None, 0]
 
-    @pytest.mark.parametrize(
-        ("text", "told"),
-        [("no heading", "has no title"), ("# A. b\n\n| a |  | c |\n| - | - | - |\n| x |  |", "row 'x'")],
-    )
-    def test_other_files_are_refused(self, tmp_path, text, told):
-        (tmp_path / "t.md").write_text(text)
-        with pytest.raises(InputError, match=told):
-            read_table(tmp_path / "t.md")
+    def test_groups_are_headings_above_the_columns(self):
+        line = rendering.Line("a", "b", tuple(map(rendering.Entry, "123")))
+        block = rendering.Block("", ("left", "left", ""), tuple("xyz"), (line,))
+        page = rendering.Page("t", "t", (), ("", ""), (rendering.Section("", "", (block,)),), "", ())
+        ((_, (grid,)),) = tables_of(page)
+        assert grid.spans == [("", 2), ("left", 2), ("", 1)]
+        assert [heading for heading, _ in grid.columns[2:]] == list("xyz")
+
+    def test_columns_of_words_are_no_numbers(self):
+        texts = ("better", "1.5", "of 3 comparisons 2 hold and 1 is untested", rendering.NO_RUN)
+        line = rendering.Line("a", "b", tuple(map(rendering.Entry, texts)))
+        block = rendering.Block("", ("",) * 4, tuple("vwxy"), (line,))
+        page = rendering.Page("t", "t", (), ("", ""), (rendering.Section("", "", (block,)),), "", ())
+        ((_, (grid,)),) = tables_of(page)
+        assert [numeric for _, numeric in grid.columns[2:]] == [False, True, False, True]
+        assert [cell.kind for cell in grid.rows[0][2:]] == ["", "", "prose", ""]
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "t", "sections": [{}]}'])
+    def test_other_files_are_refused(self, tmp_path, text):
+        (tmp_path / "t.json").write_text(text)
+        with pytest.raises(InputError, match=r"t\.json: cannot be read as a page of results"):
+            rendering.read_page(tmp_path / "t.json")
 
 
 class TestEvidence:
@@ -259,9 +268,10 @@ class TestWhatDoesNotBelong:
     def results(self, study, tmp_path):
         root = tmp_path / "study"
         shutil.copytree(study, root, symlinks=True)
-        for name in ("table_3", ".table_3.md", "leftover"):
+        for name in ("table_3", ".table_3.json", "leftover"):
             (root / "tables").mkdir(exist_ok=True)
-            (root / "tables" / f"{name}.md").write_text("# Table. x\n")
+            page = rendering.Page(name, "x", (), ("", ""), (), "", ())
+            (root / "tables" / f"{name}.json").write_text(rendering.json_text(page))
         for name in ("forest", ".forest.png.x1", "old"):
             (root / "figures").mkdir(exist_ok=True)
             (root / "figures" / f"{name}.png").write_bytes(b"")
@@ -278,7 +288,7 @@ class TestWhatDoesNotBelong:
         assert results.prepared_names == ["acdc", "isic2017", "isic2018"]
         assert len(results.runs()) == len(results.trained()) == len(set(results.study.runs))
         assert len(results.records) == len(pd.read_parquet(results.root / "records.parquet"))
-        assert [file.name for file in results.study.pages("tables")] == ["table_3.md"]
+        assert [file.name for file in results.study.pages("tables")] == ["table_3.json"]
         assert [file.name for file in results.study.pages("figures")] == ["forest.png"]
         assert results.study.left_out == {"tables": 1, "figures": 1}
 
@@ -373,17 +383,6 @@ class TestRuns:
         assert [cell.text for cell in cost_grid(runs).feet[0][3:]] == ["0", "0", *[NOTHING] * 5]
 
 
-def test_every_figure_has_a_caption():
-    assert set(DRAWN) <= set(FIGURES)
-    assert {name for name, (_, _, paper) in (TABLES | FIGURES).items() if paper} >= {"table_1", "figure_9"}
-
-
-def test_names_are_written_as_one_says_them():
-    assert label("table_1") == "Table 1"
-    assert label("leakage_matrix") == "Leakage matrix"
-    assert caption("mine").text == "Made by its own notebook."
-
-
 @pytest.mark.parametrize(
     ("value", "options", "text"),
     [(1234.5, {}, "1,234.50"), (-2, {"digits": 0}, "−2"), (2, {"sign": True}, "+2.00"), (np.nan, {}, NOTHING)],
@@ -404,11 +403,12 @@ def test_json_in_a_script_says_the_same_and_ends_nothing(value):
 def test_studies_are_shown_with_their_answer(tmp_path):
     (tmp_path / "studies").mkdir()
     Image.new("RGB", (40, 30)).save(tmp_path / "studies" / "study_sign.png")
-    (tmp_path / "studies" / "study_sign.md").write_text("# Study sign. x\n\n**Answer.** It draws it.\n\n- a point\n")
+    page = rendering.Page("study_sign", "x", (), ("", ""), (), "", (), (("Answer", "It draws it.", ("a point",)),))
+    (tmp_path / "studies" / "study_sign.json").write_text(rendering.json_text(page))
     (tmp_path / "studies" / "study_sign.html").touch()
     Image.new("RGB", (40, 30)).save(tmp_path / "studies" / "another.png")
     another, sign = _figures(Results(tmp_path), tmp_path / "report", "studies")
     assert sign["answer"] == "It draws it."
     assert sign["files"]["HTML"] == "../studies/study_sign.html"
-    assert "Table 6" in sign["caption"].title
+    assert "Table 6" in sign["output"].title
     assert another["answer"] == ""

@@ -17,7 +17,7 @@ from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.reporting.report import write_report
 from spectralseg.reporting.results import BANNER, Results
-from spectralseg.reporting.tables import build_summary, build_table
+from spectralseg.reporting.tables import build_table
 
 EVIL = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 
@@ -50,8 +50,8 @@ def finished_study(phantom, published, tmp_path_factory):
     records.loc[records["case"] == "kvasir_seg_2", "case"] = EVIL
     records.to_parquet(root / "records.parquet")
     results = Results(root)
-    build_table(results, published / "table_3.csv").write(root / "tables")
-    build_summary(results).write(root / "tables")
+    build_table("table_3", Results(results.root, published)).write(root / "tables")
+    build_table("summary", results).write(root / "tables")
     (root / "figures").mkdir()
     picture = np.random.default_rng(0).integers(0, 255, (300, 1000, 3)).astype(np.uint8)
     Image.fromarray(picture).save(root / "figures" / "figure_2.png")

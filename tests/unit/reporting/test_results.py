@@ -10,10 +10,10 @@ from pyarrow import parquet
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS, COMPACT, RUN_KEYS, divergence_record
-from spectralseg.reporting.figures import FIGURES
+from spectralseg.reporting.figures import build_figure
 from spectralseg.reporting.report.runs import read_runs
 from spectralseg.reporting.results import BANNER, Results
-from spectralseg.reporting.tables import build_summary
+from spectralseg.reporting.tables import build_table
 from spectralseg.statistics.comparison import compare
 
 
@@ -102,7 +102,7 @@ class TestDivergedRuns:
         results = diverge([run])
         assert results.diverged == {run: "its logits are not finite"}
         assert results.banner == ("1 of 72 runs diverged: acdc/unet/spatial/lambda0/seed1.",)
-        assert results.banner[0] in build_summary(results).markdown()
+        assert results.banner[0] in build_table("summary", results).markdown()
         assert set(results.records["metric"]) == {"dsc", "iou", "hd95", "frc_low", "frc_mid"}
         assert run not in results.runs()
         assert run not in results.trained()
@@ -126,16 +126,16 @@ class TestDivergedRuns:
         compare(results.root / "records.parquet", "spatial", results.root / "comparisons.parquet")
         assert results.comparisons["difference"].isna().all()
         assert set(results.comparisons["unpaired"]) != {0}
-        assert "12 of 72 runs diverged" in build_summary(results).markdown()
-        FIGURES["cost"](results)
-        FIGURES["reliability"](results)
+        assert "12 of 72 runs diverged" in build_table("summary", results).markdown()
+        build_figure("cost", results)
+        build_figure("reliability", results)
 
     def test_a_study_stands_even_if_all_diverged(self, diverge, study):
         results = diverge(Results(study).runs())
         compare(results.root / "records.parquet", "spatial", results.root / "comparisons.parquet")
         assert results.comparisons.empty
         assert results.records.empty
-        assert "72 of 72 runs diverged" in build_summary(results).markdown()
+        assert "72 of 72 runs diverged" in build_table("summary", results).markdown()
 
     def test_a_study_without_any_says_nothing(self, study, phantom, tmp_path):
         assert Results(study).banner == Results(tmp_path).banner == ()

@@ -4,7 +4,8 @@ import pytest
 
 from spectralseg.metrics.robustness import mean_corruption_error, relative_degradation
 from spectralseg.reporting.results import BANNER, Results
-from spectralseg.reporting.robustness import COLUMNS, build_robustness
+from spectralseg.reporting.tables import build_table
+from spectralseg.reporting.tables.robustness import COLUMNS
 
 METHOD = ["architecture", "objective", "lambda"]
 ASKED = ["case", "class", "corruption", "severity", "value"]
@@ -12,7 +13,7 @@ ASKED = ["case", "class", "corruption", "severity", "value"]
 
 @pytest.fixture(scope="module")
 def table(study):
-    return build_robustness(Results(study))
+    return build_table("robustness", Results(study))
 
 
 def records_of(study, cell, **changes):
@@ -66,7 +67,7 @@ class TestNumbers:
 def changed(study, tmp_path, change):
     records = pd.read_parquet(study / "records.parquet")
     change(records).to_parquet(tmp_path / "records.parquet")
-    return build_robustness(Results(tmp_path))
+    return build_table("robustness", Results(tmp_path))
 
 
 def test_a_structure_counts_where_it_is_defined_everywhere(study, tmp_path):
@@ -107,7 +108,7 @@ def test_a_zero_is_no_error(study, tmp_path):
 
 
 def test_phantoms_are_stamped(phantom):
-    assert set(build_robustness(Results(phantom)).cells["source"]) == {BANNER}
+    assert set(build_table("robustness", Results(phantom)).cells["source"]) == {BANNER}
 
 
 def test_the_page(table):

@@ -12,23 +12,18 @@ from spectralseg.config import Config, Objective
 from spectralseg.errors import InputError
 from spectralseg.interpretation import spectra
 from spectralseg.metrics.records import COLUMNS
+from spectralseg.outputs import names
 from spectralseg.reporting.results import BANNER, Results
-from spectralseg.reporting.studies.common import Effect
-from spectralseg.reporting.studies.equation_2 import build_equation_2, compared, controls
-from spectralseg.reporting.studies.leakage import build_leakage
-from spectralseg.reporting.studies.mid_band import Band, build_mid_band
-from spectralseg.reporting.studies.protocols import build_protocols, compare_rankings, of_counts
-from spectralseg.reporting.studies.sign import build_sign, verdict
+from spectralseg.reporting.studies import build_study
+from spectralseg.reporting.studies._common import Effect
+from spectralseg.reporting.studies.study_equation_2 import compared, controls
+from spectralseg.reporting.studies.study_mid_band import Band
+from spectralseg.reporting.studies.study_protocols import compare_rankings, of_counts
+from spectralseg.reporting.studies.study_sign import verdict
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.significance import holm
 
-BUILDERS = {
-    "study_equation_2": build_equation_2,
-    "study_sign": build_sign,
-    "study_mid_band": build_mid_band,
-    "study_leakage": build_leakage,
-    "study_protocols": build_protocols,
-}
+NAMES = names("studies")
 EXAMPLES = {  # runs whose predictions are there
     "datasets": ["synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg"],
     "architectures": ["unet", "transunet"],
@@ -122,13 +117,15 @@ def lead(study):
 
 class TestPages:
     def test_every_study_of_the_configuration_is_here(self):
-        assert Config.model_fields["studies"].default == list(BUILDERS)
+        assert Config.model_fields["studies"].default == NAMES
 
-    @pytest.mark.parametrize("name", BUILDERS)
+    @pytest.mark.parametrize("name", NAMES)
     def test_files(self, phantom, published, tmp_path, name):
-        study = BUILDERS[name](Results(phantom, published))
+        study = build_study(name, Results(phantom, published))
         files = study.write(tmp_path)
-        assert [file.name for file in files] == [f"{name}.{suffix}" for suffix in ("csv", "md", "html", "pdf", "png")]
+        assert [file.name for file in files] == [
+            f"{name}.{suffix}" for suffix in ("csv", "json", "md", "html", "pdf", "png")
+        ]
         assert len(pd.read_csv(files.csv)) == len(study.numbers)
         text = files.md.read_text()
         assert text.startswith(f"**{BANNER}**")
@@ -136,19 +133,19 @@ class TestPages:
         assert text.endswith(f"({name}.png)\n")
         page = files.html.read_text()
         assert page.index(BANNER) < page.index("<h1>") < page.index("<b>Answer.</b>") < page.index("<img")
-        assert "src='data:image/png;base64," in page
+        assert 'src="data:image/png;base64,' in page
         assert not re.search(r"(src|href)=.(?!data:)", page)
 
-    @pytest.mark.parametrize("name", BUILDERS)
+    @pytest.mark.parametrize("name", NAMES)
     def test_the_same_results_give_the_same_files(self, official, published, tmp_path, name):
         results = Results(official, published)
-        one, other = (BUILDERS[name](results).write(tmp_path / folder) for folder in ("one", "other"))
+        one, other = (build_study(name, results).write(tmp_path / folder) for folder in ("one", "other"))
         assert [file.read_bytes() for file in one] == [file.read_bytes() for file in other]
         assert BANNER not in one.md.read_text()
 
-    @pytest.mark.parametrize("name", BUILDERS)
+    @pytest.mark.parametrize("name", NAMES)
     def test_no_record_is_no_answer(self, study, name):
-        page = BUILDERS[name](study(rows("spatial", "0", 0.5, metric="nsd"))).page
+        page = build_study(name, study(rows("spatial", "0", 0.5, metric="nsd"))).page
         assert page.lead[0][1]
         assert page.lead[-1][0] == "Needed"
         assert all(section.blocks for section in page.sections)
@@ -156,7 +153,7 @@ class TestPages:
     @pytest.mark.parametrize("name", ["study_sign", "study_leakage", "study_protocols"])
     def test_published_numbers_are_asked_for(self, official, name):
         with pytest.raises(InputError, match="published numbers; give their folder"):
-            BUILDERS[name](Results(official))
+            build_study(name, Results(official))
 
 
 class TestEquation2:
@@ -177,7 +174,7 @@ class TestEquation2:
         assert all(np.isnan(value).all() for value in found.values())
 
     def test_the_answer(self, official, published):
-        study = build_equation_2(Results(official, published))
+        study = build_study("study_equation_2", Results(official, published))
         masks = study.numbers["fourier"].notna().sum()
         assert lead(study)["Answer"].startswith(f"The squared Dice: on {masks} predicted masks of 23 runs")
         assert "config/objectives.yaml" in lead(study)["Needed"]
@@ -185,7 +182,7 @@ class TestEquation2:
     def test_what_differs_is_told(self, official, published, monkeypatch):
         similarity = spectra.similarity
         monkeypatch.setattr(spectra, "similarity", lambda found: similarity(found) + 0.02)
-        study = build_equation_2(Results(official, published))
+        study = build_study("study_equation_2", Results(official, published))
         assert lead(study)["Answer"].startswith("Not the squared Dice")
         assert "differ by up to 0.02" in lead(study)["Answer"]
 
@@ -199,7 +196,7 @@ class TestEquation2:
             *rows("squared_dice", "0.2", value, seeds=seeds),
             *rows("squared_dice", "0.3", about(0.5), seeds=seeds),  # of another λ, so not compared
         ]
-        found = build_equation_2(study(records))
+        found = build_study("study_equation_2", study(records))
         assert f"within ± 0.5 percentage points, in {same} of 1 comparison" in lead(found)["Answer"]
         assert ("Without 3 seeds" in lead(found)["Answer"]) == (seeds != SEEDS)
         effect = found.numbers[found.numbers["part"] == "effect"].iloc[0]
@@ -226,7 +223,7 @@ class TestSign:
                     yield from rows(name, lam, about(0.85 - drop, spread), dataset=dataset, seeds=seeds)
 
     def test_the_reading_that_falls_is_named(self, study):
-        found = build_sign(study(self.records()))
+        found = build_study("study_sign", study(self.records()))
         verdicts = found.numbers[found.numbers["part"] == "change"].groupby("form")["verdict"].unique()
         assert {form: list(kinds) for form, kinds in verdicts.items()} == {
             "add": ["contradicts"],
@@ -240,7 +237,7 @@ class TestSign:
         assert "Needed" not in lead(found)
 
     def test_numbers(self, study):
-        numbers = build_sign(study(self.records())).numbers
+        numbers = build_study("study_sign", study(self.records())).numbers
         change = numbers[(numbers["part"] == "change") & (numbers["objective"] == "printed")].set_index(
             ["dataset", "protocol"]
         )
@@ -251,13 +248,13 @@ class TestSign:
 
     @pytest.mark.parametrize("seeds", [[0], [0, 1]])
     def test_few_seeds_tell_nothing(self, study, seeds):
-        found = build_sign(study(self.records(seeds=seeds)))
+        found = build_study("study_sign", study(self.records(seeds=seeds)))
         assert set(found.numbers["verdict"].dropna()) == {"untold"}
         assert "Without 3 seeds" in lead(found)["Answer"]
 
     def test_missing_forms_are_named(self, study):
         records = [row for row in self.records() if row["objective"] != "printed"]
-        needed = lead(build_sign(study(records)))["Needed"]
+        needed = lead(build_study("study_sign", study(records)))["Needed"]
         assert "'printed'" in needed
         assert "'convex'" not in needed
 
@@ -290,7 +287,7 @@ class TestMidBand:
                 yield from rows(name, lam, about(10 - 100 * (value - 0.8)), test=test, metric="hd95")
 
     def test_a_gain_is_found_against_each_reference(self, study):
-        found = build_mid_band(study(self.records(0.03)))
+        found = build_study("study_mid_band", study(self.records(0.03)))
         middle = found.numbers[found.numbers["objective"] == "middle"]
         assert set(zip(middle["reference"], middle["against"], strict=True)) == {
             ("baseline", "spatial"),
@@ -305,7 +302,7 @@ class TestMidBand:
         assert "'middle' against the control ('annuli'): DSC better beyond chance in 2 of 2 comparisons" in answer
 
     def test_what_the_control_gains_as_well_is_no_gain_of_the_band(self, study):
-        found = build_mid_band(study(self.records(0.03, control=0.03)))
+        found = build_study("study_mid_band", study(self.records(0.03, control=0.03)))
         answer = lead(found)["Answer"]
         assert answer.startswith("In 0 of 2 results")
         assert "against the baseline ('spatial'): DSC better beyond chance in 2 of 2 comparisons" in answer
@@ -315,34 +312,34 @@ class TestMidBand:
 
     @pytest.mark.parametrize("seeds", [{0}, {0, 1}])
     def test_few_seeds_decide_nothing(self, study, seeds):
-        found = build_mid_band(study(row for row in self.records(0.03) if row["seed"] in seeds))
+        found = build_study("study_mid_band", study(row for row in self.records(0.03) if row["seed"] in seeds))
         assert set(found.numbers["direction"]) == {0}
         assert "Without 3 seeds" in lead(found)["Answer"]
 
     def test_distances_are_equivalent_only_within_a_margin_of_their_own(self, study):
         results = study(self.records(0.0005))
-        found = build_mid_band(results).numbers
+        found = build_study("study_mid_band", results).numbers
         distances = found[found["metric"] == "hd95"]
         assert not distances["equivalent"].any()
         assert distances["margin"].isna().all()
         assert distances["margin_needed"].notna().all()
         file = results.root / "config.yaml"
         file.write_text(file.read_text() + "comparison: {margins: {hd95: {kvasir_seg: 1}}}\n")
-        again = build_mid_band(Results(results.root, results.published))
+        again = build_study("study_mid_band", Results(results.root, results.published))
         same = again.numbers[again.numbers["metric"] == "hd95"].groupby("test_dataset")["equivalent"].all()
         assert same.to_dict() == {"kvasir_seg": True, "polypgen": False}
         told = "Margin of equivalence in HD95, mean over classes:"
         assert [note for note in again.page.notes if note.startswith(told)] == [f"{told} ± 1 mm or pixels."]
 
     def test_holm_is_over_the_objectives_of_a_test_set(self, study):
-        numbers = build_mid_band(study(self.records(0.03))).numbers
+        numbers = build_study("study_mid_band", study(self.records(0.03))).numbers
         families = numbers.groupby(["test_dataset", "metric", "reference"])
         assert {len(family) for _, family in families} == {1, 3}  # only 'middle' has a control
         for _, family in families:
             np.testing.assert_allclose(family["p_holm"], holm(family["p"]))
 
     def test_without_a_band_nothing_is_said(self, study):
-        found = build_mid_band(study(rows("spatial", "0", 0.8), ["spatial", "spatial_spectral"]))
+        found = build_study("study_mid_band", study(rows("spatial", "0", 0.8), ["spatial", "spatial_spectral"]))
         assert lead(found)["Answer"].startswith("Nothing can be said")
         assert "config/objectives.yaml" in lead(found)["Needed"]
         assert found.numbers.empty
@@ -367,7 +364,7 @@ class TestLeakage:
             yield from rows(name, lam, value(gain), dataset="kvasir_seg", test="polypgen", cases=3)
 
     def test_gains_with_and_without_what_leaks(self, study):
-        found = build_leakage(study(self.records()))
+        found = build_study("study_leakage", study(self.records()))
         numbers = found.numbers[found.numbers["objective"] == "spatial_spectral"]
         gains = numbers[numbers["protocol"] == "sound"].set_index(["dataset", "leak_free"])["gain"]
         assert gains["isic2018", ""] == pytest.approx((20 + 1 + 1) / 3)
@@ -388,18 +385,20 @@ class TestLeakage:
     @pytest.mark.parametrize(("seeds", "decided"), [([0, 1, 2], 1), ([0, 1], 0), ([0], 0)])
     def test_few_seeds_decide_nothing(self, study, seeds, decided):
         records = [row for row in self.records(cases=4) if row["seed"] in seeds]
-        answer = lead(build_leakage(study(records)))["Answer"]
+        answer = lead(build_study("study_leakage", study(records)))["Answer"]
         assert f"and {decided} of 1 on the leak-free ones" in answer
 
     def test_few_patients_decide_nothing(self, study):
-        answer = lead(build_leakage(study(self.records(cases=3))))["Answer"]  # two without the one that leaks
+        answer = lead(build_study("study_leakage", study(self.records(cases=3))))[
+            "Answer"
+        ]  # two without the one that leaks
         assert "and 0 of 1 on the leak-free ones" in answer
 
     def test_an_audit_is_needed(self, study):
         results = study(self.records())
         (results.root / "leakage.parquet").unlink()
         with pytest.raises(InputError, match="leakage was not audited"):
-            build_leakage(results)
+            build_study("study_leakage", results)
 
 
 class TestProtocols:
@@ -410,7 +409,7 @@ class TestProtocols:
             return lambda seed, case, protocol: published if protocol == "published" else sound
 
         records = [*rows("spatial", "0", value(0.8, 0.7)), *rows("spatial_spectral", "0.2", value(0.78, 0.73))]
-        found = build_protocols(study(records))
+        found = build_study("study_protocols", study(records))
         moves = found.numbers[found.numbers["part"] == "protocol"].set_index("objective")
         assert moves.loc["spatial", "sound"] - moves.loc["spatial", "published"] == pytest.approx(-10)
         assert moves.loc["spatial_spectral", "gain_published"] == pytest.approx(-2)
@@ -447,7 +446,7 @@ class TestProtocols:
         records = [*rows("spatial", "0", lambda s, c, p: 2 * tp[c] / (2 * tp[c] + 30))]
         for name, value in {"tp": tp, "fp": [10] * 8, "fn": [20] * 8, "tn": [500] * 8}.items():
             records += rows("spatial", "0", lambda s, c, p, value=value: float(value[c]), metric=name)
-        numbers = build_protocols(study(records)).numbers
+        numbers = build_study("study_protocols", study(records)).numbers
         averaged = numbers[(numbers["part"] == "averaging") & (numbers["metric"] == "dsc")].iloc[0]
         moved = numbers[(numbers["part"] == "protocol") & (numbers["metric"] == "dsc")].iloc[0]
         assert averaged["per_case"] == pytest.approx(moved["sound"])

@@ -14,7 +14,7 @@ from spectralseg.reporting import rendering
 from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import escape_latex
 from spectralseg.reporting.results import BANNER, Results
-from spectralseg.reporting.tables import build_metrics, build_summary, build_table
+from spectralseg.reporting.tables import build_table
 from spectralseg.statistics.bootstrap import paired_interval
 
 NAMES = [f"table_{number}" for number in range(1, 7)]
@@ -45,7 +45,7 @@ def recomputed(records, cell):
 @pytest.mark.parametrize("name", NAMES)
 def test_measured_numbers(official, published, name):
     results = Results(official)
-    cells = build_table(results, published / f"{name}.csv").cells
+    cells = build_table(name, Results(results.root, published)).cells
     relevant = results.records[results.records["metric"].isin(set(cells["metric"]))].to_dict("records")
     for cell in cells.iloc[::7].to_dict("records"):
         mean, deviation, undefined, seeds = recomputed(relevant, cell)
@@ -55,7 +55,7 @@ def test_measured_numbers(official, published, name):
 
 
 def test_undefined_values_are_counted(official, published):
-    cells = build_table(Results(official), published / "table_2.csv").cells
+    cells = build_table("table_2", Results(official, published)).cells
     aorta = cells[(cells["class"] == "aorta") & (cells["metric"] == "dsc")]
     # One case in three lacks the class, with two seeds, under the sound protocol only.
     assert set(aorta.loc[aorta["protocol"] == "sound", "undefined"]) == {2}
@@ -65,7 +65,7 @@ def test_undefined_values_are_counted(official, published):
 
 
 def test_missing_runs_are_shown_and_counted(official, published):
-    table = build_table(Results(official), published / "table_1.csv")
+    table = build_table("table_1", Results(official, published))
     missing = table.cells[(table.cells["row"] == "TransUNet") & (table.cells["group"] == "BTSeg")]
     assert missing["measured"].isna().all()
     assert set(missing["missing_runs"]) == {2}  # both seeds that the other methods have
@@ -74,7 +74,7 @@ def test_missing_runs_are_shown_and_counted(official, published):
 
 
 def test_a_missing_seed_is_counted(official, published):
-    table = build_table(Results(official), published / "table_2.csv")
+    table = build_table("table_2", Results(official, published))
     unet = table.cells[(table.cells["row"] == "UNet") & (table.cells["group"] == "ACDC")]
     assert set(unet["missing_runs"]) == {1}
     assert unet["measured_sd"].isna().all()
@@ -83,7 +83,7 @@ def test_a_missing_seed_is_counted(official, published):
 
 def test_no_run_at_all(official, published, tmp_path):
     pd.read_parquet(official / "records.parquet")[:0].to_parquet(tmp_path / "records.parquet")
-    table = build_table(Results(tmp_path), published / "table_6.csv")
+    table = build_table("table_6", Results(tmp_path, published))
     assert table.cells["measured"].isna().all()
     assert set(table.cells["missing_runs"]) == {1}
     assert not table.cells["measured_best"].any()
@@ -95,7 +95,7 @@ def test_no_defined_value(official, published, tmp_path):
     records = pd.read_parquet(official / "records.parquet")
     records.loc[records["architecture"] == "unet", "value"] = float("nan")
     records.to_parquet(tmp_path / "records.parquet")
-    table = build_table(Results(tmp_path), published / "table_3.csv")
+    table = build_table("table_3", Results(tmp_path, published))
     assert "undef." in table.markdown()
     assert set(table.cells.loc[table.cells["row"] == "UNet", "missing_runs"]) == {0}
 
@@ -106,11 +106,11 @@ def test_records_of_whole_cases(official, published, tmp_path):
     whole = records[records["metric"] == "ece"].assign(**{"class": "all", "value": 0.25})
     rest = records[records["metric"] == "mce"]
     pd.concat([whole, rest]).to_parquet(tmp_path / "records.parquet")
-    cells = build_table(Results(tmp_path), published / "table_4.csv").cells
+    cells = build_table("table_4", Results(tmp_path, published)).cells
     assert set(cells.loc[cells["metric"] == "ece", "measured"]) == {25.0}
     pd.concat([whole, rest, rest.assign(**{"class": "all"})]).to_parquet(tmp_path / "records.parquet")
     with pytest.raises(InputError, match="a class is called 'all', beside others in records of run"):
-        build_table(Results(tmp_path), published / "table_4.csv")
+        build_table("table_4", Results(tmp_path, published))
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def seeded(official, tmp_path):
 
 
 def marked(results, published, name="table_1"):
-    cells = build_table(results, published / f"{name}.csv").cells
+    cells = build_table(name, Results(results.root, published)).cells
     return cells[cells["measured_best"]]
 
 
@@ -162,7 +162,7 @@ class TestWinners:
 
     def test_a_lead_is_the_largest_p_value_over_the_others(self, seeded, published):
         results = seeded()
-        cells = build_table(results, published / "table_1.csv").cells
+        cells = build_table("table_1", Results(results.root, published)).cells
         cells = cells[(cells["group"] == "Kvasir-SEG") & (cells["column"] == "DSC") & (cells["protocol"] == "sound")]
         measurements = Measurements(results.records, results.leakage, "spatial")
         best, others = (cells[(cells["row"] == "UNet(ours)") == ours].to_dict("records") for ours in (True, False))
@@ -178,7 +178,7 @@ class TestWinners:
 
 def test_limits_are_those_of_the_statistics(official, published):
     results = Results(official)
-    cells = build_table(results, published / "table_2.csv").cells
+    cells = build_table("table_2", Results(results.root, published)).cells
     cell = cells[(cells["row"] == "TransUNet(ours)") & (cells["metric"] == "hd95") & (cells["class"] == "mean")].iloc[0]
     records = results.records
     own = cell[[*KEYS, "protocol"]]
@@ -195,7 +195,7 @@ def test_limits_are_those_of_the_statistics(official, published):
 
 
 def test_differences_stand_below_what_they_are_of(official, published):
-    table = build_table(Results(official), published / "table_1.csv")
+    table = build_table("table_1", Results(official, published))
     row = table.markdown().split("| UNet(ours) |")[1].split("| TransUNet(ours) |")[0].splitlines()
     assert [line.split("|")[2].strip() for line in row[1:]] == ["measured", "− published", "− spatial"]
     cell = table.cells[(table.cells["row"] == "UNet(ours)") & (table.cells["column"] == "DSC")].iloc[0]
@@ -219,7 +219,7 @@ def test_a_changed_record_changes_the_cells_that_depend_on_it_and_no_other(offic
         records.loc[chosen, "value"] += change
         records.to_parquet(root / "records.parquet")
         Results(official).leakage.write(root / "leakage.parquet")
-    before, after = (build_table(Results(root), published / "table_2.csv").cells for root in roots)
+    before, after = (build_table("table_2", Results(root, published)).cells for root in roots)
     changed = before.drop(columns="source").ne(after.drop(columns="source")) & (before.notna() | after.notna())
     rows = before[changed.any(axis=1)]
     assert set(zip(rows["row"], rows["protocol"], rows["group"], rows["column"], strict=True)) == {
@@ -233,7 +233,7 @@ def test_a_changed_record_changes_the_cells_that_depend_on_it_and_no_other(offic
 
 @pytest.mark.parametrize("name", NAMES)
 def test_latex_is_well_formed(official, published, name):
-    text = build_table(Results(official), published / f"{name}.csv").latex()
+    text = build_table(name, Results(official, published)).latex()
     assert text.isascii()
     stack = []
     for action, environment in re.findall(r"\\(begin|end)\{([a-z*]+)\}", text):
@@ -258,30 +258,30 @@ def test_latex_escapes():
 
 
 def test_banner(official, phantom, published):
-    table = build_table(Results(phantom), published / "table_1.csv")
+    table = build_table("table_1", Results(phantom, published))
     assert table.markdown().splitlines()[0] == f"**{BANNER}**"
     assert table.latex().count(rf"\caption{{{BANNER}") == table.latex().count(r"\begin{table*}") >= 2
     assert set(table.cells["source"]) == {BANNER}
-    plain = build_table(Results(official), published / "table_1.csv")
+    plain = build_table("table_1", Results(official, published))
     assert BANNER not in plain.markdown() + plain.latex() + plain.csv()
     assert set(plain.cells["source"]) == {"official"}
 
 
 def test_files(official, published, tmp_path):
-    table = build_table(Results(official), published / "table_2.csv")
+    table = build_table("table_2", Results(official, published))
     files = table.write(tmp_path / "tables")
-    assert [file.name for file in files] == ["table_2.csv", "table_2.md", "table_2.tex", "table_2.html"]
+    assert [file.name for file in files] == [f"table_2.{suffix}" for suffix in ("csv", "json", "md", "tex", "html")]
     again = pd.read_csv(io.StringIO(files[0].read_text(encoding="utf-8")), dtype={"lambda": "str"})
     assert len(again) == 2 * 104
     assert set(again["protocol"]) == {"published", "sound"}
-    markdown = files[1].read_text(encoding="utf-8")
+    markdown = files[2].read_text(encoding="utf-8")
     assert markdown.count("## Protocol") == 2
     assert "ACDC Mean HD ↓" in markdown
     assert "ACDC Mean DSC ↑" in markdown
 
 
 def test_html_holds_every_number_of_the_markdown(phantom, published):
-    table = build_table(Results(phantom), published / "table_1.csv")
+    table = build_table("table_1", Results(phantom, published))
     page = table.html()
     assert BANNER in page
     for number in re.findall(r"\d+\.\d\d", table.markdown()):
@@ -290,20 +290,20 @@ def test_html_holds_every_number_of_the_markdown(phantom, published):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_all_rows_of_an_html_table_are_as_wide(official, published, name):
-    page = build_table(Results(official), published / f"{name}.csv").html()
-    tables = re.findall(r"<table>(.*?)</table>", page, re.DOTALL)
+    page = build_table(name, Results(official, published)).html()
+    tables = re.findall(r"<table[^>]*>(.*?)</table>", page, re.DOTALL)
     assert tables
     for table in tables:
-        widths = {
-            sum(int(span or 1) for span in re.findall(r"<t[hd](?: colspan=(\d+)| class='\w+')?>", row))
-            for row in table.split("<tr")[1:]
-        }
+        rows = [re.findall(r"<t[hd]\b([^>]*)>", row) for row in re.split(r"<tr\b", table)[1:]]
+        spans = [[re.search(r'colspan="(\d+)"', cell) for cell in row] for row in rows]
+        widths = {sum(int(span[1]) if span else 1 for span in row) for row in spans}
         assert len(widths) == 1
+        assert min(widths) > 2
 
 
 def test_summary_has_every_run_on_every_test_set(official):
     results = Results(official)
-    table = build_summary(results)
+    table = build_table("summary", results)
     records = results.records
     clean = records[records["suite"].isin(["iid", "ood"]) & (records["metric"] == "dsc")]
     keys = ["dataset", "architecture", "objective", "lambda", "test_dataset"]
@@ -319,7 +319,7 @@ def test_summary_has_every_run_on_every_test_set(official):
 def test_where_all_measure_the_same_none_is_best(official, published, tmp_path):
     records = pd.read_parquet(official / "records.parquet").assign(value=0.5)
     records.to_parquet(tmp_path / "records.parquet")
-    table = build_table(Results(tmp_path), published / "table_1.csv")
+    table = build_table("table_1", Results(tmp_path, published))
     assert table.cells["measured"].notna().any()
     assert not table.cells["measured_best"].any()
 
@@ -329,7 +329,7 @@ def test_unknown_protocol_is_told(official, published, tmp_path):
     records.loc[0, "protocol"] = "other"
     records.to_parquet(tmp_path / "records.parquet")
     with pytest.raises(InputError, match="protocol 'other'"):
-        build_table(Results(tmp_path), published / "table_2.csv")
+        build_table("table_2", Results(tmp_path, published))
 
 
 def test_records_stored_as_categories(official, published, tmp_path):
@@ -337,7 +337,7 @@ def test_records_stored_as_categories(official, published, tmp_path):
     text = [name for name in COLUMNS if name not in ("seed", "value")]
     records.astype(dict.fromkeys(text, "category")).to_parquet(tmp_path / "records.parquet")
     Results(official).leakage.write(tmp_path / "leakage.parquet")
-    first, second = (build_table(Results(root), published / "table_3.csv").cells for root in (official, tmp_path))
+    first, second = (build_table("table_3", Results(root, published)).cells for root in (official, tmp_path))
     pd.testing.assert_frame_equal(first.drop(columns="source"), second.drop(columns="source"))
 
 
@@ -353,7 +353,7 @@ class TestFurtherMetrics:
         pd.concat([records, surfaces, maps]).to_parquet(tmp_path / "records.parquet")
         for file in ("leakage.parquet", "leakage.csv"):
             shutil.copy(official / file, tmp_path)
-        return build_metrics(Results(tmp_path)), surfaces
+        return build_table("metrics", Results(tmp_path)), surfaces
 
     def test_a_block_for_each_kind_and_test_set(self, table):
         assert list(table[0].cells["block"].unique()) == [
@@ -378,7 +378,7 @@ class TestFurtherMetrics:
         assert set(cells.loc[cells["suite"] == "ood", "line"]) == {"measured", "leak-free"}
 
     def test_without_any_there_is_an_empty_table(self, official):
-        assert build_metrics(Results(official)).cells.empty
+        assert build_table("metrics", Results(official)).cells.empty
 
 
 def test_intervals_over_few_patients_come_with_a_warning():

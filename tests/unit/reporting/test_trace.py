@@ -9,7 +9,7 @@ import pytest
 from spectralseg.cli import main
 from spectralseg.errors import InputError
 from spectralseg.reporting.results import Results
-from spectralseg.reporting.tables import build_leakage_effect, build_summary, build_table
+from spectralseg.reporting.tables import build_table
 from spectralseg.reporting.trace import trace
 
 
@@ -20,8 +20,8 @@ def results(official, published, tmp_path_factory):
         if (official / name).exists():
             shutil.copy(official / name, root)
     found = Results(root)
-    tables = [build_table(found, published / f"table_{number}.csv") for number in (2, 3, 6)]
-    for table in (*tables, build_summary(found), build_leakage_effect(found)):
+    tables = [build_table(f"table_{number}", Results(found.root, published)) for number in (2, 3, 6)]
+    for table in (*tables, build_table("summary", found), build_table("leakage_effect", found)):
         table.write(root / "tables")
     return found
 

@@ -8,7 +8,7 @@ from spectralseg.data.prepared import open_prepared
 from spectralseg.reporting.cards import charts
 from spectralseg.reporting.cards.content import content
 from spectralseg.reporting.cards.measures import measure
-from spectralseg.reporting.pages import write_page
+from spectralseg.reporting.rendering.html import write_html
 
 
 def write_card(prepared: Path | str, out: Path | str) -> None:
@@ -26,4 +26,4 @@ def write_card(prepared: Path | str, out: Path | str) -> None:
     measures = measure(open_prepared(prepared))
     with charts.applied():
         found = content(measures)
-    write_page(Path(out), "card.html", found, percent=charts.percent, number="{:,}".format)
+    write_html(Path(out), "card.html", found, percent=charts.percent, number="{:,}".format)

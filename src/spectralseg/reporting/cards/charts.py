@@ -19,9 +19,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from spectralseg.reporting import style
 from spectralseg.reporting.cards.measures import Values
-from spectralseg.reporting.figures.common import class_colour
+from spectralseg.reporting.drawing import style
+from spectralseg.reporting.drawing.images import class_colour
 
 _WIDE, _HALF, _QUARTER = 1040, 500, 248  # CSS pixels, of which an inch has 96
 _INK, _AXIS, _GRID = "#222222", "#767676", "#E4E4E4"

@@ -12,10 +12,10 @@ from matplotlib.colors import to_hex
 from spectralseg.data.leakage import audit
 from spectralseg.data.prepared import FILES
 from spectralseg.files import sha256_of
-from spectralseg.reporting import style
 from spectralseg.reporting.cards import charts, pictures
 from spectralseg.reporting.cards.measures import Measures, intensities
-from spectralseg.reporting.figures.common import class_colour
+from spectralseg.reporting.drawing import style
+from spectralseg.reporting.drawing.images import class_colour
 
 SOURCES = {"official": "official files", "phantom": "synthetic phantom", "path": "files given by the user"}
 PHANTOM = (

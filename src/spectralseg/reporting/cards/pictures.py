@@ -19,8 +19,7 @@ from spectralseg.data.resize import resize_image
 from spectralseg.evaluation.examples import example_rows
 from spectralseg.reporting.cards.charts import percent
 from spectralseg.reporting.cards.measures import Measures
-from spectralseg.reporting.figures.common import class_colour, shown_image
-from spectralseg.reporting.figures.segmentation import detail
+from spectralseg.reporting.drawing.images import class_colour, detail, shown_image
 
 COUNT = 12
 _RULE = "Cases at evenly spaced quantiles of foreground area in each part{slices}. "

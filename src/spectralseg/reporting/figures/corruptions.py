@@ -1,4 +1,9 @@
-"""What corruptions do to the images of a study: one dataset per kind of modality, clean and at three severities."""
+"""Corruptions by severity.
+
+Test images of one dataset per kind of modality, clean and under three of its corruptions at severities 1, 3 and 5.
+
+The parameters of the corruptions and their sources are in `docs/corruptions.md`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from spectralseg.corruptions.severities import kind_of
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.reporting.figures import layout
+from spectralseg.reporting.drawing import layout
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
@@ -30,7 +35,7 @@ _READING = (
 )
 
 
-def corruptions(results: Results) -> Figure:
+def build(results: Results) -> Figure:
     """One row per kind of modality among the prepared datasets that have test cases."""
     chosen: dict[str, PreparedDataset] = {}
     for name in results.prepared_names:

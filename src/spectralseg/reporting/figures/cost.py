@@ -1,4 +1,10 @@
-"""Accuracy against cost: what training time and memory buy."""
+"""Accuracy against cost.
+
+Dice against training time and peak memory per dataset and method, with 95 % intervals over seeds and cases; the legend
+gives the number of parameters, the footer the machine.
+
+Times depend on the machine, which the footer names; times of different machines are not comparable.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectralseg.grid import Run
-from spectralseg.reporting.cases import Method
-from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.drawing import layout, series
+from spectralseg.reporting.examples import Method
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
@@ -27,7 +33,7 @@ _READING = (
 )
 
 
-def cost(results: Results) -> Figure:
+def build(results: Results) -> Figure:
     """One column per training dataset, training time above, peak memory below, one point per method."""
     records = series.read(results, ["dsc"], suite={"iid"})
     spent = costs(results.trained())

@@ -1,4 +1,13 @@
-"""All effects of a study: difference of every objective to the baseline, with its interval."""
+"""All effects of the study.
+
+Difference between every objective and the baseline in Dice and Hausdorff distance, per dataset, architecture and λ,
+with 95 % intervals over seeds and cases (paired; with one seed over cases only), the number of seeds and cases, and the
+equivalence margin. What does not fit on a page is left out by a stated rule and counted.
+
+All differences are paired: same seeds, same cases. An interval that contains zero leaves open which of the two is
+better. An interval within the grey band shows that the difference does not matter. Some of many 95 % intervals are
+expected to miss: read them together with the adjusted p values in `comparisons.parquet`.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +24,13 @@ from matplotlib.patches import Patch
 
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
-from spectralseg.reporting import style
-from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.rendering import margins
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.verdicts import FEWEST, side
+
+NEEDS = ("comparisons.parquet",)
 
 ONE_COLUMN, TWO_COLUMNS = 66, 160  # lines that fit on a page
 _PITCH = 0.106  # inches per line
@@ -48,7 +58,7 @@ class _Line:
         return not self.effects
 
 
-def forest(results: Results) -> Figure:
+def build(results: Results) -> Figure:
     """One line per condition, architecture, objective and λ.
 
     Up to :data:`ONE_COLUMN` lines show DSC and HD95, up to :data:`TWO_COLUMNS` DSC alone in two columns. Of more,

@@ -1,4 +1,12 @@
-"""The weight λ of an auxiliary term under every reading of its sign, beside the paper's Table 6."""
+"""The weight λ under every reading of the sign.
+
+Dice, IoU and Hausdorff distance against the weight λ, one line for each reading of the sign that was run, single seeds
+as points, the baseline as a line, the paper's Table 6 as crosses. Bars are 95 % intervals of the paired difference to
+the baseline, drawn at its line.
+
+The paper prints L + λ(1 − A), which rewards a larger A, and describes the opposite. Where a bar crosses the line of the
+baseline, the difference may be zero.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +22,13 @@ from spectralseg.config import Objective
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.published.tables import read_published
-from spectralseg.reporting import style
-from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import architecture_label, dataset_label
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Values, pair
+
+NEEDS = ("published/table_6.csv",)
 
 PROTOCOL = "published"
 FORMS = {"add": "L + λA", "printed": "L + λ(1 − A), as printed", "convex": "(1 − λ)L + λA"}
@@ -36,7 +45,7 @@ _PAIRED = (
 )
 
 
-def lambda_curves(results: Results) -> Figure:
+def build(results: Results) -> Figure:
     """One row per dataset and architecture, one column per metric, one line per form of the objective."""
     family = _family(results)
     if not family:

@@ -1,4 +1,11 @@
-"""What leaks do to results: Dice over all test cases, and over ever fewer of them."""
+"""Dice with and without leaked test cases.
+
+Dice over all test cases and over decreasing subsets of them: without those that match training data, validation data,
+and the test data of the training dataset; with 95 % intervals over seeds and cases and the number of cases that remain.
+
+Where few cases remain, intervals are wide and differences may be due to chance. The table `leakage_effect` has the
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectralseg.data.leakage import Audit
-from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.drawing import layout, series
 from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
 
@@ -21,7 +28,7 @@ _READING = (
 )
 
 
-def leak_free(results: Results) -> Figure:
+def build(results: Results) -> Figure:
     """One panel per pair of datasets that differ or whose test cases match training or validation data."""
     audit = results.leakage
     if audit.pairs.empty:

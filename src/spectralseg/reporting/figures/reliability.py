@@ -1,4 +1,12 @@
-"""Reliability diagrams: how often is a pixel of probability p foreground, in the image and near boundaries?"""
+"""Reliability of probabilities.
+
+Reliability diagrams per pair of datasets and method, of the whole image and near boundaries, over all seeds, with the
+expected calibration error and a histogram of predicted probabilities below.
+
+On the diagonal, predicted probabilities are calibrated; below it, the model is overconfident. Most pixels of an image
+are easy background, which hides errors in the calibration error of the whole image; the diagram near boundaries shows
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +21,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from spectralseg.metrics.calibration import BINS, LEAST_SHARE
-from spectralseg.reporting import style
-from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
 
@@ -35,7 +42,7 @@ _READING = (
 )
 
 
-def reliability(results: Results) -> Figure:
+def build(results: Results) -> Figure:
     """One block per pair of training and test dataset, one diagram per method, its histogram below."""
     bins = results.reliability()
     if bins.empty:

@@ -1,4 +1,11 @@
-"""Case by case: Dice of a method against that of the baseline, and the cases that lose most."""
+"""Case by case against the baseline.
+
+Dice of each test case with the method against that with the baseline, and the two cases that lose most, with reference
+and stored predictions. The footer gives the rule and the number of seeds and cases.
+
+Means hide which cases gain and which lose. Each point is a case. The cases with the largest loss are numbered and
+shown, with their predictions where these are stored. The rule selects them, whatever they look like.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +22,9 @@ from matplotlib.lines import Line2D
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.grid import Run
 from spectralseg.metrics.records import WHOLE_CASE
-from spectralseg.reporting import style
-from spectralseg.reporting.cases import Method
-from spectralseg.reporting.figures import layout, series
-from spectralseg.reporting.figures.common import shown_image
+from spectralseg.reporting.drawing import layout, series, style
+from spectralseg.reporting.drawing.images import shown_image
+from spectralseg.reporting.examples import Method
 from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.results import Examples, Results
 
@@ -49,7 +55,7 @@ class _Plot:
     stored: tuple[Examples | None, Examples | None]
 
 
-def scatter(results: Results) -> Figure:
+def build(results: Results) -> Figure:
     """One row per pair of training and test dataset; per method a scatter plot and its worst cases."""
     records = series.read(results, ["dsc"], suite={"iid", "ood"})
     methods, without = _methods(results, records)

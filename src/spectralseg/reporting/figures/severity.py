@@ -1,4 +1,11 @@
-"""Severity curves: how far each method falls when the test images get worse."""
+"""Corrupted images by severity.
+
+Dice against the severity of each corruption, one line per method, clean images at the left end, with 95 % intervals
+over seeds and cases. Where a corruption was run at a single severity, the figure says so.
+
+A method that is better on clean images need not degrade less: compare the slopes, not only the starting points. A
+single severity gives two points, which say little about a curve.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectralseg.metrics.robustness import CLEAN
-from spectralseg.reporting import style
-from spectralseg.reporting.figures import layout, series
+from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
@@ -19,7 +25,7 @@ _HEIGHT = 0.7  # inches
 _LEFT, _GAP = 0.42, 0.1  # inches
 
 
-def severity(results: Results) -> Figure:
+def build(results: Results) -> Figure:
     """One panel per dataset and corruption, a line per method, the clean value at the left end."""
     records = series.read(results, ["dsc"], suite={"iid", "noise"})
     noisy = records[records["suite"] == "noise"]

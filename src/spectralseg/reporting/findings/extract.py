@@ -14,13 +14,12 @@ from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv, read_json_lines
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
-from spectralseg.reporting.measurements import CONDITION, Measurements
+from spectralseg.reporting.measurements import CONDITION, LEAK_FREE, Measurements
 from spectralseg.reporting.report.runs import read_runs
 from spectralseg.reporting.results import Results
-from spectralseg.reporting.robustness import build_robustness
-from spectralseg.reporting.studies import common
-from spectralseg.reporting.studies.equation_2 import controls
-from spectralseg.reporting.tables import LEAK_FREE
+from spectralseg.reporting.studies import _common as common
+from spectralseg.reporting.studies.study_equation_2 import controls
+from spectralseg.reporting.tables import robustness
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import Paired, Values, mean, pair
 from spectralseg.statistics.power import Components
@@ -64,7 +63,7 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
         raise InputError(f"{results.root}: there is no config.yaml; give the results folder of a study")
     tables = {
         "effects": pd.DataFrame(_effects(results), columns=list(EFFECTS)),
-        "noise": build_robustness(results).cells.drop(columns="source"),
+        "noise": robustness.build(results).cells.drop(columns="source"),
         "claims": read_csv(results.root / "claims.csv", "claims", "run the workflow until 'claims'"),
         "datasets": pd.DataFrame(_datasets(results, results.config)),
         "leakage": results.leakage.pairs,

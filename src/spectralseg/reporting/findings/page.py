@@ -29,7 +29,7 @@ from spectralseg.reporting.findings.extract import (
 )
 from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
 from spectralseg.reporting.rendering import MINUS, NO_RUN, few_patients, limits, margins, signed
-from spectralseg.reporting.studies.common import counted, is_full_band, listed
+from spectralseg.reporting.studies._common import counted, is_full_band, listed
 from spectralseg.statistics.verdicts import FEWEST
 
 MAIN_PROTOCOL, PROTOCOLS = "sound", ("sound", "published")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from spectralseg.files import replacing
-from spectralseg.reporting import style
+from spectralseg.reporting.drawing import style
 from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
 
 if TYPE_CHECKING:

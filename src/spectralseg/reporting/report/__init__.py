@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from spectralseg.reporting.pages import write_page
+from spectralseg.reporting.rendering.html import write_html
 from spectralseg.reporting.report.content import content
 from spectralseg.reporting.results import Results
 
@@ -35,7 +35,7 @@ def write_report(results: Path | str, out: Path | str | None = None) -> Path:
     file = (Path(out) if out is not None else opened.root / "report") / NAME
     script = (resources.files("spectralseg.reporting") / "templates" / "report.js").read_text(encoding="utf-8")
     found = {**content(opened, file.parent), "script": Markup(script), "script_sha256": _sha256(script)}
-    write_page(file, "report.html", found, json=_json)
+    write_html(file, "report.html", found, json=_json)
     return file
 
 

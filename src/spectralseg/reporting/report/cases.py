@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.policy import PROTOCOLS
 from spectralseg.metrics.records import MEAN, POOLED, WHOLE_CASE
-from spectralseg.reporting.figures.common import class_colour
+from spectralseg.reporting.drawing.images import class_colour
 from spectralseg.reporting.labels import objective_label, pair_label
+from spectralseg.reporting.measurements import LEAK_FREE
 from spectralseg.reporting.report.evidence import METRICS
 from spectralseg.reporting.report.overlays import overlays
 from spectralseg.reporting.results import Results
-from spectralseg.reporting.tables import LEAK_FREE
 
 ABSENT = -1  # no record; None stands for an undefined value
 _SUITES = ("iid", "ood")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,17 @@ import pandas as pd
 from PIL import Image
 
 from spectralseg import __version__
+from spectralseg.outputs import describe
 from spectralseg.redaction import redact
-from spectralseg.reporting.captions import caption, label
 from spectralseg.reporting.cards.content import SOURCES
+from spectralseg.reporting.drawing.style import ACTUAL, PREDICTED
 from spectralseg.reporting.labels import dataset_label
-from spectralseg.reporting.rendering import few_patients
+from spectralseg.reporting.rendering import few_patients, read_page
+from spectralseg.reporting.rendering.html_table import Cell, Grid, number, tables_of
 from spectralseg.reporting.report import evidence
 from spectralseg.reporting.report.cases import case_browser
-from spectralseg.reporting.report.data_table import Cell, Grid, number, printed
 from spectralseg.reporting.report.runs import EVALUATED, MISSING, cost_grid, origins, read_runs, runs_grid
-from spectralseg.reporting.report.written import read_table
 from spectralseg.reporting.results import METHOD_KEYS, Results
-from spectralseg.reporting.style import ACTUAL, PREDICTED
 from spectralseg.statistics.verdicts import FEWEST
 
 THUMBNAIL = 720  # pixels
@@ -118,9 +116,9 @@ def _tables(results: Results, out: Path) -> list[dict[str, Any]]:
     return [
         {
             "name": file.stem,
-            "label": label(file.stem),
-            "page": (page := read_table(file)),
-            "sections": printed(page),
+            "label": describe("tables", file.stem).label,
+            "page": (page := read_page(file)),
+            "sections": tables_of(page),
             "files": _links(file, _FORMATS, out),
         }
         for file in results.study.pages("tables")
@@ -132,9 +130,8 @@ def _figures(results: Results, out: Path, kind: str) -> list[dict[str, Any]]:
     return [
         {
             "name": file.stem,
-            "label": label(file.stem),
-            "caption": caption(file.stem),
-            "answer": _answer(file.with_suffix(".md")),
+            "output": describe(kind, file.stem),
+            "answer": _answer(file.with_suffix(".json")),
             "picture": _thumbnail(file),
             "files": _links(file, ("html", "png", "pdf", "csv", "md"), out),
         }
@@ -144,10 +141,7 @@ def _figures(results: Results, out: Path, kind: str) -> list[dict[str, Any]]:
 
 def _answer(file: Path) -> str:
     """The sentence that the page of a study begins with; empty where there is no such page."""
-    if not file.is_file():
-        return ""
-    found = re.search(r"^\*\*Answer\.\*\* (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else ""
+    return "".join(text for word, text, _ in read_page(file).lead if word == "Answer") if file.is_file() else ""
 
 
 def _links(file: Path, suffixes: Iterable[str], out: Path) -> dict[str, str]:

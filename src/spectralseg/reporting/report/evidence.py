@@ -16,7 +16,7 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.labels import objective_label, pair_label
 from spectralseg.reporting.rendering import p_text, signed
-from spectralseg.reporting.report.data_table import NOTHING, Cell, Grid, number
+from spectralseg.reporting.rendering.html_table import NOTHING, Cell, Grid, number
 from spectralseg.statistics.verdicts import VERDICTS, side
 
 METRICS = ("dsc", "nsd", "hd95", "false_structure", "ece")

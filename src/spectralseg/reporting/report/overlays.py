@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.grid import Run
 from spectralseg.reporting.cards.pictures import jpeg, outlines
-from spectralseg.reporting.figures.common import mean_dice, shown_image
-from spectralseg.reporting.figures.segmentation import detail
+from spectralseg.reporting.drawing.images import detail, mean_dice, shown_image
 from spectralseg.reporting.results import Examples, Results
 
 

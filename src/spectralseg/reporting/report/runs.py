@@ -12,7 +12,7 @@ import pandas as pd
 from spectralseg.grid import Run
 from spectralseg.loading import read_json_lines
 from spectralseg.reporting.labels import dataset_label, objective_label
-from spectralseg.reporting.report.data_table import NOTHING, Cell, Grid, number
+from spectralseg.reporting.rendering.html_table import NOTHING, Cell, Grid, number
 from spectralseg.reporting.results import Results, read_run
 
 EVALUATED, TRAINED, MISSING = "evaluated", "trained", "missing"

@@ -59,7 +59,7 @@ class Grid {
     this.section = (root.closest("article[id]") || root.closest("section")).id;
     this.body = root.querySelector("tbody");
     this.rows = [...this.body.rows];
-    this.heads = [...root.querySelectorAll("thead th")];
+    this.heads = [...root.querySelectorAll("thead tr:last-child th")];
     this.form = root.querySelector("form");
     this.status = root.querySelector(".status");
     this.selects = [...this.form.querySelectorAll("select")];

@@ -1,0 +1,135 @@
+"""Tables, figures and studies by name: which exist, what they show and what they read.
+
+Each is a module of ``spectralseg.reporting.tables``, ``figures`` or ``studies``; a new file is a new entry. The module
+defines ``build(results)``, which returns a table, a matplotlib figure or a study. The first line of its docstring is
+the title, the next paragraph the caption, and what follows explains it. ``NEEDS``, where the module defines it, lists
+the files that it reads besides the metric records, the leakage audit and the folders of the runs: files of the results
+folder, or ``published/<table>.csv``.
+
+A table of a paper is a file ``config/published/<table>.csv``, whose comments hold the same texts.
+
+Modules are read, not imported: the workflow looks names up without loading matplotlib.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectralseg.errors import InputError
+from spectralseg.files import read_text, visible
+from spectralseg.registry import folders_of
+from spectralseg.registry import names as modules_of
+
+KINDS = {"tables": "table", "figures": "figure", "studies": "study"}  # and the template notebook of each
+PUBLISHED = "published/"
+_MAX_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Output:
+    """A table, figure or study.
+
+    Attributes:
+        name: its name in the configuration and the stem of its files.
+        title: what it shows, in a few words; empty where only its own notebook knows.
+        caption: what a reader sees, in a few sentences.
+        explanation: how to read it and why it is there; may be empty.
+        needs: files that it reads; see the module.
+    """
+
+    name: str
+    title: str
+    caption: str
+    explanation: str = ""
+    needs: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Name in print: ``table_1`` is Table 1."""
+        return self.name.replace("_", " ").capitalize()
+
+    @property
+    def numbered(self) -> bool:
+        """Whether it has a number, as those of a paper do."""
+        return is_numbered(self.name)
+
+    def markdown(self) -> str:
+        """Heading and texts as Markdown."""
+        return "\n\n".join(filter(None, (f"# {self.label}. {self.title}", self.caption, self.explanation)))
+
+
+def is_numbered(name: str) -> bool:
+    """Whether a name is that of a numbered table or figure of a paper, e.g. ``table_1``."""
+    return re.fullmatch(r"(table|figure)_\d+", name) is not None
+
+
+def names(kind: str) -> list[str]:
+    """Names of all modules of a kind, a key of :data:`KINDS`: numbered ones first."""
+    return sorted(modules_of(_package(kind)), key=lambda name: (not is_numbered(name), name))
+
+
+def own_names(repository: Path) -> list[str]:
+    """Names that a repository adds: its notebooks, apart from the templates, and its published tables."""
+    notebooks = [file.stem for file in visible((repository / "notebooks").glob("*.ipynb"))]
+    tables = [file.stem for file in visible((repository / "config" / "published").glob("table_*.csv"))]
+    return sorted({*notebooks, *tables} - set(KINDS.values()))
+
+
+def describe(kind: str, name: str, published: Path | str | None = None) -> Output:
+    """Texts and needs of a table, figure or study.
+
+    Args:
+        kind: key of :data:`KINDS`.
+        name: its name.
+        published: folder of published tables; None where there is none.
+
+    Raises:
+        InputError: the file of a published table is damaged.
+    """
+    if name in modules_of(_package(kind)):
+        return _of_module(kind, name)
+    file = Path(published) / f"{name}.csv" if published is not None else None
+    if kind == "tables" and file is not None and file.is_file():
+        text = read_text(file, _MAX_BYTES, "give a CSV file of one results table")
+        tags = dict(re.findall(r"^# ?(title|caption|explanation): *(.*)$", text, re.MULTILINE))
+        need = f"{PUBLISHED}{name}.csv"
+        return Output(name, tags.get("title", name), tags.get("caption", ""), tags.get("explanation", ""), (need,))
+    return Output(name, "", "Made by its own notebook.")
+
+
+def module_of(kind: str, name: str) -> str:
+    """Full name of the module of a table, figure or study.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    if name not in modules_of(_package(kind)):
+        raise InputError(f"{KINDS[kind]} '{name}' is unknown; valid: {', '.join(names(kind))}")
+    return f"{_package(kind)}.{name}"
+
+
+def title_of(docstring: str | None) -> str:
+    """First line of a module's docstring without its full stop."""
+    return (docstring or "").strip().splitlines()[0].removesuffix(".")
+
+
+def _of_module(kind: str, name: str) -> Output:
+    spec = importlib.machinery.PathFinder.find_spec(name, folders_of(_package(kind)))
+    assert spec is not None  # as it is listed
+    assert spec.origin is not None
+    module = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    docstring = ast.get_docstring(module) or name
+    _, caption, *explanation = [" ".join(part.split()) for part in docstring.split("\n\n")] + [""]
+    needs: tuple[str, ...] = ()
+    for statement in module.body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "NEEDS":
+            needs = ast.literal_eval(statement.value)
+    return Output(name, title_of(docstring), caption, "\n\n".join(filter(None, explanation)), needs)
+
+
+def _package(kind: str) -> str:
+    return f"spectralseg.reporting.{kind}"

@@ -1,0 +1,34 @@
+"""Tables as text: Markdown, LaTeX, HTML and JSON, all from the same :class:`Page`."""
+
+from spectralseg.reporting.rendering.blocks import COUNTS, LEGEND, UNDEFINED, few_patients, protocol_sections
+from spectralseg.reporting.rendering.html import html
+from spectralseg.reporting.rendering.latex import escape_latex, latex
+from spectralseg.reporting.rendering.markdown import markdown
+from spectralseg.reporting.rendering.numbers import MINUS, NO_RUN, limits, margins, p_text, signed
+from spectralseg.reporting.rendering.page import PROTOCOLS, Block, Entry, Line, Page, Section, json_text, read_page
+
+__all__ = [
+    "COUNTS",
+    "LEGEND",
+    "MINUS",
+    "NO_RUN",
+    "PROTOCOLS",
+    "UNDEFINED",
+    "Block",
+    "Entry",
+    "Line",
+    "Page",
+    "Section",
+    "escape_latex",
+    "few_patients",
+    "html",
+    "json_text",
+    "latex",
+    "limits",
+    "margins",
+    "markdown",
+    "p_text",
+    "protocol_sections",
+    "read_page",
+    "signed",
+]

@@ -1,0 +1,59 @@
+"""A table: its page as text, and its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from spectralseg.files import csv_text, write_texts
+from spectralseg.reporting import rendering
+
+
+@dataclass(frozen=True)
+class Table:
+    """A finished table.
+
+    Attributes:
+        page: the table as text.
+        cells: its numbers. Of a table of metrics: one row per protocol and published cell, in published units:
+            ``published``, ``published_bold``, what :data:`spectralseg.reporting.measurements.MEASURED` lists,
+            ``measured_best``, ``missing_runs`` and the columns that place and select the cell. ``leak_free`` is empty
+            where all cases count; otherwise those with a match in the parts up to the one that it names are left out.
+    """
+
+    page: rendering.Page
+    cells: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Name of the table and stem of its files."""
+        return self.page.name
+
+    def csv(self) -> str:
+        """The cells in long format; column ``source`` tells where the data come from."""
+        return csv_text(self.cells)
+
+    def markdown(self) -> str:
+        """One section per protocol, one pipe table per block."""
+        return rendering.markdown(self.page)
+
+    def latex(self) -> str:
+        """One ``table`` environment per protocol; needs the packages booktabs and graphicx."""
+        return rendering.latex(self.page)
+
+    def html(self) -> str:
+        """A self-contained page."""
+        return rendering.html(self.page)
+
+    def write(self, folder: Path | str) -> list[Path]:
+        """Write ``<name>.csv``, ``.json``, ``.md``, ``.tex`` and ``.html`` into a folder and return their paths."""
+        texts = {
+            "csv": self.csv(),
+            "json": rendering.json_text(self.page),
+            "md": self.markdown(),
+            "tex": self.latex(),
+            "html": self.html(),
+        }
+        return write_texts(folder, {f"{self.name}.{suffix}": text for suffix, text in texts.items()})

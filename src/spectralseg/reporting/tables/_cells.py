@@ -1,0 +1,157 @@
+"""Measured cells of tables, beside published ones where there are any.
+
+Per seed a cell is the mean over cases of the defined values of a class, then the mean over classes; over seeds it is
+given as mean ± sample standard deviation, with its differences to the published number and to the baseline objective,
+and their intervals. What is undefined or missing is counted.
+
+What is measured on another dataset, or on test cases that overlap with the training data, is reported twice: over all
+cases, as in the paper, and over those without a leak (:mod:`spectralseg.data.leakage`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from spectralseg.data.leakage import Audit
+from spectralseg.errors import InputError
+from spectralseg.metrics.catalogue import label_of, metric_of
+from spectralseg.metrics.records import MEAN
+from spectralseg.published.tables import COLUMNS, PLACE, SELECTION, PublishedTable
+from spectralseg.reporting import rendering
+from spectralseg.reporting.labels import objective_label
+from spectralseg.reporting.measurements import LEAK_FREE, MEASURED, Measurements
+from spectralseg.reporting.results import Results
+from spectralseg.reporting.table import Table
+from spectralseg.statistics.significance import LEVEL, holm
+
+FALSE_STRUCTURES = (
+    "False structures: percentage of the cases without a structure in which one was predicted; no column where every "
+    "case has one."
+)
+_CELL = ("table", "protocol", *PLACE, "line", *SELECTION, "leak_free", "class", "metric", "published", "published_bold")
+_COLUMN = ["protocol", "block", "group", "column", "line"]
+
+
+def all_runs(results: Results, metrics: Sequence[str]) -> pd.DataFrame:
+    """Cells for every run of a study on its own test set and its partners, a column for each metric."""
+    found = results.different([*SELECTION, "metric"], metric=set(metrics), suite={"iid", "ood"})
+    order = {metric: place for place, metric in enumerate(metrics)}
+    found = found.sort_values([*SELECTION, "metric"], key=lambda c: c.map(order) if c.name == "metric" else c)
+    cells = found.assign(
+        row=[
+            f"{architecture} {objective_label(objective, weight)}"
+            for architecture, objective, weight in found[["architecture", "objective", "lambda"]].to_numpy()
+        ],
+        block="",
+        group=found["dataset"].where(found["suite"] == "iid", found["dataset"] + " → " + found["test_dataset"]),
+        column=found["metric"].map(label_of),
+        value=np.nan,
+        bold=False,
+        **{"class": MEAN},
+    )
+    return cells[list(COLUMNS)]
+
+
+def leak_free(cells: pd.DataFrame) -> pd.DataFrame:
+    """The same cells once more, on a line of their own, over leak-free cases."""
+    return cells.assign(line="leak-free", leak_free=LEAK_FREE)
+
+
+def step_by_step(cells: pd.DataFrame) -> pd.DataFrame:
+    """The same cells over ever fewer cases, a column for each part that is left out."""
+    names = {"train": "not in training", "validation": "nor validation", "test": "nor test"}
+    return pd.concat([cells.assign(column=name, leak_free=part) for part, name in names.items()])
+
+
+def reported_twice(audit: Audit) -> set[tuple[str, str]]:
+    """Training and test datasets of :attr:`~spectralseg.data.leakage.Audit.reported_twice`."""
+    pairs = audit.reported_twice
+    return set(zip(pairs["train_dataset"], pairs["test_dataset"], strict=True))
+
+
+def fill(results: Results, published: PublishedTable, again: Callable[[pd.DataFrame], pd.DataFrame]) -> Table:
+    """Measure every cell, and those of :func:`reported_twice` once more as ``again`` says."""
+    audit, cells = results.leakage, published.cells.reset_index(drop=True).assign(line="measured", leak_free="")
+    more = again(cells[pairs_of(cells).isin(reported_twice(audit))]).assign(value=np.nan, bold=False)
+    cells = pd.concat([cells, more]).sort_index(kind="stable", ignore_index=True)
+    records = results.read(**{name: set(cells[name]) for name in ("dataset", "suite", "test_dataset", "metric")})
+    unknown = sorted(set(records["protocol"].unique()) - set(rendering.PROTOCOLS))
+    if unknown:
+        raise InputError(f"{results.root}: protocol '{unknown[0]}' of the records is unknown; collect them again")
+    measurements = Measurements(records, audit, results.baseline)
+    lacking = _lacking(records)
+    told = [
+        {**cell, "protocol": protocol}
+        for protocol, cell in itertools.product(rendering.PROTOCOLS, cells.to_dict("records"))
+        if (cell["metric"], protocol) not in lacking
+    ]
+    rows = [
+        {"table": published.name, "published": cell["value"], "published_bold": cell["bold"]}
+        | {name: cell[name] for name in (*PLACE, "protocol", "line", *SELECTION, "leak_free", "class", "metric")}
+        | measured
+        for cell, measured in zip(told, measurements.measure_all(told), strict=True)
+    ]
+    frame = _complete(pd.DataFrame(rows, columns=[*_CELL, *MEASURED]), measurements)
+    page = rendering.Page(
+        name=published.name,
+        title=published.title,
+        warnings=(*results.banner, *_found(audit, cells)),
+        row_headings=(published.row_heading, ""),
+        sections=rendering.protocol_sections(frame),
+        legend=rendering.LEGEND,
+        notes=(*published.notes, *rendering.few_patients(frame["effective_groups"]), *_remarks(audit, cells)),
+    )
+    pairs = zip(frame["dataset"], frame["test_dataset"], strict=True)
+    return Table(page, frame.assign(source=[results.origin(*pair) for pair in pairs]))
+
+
+def _lacking(records: pd.DataFrame) -> set[tuple[str, str]]:
+    """Metrics that one protocol has and the other does not, with the latter: no columns there."""
+    found = set(records[["metric", "protocol"]].drop_duplicates().itertuples(index=False, name=None))
+    return set(itertools.product({metric for metric, _ in found}, rendering.PROTOCOLS)) - found
+
+
+def pairs_of(frame: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(frame[["dataset", "test_dataset"]])
+
+
+def _found(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
+    """What the audit found between the datasets of a table, and within their training and validation data."""
+    return (f"Leakage audit. {finding}." for finding in audit.findings(set(pairs_of(cells))))
+
+
+def _remarks(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
+    if (cells["leak_free"] != "").any():
+        yield (
+            "Leak-free: without test cases that match training or validation data in id, bytes, looks or patient; how "
+            "many are left is said below the columns."
+        )
+    audited = set(zip(audit.pairs["train_dataset"], audit.pairs["test_dataset"], strict=True))
+    missing = [" → ".join(pair) for pair in dict.fromkeys(pairs_of(cells)) if pair not in audited]
+    if missing:
+        yield f"Not audited for leakage: {', '.join(missing)}; run 'spectralseg leakage' on the prepared datasets."
+
+
+def _complete(frame: pd.DataFrame, measurements: Measurements) -> pd.DataFrame:
+    """Add what depends on the whole column: the best measured cell and how many runs are missing.
+
+    A column has a best cell where its lead is beyond chance after Holm's adjustment for all columns of its protocol.
+    """
+    frame = frame.assign(measured_best=False, missing_runs=0)
+    told, leads = frame.to_dict("records"), np.full(len(frame), np.nan)
+    for places in frame.groupby(_COLUMN, sort=False).indices.values():
+        column = {place: told[place] for place in places}
+        seeds = {seed for cell in column.values() for seed in measurements.seeds(cell)}
+        frame.loc[places, "missing_runs"] = max(len(seeds), 1) - frame.loc[places, "seeds"]
+        sign = metric_of(told[places[0]]["metric"]).sign
+        found = {place: cell for place, cell in column.items() if not np.isnan(cell["measured"])}
+        if len(found) > 1:
+            best, *others = sorted(found, key=lambda place: -sign * found[place]["measured"])
+            leads[best] = measurements.lead(found[best], [found[place] for place in others])
+    for places in frame.groupby("protocol").indices.values():
+        frame.loc[places, "measured_best"] = holm(leads[places]) <= LEVEL  # the columns of a protocol are one family
+    return frame

@@ -1,0 +1,192 @@
+"""What corruptions cost.
+
+Share of the clean Dice that each corruption costs, with the difference to the baseline and its 95 % interval over seeds
+and patients, and the mean corruption error.
+
+A method that is better on clean images has a smaller error under corruption as well; only the relative degradation
+separates robustness from accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spectralseg.metrics.records import MEAN
+from spectralseg.metrics.robustness import CLEAN, mean_corruption_error
+from spectralseg.outputs import title_of
+from spectralseg.reporting.labels import dataset_label, objective_label
+from spectralseg.reporting.rendering import MINUS, NO_RUN, Block, Entry, Line, Page, limits, protocol_sections
+from spectralseg.reporting.results import Results
+from spectralseg.reporting.table import Table
+from spectralseg.statistics.bootstrap import Interval, paired_interval
+
+METRIC = "dsc"
+LOSS, ERROR = "rD", "mCE"
+LEGEND = (
+    "rD: percent of the clean Dice that a corruption costs, over its severities; 0 if nothing is lost. Mean: over "
+    "corruptions. Below, its difference to the baseline with a 95 % interval over seeds and patients. mCE: error (1 "
+    f"{MINUS} Dice) under corruption in percent of the baseline's, mean over corruptions; below 100 is more robust, or "
+    f"better on clean images already. Mean ± standard deviation over seeds; {NO_RUN} undefined. Left out: structures "
+    "of cases and seeds without a Dice under some condition."
+)
+_METHOD = ["architecture", "objective", "lambda"]
+_UNIT = ["seed", "case", "class"]
+COLUMNS = (
+    *("protocol", "dataset", *_METHOD, "quantity", "corruption", "severities", "baseline"),
+    *("measured", "measured_sd", "gain", "gain_low", "gain_high", "seeds", "cases", "units", "left_out"),
+)
+
+
+def build(results: Results) -> Table:
+    """One block per dataset whose test images were corrupted, one row per method.
+
+    The cells have one row per protocol, dataset, method, quantity (``rD``, ``mCE``) and corruption
+    (``mean`` over all), in percent; ``units`` counts the structures of cases and seeds behind it, ``left_out`` those
+    without a Dice under some condition.
+
+    Raises:
+        InputError: there are no metric records.
+    """
+    records = results.read(suite={"iid", "noise"}, metric={METRIC})
+    noisy = set(records.loc[records["suite"] == "noise", "dataset"])
+    chosen = records[records["dataset"].isin(noisy)]
+    cells = pd.DataFrame(
+        [
+            {"protocol": protocol, "dataset": dataset, **row}
+            for (protocol, dataset), part in chosen.groupby(["protocol", "dataset"])
+            for row in _of_dataset(part, results.baseline)
+        ],
+        columns=list(COLUMNS),
+    )
+    page = Page(
+        name="robustness",
+        title=title_of(__doc__),
+        warnings=results.banner,
+        row_headings=("Method", ""),
+        sections=protocol_sections(cells, _blocks),
+        legend=LEGEND,
+        notes=() if len(cells) else ("No test images were corrupted.",),
+    )
+    return Table(page, cells.assign(source=cells["dataset"].map(results.origin)))
+
+
+def _of_dataset(records: pd.DataFrame, baseline: str) -> Iterator[dict[str, Any]]:
+    """Rows of all methods of a dataset under one protocol."""
+    methods = dict(iter(records.groupby(_METHOD)))
+    losses = {method: _losses(part) for method, part in methods.items()}
+    for method, part in methods.items():
+        references = [key for key in methods if key[:2] == (method[0], baseline)]
+        reference = references[0] if len(references) == 1 and method not in references else None
+        severities = part[part["corruption"] != CLEAN].groupby("corruption")["severity"].nunique()
+        told = {
+            **dict(zip(_METHOD, method, strict=True)),
+            "baseline": baseline,
+            "seeds": losses[method].index.get_level_values("seed").nunique(),
+            "cases": losses[method].index.get_level_values("case").nunique(),
+            "units": len(losses[method]),
+            "left_out": len(part[_UNIT].drop_duplicates()) - len(losses[method]),
+        }
+        for corruption, ours in losses[method].items():
+            about = {
+                "quantity": LOSS,
+                "corruption": corruption,
+                "severities": severities.get(corruption, severities.sum()),
+            }
+            gain = (np.nan,) * 3
+            if reference and corruption in losses[reference]:
+                gain = _difference(ours - losses[reference][corruption], part)
+            gains = dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
+            yield {**told, **about, **_over_seeds(ours.groupby("seed").mean()), **gains}
+        if reference:
+            errors = _over_seeds(_errors(part, methods[reference]))
+            yield {**told, "quantity": ERROR, "corruption": MEAN, "severities": severities.sum(), **errors}
+
+
+def _losses(records: pd.DataFrame) -> pd.DataFrame:
+    """What each structure of a case contributes to rD, in percent: a row per seed, case and class.
+
+    rD = 1 - noisy / clean is a ratio of means. The contributions, of first order, have exactly the rD of a seed as
+    their mean, and its variance to that order: the mean of a table of them can be resampled, a ratio could not.
+
+    Returns:
+        One column per corruption, and ``mean`` over these.
+    """
+    table = records.set_index([*_UNIT, "corruption", "severity"])["value"].unstack(["corruption", "severity"]).dropna()
+    values = table.T.groupby(level="corruption").mean().T
+    means = values.groupby("seed").transform("mean")
+    kept = means.div(means[CLEAN], axis=0)
+    changes = (kept.mul(values[CLEAN], axis=0) - values).div(means[CLEAN], axis=0)
+    losses = 100 * (1 - kept + changes).drop(columns=CLEAN)
+    return losses.assign(**{MEAN: losses.mean(axis=1)}) if losses.size else losses
+
+
+def _difference(differences: pd.Series, records: pd.DataFrame) -> Interval:
+    """Mean difference of contributions that both methods have, with its interval over seeds and patients."""
+    table = differences.unstack("seed").dropna(how="all")
+    groups = records.drop_duplicates("case").set_index("case")["group"]
+    if table.empty:
+        return Interval(*[float("nan")] * 3)
+    return paired_interval(table.to_numpy().T, groups[table.index.get_level_values("case")].to_numpy())
+
+
+def _errors(records: pd.DataFrame, baseline: pd.DataFrame) -> pd.Series:
+    """Mean corruption error of each seed that both have, in percent; none where they met other conditions."""
+    conditions = [set(map(tuple, part[["corruption", "severity"]].to_numpy())) for part in (records, baseline)]
+    seeds = sorted(set(records["seed"]) & set(baseline["seed"])) if conditions[0] == conditions[1] else []
+    columns = ["case", "class", "corruption", "severity", "value"]
+    errors = {
+        seed: mean_corruption_error(*(part.loc[part["seed"] == seed, columns] for part in (records, baseline)))
+        for seed in seeds
+    }
+    return 100 * pd.Series(errors, dtype="float64").replace([np.inf, -np.inf], np.nan)
+
+
+def _over_seeds(values: pd.Series) -> dict[str, float]:
+    return {"measured": float(values.mean()), "measured_sd": float(values.std(ddof=1))}
+
+
+def _blocks(cells: pd.DataFrame) -> Iterator[Block]:
+    for dataset, part in cells.groupby("dataset", sort=False):
+        columns = sorted(
+            set(zip(part["quantity"], part["corruption"], strict=True)),
+            key=lambda column: (column[0] != LOSS, column[1] == MEAN, column[1]),
+        )
+        rows = [_rows(method, cell, columns) for method, cell in part.groupby(_METHOD, sort=False)]
+        groups = tuple(f"{LOSS}, %" if quantity == LOSS else "" for quantity, _ in columns)
+        headings = tuple(
+            f"{corruption if quantity == LOSS else f'{quantity}, %'} ↓" for quantity, corruption in columns
+        )
+        yield Block(dataset_label(str(dataset)), (*groups, "", "", ""), (*headings, *_COUNTS), sum(rows, ()))
+
+
+_COUNTS = {"Seeds": "seeds", "Cases": "cases", "Left out": "left_out"}
+
+
+def _rows(method: tuple[Any, ...], cells: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> tuple[Line, ...]:
+    found = {(cell["quantity"], cell["corruption"]): cell for cell in cells.to_dict("records")}
+    shown = [found.get(column) for column in columns]
+    first = cells.iloc[0]
+    architecture, objective, weight = method
+    counts = tuple(Entry(str(first[name])) for name in _COUNTS.values())
+    label = f"{architecture} {objective_label(objective, weight)}"
+    line = Line(label, "measured", (*map(_measured, shown), *counts))
+    if cells["gain"].isna().all():
+        return (line,)
+    gains = tuple(map(_gain, shown))
+    return line, Line("", f"{MINUS} {first['baseline']}", (*gains, *(Entry("") for _ in counts)))
+
+
+def _measured(cell: Mapping[Any, Any] | None) -> Entry:
+    if cell is None or np.isnan(cell["measured"]):
+        return Entry("" if cell is None else NO_RUN)
+    spread = "" if np.isnan(cell["measured_sd"]) else f" ± {cell['measured_sd']:.2f}"
+    return Entry(f"{cell['measured']:.2f}{spread}".replace("-", MINUS))
+
+
+def _gain(cell: Mapping[Any, Any] | None) -> Entry:
+    numbers = [np.nan if cell is None else cell[name] for name in ("gain", "gain_low", "gain_high")]
+    return Entry("" if np.isnan(numbers).any() else limits(*numbers))

@@ -1,0 +1,77 @@
+"""What every table, figure and study has, and that nothing else must be told of it."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from spectralseg import outputs
+from spectralseg.config import Config
+from spectralseg.errors import InputError
+
+PUBLISHED = Path(__file__).parents[2] / "config" / "published"
+DEFAULTS = [(kind, name) for kind in outputs.KINDS for name in Config.model_fields[kind].get_default()]
+MODULES = [(kind, name) for kind in outputs.KINDS for name in outputs.names(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), DEFAULTS)
+def test_texts(kind, name):
+    output = outputs.describe(kind, name, PUBLISHED)
+    assert 5 < len(output.title) <= 100
+    assert len(output.caption) > 60
+    assert output.caption.endswith(".")
+    assert "notebook" not in output.caption
+    assert output.numbered == name.startswith(("table_", "figure_"))
+    assert not output.numbered or output.label in output.caption
+    assert output.markdown().startswith(f"# {output.label}. {output.title}\n\n{output.caption}")
+
+
+@pytest.mark.parametrize(("kind", "name"), MODULES)
+def test_a_module_builds_it_from_the_results(kind, name):
+    module = importlib.import_module(outputs.module_of(kind, name))
+    assert list(inspect.signature(module.build).parameters) == ["results"]
+    assert module.build.__doc__
+    assert getattr(module, "NEEDS", ()) == outputs.describe(kind, name).needs
+
+
+@pytest.mark.parametrize(("kind", "name"), DEFAULTS)
+def test_needs_are_files_of_the_workflow(kind, name):
+    for need in outputs.describe(kind, name, PUBLISHED).needs:
+        folder, _, file = need.rpartition("/")
+        assert (folder, file) == ("", "comparisons.parquet") or (PUBLISHED / file).is_file()
+
+
+def test_every_module_is_in_the_default_configuration():
+    assert set(MODULES) <= set(DEFAULTS)
+
+
+def test_names_differ_over_all_kinds():
+    names = [name for _, name in DEFAULTS]
+    assert len(set(names)) == len(names)
+
+
+def test_numbered_ones_come_first():
+    numbered = [outputs.is_numbered(name) for name in outputs.names("figures")]
+    assert numbered == sorted(numbered, reverse=True)
+
+
+def test_names_are_written_as_in_print():
+    assert outputs.describe("figures", "leakage_matrix").label == "Leakage matrix"
+
+
+def test_one_without_a_module_comes_from_its_own_notebook():
+    output = outputs.describe("tables", "mine")
+    assert (output.title, output.caption) == ("", "Made by its own notebook.")
+
+
+def test_unknown_modules_are_refused():
+    with pytest.raises(InputError, match="figure 'figure_1' is unknown; valid: figure_2, "):
+        outputs.module_of("figures", "figure_1")
+
+
+def test_a_repository_adds_its_notebooks_and_published_tables(tmp_path):
+    for file in ("notebooks/mine.ipynb", "notebooks/table.ipynb", "config/published/table_7.csv"):
+        Path(tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert outputs.own_names(tmp_path) == ["mine", "table_7"]

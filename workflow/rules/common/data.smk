@@ -1,0 +1,111 @@
+# What datasets are prepared from.
+#
+# Parameters whose functions take ``input`` do not make Snakemake rerun a job, e.g. where the repository is.
+from spectralseg.data.fetch import RECEIPTS, terms
+from spectralseg.data.fingerprint import fingerprint
+from spectralseg.data.prepared import FILES as PREPARED_FILES
+from spectralseg.data.prepared import FORMAT
+from spectralseg.registry import weights_file
+
+
+def specification_file(wildcards, input):
+    return repository(f"workflow/rules/datasets/{wildcards.dataset}.smk")
+
+
+def raw_files(wildcards):
+    """What a dataset is prepared from, as far as the workflow makes it: downloaded archives or phantom archives."""
+    choice = CONFIG.datasets[wildcards.dataset]
+    if choice.source == "path":
+        return absent(choice.path)
+    if choice.source == "phantom":
+        return f"{RESULTS}/raw/{wildcards.dataset}"
+    return f"{CONFIG.downloads}/{wildcards.dataset}/{RECEIPTS}"
+
+
+def raw_folder(wildcards, input):
+    """The path of the raw files. Of official ones, only the receipts are an input: Snakemake would delete an archive
+    that a user put in place, or that took a day to download, before every attempt to fetch it."""
+    choice = CONFIG.datasets[wildcards.dataset]
+    if choice.source == "path":
+        return choice.path
+    return f"{CONFIG.downloads}/{wildcards.dataset}" if choice.source == "official" else input.raw
+
+
+@functools.cache
+def content(file):
+    """Checksum of a file or folder of the user's."""
+    try:
+        return fingerprint(Path(file))
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def official_content(wildcards):
+    """Checksums of the official files of a dataset, wherever they come from."""
+    sources = SPECIFICATIONS[wildcards.dataset].sources
+    return canonical([(source.file, source.sha256, source.md5) for source in sources])
+
+
+def split_list(wildcards):
+    """A split list of the user's own, or None; published lists belong to the package."""
+    split = CONFIG.datasets[wildcards.dataset].split
+    return split if split and split.endswith(".csv") else None
+
+
+def split_file(wildcards):
+    return absent(split_list(wildcards) or os.curdir)
+
+
+def prepared_from(wildcards):
+    """All that a prepared dataset depends on: other content prepares it again, another date does not."""
+    name = wildcards.dataset
+    choice, specification = CONFIG.datasets[name], SPECIFICATIONS[name]
+    if choice.source == "path":
+        raw = content(choice.path)
+    elif choice.source == "phantom":
+        raw = DUMPED["datasets"][name]["phantom"]
+    else:
+        raw = official_content(wildcards)
+    if own := split_list(wildcards):
+        split = content(own)
+    else:
+        split = specification.alternative_splits.get(choice.split, specification.split).model_dump()
+    return canonical({"format": FORMAT, "specification": specification.shaping(), "raw": raw, "split": split})
+
+
+def fetch_settings(wildcards, input):
+    return [word for mirror in CONFIG.datasets[wildcards.dataset].mirrors for word in ("--mirror", mirror)]
+
+
+def dataset_terms(wildcards, input):
+    return terms(SPECIFICATIONS[wildcards.dataset])
+
+
+def prepare_settings(wildcards):
+    choice = CONFIG.datasets[wildcards.dataset]
+    options = ["--image-size", CONFIG.size_of(wildcards.dataset), "--validation", CONFIG.validation]
+    options += ["--source", choice.source]
+    options += ["--allow-partial"] if choice.allow_partial else []
+    return options + ([] if CONFIG.reduced_decoding else ["--full-decoding"])
+
+
+def split_option(wildcards, input):
+    split = CONFIG.datasets[wildcards.dataset].split
+    return ["--split", split] if split else []
+
+
+def phantom_settings(wildcards):
+    phantom = CONFIG.datasets[wildcards.dataset].phantom
+    return ["--cases", phantom.cases, "--side", phantom.side, "--seed", phantom.seed]
+
+
+def audited():
+    return expand(f"{RESULTS}/prepared/{{dataset}}/dataset.json", dataset=CONFIG.datasets)
+
+
+def audited_folders(wildcards, input):
+    return [os.path.dirname(file) for file in input]
+
+
+def audit_settings(wildcards):
+    return ["--fail-on-leakage"] if CONFIG.fail_on_leakage else []

@@ -1,0 +1,58 @@
+# Threads, GPUs, memory and run time of jobs.
+import math
+
+from spectralseg.operations.leases import gpu_slots
+from spectralseg.operations.throughput import THREADS
+from spectralseg.slurm import partition_limit
+
+
+def is_local():
+    """Whether jobs run on this machine: for a cluster, and inside its jobs, the number of submitted jobs is given."""
+    return workflow.is_main_process and workflow.resource_settings.nodes is None
+
+
+# Snakemake counts GPUs only if it is told how many there are; otherwise all jobs would start in parallel.
+GPU_SLOTS = gpu_slots(CONFIG.runs_per_gpu) if is_local() else 0
+if "gpu" in workflow.global_resources:  # the user sets the number
+    GPU_SLOTS = min(GPU_SLOTS, workflow.global_resources["gpu"].value)
+elif GPU_SLOTS:
+    workflow.register_resource("gpu", GPU_SLOTS)
+
+
+def run_threads(wildcards):
+    """Fewer than usual where jobs on this machine's GPUs would wait for cores instead of for a GPU."""
+    return max(1, min(THREADS, workflow.cores // GPU_SLOTS)) if GPU_SLOTS else THREADS
+
+
+def grown(amount, attempt):
+    """Half as much again with every attempt, up to twice: beyond that, no node has it and no partition allows it."""
+    return round(amount * (1 + min(attempt - 1, 2) / 2))
+
+
+def gigabytes(amount):
+    """Memory in MB that grows with every attempt."""
+
+    def mem_mb(wildcards, attempt):
+        return grown(1000 * amount, attempt)
+
+    return mem_mb
+
+
+def minutes(amount):
+    """Run time in minutes that grows with every attempt, as far as the partition allows."""
+
+    def runtime(wildcards, attempt):
+        return min(grown(amount, attempt), longest())
+
+    return runtime
+
+
+@functools.cache
+def longest():
+    """Minutes that the site's partition allows: a job that requests more would stay pending for ever."""
+    if not workflow.is_main_process or is_local():
+        return math.inf
+    defaults = workflow.resource_settings.default_resources
+    arguments = dict(text.split("=", maxsplit=1) for text in defaults.args) if defaults else {}
+    partition = arguments.get("slurm_partition", "").strip("'\"") or None
+    return partition_limit(partition) or math.inf

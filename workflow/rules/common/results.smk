@@ -1,0 +1,87 @@
+# What tables, figures and studies are made of, and the targets of the workflow.
+import csv
+
+@functools.cache
+def describe(kind, name):
+    """Texts and needs of a table, figure or study; see spectralseg.outputs."""
+    return outputs.describe(kind, name, ROOT / "config/published")
+
+
+def notebook_of(kind):
+    """The user's own notebook of a name, or the template of its kind."""
+
+    def notebook(wildcards):
+        own = repository(f"notebooks/{wildcards[kind]}.ipynb")
+        return own if os.path.exists(own) else repository(f"notebooks/{kind}.ipynb")
+
+    return notebook
+
+
+def needs_of(kinds, kind):
+    """What a table, figure or study reads besides the records, the audit and the folders of the runs. Those of the runs
+    are not listed: records come from the same jobs, and thousands of files in dozens of rules would slow every plan."""
+
+    def needs(wildcards):
+        files = describe(kinds, wildcards[kind]).needs
+        return [
+            repository(f"config/{file}") if file.startswith("published/") else f"{RESULTS}/{file}" for file in files
+        ]
+
+    return needs
+
+
+def notebook_parameters(kinds, kind):
+    """Parameters of a notebook for papermill."""
+
+    def parameters(wildcards, input):
+        values = {"name": wildcards[kind], "results": RESULTS, "published": repository("config/published")}
+        values["out"] = f"{RESULTS}/{kinds}"
+        return [word for key, value in values.items() for word in ("-p", key, value)]
+
+    return parameters
+
+
+def caption_of(kinds, kind):
+    """Caption in Snakemake's report."""
+    return lambda wildcards, input: describe(kinds, wildcards[kind]).caption
+
+
+def labels_of(kinds, kind):
+    """Columns that name a table, figure or study in Snakemake's report."""
+
+    def labels(wildcards):
+        output = describe(kinds, wildcards[kind])
+        return {kind: output.label, "shows": output.title}
+
+    return labels
+
+
+def subcategory_of(kind):
+    """Heading of a table or figure in Snakemake's report."""
+    return lambda wildcards: "As in the paper" if outputs.is_numbered(wildcards[kind]) else "Beyond the paper"
+
+
+def comparison():
+    """The baseline and the margins: a change makes again what shows them."""
+    return canonical({**CONFIG.comparison.model_dump(mode="json"), "baseline": CONFIG.baseline})
+
+
+def published_folder(wildcards, input):
+    return repository("config/published")
+
+
+def claims_files():
+    tables = [f"table_{number}" for number in range(1, 7)]
+    return [repository(f"config/published/{name}.csv") for name in ("claims", "claims_cells", *tables)]
+
+
+def leakage_findings():
+    """What the last audit found, in sentences, for the front page of Snakemake's report; none before the audit."""
+    files = [Path(f"{RESULTS}/leakage.csv"), Path(f"{RESULTS}/leakage_development.csv")]
+    rows = [row for file in files if file.exists() for row in csv.DictReader(file.read_text("utf-8").splitlines())]
+    keys = ("train_dataset", "test_dataset", "dataset")
+    of_the_study = [row for row in rows if all(row[key] in CONFIG.datasets for key in keys if key in row)]
+    return [row["finding"] for row in of_the_study if row["finding"]]
+
+
+config["leaks"] = leakage_findings()  # the template of the front page sees the configuration only

@@ -1,0 +1,96 @@
+# What runs depend on. Parameters hold content, so that a changed date alone retrains nothing.
+from spectralseg.data.prepared import checksum
+from spectralseg.files import sha256_of
+
+
+def prepared(wildcards):
+    """The dataset of a run. Its date does not count, its content does: see ``learned_from``. Until it is prepared,
+    Snakemake plans all that depends on it; afterwards, only runs whose content has changed."""
+    return ancient(checkpoints.prepare.get(dataset=wildcards.dataset).output.info)
+
+
+def partners(wildcards):
+    """Prepared out-of-distribution datasets of a training dataset, as far as the study has them; as ``prepared``."""
+    names = [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
+    return [ancient(checkpoints.prepare.get(dataset=name).output.info) for name in names]
+
+
+def partner_folders(wildcards, input):
+    return [os.path.dirname(file) for file in input.partners]
+
+
+def train_settings(wildcards):
+    """All of the configuration that the weights of a run depend on: a change retrains only the runs it affects."""
+    return canonical(
+        {
+            "architecture": DUMPED["architectures"][wildcards.architecture],
+            "objective": DUMPED["objectives"][wildcards.objective],
+            "training": LEARNED[wildcards.dataset],
+        }
+    )
+
+
+def learned_from(wildcards):
+    """Checksums of the data and of the file of encoder weights that the weights of a run depend on."""
+    file = weights_file(CONFIG.architectures[wildcards.architecture].encoder_weights)
+    return [
+        checksum(Path(f"{RESULTS}/prepared/{wildcards.dataset}")),
+        content_of_weights(file) if file and file.is_file() else None,
+    ]
+
+
+@functools.cache
+def content_of_weights(file):
+    return sha256_of(file)
+
+
+def encoder_weights(wildcards):
+    """Pretrained weights, which are downloaded before training, where there is a network."""
+    architecture = CONFIG.architectures[wildcards.architecture]
+    if architecture.encoder_weights is None:
+        return []
+    if weights_file(architecture.encoder_weights):
+        return absent(architecture.encoder_weights)
+    return ancient(f"{RESULTS}/weights/{architecture.encoder}/{architecture.encoder_weights}")
+
+
+def model_of_weights(wildcards, input):
+    """A model of the study with this encoder and these weights: it knows where to get them."""
+    wanted = (wildcards.encoder, wildcards.weights)
+    return next(a.model for a in CONFIG.architectures.values() if (a.encoder, a.encoder_weights) == wanted)
+
+
+def evaluation_settings(wildcards):
+    """All of the configuration that the records of a run depend on: corruptions only where its dataset has them."""
+    noise = DUMPED["evaluation"]["noise"]
+    applied = {
+        "corruptions": noise["corruptions"] if wildcards.dataset in noise["datasets"] else {},
+        "sweep": wildcards.dataset in noise["sweep"],
+    }
+    return canonical({**DUMPED["evaluation"], "noise": applied})
+
+
+def tested_on(wildcards):
+    """Checksums of the data that the records of a run depend on, besides its weights."""
+    names = [wildcards.dataset, *SPECIFICATIONS[wildcards.dataset].ood]
+    return [checksum(Path(f"{RESULTS}/prepared/{name}"), "modality") for name in names if name in CONFIG.datasets]
+
+
+def _passed_audit(wildcards):
+    """No file once the audit has passed. The audit is a checkpoint, which orders jobs without becoming an input:
+    neither the key nor another audit retrains anything."""
+    checkpoints.leakage.get()
+    return []
+
+
+def audit_first():
+    """Makes training and evaluation wait for the leakage audit when ``fail_on_leakage`` is set."""
+    return _passed_audit if CONFIG.fail_on_leakage else []
+
+
+def records():
+    return [f"{RESULTS}/runs/{run.folder}/records.parquet" for run in RUNS]
+
+
+def runs_folder(wildcards):
+    return f"{RESULTS}/runs"

@@ -1,0 +1,55 @@
+# What the workflow makes. All outputs are targets: Snakemake would not notice a missing file that only finished jobs need.
+# Archives, downloaded or generated, are left out, so that they may be deleted once the datasets are prepared.
+RUN_FILES = ["model.pt", "run.json", "history.jsonl", "records.parquet", "reliability.parquet", "examples.npz"]
+
+
+def prepared_files():
+    return expand(f"{RESULTS}/prepared/{{dataset}}/{{file}}", dataset=CONFIG.datasets, file=PREPARED_FILES)
+
+
+def audit_files():
+    return [
+        f"{RESULTS}/{name}.{ending}" for name in ("leakage", "leakage_development") for ending in ("parquet", "csv")
+    ]
+
+
+def missing_run_files():
+    """Missing outputs of partly complete run folders. All outputs as targets would have the same effect, but planning
+    thousands of runs would take twice as long."""
+    missing = []
+    for run in RUNS:
+        folder = f"{RESULTS}/runs/{run.folder}"
+        present = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if not present.isdisjoint(RUN_FILES):
+            missing += [f"{folder}/{file}" for file in RUN_FILES if file not in present]
+    return missing
+
+
+def notebooks():
+    return expand(f"{RESULTS}/notebooks/{{name}}.ipynb", name=[*CONFIG.tables, *CONFIG.figures, *CONFIG.studies])
+
+
+def cards():
+    return expand(f"{RESULTS}/cards/{{dataset}}.html", dataset=CONFIG.datasets)
+
+
+def claims_ledger():
+    return [f"{RESULTS}/{name}" for name in ("claims.csv", "claims_cells.csv", "claims.md", "claims.html")]
+
+
+def tables():
+    return expand(
+        f"{RESULTS}/tables/{{table}}.{{format}}", table=CONFIG.tables, format=["csv", "json", "md", "tex", "html"]
+    )
+
+
+def figures():
+    return expand(f"{RESULTS}/figures/{{figure}}.{{format}}", figure=CONFIG.figures, format=["pdf", "png"])
+
+
+def studies():
+    return expand(
+        f"{RESULTS}/studies/{{study}}.{{format}}",
+        study=CONFIG.studies,
+        format=["csv", "json", "md", "html", "pdf", "png"],
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 PREPARED = ("cases.csv", "images.npy", "masks.npy", "native_labels.bin")
 TRAINED = ("model.pt", "run.json", "history.jsonl")
 EVALUATED = ("records.parquet", "reliability.parquet", "examples.npz")
-TABLES = (".csv", ".md", ".tex", ".html", ".pdf", ".png")
+TABLES = (".csv", ".json", ".md", ".tex", ".html", ".pdf", ".png")
 
 
 def install(folder):
@@ -86,7 +86,7 @@ def main(program, *arguments):
     given = {key: value for key, value in itertools.pairwise(arguments) if key.startswith("-")}
     if program == "papermill":
         values = {arguments[n + 1]: arguments[n + 2] for n, word in enumerate(arguments) if word == "-p"}
-        write(Path(values["out"]), [Path(arguments[1]).stem + suffix for suffix in TABLES])
+        write(Path(values["out"]), [values["name"] + suffix for suffix in TABLES])
         write(Path(arguments[1]).parent, [Path(arguments[1]).name], "{}")
         return
     command, *arguments = arguments

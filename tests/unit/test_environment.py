@@ -32,6 +32,12 @@ def test_conda_environment_and_container_follow_from_the_lock(repository, pins):
     assert dict(line.split("==") for line in environment["dependencies"][-1]["pip"]) == pins
 
 
+def test_workarounds_for_the_slurm_executor_are_of_its_version(repository, pins):
+    text = (repository / "workflow" / "rules" / "common" / "slurm_executor.smk").read_text(encoding="utf-8")
+    (version,) = re.findall(r"snakemake-executor-plugin-slurm (\d[\d.]*\d)", text)
+    assert version == pins["snakemake-executor-plugin-slurm"], "check whether the workarounds are still needed"
+
+
 def test_every_dependency_is_pinned(repository, pins):
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]

@@ -1,6 +1,7 @@
 # What tables, figures and studies are made of, and the targets of the workflow.
 import csv
 
+
 @functools.cache
 def describe(kind, name):
     """Texts and needs of a table, figure or study; see spectralseg.outputs."""

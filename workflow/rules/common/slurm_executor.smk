@@ -1,4 +1,4 @@
-# Workarounds for snakemake-executor-plugin-slurm 2.8.0; tests/unit/test_environment.py pins them to that version.
+# Workarounds for snakemake-executor-plugin-slurm 2.8.0. A test fails for another version.
 
 
 def refuse_arrays():

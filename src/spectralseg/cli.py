@@ -236,7 +236,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def claims(arguments: argparse.Namespace) -> None:
     """Judge the claims of the paper by the records of a study."""
-    from spectralseg.reporting.ledger import build_ledger
+    from spectralseg.reporting.claim_verdicts import build_ledger
     from spectralseg.reporting.results import Results
 
     build_ledger(Results(arguments.results), arguments.published).write(arguments.out or arguments.results)

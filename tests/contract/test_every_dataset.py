@@ -16,7 +16,7 @@ from spectralseg.data.specification import read_specification, read_specificatio
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
 from spectralseg.reporting.cards import write_card
-from spectralseg.reporting.cards.content import PHANTOM
+from spectralseg.reporting.cards.card import PHANTOM
 from spectralseg.training.batches import batches
 
 

@@ -2,7 +2,8 @@
 
 import json
 
-from spectralseg.reporting.report.evidence import CLAIMS, VERDICTS
+from spectralseg.reporting.report.claims_table import COLUMNS as CLAIMS
+from spectralseg.statistics.verdicts import VERDICTS
 from tests.conftest import SMALL_ENCODER
 
 CONFIG = {

@@ -106,7 +106,7 @@ def test_harmless_edits_plan_nothing(finished):
     edit(isic, r'( +)"dimensions": 2,\n( +)"channels": 3,', r'\1"channels": 3,\n\2"dimensions": 2,')
     edit(isic, r'"url": "https://', '"url": "https://mirror.')
     edit(finished.repository / "workflow" / "rules" / "runs.smk", r"exec spectralseg train", "exec  spectralseg train")
-    edit(finished.repository / "workflow" / "rules" / "common.smk", r"\A", "# a comment\n")
+    edit(finished.repository / "workflow" / "rules" / "common" / "runs.smk", r"\A", "# a comment\n")
     for folder in (directory / OWN, directory / OWN / "images", results / "prepared" / "kvasir_seg", results / "runs"):
         (folder / ".DS_Store").write_text("where icons lie")
     (results / "raw" / "polypgen" / ".DS_Store").write_text("likewise")

@@ -15,8 +15,8 @@ from spectralseg.data.prepared import FILES
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
 from spectralseg.reporting.cards import write_card
+from spectralseg.reporting.cards.card import PHANTOM
 from spectralseg.reporting.cards.charts import applied, intensity, native_sizes, percent
-from spectralseg.reporting.cards.content import PHANTOM
 from spectralseg.reporting.cards.measures import BINS, intensities, measure
 from spectralseg.reporting.cards.pictures import COUNT, examples, outlines
 

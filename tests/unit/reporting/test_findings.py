@@ -13,7 +13,7 @@ import yaml
 from spectralseg import cli
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
-from spectralseg.reporting.findings import extract, page, write_page
+from spectralseg.reporting.findings import extract, write_page, writing
 from spectralseg.reporting.results import Results
 
 CONTROL = "squared_dice"
@@ -147,7 +147,7 @@ def test_the_answer_counts_verdicts(column, value, expected, folder, tmp_path):
     shutil.copytree(folder, copy)
     effects = pd.read_csv(copy / "effects.csv", dtype="str", keep_default_na=False)
     effects.assign(**{column: value}).to_csv(copy / "effects.csv", index=False)
-    assert expected in page.answer(page.Numbers(copy))[0]
+    assert expected in writing.answer(page.Numbers(copy))[0]
 
 
 def test_few_seeds_decide_nothing(study, published, finished, tmp_path):
@@ -237,7 +237,7 @@ def test_a_baseline_that_is_a_control_is_compared_once(finished, published, tmp_
     ],
 )
 def test_a_margin_that_is_named_suffices(needed, expected):
-    assert expected in page._all_equivalent(pd.DataFrame({"margin_needed": needed}))
+    assert expected in writing._all_equivalent(pd.DataFrame({"margin_needed": needed}))
 
 
 def test_the_headline_has_the_weight_of_most_cells_and_then_the_first(folder):
@@ -250,13 +250,13 @@ def test_the_headline_has_the_weight_of_most_cells_and_then_the_first(folder):
 
 
 def test_what_has_no_interval_is_not_undecided(folder):
-    rows = page._dice(page.Numbers(folder), page.Numbers(folder).against(), "spatial_spectral")
+    rows = writing._dice(page.Numbers(folder), page.Numbers(folder).against(), "spatial_spectral")
     rows = rows.assign(low=[np.nan, *rows["low"][1:]], margin=[0.5, 0.5, 1.0, 2.0])
-    said = page._outcome(rows)
+    said = writing._outcome(rows)
     assert said.startswith("of 3 comparisons in DSC (1 comparison more without an interval) better in ")
     assert "within ± 0.5 or 1 or 2 percentage points" in said
     assert (
-        page._outcome(rows.assign(low=np.nan)) == "no comparison could be made (4 comparisons more without an interval)"
+        writing._outcome(rows.assign(low=np.nan)) == "no comparison could be made (4 comparisons more without an interval)"
     )
 
 
@@ -272,13 +272,13 @@ def test_the_ends_of_a_sweep_are_paired_and_stand_beside_the_same_network_of_the
 def test_a_curve_of_one_validation_says_nothing_of_its_end(folder):
     numbers = page.Numbers(folder)
     curves = numbers.table("curves")
-    assert page._flattened(numbers, curves).startswith(
+    assert writing._flattened(numbers, curves).startswith(
         "In the last sixth of training, mean validation Dice changes by +"
     )
-    assert page._flattened(numbers, curves[curves["iteration"] == 600]) == ""
+    assert writing._flattened(numbers, curves[curves["iteration"] == 600]) == ""
 
 
 def test_random_maps_get_no_marks():
     row = {"metric": "cam_random_energy_relative", "verdict": "better", "difference": 1.0, "low": 0.5, "high": 1.5}
-    assert "better" in page._entry(row)
-    assert "better" not in page._entry(row, marked=False)
+    assert "better" in writing._entry(row)
+    assert "better" not in writing._entry(row, marked=False)

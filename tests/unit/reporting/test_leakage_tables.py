@@ -22,7 +22,7 @@ from spectralseg.data.splits import PARTS
 from spectralseg.errors import InputError
 from spectralseg.reporting.drawing.layout import STAMP
 from spectralseg.reporting.figures import build_figure
-from spectralseg.reporting.report.content import content
+from spectralseg.reporting.report.sections import content
 from spectralseg.reporting.results import BANNER, Results
 from spectralseg.reporting.studies import build_study
 from spectralseg.reporting.tables import build_table

@@ -17,12 +17,15 @@ from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting import rendering
 from spectralseg.reporting.rendering.html_table import NOTHING, Cell, number, tables_of
-from spectralseg.reporting.report import _json, evidence
+from spectralseg.reporting.report import _json
 from spectralseg.reporting.report.cases import ABSENT, case_browser
-from spectralseg.reporting.report.content import _figures
+from spectralseg.reporting.report.claims_table import claims_grid, read_claims, verdict_counts
+from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
 from spectralseg.reporting.report.runs import cost_grid, origins, read_runs, runs_grid
+from spectralseg.reporting.report.sections import _figures
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table
+from spectralseg.statistics.verdicts import VERDICTS
 
 
 @st.composite
@@ -115,9 +118,9 @@ class TestTables:
 class TestEvidence:
     def test_claims_are_counted_by_verdict(self, tmp_path):
         pd.DataFrame([claim(n) for n in range(6)]).to_csv(tmp_path / "claims.csv", index=False)
-        claims = evidence.read_claims(tmp_path / "claims.csv")
-        assert evidence.verdict_counts(claims) == dict(zip(evidence.VERDICTS, (2, 2, 1, 1), strict=True))
-        grid = evidence.claims_grid(claims)
+        claims = read_claims(tmp_path / "claims.csv")
+        assert verdict_counts(claims) == dict(zip(VERDICTS, (2, 2, 1, 1), strict=True))
+        grid = claims_grid(claims)
         expected = ["c0", "claim 0", "holds", "demonstration", "+10.50", "+1.50", "+0.50 to +2.50"]
         assert [cell.text for cell in grid.rows[0][:7]] == expected
         assert [cell.text for cell in grid.rows[0][12:]] == ["< 0.001", "0.017", "holds", "2.50"]
@@ -125,8 +128,8 @@ class TestEvidence:
         assert len(grid.columns) == len(grid.rows[0])
 
     def test_no_ledger_is_no_error(self, tmp_path):
-        assert evidence.read_claims(tmp_path / "claims.csv") is None
-        assert evidence.read_effects(tmp_path / "comparisons.parquet") is None
+        assert read_claims(tmp_path / "claims.csv") is None
+        assert read_effects(tmp_path / "comparisons.parquet") is None
 
     @pytest.mark.parametrize(
         ("change", "told"),
@@ -140,7 +143,7 @@ class TestEvidence:
     def test_a_ledger_that_cannot_be_shown_is_refused(self, tmp_path, change, told):
         change(pd.DataFrame([claim(0)])).to_csv(tmp_path / "claims.csv", index=False)
         with pytest.raises(InputError, match=told):
-            evidence.read_claims(tmp_path / "claims.csv")
+            read_claims(tmp_path / "claims.csv")
 
     @pytest.mark.parametrize(
         ("metric", "low", "high", "reading"),
@@ -156,19 +159,19 @@ class TestEvidence:
     )
     def test_a_reading_needs_an_interval_beside_zero(self, tmp_path, metric, low, high, reading):
         pd.DataFrame([effect(metric, 0.0, low, high)]).to_parquet(tmp_path / "c.parquet")
-        effects = evidence.read_effects(tmp_path / "c.parquet")
+        effects = read_effects(tmp_path / "c.parquet")
         assert effects["reading"].tolist() == [reading]
-        assert evidence.headline(effects)[reading] == (metric == "dsc")
+        assert headline(effects)[reading] == (metric == "dsc")
 
     @pytest.mark.parametrize(("seeds", "reading"), [(1, "not settled"), (2, "not settled"), (3, "better")])
     def test_a_reading_needs_three_seeds(self, tmp_path, seeds, reading):
         pd.DataFrame([effect("dsc", 0.1, 0.01, 0.2, seeds=seeds)]).to_parquet(tmp_path / "c.parquet")
-        assert evidence.read_effects(tmp_path / "c.parquet")["reading"].tolist() == [reading]
+        assert read_effects(tmp_path / "c.parquet")["reading"].tolist() == [reading]
 
     def test_effects_are_in_printed_units(self, tmp_path):
         rows = [effect("dsc", 0.05, 0.01, 0.1), effect("hd95", -2.0, -3.0, 1.0), effect("dsc", 0.2, 0.1, 0.2, seeds=1)]
         pd.DataFrame(rows).to_parquet(tmp_path / "c.parquet")
-        grid = evidence.effects_grid(evidence.read_effects(tmp_path / "c.parquet"))
+        grid = effects_grid(read_effects(tmp_path / "c.parquet"))
         dice, distance, _ = grid.rows
         assert [cell.text for cell in dice[4:6]] == ["+5.00", "+1.00 to +10.00"]
         assert dice[5].bar == pytest.approx((0.05, 0.25, 0.5)), "on the scale of the widest interval of the metric"
@@ -182,10 +185,10 @@ class TestEvidence:
         file = tmp_path / "c.parquet"
         file.write_bytes(b"PAR1")
         with pytest.raises(InputError, match="cannot be read as comparisons"):
-            evidence.read_effects(file)
+            read_effects(file)
         pd.DataFrame([effect("dsc", 0, 0, 0)]).drop(columns="p_holm").to_parquet(file)
         with pytest.raises(InputError, match="'p_holm' is missing"):
-            evidence.read_effects(file)
+            read_effects(file)
 
 
 class TestCases:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spectralseg.data.prepared import open_prepared
 from spectralseg.reporting.cards import charts
-from spectralseg.reporting.cards.content import content
+from spectralseg.reporting.cards.card import content
 from spectralseg.reporting.cards.measures import measure
 from spectralseg.reporting.rendering.html import write_html
 

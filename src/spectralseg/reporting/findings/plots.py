@@ -16,7 +16,7 @@ from spectralseg.reporting.drawing import style
 from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
 
 if TYPE_CHECKING:
-    from spectralseg.reporting.findings.page import Numbers
+    from spectralseg.reporting.findings.writing import Numbers
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _LINE = 0.17  # inches

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from spectralseg.reporting.rendering.html import write_html
-from spectralseg.reporting.report.content import content
+from spectralseg.reporting.report.sections import content
 from spectralseg.reporting.results import Results
 
 NAME = "index.html"

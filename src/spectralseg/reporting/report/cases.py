@@ -18,7 +18,7 @@ from spectralseg.metrics.records import MEAN, POOLED, WHOLE_CASE
 from spectralseg.reporting.drawing.images import class_colour
 from spectralseg.reporting.labels import objective_label, pair_label
 from spectralseg.reporting.measurements import LEAK_FREE
-from spectralseg.reporting.report.evidence import METRICS
+from spectralseg.reporting.report.effects_table import METRICS
 from spectralseg.reporting.report.overlays import overlays
 from spectralseg.reporting.results import Results
 

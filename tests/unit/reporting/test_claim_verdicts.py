@@ -9,7 +9,7 @@ from tests.standins.study import grid_of
 from spectralseg.cli import main
 from spectralseg.data.leakage import LEAKS, PAIRS, Audit
 from spectralseg.metrics.records import COLUMNS
-from spectralseg.reporting.ledger import FAILS, HOLDS, UNCERTAIN, UNTESTED, build_ledger
+from spectralseg.reporting.claim_verdicts import FAILS, HOLDS, UNCERTAIN, UNTESTED, build_ledger
 from spectralseg.reporting.results import BANNER, Results
 
 CELLS = (

@@ -15,13 +15,14 @@ from PIL import Image
 from spectralseg import __version__
 from spectralseg.outputs import describe
 from spectralseg.redaction import redact
-from spectralseg.reporting.cards.content import SOURCES
+from spectralseg.reporting.cards.card import SOURCES
 from spectralseg.reporting.drawing.style import ACTUAL, PREDICTED
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.rendering import few_patients, read_page
 from spectralseg.reporting.rendering.html_table import Cell, Grid, number, tables_of
-from spectralseg.reporting.report import evidence
 from spectralseg.reporting.report.cases import case_browser
+from spectralseg.reporting.report.claims_table import claims_grid, demonstrates, read_claims, verdict_counts
+from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
 from spectralseg.reporting.report.runs import EVALUATED, MISSING, cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.results import METHOD_KEYS, Results
 from spectralseg.statistics.verdicts import FEWEST
@@ -44,12 +45,12 @@ def content(results: Results, out: Path) -> dict[str, Any]:
     """
     config, resolved = results.config, results.root / "config.yaml"
     runs = read_runs(results)
-    claims = evidence.read_claims(results.root / "claims.csv")
-    effects = evidence.read_effects(results.root / "comparisons.parquet")
+    claims = read_claims(results.root / "claims.csv")
+    effects = read_effects(results.root / "comparisons.parquet")
     if effects is not None:
         effects = results.of_the_study(effects, METHOD_KEYS)
     browser = case_browser(results)
-    verdicts = evidence.verdict_counts(claims) if claims is not None else {}
+    verdicts = verdict_counts(claims) if claims is not None else {}
     return {
         "study": config.name if config else results.root.resolve().name,
         "version": __version__,
@@ -58,14 +59,14 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "audited": len(results.leakage.pairs),
         "facts": _facts(results, runs, browser),
         "verdicts": verdicts,
-        "adjusted": evidence.verdict_counts(claims, "verdict_adjusted") if claims is not None else {},
+        "adjusted": verdict_counts(claims, "verdict_adjusted") if claims is not None else {},
         "fewest": FEWEST,
-        "headline": evidence.headline(effects) if effects is not None else {},
+        "headline": headline(effects) if effects is not None else {},
         "baselines": sorted(set(effects["baseline"])) if effects is not None else [],
         "absent": _absent(results, runs),
-        "claims": evidence.claims_grid(claims) if claims is not None else None,
-        "demonstrated": claims is not None and any(map(evidence.demonstrates, claims["demonstration"])),
-        "effects": evidence.effects_grid(effects) if effects is not None else None,
+        "claims": claims_grid(claims) if claims is not None else None,
+        "demonstrated": claims is not None and any(map(demonstrates, claims["demonstration"])),
+        "effects": effects_grid(effects) if effects is not None else None,
         "few_patients": " ".join(few_patients(effects["effective_groups"])) if effects is not None else "",
         "tables": _tables(results, out),
         "figures": _figures(results, out, "figures"),

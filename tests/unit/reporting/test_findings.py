@@ -147,7 +147,7 @@ def test_the_answer_counts_verdicts(column, value, expected, folder, tmp_path):
     shutil.copytree(folder, copy)
     effects = pd.read_csv(copy / "effects.csv", dtype="str", keep_default_na=False)
     effects.assign(**{column: value}).to_csv(copy / "effects.csv", index=False)
-    assert expected in writing.answer(page.Numbers(copy))[0]
+    assert expected in writing.answer(writing.Numbers(copy))[0]
 
 
 def test_few_seeds_decide_nothing(study, published, finished, tmp_path):
@@ -168,7 +168,7 @@ def test_phantoms_and_missing_runs_are_said_first(folder, tmp_path):
         pd.read_csv(copy / f"{name}.csv", dtype="str").assign(**{column: value}).to_csv(
             copy / f"{name}.csv", index=False
         )
-    said = page.text(page.Numbers(copy), "evidence").split("## Protocol")[0]
+    said = writing.text(writing.Numbers(copy), "evidence").split("## Protocol")[0]
     assert "nothing here says anything about the paper" in said
     assert "runs are missing or diverged" in said
 
@@ -178,7 +178,7 @@ def test_notes_by_hand_join_the_page(folder, tmp_path):
     shutil.copytree(folder, copy)
     (copy / "data.md").write_text("Recompressed, all of it.\n")
     (copy / "obstacles.md").write_text("Nothing was in the way.\n")
-    said = page.text(page.Numbers(copy), "evidence")
+    said = writing.text(writing.Numbers(copy), "evidence")
     assert said.index("Recompressed, all of it.") < said.index("## Effects") < said.index("Nothing was in the way.")
 
 
@@ -241,7 +241,7 @@ def test_a_margin_that_is_named_suffices(needed, expected):
 
 
 def test_the_headline_has_the_weight_of_most_cells_and_then_the_first(folder):
-    numbers = page.Numbers(folder)
+    numbers = writing.Numbers(folder)
     assert numbers.weights == {"spatial_spectral": "0.2", CONTROL: "0.2", "printed": "0.2", "convex": "0.2"}
     sweep = numbers.effects[numbers.effects["objective"] == "convex"]
     numbers.__dict__["effects"] = pd.concat([numbers.effects, sweep.assign(**{"lambda": "0"})])
@@ -250,13 +250,14 @@ def test_the_headline_has_the_weight_of_most_cells_and_then_the_first(folder):
 
 
 def test_what_has_no_interval_is_not_undecided(folder):
-    rows = writing._dice(page.Numbers(folder), page.Numbers(folder).against(), "spatial_spectral")
+    rows = writing._dice(writing.Numbers(folder), writing.Numbers(folder).against(), "spatial_spectral")
     rows = rows.assign(low=[np.nan, *rows["low"][1:]], margin=[0.5, 0.5, 1.0, 2.0])
     said = writing._outcome(rows)
     assert said.startswith("of 3 comparisons in DSC (1 comparison more without an interval) better in ")
     assert "within ± 0.5 or 1 or 2 percentage points" in said
     assert (
-        writing._outcome(rows.assign(low=np.nan)) == "no comparison could be made (4 comparisons more without an interval)"
+        writing._outcome(rows.assign(low=np.nan))
+        == "no comparison could be made (4 comparisons more without an interval)"
     )
 
 
@@ -270,7 +271,7 @@ def test_the_ends_of_a_sweep_are_paired_and_stand_beside_the_same_network_of_the
 
 
 def test_a_curve_of_one_validation_says_nothing_of_its_end(folder):
-    numbers = page.Numbers(folder)
+    numbers = writing.Numbers(folder)
     curves = numbers.table("curves")
     assert writing._flattened(numbers, curves).startswith(
         "In the last sixth of training, mean validation Dice changes by +"

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from spectralseg import __version__
 from spectralseg.config import Config, load_config
-from spectralseg.data.leakage import LEAKS, PAIRS, Audit, finding
+from spectralseg.data.audit import LEAKS, PAIRS, Audit, finding
 from spectralseg.data.prepared import COLUMNS as CASE_COLUMNS
 from spectralseg.data.prepared import FORMAT, identity_of
 from spectralseg.data.specification import DatasetSpecification, read_specifications

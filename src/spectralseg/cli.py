@@ -101,9 +101,9 @@ def card(arguments: argparse.Namespace) -> None:
 def leakage(arguments: argparse.Namespace) -> None:
     """Find test and validation cases that overlap with training data: same picture, near-duplicate, same patient."""
     from spectralseg.data import open_prepared
-    from spectralseg.data.leakage import audit
+    from spectralseg.data.audit_datasets import audit_datasets
 
-    found = audit([open_prepared(folder) for folder in arguments.folder])
+    found = audit_datasets([open_prepared(folder) for folder in arguments.folder])
     found.write(arguments.out)
     print(*(f"{printable(finding)}\n" for finding in found.findings()), sep="", end="")
     print(f"{arguments.out}: {len(found.pairs)} pairs of datasets compared, {len(found.matching)} with matches")
@@ -178,7 +178,7 @@ def predict(arguments: argparse.Namespace) -> None:
 def score(arguments: argparse.Namespace) -> None:
     """Score somebody else's predictions for the test cases of a dataset, and say what is conspicuous about them."""
     from spectralseg.data import open_prepared
-    from spectralseg.data.leakage import read_audit
+    from spectralseg.data.audit import read_audit
     from spectralseg.exchange.scoring import score as run
     from spectralseg.grid import Run
 

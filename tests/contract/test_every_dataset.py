@@ -1,4 +1,4 @@
-"""What every dataset file promises, from its specification to a training batch."""
+"""Contract of every dataset file, from its specification to a training batch."""
 
 import html
 import inspect
@@ -36,7 +36,7 @@ def specification(specifications, name):
     return specifications[name]
 
 
-def test_the_specification_names_what_a_user_must_know(specification):
+def test_the_specification_has_all_descriptive_keys(specification):
     assert specification.title
     assert specification.licence
     assert re.search(r"doi:|arXiv:", specification.citation), "a citation that can be found"
@@ -81,7 +81,7 @@ def test_partners_exist_with_the_same_kind_of_task(specification, specifications
         assert specifications[partner].channels == specification.channels
 
 
-def test_the_phantom_writes_the_official_files_the_same_way_twice(specification, tmp_path):
+def test_the_phantom_writes_reproducible_official_files(specification, tmp_path):
     assert specification.name in phantoms.available()
     for folder in ("a", "b"):
         phantoms.generate(specification.name, tmp_path / folder, cases=4, side=40, seed=5)
@@ -118,16 +118,16 @@ def test_the_phantom_has_a_card(prepared_phantom, specification, tmp_path):
         assert text in page
 
 
-def test_the_first_batch_has_the_promised_shapes_or_there_is_nothing_to_train_on(prepared_phantom, specification):
+def test_first_batch(prepared_phantom, specification):
     data = prepared_phantom(specification.name)
-    asked = (data, Training(iterations=1, batch_size=3), 0, 0, 1, torch.device("cpu"))
+    requests = (data, Training(iterations=1, batch_size=3), 0, 0, 1, torch.device("cpu"))
     if specification.split.everything == "test" or not len(data.rows("train")):
         assert set(data.cases["part"]) == {"test"}
         with pytest.raises(InputError, match="no training cases"):
-            batches(*asked)
+            batches(*requests)
         return
     assert {"train", "validation", "test"} == set(data.cases["part"])
-    images, masks = next(batches(*asked))
+    images, masks = next(batches(*requests))
     assert images.shape == (3, 32, 32, specification.channels)
     assert images.dtype == torch.float32
     assert 0 <= images.min() < images.max() <= 1
@@ -144,7 +144,7 @@ def test_a_subset_is_refused_unless_it_is_allowed(specification, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dropped_in_file_is_a_new_dataset(repository, tmp_path, specifications):
+def test_a_new_file_is_a_new_dataset(repository, tmp_path, specifications):
     source = (repository / "workflow" / "rules" / "datasets" / "acdc.smk").read_text(encoding="utf-8")
     (tmp_path / "mine.smk").write_text(source.replace('"name": "acdc"', '"name": "mine"'), encoding="utf-8")
     assert read_specification(tmp_path / "mine.smk").classes == specifications["acdc"].classes

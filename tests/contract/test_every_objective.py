@@ -1,4 +1,4 @@
-"""What every registered objective promises."""
+"""Contract of every registered objective."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ TASKS = {"binary": 1, "multi-class": 4}
 
 
 def scene(channels, size=32, batch=2):
-    """Discs of every class in every image."""
+    """Discs of all classes in every image."""
     rows, columns = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     masks = torch.zeros(batch, size, size, dtype=torch.long)
     for image in range(batch):
@@ -26,7 +26,7 @@ def scene(channels, size=32, batch=2):
 
 
 def logits_of(masks, channels, certainty):
-    """Logits that say the masks with a certainty that may be negative."""
+    """Logits of the masks with a certainty, which may be negative."""
     if channels == 1:
         return certainty * (2.0 * (masks > 0)[:, None] - 1)
     return certainty * torch.nn.functional.one_hot(masks, channels).movedim(-1, 1).float()
@@ -53,7 +53,7 @@ def situations(channels):
 
 @functools.cache
 def is_regulariser(name):
-    """Whether it knows no masks: it is then an auxiliary, which cannot be minimised alone."""
+    """Whether the objective ignores masks: an auxiliary, which cannot be minimised alone."""
     masks = scene(1)
     values = [build_objective(name)(50 * noise(masks, 1), labels) for labels in (masks, torch.zeros_like(masks))]
     return torch.equal(*values)
@@ -71,7 +71,7 @@ def objective(name):
     return Combined(build_objective("cross_entropy"), built, 0.1) if is_regulariser(name) else built
 
 
-def test_it_names_its_components_and_detaches_them(name):
+def test_components_are_named_and_detached(name):
     logits = torch.randn(2, 1, 8, 8, requires_grad=True)
     masks, objective = torch.ones(2, 8, 8, dtype=torch.long), build_objective(name)
     assert objective(logits, masks).requires_grad
@@ -108,7 +108,7 @@ def test_it_names_its_components_and_detaches_them(name):
         ((2, 3, 8, 8), torch.full((2, 8, 8), -1), "masks hold labels -1..-1"),
     ],
 )
-def test_it_refuses_what_it_does_not_take(name, logits, masks, message):
+def test_invalid_inputs_are_refused(name, logits, masks, message):
     pattern = message.replace("(", r"\(").replace(")", r"\)")
     objective = build_objective(name)
     for call in (objective, objective.components, Combined(build_objective("dice"), objective, 0.2)):
@@ -123,7 +123,7 @@ def test_it_refuses_integer_logits(name):
 
 
 @pytest.mark.parametrize(("channels", "label"), [(1, 255), (4, 7), (4, -1)])
-def test_where_labels_are_not_read_one_out_of_range_makes_value_and_gradient_nan(name, channels, label, monkeypatch):
+def test_unchecked_labels_out_of_range_give_nan(name, channels, label, monkeypatch):
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     masks = scene(channels)
     logits = (8 * noise(masks, channels)).requires_grad_()
@@ -162,7 +162,7 @@ class TestEveryTask:
         changes = [objective(logits + k * step, masks) - objective(logits - k * step, masks) for k in (1, 2)]
         assert changes[1].item() == pytest.approx(
             2 * changes[0].item(), rel=1e-3
-        )  # in single precision, they are noise
+        )  # in single precision, they are rounding errors
 
     def test_boolean_masks_are_zero_and_one_for_two_classes(self, objective, channels):
         masks = scene(1)
@@ -180,7 +180,7 @@ class TestEveryTask:
         (gradient,) = torch.autograd.grad(value, logits)
         assert gradient.isfinite().all()
 
-    def test_it_falls_as_the_prediction_improves(self, objective, channels):
+    def test_value_decreases_as_the_prediction_improves(self, objective, channels):
         masks = scene(channels)
         mistakes = 0.5 * noise(masks, channels)
         values = [
@@ -190,7 +190,7 @@ class TestEveryTask:
         assert values == sorted(values, reverse=True)
         assert values[-1] < 0.1 * values[0]
 
-    def test_a_step_against_the_gradient_lowers_it(self, objective, channels):
+    def test_a_gradient_step_decreases_the_value(self, objective, channels):
         masks = scene(channels)
         logits = noise(masks, channels).requires_grad_()
         value = objective(logits, masks)
@@ -198,7 +198,7 @@ class TestEveryTask:
         assert gradient.abs().max() > 0
         assert objective(logits - gradient / gradient.norm(), masks) < value
 
-    def test_it_falls_when_a_network_is_trained_with_it(self, objective, channels):
+    def test_training_a_network_decreases_the_value(self, objective, channels):
         masks = scene(channels)
         images = masks[:, None].float() + 0.3 * noise(masks, 1)
         with torch.random.fork_rng():
@@ -257,7 +257,7 @@ class TestEveryTask:
         mirrored = objective(logits.flip(-1), masks.flip(-1)).item()
         assert mirrored == pytest.approx(objective(logits, masks).item(), rel=1e-4)
 
-    def test_its_arguments_are_left_as_they_were(self, objective, channels):
+    def test_arguments_are_not_modified(self, objective, channels):
         masks = scene(channels)
         logits = noise(masks, channels)
         copies = logits.clone(), masks.clone()

@@ -1,4 +1,4 @@
-"""The references import torchvision, which may not fit the installed torch; the package knows how to mend that."""
+"""References import torchvision, which may not match the installed torch; the package has a workaround."""
 
 from spectralseg._torchvision import ensure_operators
 

@@ -26,30 +26,30 @@ def draws():
 @pytest.mark.parametrize("bins", [5, 10, 15])
 @pytest.mark.parametrize(("probabilities", "labels"), list(draws()))
 class TestBins:
-    def test_the_expected_error_is_that_of_torchmetrics_and_of_a_loop(self, probabilities, labels, bins):
-        found = expected_calibration_error(probabilities, labels, bins)
+    def test_expected_error_equals_torchmetrics_and_a_loop(self, probabilities, labels, bins):
+        result = expected_calibration_error(probabilities, labels, bins)
         reference = torchmetrics.BinaryCalibrationError(n_bins=bins, norm="l1")
         expected = reference(torch.from_numpy(probabilities), torch.from_numpy(labels).long()).item()
-        assert found == pytest.approx(expected, abs=1e-5)
-        assert found == pytest.approx(sum(share * gap for share, gap in loop(probabilities, labels, bins)), abs=1e-9)
+        assert result == pytest.approx(expected, abs=1e-5)
+        assert result == pytest.approx(sum(share * gap for share, gap in loop(probabilities, labels, bins)), abs=1e-9)
 
-    def test_the_maximum_is_that_of_torchmetrics_once_no_bin_is_left_out(self, probabilities, labels, bins):
-        found = maximum_calibration_error(probabilities, labels, bins, least_share=0)
+    def test_maximum_error_over_all_bins_equals_torchmetrics(self, probabilities, labels, bins):
+        result = maximum_calibration_error(probabilities, labels, bins, least_share=0)
         reference = torchmetrics.BinaryCalibrationError(n_bins=bins, norm="max")
         expected = reference(torch.from_numpy(probabilities), torch.from_numpy(labels).long()).item()
-        assert found == pytest.approx(expected, abs=1e-5)
+        assert result == pytest.approx(expected, abs=1e-5)
 
-    def test_both_errors_are_those_of_monai(self, probabilities, labels, bins):
+    def test_both_errors_equal_monai(self, probabilities, labels, bins):
         batch = [torch.from_numpy(part.astype(np.float32))[None, None] for part in (probabilities, labels)]
-        for reduction, found in (
+        for reduction, result in (
             ("expected", expected_calibration_error(probabilities, labels, bins)),
             ("maximum", maximum_calibration_error(probabilities, labels, bins, least_share=0)),
         ):
             metric = monai.CalibrationErrorMetric(num_bins=bins, calibration_reduction=reduction)
             metric(y_pred=batch[0], y=batch[1])
-            assert found == pytest.approx(metric.aggregate().item(), abs=1e-5)
+            assert result == pytest.approx(metric.aggregate().item(), abs=1e-5)
 
-    def test_sums_over_cases_give_the_errors_of_all_pixels_together(self, probabilities, labels, bins):
+    def test_sums_over_cases_give_pooled_errors(self, probabilities, labels, bins):
         parts = zip(np.array_split(probabilities, 7), np.array_split(labels, 7), strict=True)
         sums = sum((Reliability.of(*part, cells=bins * 64) for part in parts), Reliability.empty(bins * 64))
         reference = torchmetrics.BinaryCalibrationError(n_bins=bins, norm="l1")
@@ -59,7 +59,7 @@ class TestBins:
         assert sums.brier() == pytest.approx(sklearn.brier_score_loss(labels, exact), rel=1e-9)
         assert sums.negative_log_likelihood() == pytest.approx(sklearn.log_loss(labels, exact), rel=1e-6)
 
-    def test_the_maximum_leaves_out_small_bins(self, probabilities, labels, bins):
+    def test_maximum_error_ignores_small_bins(self, probabilities, labels, bins):
         gaps = [gap for share, gap in loop(probabilities, labels, bins) if share >= 0.02]
         assert maximum_calibration_error(probabilities, labels, bins, least_share=0.02) == pytest.approx(max(gaps))
 
@@ -71,7 +71,7 @@ class TestBins:
 
 
 def loop(probabilities, labels, bins):
-    """Share of pixels and gap of every bin that is not empty; the last bin holds 1."""
+    """Share of pixels and gap of every non-empty bin; the last bin includes 1."""
     for b in range(bins):
         low, high = b / bins, (b + 1) / bins
         inside = [

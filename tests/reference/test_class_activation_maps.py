@@ -1,4 +1,4 @@
-"""Seg-Grad-CAM against MONAI's Grad-CAM of a model whose one output is the score of the image."""
+"""Seg-Grad-CAM against MONAI's Grad-CAM of a model with the score of the image as its output."""
 
 import warnings
 
@@ -22,12 +22,12 @@ class Score(nn.Module):
         self.model = model
 
     def forward(self, images):
-        found = []
+        result = []
         for logits in self.model(images):
             marked = logits[0] > 0 if len(logits) == 1 else logits.argmax(0) > 0
             foreground = logits[0] if len(logits) == 1 else logits[1:].amax(0)
-            found.append(foreground[marked].mean())
-        return torch.stack(found)[:, None]
+            result.append(foreground[marked].mean())
+        return torch.stack(result)[:, None]
 
 
 def unet(outputs):
@@ -46,12 +46,12 @@ def unet(outputs):
         ("transunet", "decoder", "decoder"),
     ],
 )
-def test_maps_are_those_of_monai(small_model, name, layer, module, outputs):
+def test_maps_equal_monai(small_model, name, layer, module, outputs):
     model = (unet(outputs) if name == "unet" else small_model(name, outputs=outputs)).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    ours = coarse_maps(model, images, layer=layer)[0], seg_grad_cam(model, images, layer=layer)
+    actual = coarse_maps(model, images, layer=layer)[0], seg_grad_cam(model, images, layer=layer)
     reference = visualize.GradCAM(Score(model), f"model.{module}", postprocessing=lambda maps: maps)
-    theirs = reference.compute_map(images, class_idx=0), reference(images, class_idx=0)
-    for mine, other in zip(ours, theirs, strict=True):
+    expected = reference.compute_map(images, class_idx=0), reference(images, class_idx=0)
+    for mine, other in zip(actual, expected, strict=True):
         assert mine.max() > 0
         assert torch.allclose(mine, other[:, 0].detach(), rtol=1e-4, atol=1e-6 * mine.max().item())

@@ -26,7 +26,7 @@ def pairs():
 
 
 @pytest.mark.parametrize(("prediction", "reference"), list(pairs()))
-def test_counts_are_those_of_scikit_learn(prediction, reference):
+def test_counts_equal_scikit_learn(prediction, reference):
     counts = metrics.overlap_counts(prediction, reference, CLASSES)
     expected = sklearn.multilabel_confusion_matrix(
         reference.ravel(), prediction.ravel(), labels=list(range(1, CLASSES + 1))
@@ -38,7 +38,7 @@ def test_counts_are_those_of_scikit_learn(prediction, reference):
 
 
 @pytest.mark.parametrize(("prediction", "reference"), list(pairs()))
-def test_ratios_are_those_of_scikit_learn_torchmetrics_and_monai(prediction, reference):
+def test_ratios_equal_scikit_learn_torchmetrics_and_monai(prediction, reference):
     counts = metrics.overlap_counts(prediction, reference, CLASSES)
     flat = {"average": None, "labels": list(range(1, CLASSES + 1))}
     truth, guess = reference.ravel(), prediction.ravel()
@@ -62,7 +62,7 @@ def test_ratios_are_those_of_scikit_learn_torchmetrics_and_monai(prediction, ref
     )
 
 
-def test_monai_too_calls_an_absent_structure_undefined():
+def test_absent_structures_are_undefined_as_in_monai():
     empty = np.zeros((8, 8), int)
     counts = metrics.overlap_counts(empty, empty, 1)
     one_hot = torch.nn.functional.one_hot(torch.from_numpy(empty), 2).movedim(-1, 0)[None].float()

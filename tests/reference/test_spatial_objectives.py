@@ -1,4 +1,4 @@
-"""Objectives without spectra against other libraries, and against their formulas spelt out, in double precision."""
+"""Spatial objectives against other libraries and their formulas, in double precision."""
 
 import itertools
 import warnings
@@ -54,16 +54,16 @@ def foreground(logits, masks):
 
 def assert_equal(name, options, reference, logits, masks, tolerance=1e-10):
     """The same value and the same gradient."""
-    found = build_objective(name, **options)(logits, masks)
+    result = build_objective(name, **options)(logits, masks)
     expected = reference(logits, masks)
-    assert found.dtype == torch.float64
-    assert found.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
-    slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
+    assert result.dtype == torch.float64
+    assert result.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
+    slopes = [torch.autograd.grad(value, logits)[0] for value in (result, expected)]
     assert torch.allclose(*slopes, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("channels", TASKS.values(), ids=TASKS.keys())
-class TestAgainstOthers:
+class TestAgainstReferences:
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
     def test_cross_entropy(self, channels, smoothing):
         def reference(logits, masks):
@@ -124,7 +124,7 @@ class TestAgainstOthers:
         loss = monai.losses.HausdorffDTLoss(include_background=True)
         assert_equal("hausdorff", {}, lambda *x: loss(*foreground(*x)), *blobs(channels), tolerance=1e-6)
 
-    def test_boundary_is_that_of_monai_but_for_a_constant(self, channels):
+    def test_boundary_equals_monai_up_to_a_constant(self, channels):
         loss = monai.losses.BoundaryLoss()
 
         def reference(logits, masks):
@@ -135,7 +135,7 @@ class TestAgainstOthers:
 
     @pytest.mark.parametrize("per_image", [False, True])
     def test_lovasz_extends_the_jaccard_loss(self, channels, per_image):
-        """Sorted by error, each pixel weighs what it adds to the Jaccard loss when it is wrong as well."""
+        """Reference: in order of their errors, the weight of a pixel is its increment of the Jaccard loss."""
 
         def jaccard_loss(wrong, truth):
             return wrong.sum().double() / (truth | wrong).sum()
@@ -168,7 +168,7 @@ class TestAgainstOthers:
         assert_equal("lovasz", {"per_image": per_image}, reference, logits, masks)
 
     @pytest.mark.parametrize("per_image", [False, True])
-    def test_lovasz_is_that_of_smp_but_for_its_single_precision(self, channels, per_image):
+    def test_lovasz_equals_smp_up_to_single_precision(self, channels, per_image):
         loss = smp.LovaszLoss("binary" if channels == 1 else "multiclass", per_image=per_image)
 
         def reference(logits, masks):
@@ -179,7 +179,7 @@ class TestAgainstOthers:
         assert_equal("lovasz", {"per_image": per_image}, reference, logits, masks, tolerance=1e-5)
 
     @pytest.mark.parametrize("size", [32, 700])
-    def test_distances_are_those_of_scipy_in_double_precision(self, channels, size):
+    def test_distances_equal_scipy_in_double_precision(self, channels, size):
         logits, masks = blobs(channels, size)
 
         def reference(logits, masks):
@@ -206,8 +206,8 @@ class TestAgainstOthers:
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5])
-def test_unified_focal_of_two_classes_has_the_parts_of_monai(gamma):
-    """Given probabilities, as MONAI applies no sigmoid, and twice its focal part, as it averages over both classes."""
+def test_unified_focal_of_two_classes_equals_monai(gamma):
+    """MONAI applies no sigmoid, and averages its focal part over both classes."""
     logits, masks = batch(1)
     shared = {"delta": 0.6, "gamma": gamma}
     focal = monai.losses.unified_focal_loss.AsymmetricFocalLoss(**shared)
@@ -240,8 +240,8 @@ def test_unified_focal_of_several_classes_treats_each_foreground_class_as_rare()
 
 
 @pytest.mark.parametrize("size", [33, 224, 1000])
-def test_distances_repeat_to_the_bit_wherever_the_array_is_in_memory(size):
-    """So that an interrupted training continues to the same weights."""
+def test_distances_are_bit_identical_at_any_memory_address(size):
+    """Needed for bit-identical weights of resumed trainings."""
     masks = torch.from_numpy(np.random.default_rng(0).random((1, 1, size, size)) < 1 - 10 / size**2)
     masks[..., 0, 0] = False
     plane = masks[0, 0].numpy()
@@ -249,21 +249,21 @@ def test_distances_repeat_to_the_bit_wherever_the_array_is_in_memory(size):
     held = []
     for dtype in (torch.float32, torch.float64):
         for offset in range(8):
-            held.append(torch.empty(1000 + 8 * offset))  # moves what is allocated next
-            found = signed_distances(masks, dtype)
-            assert torch.equal(found, torch.from_numpy(exact).to(dtype)[None, None])
+            held.append(torch.empty(1000 + 8 * offset))  # changes the address of the next allocation
+            result = signed_distances(masks, dtype)
+            assert torch.equal(result, torch.from_numpy(exact).to(dtype)[None, None])
 
 
-class TestWhyLibrariesAreNotTaken:
-    """If one of these fails, a library has changed, and the objective may be its own again."""
+class TestReasonsAgainstLibraries:
+    """If one of these fails, a library has changed, and may be used for the objective."""
 
-    def test_smp_makes_false_positives_of_absent_classes_free(self):
+    def test_smp_ignores_false_positives_of_absent_classes(self):
         logits, empty = torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8, dtype=torch.long)
         assert smp.TverskyLoss("binary")(logits, empty[:, None]).item() == 0
         assert build_objective("tversky")(logits, empty).item() > 0.9
 
-    def test_smp_focal_takes_sigmoids_of_several_classes(self):
-        """A softmax does not change when all logits grow by one number."""
+    def test_smp_focal_uses_sigmoids_for_several_classes(self):
+        """A softmax does not change if a constant is added to all logits."""
         logits, masks = batch(4)
         shifted = logits + 1
         assert not torch.isclose(*(smp.FocalLoss("multiclass")(x, masks) for x in (logits, shifted)))

@@ -73,7 +73,7 @@ def squared_dice(probabilities, masks):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("shape", SHAPES)
 class TestParseval:
-    def test_transform_closed_form_and_squared_dice_are_one_number_with_one_gradient(self, shape, seed):
+    def test_transform_closed_form_and_squared_dice_agree(self, shape, seed):
         masks, logits = masks_and_logits(shape, seed)
         expected, slope = value_and_gradient(lambda p: squared_dice(p, masks), logits)
         for method in ("auto", "fft"):
@@ -81,7 +81,7 @@ class TestParseval:
             assert abs(value - expected) < 1e-10
             assert (gradient - slope).abs().max() < 1e-10
 
-    def test_the_literal_formula_with_an_explicit_transform_is_the_same(self, shape, seed):
+    def test_literal_formula_with_an_explicit_transform_agrees(self, shape, seed):
         masks, logits = masks_and_logits(shape, seed)
 
         def literal(p):
@@ -98,7 +98,7 @@ class TestParseval:
     @pytest.mark.parametrize("norm", ["backward", "ortho", "forward"])
     @pytest.mark.parametrize("shifted", [False, True])
     @pytest.mark.parametrize("axes", [(-1,), (-2, -1), (0, 1, 2, 3)])
-    def test_so_is_any_reading_of_the_transform(self, shape, seed, norm, shifted, axes):
+    def test_any_normalisation_of_the_transform_agrees(self, shape, seed, norm, shifted, axes):
         masks, logits = masks_and_logits(shape, seed)
 
         def reading(p):
@@ -113,16 +113,16 @@ class TestParseval:
         assert abs(value - expected) < 1e-10
         assert (gradient - slope).abs().max() < 1e-10
 
-    def test_half_a_spectrum_without_hermitian_weights_is_something_else(self, shape, seed):
-        """It counts the columns of frequency 0 and Nyquist twice, relative to the others."""
+    def test_half_a_spectrum_without_hermitian_weights_differs(self, shape, seed):
+        """The columns of frequency 0 and Nyquist have twice the weight of the others."""
         masks, logits = masks_and_logits(shape, seed)
         big_p, big_y = (torch.fft.rfft2(x) for x in (logits.sigmoid(), masks))
         cross, energy = (big_y * big_p.conj()).real, big_y.abs().square() + big_p.abs().square()
-        found = spectral_similarity(logits.sigmoid(), masks, method="fft")
-        assert abs(found - 2 * cross.sum() / energy.sum()) > 1e-3
+        result = spectral_similarity(logits.sigmoid(), masks, method="fft")
+        assert abs(result - 2 * cross.sum() / energy.sum()) > 1e-3
         weights = torch.full((shape[-1] // 2 + 1,), 2.0, dtype=torch.float64)
         weights[[0] if shape[-1] % 2 else [0, -1]] = 1
-        assert abs(found - 2 * (weights * cross).sum() / (weights * energy).sum()) < 1e-10
+        assert abs(result - 2 * (weights * cross).sum() / (weights * energy).sum()) < 1e-10
 
     def test_it_equals_monai_dice_with_squared_denominator_pooled_over_the_batch(self, shape, seed):
         masks, logits = masks_and_logits((shape[0], 1, *shape[2:]), seed)
@@ -135,7 +135,7 @@ class TestParseval:
 
 @given(st.tuples(*(st.integers(1, largest) for largest in (3, 3, 24, 24))), st.integers(0, 99))
 @settings(max_examples=60)
-def test_the_half_plane_stands_for_the_whole_at_any_size(shape, seed):
+def test_half_plane_equals_full_plane(shape, seed):
     masks, logits = masks_and_logits(shape, seed)
     expected, slope = value_and_gradient(lambda p: squared_dice(p, masks), logits)
     value, gradient = value_and_gradient(lambda p: spectral_similarity(p, masks, method="fft"), logits)
@@ -145,7 +145,7 @@ def test_the_half_plane_stands_for_the_whole_at_any_size(shape, seed):
 
 @pytest.mark.parametrize("shape", [(2, 1, 96, 96), (1, 3, 95, 81), (1, 1, 64, 90)])
 @pytest.mark.parametrize("limits", [(0, 8, 32, math.inf), (0, 0.5, 4, 9.5, 17, 1e9)])
-def test_bands_weighted_by_their_energy_add_up_to_the_whole(shape, limits):
+def test_bands_weighted_by_energy_sum_to_the_whole(shape, limits):
     masks, logits = masks_and_logits(shape)
     p = logits.sigmoid()
     energy = (torch.fft.fft2(p).abs().square() + torch.fft.fft2(masks).abs().square()).sum((0, 1)).detach()
@@ -190,10 +190,10 @@ def test_squared_frequency_weights_approach_the_squared_dice_of_gradients_on_smo
             -1.2 * torch.sin(rows + 3 * columns) + 0.8 * torch.cos(4 * columns) + 0 * rows,
         ]
     )
-    found = spectral_similarity(p[None, None], y[None, None], weighting=2.0)
-    assert abs(found - squared_dice(slopes_p, slopes_y)) < 1e-10
+    result = spectral_similarity(p[None, None], y[None, None], weighting=2.0)
+    assert abs(result - squared_dice(slopes_p, slopes_y)) < 1e-10
     differences = [torch.stack([x - x.roll(1, 0), x - x.roll(1, 1)]) for x in (p, y)]
-    assert 1e-10 < abs(found - squared_dice(*differences)) < 0.02
+    assert 1e-10 < abs(result - squared_dice(*differences)) < 0.02
 
 
 class TestSpatialObjective:
@@ -206,11 +206,11 @@ class TestSpatialObjective:
     def test_binary_tasks_agree(self, smooth):
         masks, logits = masks_and_logits((3, 1, 20, 24))
         logits = logits.detach().float().requires_grad_()
-        found = build_objective("bce_dice", smooth=smooth)(logits, masks[:, 0].long())
+        result = build_objective("bce_dice", smooth=smooth)(logits, masks[:, 0].long())
         dice = smp.DiceLoss("binary", from_logits=True, smooth=smooth / 2)
         expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks.float()) + dice(logits, masks)
-        assert found.item() == pytest.approx(expected.item(), abs=1e-6)
-        slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
+        assert result.item() == pytest.approx(expected.item(), abs=1e-6)
+        slopes = [torch.autograd.grad(value, logits)[0] for value in (result, expected)]
         assert torch.allclose(*slopes, atol=1e-7)
 
     @pytest.mark.parametrize("smooth", [0.0, 1.0, 10.0])
@@ -218,15 +218,15 @@ class TestSpatialObjective:
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(3, 5, 20, 24, generator=generator, requires_grad=True)
         masks = torch.randint(0, 5, (3, 20, 24), generator=generator)
-        found = build_objective("bce_dice", smooth=smooth)(logits, masks)
+        result = build_objective("bce_dice", smooth=smooth)(logits, masks)
         dice = smp.DiceLoss("multiclass", classes=[1, 2, 3, 4], from_logits=True, smooth=smooth / 2)
         expected = torch.nn.functional.cross_entropy(logits, masks) + dice(logits, masks)
-        assert found.item() == pytest.approx(expected.item(), abs=1e-6)
-        slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
+        assert result.item() == pytest.approx(expected.item(), abs=1e-6)
+        slopes = [torch.autograd.grad(value, logits)[0] for value in (result, expected)]
         assert torch.allclose(*slopes, atol=1e-7)
 
     def test_an_absent_class_is_smoothed_here_and_left_out_by_smp(self):
-        """The definitions differ on purpose: here an absent class still costs false positives."""
+        """The definitions differ on purpose: here, false positives of an absent class have a cost."""
         logits = torch.zeros(1, 1, 8, 8)
         empty = torch.zeros(1, 8, 8, dtype=torch.long)
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, empty[:, None].float()).item()
@@ -235,20 +235,20 @@ class TestSpatialObjective:
 
 
 def test_the_intended_sum_with_squared_dice_is_a_rescaled_dice_weight():
-    """L + λ(1 - S) adds λ to the weight of a squared Dice, nothing else, in value and gradient."""
+    """L + λ(1 - S) only adds λ to the weight of a squared Dice, in value and gradient."""
     masks, logits = masks_and_logits((2, 1, 32, 32))
     labels = masks[:, 0].long()
-    found = build_objective("spectral", method="fft")(logits, labels)
+    result = build_objective("spectral", method="fft")(logits, labels)
     expected = build_objective("dice", denominator="squared", smooth=1e-6 * 32 * 32)(logits, labels)
-    assert found.item() == pytest.approx(expected.item(), abs=1e-12)
-    slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
+    assert result.item() == pytest.approx(expected.item(), abs=1e-12)
+    slopes = [torch.autograd.grad(value, logits)[0] for value in (result, expected)]
     assert torch.allclose(*slopes, rtol=0, atol=1e-12)
 
 
 class TestMatching:
     @pytest.mark.parametrize("channels", [1, 4])
     @pytest.mark.parametrize("options", [{"band": [8, 16]}, {"weighting": 1.0}, {"band": [2, None], "weighting": 0.5}])
-    def test_the_factor_is_that_of_automatic_differentiation(self, channels, options):
+    def test_factor_equals_automatic_differentiation(self, channels, options):
         logits, masks = labelled(channels)
         p, y = foreground(logits.detach(), masks)
         p.requires_grad_()
@@ -266,7 +266,7 @@ class TestMatching:
         assert components["matching"].item() == pytest.approx(np.mean(ratios), rel=1e-10)
 
     @pytest.mark.parametrize("channels", [1, 4])
-    def test_the_matched_term_pulls_as_hard_as_the_full_band(self, channels, monkeypatch):
+    def test_matched_gradient_norm_equals_that_of_the_full_band(self, channels, monkeypatch):
         logits, masks = labelled(channels)
         p, y = foreground(logits.detach(), masks)
         p.requires_grad_()
@@ -281,7 +281,7 @@ class TestMatching:
         assert torch.allclose(norms[0], norms[1], rtol=1e-10)
         assert (norms[2] > 2 * norms[0]).all()
 
-    def test_it_scales_value_and_gradient_and_nothing_else(self):
+    def test_matching_only_scales_value_and_gradient(self):
         logits, masks = labelled(1)
         objectives = [build_objective("spectral", band=[8, 16], matched=m) for m in (False, True)]
         plain, matched = (objective(logits, masks) for objective in objectives)
@@ -300,7 +300,7 @@ class TestMatching:
 
 class TestRings:
     @pytest.mark.parametrize("channels", [1, 4])
-    def test_it_is_the_formula_ring_by_ring(self, channels):
+    def test_equals_the_formula_per_ring(self, channels):
         logits, masks = labelled(channels)
         p, y = foreground(logits, masks)
         big_p, big_y = torch.fft.fft2(p, norm="ortho"), torch.fft.fft2(y, norm="ortho")
@@ -313,9 +313,9 @@ class TestRings:
                 cross / ((one.abs() ** 2).sum() + floor).sqrt() / ((other.abs() ** 2).sum() + floor).sqrt()
             )
         expected = 1 - torch.stack(correlations).mean()
-        found = build_objective("frc", band=[3, 20])(logits, masks)
-        assert found.item() == pytest.approx(expected.item(), abs=1e-10)
-        slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
+        result = build_objective("frc", band=[3, 20])(logits, masks)
+        assert result.item() == pytest.approx(expected.item(), abs=1e-10)
+        slopes = [torch.autograd.grad(value, logits)[0] for value in (result, expected)]
         assert torch.allclose(*slopes, rtol=0, atol=1e-10)
 
     def test_sorensen_is_the_correlation_times_the_ratio_of_the_means(self):
@@ -335,41 +335,41 @@ class TestRings:
     @pytest.mark.parametrize("channels", [1, 4])
     def test_one_ring_of_sorensen_is_a_band_of_the_spectral_objective(self, channels):
         logits, masks = labelled(channels)
-        found = build_objective("frc", band=[6, 7], normalisation="sorensen")(logits, masks).item()
-        assert found == pytest.approx(build_objective("spectral", band=[6, 7])(logits, masks).item(), abs=1e-10)
+        result = build_objective("frc", band=[6, 7], normalisation="sorensen")(logits, masks).item()
+        assert result == pytest.approx(build_objective("spectral", band=[6, 7])(logits, masks).item(), abs=1e-10)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
 class TestFocalFrequency:
     @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0])
     @pytest.mark.parametrize("size", [(40, 52), (31, 33)])
-    def test_it_is_the_formula_over_the_whole_spectrum(self, channels, alpha, size):
+    def test_equals_the_formula_over_the_whole_spectrum(self, channels, alpha, size):
         logits, masks = labelled(channels, (2, *size))
         p, y = foreground(logits, masks)
         distance = (torch.fft.fft2(p, norm="ortho") - torch.fft.fft2(y, norm="ortho")).abs()
         weights = distance.detach() ** alpha
         expected = (weights / weights.amax((2, 3), keepdim=True) * distance.square()).mean()
-        found = build_objective("focal_frequency", alpha=alpha)(logits, masks)
-        assert found.item() == pytest.approx(expected.item(), abs=1e-12)
-        slopes = [torch.autograd.grad(value, logits)[0] for value in (found, expected)]
+        result = build_objective("focal_frequency", alpha=alpha)(logits, masks)
+        assert result.item() == pytest.approx(expected.item(), abs=1e-12)
+        slopes = [torch.autograd.grad(value, logits)[0] for value in (result, expected)]
         assert torch.allclose(*slopes, rtol=0, atol=1e-10)
 
-    def test_without_weights_it_is_the_mean_squared_error(self, channels):
+    def test_without_weights_it_equals_the_mean_squared_error(self, channels):
         logits, masks = labelled(channels)
         p, y = foreground(logits, masks)
-        found = build_objective("focal_frequency", alpha=0)(logits, masks)
-        assert found.item() == pytest.approx((p - y).square().mean().item(), abs=1e-12)
+        result = build_objective("focal_frequency", alpha=0)(logits, masks)
+        assert result.item() == pytest.approx((p - y).square().mean().item(), abs=1e-12)
 
 
 @pytest.mark.parametrize("side", [32, 128, 224, 256])
-def test_the_control_of_the_study_is_the_spectral_term_to_the_bit(side):
-    """In single precision, for one class, where no mean over classes rounds: training cannot tell them apart."""
+def test_the_control_of_the_study_equals_the_spectral_term_bit_for_bit(side):
+    """In single precision for one class, without rounding of a mean over classes: training is bit-identical."""
     objectives = yaml.safe_load((REPOSITORY / "config" / "objectives.yaml").read_text(encoding="utf-8"))["objectives"]
-    found = []
+    result = []
     for name in ("spatial_spectral", "squared_dice"):
         generator = torch.Generator().manual_seed(0)
         logits = torch.randn(8, 1, side, side, generator=generator).requires_grad_()
         masks = torch.randint(0, 2, (8, side, side), generator=generator)
         loss = objective_of(ObjectiveChoice.model_validate(objectives[name]), "0.2")(logits, masks)
-        found.append((loss.detach(), torch.autograd.grad(loss, logits)[0]))
-    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+        result.append((loss.detach(), torch.autograd.grad(loss, logits)[0]))
+    assert all(torch.equal(*pair) for pair in zip(*result, strict=True))

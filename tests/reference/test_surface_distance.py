@@ -25,7 +25,7 @@ with warnings.catch_warnings():
 
 
 def blob(rng, shape):
-    """A random mask of a few smooth parts; never empty."""
+    """A random, non-empty mask of a few smooth parts."""
     noise = ndimage.gaussian_filter(rng.random(shape), rng.uniform(0.5, 2.5))
     mask = noise > np.quantile(noise, rng.uniform(0.4, 0.98))
     return mask if mask.any() else noise == noise.max()
@@ -42,7 +42,7 @@ def monai_distance(prediction, reference, spacing):
 
 
 def islands(rng, shape):
-    """Single pixels and boxes anywhere, at the border too."""
+    """Single pixels and boxes, also at the border."""
     mask = np.zeros(shape, bool)
     for _ in range(rng.integers(1, 6)):
         first = [rng.integers(0, size) for size in shape]
@@ -51,7 +51,7 @@ def islands(rng, shape):
 
 
 def noise(rng, shape):
-    """Pixels drawn one by one, few or many."""
+    """Independent random pixels, few or many."""
     mask = rng.random(shape) < rng.uniform(0.02, 1)
     mask.flat[rng.integers(0, mask.size)] = True
     return mask
@@ -84,7 +84,7 @@ def masks(draw):
 
 
 def surface_points(mask, spacing):
-    """Pixels with a direct neighbour outside the mask or the image, one by one."""
+    """Pixels with a direct neighbour outside the mask or the image, by a loop."""
     padded = np.pad(mask, 1)
     kept = []
     for point in np.argwhere(padded):
@@ -100,8 +100,8 @@ def test_distances_equal_brute_force(drawn):
     prediction, reference, spacing = drawn
     points = surface_points(prediction, spacing), surface_points(reference, spacing)
     table = cdist(*points)
-    found = SurfaceDistances.between(prediction, reference, spacing)
-    for distances, expected in ((found.forward, table.min(1)), (found.backward, table.min(0))):
+    result = SurfaceDistances.between(prediction, reference, spacing)
+    for distances, expected in ((result.forward, table.min(1)), (result.backward, table.min(0))):
         assert np.sort(distances) == pytest.approx(np.sort(expected), rel=1e-9, abs=1e-9)
     both = np.concatenate([table.min(1), table.min(0)])
     assert average_surface_distance(prediction, reference, spacing) == pytest.approx(both.mean())
@@ -112,10 +112,10 @@ def test_distances_equal_brute_force(drawn):
 
 @settings(max_examples=150, derandomize=True)
 @given(masks())
-def test_both_definitions_agree_with_their_reference_on_random_masks(drawn):
+def test_both_definitions_equal_their_reference(drawn):
     prediction, reference, spacing = drawn
     pooled = hausdorff95(prediction, reference, spacing, "pooled")
-    # On a grid of one unit every squared distance is an integer, and the two agree to the last bit or nearly so.
+    # Squared distances are integers, so that both agree up to the last bit.
     assert pooled == pytest.approx(medpy.hd95(prediction, reference, spacing or 1), rel=1e-9, abs=1e-9)
     larger = hausdorff95(prediction, reference, spacing, "max")
     assert larger == pytest.approx(monai_distance(prediction, reference, spacing), rel=1e-5, abs=1e-5)
@@ -123,26 +123,26 @@ def test_both_definitions_agree_with_their_reference_on_random_masks(drawn):
 
 @settings(max_examples=60, derandomize=True)
 @given(masks())
-def test_average_and_surface_dice_agree_with_their_reference(drawn):
+def test_average_and_surface_dice_equal_their_reference(drawn):
     prediction, reference, spacing = drawn
-    found = SurfaceDistances.between(prediction, reference, spacing)
+    result = SurfaceDistances.between(prediction, reference, spacing)
     directed = medpy.asd(prediction, reference, spacing or 1), medpy.asd(reference, prediction, spacing or 1)
-    assert (found.forward.mean(), found.backward.mean()) == pytest.approx(directed, rel=1e-9, abs=1e-9)
-    assert found.average() == pytest.approx(medpy.assd(prediction, reference, spacing or 1), rel=1e-9, abs=1e-9)
+    assert (result.forward.mean(), result.backward.mean()) == pytest.approx(directed, rel=1e-9, abs=1e-9)
+    assert result.average() == pytest.approx(medpy.assd(prediction, reference, spacing or 1), rel=1e-9, abs=1e-9)
     batch = [torch.from_numpy(np.stack([~mask, mask])[None]).float() for mask in (prediction, reference)]
     options = {"include_background": False, "spacing": spacing}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         average = monai.compute_average_surface_distance(*batch, symmetric=True, **options).item()
-        tolerance = float(np.median(found.both)) + 1e-3
+        tolerance = float(np.median(result.both)) + 1e-3
         share = monai.compute_surface_dice(*batch, class_thresholds=[tolerance], **options).item()
-    assert found.average() == pytest.approx(average, rel=1e-5, abs=1e-5)
-    assert found.normalized_dice(tolerance) == pytest.approx(share, abs=1e-5)
+    assert result.average() == pytest.approx(average, rel=1e-5, abs=1e-5)
+    assert result.normalized_dice(tolerance) == pytest.approx(share, abs=1e-5)
 
 
 @settings(max_examples=60, derandomize=True)
 @given(masks(), st.integers(1, 12))
-def test_boundary_iou_is_that_of_repeated_erosion_with_all_neighbours(drawn, steps):
+def test_boundary_iou_equals_repeated_erosion(drawn, steps):
     prediction, reference, _ = drawn
     neighbours = ndimage.generate_binary_structure(prediction.ndim, prediction.ndim)
     bands = [
@@ -153,7 +153,7 @@ def test_boundary_iou_is_that_of_repeated_erosion_with_all_neighbours(drawn, ste
     assert boundary_iou(prediction, reference, width=steps) == pytest.approx(expected)
 
 
-def test_boundary_iou_with_spacing_reaches_as_far_in_every_direction():
+def test_boundary_iou_with_anisotropic_spacing():
     rng = np.random.default_rng(0)
     fine = np.repeat(blob(rng, (12, 30, 30)), 3, 0), np.repeat(blob(rng, (12, 30, 30)), 3, 0)
     coarse = [mask[::3] for mask in fine]
@@ -168,8 +168,8 @@ def test_organs_that_touch_the_border_of_a_volume_agree(spacing):
     assert hausdorff95(*masks, spacing) == pytest.approx(monai_distance(*masks, spacing), rel=1e-5)
 
 
-def test_the_published_reference_values_hold():
-    """A perfect mask with a far false island of radius 4: the pooled definition does not see it."""
+def test_published_reference_values():
+    """A perfect mask with a distant false positive of radius 4, which the pooled definition does not detect."""
     rows, columns = np.mgrid[:224, :224]
     reference = np.hypot(rows - 70, columns - 70) <= 40
     prediction = reference | (np.hypot(rows - 180, columns - 180) <= 4)

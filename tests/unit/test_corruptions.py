@@ -26,7 +26,7 @@ def generator(seed=0):
 
 
 def phantom(channels, slices=3, side=112):
-    """Textured structures with sharp outlines before a dark margin."""
+    """Textured structures with sharp outlines and a dark margin."""
     rng = generator(7)
     images = []
     for number in range(slices):
@@ -51,29 +51,27 @@ class TestEveryCorruption:
         content=st.sampled_from(["noise", "zero", "one", "grey"]),
         seed=st.integers(0, 2**32 - 1),
     )
-    def test_shape_type_and_range_stay_and_the_generator_decides(
-        self, condition, slices, side, channels, content, seed
-    ):
+    def test_shape_dtype_range_and_determinism(self, condition, slices, side, channels, content, seed):
         modality, name, severity = condition
         shape = (slices, side, side, channels)
         values = {"noise": generator(1).random(shape), "zero": 0, "one": 1, "grey": 0.4}[content]
         images = np.broadcast_to(values, shape).astype(np.float32)
         original = images.copy()
-        found = corrupt(images, name, severity, modality, generator(seed))
-        assert found.shape == shape
-        assert found.dtype == np.float32
-        assert 0 <= found.min() <= found.max() <= 1  # false for NaN as well
+        result = corrupt(images, name, severity, modality, generator(seed))
+        assert result.shape == shape
+        assert result.dtype == np.float32
+        assert 0 <= result.min() <= result.max() <= 1  # False for NaN, too
         assert np.array_equal(images, original)
-        assert np.array_equal(corrupt(images, name, severity, modality, generator(seed)), found)
+        assert np.array_equal(corrupt(images, name, severity, modality, generator(seed)), result)
 
     @pytest.mark.parametrize(("modality", "name"), SWEEPS)
-    def test_damage_grows_with_severity(self, modality, name):
+    def test_deviation_increases_with_severity(self, modality, name):
         images = phantom(MODALITIES[modality])
         damage = [
             np.mean([np.abs(corrupt(images, name, severity, modality, generator(n)) - images).mean() for n in range(4)])
             for severity in SEVERITIES
         ]
-        if name in ("ghosting", "motion_blur"):  # published severities of theirs are nearly level in the middle
+        if name in ("ghosting", "motion_blur"):  # their middle published severities are nearly equal
             assert damage[-1] > 1.3 * damage[0] > 0
         else:
             assert all(np.diff([0, *damage]) > 0)
@@ -84,12 +82,12 @@ class TestEveryCorruption:
         assert np.array_equal(corrupt(images, name, "0", "", generator()), images)
 
     @pytest.mark.parametrize(("modality", "name"), SWEEPS)
-    def test_structures_stay_under_their_labels(self, modality, name):
+    def test_structures_keep_their_position(self, modality, name):
         y, x = np.mgrid[:112, :112]
         bump = 0.8 * np.exp(-((y - 50) ** 2 + (x - 60) ** 2) / (2 * 8**2))
         images = np.repeat(bump[None, ..., None], MODALITIES[modality], -1).astype(np.float32)
-        found = np.mean([corrupt(images, name, "3", modality, generator(seed)).mean((0, 3)) for seed in range(20)], 0)
-        peak = np.unravel_index(gaussian_filter(found, 4).argmax(), found.shape)
+        result = np.mean([corrupt(images, name, "3", modality, generator(seed)).mean((0, 3)) for seed in range(20)], 0)
+        peak = np.unravel_index(gaussian_filter(result, 4).argmax(), result.shape)
         assert np.abs(np.subtract(peak, (50, 60))).max() <= 1
 
 
@@ -101,7 +99,7 @@ class TestNoise:
             assert added.var() == pytest.approx(0.01, rel=0.02)
             assert abs(np.corrcoef(added[..., 0].ravel(), added[..., 1].ravel())[0, 1]) < 0.02
 
-    def test_the_two_parameters_of_gaussian_noise_say_the_same(self):
+    def test_variance_and_standard_deviation_of_gaussian_noise_agree(self):
         first, second = (noise.gaussian(flat(0.5), 0.01, generator()), noise.gaussian_sd(flat(0.5), 0.1, generator()))
         assert np.array_equal(first, second)
 
@@ -109,36 +107,36 @@ class TestNoise:
         ("name", "black", "white"),
         [("bernoulli", 0.025, 0.025), ("bernoulli_dropout", 0.05, 0), ("bernoulli_additive", 0, 0.05)],
     )
-    def test_readings_of_bernoulli_noise_hit_their_share_of_whole_pixels(self, name, black, white):
-        found = CORRUPTIONS[name](flat(0.5), 0.05, generator())
-        assert (found == 0).all(-1).mean() == pytest.approx(black, rel=0.05)
-        assert (found == 1).all(-1).mean() == pytest.approx(white, rel=0.05)
-        assert ((found == 0.5).all(-1) | (found == 0).all(-1) | (found == 1).all(-1)).all()
+    def test_share_of_pixels_with_bernoulli_noise(self, name, black, white):
+        result = CORRUPTIONS[name](flat(0.5), 0.05, generator())
+        assert (result == 0).all(-1).mean() == pytest.approx(black, rel=0.05)
+        assert (result == 1).all(-1).mean() == pytest.approx(white, rel=0.05)
+        assert ((result == 0.5).all(-1) | (result == 0).all(-1) | (result == 1).all(-1)).all()
 
     def test_additive_bernoulli_noise_is_the_clipped_sum(self):
         images, draw = phantom(3), generator().random((3, 112, 112), np.float32)[..., None] < 0.05
         assert np.array_equal(noise.bernoulli_additive(images, 0.05, generator()), np.clip(images + draw, 0, 1))
         assert np.array_equal(noise.bernoulli_dropout(images, 0.05, generator()), images * ~draw)
 
-    def test_impulse_noise_hits_channels_on_their_own(self):
-        found = noise.impulse(flat(0.5), 0.1, generator())
-        assert (found == 0).mean() == pytest.approx(0.05, rel=0.05)
-        assert (found == 1).mean() == pytest.approx(0.05, rel=0.05)
-        assert (found != 0.5).all(-1).mean() == pytest.approx(0.001, rel=0.3)
+    def test_impulse_noise_is_independent_per_channel(self):
+        result = noise.impulse(flat(0.5), 0.1, generator())
+        assert (result == 0).mean() == pytest.approx(0.05, rel=0.05)
+        assert (result == 1).mean() == pytest.approx(0.05, rel=0.05)
+        assert (result != 0.5).all(-1).mean() == pytest.approx(0.001, rel=0.3)
 
     def test_shot_noise_is_poisson(self):
-        found = noise.shot(flat(0.3), 200, generator())
-        assert found.mean() == pytest.approx(0.3, rel=0.01)
-        assert found.var() == pytest.approx(0.3 / 200, rel=0.02)
+        result = noise.shot(flat(0.3), 200, generator())
+        assert result.mean() == pytest.approx(0.3, rel=0.01)
+        assert result.var() == pytest.approx(0.3 / 200, rel=0.02)
 
     def test_speckle_grows_with_the_value(self):
         for value in (0.1, 0.4):
             assert noise.speckle(flat(value), 0.2, generator()).std() == pytest.approx(0.2 * value, rel=0.02)
 
-    def test_rician_noise_is_the_magnitude_of_a_complex_one(self):
-        images = np.concatenate([flat(0.2), flat(0.4)])  # a deviation of 0.1
-        found = noise.rician(images, 0.5, generator())
-        assert (found[:4].astype(float) ** 2).mean() == pytest.approx(0.2**2 + 2 * 0.05**2, rel=0.01)
+    def test_rician_noise_is_the_magnitude_of_complex_noise(self):
+        images = np.concatenate([flat(0.2), flat(0.4)])  # standard deviation 0.1
+        result = noise.rician(images, 0.5, generator())
+        assert (result[:4].astype(float) ** 2).mean() == pytest.approx(0.2**2 + 2 * 0.05**2, rel=0.01)
 
 
 class TestPhotographs:
@@ -146,18 +144,18 @@ class TestPhotographs:
     def pillow(image):
         return Image.fromarray(np.rint(image * 255).astype(np.uint8))
 
-    def test_light_is_that_of_pillow(self):
+    def test_brightness_and_contrast_equal_pillow(self):
         image = phantom(3)[0]
-        for ours, theirs, factor in (
+        for actual, reference, factor in (
             (photographs.brightness, ImageEnhance.Brightness, 1.4),
             (photographs.contrast, ImageEnhance.Contrast, 0.6),
         ):
-            found = ours(image[None], factor, generator())[0]
-            expected = np.asarray(theirs(self.pillow(image)).enhance(factor)) / 255
-            assert np.abs(found - expected).max() < 3 / 255
+            result = actual(image[None], factor, generator())[0]
+            expected = np.asarray(reference(self.pillow(image)).enhance(factor)) / 255
+            assert np.abs(result - expected).max() < 3 / 255
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_jpeg_is_that_of_pillow(self, channels):
+    def test_jpeg_equals_pillow(self, channels):
         image = phantom(channels)[0]
         with io.BytesIO() as stream:
             self.pillow(image.squeeze()).save(stream, "JPEG", quality=20)
@@ -165,7 +163,7 @@ class TestPhotographs:
         assert np.abs(photographs.jpeg(image[None], 20, generator())[0] - expected).mean() < 0.5 / 255
 
     @pytest.mark.parametrize("side", [112, 224])
-    def test_lengths_are_published_for_224_pixels_and_grow_with_the_side(self, side):
+    def test_lengths_scale_with_the_side(self, side):
         spot = np.zeros((1, side, side, 1), np.float32)
         spot[0, side // 2, side // 2] = 1
         places = np.arange(side) - side // 2
@@ -174,26 +172,26 @@ class TestPhotographs:
         disc = photographs.defocus_blur(spot, 20, generator())[0, ..., 0]
         assert (disc > disc.max() / 2).sum() == pytest.approx(np.pi * (20 * side / 224) ** 2, rel=0.05)
 
-    def test_motion_blurs_along_one_line_only(self):
+    def test_motion_blur_has_one_direction(self):
         spot = np.zeros((1, 224, 224, 1), np.float32)
         spot[0, 112, 112] = 1
-        found = photographs.motion_blur(spot, 15, 8, generator(3))[0, ..., 0]
-        y, x = np.nonzero(found > 1e-4)
+        result = photographs.motion_blur(spot, 15, 8, generator(3))[0, ..., 0]
+        y, x = np.nonzero(result > 1e-4)
         spread = np.linalg.eigvalsh(np.cov(y, x))
         assert spread[0] < 0.5
         assert spread[1] > 30
 
-    def test_grey_turns_red_when_saturated_but_one_channel_stays(self):
-        found = photographs.saturate(flat(0.5), 0.2, generator())
-        assert found[0, 0, 0] == pytest.approx([0.5, 0.4, 0.4], abs=1e-3)
+    def test_saturation_of_grey_images(self):
+        result = photographs.saturate(flat(0.5), 0.2, generator())
+        assert result[0, 0, 0] == pytest.approx([0.5, 0.4, 0.4], abs=1e-3)
         assert np.array_equal(photographs.saturate(phantom(1), 0.2, generator()), phantom(1))
 
     def test_pixels_of_a_picture_are_blocks(self):
-        found = photographs.pixelate(generator().random((1, 64, 64, 3), np.float32), 0.25, generator())
-        assert np.array_equal(found, found[:, ::4, ::4].repeat(4, 1).repeat(4, 2))
+        result = photographs.pixelate(generator().random((1, 64, 64, 3), np.float32), 0.25, generator())
+        assert np.array_equal(result, result[:, ::4, ::4].repeat(4, 1).repeat(4, 2))
 
     @pytest.mark.parametrize("share", [0.01, 0.08])
-    def test_highlights_cover_their_share_at_bright_places(self, share):
+    def test_highlights_cover_their_share_in_bright_regions(self, share):
         images = phantom(3, side=224)
         changed = np.abs(photographs.specular_highlights(images, share, generator()) - images).max(-1) > 0.01
         assert changed.mean() == pytest.approx(share, rel=0.1)
@@ -201,7 +199,7 @@ class TestPhotographs:
 
 
 class TestMagneticResonance:
-    def test_one_bias_field_of_geometric_mean_1_spans_the_volume(self):
+    def test_bias_field_of_a_volume_has_geometric_mean_1(self):
         field = mri.bias_field(flat(0.01, slices=9, side=40, channels=1), 0.6, generator()) / 0.01
         assert np.log(field).mean() == pytest.approx(0, abs=1e-4)
         assert np.abs(np.diff(np.log(field), n=4, axis=0)).max() < 1e-3  # cubic along the slices too
@@ -215,15 +213,15 @@ class TestMagneticResonance:
         images[:, 28:33, 28:33] = 0.8
         added = (mri.ghosting(images, 3, 0.5, generator()) - images)[0, ..., 0]
         along = added[30] if np.ptp(added[30]) > np.ptp(added[:, 30]) else added[:, 30]
-        assert along[[10, 30, 50]].max() < along[[20, 40]].min() - 0.05  # a copy every third of the side
+        assert along[[10, 30, 50]].max() < along[[20, 40]].min() - 0.05  # ghosts at every third of the side
         assert np.ptp(along[np.r_[0:7, 14:27, 34:47, 54:60]]) < 0.01
 
     def test_movements_differ_between_slices(self):
         slices = np.repeat(phantom(1, slices=1), 2, 0)
-        found = mri.patient_motion(slices, 3, 6, 6, generator())
-        assert not np.allclose(found[0], found[1], atol=0.01)
+        result = mri.patient_motion(slices, 3, 6, 6, generator())
+        assert not np.allclose(result[0], result[1], atol=0.01)
 
-    def test_a_patient_who_lies_still_gives_the_clean_image(self):
+    def test_zero_motion_is_the_identity(self):
         assert mri.patient_motion(phantom(1), 0, 0, 6, generator()) == pytest.approx(phantom(1), abs=1e-5)
         assert mri.ghosting(phantom(1), 3, 0, generator()) == pytest.approx(phantom(1), abs=1e-5)
 
@@ -231,9 +229,9 @@ class TestMagneticResonance:
 class TestSeverities:
     def test_every_dataset_of_the_repository_has_a_sweep(self, repository):
         for specification in read_specifications(repository / "workflow" / "rules" / "datasets").values():
-            found = conditions_of(specification.modality)
-            assert len(found) == len(set(found)) >= 35
-            assert {severity for _, severity in found} == set(SEVERITIES)
+            result = conditions_of(specification.modality)
+            assert len(result) == len(set(result)) >= 35
+            assert {severity for _, severity in result} == set(SEVERITIES)
 
     @pytest.mark.parametrize(
         ("modality", "kind"),
@@ -246,22 +244,22 @@ class TestSeverities:
             ("dermoscopy", "dermoscopy"),
         ],
     )
-    def test_a_modality_is_known_by_its_words(self, modality, kind):
+    def test_modalities_are_identified_by_words(self, modality, kind):
         assert kind_of(modality) == kind
 
     @pytest.mark.parametrize("modality", ["ultrasound", "", "octet of tomograms", "CT and MR"])
-    def test_other_modalities_and_ambiguous_ones_are_refused(self, modality):
+    def test_unknown_and_ambiguous_modalities_are_refused(self, modality):
         with pytest.raises(InputError, match=r"has no severity sweep; it must name one of these: .*, ct, mr, mri"):
             conditions_of(modality)
 
     @pytest.mark.parametrize(("modality", "name", "severity"), SWEPT_CONDITIONS)
-    def test_the_parameters_are_those_that_the_function_takes(self, modality, name, severity):
+    def test_parameters_match_the_functions(self, modality, name, severity):
         inspect.signature(SWEPT[name]).bind(None, rng=None, **parameters_of(modality, name, severity))
 
-    def test_every_function_is_used_and_no_name_has_two_meanings(self):
+    def test_every_function_is_used_and_names_are_unique(self):
         assert {name for kind in KINDS.values() for name in kind.sweeps} == set(SWEPT)
         assert not set(SWEPT) & set(CORRUPTIONS)
 
-    def test_blur_of_ct_follows_from_the_published_kernels_as_torchvision_chooses(self):
+    def test_blur_of_ct_equals_the_published_kernel_sizes_in_torchvision(self):
         expected = [0.3 * ((kernel - 1) * 0.5 - 1) + 0.8 for kernel in (11, 13, 15, 17, 21)]
         assert KINDS["CT"].sweeps["gaussian_blur"].parameters["sigma"] == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""One entry point to the corruptions."""
+"""The entry point to all corruptions."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def corrupt(images: Images, corruption: str, severity: str, modality: str, rng: 
     """Corrupt the images of a case.
 
     Args:
-        images: float32 (N, S, S, 1 or 3) in [0, 1], N ≥ 1: a picture, or the slices of a volume in order.
+        images: float32 (N, S, S, 1 or 3) in [0, 1], N ≥ 1: an image, or the slices of a volume in order.
         corruption: key of ``CORRUPTIONS``, or one of ``conditions_of(modality)``.
         severity: the level of the former, as a decimal; "1" to "5" for the latter.
         modality: as the dataset file states it.
-        rng: the only source of chance; the same state gives the same images, bit for bit.
+        rng: the only source of randomness; the same state gives bit-identical images.
 
     Returns:
-        New images of the same shape, float32 in [0, 1]; or the given ones where the corruption changes nothing.
+        New images of the same shape, float32 in [0, 1]; or ``images`` itself if the corruption changes nothing.
 
     Raises:
         InputError: the modality has no sweep.
-        KeyError, ValueError: there is no such corruption or severity.
+        KeyError, ValueError: the corruption or severity is unknown.
     """
     if corruption in CORRUPTIONS:
         return CORRUPTIONS[corruption](images, float(severity), rng)

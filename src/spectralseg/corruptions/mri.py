@@ -1,7 +1,7 @@
-"""Artefacts of magnetic resonance, modelled as in TorchIO (Pérez-García et al. 2021) and clipped to [0, 1].
+"""Artefacts of magnetic resonance imaging, modelled as in TorchIO (Pérez-García et al. 2021) and clipped to [0, 1].
 
-A bias field belongs to the coil and therefore to the whole volume, and ghosts have one direction per volume; slices
-are acquired one after the other, so each has its own movements.
+The bias field depends on the coil and is one field for the whole volume. Ghosts have one direction per volume. Slices
+are acquired one after the other, so that each has its own motion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def bias_field(images: Images, coefficient: float, rng: np.random.Generator) -> 
     """Multiplies by the exponential of a random cubic polynomial (Van Leemput et al. 1999).
 
     Its coefficients are uniform within ±``coefficient``; each coordinate runs from -1 to 1 over the case. The geometric
-    mean of the field is 1: the scale of MR has no meaning, and preparation sets it for each volume.
+    mean of the field is 1, because preparation normalises the scale of each volume.
     """
     powers = np.indices((_ORDER + 1,) * 3).sum(0)
     coefficients = rng.uniform(-coefficient, coefficient, powers.shape) * (powers <= _ORDER)
@@ -31,7 +31,7 @@ def bias_field(images: Images, coefficient: float, rng: np.random.Generator) -> 
 
 
 def ghosting(images: Images, ghosts: float, intensity: float, rng: np.random.Generator) -> Images:
-    """Copies along a random axis of the slices, one per period of the disturbance of k-space.
+    """Ghosts along a random axis of the slices, from a periodic disturbance of k-space.
 
     Every ``ghosts``-th line is multiplied by 1 - ``intensity``, except for the central one.
     """
@@ -47,10 +47,10 @@ def ghosting(images: Images, ghosts: float, intensity: float, rng: np.random.Gen
 def patient_motion(
     images: Images, degrees: float, translation: float, movements: float, rng: np.random.Generator
 ) -> Images:
-    """Movements during the acquisition (Shaw et al. 2019): k-space joined from slices in different positions.
+    """Motion during the acquisition (Shaw et al. 2019): k-space is composed of slices in different positions.
 
-    Between movements at nearly regular times, the slice lies rotated by up to ±``degrees`` and shifted by up to
-    ±``translation`` pixels of a slice of 224 along each axis. The centre of k-space shows it where the label is.
+    Between movements at nearly regular times, the slice is rotated by up to ±``degrees`` and shifted along each axis
+    by up to ±``translation`` pixels of a slice of 224. The centre of k-space comes from the position of the label.
     """
     shift = translation * images.shape[1] / PUBLISHED_SIDE
     moved = [_moving(image, (degrees, shift, shift), int(movements), rng) for image in images]
@@ -58,7 +58,7 @@ def patient_motion(
 
 
 def _moving(image: Array, limits: tuple[float, float, float], movements: int, rng: np.random.Generator) -> Array:
-    axes = [(0, 1, 2), (1, 0, 2)][rng.integers(2)]  # of them, the first is the direction of phase encoding
+    axes = [(0, 1, 2), (1, 0, 2)][rng.integers(2)]  # the first is the phase-encoding direction
     image = image.transpose(axes)
     side = len(image)
     times = (np.arange(1, movements + 1) + rng.uniform(-0.3, 0.3, movements)) / (movements + 1)
@@ -71,7 +71,7 @@ def _moving(image: Array, limits: tuple[float, float, float], movements: int, rn
 
 
 def _lines(image: Array) -> Array:
-    """K-space of an image along its first axis, with the centre in the middle."""
+    """K-space of an image along its first axis, with the zero frequency in the middle."""
     return np.fft.fftshift(np.fft.fft(image, axis=0), 0)
 
 

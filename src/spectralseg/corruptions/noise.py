@@ -1,7 +1,7 @@
-"""Noise of each pixel, after Hendrycks and Dietterich (2019) where a severity sweep uses it.
+"""Pixel noise, after Hendrycks and Dietterich (2019) where a severity sweep uses it.
 
 The paper states "Gaussian and Bernoulli noise" at a level of 0.01 and defines neither. :data:`CORRUPTIONS` holds every
-plausible reading under a name of its own, with the level as its one parameter; a level of 0 changes nothing.
+plausible interpretation under a name of its own, with the level as its only parameter. Level 0 is the identity.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def gaussian(images: Images, variance: float, rng: np.random.Generator) -> Image
 
 
 def gaussian_sd(images: Images, sd: float, rng: np.random.Generator) -> Images:
-    """Additive normal noise of this *standard deviation*, each value on its own, clipped to [0, 1]."""
+    """Additive normal noise of this *standard deviation*, independent per value, clipped to [0, 1]."""
     return np.clip(images + np.float32(sd) * rng.standard_normal(images.shape, dtype=np.float32), 0, 1)
 
 
@@ -31,12 +31,12 @@ def bernoulli(images: Images, probability: float, rng: np.random.Generator) -> I
 
 
 def bernoulli_dropout(images: Images, probability: float, rng: np.random.Generator) -> Images:
-    """Each pixel (all channels alike) turns black with this probability: a product with a Bernoulli mask."""
+    """Product with a Bernoulli mask: each pixel (all channels alike) turns black with this probability."""
     return np.where(_draw_pixels(images, rng) < probability, np.float32(0), images)
 
 
 def bernoulli_additive(images: Images, probability: float, rng: np.random.Generator) -> Images:
-    """A Bernoulli variable is added to each pixel (all channels alike) and the sum clipped: the pixel turns white."""
+    """Clipped sum with a Bernoulli mask: each pixel (all channels alike) turns white with this probability."""
     return np.where(_draw_pixels(images, rng) < probability, np.float32(1), images)
 
 
@@ -50,7 +50,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def impulse(images: Images, share: float, rng: np.random.Generator) -> Images:
-    """Salt and pepper on this share of the values, each channel on its own: coloured dots in a colour picture."""
+    """Salt and pepper on this share of the values, independent per channel: coloured dots in a colour image."""
     return _salt_and_pepper(images, share, rng.random(images.shape, dtype=np.float32))
 
 
@@ -60,12 +60,12 @@ def shot(images: Images, photons: float, rng: np.random.Generator) -> Images:
 
 
 def speckle(images: Images, sd: float, rng: np.random.Generator) -> Images:
-    """Normal noise in proportion to the value."""
+    """Multiplicative normal noise: its standard deviation is ``sd`` times the value."""
     return np.clip(images + images * np.float32(sd) * rng.standard_normal(images.shape, dtype=np.float32), 0, 1)
 
 
 def rician(images: Images, relative_sd: float, rng: np.random.Generator) -> Images:
-    """Magnitude of the images plus complex normal noise, whose deviation is relative to that of the whole case."""
+    """Magnitude of image plus complex normal noise; its deviation is relative to that of all images."""
     sd = np.float32(relative_sd) * images.std()
     real, imaginary = (sd * rng.standard_normal(images.shape, dtype=np.float32) for _ in range(2))
     magnitude: Images = np.clip(np.hypot(images + real, imaginary), 0, 1)

@@ -1,8 +1,8 @@
-"""Blur, light and compression: what cameras, microscopes, viewers and archives do to a picture.
+"""Blur, lighting and compression artefacts of cameras, microscopes, viewers and archives.
 
-Lengths are in pixels of a picture of 224 pixels, the size that they were published for, and grow with the side.
-Contrast, brightness and gamma are settings of a whole case; all else acts on each image or slice by itself.
-Albumentations has most of them, but with whole radii only and a motion blur without the published deviation.
+Lengths are published for images of 224 pixels and scale with the side. Brightness, contrast and gamma change a whole
+case alike; all others act on each image or slice separately. Albumentations has most of these corruptions, but only
+with integer radii, and its motion blur lacks the published deviation.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def gaussian_blur(images: Images, sigma: float, rng: np.random.Generator) -> Images:
-    """Normal blur of standard deviation ``sigma``."""
+    """Gaussian blur of standard deviation ``sigma``."""
     return np.clip(_each(images, lambda image: cv2.GaussianBlur(image, (0, 0), sigma * _scale(images))), 0, 1)
 
 
 def defocus_blur(images: Images, radius: float, rng: np.random.Generator) -> Images:
-    """Blur by a disc of this radius, whose edge is one pixel soft."""
+    """Blur by a disc of this radius with an antialiased edge."""
     scaled = radius * _scale(images)
     reach = int(np.ceil(scaled))
     y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
@@ -39,8 +39,8 @@ def defocus_blur(images: Images, radius: float, rng: np.random.Generator) -> Ima
 def motion_blur(images: Images, radius: float, sigma: float, rng: np.random.Generator) -> Images:
     """Blur along a line of random direction within 45 degrees of the rows.
 
-    The weights along the line are half a normal curve of deviation ``sigma``, cut at twice the radius, as ImageMagick
-    makes them; but the centre of mass stays where it is, so that structures stay under their labels.
+    The weights along the line are half a normal curve of deviation ``sigma``, truncated at twice the radius, as in
+    ImageMagick. Unlike there, the kernel is centred on its centre of mass, so that structures keep their positions.
     """
     angle = np.deg2rad(rng.uniform(-45, 45))
     along = np.linspace(0, 2 * radius, 16 * round(radius) + 1)
@@ -48,32 +48,32 @@ def motion_blur(images: Images, radius: float, sigma: float, rng: np.random.Gene
     along = (along - np.average(along, weights=weights)) * _scale(images)
     reach = int(np.ceil(np.abs(along).max()))
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
-    places = np.rint(reach + np.outer((np.sin(angle), np.cos(angle)), along)).astype(int)
-    np.add.at(kernel, tuple(places), weights)
+    positions = np.rint(reach + np.outer((np.sin(angle), np.cos(angle)), along)).astype(int)
+    np.add.at(kernel, tuple(positions), weights)
     return _filtered(images, kernel)
 
 
 def brightness(images: Images, factor: float, rng: np.random.Generator) -> Images:
-    """Values times ``factor``."""
+    """Multiply values by ``factor``."""
     scaled: Images = np.clip(images * np.float32(factor), 0, 1)
     return scaled
 
 
 def contrast(images: Images, factor: float, rng: np.random.Generator) -> Images:
-    """Distances from the mean luminance times ``factor``."""
+    """Multiply differences from the mean luminance by ``factor``."""
     mean = np.float32(_luminance(images).mean())
     stretched: Images = np.clip(mean + (images - mean) * np.float32(factor), 0, 1)
     return stretched
 
 
 def gamma(images: Images, exponent: float, rng: np.random.Generator) -> Images:
-    """Values to the power of ``exponent``."""
+    """Raise values to the power of ``exponent``."""
     changed: Images = np.power(images, np.float32(exponent))
     return changed
 
 
 def saturate(images: Images, increase: float, rng: np.random.Generator) -> Images:
-    """Saturation (HSV) plus ``increase``: grey turns red, the hue zero. Images of one channel have none and stay."""
+    """Add ``increase`` to the saturation (HSV); grey turns red, hue 0. Images of one channel stay unchanged."""
     if images.shape[-1] == 1:
         return images
 
@@ -86,19 +86,19 @@ def saturate(images: Images, increase: float, rng: np.random.Generator) -> Image
 
 
 def jpeg(images: Images, quality: float, rng: np.random.Generator) -> Images:
-    """JPEG compression of 8-bit values at this quality."""
+    """JPEG compression of the image in 8 bits at this quality."""
 
     def compressed(image: Array) -> Array:
-        levels = np.rint(image[..., ::-1] * 255).astype(np.uint8)  # OpenCV takes blue first
+        levels = np.rint(image[..., ::-1] * 255).astype(np.uint8)  # OpenCV orders channels BGR
         _, code = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-        found: Any = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
-        return found.reshape(image.shape)[..., ::-1]  # type: ignore[no-any-return]
+        decoded: Any = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
+        return decoded.reshape(image.shape)[..., ::-1]  # type: ignore[no-any-return]
 
     return _each(images, compressed) / np.float32(255)
 
 
 def pixelate(images: Images, factor: float, rng: np.random.Generator) -> Images:
-    """Shrinks each side to this share by area, then enlarges the pixels again."""
+    """Shrink each side to this share by area averaging, then enlarge it by nearest neighbour."""
     side = images.shape[1]
     small = max(1, int(side * factor))
 
@@ -106,12 +106,12 @@ def pixelate(images: Images, factor: float, rng: np.random.Generator) -> Images:
         coarse = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
         return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
 
-    return np.clip(_each(images, pixelated), 0, 1)  # means of ones round to a little more
+    return np.clip(_each(images, pixelated), 0, 1)  # means of ones may exceed 1 by rounding
 
 
 def specular_highlights(images: Images, share: float, rng: np.random.Generator) -> Images:
-    """White reflections of the lamp on this share of the pixels: bright places, broken up by a random relief."""
-    size = 3 * _scale(images)  # of a reflection
+    """White reflections of the light source on this share of the pixels: bright regions, modulated by random relief."""
+    size = 3 * _scale(images)  # of a reflection, in pixels
 
     def glared(image: Array) -> Array:
         relief = cv2.GaussianBlur(rng.standard_normal(image.shape[:2], dtype=np.float32), (0, 0), size)
@@ -129,12 +129,12 @@ def _scale(images: Images) -> float:
 
 
 def _luminance(images: Array) -> Array:
-    """Without the axis of channels."""
+    """Luminance without the channel axis."""
     return images[..., 0] if images.shape[-1] == 1 else images @ _LUMINANCE
 
 
 def _each(images: Images, change: Callable[[Array], Array]) -> Images:
-    """Apply ``change`` to each image; OpenCV drops an axis of one channel, which is given back."""
+    """Apply ``change`` to each image and restore the channel axis, which OpenCV drops for one channel."""
     return np.stack([change(image).reshape(image.shape) for image in images]).astype(np.float32, copy=False)
 
 

@@ -1,9 +1,9 @@
-"""Which corruptions suit a modality, and their parameters at severities 1 to 5, as published.
+"""Corruptions of each modality, and their published parameters at severities 1 to 5.
 
-MedMNIST-C and ROOD-MRI publish parameters per modality; the registry of the former and the defaults of the latter are
-their code. Left out are corruptions that move or hide what is labelled (zoom blur, affine and elastic deformation, dark
-corners, written characters, bubbles), those that need material of their own (stain deposits), and what files of the
-modality do not go through (JPEG compression of CT).
+MedMNIST-C publishes parameters per modality in its registry, ROOD-MRI as the defaults of its code. Excluded are
+corruptions that move or hide labelled structures (zoom blur, affine and elastic deformation, dark corners, written
+characters, bubbles), that need further images (stain deposits), or that do not occur in the modality (JPEG compression
+of CT).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Levels = tuple[float, float, float, float, float]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Five severities of a corruption: the values of each of its parameters, and where they come from."""
+    """Parameters of a corruption at five severities, and their source."""
 
     source: str
     parameters: Mapping[str, Levels]
@@ -29,7 +29,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of modality: the words that tell it, in lower case, and its corruptions."""
+    """A kind of modality: the lower-case words that identify it, and its corruptions."""
 
     words: frozenset[str]
     sweeps: Mapping[str, Sweep]
@@ -86,7 +86,7 @@ KINDS: Mapping[str, Kind] = {
             "gaussian_noise": _sweep(ORGAN, sd=(0.04, 0.08, 0.12, 0.16, 0.2)),
             "impulse_noise": _sweep(ORGAN, share=(0.01, 0.02, 0.03, 0.05, 0.08)),
             "shot_noise": _sweep(ORGAN, photons=(200, 100, 50, 25, 15)),
-            # Published are kernels of 11, 13, 15, 17 and 21 pixels, from which torchvision takes these deviations.
+            # Published as kernel sizes of 11, 13, 15, 17 and 21 pixels, which torchvision maps to these deviations.
             "gaussian_blur": _sweep(ORGAN, sigma=(2.0, 2.3, 2.6, 2.9, 3.5)),
             "contrast_up": _sweep(ORGAN, factor=(1.3, 1.4, 1.6, 1.7, 1.8)),
             "contrast_down": _sweep(ORGAN, factor=(0.8, 0.7, 0.6, 0.55, 0.5)),
@@ -112,24 +112,24 @@ KINDS: Mapping[str, Kind] = {
 
 
 def kind_of(modality: str) -> str:
-    """The key of :data:`KINDS` whose words the modality of a dataset names, such as CT for "abdominal CT".
+    """The key of :data:`KINDS` that the modality of a dataset mentions, such as CT for "abdominal CT".
 
     Raises:
-        InputError: the modality names none, or several.
+        InputError: the modality mentions none or several.
     """
     words = set(re.findall(r"\w+", modality.lower()))
-    found = [name for name, kind in KINDS.items() if kind.words & words]
-    if len(found) != 1:
+    kinds = [name for name, kind in KINDS.items() if kind.words & words]
+    if len(kinds) != 1:
         valid = ", ".join(word for kind in KINDS.values() for word in sorted(kind.words))
         raise InputError(
             f"modality '{modality}' has no severity sweep; it must name one of these: {valid}; or list noise under "
             "'corruptions'"
         )
-    return found[0]
+    return kinds[0]
 
 
 def conditions_of(modality: str) -> list[tuple[str, str]]:
-    """Every corruption of a modality at every severity, as pairs of name and severity from "1" to "5".
+    """All pairs of corruption and severity ("1" to "5") of a modality.
 
     Raises:
         InputError: the modality has no sweep.
@@ -138,11 +138,11 @@ def conditions_of(modality: str) -> list[tuple[str, str]]:
 
 
 def parameters_of(modality: str, corruption: str, severity: str) -> dict[str, float]:
-    """Values of the parameters of a corruption at a severity.
+    """Parameters of a corruption at a severity.
 
     Raises:
         InputError: the modality has no sweep.
-        KeyError, ValueError: the pair is none of :func:`conditions_of`.
+        KeyError, ValueError: the corruption or severity is unknown.
     """
     level = SEVERITIES.index(severity)
     return {name: values[level] for name, values in KINDS[kind_of(modality)].sweeps[corruption].parameters.items()}

@@ -1,4 +1,4 @@
-"""From raw archives to the prepared dataset: fetch, read, split, prepare."""
+"""Datasets: fetch raw files, read, split and prepare them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["PreparedDataset", "open_prepared", "verify_prepared"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on demand: what reads a specification only does not wait for numpy."""
+    """Import on demand, so that reading a specification does not import numpy."""
     if name in __all__:
         from spectralseg.data import prepared
 

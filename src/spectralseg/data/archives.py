@@ -1,7 +1,7 @@
-"""Unpacking archives without letting them write elsewhere or expand without bound.
+"""Unpack untrusted archives safely: no writing outside the target folder, no unbounded expansion.
 
-An archive is believed in nothing. All of its headers are checked before the first byte is written, the bytes are
-counted again while they are written, and an archive that fails leaves nothing behind.
+All headers are checked before the first byte is written, and bytes are counted while they are written. An archive that
+fails leaves no files.
 """
 
 from __future__ import annotations
@@ -26,30 +26,29 @@ from spectralseg.errors import InputError, explained
 from spectralseg.files import replacing_folder, temporary_folder
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-# Whatever an archive of images, volumes or masks expands to lies far below; what expands further is a bomb, or so
-# unusual that its owner must unpack it by hand.
-_SMALL = 2**28  # bytes; below, any ratio is harmless
-_RATIO = 300  # bytes out per byte in: label volumes reach about 200, zeros 1032
+# Far above the expansion of archives of images, volumes or masks. Users must unpack what exceeds it themselves.
+_SMALL = 2**28  # bytes, below which any ratio is allowed
+_RATIO = 300  # bytes out per byte in; label volumes reach about 200, zeros 1032
 _MOST_MEMBERS = 200_000
-_MOST_FOLDERS = 64  # above one another
+_MOST_FOLDERS = 64  # nested
 _CHUNK = 2**20
-_LOCAL_HEADER = 30  # bytes before every member of a zip, besides its name
+_LOCAL_HEADER = 30  # bytes before every member of a zip, without its name
 _BY_HAND = "if you trust it, unpack it by hand and give the folder"
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is taken for an archive, by its name."""
+    """Whether a file has the name of an archive."""
     return path.is_file() and path.name.lower().endswith(SUFFIXES)
 
 
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a zip or tar archive into the new folder ``folder``, completely or not at all.
 
-    Archives within the archive stay as they are.
+    Nested archives are not unpacked.
 
     Raises:
-        InputError: the archive is damaged or encrypted, would write outside ``folder``, holds links, devices or two
-            files of one name, has members that overlap, or expands beyond what its size or the disk allows.
+        InputError: the archive is damaged or encrypted, would write outside ``folder``, has links, devices, duplicate
+            names or overlapping members, or expands to more than its size or the disk allows.
     """
     target = replacing_folder(folder, durable=False)
     with _readable(archive, f"unpacked to {folder.parent}"), _opened(archive) as members, target as partial_folder:
@@ -58,10 +57,10 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def verify(archive: Path) -> None:
-    """Read an archive to its end as :func:`unpack` does, but write nothing.
+    """Check an archive like :func:`unpack`, without writing.
 
     Raises:
-        InputError: as there, but for the free disk.
+        InputError: as for :func:`unpack`, except for the free disk space.
     """
     with _readable(archive, "read"), _opened(archive) as members:
         for member in _checked(archive, members, None):
@@ -71,14 +70,14 @@ def verify(archive: Path) -> None:
 
 @contextlib.contextmanager
 def _readable(archive: Path, purpose: str) -> Iterator[None]:
-    """Turn whatever parsing and writing raise inside the block into an :class:`InputError` about ``archive``."""
+    """Convert errors of parsing and writing inside the block to an :class:`InputError` about ``archive``."""
     try:
         yield
     except InputError:
         raise
-    # A parser that meets garbage raises nearly any exception; the block holds nothing but parsing and writing.
+    # Parsers of damaged files raise nearly any exception.
     except Exception as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the start
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek before the start
             raise InputError(f"{archive}: cannot be {purpose}: {explained(error)}") from None
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again") from None
@@ -89,7 +88,7 @@ def _opened(archive: Path) -> contextlib.AbstractContextManager[Iterable[_Member
 
 
 class _Member(NamedTuple):
-    """What zip and tar say alike of what they hold. ``problem``: why it must not be unpacked; empty where it may."""
+    """A member of a zip or tar archive. ``problem`` says why it must not be unpacked; empty if it may."""
 
     name: str
     size: int
@@ -113,13 +112,13 @@ def _zip(archive: Path) -> Iterator[Iterable[_Member]]:
         yield [
             _Member(name, e.file_size, name.endswith("/"), _zip_problem(e), partial(content.open, e))
             for e in entries
-            # Some programs on Windows write its own separator, against the standard.
+            # Some Windows programs write backslashes, against the standard.
             for name in [e.orig_filename.replace("\\", "/")]
         ]
 
 
 def _zip_problem(entry: zipfile.ZipInfo) -> str:
-    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was not made on Unix
+    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 unless written on Unix
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or device; do not use this file"
     if entry.flag_bits & 1:
@@ -135,19 +134,19 @@ def _tar(archive: Path) -> Iterator[Iterable[_Member]]:
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         with contextlib.ExitStack() as stack:
-            stream = _Sips(stack.enter_context(gzip.GzipFile(fileobj=file)) if zipped else file)
+            stream = _LimitedStream(stack.enter_context(gzip.GzipFile(fileobj=file)) if zipped else file)
             tar = stack.enter_context(tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:"))
             yield _tar_members(tar, stream)
 
 
-def _tar_members(tar: tarfile.TarFile, stream: _Sips) -> Iterator[_Member]:
+def _tar_members(tar: tarfile.TarFile, stream: _LimitedStream) -> Iterator[_Member]:
     for info in tar:
         plain = (info.isreg() or info.isdir()) and not info.issparse() and info.size >= 0
         problem = "" if plain else "is a link or device; do not use this file"
         yield _Member(info.name, info.size, info.isdir(), problem, partial(_tar_open, tar, info))
         stream.left = _CHUNK
     stream.left = math.inf
-    # Here tarfile does not look: what follows the last readable member, and the checksum of gzip.
+    # tarfile does not read on after the last readable member, up to the checksum of gzip.
     for _ in range(16):
         chunk = stream.read(_CHUNK)
         if chunk.strip(b"\0"):
@@ -161,8 +160,8 @@ def _tar_open(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     return cast(IO[bytes], tar.extractfile(info))
 
 
-class _Sips:
-    """A stream of which ``left`` bytes may be read: tarfile would read a header of any size into memory."""
+class _LimitedStream:
+    """A stream of which only ``left`` bytes may be read, because tarfile reads headers of any size into memory."""
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
         self.left: float = _CHUNK
@@ -176,30 +175,30 @@ class _Sips:
 
 
 def _checked(archive: Path, members: Iterable[_Member], free: int | None) -> list[_Member]:
-    """All members; nothing is written, to ``free`` bytes, before the last one is known to be harmless."""
+    """All members, after checking each of them and their total size; ``free`` is the disk space in bytes."""
     size = archive.stat().st_size
     most = max(_SMALL, _RATIO * size)
-    found: list[_Member] = []
+    checked: list[_Member] = []
     total = 0
     for member in members:
         problem = member.problem or _name_problem(member)
         if problem:
             raise InputError(f"{archive}: member '{member.name[:100]}' {problem}")
-        found.append(member)
+        checked.append(member)
         total += member.size
         if total > most:
             raise InputError(
                 f"{archive}: its {size} bytes expand to more than {_mib(most)}, as a bomb does; {_BY_HAND}"
             )
-        if len(found) > _MOST_MEMBERS:
+        if len(checked) > _MOST_MEMBERS:
             raise InputError(f"{archive}: has more than {_MOST_MEMBERS} members, as a bomb does; {_BY_HAND}")
     if free is not None and total > free:
         raise InputError(
             f"{archive}: expands to {_mib(total)}, but only {_mib(max(free, 0))} of the disk are free beyond a reserve "
             f"of {_mib(RESERVE)}; free some space or choose an output folder on another disk"
         )
-    _refuse_same_names(archive, found)
-    return found
+    _refuse_same_names(archive, checked)
+    return checked
 
 
 def _name_problem(member: _Member) -> str:
@@ -218,7 +217,7 @@ def _refuse_same_names(archive: Path, members: Iterable[_Member]) -> None:
     folders: set[tuple[str, ...]] = set()
     for member in members:
         if member.parts in files:
-            raise InputError(f"{archive}: member '{member.name}' is there twice; do not use this file")
+            raise InputError(f"{archive}: member '{member.name}' appears twice; do not use this file")
         (folders if member.is_folder else files).add(member.parts)
         folders.update(member.parts[:depth] for depth in range(1, len(member.parts)))
     for parts in files & folders:
@@ -231,7 +230,7 @@ def _write(archive: Path, member: _Member, folder: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Never over a file that is there: some file systems take two names for one.
+    # Never overwrite: some file systems do not distinguish all names.
     with target.open("xb") as sink:
         _copy(archive, member, sink)
 
@@ -253,14 +252,14 @@ def _mib(size: int) -> str:
 
 @contextlib.contextmanager
 def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
-    """A folder in which a reader finds the official layout.
+    """Context manager that gives readers a folder with the official layout.
 
-    ``raw`` is an archive, a folder of archives (each unpacked into a folder of its own for the time of the block, with
-    other files linked beside them), or a folder that already has the layout (used in place). An :class:`InputError`
-    of the block names files by their place in ``raw``, as the unpacked ones are gone by then.
+    ``raw`` is an archive, a folder of archives (each temporarily unpacked into a folder of its own, with links to other
+    files beside them), or a folder that already has the layout (used in place). The message of an :class:`InputError`
+    of the block refers to paths in ``raw`` instead of temporary ones.
 
     Raises:
-        InputError: ``raw`` does not exist, an archive cannot be unpacked, or it lies beside its own content.
+        InputError: ``raw`` does not exist, an archive cannot be unpacked, or its content lies beside it.
     """
     if not raw.exists():
         raise InputError(f"{raw}: does not exist; give a folder or an archive in the official layout")
@@ -272,14 +271,14 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
         yield raw
         return
     with _temporary_folder(scratch) as folder:
-        taken = {_stem(archive) for archive in archives}
+        unpacked_names = {_stem(archive) for archive in archives}
         for archive in archives:
             unpack(archive, folder / archive.name)
-            taken |= {path.name for path in (folder / archive.name).iterdir()}
+            unpacked_names |= {path.name for path in (folder / archive.name).iterdir()}
         for entry in entries:
-            if entry in archives or entry.name.startswith("."):  # what file managers leave is no data
+            if entry in archives or entry.name.startswith("."):  # left by file managers
                 continue
-            if entry.name in taken:
+            if entry.name in unpacked_names:
                 raise InputError(f"{entry}: an archive beside it holds the same; keep one of the two")
             (folder / entry.name).symlink_to(entry.absolute())
         try:
@@ -300,5 +299,5 @@ def _temporary_folder(scratch: Path) -> Iterator[Path]:
 
 
 def _stem(archive: Path) -> str:
-    """Name of the folder that unpacking by hand usually makes."""
+    """Name of the folder that other programs unpack to."""
     return next(archive.name[: -len(suffix)] for suffix in SUFFIXES if archive.name.lower().endswith(suffix))

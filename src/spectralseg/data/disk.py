@@ -1,4 +1,4 @@
-"""Room on the disk, before and while something large is written."""
+"""Free disk space, checked before and while large files are written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ RESERVE = 2**28  # bytes that stay free
 
 
 def free_space(folder: Path) -> int:
-    """Bytes that may be written in a folder, existing or not, so that a reserve of 256 MiB stays; negative where less
-    than the reserve is left.
+    """Bytes that may be written to a folder, which need not exist, with a reserve of 256 MiB; negative if the free
+    space is below the reserve.
     """
     while not folder.exists():
         folder = folder.parent
@@ -20,12 +20,12 @@ def free_space(folder: Path) -> int:
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Raise an :class:`InputError` unless ``size`` bytes may be written in ``folder``; see :func:`free_space`."""
+    """Raise an :class:`InputError` unless ``size`` bytes may be written to ``folder``; see :func:`free_space`."""
     free = free_space(folder)
     if free < size:
         raise InputError(
             f"the disk of {folder} has {_gigabytes(free + RESERVE)} free, but {_gigabytes(size + RESERVE)} are needed; "
-            "make room"
+            "free some space"
         )
 
 

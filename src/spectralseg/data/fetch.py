@@ -1,7 +1,7 @@
-"""Official files: downloaded or put in place by hand, checked, and noted in a receipt.
+"""Official files: download them or take existing ones, verify them, and record receipts.
 
-A file takes its name in the folder only after its checksum was found right. What an interrupted download has fetched
-stays in ``<folder>/.partial/<file>/`` and is continued by the next attempt.
+A file appears under its name only after verification. An interrupted download stays in ``<folder>/.partial/<file>/``,
+where the next attempt resumes it.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ _log = logging.getLogger(__name__)
 def fetch(
     specification: DatasetSpecification, folder: Path, *, file: str | None = None, mirrors: Sequence[str] = ()
 ) -> None:
-    """Have the official files of a dataset in ``folder``, and what is known of them in ``sources.json`` there.
+    """Download the official files of a dataset to ``folder``, and record their receipts in ``sources.json`` there.
 
-    A file that is there already, from an earlier call or put there by hand, is checked and kept.
+    Existing files, from an earlier call or copied by the user, are verified and kept.
 
     Args:
-        specification: the dataset, whose terms are shown first.
-        folder: where the files go; one process at a time fetches a file, others wait.
+        specification: the dataset, whose terms are logged first.
+        folder: output folder. One process at a time fetches a file, others wait.
         file: only this file; None for all.
-        mirrors: addresses of folders that hold the official files under their names; tried before the official ones.
+        mirrors: addresses of folders with the official files, which are tried before the official addresses.
 
     Raises:
-        InputError: the file is unknown, cannot be had, or is not the published one; nothing false is left in place.
+        InputError: the file is unknown, cannot be downloaded, or has another checksum than published.
     """
     sources = {source.file: source for source in specification.sources}
     if file is not None and file not in sources:
-        raise InputError(f"'{file}' is no file of {specification.title}; {registry.suggest(file, sources)}")
+        raise InputError(f"'{file}' is not a file of {specification.title}; {registry.suggest(file, sources)}")
     if not sources:
         raise InputError(
-            f"{specification.name}: its dataset file names no 'sources'; give your files to 'spectralseg prepare', "
+            f"{specification.name}: its dataset file has no 'sources'; give your files to 'spectralseg prepare', "
             "or set 'source: path' in a configuration"
         )
     _log.info("%s", terms(specification))
@@ -64,7 +64,7 @@ def fetch(
 
 
 def terms(specification: DatasetSpecification) -> str:
-    """What a user of a dataset must know before the first download."""
+    """Homepage, licence and citation of a dataset."""
     return (
         f"{specification.title}: {specification.homepage}. Licence: {specification.licence}. "
         f"Please cite: {specification.citation}"
@@ -72,12 +72,12 @@ def terms(specification: DatasetSpecification) -> str:
 
 
 def obtain(source: SourceFile, folder: Path, *, mirrors: Sequence[str] = (), homepage: str = "") -> dict[str, Any]:
-    """Have one file in ``folder`` and return its receipt: file, url, bytes, sha256, whether that is the published one.
+    """Download a file to ``folder`` unless it exists, and return its receipt.
 
-    Mirrors without https are asked only for files with a published checksum.
+    Mirrors without https are used only for files with a published checksum.
 
     Raises:
-        InputError: names the file, what went wrong at each address, and how to get it by hand.
+        InputError: names the file, the error of each address, and how to download it manually.
     """
     target = folder / source.file
     partial = folder / ".partial" / source.file
@@ -107,7 +107,7 @@ def obtain(source: SourceFile, folder: Path, *, mirrors: Sequence[str] = (), hom
 
 
 def read_receipts(folder: Path) -> list[dict[str, Any]]:
-    """Receipts of the files in ``folder``, sorted by name; none where nothing was fetched into it."""
+    """Receipts of the files in ``folder``, sorted by name; empty if nothing was fetched."""
     try:
         receipts = list(read_json(folder / RECEIPTS, _MAX_RECEIPTS)["files"])
     except (InputError, KeyError, TypeError):
@@ -116,12 +116,12 @@ def read_receipts(folder: Path) -> list[dict[str, Any]]:
 
 
 def _addresses(source: SourceFile, mirrors: Sequence[str]) -> list[str]:
-    ours = [f"{mirror.rstrip('/')}/{quote(source.file)}" for mirror in mirrors]
-    return [*ours, source.url, *source.mirrors]
+    user_mirrors = [f"{mirror.rstrip('/')}/{quote(source.file)}" for mirror in mirrors]
+    return [*user_mirrors, source.url, *source.mirrors]
 
 
 def _refuse_unsafe(url: str, source: SourceFile) -> None:
-    """Refuse a mirror that anyone on the way may change, of a file that has no checksum to tell."""
+    """Refuse a mirror without https for a file without a published checksum."""
     address = urlsplit(url)
     unsafe = address.scheme == "http" and urlsplit(source.url).scheme != "http" and address.hostname not in LOCAL_HOSTS
     if unsafe and (source.built_on_request or not (source.sha256 or source.md5)):
@@ -129,11 +129,9 @@ def _refuse_unsafe(url: str, source: SourceFile) -> None:
 
 
 def _download(url: str, complete: Path, source: SourceFile) -> dict[str, Any]:
-    """Receipt of the file at ``complete``. One that is not the published is fetched again, once: it may have passed a
-    proxy or a login page, or have been damaged on the way.
-    """
+    """Download to ``complete`` and return the receipt. A wrong checksum, as of a login page, is retried once."""
     for last in (False, True):
-        if not complete.exists():  # else a process was killed while it checked the file
+        if not complete.exists():  # else an earlier process was killed during verification
             require_space(complete.parent, 0)
             download(url, complete)
         try:
@@ -147,9 +145,9 @@ def _download(url: str, complete: Path, source: SourceFile) -> dict[str, Any]:
 
 
 def receipts_of_given(specification: DatasetSpecification, raw: Path) -> list[dict[str, Any]]:
-    """Receipts of the official files that a user gives: ``raw`` itself, or files in the folder ``raw``.
+    """Receipts of official files that a user provides: ``raw`` itself, or files in the folder ``raw``.
 
-    A checksum that is not the published one is noted and no error, as the user may have good reasons.
+    Another checksum than published is recorded, but not an error.
     """
     given = ((raw if raw.is_file() and raw.name == s.file else raw / s.file, s) for s in specification.sources)
     receipts = [_receipt(file, source) for file, source in given if file.is_file()]
@@ -161,17 +159,17 @@ def receipts_of_given(specification: DatasetSpecification, raw: Path) -> list[di
 
 def _add_receipt(folder: Path, receipt: dict[str, Any]) -> None:
     with FileLock(folder / ".partial" / f"{RECEIPTS}.lock"):
-        others = [known for known in read_receipts(folder) if known["file"] != receipt["file"]]
-        write_json(folder / RECEIPTS, {"files": sorted([*others, receipt], key=lambda known: str(known["file"]))})
+        others = [other for other in read_receipts(folder) if other["file"] != receipt["file"]]
+        write_json(folder / RECEIPTS, {"files": sorted([*others, receipt], key=lambda entry: str(entry["file"]))})
 
 
 def _checked(file: Path, source: SourceFile) -> dict[str, Any]:
-    """The receipt of a file; an :class:`InputError` with the bare reason if it is not the published one."""
+    """The receipt of a verified file; raises an :class:`InputError` without file name if verification fails."""
     receipt = _receipt(file, source)
     if receipt["published_checksum"] is False:
         if not source.built_on_request:
             raise InputError("the checksum is not the published one")
-        _log.warning("%s: its checksum is not the published one, as the server builds it anew; testing it", file.name)
+        _log.warning("%s: the server builds it on request, so that its checksum differs; testing it", file.name)
     if not receipt["published_checksum"]:
         _test_archive(file)
     return {**receipt, "fetched": datetime.datetime.now(datetime.UTC).date().isoformat()}
@@ -179,13 +177,13 @@ def _checked(file: Path, source: SourceFile) -> dict[str, Any]:
 
 def _receipt(file: Path, source: SourceFile) -> dict[str, Any]:
     sha256, md5 = _digests(file)
-    published = [ours == theirs for ours, theirs in ((sha256, source.sha256), (md5, source.md5)) if theirs]
+    matches = [actual == published for actual, published in ((sha256, source.sha256), (md5, source.md5)) if published]
     return {
         "file": source.file,
         "url": redact(source.url),
         "bytes": file.stat().st_size,
         "sha256": sha256,
-        "published_checksum": all(published) if published else None,
+        "published_checksum": all(matches) if matches else None,
     }
 
 
@@ -200,18 +198,18 @@ def _digests(file: Path) -> tuple[str, str]:
 
 
 def _test_archive(file: Path) -> None:
-    """Where no checksum tells, an archive must at least be whole, and none that :func:`archives.unpack` refuses."""
+    """Without a published checksum, check that :func:`archives.unpack` accepts an archive."""
     if archives.is_archive(file):
         try:
             archives.verify(file)
         except InputError as error:
             reason = str(error).removeprefix(f"{file}: ").rpartition("; ")[0]
-            raise InputError(f"this is no intact archive ({reason})") from None
+            raise InputError(f"this is not an intact archive ({reason})") from None
 
 
 @contextmanager
 def _one_process(partial: Path) -> Iterator[None]:
-    """Hold the lock of a file; it ends with the process, whatever ends that."""
+    """Hold the lock of a file, which the system releases if the process ends."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(partial.with_name(f"{partial.name}.lock"))
     try:

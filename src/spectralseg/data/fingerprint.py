@@ -1,4 +1,4 @@
-"""What raw files of a user hold, without reading all of them: gigabytes must not be read before every plan."""
+"""Fingerprint of the raw files of a user, without reading all of their content, so that planning stays fast."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from spectralseg.errors import InputError, explained
 from spectralseg.files import regular_file
 
-_ENDS = 2**14  # bytes at either end of a file; PNG, gzip and zip have the checksums of all their content at the end
+_ENDS = 2**14  # bytes read at either end; PNG, gzip and zip files end with checksums of their content
 _NOT_DATA = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # left by operating systems, as are hidden files
 
 
 def fingerprint(raw: Path) -> str:
     """Checksum of the names, sizes, beginnings and ends of the files in a folder, or of a single file.
 
-    Dates do not count, nor do hidden files and others that operating systems leave. A change inside of a large file
-    that has no checksum of its own and keeps its size, such as an uncompressed volume, is not noticed.
+    Dates and files of operating systems, such as hidden files, are ignored. A change within a large file that keeps its
+    size and has no checksum at its end, such as an uncompressed volume, is not detected.
 
     Raises:
         InputError: a file or folder cannot be read.
@@ -41,20 +41,20 @@ def fingerprint(raw: Path) -> str:
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:
-    """Regular files below a folder with their names there, in an order of their own. Links are followed, once."""
-    folders, seen = [os.fspath(root)], set()
+    """Relative names and paths of regular files below a folder, in deterministic order. Links are followed once."""
+    folders, visited = [os.fspath(root)], set()
     while folders:
         folder = folders.pop()
-        place = os.stat(folder)
-        if (place.st_dev, place.st_ino) in seen:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
             continue
-        seen.add((place.st_dev, place.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             if entry.name.startswith(".") or entry.name in _NOT_DATA:
                 continue
             try:
                 mode = entry.stat().st_mode
-            except FileNotFoundError:  # a link to nothing
+            except FileNotFoundError:  # a broken link
                 continue
             if stat.S_ISDIR(mode):
                 folders.append(entry.path)

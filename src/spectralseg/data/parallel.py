@@ -1,4 +1,4 @@
-"""Several cases at a time, without a trace in the result."""
+"""Process cases in parallel with deterministic results."""
 
 from __future__ import annotations
 
@@ -15,31 +15,30 @@ _Result = TypeVar("_Result")
 
 
 def map_in_order(function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int) -> Iterator[_Result]:
-    """As the built-in ``map``, with up to ``threads`` calls at a time.
+    """As the built-in ``map``, with up to ``threads`` calls in parallel.
 
-    One thread is the caller's own. More serve where decoders, compressors and array operations release the
-    interpreter's lock. Every call has one thread to itself: those of OpenCV are off meanwhile. Memory is bounded, as no
-    more than ``threads`` + 1 items are begun before the result of the first of them is taken. After an error no further
-    call begins.
+    With one thread, calls run in the calling thread. Further threads help where decoders, compressors and array
+    operations release the GIL. OpenCV's own threads are disabled meanwhile. Memory is bounded: at most ``threads`` + 1
+    items are started before the result of the first of them is consumed. After an error, no further call starts.
 
     Args:
-        function: is called in other threads.
-        items: may be endless.
+        function: called in worker threads.
+        items: may be infinite.
         threads: at least 1.
     """
-    begun: deque[Future[_Result]] = deque()
+    pending: deque[Future[_Result]] = deque()
     with _one_opencv_thread():
-        if threads == 1:  # a tenth faster without a hand-over between threads
+        if threads == 1:  # a tenth faster than a pool of one thread
             yield from map(function, items)
             return
         pool = ThreadPoolExecutor(threads)
         try:
             for item in items:
-                begun.append(pool.submit(function, item))
-                if len(begun) > threads:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+                pending.append(pool.submit(function, item))
+                if len(pending) > threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -1,7 +1,7 @@
-"""Patterns for paths of files, matched in time linear in their length whatever the pattern.
+"""Patterns for file paths, matched in linear time.
 
-Python's own expressions backtrack: some take longer than the age of the universe for a name of forty letters. RE2 does
-not; it knows neither look-around nor references to earlier groups.
+Regular expressions of Python backtrack, which can take exponential time. RE2 takes linear time, but supports neither
+look-around nor backreferences.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 
 _LONGEST = 1000  # characters of an expression
 _TOKEN = re.compile(r"\\.|\[\^?\]?|\(\?|.", re.DOTALL)
-_NO_LEAST = re.compile(r"(?<!\\)\{,\d*\}")  # RE2 takes {,n} for text
-_WORD = r"\pL\pM\pN_"  # RE2 takes \w for ASCII only
-# Bytes of a name that are no text, which Python holds as surrogates, match as characters for private use.
+_NO_LEAST = re.compile(r"(?<!\\)\{,\d*\}")  # RE2 treats {,n} as text
+_WORD = r"\pL\pM\pN_"  # in RE2, \w is ASCII only
+# Undecodable bytes in names, surrogates in Python, are matched as private-use characters.
 _STAND_INS = {surrogate: 0xF0000 + surrogate for surrogate in range(0xD800, 0xE000)}
 _ORIGINALS = {stand_in: surrogate for surrogate, stand_in in _STAND_INS.items()}
 _WILDCARD = re.compile(r"(\*|\?|\[[^]!]+\])")
 
 
 class PathPattern:
-    """An expression for the path of a file relative to a folder, of which upper and lower case are the same.
+    """A case-insensitive pattern for relative file paths.
 
-    It may start at any folder, so that an archive which nests its top folder twice reads like one that does not.
+    It may match from any folder of the path, so that additional top folders do not matter.
 
     Args:
-        expression: a regular expression without look-around and references to groups; groups without name group only.
+        expression: a regular expression without look-around and backreferences. Only named groups capture.
 
     Raises:
-        ValueError: it is no such expression; the message says why.
+        ValueError: the expression is invalid.
     """
 
     def __init__(self, expression: str) -> None:
         if len(expression) > _LONGEST:
             raise ValueError(f"more than {_LONGEST} characters")
         if _NO_LEAST.search(expression):
-            raise ValueError("a repetition without its least number; write {0,n}")
+            raise ValueError("a repetition without its minimum; write {0,n}")
         try:
             names = re.compile(expression).groupindex
         except (re.error, OverflowError, RecursionError) as error:
@@ -47,7 +47,7 @@ class PathPattern:
         self.captures([""])
 
     def captures(self, paths: Sequence[str]) -> list[dict[str, str] | None]:
-        """What the named groups capture of each path, without those that capture nothing; None without a match."""
+        """Non-empty values of the named groups for each path; None for paths that do not match."""
         import pyarrow
         import pyarrow.compute
 
@@ -55,39 +55,41 @@ class PathPattern:
         array = pyarrow.array([composed(path).translate(_STAND_INS) for path in paths], pyarrow.string())
         try:
             if self.names:
-                found = compute.extract_regex(array, self._expression).to_pylist()
+                groups = compute.extract_regex(array, self._expression).to_pylist()
             else:
                 matches = compute.match_substring_regex(array, self._expression).to_pylist()
-                found = [{} if match else None for match in matches]
+                groups = [{} if match else None for match in matches]
         except pyarrow.ArrowInvalid as error:
             raise ValueError(str(error).removeprefix("Invalid regular expression: ")) from None
         return [
-            None if one is None else {name: text.translate(_ORIGINALS) for name, text in one.items() if text}
-            for one in found
+            None if match is None else {name: text.translate(_ORIGINALS) for name, text in match.items() if text}
+            for match in groups
         ]
 
 
 def wildcards(pattern: str) -> PathPattern:
-    """A :class:`PathPattern` of the shell's wildcards ``*``, ``?`` and ``[...]``, which match any character."""
+    """A :class:`PathPattern` from shell wildcards ``*``, ``?`` and ``[...]``, which match any character, even ``/``."""
     parts = _WILDCARD.split(pattern)
-    known = {"*": "(?s:.*)", "?": "(?s:.)"}
-    return PathPattern("".join(known.get(part, part) if n % 2 else re.escape(part) for n, part in enumerate(parts)))
+    expressions = {"*": "(?s:.*)", "?": "(?s:.)"}
+    return PathPattern(
+        "".join(expressions.get(part, part) if n % 2 else re.escape(part) for n, part in enumerate(parts))
+    )
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC), in which equal names have equal characters."""
+    """A name in Unicode's composed form (NFC)."""
     return unicodedata.normalize("NFC", name)
 
 
 def _to_re2(expression: str) -> str:
-    """The same expression for RE2: Unicode's letters are word characters, groups without name capture nothing."""
+    """The expression for RE2, with Unicode word characters and non-capturing unnamed groups."""
     inside, parts = False, []
     for token in _TOKEN.findall(expression):
         if token == r"\w":
             token = _WORD if inside else f"[{_WORD}]"
         elif token == r"\W":
             if inside:
-                raise ValueError("\\W within brackets; write what is meant")
+                raise ValueError("\\W within brackets; list the characters instead")
             token = f"[^{_WORD}]"
         elif token[0] == "[" and not inside:
             inside = True

@@ -1,4 +1,4 @@
-"""Phantoms by the way that official files take: from a server, through the download client, checked by checksum."""
+"""Phantoms through the path of official files: a local server, the download client, and checksum verification."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spectralseg.files import sha256_of, temporary_folder
 
 
 def deliver(name: str, folder: Path, *, cases: int = 12, side: int = 128, seed: int = 0) -> list[Path]:
-    """As :func:`spectralseg.data.phantoms.generate`, but the archives reach ``folder`` by a download."""
+    """As :func:`spectralseg.data.phantoms.generate`, but download the archives to ``folder``."""
     with temporary_folder(folder, "origin") as origin:
         archives = generate(name, origin, cases=cases, side=side, seed=seed)
         with _serving(origin) as address:
@@ -35,7 +35,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def _serving(folder: Path) -> Iterator[str]:
-    """Address at which this machine, and no other, finds the files of a folder."""
+    """Serve the files of a folder to this machine only, and return the address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
     Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -1,4 +1,4 @@
-"""The one way from a raw dataset to a prepared one, the same for official files, phantoms and files of the user."""
+"""Prepare raw datasets: official files, phantoms and files of the user alike."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from spectralseg.progress import progress_bar
 _LARGEST_SIDE = 4096  # pixels
 _CONSTANT = "constant image"
 _log = logging.getLogger(__name__)
-# An image that is decoded at reduced size keeps at least this many times the pixels per side that are due: with 1, it
-# would take a seventh of the time less, and edges would differ two to three times as much; see benchmarks/README.md.
+# Images decoded at reduced size keep at least this many times the required pixels per side. With 1, preparation would
+# take a seventh less time, but edges would differ two to three times as much; see benchmarks/README.md.
 _SPARE = 2
 
 
@@ -57,26 +57,26 @@ def prepare(
     """Read, split, resize and write a dataset into the folder ``out``, complete or not at all.
 
     Args:
-        specification: what is known of the dataset.
+        specification: of the dataset.
         raw: archive, folder of archives, or folder in the official layout.
         out: folder of the prepared dataset.
         image_size: side S of the square images in pixels.
-        source: ``official``, ``phantom`` or ``path``; recorded, and decides how results are labelled.
-        split: an alternative split of the specification, or a ``.csv`` file; None for the split of the specification.
-        validation: share of training groups, above 0 and below 1, held out where the published split has no validation
-            part; at least one group is.
+        source: ``official``, ``phantom`` or ``path``; recorded, and used to label results.
+        split: an alternative split of the specification, or a ``.csv`` file; None for the default split.
+        validation: share of training groups, above 0 and below 1, held out (at least one) if the published split has no
+            validation part.
         allow_partial: accept a subset of the official cases; the subset is recorded.
-        reduced_decoding: decode large JPEG images, never labels, at a half, a quarter or an eighth of their size.
-        threads: cases that are read and resized at a time, which bounds memory; the result is the same for any number.
+        reduced_decoding: decode large JPEG images, never labels, at 1/2, 1/4 or 1/8 of their size.
+        threads: number of cases that are read and resized in parallel; does not change the result.
 
     Raises:
         InputError: names the file or case, what is wrong, and what to do.
     """
     if not 1 <= image_size <= _LARGEST_SIDE:
-        raise InputError(f"image size {image_size}: is no number of pixels from 1 to {_LARGEST_SIDE}; choose another")
+        raise InputError(f"image size {image_size}: must be from 1 to {_LARGEST_SIDE} pixels; choose another")
     if not 0 < validation < 1:
         raise InputError(
-            f"validation share {validation}: is no share above 0 and below 1, and training needs validation cases; "
+            f"validation share {validation}: must be above 0 and below 1, as training needs validation cases; "
             "choose another"
         )
     rule = splits.choose(specification, split)
@@ -84,12 +84,12 @@ def prepare(
         _require_files(specification, raw)
     with unpacked(raw, out.parent) as root:
         with options_of(specification.name):
-            found = read_cases(specification.reader, root, specification.reader_options)
+            all_cases = read_cases(specification.reader, root, specification.reader_options)
         reasons = {composed(identity): reason for identity, reason in specification.exclude.items()}
-        excluded = {case.id: reasons.get(case.id, case.defect) for case in found}
+        excluded = {case.id: reasons.get(case.id, case.defect) for case in all_cases}
         excluded = {identity: reason for identity, reason in excluded.items() if reason}
-        cases = [case for case in found if case.id not in excluded]
-        _warn("are left out", excluded)
+        cases = [case for case in all_cases if case.id not in excluded]
+        _warn("are excluded", excluded)
         parts = splits.assign(
             cases,
             rule,
@@ -99,19 +99,19 @@ def prepare(
         )
         if specification.expected_cases not in (None, len(cases)) and not allow_partial:
             raise InputError(
-                f"{raw}: {len(cases)} of {specification.expected_cases} cases of '{specification.name}' are there; "
+                f"{raw}: {len(cases)} of {specification.expected_cases} cases of '{specification.name}' are available; "
                 f"complete the data or {splits.ACCEPT_PARTIAL}"
             )
         _refuse_untested(raw, parts)
         with replacing_folder(out) as folder:
             prepare_one = partial(_prepare_case, specification, parts, image_size, reduced_decoding)
-            done = progress_bar(
+            prepared_cases = progress_bar(
                 map_in_order(prepare_one, cases, threads),
                 desc=f"prepare {specification.name}",
                 unit="case",
                 total=len(cases),
             )
-            rows = _write_arrays(specification, done, folder, image_size)
+            rows = _write_arrays(specification, prepared_cases, folder, image_size)
             _refuse_constant(raw, specification.intensity, rows)
             _refuse_without_foreground(raw, _training(rows))
             _warn("have remarks", {row["case"]: ", ".join(row["remarks"]) for row in rows if row["remarks"]})
@@ -134,7 +134,7 @@ def _refuse_untested(raw: Path, parts: dict[str, str]) -> None:
 
 
 def _require_files(specification: DatasetSpecification, raw: Path) -> None:
-    """Official files may be deleted once they are prepared, but not before."""
+    """Check that all official files are present; they may be deleted after preparation."""
     for file in specification.sources:
         if not (raw / file.file).is_file():
             raise InputError(
@@ -144,14 +144,14 @@ def _require_files(specification: DatasetSpecification, raw: Path) -> None:
 
 
 def intensity_limits(image: NDArray[Any], intensity: Intensity | None) -> tuple[float, float]:
-    """Native intensities that become 0 and 1.
+    """Native intensities that are mapped to 0 and 1.
 
     Raises:
-        InputError: the image holds NaN or infinity or nearly so, or is not 8-bit where no intensity rule is given.
+        InputError: values are NaN, infinite or extremely large, or the image is not 8-bit without an intensity rule.
     """
-    # Beyond, differences overflow in single precision. NaN fails the comparison, too.
+    # Larger differences could overflow in single precision. NaN fails the comparison, too.
     if image.dtype.kind == "f" and not (np.abs(image) < 1e30).all():
-        raise InputError("holds values that are not finite, or absurdly large; replace the file")
+        raise InputError("has values that are not finite or extremely large; replace the file")
     if intensity is None:
         if image.dtype != np.uint8:
             raise InputError(f"is of type {image.dtype}, not 8-bit; give 'intensity' in the specification")
@@ -164,10 +164,10 @@ def intensity_limits(image: NDArray[Any], intensity: Intensity | None) -> tuple[
 
 
 def normalise(image: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
-    """Native intensities to [0, 1], clipped; where ``low`` and ``high`` are equal, to 0."""
+    """Map native intensities to [0, 1], clipped; to 0 if ``low`` equals ``high``."""
     if image.dtype == np.uint8:  # once per value instead of once per pixel
-        found: Any = cv2.LUT(image, normalise(np.arange(256, dtype=np.float32), low, high))
-        return found.reshape(image.shape)  # type: ignore[no-any-return]
+        normalised: Any = cv2.LUT(image, normalise(np.arange(256, dtype=np.float32), low, high))
+        return normalised.reshape(image.shape)  # type: ignore[no-any-return]
     scaled = image.astype(np.float32)
     np.clip(scaled, low, high, out=scaled)
     scaled -= low
@@ -176,7 +176,7 @@ def normalise(image: NDArray[Any], low: float, high: float) -> NDArray[np.float3
 
 
 class _ArrayFile:
-    """A .npy file that grows by rows; numpy pads the header so that it can be rewritten with the final length."""
+    """A .npy file to which rows are appended; the padded header is rewritten with the final length."""
 
     def __init__(self, path: Path, row: tuple[int, ...], dtype: type[np.generic]) -> None:
         self.row, self.dtype, self.length = row, np.dtype(dtype), 0
@@ -204,7 +204,7 @@ class _ArrayFile:
 
 @dataclass(frozen=True)
 class _PreparedCase:
-    """What of a case goes into the files: rows of the arrays, deflated native labels, columns of the table."""
+    """Output of one case: rows of the arrays, deflated native labels, columns of the table."""
 
     images: NDArray[Any]
     masks: NDArray[np.uint8]
@@ -250,7 +250,7 @@ def _prepare_case(
             "exclude it or use a machine with more"
         ) from None
     part = parts[case.id]
-    # ISA-L deflates label maps more than ten times as fast as zlib, to about the same size.
+    # ISA-L is more than ten times as fast as zlib on label maps, at about the same size.
     native = isal_zlib.compress(np.ascontiguousarray(sample.labels)) if part == "test" else b""
     remarks = _remarks(images, sample.labels)
     mean, deviation = (moment.ravel() for moment in cv2.meanStdDev(images.reshape(-1, 1, images.shape[-1])))
@@ -276,27 +276,27 @@ def _prepare_case(
 
 
 def _remarks(images: NDArray[Any], labels: NDArray[np.uint8]) -> list[str]:
-    """What is legal but should be seen, in short phrases."""
+    """Short phrases on valid but unusual properties."""
     corners = labels[np.ix_(*[[0, -1]] * labels.ndim)]
     everywhere = bool(corners.all() and labels.min())
-    noticed = {
+    unusual = {
         _CONSTANT: images.min() == images.max(),
         "no foreground": not labels.max(),
         "foreground everywhere": everywhere,
         "foreground in all corners, as if the mask were inverted": corners.all() and not everywhere,
     }
-    return [phrase for phrase, holds in noticed.items() if holds]
+    return [phrase for phrase, holds in unusual.items() if holds]
 
 
-def _warn(what: str, cases: dict[str, str]) -> None:
+def _warn(state: str, cases: dict[str, str]) -> None:
     for identity, reason in list(cases.items())[:1]:
         _log.warning(
-            "%d cases %s, listed in dataset.json, the first: case '%s' (%s)", len(cases), what, identity, reason
+            "%d cases %s, listed in dataset.json, the first: case '%s' (%s)", len(cases), state, identity, reason
         )
 
 
 def _training(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of the training part, or all of a dataset that is only tested on."""
+    """Rows of the training part; all rows of a test-only dataset."""
     return [row for row in rows if row["part"] == "train"] or rows
 
 
@@ -309,40 +309,40 @@ def _refuse_constant(raw: Path, intensity: Intensity | None, rows: list[dict[str
 def _refuse_without_foreground(raw: Path, rows: list[dict[str, Any]]) -> None:
     if not any(row["foreground"] for row in rows):
         raise InputError(
-            f"{raw}: none of the {len(rows)} cases to train on has foreground; check masks and reader options"
+            f"{raw}: none of the {len(rows)} cases for training has foreground; check masks and reader options"
         )
 
 
 def _check_sample(specification: DatasetSpecification, case: Case, sample: Sample) -> None:
     spatial = specification.dimensions
     shape = sample.image.shape[:spatial]
-    due = tuple(math.ceil(side / sample.reduction) for side in sample.labels.shape)
+    expected = tuple(math.ceil(side / sample.reduction) for side in sample.labels.shape)
     colour = sample.image.ndim == spatial + 1
     if sample.labels.ndim != spatial or sample.image.ndim not in (spatial, spatial + 1):
         problem = f"has an image of shape {sample.image.shape} and labels of shape {sample.labels.shape}"
-    elif shape != due:
+    elif shape != expected:
         problem = f"has an image of {shape} and labels of {sample.labels.shape} pixels"
     elif (sample.image.shape[-1] if colour else 1) != specification.channels:
-        problem = f"has an image of shape {sample.image.shape} where {specification.channels} channels are due"
+        problem = f"has an image of shape {sample.image.shape} instead of {specification.channels} channels"
     elif min(sample.labels.shape) == 0:
         problem = "is empty"
     elif (largest := int(sample.labels.max())) > len(specification.classes):
         problem = f"has label {largest}, but there are {len(specification.classes)} classes"
-    elif sample.spacing is not None and not _measures(sample.spacing, spatial):
-        problem = f"has spacing {sample.spacing} where {spatial} finite positive numbers are due"
+    elif sample.spacing is not None and not _valid_spacing(sample.spacing, spatial):
+        problem = f"has spacing {sample.spacing} instead of {spatial} finite positive numbers"
     elif (sample.geometry is None) != (spatial == 2):
-        problem = "is a volume without a place in space, or an image with one"
+        problem = "is a volume without geometry, or an image with geometry"
     else:
         return
-    raise InputError(f"{specification.name}: case '{case.id}' {problem}; mend or exclude it")
+    raise InputError(f"{specification.name}: case '{case.id}' {problem}; fix or exclude it")
 
 
-def _measures(spacing: Sequence[float], axes: int) -> bool:
+def _valid_spacing(spacing: Sequence[float], axes: int) -> bool:
     return len(spacing) == axes and all(0 < step < math.inf for step in spacing)
 
 
 def _resample(sample: Sample, specification: DatasetSpecification, size: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Slice by slice, so that a volume is never held as floating-point numbers; 8-bit colours stay what they are."""
+    """Resize slice by slice, to limit memory for floating-point numbers; 8-bit colours keep their values."""
     low, high = intensity_limits(sample.image, specification.intensity)
     planes = sample.image if specification.dimensions == 3 else sample.image[None]
     labels = sample.labels if specification.dimensions == 3 else sample.labels[None]
@@ -353,8 +353,8 @@ def _resample(sample: Sample, specification: DatasetSpecification, size: int) ->
         if specification.intensity is None:
             images[z] = resize_image(plane, size, (height, width)).reshape(images.shape[1:])
         else:
-            shown = resize_image(normalise(plane, low, high), size, (height, width)).reshape(images.shape[1:])
-            images[z] = np.clip(shown, 0, 1) * np.iinfo(images.dtype).max + 0.5
+            resized = resize_image(normalise(plane, low, high), size, (height, width)).reshape(images.shape[1:])
+            images[z] = np.clip(resized, 0, 1) * np.iinfo(images.dtype).max + 0.5
         masks[z] = resize_labels(labels[z], (size, size))
     return images, masks
 
@@ -368,7 +368,7 @@ def _describe(
     folder: Path,
     choices: dict[str, Any],
 ) -> dict[str, Any]:
-    # A dataset that is only tested on is standardised by the training dataset's statistics, not by these.
+    # A test-only dataset is standardised by the statistics of the training dataset, not by its own.
     training, full = _training(rows), np.iinfo(_dtype(specification)).max
     mean, mean_square = (
         np.average([row[moment] for row in training], axis=0, weights=[row["slices"] for row in training])

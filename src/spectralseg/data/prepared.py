@@ -1,11 +1,11 @@
-"""The prepared dataset: a folder with a few large files that every later step reads.
+"""The prepared dataset: a folder with a few large files, the input of all later steps.
 
 ======================  ================================================================================
 ``dataset.json``        specification, sizes, counts per part, intensity statistics, exclusions, remarks, checksums
 ``cases.csv``           one row per case: id, group, part, rows in the arrays, native shape, spacing, affine ...
-``images.npy``          unsigned integers (N, S, S, channels); divided by their maximum they lie in [0, 1]
+``images.npy``          unsigned integers (N, S, S, channels); their range is that of the type
 ``masks.npy``           uint8 (N, S, S); 0 is background, 1..K the classes
-``native_labels.bin``   the labels of the test cases in native geometry, each deflated on its own
+``native_labels.bin``   labels of the test cases in native geometry, deflated one by one
 ======================  ================================================================================
 
 A volume occupies consecutive rows of the arrays, one per axial slice.
@@ -32,7 +32,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import regular_file, sha256_of
 from spectralseg.parsing import read_json
 
-if TYPE_CHECKING:  # imported where they are used: the workflow needs the names of the files only
+if TYPE_CHECKING:  # imported on use, as the workflow needs the file names only
     import pandas as pd
 
     from spectralseg.data.geometry import Geometry
@@ -56,13 +56,13 @@ COLUMNS = {
     "axes": str,
 }
 MAX_VOXELS = 2**28  # of a volume; the largest of the eight datasets has 2**25.7
-_MAX_CARD, _MAX_TABLE = 2**26, 2**27  # bytes of dataset.json and cases.csv; of the eight datasets, less than 2**22
-DEFLATE = 1032  # bytes out per byte in: what deflate reaches at most
+_MAX_CARD, _MAX_TABLE = 2**26, 2**27  # bytes of dataset.json and cases.csv; less than 2**22 for the eight datasets
+DEFLATE = 1032  # maximum compression ratio of deflate
 _PARTS = {"train", "validation", "test"}
 
 
 class _Card(BaseModel):
-    """What later steps take from dataset.json; there may be more."""
+    """Keys of dataset.json that later steps use; further ones are allowed."""
 
     model_config = ConfigDict(strict=True)
 
@@ -93,7 +93,7 @@ class _Card(BaseModel):
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A prepared dataset, opened lazily: arrays are memory-mapped, labels inflated on request."""
+    """A lazily opened prepared dataset: arrays are memory-mapped, native labels inflated on request."""
 
     path: Path
     info: dict[str, Any]
@@ -111,17 +111,17 @@ class PreparedDataset:
 
     @property
     def modality(self) -> str:
-        """How the images were taken, in the words of the dataset file; empty where that is not known."""
+        """Imaging modality as stated in the dataset file; empty if unknown."""
         return str(self.info.get("modality", ""))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All of it that the weights of a run depend on."""
+        """The metadata that the weights of a run depend on."""
         return identity_of(self.info)
 
     @property
     def id_namespace(self) -> str:
-        """Datasets that share it show the same picture, or the same patient, under the same id."""
+        """Datasets that share it use the same ids for the same images or patients."""
         return str(self.info["id_namespace"])
 
     @property
@@ -131,7 +131,7 @@ class PreparedDataset:
 
     @property
     def volumes(self) -> bool:
-        """Whether a case is a volume, segmented slice by slice, and not an image."""
+        """Whether cases are volumes, segmented slice by slice, instead of images."""
         return bool(self.info["dimensions"] == 3)
 
     @cached_property
@@ -146,12 +146,12 @@ class PreparedDataset:
 
     def rows(self, part: str) -> NDArray[np.int64]:
         """Array rows of all cases of a part."""
-        chosen = self.cases[self.cases["part"] == part]
-        spans = [np.arange(first, first + n) for first, n in zip(chosen["first"], chosen["slices"], strict=True)]
+        cases = self.cases[self.cases["part"] == part]
+        spans = [np.arange(first, first + n) for first, n in zip(cases["first"], cases["slices"], strict=True)]
         return np.concatenate(spans) if spans else np.empty(0, np.int64)
 
     def spacing(self, case: str) -> tuple[float, ...] | None:
-        """Millimetres per native axis, or None where distances are in pixels."""
+        """Millimetres per native axis; None if distances are in pixels."""
         value = self._row(case)["spacing"]
         with _reading(self.path / "cases.csv", f"spacing of case '{case}'"):
             steps = tuple(float(step) for step in json.loads(value)) if value else None
@@ -166,11 +166,11 @@ class PreparedDataset:
             return _native_shape(value)
 
     def geometry(self, case: str) -> Geometry | None:
-        """Voxel grid of the label file of a volume, and how the native labels lie on it; None for images."""
+        """Voxel grid of the label file of a volume, and the axes of the native labels on it; None for images."""
         from spectralseg.data.geometry import Geometry
 
         row = self._row(case)
-        with _reading(self.path / "cases.csv", f"place in space of case '{case}'"):
+        with _reading(self.path / "cases.csv", f"geometry of case '{case}'"):
             return Geometry(np.array(json.loads(row["affine"]), np.float64), row["axes"]) if row["affine"] else None
 
     def native_labels(self, case: str) -> NDArray[np.uint8]:
@@ -181,37 +181,37 @@ class PreparedDataset:
         """
         row = self._row(case)
         if not row["native_bytes"]:
-            raise InputError(f"{self.path}: case '{case}' is no test case, so its native labels are not stored")
+            raise InputError(f"{self.path}: case '{case}' is not a test case, so its native labels are not stored")
         file, shape = self.path / "native_labels.bin", self.native_shape(case)
         with _reading(file, f"labels of case '{case}'"), file.open("rb") as stream:
             stream.seek(int(row["native_offset"]))
-            # A little more than is due shows that there is more, however much that may be.
+            # One more byte than expected is enough to detect further ones.
             content = zlib.decompressobj().decompress(stream.read(int(row["native_bytes"])), math.prod(shape) + 1)
             return np.frombuffer(content, np.uint8).reshape(shape)
 
     def describe_row(self, row: int) -> str:
-        """The case that an array row belongs to, with the number of its slice, from 0, where it has several."""
-        place = int(np.searchsorted(self.cases["first"], row, side="right")) - 1
-        case = self.cases.iloc[place]
+        """The case of an array row, with the index of the slice if the case has several."""
+        index = int(np.searchsorted(self.cases["first"], row, side="right")) - 1
+        case = self.cases.iloc[index]
         return f"{case['case']} (slice {row - case['first']})" if case["slices"] > 1 else str(case["case"])
 
     def _row(self, case: str) -> pd.Series:
-        found = self.cases[self.cases["case"] == case]
-        if len(found) != 1:
+        rows = self.cases[self.cases["case"] == case]
+        if len(rows) != 1:
             raise InputError(f"{self.path}: there is no case '{case}'")
-        return found.iloc[0]
+        return rows.iloc[0]
 
 
 def identity_of(info: Mapping[str, Any]) -> dict[str, Any]:
-    """All of a prepared dataset, given the content of ``dataset.json``, that the weights of a run depend on."""
+    """The part of the content of ``dataset.json`` that the weights of a run depend on."""
     keys = ("name", "source", "classes", "channels", "image_size", "mean", "std", "files")
     return {key: info.get(key) for key in keys}
 
 
 def checksum(path: Path, *further: str) -> str | None:
-    """Checksum of what weights depend on, and of ``further`` keys of ``dataset.json``; None where there is no dataset.
+    """Checksum of :func:`identity_of` and of ``further`` keys of ``dataset.json``; None without a prepared dataset.
 
-    Only ``dataset.json`` is read, which has the checksums of the other files.
+    Only ``dataset.json`` is read, which contains the checksums of the other files.
     """
     try:
         info = read_json(path / "dataset.json", _MAX_CARD)
@@ -224,10 +224,10 @@ def checksum(path: Path, *further: str) -> str | None:
 def open_prepared(path: Path | str) -> PreparedDataset:
     """Open a prepared dataset without reading its arrays.
 
-    Everything but the content of the large files is checked: types, and sizes by which later steps take memory.
+    Everything is checked except for the content of the large files.
 
     Raises:
-        InputError: a file is missing, damaged or of another format version, or files contradict each other.
+        InputError: a file is missing, damaged or of another format version, or files are inconsistent.
     """
     import pandas as pd
 
@@ -246,7 +246,7 @@ def open_prepared(path: Path | str) -> PreparedDataset:
 
 
 def _check_arrays(data: PreparedDataset) -> None:
-    """Raise an :class:`InputError` unless shapes and types of the arrays are those of the card and the case table."""
+    """Check shapes and types of the arrays against the card and the case table."""
     size, channels, n = data.info["image_size"], data.info["channels"], int(data.cases["slices"].sum())
     _check(data.images.shape == (n, size, size, channels), data.path / "images.npy", f"shape is {data.images.shape}")
     _check(data.masks.shape == (n, size, size), data.path / "masks.npy", f"shape is {data.masks.shape}")
@@ -255,9 +255,9 @@ def _check_arrays(data: PreparedDataset) -> None:
 
 
 def _check_cases(data: PreparedDataset) -> None:
-    """Raise an :class:`InputError` unless the case table is consistent in itself, with the card and with file sizes."""
+    """Check the case table for consistency, with itself, with the card and with file sizes."""
     cases, table = data.cases, data.path / "cases.csv"
-    _check(cases["case"].is_unique, table, "a case id is there twice")
+    _check(cases["case"].is_unique, table, "a case id appears twice")
     _check(set(cases["part"]) <= _PARTS, table, "a part is unknown")
     straddling = cases.groupby("group")["part"].nunique()
     _check(bool((straddling == 1).all()), table, f"group '{straddling.idxmax()}' straddles parts")
@@ -266,10 +266,12 @@ def _check_cases(data: PreparedDataset) -> None:
     _check(bool(consecutive.all()), table, "rows of cases are not consecutive")
     counts = {str(part): int(count) for part, count in cases["part"].value_counts().items()}
     planes = {part: int(count) for part, count in cases.groupby("part")["slices"].sum().items()}
-    for key, due in (("cases", counts), ("slices", planes)):
-        given = data.info.get(key)
-        given = {part: count for part, count in given.items() if count} if isinstance(given, dict) else given
-        _check(given in (None, due), data.path / "dataset.json", f"'{key}' is {given}, the table of cases has {due}")
+    for key, actual in (("cases", counts), ("slices", planes)):
+        stated = data.info.get(key)
+        stated = {part: count for part, count in stated.items() if count} if isinstance(stated, dict) else stated
+        _check(
+            stated in (None, actual), data.path / "dataset.json", f"'{key}' is {stated}, the case table has {actual}"
+        )
     stored = regular_file(data.path / "native_labels.bin")
     columns = ("case", "native_shape", "native_offset", "native_bytes")
     for case, text, offset, length in zip(*(cases[column] for column in columns), strict=True):
@@ -286,15 +288,15 @@ def _native_shape(text: str) -> tuple[int, ...]:
     if not isinstance(sides, list) or len(sides) not in (2, 3) or not all(type(side) is int for side in sides):
         raise ValueError("not two or three whole numbers")
     if min(sides) < 1:
-        raise ValueError("a side of no pixels")
+        raise ValueError("a side has no pixels")
     return tuple(sides)
 
 
 def verify_prepared(path: Path | str) -> dict[str, int]:
-    """Check everything that the contract promises and return the number of cases per part.
+    """Check the complete content of a prepared dataset and return the number of cases per part.
 
     Raises:
-        InputError: names the first thing that does not hold.
+        InputError: names the first inconsistency.
     """
     path = Path(path)
     checksums = _read_card(path)["files"]
@@ -311,8 +313,8 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
         _check(int(data.masks[rows].max()) <= len(data.classes), cases, f"case '{row['case']}' has an unknown label")
         volume = len(data.native_shape(row["case"])) == 3
         _check(volume == data.volumes, cases, f"case '{row['case']}' has another number of axes than the dataset")
-        placed = data.geometry(row["case"]) is not None
-        _check(placed == volume, cases, f"place in space of case '{row['case']}' does not fit its number of axes")
+        has_geometry = data.geometry(row["case"]) is not None
+        _check(has_geometry == volume, cases, f"geometry of case '{row['case']}' does not fit its number of axes")
         if row["part"] == "test":
             native = data.native_labels(row["case"])
             _check(
@@ -325,7 +327,7 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
 
 
 def _check_intensities(data: PreparedDataset) -> None:
-    """Raise an :class:`InputError` unless mean and deviation are those of the training part, or else of all."""
+    """Check mean and standard deviation against the images of the training part, or all of a test-only dataset."""
     rows = data.rows("train") if "train" in set(data.cases["part"]) else np.arange(len(data.images))
     full = float(np.iinfo(data.images.dtype).max)
     sums = np.zeros((2, data.info["channels"]))
@@ -333,15 +335,15 @@ def _check_intensities(data: PreparedDataset) -> None:
         image = data.images[row].reshape(-1, data.info["channels"]) / full
         sums += image.mean(axis=0), np.square(image).mean(axis=0)
     mean, mean_square = sums / len(rows)
-    found = {"mean": mean, "std": np.sqrt(np.maximum(mean_square - mean**2, 1e-12))}
-    for key, value in found.items():
-        # With little spread, rounding decides on the deviation; it stays far below what changes a result.
+    moments = {"mean": mean, "std": np.sqrt(np.maximum(mean_square - mean**2, 1e-12))}
+    for key, value in moments.items():
+        # The tolerance allows for rounding errors of small deviations.
         same = np.allclose(data.info[key], value, rtol=1e-4, atol=1e-5)
         _check(same, data.path / "dataset.json", f"'{key}' is {data.info[key]}, of the images {value.tolist()}")
 
 
 def case_checksum(images: NDArray[Any], masks: NDArray[np.uint8]) -> str:
-    """Checksum of the rows of one case."""
+    """SHA-256 of the images and masks of one case."""
     digest = hashlib.sha256(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(masks).data)
     return digest.hexdigest()
@@ -350,13 +352,13 @@ def case_checksum(images: NDArray[Any], masks: NDArray[np.uint8]) -> str:
 def _read_card(path: Path) -> dict[str, Any]:
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
-        raise InputError(f"{path}: no prepared dataset, {', '.join(missing)} missing; run 'spectralseg prepare'")
+        raise InputError(f"{path}: is not a prepared dataset, {', '.join(missing)} missing; run 'spectralseg prepare'")
     card = path / "dataset.json"
     try:
         info = read_json(card, _MAX_CARD)
     except InputError as error:
         raise InputError(f"{error}; prepare the dataset again") from None
-    _check(isinstance(info, dict), card, "is no JSON object")
+    _check(isinstance(info, dict), card, "is not a JSON object")
     if info.get("format") != FORMAT:
         raise InputError(f"{path}: prepared in format {info.get('format')}, this version reads {FORMAT}; prepare again")
     try:
@@ -366,7 +368,7 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise InputError(f"{card}: '{key}' is missing or of the wrong type; prepare the dataset again") from None
     names = info["classes"]
     _check(bool(names) and all(isinstance(name, str) and name for name in names), card, "'classes' are not all names")
-    _check(len({name.casefold() for name in names}) == len(names), card, "'classes' has a name twice")
+    _check(len({name.casefold() for name in names}) == len(names), card, "'classes' has duplicate names")
     for key in ("mean", "std"):
         numbers = info[key]
         of_channels = len(numbers) == info["channels"] and all(type(number) in (int, float) for number in numbers)
@@ -382,12 +384,12 @@ def _memory_map(file: Path) -> NDArray[Any]:
 
 @contextmanager
 def _reading(file: Path, what: str = "content") -> Iterator[None]:
-    """Turn what parsers raise inside the block into an :class:`InputError` about ``file``."""
+    """Convert errors of parsers inside the block to an :class:`InputError` about ``file``."""
     try:
         yield
     except InputError:
         raise
-    # Parsers that meet garbage raise nearly any exception, so none is named here; the blocks hold parsing only.
+    # Parsers of damaged files raise nearly any exception.
     except Exception as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(f"{file}: {what} cannot be read ({reason}); prepare the dataset again") from None

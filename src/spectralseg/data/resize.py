@@ -1,4 +1,4 @@
-"""Resampling with one pixel-centre convention, here and in :mod:`spectralseg.evaluation`: half-pixel centres."""
+"""Resampling with half-pixel centres, the convention of :mod:`spectralseg.evaluation`, too."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def resize_image(image: NDArray[Any], size: int, extent: tuple[float, float] | N
     Args:
         image: float32, or uint8, which is rounded.
         size: side of the result in pixels.
-        extent: rows and columns of ``image`` that the result shows, where not all: an image that was decoded at 1/8 of
-            1613 x 2419 pixels has 202 x 303, of which 201.625 x 302.375 are picture.
+        extent: rows and columns of ``image`` in the result, by default all. An image of 1613 x 2419 pixels, decoded at
+            1/8, has 202 x 303 pixels, but an extent of 201.625 x 302.375.
     """
     height, width = extent or image.shape[:2]
     interpolation = cv2.INTER_AREA if min(height, width) >= size else cv2.INTER_CUBIC
-    # Given as factors, the sides may be fractional; what lies beyond the extent then makes at most one more pixel.
+    # Factors allow for fractional extents; the result may then have one more pixel.
     resized: Any = cv2.resize(image, None, fx=size / width, fy=size / height, interpolation=interpolation)
     return resized[:size, :size]  # type: ignore[no-any-return]
 
 
 def resize_labels(labels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """``(H, W)`` labels to ``shape`` by nearest neighbour (the exact variant: no half-pixel shift)."""
+    """``(H, W)`` labels to ``shape`` by exact nearest neighbour, without half-pixel shift."""
     resized: Any = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return resized  # type: ignore[no-any-return]

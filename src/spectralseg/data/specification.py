@@ -1,8 +1,7 @@
-"""What is known of a dataset before any of its files is opened.
+"""The specification of a dataset.
 
-A dataset is one file, ``workflow/rules/datasets/<name>.smk``. It starts with a literal ``SPECIFICATION = {...}``,
-which :func:`read_specification` reads without running the file, so that the workflow, the command line and the tests
-all see the same thing. Rules of its own may follow below.
+A dataset is one file, ``workflow/rules/datasets/<name>.smk``. It starts with a literal ``SPECIFICATION = {...}``, which
+:func:`read_specification` parses without executing the file. The rules of the dataset follow below.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from spectralseg.errors import InputError
 from spectralseg.files import read_text
 from spectralseg.parsing import refuse_expanding
 
-# Names by which records and predictions call other things than a class, see spectralseg.metrics.records.
 _MAX_BYTES = 2**20
+# Names with another meaning in records and predictions, see spectralseg.metrics.records.
 RESERVED_CLASSES = ("all", "background", "mean")
 
 
@@ -45,11 +44,11 @@ class SourceFile(_Strict):
     )
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
-    built_on_request: bool = Field(False, description="the server zips it anew: another checksum is no error")
+    built_on_request: bool = Field(False, description="the server builds it on request: accept another checksum")
 
 
 class Intensity(_Strict):
-    """How native intensities become [0, 1]: exactly one of the keys. Without any, 8-bit images are divided by 255."""
+    """How native intensities are mapped to [0, 1]: exactly one of the keys. The default divides 8-bit images by 255."""
 
     window: tuple[float, float] | None = Field(None, description="clip to these values (Hounsfield units for CT)")
     percentiles: tuple[float, float] | None = Field(None, description="clip each case to its own percentiles")
@@ -64,28 +63,28 @@ class Intensity(_Strict):
     @classmethod
     def _ascending_window(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
         if window is not None and not -math.inf < window[0] < window[1] < math.inf:
-            raise ValueError(f"{list(window)} is no window; give the lower and then the upper value, e.g. [-125, 275]")
+            raise ValueError(f"{list(window)} is not a window; give the lower, then the upper value, e.g. [-125, 275]")
         return window
 
     @field_validator("percentiles")
     @classmethod
     def _ascending_percentiles(cls, percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
         if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
-            raise ValueError(f"{list(percentiles)} are no percentiles; give two of 0 to 100 in ascending order")
+            raise ValueError(f"{list(percentiles)} are not percentiles; give two of 0 to 100 in ascending order")
         return percentiles
 
 
 class Split(_Strict):
-    """How cases are divided: exactly one rule. A validation part is then carved from training where none is given."""
+    """How cases are split: exactly one rule. Without a validation part, one is drawn from the training part."""
 
     list: str | None = Field(None, description="name of a published list in spectralseg/data/splits, or a .csv file")
-    key: Literal["case", "group"] = Field("case", description="what the list names: cases or groups")
-    attribute: str | None = Field(None, description="case attribute that decides, e.g. a published fold")
-    test: tuple[str, ...] = Field((), description="values of the attribute that make a group a test group")
-    validation: tuple[str, ...] = Field((), description="values of the attribute for validation; else it is carved")
-    random: float | None = Field(None, gt=0, lt=1, description="share of groups that becomes the test part")
-    everything: Literal["test"] | None = Field(None, description="a dataset used for testing only")
-    provenance: str | None = Field(None, description="where the rule was published, unless its list says so")
+    key: Literal["case", "group"] = Field("case", description="whether the list contains cases or groups")
+    attribute: str | None = Field(None, description="case attribute that defines the parts, e.g. a published fold")
+    test: tuple[str, ...] = Field((), description="values of the attribute for the test part")
+    validation: tuple[str, ...] = Field((), description="values of the attribute for the validation part")
+    random: float | None = Field(None, gt=0, lt=1, description="share of groups in the test part")
+    everything: Literal["test"] | None = Field(None, description="a test-only dataset")
+    provenance: str | None = Field(None, description="source of the rule, unless its list states it")
 
     @model_validator(mode="after")
     def _one_rule(self) -> Split:
@@ -93,18 +92,18 @@ class Split(_Strict):
         if sum(rule is not None for rule in rules) != 1:
             raise ValueError("give exactly one of 'list', 'attribute', 'random' and 'everything'")
         if (self.attribute is not None) != bool(self.test) or (self.validation and self.attribute is None):
-            raise ValueError("'attribute' and 'test' belong together, and 'validation' to both")
+            raise ValueError("'attribute' and 'test' need each other, and 'validation' needs both")
         return self
 
 
 class DatasetSpecification(_Strict):
-    """A dataset as the workflow knows it. ``classes`` are the foreground classes in the order of their labels, 1..K."""
+    """Specification of a dataset. ``classes`` are the foreground classes in the order of their labels, 1..K."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     title: str
     modality: str
     classes: tuple[str, ...] = Field(min_length=1)
-    dimensions: Literal[2, 3] = Field(description="3 where a case is a volume that is segmented slice by slice")
+    dimensions: Literal[2, 3] = Field(description="3 if cases are volumes, which are segmented slice by slice")
     channels: Literal[1, 3]
     licence: str
     citation: str
@@ -116,30 +115,30 @@ class DatasetSpecification(_Strict):
     split: Split
     alternative_splits: dict[str, Split] = Field({}, description="further splits that a configuration may choose")
     id_namespace: str | None = Field(
-        None, description="datasets that share it show the same picture under the same id; default: the name"
+        None, description="datasets that share it use the same ids for the same images or patients; default: the name"
     )
     expected_cases: int | None = Field(None, description="number of labelled cases in the complete dataset")
-    exclude: dict[str, str] = Field({}, description="case id -> reason why it is left out")
-    ood: tuple[str, ...] = Field((), description="datasets on which models trained here are tested as well")
+    exclude: dict[str, str] = Field({}, description="case id -> reason for its exclusion")
+    ood: tuple[str, ...] = Field((), description="datasets on which models trained on this one are tested, too")
 
     def shaping(self) -> dict[str, Any]:
-        """All that a prepared dataset depends on, as plain values: without texts about the dataset and its sources."""
+        """The keys that a prepared dataset depends on: all but descriptive ones, sources and splits."""
         descriptive = {"title", "licence", "citation", "homepage", "sources", "split", "alternative_splits"}
         return self.model_dump(mode="json", exclude=descriptive)
 
     @field_validator("classes")
     @classmethod
     def _tell_classes_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        seen: set[str] = set()
+        names: set[str] = set()
         for name in classes:
             folded = unicodedata.normalize("NFKC", name).casefold()
             if not name.strip() or name != name.strip() or not name.isprintable():
-                raise ValueError(f"'{name}' is no name of a class; give printable text without spaces around it")
+                raise ValueError(f"'{name}' is not a valid class name; give printable text without spaces around it")
             if folded in RESERVED_CLASSES:
                 raise ValueError(f"'{name}' is reserved for another use in records; choose another name for the class")
-            if folded in seen:
-                raise ValueError(f"'{name}' is there twice; give each class a name of its own")
-            seen.add(folded)
+            if folded in names:
+                raise ValueError(f"'{name}' appears twice; give each class a name of its own")
+            names.add(folded)
         return classes
 
 
@@ -147,10 +146,10 @@ _RULE = re.compile(r"^(rule|checkpoint|use rule|localrules|ruleorder|include|mod
 
 
 def read_specification(path: Path) -> DatasetSpecification:
-    """Read the literal ``SPECIFICATION`` at the head of a dataset file; nothing in the file is executed.
+    """Parse the literal ``SPECIFICATION`` at the head of a dataset file, without executing it.
 
     Raises:
-        InputError: the file has no such literal, or a key of it is unknown, missing or of the wrong type.
+        InputError: the literal is missing or invalid, or a key is unknown, missing or of the wrong type.
     """
     text = read_text(path, _MAX_BYTES, "see docs/add-a-dataset.md")
     try:
@@ -169,8 +168,8 @@ def read_specification(path: Path) -> DatasetSpecification:
         key = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{path}: SPECIFICATION key '{key}': {message}") from None
-    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:  # the last two of nesting
-        reason = " ".join(str(error).split())[:200] or "nested too deep"
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:  # the last two from deep nesting
+        reason = " ".join(str(error).split())[:200] or "nested too deeply"
         raise InputError(
             f"{path}: cannot read a literal 'SPECIFICATION = {{...}}' before the first rule ({reason}); "
             "see docs/add-a-dataset.md"
@@ -181,5 +180,5 @@ def read_specification(path: Path) -> DatasetSpecification:
 
 
 def read_specifications(folder: Path) -> dict[str, DatasetSpecification]:
-    """All dataset files of a folder, by name; a new file there is a new dataset."""
+    """Specifications of all dataset files of a folder, by name."""
     return {path.stem: read_specification(path) for path in sorted(folder.glob("*.smk"))}

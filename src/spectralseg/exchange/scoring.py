@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
-from spectralseg.data.leakage import Audit
+from spectralseg.data.audit import Audit
 from spectralseg.data.resize import resize_labels
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
@@ -114,7 +114,7 @@ def _leaking(audit: Audit, training: str, test: str, cases: set[str]) -> set[str
         raise InputError(
             f"the leakage audit has not compared '{training}' with '{test}'; audit both with 'spectralseg leakage'"
         )
-    return {case for *pair, case in audit.seen("validation") if pair == [training, test] and case in cases}
+    return {case for *pair, case in audit.leaked_cases("validation") if pair == [training, test] and case in cases}
 
 
 def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_missing: bool) -> dict[str, Path]:

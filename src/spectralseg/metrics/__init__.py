@@ -6,7 +6,6 @@ from spectralseg.metrics.calibration import (
     adaptive_calibration_error,
     expected_calibration_error,
     maximum_calibration_error,
-    two_class_calibration,
 )
 from spectralseg.metrics.overlap import (
     Counts,
@@ -46,5 +45,4 @@ __all__ = [
     "sensitivity",
     "slice_counts",
     "specificity",
-    "two_class_calibration",
 ]

@@ -1,4 +1,4 @@
-"""Checks of arguments that several metrics share. Boolean arrays cost nothing; no other value is guessed at."""
+"""Checks of arguments that several metrics share. Boolean arrays pass without a copy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 
 def binary_masks(prediction: NDArray[Any], reference: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Two masks of one image or volume as booleans, (H, W) or (D, H, W).
+    """Two masks of one image (H, W) or volume (D, H, W) as booleans.
 
     Raises:
-        ValueError: one is not an array, has another number of axes, or values other than 0 and 1; or the shapes differ.
+        ValueError: a mask is not an array, has another number of axes or values other than 0 and 1, or shapes differ.
     """
     masks = []
     for name, mask in {"prediction": prediction, "reference": reference}.items():
@@ -52,10 +52,10 @@ def _binary(array: NDArray[Any], subject: str, remedy: str) -> NDArray[np.bool_]
 
 
 def count(name: str, value: Any) -> int:
-    """A whole number of 1 or more.
+    """The value, checked to be a whole number of 1 or more.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not.
     """
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} {value!r} is not a whole number of 1 or more")
@@ -63,10 +63,10 @@ def count(name: str, value: Any) -> int:
 
 
 def non_negative(name: str, value: Any) -> float:
-    """A finite number of 0 or more.
+    """The value, checked to be a finite number of 0 or more.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not.
     """
     if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
         raise ValueError(f"{name} {value!r} is not a finite number of 0 or more")

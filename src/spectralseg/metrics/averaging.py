@@ -1,7 +1,7 @@
-"""Means over a test set from stored counts, under each of the usual averagings.
+"""Means over a test set from stored counts, averaged over images, over cases, or pooled.
 
-The mean of a ratio depends on what counts as one unit: an image or slice, a case, the whole test set. Papers rarely
-say which, and the difference is as large as that between methods. For any one averaging, mean IoU is at least
+The mean of a ratio depends on its unit: an image or slice, a case, or the whole test set. Papers rarely state it, and
+the difference is as large as that between methods. For any one averaging, mean IoU is at least
 mean DSC / (2 - mean DSC), by Jensen's inequality; published pairs that violate it were averaged differently.
 """
 
@@ -27,12 +27,12 @@ OVERLAP: Mapping[str, Callable[[Counts], NDArray[np.float64]]] = {
 
 
 class Average(NamedTuple):
-    """Means per class, and over how much.
+    """Means per class and the number of units behind them.
 
     Attributes:
         value: float64 (K,); NaN where no unit has a value.
-        units: units that the mean is over, int64 (K,).
-        undefined: for each class the units left out, counted by reason.
+        units: number of units in the mean, int64 (K,).
+        undefined: for each class, the number of units without a value by reason.
     """
 
     value: NDArray[np.float64]
@@ -41,40 +41,40 @@ class Average(NamedTuple):
 
 
 def over_units(counts: Counts, metric: str, protocol: str = "sound", *, empty: bool = True) -> Average:
-    """Mean of a metric over units, each weighing the same.
+    """Mean of a metric over units of equal weight.
 
     Args:
         counts: (n, K), one row per image, slice or case.
         metric: a key of :data:`OVERLAP`.
-        protocol: whose policy decides where a structure is missing, see :mod:`spectralseg.metrics.policy`.
-        empty: whether a unit where prediction and reference are empty has the value of the policy. False leaves it out
-            unless the value is computed: of the slices of a volume most are empty, and how many depends on its extent.
+        protocol: its policy sets the value where a structure is missing, see :mod:`spectralseg.metrics.policy`.
+        empty: whether units where prediction and reference are empty have the value of the policy. False leaves them
+            out unless the value is computed: most slices of a volume are empty, depending on its extent.
 
     Returns:
-        Units without a value are left out and counted; the reason is the flag of the policy. Without any unit, the
-        value is NaN over 0 units.
+        The mean over units with a value. Others are counted by the flag of the policy. Without any unit, the value is
+        NaN over 0 units.
 
     Raises:
         KeyError: the metric or the protocol is unknown.
         ValueError: the counts are not (n, K).
     """
     _check(counts)
-    for kind, name, known in (("metric", metric, OVERLAP), ("protocol", protocol, policy.POLICY)):
-        if name not in known:
-            raise KeyError(f"{kind} '{name}' is unknown; valid: {', '.join(known)}")
-    found = np.empty(counts.tp.shape)
+    for kind, name, valid in (("metric", metric, OVERLAP), ("protocol", protocol, policy.POLICY)):
+        if name not in valid:
+            raise KeyError(f"{kind} '{name}' is unknown; valid: {', '.join(valid)}")
+    values = np.empty(counts.tp.shape)
     reasons: tuple[Counter[str], ...] = tuple(Counter() for _ in range(counts.tp.shape[1]))
     predicted, present = counts.tp + counts.fp, counts.tp + counts.fn
     for (unit, k), value in np.ndenumerate(OVERLAP[metric](counts)):
         case = policy.situation(int(predicted[unit, k]), int(present[unit, k]))
-        found[unit, k], flag = policy.apply(protocol, metric, case, float(value), float("nan"))
+        values[unit, k], flag = policy.apply(protocol, metric, case, float(value), float("nan"))
         if case == flag == "absent" and not empty:
-            found[unit, k] = np.nan
-        if np.isnan(found[unit, k]):
+            values[unit, k] = np.nan
+        if np.isnan(values[unit, k]):
             reasons[k][flag] += 1
-    defined = ~np.isnan(found)
+    defined = ~np.isnan(values)
     units = defined.sum(0)
-    total = np.where(defined, found, 0).sum(0)
+    total = np.where(defined, values, 0).sum(0)
     return Average(np.divide(total, units, out=np.full(len(total), np.nan), where=units > 0), units, reasons)
 
 
@@ -88,9 +88,9 @@ def averages(counts: Counts, cases: NDArray[Any], metric: str, protocol: str = "
         protocol: as for :func:`over_units`.
 
     Returns:
-        ``per_image``: mean over images or slices. ``per_case``: counts are added up within a case, then the mean over
-        cases. ``pooled``: counts are added up over everything. ``foreground_background``: the mean of the pooled
-        values of the structure and of all that is not the structure. Without any row, each is NaN over 0 units.
+        ``per_image``: mean over images or slices. ``per_case``: mean over cases, of counts summed within each.
+        ``pooled``: value of the counts summed over the test set. ``foreground_background``: mean of the pooled values
+        of the structure and of its complement. Without any row, each is NaN over 0 units.
 
     Raises:
         KeyError: the metric or the protocol is unknown.
@@ -111,10 +111,10 @@ def averages(counts: Counts, cases: NDArray[Any], metric: str, protocol: str = "
 
 
 def merged(counts: Counts, groups: NDArray[Any]) -> Counts:
-    """Counts (n, K) added up within groups (n,): one row per group, sorted by its name.
+    """Counts (n, K) summed within groups (n,): one row per group, sorted by name.
 
     Raises:
-        ValueError: the counts are not (n, K), or the groups not one for each row.
+        ValueError: the counts are not (n, K), or the groups not (n,).
     """
     _check(counts)
     groups = np.asarray(groups)
@@ -124,15 +124,15 @@ def merged(counts: Counts, groups: NDArray[Any]) -> Counts:
         raise ValueError(f"there are {len(groups)} groups for {len(counts.tp)} rows of counts")
     if (groups != groups).any():
         raise ValueError("a group is NaN, which equals no group; give each row of counts the name of its group")
-    names, place = np.unique(groups, return_inverse=True)
+    names, indices = np.unique(groups, return_inverse=True)
     sums = [np.zeros((len(names), count.shape[1]), np.int64) for count in counts]
     for total, count in zip(sums, counts, strict=True):
-        np.add.at(total, place, count)
+        np.add.at(total, indices, count)
     return Counts(*sums)
 
 
 def pooled(counts: Counts) -> Counts:
-    """Counts (n, K) added up over everything, (1, K); of no rows (0, K), as nothing was measured.
+    """Counts (n, K) summed over all rows, (1, K); (0, K) without any row.
 
     Raises:
         ValueError: the counts are not (n, K).
@@ -151,5 +151,5 @@ def _check(counts: Counts) -> None:
 
 
 def complement(counts: Counts) -> Counts:
-    """Counts of everything that is not the structure: positive and negative change places."""
+    """Counts of the complement of the structure: positive and negative are swapped."""
     return Counts(counts.tn, counts.fn, counts.fp, counts.tp)

@@ -1,7 +1,7 @@
-"""Calibration of foreground probabilities, pixel by pixel: how often is a pixel of probability p foreground?
+"""Calibration errors of foreground probabilities per pixel.
 
-Everything but the exact adaptive error is computed from :class:`Reliability`, sums that can be added up over cases, so
-that a test set of any size is pooled in the memory of one.
+All but the exact adaptive error are computed from :class:`Reliability`. Its sums can be added over cases, so that
+memory does not grow with the test set.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from spectralseg.metrics import _arguments
 
 BINS = 15
 LEAST_SHARE = 0.001
-# A multiple of the number of bins, so that a cell belongs to one bin.
+# A multiple of the number of bins, so that every cell lies in one bin.
 CELLS = BINS * 1024
-# The smallest probability of the true class that the logarithm is taken of: what single precision resolves below 1.
+# Lower bound of the probability of the true class in logarithms: the resolution of single precision below 1.
 LEAST_PROBABILITY = 2.0**-24
 _CHUNK = 1 << 18
 _ROUNDING = 1e-6
@@ -26,7 +26,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Reliability:
-    """What calibration errors are computed from, for any set of pixels; ``+`` joins two sets.
+    """Sufficient statistics of the calibration errors of a set of pixels; ``+`` joins two sets.
 
     Attributes:
         pixels: number of pixels of label 0 and 1 in each of F equal cells of probability, int64 (2, F). The last cell
@@ -43,13 +43,13 @@ class Reliability:
 
     @classmethod
     def empty(cls, cells: int = CELLS) -> Reliability:
-        """No pixels; where a sum starts."""
+        """The statistics of no pixels, the start of a sum."""
         cells = _arguments.count("cells", cells)
         return cls(np.zeros((2, cells), np.int64), np.zeros((2, cells)))
 
     @classmethod
     def of(cls, probabilities: ArrayLike, labels: ArrayLike, cells: int = CELLS) -> Reliability:
-        """Count pixels.
+        """Statistics of some pixels.
 
         Args:
             probabilities: foreground probabilities in [0, 1], any shape.
@@ -57,8 +57,8 @@ class Reliability:
             cells: number of cells F over [0, 1].
 
         Raises:
-            ValueError: the shapes differ, a probability is outside [0, 1] by more than rounding or not a number, a
-                label is neither 0 nor 1, or ``cells`` is not a whole number of 1 or more.
+            ValueError: the shapes differ, a probability is NaN or outside [0, 1] by more than rounding, a label is
+                neither 0 nor 1, or ``cells`` is not a whole number of 1 or more.
         """
         p, y = _pixels(probabilities, labels)
         total = cls.empty(cells)
@@ -69,7 +69,7 @@ class Reliability:
 
     @classmethod
     def _of_chunk(cls, p: NDArray[np.float64], y: NDArray[np.bool_], cells: int) -> Reliability:
-        # Exact for single precision, whose 24 bits times the number of cells fit into the 53 of double precision.
+        # Exact for single precision: its 24 bits times the number of cells fit into the 53 of double precision.
         cell = np.minimum((p * cells).astype(np.intp), cells - 1)
         cell += y * cells
         true = np.where(y, p, 1 - p)
@@ -120,9 +120,9 @@ class Reliability:
     def adaptive_error(self, bins: int = BINS) -> float:
         """As :func:`adaptive_calibration_error`, with bins that end where cells end.
 
-        A bin takes in the whole cell that its quantile lies in, so that the value is off by at most twice the share of
-        pixels in such cells. The first and the last cell, which can hold most pixels, cost less: gaps within them have
-        one sign and add up, except for 2/F at most. On smooth distributions the whole is below 0.001.
+        A bin includes the whole cell that its quantile lies in, so that the error is at most twice the share of pixels
+        in such cells. The first and the last cell, which can hold most pixels, add at most 2/F, because gaps within
+        them have one sign. For smooth distributions the error is below 0.001.
         """
         bins = _arguments.count("bins", bins)
         count, probability, positive = self.binned(self.pixels.shape[1])
@@ -136,11 +136,15 @@ class Reliability:
         return self._mean(self.squared)
 
     def negative_log_likelihood(self) -> float:
-        """Mean negative natural logarithm of the probability of the true class, which counts as 2^-24 at least."""
+        """Mean negative natural logarithm of the probability of the true class, at least 2^-24; NaN without pixels."""
         return self._mean(self.logarithmic)
 
     def two_class(self) -> tuple[float, float]:
-        """See :func:`two_class_calibration`."""
+        """Mean and maximum over the two true classes of 1 - mean probability of that class; NaN if a class is absent.
+
+        The only simple reading that gives the nearly constant ratio of the paper's MCE and ECE (1.84 to 1.96 in all
+        sixteen cells of its Table 4).
+        """
         (background, foreground), (low, high) = self.pixels.sum(1), self.probability.sum(1)
         if not background or not foreground:
             return float("nan"), float("nan")
@@ -163,8 +167,7 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
         ECE in [0, 1] (Naeini et al. 2015); NaN without pixels.
 
     Raises:
-        ValueError: as :meth:`Reliability.of`, or ``bins`` is not a whole number of 1 or more; the other errors below
-            raise it likewise.
+        ValueError: as for :meth:`Reliability.of`, or ``bins`` is not a whole number of 1 or more.
     """
     return Reliability.of(probabilities, labels, _arguments.count("bins", bins)).expected_error(bins)
 
@@ -172,13 +175,17 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
 def maximum_calibration_error(
     probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS, least_share: float = LEAST_SHARE
 ) -> float:
-    """Largest gap over equal-width bins that hold at least ``least_share`` of the pixels; in [0, 1], NaN if none."""
+    """Largest gap over equal-width bins that hold at least ``least_share`` of the pixels, in [0, 1]; NaN if none does.
+
+    Arguments and errors as for :func:`expected_calibration_error`.
+    """
     return Reliability.of(probabilities, labels, _arguments.count("bins", bins)).maximum_error(bins, least_share)
 
 
 def adaptive_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
-    """As :func:`expected_calibration_error` with bins that hold equally many pixels (quantiles; Nguyen and O'Connor
-    2015). Equal probabilities stay together.
+    """As :func:`expected_calibration_error`, with quantile bins of equally many pixels (Nguyen and O'Connor 2015).
+
+    Equal probabilities are in one bin.
     """
     bins = _arguments.count("bins", bins)
     p, y = _pixels(probabilities, labels)
@@ -186,21 +193,12 @@ def adaptive_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
     if not p.size:
         return float("nan")
     edges = np.unique(np.quantile(p, np.linspace(0, 1, bins + 1)[1:-1]))
-    place = np.searchsorted(edges, p, side="right")
-    return _expected(*(np.bincount(place, weights, len(edges) + 1) for weights in (None, p, y)))
-
-
-def two_class_calibration(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
-    """Mean and maximum over the two true classes of 1 - mean probability of that class.
-
-    The only simple reading that gives the nearly constant ratio of the paper's MCE and ECE (1.84 to 1.96 in all
-    sixteen cells of its Table 4); kept for comparison. NaN where a class is absent.
-    """
-    return Reliability.of(probabilities, labels, 1).two_class()
+    bin_of = np.searchsorted(edges, p, side="right")
+    return _expected(*(np.bincount(bin_of, weights, len(edges) + 1) for weights in (None, p, y)))
 
 
 def _pixels(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Probabilities (n,) as they are, and which of the pixels are foreground (n,)."""
+    """Probabilities (n,) of unchanged type, and the foreground mask (n,)."""
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.shape != y.shape:
         raise ValueError(f"shapes differ: {p.shape} and {y.shape}")
@@ -212,5 +210,5 @@ def _pixels(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], 
 
 
 def _expected(count: NDArray[Any], probability: NDArray[Any], positive: NDArray[Any]) -> float:
-    """Sum of absolute gaps per pixel; bins without pixels add nothing."""
+    """Sum of absolute gaps per pixel over all bins."""
     return float(np.abs(probability - positive).sum() / count.sum()) if count.any() else float("nan")

@@ -1,6 +1,6 @@
-"""What is known of each metric: its label, its direction, its unit, and the headings under which papers print it.
+"""One record per metric: its label, direction and unit, and the headings under which papers print it.
 
-Everything else about metrics (printing, comparisons, headings of tables, axes of figures) derives from these records.
+Formatting, comparisons, table headings and figure axes derive from these records.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Metric:
         digits: decimals of printed values.
         unit: of printed differences: :data:`PERCENTAGE_POINTS`, :data:`DISTANCE`, or empty.
         compared: whether ``comparisons.parquet`` holds its differences.
-        headings: lower-case headings, without spaces and punctuation, under which published tables print it.
+        headings: of published tables, in lower case without spaces and punctuation.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Metric:
         return least, self.factor if self.share else float("inf")
 
     def text(self, value: float) -> str:
-        """A value that is already in printed units, as text."""
+        """Format a value that is in printed units."""
         return f"{value:.{self.digits}f}"
 
 
@@ -139,14 +139,14 @@ CATALOGUE: dict[str, Metric] = {
 }
 """The metrics by name."""
 COMPARED = tuple(name for name, metric in CATALOGUE.items() if metric.compared)
-"""Names of the metrics of which ``comparisons.parquet`` holds differences."""
+"""Names of the metrics whose differences ``comparisons.parquet`` holds."""
 HEADINGS = {name: metric.headings for name, metric in CATALOGUE.items() if metric.headings}
-"""Names of the metrics that published tables print, with the headings that they have there."""
+"""Headings of the metrics in published tables, by name."""
 DISTANCES = tuple(name for name, metric in CATALOGUE.items() if metric.unit == DISTANCE)
 
 
 def metric_of(name: str) -> Metric:
-    """The metric behind a name of metric records, which may be pooled, near the boundary or of slices.
+    """The metric of a name in metric records, which may have a prefix for pooled, boundary or slice values.
 
     Raises:
         InputError: the metric is unknown.
@@ -154,8 +154,8 @@ def metric_of(name: str) -> Metric:
     try:
         return CATALOGUE[_PREFIX.sub("", name)]
     except KeyError:
-        known = ", ".join(sorted(CATALOGUE))
-        raise InputError(f"metric '{name}' is unknown; known metrics are {known}") from None
+        valid = ", ".join(sorted(CATALOGUE))
+        raise InputError(f"metric '{name}' is unknown; known metrics are {valid}") from None
 
 
 _PREFIX = re.compile("^(pooled_)?(band_|slice_)?")
@@ -163,7 +163,7 @@ _PARTS = {"pooled_": "of all pixels", "band_": "near boundaries", "slice_": "of 
 
 
 def label_of(name: str) -> str:
-    """Heading of a metric of metric records: ``ECE near boundaries``.
+    """Heading of a metric in metric records, such as ``ECE near boundaries``.
 
     Raises:
         InputError: the metric is unknown.

@@ -1,4 +1,4 @@
-"""Overlap metrics from counts, so that per-case, pooled and per-class means all come from the same stored numbers."""
+"""Overlap metrics from pixel counts, which serve per-case, per-class and pooled means alike."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def overlap_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) ->
 
 
 def slice_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) -> Counts:
-    """As :func:`overlap_counts` for each index of the first axis by itself, of shape (n, K)."""
+    """As :func:`overlap_counts`, per index of the first axis; counts of shape (n, K)."""
     pairs = _pairs(prediction, reference, classes)
     tables = [_table(plane, classes) for plane in pairs]
     return _counts(np.array(tables, np.int64).reshape(-1, classes + 1, classes + 1))
@@ -92,11 +92,9 @@ def _pairs(prediction: ArrayLike, reference: ArrayLike, classes: int) -> NDArray
 
 
 def _table(pairs: NDArray[Any], classes: int) -> NDArray[np.int64]:
-    """Confusion matrix (K + 1, K + 1), reference by prediction. Background on background, mostly the bulk, is what
-    remains of the whole.
-    """
+    """Confusion matrix (K + 1, K + 1), reference by prediction."""
     size = classes + 1
-    table = np.bincount(pairs[pairs > 0], minlength=size * size)
+    table = np.bincount(pairs[pairs > 0], minlength=size * size)  # counting background on background is slow
     table[0] = pairs.size - table.sum()
     return table.reshape(size, size)
 

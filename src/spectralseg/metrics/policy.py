@@ -1,14 +1,14 @@
-"""What a metric is worth where a structure is missing: data, not branches.
+"""Values of metrics where a structure is missing, as a table of protocols, metrics and situations.
 
-Situations: ``missed`` (reference present, prediction empty), ``spurious`` (reference empty, prediction not), ``absent``
-(both empty). Entries: a number is taken as it stands, ``computed`` keeps the metric's own value, ``diagonal`` is the
-image diagonal, ``undefined`` leaves the case out of means, where it is counted.
+Situations: ``missed`` (only the reference has the structure), ``spurious`` (only the prediction has it), ``absent``
+(neither has it). Entries: a number is the value itself, ``computed`` keeps the metric's own value, ``diagonal`` is the
+image diagonal, ``undefined`` excludes the case from means, which count it.
 
 ``published`` follows TransUNet's ``calculate_metric_percase``, traps included: a false structure scores Dice 1 and
 distance 0, a missed one distance 0. ``sound`` follows the reference implementation of Metrics Reloaded (Maier-Hein et
 al. 2024) and the BraTS evaluation: misses and false structures get the worst value, and an empty prediction for an
-empty reference the best, as it is the correct answer. Every case thus has a value for every method, so that paired
-differences see false structures. How often they occur is an endpoint of its own, :data:`FALSE_STRUCTURE`.
+empty reference, which is correct, the best. Every case thus has a value for every method, so that paired differences
+include false structures. Their rate is an endpoint of its own, :data:`FALSE_STRUCTURE`.
 
 A protocol has the metrics of its table, in that order.
 """
@@ -49,10 +49,10 @@ POLICY: dict[str, dict[str, dict[str, Entry]]] = {
         "boundary_iou": _SHARE,
     },
 }
-# 1 for a false structure, 0 for none, recorded where the reference is empty only: its mean is the rate of empty cases
-# with a false structure, whatever values the policy gives them.
+# 1 for a false structure, else 0; recorded where the reference is empty only. Its mean is the rate of false structures
+# among empty cases, whatever values the policy gives them.
 FALSE_STRUCTURE = "false_structure"
-# Why a metric has no value of its own, other than by a missing structure.
+# Reasons other than a missing structure for which a metric is undefined.
 NOT_DEFINED = {"specificity": "no background", "accuracy": "no pixels"}
 
 
@@ -74,7 +74,7 @@ def apply(protocol: str, metric: str, case: Situation, value: float, worst: floa
         worst: the image diagonal in the units of the metric.
 
     Returns:
-        The value (NaN where undefined) and a flag, empty unless the policy decided or there is no value.
+        The value (NaN where undefined) and a flag: why the policy set it or why it is undefined; else empty.
     """
     entry = POLICY[protocol][metric].get(case, "computed")
     if entry == "computed":

@@ -1,6 +1,6 @@
 """The metric record: one value of one metric on one case of one run, in long format.
 
-Every table, figure and test is computed from these rows, so a new table never trains a model again.
+Every table, figure and test is computed from these rows, so that a new table needs no training.
 
 =============  ========================================================================================
 column         meaning
@@ -32,8 +32,8 @@ suite has interpretation, the records hold ``CAM_METRICS`` and ``SPECTRAL_METRIC
 :mod:`spectralseg.interpretation.scores`, too.
 
 Volumes also have, under ``sound``, the mean over slices ``slice_<metric>`` of each overlap metric and the number of
-slices ``slices_<metric>`` that it is over. The mean over all slices of a test set is the mean of the first weighted by
-the second; two rows per case thus stand for four counts of each slice, of which there may be hundreds.
+slices ``slices_<metric>`` in it. The mean over all slices of a test set is the mean of the first weighted by the
+second.
 
 A run that diverged has no values. Its only record has the metric ``diverged``, no value, and the reason as flag.
 """
@@ -76,7 +76,7 @@ def divergence_record(dataset: str, reason: str) -> dict[str, str | float]:
 
 
 def divergence(file: Path) -> str:
-    """Why the run of a file of metric records diverged; empty if it did not, or if the file cannot be read."""
+    """Reason why the run of a file of metric records diverged; empty if it did not or the file cannot be read."""
     try:
         if not file.is_file() or parquet.read_metadata(file).num_rows != 1:
             return ""
@@ -108,7 +108,7 @@ def read_table(file: Path, **options: Any) -> pa.Table:
 
 
 def refuse_ambiguous(file: Path, table: pa.Table) -> None:
-    """Refuse cells without a value, and classes and cases with names that stand for something else.
+    """Refuse empty cells, and classes and cases with reserved names.
 
     Raises:
         InputError: names the run.
@@ -118,13 +118,13 @@ def refuse_ambiguous(file: Path, table: pa.Table) -> None:
             _refuse(file, table, pc.is_null(table[name]), f"column '{name}' has cells without a value")
     pooled = table.filter(pc.equal(table["case"], POOLED))
     metric = pooled["metric"].cast(pa.string())
-    known = pc.or_(pc.starts_with(metric, f"{POOLED}_"), pc.equal(metric, DIVERGED))
-    _refuse(file, pooled, pc.invert(known), f"a case is called '{POOLED}'")
+    of_test_set = pc.or_(pc.starts_with(metric, f"{POOLED}_"), pc.equal(metric, DIVERGED))
+    _refuse(file, pooled, pc.invert(of_test_set), f"a case is called '{POOLED}'")
     _refuse(file, table, pc.equal(table["class"], MEAN), f"a class is called '{MEAN}'")
     whole = pc.equal(table["class"], WHOLE_CASE)
     if pc.any(whole).as_py():
-        beside = pc.and_(_among(table["metric"], table["metric"].filter(whole)), pc.invert(whole))
-        _refuse(file, table, beside, f"a class is called '{WHOLE_CASE}', beside others")
+        other_classes = pc.and_(_among(table["metric"], table["metric"].filter(whole)), pc.invert(whole))
+        _refuse(file, table, other_classes, f"a class is called '{WHOLE_CASE}', beside others")
 
 
 def _among(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -132,7 +132,7 @@ def _among(column: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _refuse(file: Path, table: pa.Table, rows: pa.ChunkedArray, problem: str) -> None:
-    """Raise an :class:`InputError` if any of the rows is true."""
+    """Raise an :class:`InputError` about the first of the rows, a boolean mask, if there is any."""
     if pc.any(rows).as_py():
         first = table.filter(rows).slice(0, 1).to_pylist()[0]
         run = "/".join(str(first[key]) for key in RUN_KEYS)
@@ -144,30 +144,30 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def recorded_runs(file: Path) -> set[tuple[Any, ...]]:
-    """Runs of a file of metric records, by :data:`RUN_KEYS`.
+    """Values of :data:`RUN_KEYS` of the runs in a file of metric records.
 
     Raises:
         InputError: the file is damaged.
     """
     with reading(file, _WHAT, _REMEDY):
         with parquet.ParquetFile(file) as opened:
-            found = _runs_of_row_groups(opened)
-        return found or _runs_of_rows(file)
+            runs = _runs_of_row_groups(opened)
+        return runs or _runs_of_rows(file)
 
 
 def _runs_of_row_groups(file: parquet.ParquetFile) -> set[tuple[Any, ...]]:
-    """Runs by the statistics of the file, which is fast; empty unless each group of rows is of one run."""
-    found, places = set(), [file.schema.names.index(key) for key in RUN_KEYS]
+    """Runs from the statistics of the file, without reading rows; empty unless each row group holds one run."""
+    runs, columns = set(), [file.schema.names.index(key) for key in RUN_KEYS]
     for number in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(number)
-        limits = [group.column(place).statistics for place in places]
-        if any(one is None or not one.has_min_max or one.null_count or one.min != one.max for one in limits):
+        statistics = [group.column(column).statistics for column in columns]
+        if any(s is None or not s.has_min_max or s.null_count or s.min != s.max for s in statistics):
             return set()
-        found.add(tuple(one.min for one in limits))
-    return found
+        runs.add(tuple(s.min for s in statistics))
+    return runs
 
 
 def _runs_of_rows(file: Path) -> set[tuple[Any, ...]]:
     keys = parquet.read_table(file, columns=list(RUN_KEYS), partitioning=None).select(RUN_KEYS)
-    keys = keys.cast(pa.schema([SCHEMA.field(key) for key in RUN_KEYS]))  # each run has a dictionary of its own
+    keys = keys.cast(pa.schema([SCHEMA.field(key) for key in RUN_KEYS]))  # row groups differ in their dictionaries
     return {tuple(row.values()) for row in keys.group_by(list(RUN_KEYS)).aggregate([]).to_pylist()}

@@ -1,6 +1,6 @@
-"""Surface distances, and what is computed from them.
+"""Surface distances and the metrics computed from them.
 
-The surface of a mask is what an erosion with direct neighbours removes; the image border counts as outside.
+The surface of a mask is the set of pixels that an erosion with direct neighbours removes, with zeros outside the image.
 
 Masks are boolean arrays, (H, W) of one image or (D, H, W) of one volume; other numeric types are accepted where all
 values are 0 or 1. An array (1, H, W) is a volume of one slice, whose mask is all surface: remove channel axes first.
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from spectralseg.metrics._arguments import binary_masks, non_negative
 
 Definition = Literal["max", "pooled"]
-# Relative: far above the rounding of spacings in single precision, as NIfTI stores them, and far below any voxel.
+# Relative; far above the rounding of single-precision spacings in NIfTI files, and far below any voxel size.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Distances between two surfaces, measured once; every metric of the pair follows from them.
+    """Distances between the surfaces of two masks, from which all surface metrics derive.
 
     Attributes:
         forward: from each surface pixel of the prediction to the nearest one of the reference, float64 (n,), in
@@ -41,7 +41,7 @@ class SurfaceDistances:
     def between(
         cls, prediction: NDArray[Any], reference: NDArray[Any], spacing: Sequence[float] | None = None
     ) -> SurfaceDistances:
-        """Measure two masks.
+        """Compute the distances between two masks.
 
         Args:
             prediction: boolean mask, 2-D or 3-D.
@@ -53,20 +53,20 @@ class SurfaceDistances:
                 not one positive number per axis.
         """
         first, second = binary_masks(prediction, reference)
-        # Cropping changes no distance and saves most of the work.
+        # Cropping changes no distance and saves most of the time.
         box = bounding_box(first | second)
         surfaces = [_padded_surface(mask[box]) for mask in (first, second)]
         scale = _scale(spacing, first.ndim)
-        # np.argwhere and indexing by a mask would do, but take several times as long.
-        places = [np.flatnonzero(found) for found in surfaces]
-        points = [np.stack(np.unravel_index(found, surfaces[0].shape), 1) * scale for found in places]
+        # np.argwhere and boolean indexing take several times as long.
+        indices = [np.flatnonzero(surface) for surface in surfaces]
+        points = [np.stack(np.unravel_index(index, surfaces[0].shape), 1) * scale for index in indices]
         common = (surfaces[0] & surfaces[1]).ravel()
-        forward, backward = (_distances(points[i], points[1 - i], common[places[i]]) for i in (0, 1))
+        forward, backward = (_distances(points[i], points[1 - i], common[indices[i]]) for i in (0, 1))
         return cls(forward, backward)
 
     @cached_property
     def both(self) -> NDArray[np.float64]:
-        """The distances of both directions."""
+        """The distances in both directions, float64 (n + m,)."""
         return np.concatenate([self.forward, self.backward])
 
     def hausdorff95(self, definition: Definition = "max") -> float:
@@ -102,7 +102,7 @@ def hausdorff95(
         spacing: millimetres per axis; None measures in pixels.
         definition: ``max``, the larger of the two directed percentiles (the usual definition; MONAI, Metrics
             Reloaded), or ``pooled``, one percentile over both directed sets together (``medpy.metric.binary.hd95``),
-            which can be 0 although the prediction has a far false island.
+            which can be 0 although the prediction has a distant false positive region.
 
     Returns:
         Distance in units of ``spacing``; infinity if exactly one mask is empty, NaN if both are.
@@ -119,7 +119,7 @@ def average_surface_distance(
 ) -> float:
     """Average symmetric surface distance (ASSD): the mean over the surface pixels of both masks (Heimann et al. 2009).
 
-    Arguments, empty masks and errors as for :func:`hausdorff95`. Every pixel counts alike, as in
+    Arguments, empty masks and errors as for :func:`hausdorff95`. Every pixel has equal weight, as in
     ``medpy.metric.binary.assd`` 0.5; the mean of the two directed means differs where the surfaces differ in size.
     """
     return SurfaceDistances.between(prediction, reference, spacing).average()
@@ -130,12 +130,12 @@ def normalized_surface_dice(
 ) -> float:
     """Share of the surface pixels of both masks within ``tolerance`` of the other surface (NSD, Nikolov et al. 2018).
 
-    Surface pixels count alike, without weights by area, as in MONAI and Metrics Reloaded.
+    Surface pixels have equal weight instead of weights by area, as in MONAI and Metrics Reloaded.
 
     Args:
         prediction: boolean mask, 2-D or 3-D.
         reference: boolean mask of the same shape.
-        tolerance: in units of ``spacing``; a distance equal to it, up to a relative rounding of 1e-6, is within.
+        tolerance: in units of ``spacing``; a distance equal to it, up to a relative rounding error of 1e-6, is within.
         spacing: millimetres per axis; None measures in pixels.
 
     Returns:
@@ -155,15 +155,15 @@ def boundary_iou(
 ) -> float:
     """IoU of the inner boundary bands of two masks (Cheng et al. 2021).
 
-    The band of a mask is what repeated erosion with all neighbours removes, over ``width`` rounded to pixels (half a
-    pixel to the even number, as its authors do), along each axis at least one; the image border counts as outside. An
-    object thinner than two bands is all band, so that the value is its IoU.
+    The band of a mask consists of the pixels that repeated erosion with all neighbours removes, with zeros outside the
+    image. Its width is rounded to pixels (half a pixel to the even number, as by its authors), at least one along each
+    axis. For an object thinner than two bands, the value is its IoU.
 
     Args:
         prediction: boolean mask, 2-D or 3-D.
         reference: boolean mask of the same shape.
         spacing: millimetres per axis; None measures in pixels.
-        width: of the band in units of ``spacing``; None takes 2 % of the image diagonal, as its authors do.
+        width: of the band in units of ``spacing``; None for 2 % of the image diagonal, as by its authors.
 
     Returns:
         A share in [0, 1]; 0 if exactly one mask is empty, NaN if both are.
@@ -173,7 +173,7 @@ def boundary_iou(
     """
     first, second = binary_masks(prediction, reference)
     width = boundary_width(first.shape, spacing) if width is None else non_negative("width", width)
-    # Six decimals first, lest the rounding of a quotient decide on which side of half a pixel it is.
+    # Six decimals first, so that floating-point errors do not decide how half a pixel is rounded.
     steps = np.rint(np.round(width / _scale(spacing, first.ndim), 6))
     reach = np.clip(steps, 1, np.maximum(1, first.shape)).astype(int)
     box = bounding_box(first | second)
@@ -196,7 +196,7 @@ def boundary_band(prediction: NDArray[Any], reference: NDArray[Any], width: floa
         width: largest Euclidean distance in pixels, on either side.
 
     Returns:
-        Boolean (N, H, W); nothing in slices without a surface.
+        Boolean (N, H, W); False in slices without a surface.
 
     Raises:
         ValueError: the masks are not (N, H, W) of one shape with values 0 and 1, or the width is not a finite number of
@@ -206,10 +206,10 @@ def boundary_band(prediction: NDArray[Any], reference: NDArray[Any], width: floa
     if masks[0].ndim != 3:
         raise ValueError(f"the masks have the shape {masks[0].shape}; pass slices (N, H, W)")
     band = np.zeros(masks[0].shape, bool)
-    for first, second, found in zip(*masks, band, strict=True):
+    for first, second, band_of_slice in zip(*masks, band, strict=True):
         if first.any() or second.any():
-            away = (~(surface(first) | surface(second))).view(np.uint8)
-            found[:] = _within(cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), width)
+            outside = (~(surface(first) | surface(second))).view(np.uint8)
+            band_of_slice[:] = _within(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), width)
     return band
 
 
@@ -219,38 +219,38 @@ def diagonal(shape: Sequence[int], spacing: Sequence[float] | None = None) -> fl
 
 
 def bounding_box(mask: NDArray[Any]) -> tuple[slice, ...]:
-    """The smallest box that holds all of a mask or of labels; one without any pixel if there is nothing."""
+    """Smallest box that contains all non-zero elements of a mask or label map; an empty box if there are none."""
     box: tuple[slice, ...] = ()
     for axis in range(mask.ndim):
         others = tuple(other for other in range(mask.ndim) if other != axis)
-        found = np.flatnonzero(mask[box].any(others))
-        box = (*box, slice(found[0], found[-1] + 1) if found.size else slice(0, 0))
+        indices = np.flatnonzero(mask[box].any(others))
+        box = (*box, slice(indices[0], indices[-1] + 1) if indices.size else slice(0, 0))
     return box
 
 
 def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What an erosion with direct neighbours removes from a mask; outside of the image is background."""
+    """Pixels that an erosion with direct neighbours removes from a mask, with zeros outside the image."""
     return _padded_surface(mask)[(slice(1, -1),) * mask.ndim]
 
 
 def _padded_surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The :func:`surface` with a margin of one pixel, which is nobody's, on every side."""
+    """The :func:`surface`, zero-padded by one pixel on every side."""
     padded = np.zeros([length + 2 for length in mask.shape], bool)
     padded[(slice(1, -1),) * mask.ndim] = mask
-    # Neighbours are a fixed number of places apart, and whole rows of an unfolded array are compared fastest.
-    pixels, places = padded.reshape(-1), padded.strides
-    margin = max(places)
+    # Neighbours have a fixed offset in the flattened array, in which shifted views are compared fastest.
+    pixels, offsets = padded.reshape(-1), padded.strides
+    margin = max(offsets)
     core = slice(margin, pixels.size - margin)
     inner = pixels[core].copy()
-    for place in places:
-        inner &= pixels[core.start - place : core.stop - place]
-        inner &= pixels[core.start + place : core.stop + place]
+    for offset in offsets:
+        inner &= pixels[core.start - offset : core.stop - offset]
+        inner &= pixels[core.start + offset : core.stop + offset]
     pixels[core] ^= inner
     return padded
 
 
 def _scale(spacing: Sequence[float] | None, dimensions: int) -> NDArray[np.float64]:
-    """Length of a step along each axis, float64 (dimensions,)."""
+    """Pixel size along each axis, float64 (dimensions,); 1 without spacing."""
     scale = np.ones(dimensions) if spacing is None else np.asarray(spacing, np.float64)
     if scale.shape != (dimensions,) or not (np.isfinite(scale) & (scale > 0)).all():
         raise ValueError(f"spacing {spacing} is not one positive number for each of {dimensions} axes")
@@ -258,7 +258,7 @@ def _scale(spacing: Sequence[float] | None, dimensions: int) -> NDArray[np.float
 
 
 def _within(distances: NDArray[Any], limit: float) -> NDArray[np.bool_]:
-    """Which distances are at most ``limit``, up to rounding: 5 steps of 0.4 mm are within 2 mm."""
+    """Mask of distances of at most ``limit``, up to rounding errors: 5 pixels of 0.4 mm are within 2 mm."""
     within: NDArray[np.bool_] = distances <= limit * (1 + _ROUNDING)
     return within
 
@@ -266,12 +266,13 @@ def _within(distances: NDArray[Any], limit: float) -> NDArray[np.bool_]:
 def _distances(
     start: NDArray[np.float64], target: NDArray[np.float64], common: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """From each of the points ``start`` (n, d) to the nearest of ``target``; those they have in ``common`` (n,) need no
-    search.
+    """Distance of each of the points ``start`` (n, d) to the nearest of ``target`` (m, d).
+
+    ``common`` (n,) marks points of ``start`` that are in ``target``, too.
     """
     distances = np.zeros(len(start))
-    # Measured: this shape of tree is built and searched fastest for points on a grid that are searched once.
-    from scipy.spatial import KDTree  # late, as its import takes longer than most tables need
+    # These options are fastest for points on a grid that are queried once.
+    from scipy.spatial import KDTree  # imported here as it is slow and most tables do not need it
 
     tree = KDTree(target, leafsize=24, compact_nodes=False, balanced_tree=False)
     distances[~common] = tree.query(start[~common])[0]
@@ -279,19 +280,19 @@ def _distances(
 
 
 def _percentile(values: NDArray[np.float64], percent: float) -> float:
-    """As ``np.percentile``, which takes several times as long: longer than anything else here for small structures."""
-    place = percent / 100 * (len(values) - 1)
-    low = int(place)
+    """As ``np.percentile``, several times as fast; that one dominates the run time for small structures."""
+    position = percent / 100 * (len(values) - 1)
+    low = int(position)
     ordered = np.partition(values, low)
     above = ordered[low + 1 :].min() if low + 1 < len(values) else ordered[low]
-    return float(ordered[low] + (above - ordered[low]) * (place - low))
+    return float(ordered[low] + (above - ordered[low]) * (position - low))
 
 
 def _eroded(mask: NDArray[np.bool_], reach: Sequence[int] | NDArray[np.int_]) -> NDArray[np.bool_]:
-    """Erosion by a box of ``reach`` pixels to either side of its centre, axis by axis; outside is background."""
+    """Erosion by a box of ``reach`` pixels to either side per axis, with zeros outside the image."""
     for axis, steps in enumerate(reach):
         kept = np.pad(np.moveaxis(mask, axis, 0), [(steps, steps)] + [(0, 0)] * (mask.ndim - 1))
-        # The minimum over a long window is that of two shorter ones: few passes, however long it is.
+        # The minimum over a window is that of two windows of half its length: logarithmically many passes.
         length = 1
         while length <= 2 * steps:
             shift = min(length, 2 * steps + 1 - length)

@@ -1,7 +1,7 @@
-"""Objectives. One module per objective, each with its :class:`Objective` as ``build``; a new module is a new objective.
+"""Objectives (losses). Each module defines one :class:`Objective` as ``build``; adding a module adds an objective.
 
 ``build_objective(name, **options)`` returns a module: ``objective(logits, masks)`` is the scalar to minimise, and
-``objective.components(logits, masks)`` are its named parts. :class:`Objective` says what they take.
+``objective.components(logits, masks)`` are its named parts. :class:`Objective` documents their arguments.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def build_objective(name: str, **options: Any) -> Objective:
     {'dice': tensor(0.3299)}
 
     Raises:
-        InputError: the name or an option is unknown, or an option has a value that cannot be.
+        InputError: the name or an option is unknown, or an option has an invalid value.
     """
     build: type[Objective] = registry.load(__name__, name, "objective").build
     try:
@@ -65,16 +65,16 @@ def probabilities_and_targets(logits: Tensor, masks: Tensor, background: bool = 
         logits: float (B, 1, H, W) for binary tasks (sigmoid), else (B, K + 1, H, W) (softmax).
         masks: integer or boolean labels (B, H, W) on the same device, 0 is background: 0 and 1 for binary tasks, else
             0..K.
-        background: keep its channel, which comes first.
+        background: keep the background channel, which is the first.
 
     Raises:
-        ValueError: logits or masks are of another kind or shape, or a label is out of range; where that cannot be seen
-            without waiting for the device, see :class:`Objective`, the probabilities are NaN instead.
+        ValueError: type or shape of logits or masks is wrong, or a label is out of range. Where checking labels would
+            synchronise with the device, see :class:`Objective`, the probabilities are NaN instead.
     """
     check_inputs(logits, masks)
-    labels, poison = valid_labels(masks, max(2, logits.shape[1]))
+    labels, nan_if_invalid = valid_labels(masks, max(2, logits.shape[1]))
     probabilities, targets = _spatial.probabilities_and_targets(logits, labels, background)
-    return probabilities if poison is None else probabilities * poison, targets
+    return probabilities if nan_if_invalid is None else probabilities * nan_if_invalid, targets
 
 
 def _explain(error: ValidationError, build: type[Objective]) -> str:

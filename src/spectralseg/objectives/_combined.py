@@ -1,4 +1,4 @@
-"""A base objective with an auxiliary one of weight λ, in three readings of the paper."""
+"""A base objective plus an auxiliary one of weight λ, in three interpretations of the paper."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ FORMS = ("add", "printed", "convex")
 
 
 class Combined(Objective):
-    """L and A joined by ``form``.
+    """Base objective L and auxiliary objective A, combined as ``form`` says.
 
-    ``add``: L + λA, which for A = 1 - S rewards similarity. ``printed``: L + λ(1 - A) = L + λS, the sign that the
-    paper prints; it rewards disagreement. ``convex``: (1 - λ)L + λA, "interpolating" as the paper words it.
+    ``add``: L + λA, which for A = 1 - S rewards similarity. ``printed``: L + λ(1 - A) = L + λS, the sign as printed in
+    the paper, which rewards dissimilarity. ``convex``: (1 - λ)L + λA, the "interpolation" of the paper.
 
-    Its components are those of both parts; one that both have by the same name is the base's, and the other is prefixed
-    with ``auxiliary_``.
+    The components are those of both parts. Where both have one of the same name, that of A gets the prefix
+    ``auxiliary_``.
 
     Args:
         base: L.
-        auxiliary: A; without it the value is L.
+        auxiliary: A; None gives L.
         weight: λ.
         form: ``add``, ``printed`` or ``convex``.
 

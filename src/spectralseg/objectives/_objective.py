@@ -1,4 +1,4 @@
-"""The base class of all objectives, and the one check of what they are given."""
+"""The base class of all objectives, and the checks of their inputs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Objective(nn.Module, ABC):
 
     Shapes:
         - logits: float (B, C, H, W), C = 1 for binary tasks, else C classes including the background.
-        - masks: integer (B, H, W) with the labels 0..C - 1, or 0 and 1 where C = 1. Boolean masks are 0 and 1 where C
-          is 1 or 2. B, H, W and the device are those of the logits.
-        - result: scalar, float64 for float64 logits, else float32, whatever the autocast around it.
+        - masks: integer (B, H, W) with the labels 0..C - 1, or 0 and 1 if C = 1; on the device of the logits. Masks may
+          be boolean if C is 1 or 2.
+        - result: scalar, float64 for float64 logits, else float32, independent of autocast.
 
-    NaN in the logits gives NaN. Labels out of range raise an error on a CPU. Elsewhere, and under ``torch.compile``,
-    reading them would make the host wait in every step or break the graph: there they make value and gradient NaN.
+    NaN logits give NaN. Labels out of range raise an error on the CPU. On other devices and under ``torch.compile``
+    they give a NaN value and gradient, because checking them would synchronise in every step or break the graph.
 
     Raises:
-        ValueError: logits or masks are of another kind, the batch is empty, or a label is out of range.
+        ValueError: type, shape or device of logits or masks is wrong, the batch is empty, or a label is out of range.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -44,10 +44,9 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar to minimise, and its components by name before any weighting.
+        """The scalar to minimise, and its unweighted components by name. Subclasses implement this method.
 
-        Implement this, and call the objective itself: it checks and converts what arrives here, logits in float32 or
-        float64 with autocast off and int64 masks of valid labels.
+        Inputs are already checked and converted: float32 or float64 logits, int64 masks of valid labels, autocast off.
         """
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
@@ -55,28 +54,29 @@ class Objective(nn.Module, ABC):
         return self._evaluate(logits, masks)[0]
 
     def components(self, logits: Tensor, masks: Tensor) -> dict[str, Tensor]:
-        """The parts of the loss by name, before any weighting: scalars without gradient."""
+        """The unweighted parts of the loss by name: scalars without gradient."""
         with torch.no_grad():
             return self._evaluate(logits, masks)[1]
 
     def extra_repr(self) -> str:
-        """The options, except those shown as submodules."""
+        """The options, except those that are submodules."""
         names = [name for name in inspect.signature(type(self)).parameters if name not in self._modules]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
     def _evaluate(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         check_inputs(logits, masks)
-        labels, poison = valid_labels(masks, max(2, logits.shape[1]))
-        # Half precision has too few digits for sums over images, and its FFT exists for powers of two only.
+        labels, nan_if_invalid = valid_labels(masks, max(2, logits.shape[1]))
+        # Half precision is too coarse for sums over images, and its FFT requires powers of two.
         with torch.autocast(logits.device.type, enabled=False):
             loss, components = self._compute(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
-            if poison is not None:
-                loss, components = loss * poison, {name: part * poison for name, part in components.items()}
+            if nan_if_invalid is not None:
+                loss = loss * nan_if_invalid
+                components = {name: part * nan_if_invalid for name, part in components.items()}
         return loss, components
 
 
 def check_inputs(logits: Tensor, masks: Tensor) -> None:
-    """Check kind, shape and device of what an objective is given; free, as it reads no values.
+    """Check type, shape and device of the inputs of an objective, but no values.
 
     Raises:
         ValueError: see :class:`Objective`.
@@ -107,7 +107,13 @@ def _described(tensor: Tensor) -> str:
 
 
 def valid_labels(masks: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
-    """Labels in int64, all of them valid; where they could not be read, a factor too, NaN if one had to be changed."""
+    """int64 labels clamped to 0..``classes`` - 1, and a factor for the loss that is NaN if any label was out of range.
+
+    The factor is None if the labels were checked here.
+
+    Raises:
+        ValueError: a label is out of range, on the CPU and outside of ``torch.compile``.
+    """
     labels = masks.long()
     if masks.dtype == torch.bool:
         return labels, None

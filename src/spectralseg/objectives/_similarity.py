@@ -1,8 +1,8 @@
 """Similarities of masks in the frequency domain.
 
-Real images have Hermitian spectra, so half of the plane says all. Each frequency of the half counts as often as it
-stands in the whole: twice, or once in the columns of frequency 0 and, for even widths, Nyquist. Transforms are
-orthonormal, so that energies are sums over pixels.
+Real images have Hermitian spectra, so that half of the frequency plane suffices. Each of its frequencies counts as
+often as in the full plane: twice, or once in the columns of frequency 0 and, for even widths, of the Nyquist frequency.
+Transforms are orthonormal, so that energies are sums over pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Band = tuple[float, float]
-_MOST_MAPS = 1024  # of a batch, images times classes, whose energies must not overflow
+_MOST_MAPS = 1024  # images times classes in a batch, whose energies must not overflow
 EVERYTHING: Band = (0.0, math.inf)
 
 
@@ -31,7 +31,7 @@ def spectral_similarity(
     method: str = "auto",
     epsilon: float = 0.0,
 ) -> Tensor:
-    r"""Spectral correlation coefficient, Eq. (2) of the paper: a similarity of two batches of masks.
+    r"""Spectral correlation coefficient, Eq. (2) of the paper: the similarity of two batches of masks.
 
     .. math:: S = \frac{2 \sum_k w_k \,\mathrm{Re}(Y_k \overline{P_k})}{\sum_k w_k (|Y_k|^2 + |P_k|^2)}
 
@@ -42,10 +42,9 @@ def spectral_similarity(
     Args:
         probabilities: reals (B, C, H, W), usually in [0, 1].
         targets: reals (B, C, H, W), usually 0 or 1.
-        band: (low, high): keep frequencies with low <= |k| < high, in cycles per image (of its longer side); None keeps
-            all.
-        weighting: exponent a of the weights :math:`w_k = |k|^a`; 0 weighs all frequencies alike.
-        method: ``auto`` uses the closed form where it is exact, ``fft`` always transforms.
+        band: (low, high), frequencies low <= |k| < high in cycles per longer side of the image; None for all.
+        weighting: exponent a of the weights :math:`w_k = |k|^a`; 0 gives equal weights.
+        method: ``auto`` uses the closed form where it is exact, ``fft`` always the transform.
         epsilon: added to numerator and denominator.
 
     Returns:
@@ -54,8 +53,8 @@ def spectral_similarity(
         positive, and then 1.
 
     Raises:
-        ValueError: the shapes differ or are not (B, C, H, W), an option cannot be (see :func:`check_options`), or the
-            band holds no frequency of images of this size, or weights of images of this size overflow.
+        ValueError: the shapes differ or are not (B, C, H, W), an option is invalid (see :func:`check_options`), or at
+            this image size the band holds no frequency or weights overflow.
     """
     if probabilities.shape != targets.shape:
         raise ValueError(f"shapes differ: {tuple(probabilities.shape)} and {tuple(targets.shape)}")
@@ -64,7 +63,7 @@ def spectral_similarity(
     check_options(band, weighting, method)
     limits = read_band(band) or EVERYTHING
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
-    # Never under autocast: half-precision FFT exists for powers of two only, and the sums overflow.
+    # Without autocast: half-precision FFT requires powers of two, and the sums overflow.
     with torch.autocast(probabilities.device.type, enabled=False):
         p, y = probabilities.to(dtype), targets.to(dtype)
         if method == "auto" and band is None and weighting == 0:
@@ -76,7 +75,7 @@ def spectral_similarity(
 
 
 def check_options(band: Sequence[float] | None, weighting: float = 0.0, method: str = "auto") -> None:
-    """Refuse options of :func:`spectral_similarity` that suit no image.
+    """Check options of :func:`spectral_similarity` that do not depend on the image size.
 
     Raises:
         ValueError: the band is not (low, high) with low < high, the weighting is negative or not finite, or the method
@@ -93,7 +92,7 @@ def check_options(band: Sequence[float] | None, weighting: float = 0.0, method: 
 
 
 def read_band(band: Sequence[float | None] | None) -> Band | None:
-    """A band as a configuration gives it, where null as the upper limit means none.
+    """Convert a band of a configuration, where a null upper limit stands for infinity.
 
     Raises:
         ValueError: it is not (low, high) with low < high.
@@ -106,7 +105,7 @@ def read_band(band: Sequence[float | None] | None) -> Band | None:
 
 
 def default_epsilon(maps: Tensor) -> float:
-    """A millionth of the pixels of an image: decides nothing but what empty masks cost."""
+    """A millionth of the pixels of an image: it only matters for empty masks."""
     return 1e-6 * maps.shape[-2] * maps.shape[-1]
 
 
@@ -116,11 +115,11 @@ def transform(maps: Tensor) -> Tensor:
     return spectra
 
 
-def products(one: Tensor, other: Tensor) -> Tensor:
-    """Re(one · conj(other)), element by element."""
-    if one.is_complex() and other.is_complex():
-        return one.real * other.real + one.imag * other.imag
-    return one * other
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """Re(a · conj(b)), element-wise."""
+    if a.is_complex() and b.is_complex():
+        return a.real * b.real + a.imag * b.imag
+    return a * b
 
 
 def cross_and_energy(predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -139,35 +138,35 @@ def per_class(predicted: Tensor, target: Tensor, epsilon: float, weights: Tensor
 
 
 def multiplicity(maps: Tensor) -> Tensor:
-    """How often the columns of the half plane stand in the whole, (W // 2 + 1,)."""
+    """How often each column of the half plane occurs in the full plane, (W // 2 + 1,)."""
     return _multiplicity(maps.shape[-1], maps.dtype, maps.device)
 
 
 def response(
     maps: Tensor, band: Band, exponent: float = 0.0, annuli_seed: int | None = None, squared: bool = False
 ) -> Tensor:
-    """Weights |k|^exponent of the frequencies in a band and 0 of others, on the half plane, (H, W // 2 + 1).
+    """Weights on the half plane, (H, W // 2 + 1): |k|^exponent inside a band, 0 outside.
 
-    With a seed, random annuli take the place of the band: see :func:`random_annuli`. ``squared``: the caller also sums
-    with squared weights, which must not overflow either.
+    With ``annuli_seed``, random annuli replace the band, see :func:`random_annuli`. With ``squared``, squared weights
+    are checked for overflow, too.
 
     Raises:
-        ValueError: images of this size have no frequency in the band, or no annuli like it, or sums with the weights
+        ValueError: at this image size the band holds no frequency, there are no matching annuli, or weighted sums
             would overflow.
     """
     return _response(*maps.shape[-2:], band, exponent, annuli_seed, squared, maps.dtype, maps.device)
 
 
 def rings(maps: Tensor, low: int, high: int) -> Tensor:
-    """For every frequency of the half plane, flattened, its ring low, ..., high - 1 counted from 0.
+    """Ring index, from 0, of every frequency of the flattened half plane, for the rings low, ..., high - 1.
 
-    Ring r holds r <= |k| < r + 1. What lies in no ring has the number high - low.
+    Ring r holds r <= |k| < r + 1. Frequencies outside all rings have the index high - low.
     """
     return _rings(*maps.shape[-2:], low, high, maps.device)
 
 
-# Tables are made once, on the host, so that no step waits for a check on the device; and outside inference mode, as
-# they may be needed for a gradient later.
+# Tables are cached and computed on the host, so that no step synchronises with the device. They are created outside of
+# inference mode, because later steps may need gradients.
 
 
 @functools.lru_cache(maxsize=32)
@@ -201,7 +200,7 @@ def _response(
     if annuli_seed is not None:
         inside = np.isin(np.floor(radius), random_annuli(height, width, band, annuli_seed))
     largest = radius[inside].max()
-    # Energies of two maps in [0, 1] are at most twice their pixels.
+    # The energy of two maps in [0, 1] is at most twice their number of pixels.
     limit = torch.finfo(dtype).max / (2 * height * width * _MOST_MAPS)
     if largest > 0 and (1 + squared) * exponent * math.log(largest) > math.log(limit):
         raise ValueError(
@@ -221,7 +220,7 @@ def _rings(height: int, width: int, low: int, high: int, device: torch.device) -
 
 
 def radii(height: int, width: int) -> NDArray[np.float64]:
-    """|k| of all frequencies (H, W), in cycles per longer side of the image; exact where they are whole numbers."""
+    """|k| of all frequencies (H, W) in cycles per longer side of the image; integers are exact."""
     rows, columns = (np.rint(np.fft.fftfreq(size) * size) * (max(height, width) / size) for size in (height, width))
     radius: NDArray[np.float64] = np.hypot(rows[:, None], columns[None, :])
     whole = np.rint(radius)
@@ -229,30 +228,30 @@ def radii(height: int, width: int) -> NDArray[np.float64]:
 
 
 def random_annuli(height: int, width: int, band: Band, seed: int) -> list[int]:
-    """Radii r of random annuli r <= |k| < r + 1 outside a band, a control for it.
+    """Radii r of random annuli r <= |k| < r + 1 outside a band, as a control for it.
 
-    Together they have as many frequencies as the band, and as much energy, to 5 %, under :math:`|Y_k|^2 ∝ |k|^{-3}`,
-    the law of masks with piecewise smooth boundaries. The mean is in neither.
+    Together they match the band within 5 % in number of frequencies and in energy under :math:`|Y_k|^2 ∝ |k|^{-3}`, the
+    spectrum of masks with piecewise smooth boundaries. Neither includes frequency 0.
 
     Raises:
-        ValueError: none were found in 1000 draws.
+        ValueError: 1000 draws gave no match.
     """
     radius = radii(height, width)
     numbers = np.floor(radius).astype(int)
     energies = np.maximum(radius, 1) ** -3.0
     inside = (radius >= max(band[0], 1)) & (radius < band[1])
-    wanted = np.array([inside.sum(), energies[inside].sum()])
+    target = np.array([inside.sum(), energies[inside].sum()])
     sizes = np.stack([np.bincount(numbers.ravel()), np.bincount(numbers.ravel(), energies.ravel())], axis=1)
     candidates = np.setdiff1d(np.flatnonzero(sizes[:, 0]), np.append(numbers[inside], 0))
     rng = np.random.default_rng(seed)
     for _ in range(1000):
-        chosen, total = [], np.zeros(2)
+        selected, total = [], np.zeros(2)
         for ring in rng.permutation(candidates):
-            if np.all(total + sizes[ring] <= 1.05 * wanted):
-                chosen.append(int(ring))
+            if np.all(total + sizes[ring] <= 1.05 * target):
+                selected.append(int(ring))
                 total += sizes[ring]
-        if chosen and np.all(total >= 0.95 * wanted):
-            return sorted(chosen)
+        if selected and np.all(total >= 0.95 * target):
+            return sorted(selected)
     raise ValueError(
         f"images of {height} × {width} pixels have no annuli outside band ({band[0]:g}, {band[1]:g}) with as many "
         "frequencies and as much energy; choose another band or larger images"

@@ -1,4 +1,4 @@
-"""What the spatial objectives share: class probabilities, cross-entropy, Dice."""
+"""Helpers of the spatial objectives: class probabilities, cross-entropy, Dice."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ Denominator = Literal["linear", "squared"]
 
 
 def class_logits(logits: Tensor) -> Tensor:
-    """Logits of all classes (B, K + 1, H, W): one channel l stands for (0, l), whose softmax is the sigmoid of l."""
+    """Logits of all classes (B, K + 1, H, W): one channel l becomes (0, l), whose softmax is the sigmoid of l."""
     return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def probabilities_and_targets(logits: Tensor, masks: Tensor, background: bool = False) -> tuple[Tensor, Tensor]:
     """Class probabilities and one-hot targets in the precision of the logits, (B, K, H, W), or K + 1 with background.
 
-    It checks neither, as :class:`Objective` has done so; the public function of this name does.
+    Unlike the public function of this name, it does not check its inputs.
 
     Args:
         logits: (B, 1, H, W) for binary tasks (sigmoid), else (B, K + 1, H, W) (softmax).
         masks: int64 labels (B, H, W), 0 is background: 0 and 1 for binary tasks, else 0..K.
-        background: keep its channel, which comes first.
+        background: keep the background channel, which is the first.
     """
     if logits.shape[1] == 1 and not background:
         return logits.sigmoid(), masks[:, None].to(logits.dtype)
     probabilities = class_logits(logits).softmax(1)
-    # As functional.one_hot, but in the layout of the logits, which every later step is faster with.
+    # Unlike functional.one_hot, this has the memory layout of the logits, which is faster in later steps.
     one_hot = torch.zeros_like(probabilities, requires_grad=False).scatter_(1, masks[:, None], 1.0)
     first = 0 if background else 1
     return probabilities[:, first:], one_hot[:, first:]
@@ -46,12 +46,12 @@ def cross_entropy(
 
 
 def focal_factor(entropies: Tensor, gamma: float) -> Tensor:
-    """(1 - p)^γ of the probabilities p that have these cross-entropies."""
+    """(1 - p)^γ, where p = exp(-entropy)."""
     return power(-torch.expm1(-entropies), gamma)
 
 
 def power(losses: Tensor, exponent: float) -> Tensor:
-    """Powers of values in [0, 1]. Kept off 0, where those below 1 are infinitely steep, and rounding errors below."""
+    """Power of values in [0, 1], clamped to 1e-7, as the gradient at 0 is infinite for exponents below 1."""
     return losses.clamp(min=1e-7) ** exponent
 
 

@@ -12,17 +12,17 @@ from spectralseg.objectives._objective import Objective
 class BceDice(Objective):
     r"""Weighted sum v · cross-entropy + w · (1 - D) with the soft Dice D of the objective ``dice``.
 
-    As it stands, D has linear denominators, sums over the batch, and averages the foreground classes. TransUNet (Chen
-    et al. 2021) has v = w = 0.5, squared denominators and the background, and s = 1e-5. Binary tasks use
-    binary cross-entropy, others categorical. Range [0, ∞). On empty masks the smoothing term keeps a gradient that
-    removes false positives.
+    By default, D has linear denominators, sums over the batch, and averages the foreground classes. TransUNet (Chen et
+    al. 2021) uses v = w = 0.5, squared denominators, the background, and s = 1e-5. Cross-entropy is binary for binary
+    tasks, else categorical. Range [0, ∞). For empty masks, the smoothing term keeps a gradient that removes false
+    positives.
 
     Args:
         dice_weight: w.
         smooth: s of D, in pixels.
         entropy_weight: v.
         denominator: ``linear`` or ``squared``.
-        per_image: D of each image, averaged; otherwise of the batch.
+        per_image: average D over images; otherwise compute it over the batch.
         background: count the background as a class of D.
     """
 

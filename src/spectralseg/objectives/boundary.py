@@ -13,11 +13,10 @@ from spectralseg.objectives._spatial import probabilities_and_targets
 class Boundary(Objective):
     r"""Mean over pixels, images and foreground classes of :math:`φ (p - y)`, in pixels.
 
-    φ is the signed distance to the boundary of the target: positive outside, and inside negative and 0 on the pixels
-    of the boundary themselves. Implementations leave out the constant :math:`-φ y`, which makes them unbounded
-    below; with it, as in the derivation, a perfect prediction has the value 0. Range [0, ∞), growing with the size of
-    images. Where a class is absent or fills the image, there is no boundary and the value is 0, also of false
-    positives: use it as an auxiliary to a loss of regions.
+    φ is the signed distance to the boundary of the target: positive outside, negative inside, 0 on boundary pixels.
+    Usual implementations omit the constant :math:`-φ y`, so that their values may be negative. With it, as in the
+    derivation, a perfect prediction has the value 0. Range [0, ∞), growing with the image size. If a class is absent or
+    fills the image, there is no boundary, and even false positives cost 0: use it as an auxiliary to a region loss.
     """
 
     def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Cross-entropy: binary for tasks with one foreground class, else categorical."""
+"""Cross-entropy: binary for one foreground class, else categorical."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from spectralseg.objectives._objective import Objective
 
 
 class CrossEntropy(Objective):
-    r"""Mean over pixels of :math:`-\sum_c t_c \log p_c`, in nats, over all classes with the background.
+    r"""Mean over pixels of :math:`-\sum_c t_c \log p_c`, in nats, over all classes including the background.
 
-    Range [0, ∞). Empty masks are like any other: every pixel counts.
+    Range [0, ∞). Empty masks are no special case.
 
     Args:
-        label_smoothing: s of the targets :math:`t = (1 - s) y + s / (K + 1)` (Szegedy et al. 2016); the least value is
-            then above 0.
+        label_smoothing: s of the targets :math:`t = (1 - s) y + s / (K + 1)` (Szegedy et al. 2016); with s > 0
+            the minimum is above 0.
     """
 
     def __init__(self, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:

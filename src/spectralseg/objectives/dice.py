@@ -14,16 +14,16 @@ class Dice(Objective):
 
     .. math:: D = \frac{2 \sum yp + s}{\sum y^q + \sum p^q + s}.
 
-    Range [0, 1]. Where a class is absent, s keeps a gradient that removes false positives; with s = 0 there is none,
-    and the value is 0 / 0 where all probabilities are 0 as well.
+    Range [0, 1]. For absent classes, s keeps a gradient that removes false positives. With s = 0 there is none, and the
+    value is 0 / 0 = NaN if all probabilities are 0, too.
 
     Args:
-        denominator: ``linear`` has q = 1, ``squared`` q = 2. The latter is Eq. (2) of the paper over all frequencies.
-        per_image: sum over the pixels of each image and average over images; otherwise sum over the batch.
+        denominator: ``linear`` (q = 1) or ``squared`` (q = 2), which is Eq. (2) of the paper over all frequencies.
+        per_image: average D over images; otherwise compute it over the batch.
         background: count the background as a class.
         smooth: s, in pixels.
         smooth_share: added to s, as a share of the pixels of an image. With squared denominators, ``smooth`` 0 and
-            1e-6 here, the objective is ``spectral`` at any size of image, and to the bit for one class.
+            ``smooth_share`` 1e-6, the objective equals ``spectral`` at any image size, bit for bit for one class.
     """
 
     def __init__(

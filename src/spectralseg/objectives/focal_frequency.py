@@ -13,9 +13,9 @@ from spectralseg.objectives._spatial import probabilities_and_targets
 class FocalFrequency(Objective):
     r"""Mean over frequencies, images and foreground classes of :math:`w_k |P_k - Y_k|^2`.
 
-    The weights :math:`w_k = |P_k - Y_k|^α / \max_k |P_k - Y_k|^α`, of each image and class, have no gradient; the
-    transforms are orthonormal. Range [0, 1], and small, as single frequencies take most of the weight. Empty masks are
-    like any other: P itself is the difference.
+    The weights :math:`w_k = |P_k - Y_k|^α / \max_k |P_k - Y_k|^α` are computed per image and class, without gradient.
+    Transforms are orthonormal. Range [0, 1]; values are small, as few frequencies have most of the weight. Empty masks
+    are no special case.
 
     Args:
         alpha: α; with 0 the loss is the mean squared error.

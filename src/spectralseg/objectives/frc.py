@@ -1,4 +1,4 @@
-"""Fourier ring correlation (Saxton and Baumeister 1982), by which every scale counts alike."""
+"""Fourier ring correlation (Saxton and Baumeister 1982), which gives all scales equal weight."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class FourierRingCorrelation(Objective):
 
     .. math:: FRC_r = \frac{\mathrm{Re} \sum_{k \in r} Y_k \overline{P_k}}{\sqrt{\sum |Y_k|^2 \sum |P_k|^2}},
 
-    with sums over the batch and the ring. Eq. (2) of the paper weighs rings by their energy instead, nearly all of
-    which is below 8 cycles per image. Range [0, 2]. Classes that are absent from the batch count 1 in rings where they
-    have probability, with a gradient that vanishes as it grows.
+    with sums over the batch and the ring. Eq. (2) of the paper instead weights rings by their energy, nearly all of
+    which is below 8 cycles per image. Range [0, 2]. For classes that are absent from the batch, 1 - FRC tends to 1 with
+    a vanishing gradient as their probability grows.
 
     Args:
-        band: (low, high) in cycles per image, both whole, null for the Nyquist frequency; None is (1, null).
-        normalisation: ``correlation`` does not see amplitudes; ``sorensen`` divides by :math:`(\sum |Y_k|^2 +
-            \sum |P_k|^2) / 2` and so is at most as large.
+        band: (low, high) in cycles per image, integers; null is the Nyquist frequency. None is (1, null).
+        normalisation: ``correlation`` ignores amplitudes; ``sorensen`` divides by :math:`(\sum |Y_k|^2 +
+            \sum |P_k|^2) / 2` instead, so that FRC is at most as large.
 
     Raises:
         ValueError: the band is not (low, high) with low < high in whole numbers.
@@ -55,8 +55,8 @@ class FourierRingCorrelation(Objective):
         rings = _similarity.rings(p, first, last)
         counts, floor = _similarity.multiplicity(p), _similarity.default_epsilon(p) / 2
 
-        def sums(one: Tensor, other: Tensor) -> Tensor:
-            values = (counts * _similarity.products(one, other)).sum(0).flatten(1)
+        def sums(a: Tensor, b: Tensor) -> Tensor:
+            values = (counts * _similarity.products(a, b)).sum(0).flatten(1)
             return values.new_zeros(len(values), last - first + 1).index_add(1, rings, values)[:, :-1] + floor
 
         transformed_p, transformed_y = _similarity.transform(p), _similarity.transform(y)

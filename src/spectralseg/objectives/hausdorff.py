@@ -13,12 +13,12 @@ from spectralseg.objectives._spatial import probabilities_and_targets
 class Hausdorff(Objective):
     r"""Mean over pixels, images and foreground classes of :math:`(p - y)^2 (d_p^α + d_y^α)`, in pixels^α.
 
-    d are distances to the boundaries of the target and of the prediction at 0.5, without gradient. Range [0, ∞); with
-    α = 2 hundreds are usual at the start, so give it a small λ. An empty or full mask has no boundary and its d is 0:
-    where neither has one, errors cost nothing, so use it as an auxiliary to a loss of regions.
+    d are distances to the boundaries of the prediction (thresholded at 0.5) and of the target, without gradient. Range
+    [0, ∞); with α = 2, initial values of hundreds are usual, which need a small λ. Empty and full masks have no
+    boundary, and their d is 0. If neither has one, errors cost 0: use it as an auxiliary to a region loss.
 
     Args:
-        alpha: α, how much more far errors count.
+        alpha: α, weight of distant errors.
     """
 
     def __init__(self, alpha: PositiveFloat = 2.0) -> None:

@@ -9,14 +9,16 @@ from spectralseg.objectives._objective import Objective
 
 
 class Lovasz(Objective):
-    """Lovász extension of the Jaccard loss: of hinge errors for binary tasks, range [0, ∞); else of errors of the
-    softmax, range [0, 1], mean over the classes that are present, with the background.
+    """Lovász extension of the Jaccard loss.
 
-    For empty masks, the hinge is the largest error alone. False positives of absent classes cost what they take from
-    the classes that are present.
+    Binary tasks use hinge errors, range [0, ∞). Others use errors of the softmax, range [0, 1], and the mean over the
+    present classes including the background.
+
+    For empty masks, the hinge loss is the largest error. False positives of absent classes only cost the probability
+    that they take from present classes.
 
     Args:
-        per_image: the loss of each image, averaged; otherwise of the pixels of the batch.
+        per_image: average the loss over images; otherwise compute it over the batch.
     """
 
     def __init__(self, per_image: bool = False) -> None:
@@ -31,7 +33,7 @@ class Lovasz(Objective):
             errors = (1 - torch.where(truth, logits, -logits)).relu()
         else:
             errors = torch.where(truth, 1 - logits.softmax(1), logits.softmax(1))
-        # (sets, classes, pixels): the pixels of each image are a set, or those of the batch.
+        # (sets, classes, pixels), where a set is an image or the batch
         errors, truth = errors.flatten(2), truth.flatten(2)
         if not self.per_image:
             errors, truth = (values.movedim(0, 1).flatten(1)[None] for values in (errors, truth))
@@ -46,15 +48,15 @@ class Lovasz(Objective):
 def _extension(errors: Tensor, truth: Tensor) -> Tensor:
     """Lovász extension of the Jaccard loss (Berman et al. 2018, Algorithm 1), over the last axis.
 
-    segmentation-models-pytorch has it in single precision only, and asks the device which classes are present.
+    That of segmentation-models-pytorch is limited to single precision, and synchronises to find the present classes.
 
     Args:
-        errors: of each pixel, (..., P).
-        truth: which of the pixels are of the class, booleans of the same shape.
+        errors: of the P pixels, (..., P).
+        truth: booleans of the same shape, whether a pixel belongs to the class.
     """
     errors, order = errors.sort(-1, descending=True)
     truth = truth.gather(-1, order)
-    # Counted in integers: exact however many, and deterministic on CUDA.
+    # Integer counts are exact, and their sums deterministic on CUDA.
     left = truth.sum(-1, keepdim=True) - truth.cumsum(-1)
     union = truth.sum(-1, keepdim=True) + (~truth).cumsum(-1)
     losses = 1 - left.to(errors.dtype) / union.to(errors.dtype)

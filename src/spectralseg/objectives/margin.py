@@ -10,9 +10,9 @@ from spectralseg.objectives._spatial import class_logits
 
 
 class Margin(Objective):
-    r"""Mean over pixels and classes, with the background, of :math:`\max(0, \max_j l_j - l_k - m)`. Range [0, ∞).
+    r"""Mean over pixels and classes, including the background, of :math:`\max(0, \max_j l_j - l_k - m)`. Range [0, ∞).
 
-    A regulariser of logits l that ignores the masks, empty or not: an auxiliary, which the authors add to cross-entropy
+    An auxiliary regulariser of the logits l that ignores the masks, empty or not. Its authors add it to cross-entropy
     with a weight of 0.1. Binary tasks have the logits (0, l).
 
     Args:
@@ -24,8 +24,8 @@ class Margin(Objective):
         self.margin = margin
 
     def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        every = class_logits(logits)
-        loss = (every.amax(1, keepdim=True) - every - self.margin).relu().mean()
+        all_logits = class_logits(logits)
+        loss = (all_logits.amax(1, keepdim=True) - all_logits - self.margin).relu().mean()
         return loss, {"margin": loss}
 
 

@@ -1,4 +1,4 @@
-"""The spectral objective, 1 - S with S of Eq. (2) of the paper, and its variants that are no Dice."""
+"""The spectral objective 1 - S, with S of Eq. (2) of the paper, and variants that do not reduce to Dice."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ from spectralseg.objectives._spatial import probabilities_and_targets
 class Spectral(Objective):
     r"""Mean over foreground classes of 1 - S, each S summed over the batch. Range [0, 2].
 
-    The sign is the one that minimising makes sense of: the paper's text describes a similarity and its formula adds
-    it to the loss. On classes that are absent from the batch, 1 - S tends to 1 with a vanishing gradient.
+    Minimising it maximises the similarity S, as the text of the paper intends; its formula adds S to the loss instead.
+    For classes that are absent from the batch, 1 - S tends to 1 with a vanishing gradient.
 
     Args:
-        band: (low, high) in cycles per image, low <= |k| < high, null for no upper limit; None is the paper's full
-            band, for which 1 - S is the squared Dice.
+        band: (low, high), frequencies low <= |k| < high in cycles per image; null is no upper limit. None is the full
+            band of the paper, for which S is the squared Dice.
         weighting: exponent of the frequency weights.
-        method: ``fft`` computes the literal transform, ``auto`` the closed form where it is the same number.
-        part: ``amplitude`` compares |Y| with |P|, which no shift changes. ``phase`` compares Y / (|Y| + 1) with
-            P / (|P| + 1), where 1 is the amplitude of a single pixel: the mean cosine of phase differences, but for
-            frequencies of which a map holds next to nothing.
+        method: ``fft`` computes the transform, ``auto`` the closed form where both are equal.
+        part: ``amplitude`` compares |Y| with |P|, which shifts do not change. ``phase`` compares Y / (|Y| + 1) with
+            P / (|P| + 1), where 1 is the amplitude of a single pixel: the mean cosine of phase differences, except at
+            frequencies of very small amplitude.
         matched: multiply the term of each class by :math:`\|\nabla_p S_{full}\| / \|\nabla_p S\|`, without gradient, so
-            that it pulls as hard as the full band does; otherwise band and strength change together. The range is then
-            [0, ∞).
-        annuli_seed: put random annuli outside the band in its place, with as many frequencies and as much energy in a
-            typical mask: a control of whether the band matters.
+            that its gradient is as large as that of the full band. The range is then [0, ∞).
+        annuli_seed: replace the band by random annuli outside of it, with as many frequencies and as much energy in a
+            typical mask, as a control.
 
     Raises:
-        ValueError: the band is not (low, high) with low < high, ``annuli_seed`` has no band to replace, or ``matched``
-            is asked of amplitude or phase.
+        ValueError: the band is not (low, high) with low < high, ``annuli_seed`` is given without a band, or ``matched``
+            with amplitude or phase.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class Spectral(Objective):
             with torch.no_grad():
                 one = counts.new_ones(())
                 ratio = _slope(p, y, epsilon, one, one) / _slope(*spectra, epsilon, weights, counts)
-                ratio = torch.nan_to_num(ratio, nan=0.0, posinf=0.0)  # where there is no slope, nothing can be scaled
+                ratio = torch.nan_to_num(ratio, nan=0.0, posinf=0.0)  # of zero gradients
             losses = ratio * losses
             components["matching"] = ratio.mean()
         return losses.mean(), components
@@ -87,7 +86,7 @@ build = Spectral
 
 
 def _view(maps: Tensor, part: str) -> Tensor:
-    """Spectra of maps (B, K, H, W), or the part of them that is compared."""
+    """Spectra of maps (B, K, H, W), or their part as an option of :class:`Spectral`."""
     spectrum = _similarity.transform(maps)
     if part == "both":
         return spectrum
@@ -98,7 +97,7 @@ def _view(maps: Tensor, part: str) -> Tensor:
 
 
 def _slope(p: Tensor, y: Tensor, epsilon: float, weights: Tensor, counts: Tensor) -> Tensor:
-    r"""Norm of the gradient of S in the pixels of the probabilities, per class, from maps or by Parseval from spectra.
+    r"""Norm of the gradient of S with respect to the probabilities, per class, from maps or (by Parseval) spectra.
 
     With Q the denominator of S and w the filter, :math:`\nabla_p S = 2 (w * y - S \, w * p) / Q`.
     """

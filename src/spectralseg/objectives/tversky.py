@@ -15,14 +15,14 @@ class Tversky(Objective):
 
     .. math:: T = \frac{TP + s}{TP + α FP + β FN + s},
 
-    where TP = Σ yp, FP = Σ (1 - y)p and FN = Σ y(1 - p) over the batch. Range [0, 1]. Where a class is absent, s keeps
-    a gradient that removes false positives. With α = β = 0.5, T is the Dice of linear denominator.
+    where TP = Σ yp, FP = Σ (1 - y)p and FN = Σ y(1 - p) over the batch. Range [0, 1]. For absent classes, s keeps
+    a gradient that removes false positives. With α = β = 0.5, T is the Dice with linear denominator.
 
     Args:
         alpha: α, weight of false positives.
         beta: β, weight of false negatives.
-        gamma: γ; focal Tversky has 0.75.
-        smooth: s, in pixels; half as large as for the same Dice.
+        gamma: γ; focal Tversky uses 0.75.
+        smooth: s, in pixels; half that of the equal Dice.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Tversky(Objective):
     ) -> None:
         super().__init__()
         self.alpha, self.beta, self.gamma, self.smooth = alpha, beta, gamma, smooth
-        # Of MONAI, since that of segmentation-models-pytorch sets the loss of absent classes to 0.
+        # segmentation-models-pytorch sets the loss of absent classes to 0.
         self.losses = TverskyLoss(
             alpha=alpha, beta=beta, batch=True, smooth_nr=smooth, smooth_dr=smooth, reduction="none"
         )

@@ -16,17 +16,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class UnifiedFocal(Objective):
-    r"""λF + (1 - λ)T with every foreground class as a rare one. Range [0, ∞).
+    r"""λF + (1 - λ)T, with all foreground classes as rare classes. Range [0, ∞).
 
     F is the mean over pixels of the cross-entropy, times δ in the foreground and times :math:`(1 - δ)(1 - p)^γ` in the
     background. T is the mean over images and classes of :math:`1 - TP / (TP + δ FN + (1 - δ) FP)`, to the power of
-    1 - γ for foreground classes. Where a class is absent from an image, the smoothing of T keeps a gradient that
-    removes false positives; the authors' 1e-7 keeps next to none.
+    1 - γ for foreground classes. For absent classes, the smoothing of T keeps a gradient that removes false positives;
+    with the authors' value of 1e-7 it is negligible.
 
     Args:
         weight: λ.
         delta: δ, weight of the foreground and of false negatives.
-        gamma: γ, suppression of easy background and enhancement of hard foreground.
+        gamma: γ, suppression of easy background and enhancement of difficult foreground.
         smooth: added to numerator and denominator of T, in pixels.
     """
 
@@ -39,7 +39,7 @@ class UnifiedFocal(Objective):
     ) -> None:
         super().__init__()
         self.weight, self.delta, self.gamma, self.smooth = weight, delta, gamma, smooth
-        # MONAI's AsymmetricUnifiedFocalLoss knows two classes only and applies no sigmoid to the logits it asks for.
+        # MONAI's AsymmetricUnifiedFocalLoss supports two classes only, and applies no sigmoid to its logits.
         self.losses = TverskyLoss(alpha=1 - delta, beta=delta, smooth_nr=smooth, smooth_dr=smooth, reduction="none")
 
     def _compute(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

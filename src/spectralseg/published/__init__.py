@@ -1,1 +1,1 @@
-"""Numbers and claims of papers: reading them, and checking whether they can be true together; no runs are involved."""
+"""Numbers and claims of papers: parsing, and checks of their mutual consistency, without any run."""

@@ -1,28 +1,27 @@
-"""Can the numbers of a results table stand together?
+"""Check whether the numbers of a results table are consistent with each other.
 
-Overlap metrics are functions of the same four counts, so that the mean of one limits the mean of another. Each of
+Overlap metrics are functions of the same four counts, so that the mean of one bounds the mean of another. Each of
 :data:`BOUNDS` holds for a single unit (an image, a volume, a class of it, or all pixels together) and, being linear,
-convex or concave in the right direction, for means over any units with any weights. Numbers that break one are no means
-over the same units: images, classes or ways of averaging were mixed, or a number is wrong.
+convex or concave in the right direction, for means over any units with any weights. Numbers that violate a bound are
+not means over the same units: images, classes or averagings were mixed, or a number is wrong.
 
 With D the Dice coefficient (DSC), J the IoU, s the sensitivity, q the precision, t the specificity and a the accuracy
 of a unit:
 
 - J = D/(2 - D) is convex in D, so mean J ≥ D/(2 - D) at the mean D by Jensen's inequality. Solved for D, mean
   D ≤ 2J/(1 + J) at the mean J. Also J ≤ D.
-- D = 2sq/(s + q), the harmonic mean, is concave in s and q together and grows with both: mean D ≤ 2sq/(s + q) at the
+- D = 2sq/(s + q), the harmonic mean, is jointly concave and increasing in s and q: mean D ≤ 2sq/(s + q) at the
   mean s and q. With q ≤ 1, D ≤ 2s/(1 + s) at the mean s alone; likewise for q.
 - J ≤ s and J ≤ q, since TP + FP + FN is no less than TP + FN or TP + FP.
 - J ≥ s + q - 1: with x = 1 - s and y = 1 - q, J = (1 - x)(1 - y)/(1 - xy), which exceeds s + q - 1 by
   xy(2 - x - y)/(1 - xy) ≥ 0. D ≥ J, so the same holds for D.
-- J ≤ a: adding TN to numerator and denominator of TP/(TP + FP + FN) cannot make it smaller.
-- a ≥ s + t - 1: a lies between s and t, and neither is less than their sum less 1.
-- ECE ≤ MCE: a weighted mean of the gaps of bins is no more than the largest gap.
+- J ≤ a: adding TN to numerator and denominator of TP/(TP + FP + FN) does not decrease it.
+- a ≥ s + t - 1: a lies between s and t, and neither is less than s + t - 1.
+- ECE ≤ MCE: a weighted mean of the gaps of bins is at most the largest gap.
 
-Units without a defined sensitivity or precision may be left out of that mean if they score 0 in D and J; that only
-widens the distance to the bound. Medians are no means, and the accuracy over all classes at once is not that of a
-class. Numbers are taken as rounded to the nearest: a bound counts as broken only if it is by those values within half
-of the last printed digit that suit it best.
+The bounds also hold if units with an undefined sensitivity or precision, which have D = J = 0, are excluded from that
+mean. They hold neither for medians nor for the accuracy over all classes together. Numbers are taken as rounded to the
+nearest: a bound counts as violated only if all values within half of the last printed digit violate it.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ from spectralseg.published.tables import SELECTION
 
 CHECKS = ("check", "covered", "findings")
 FINDINGS = ("table", "check", "name", "class", "metric", "printed", "bound", "excess", "finding")
-_WHOLE = ("", MEAN, "all")  # not one class among others
-_SLACK = 1e-9  # of floating point, far below any rounding
+_WHOLE = ("", MEAN, "all")  # not a single class
+_SLACK = 1e-9  # for floating-point errors; far below the rounding of printed numbers
 
 Values = NDArray[np.float64]
-Cell = Mapping[Any, Any]  # a row of PrintedTable.values and the file it stands in
+Cell = Mapping[Any, Any]  # a row of PrintedTable.values and its file
 Finding = dict[str, Any]
-Found = tuple[int, list[Finding]]  # rows that a check covered, and its findings
+CheckResult = tuple[int, list[Finding]]  # number of rows that a check covered, and its findings
 
 
 @dataclass(frozen=True)
@@ -62,10 +61,10 @@ class Bound:
 
     Attributes:
         formula: the bound as printed.
-        metric: what is limited.
-        arguments: what limits it.
-        limit: the limit, which grows with each argument.
-        upper: whether the limit is the largest value that is possible, or the smallest.
+        metric: the limited metric.
+        arguments: the limiting metrics.
+        limit: the limit as a function of the arguments, increasing in each.
+        upper: whether it is an upper or a lower limit.
     """
 
     formula: str
@@ -110,16 +109,16 @@ BOUNDS = (
 
 @dataclass(frozen=True)
 class Report:
-    """What an audit found.
+    """Result of a consistency check.
 
     Attributes:
-        tables: what was read.
-        checks: columns :data:`CHECKS`: how many values, rows, means or comparisons each check ``covered``, and how many
-            ``findings`` it made.
-        findings: one row per finding, columns :data:`FINDINGS`. ``printed``, ``bound`` and ``excess``, by which one
-            misses the other, are in printed units. Of the text, ``name`` is the claim, ``printed`` its size (or the
-            method's value where it has none) and ``bound`` what the tables have instead (or the reference's value).
-        note: how much of the text was not compared, and why; empty without claims.
+        tables: the checked tables.
+        checks: one row per check, columns :data:`CHECKS`: the number of values, rows, means or comparisons that it
+            ``covered``, and of its ``findings``.
+        findings: one row per finding, columns :data:`FINDINGS`. ``printed``, ``bound`` and ``excess``, their
+            difference, are in printed units. For claims, ``name`` is the claim, ``printed`` its size (or the value of
+            the method without a size) and ``bound`` the difference in the tables (or the value of the reference).
+        note: number of comparisons of the text that were not checked, with reasons; empty without claims.
     """
 
     tables: tuple[PrintedTable, ...]
@@ -128,54 +127,52 @@ class Report:
     note: str
 
     def text(self) -> str:
-        """The report for a reader: tables, checks, findings."""
-        done, idle = self.checks[self.checks["covered"] > 0], self.checks[self.checks["covered"] == 0]
-        width = max(map(len, done["check"]))
-        lines = [f"{name:{width}}  {covered:7}  {count:8}" for name, covered, count in done.itertuples(index=False)]
+        """The report as text: tables, checks, findings."""
+        applied, skipped = self.checks[self.checks["covered"] > 0], self.checks[self.checks["covered"] == 0]
+        width = max(map(len, applied["check"]))
+        lines = [f"{name:{width}}  {covered:7}  {count:8}" for name, covered, count in applied.itertuples(index=False)]
         parts = [
             [table.summary for table in self.tables],
             [f"{'check':{width}}  covered  findings", *lines],
-            [f"not checked for lack of numbers: {', '.join(idle['check'])}"] if len(idle) else [],
+            [f"not checked for lack of numbers: {', '.join(skipped['check'])}"] if len(skipped) else [],
             [self.note] if self.note else [],
             [f"{table}: {finding}" for table, finding in self.findings[["table", "finding"]].itertuples(index=False)],
-            [] if len(self.findings) else ["Nothing speaks against these numbers."],
+            [] if len(self.findings) else ["No inconsistency found."],
         ]
         return "\n\n".join("\n".join(part) for part in parts if part)
 
     def write(self, file: Path) -> None:
-        """Write the findings as CSV; only the headings where there are none."""
+        """Write the findings as CSV, with headings only if there are none."""
         with replacing(file) as partial:
             partial.write_text(csv_text(self.findings), encoding="utf-8")
 
     def refuse(self) -> None:
-        """Stop where there is any finding.
+        """Refuse tables with findings.
 
         Raises:
-            InputError: says how many there are.
+            InputError: there are findings; gives their number.
         """
         if len(self.findings):
             files = ", ".join(dict.fromkeys(self.findings["table"]))
-            raise InputError(
-                f"{files}: {len(self.findings)} findings, see above; check these numbers where they come from"
-            )
+            raise InputError(f"{files}: {len(self.findings)} findings, see above; check these numbers at their source")
 
 
 def audit(files: Sequence[Path], claims: Path | None = None, unit: str | None = None) -> Report:
-    """Check results tables for numbers that cannot stand together.
+    """Check results tables for inconsistent numbers.
 
     Args:
         files: the tables; see :func:`spectralseg.published.parsing.read_printed`.
-        claims: what the text says of published cells; see :mod:`spectralseg.published.claims`.
-        unit: of the tables; None tells it from the values.
+        claims: claims of the text about published cells; see :mod:`spectralseg.published.claims`.
+        unit: of the tables; None infers it from the values.
 
     Raises:
-        InputError: a file is missing or malformed, or its unit cannot be told.
+        InputError: a file is missing or malformed, or its unit is ambiguous.
     """
     tables = tuple(read_printed(file, unit) for file in files)
-    values = pd.concat([one.values.assign(table=str(one.file)) for one in tables], ignore_index=True)
+    values = pd.concat([table.values.assign(table=str(table.file)) for table in tables], ignore_index=True)
     values["line"] = values.groupby(["table", "unit"], sort=False).ngroup()
     printed = values[values["value"].notna()]
-    found = {
+    results = {
         "values in range": _ranges(printed),
         **{bound.formula: _within(bound, printed) for bound in BOUNDS},
         "means of classes": _class_means(values),
@@ -183,23 +180,24 @@ def audit(files: Sequence[Path], claims: Path | None = None, unit: str | None = 
     }
     note = ""
     if claims is not None:
-        found["text against tables"], note = _text(read_claims(claims), printed)
+        results["text against tables"], note = _text(read_claims(claims), printed)
     return Report(
         tables,
-        pd.DataFrame([(name, rows, len(some)) for name, (rows, some) in found.items()], columns=list(CHECKS)),
+        pd.DataFrame([(name, rows, len(findings)) for name, (rows, findings) in results.items()], columns=list(CHECKS)),
         pd.DataFrame(
-            [{"check": name, **one} for name, (_, some) in found.items() for one in some], columns=list(FINDINGS)
+            [{"check": name, **finding} for name, (_, findings) in results.items() for finding in findings],
+            columns=list(FINDINGS),
         ),
         note,
     )
 
 
-def _ranges(values: pd.DataFrame) -> Found:
-    found = []
+def _ranges(values: pd.DataFrame) -> CheckResult:
+    findings = []
     for cell in values[_outside(values)].to_dict("records"):
         side, limit = ("below", 0.0) if cell["value"] < 0 else ("above", 1.0)
-        found.append(_beyond(cell, limit, f"is {side} {limit * cell['scale']:g}"))
-    return len(values), found
+        findings.append(_cell_finding(cell, limit, f"is {side} {limit * cell['scale']:g}"))
+    return len(values), findings
 
 
 def _outside(values: pd.DataFrame) -> pd.Series:
@@ -207,72 +205,72 @@ def _outside(values: pd.DataFrame) -> pd.Series:
     return (values["value"] - values["half"] > largest + _SLACK) | (values["value"] + values["half"] < -_SLACK)
 
 
-def _within(bound: Bound, values: pd.DataFrame) -> Found:
-    """Rows that have all metrics of a bound; what is out of range has a finding of its own."""
+def _within(bound: Bound, values: pd.DataFrame) -> CheckResult:
+    """Check rows that have all metrics of a bound; values out of range have a finding of their own."""
     inside = values[~_outside(values)].set_index("line")
     frames = [inside[inside["metric"] == metric] for metric in (bound.metric, *bound.arguments)]
     rows = reduce(pd.Index.intersection, [frame.index for frame in frames])
     limited, *others = (frame.loc[rows].reset_index() for frame in frames)
     sign = 1 if bound.upper else -1
     limits = bound.limit(*((other["value"] + sign * other["half"]).clip(0, 1).to_numpy() for other in others))
-    broken = np.flatnonzero(sign * (limited["value"] - limits) > limited["half"] + _SLACK)
-    found = []
-    cells, *by_cells = (frame.iloc[broken].to_dict("records") for frame in (limited, *others))
-    for cell, limit, *of in zip(cells, limits[broken].tolist(), *by_cells, strict=True):
-        by = " and ".join(f"{one['heading']} {one['text']}" for one in of)
+    violated = np.flatnonzero(sign * (limited["value"] - limits) > limited["half"] + _SLACK)
+    findings = []
+    cells, *arguments = (frame.iloc[violated].to_dict("records") for frame in (limited, *others))
+    for cell, limit, *limiting in zip(cells, limits[violated].tolist(), *arguments, strict=True):
+        given = " and ".join(f"{argument['heading']} {argument['text']}" for argument in limiting)
         side, extreme = ("above", "largest") if bound.upper else ("below", "smallest")
-        found.append(
-            _beyond(
+        findings.append(
+            _cell_finding(
                 cell,
                 limit,
                 f"is {_printed(abs(cell['value'] - limit), cell)} {side} {_printed(limit, cell)}, the {extreme} value "
-                f"that goes with {by}",
+                f"possible with {given}",
             )
         )
-    return len(rows), found
+    return len(rows), findings
 
 
-def _class_means(values: pd.DataFrame) -> Found:
-    """Means whose classes are all printed."""
-    rows, found = 0, []
+def _class_means(values: pd.DataFrame) -> CheckResult:
+    """Check means whose classes are all printed."""
+    rows, findings = 0, []
     for group in _groups(values, ("table", "group", "metric")):
         means = [cell for cell in group if cell["class"] == MEAN]
         classes = [cell for cell in group if cell["class"] not in _WHOLE]
         if not means or len(classes) < 2 or any(math.isnan(cell["value"]) for cell in group):
             continue
         rows += 1
-        (cell,), expected = means, float(np.mean([one["value"] for one in classes]))
-        if abs(cell["value"] - expected) > cell["half"] + np.mean([one["half"] for one in classes]) + _SLACK:
-            what = f"is not {_printed(expected, cell)}, the mean of its {len(classes)} classes"
-            found.append(_beyond(cell, expected, what))
-    return rows, found
+        (cell,), expected = means, float(np.mean([each["value"] for each in classes]))
+        if abs(cell["value"] - expected) > cell["half"] + np.mean([each["half"] for each in classes]) + _SLACK:
+            problem = f"is not {_printed(expected, cell)}, the mean of its {len(classes)} classes"
+            findings.append(_cell_finding(cell, expected, problem))
+    return rows, findings
 
 
-def _repeated(values: pd.DataFrame) -> Found:
-    rows, found = 0, []
-    for first, *again in _groups(values[values["cell"].notna()], ("cell",)):
-        rows += len(again)
-        for cell in again:
+def _repeated(values: pd.DataFrame) -> CheckResult:
+    rows, findings = 0, []
+    for first, *duplicates in _groups(values[values["cell"].notna()], ("cell",)):
+        rows += len(duplicates)
+        for cell in duplicates:
             if abs(cell["value"] - first["value"]) > cell["half"] + first["half"] + _SLACK:
-                found.append(_beyond(cell, first["value"], f"is {first['text']} in {first['table']}"))
-    return rows, found
+                findings.append(_cell_finding(cell, first["value"], f"is {first['text']} in {first['table']}"))
+    return rows, findings
 
 
 def _groups(values: pd.DataFrame, keys: Sequence[str]) -> Iterable[list[Cell]]:
-    """Rows that have the same keys; far faster than the groups of pandas where there are many."""
+    """Rows with equal keys; much faster than groupby for many groups."""
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in values.to_dict("records"):
         groups.setdefault(tuple(cell[key] for key in keys), []).append(cell)
     return groups.values()
 
 
-def _text(claims: Sequence[Claim], values: pd.DataFrame) -> tuple[Found, str]:
-    """What the text says against the printed cells, and how much of it could not be compared."""
+def _text(claims: Sequence[Claim], values: pd.DataFrame) -> tuple[CheckResult, str]:
+    """Check claims of the text against the printed cells; also returns a note on claims that were not checked."""
     printed = values[values["cell"].notna()].drop_duplicates("cell")
     cells = dict(zip(printed["cell"], printed.to_dict("records"), strict=True))
-    rows, found, unprinted, vague = 0, [], 0, 0
+    rows, findings, unprinted, vague = 0, [], 0, 0
     for claim in claims:
-        broken = []
+        contradictions = []
         for comparison in claim.comparisons:
             sides = [cells[key] for key in map(_key, comparison.sides) if key in cells]
             if comparison.direction not in ("higher", "lower"):
@@ -281,14 +279,15 @@ def _text(claims: Sequence[Claim], values: pd.DataFrame) -> tuple[Found, str]:
                 unprinted += 1
             else:
                 rows += 1
-                broken += _contradiction(claim, comparison, sides)
-        if not claim.holds([False] * len(broken) + [True] * (len(claim.comparisons) - len(broken))):
-            found += broken
+                contradictions += _contradiction(claim, comparison, sides)
+        failed = len(contradictions)
+        if not claim.holds([False] * failed + [True] * (len(claim.comparisons) - failed)):
+            findings += contradictions
     note = (
         f"not compared with tables: {unprinted} comparisons of cells that are not printed, {vague} that say 'no worse' "
         f"or 'similar', {sum(not claim.comparisons for claim in claims)} claims that compare no cells"
     )
-    return (rows, found), note
+    return (rows, findings), note
 
 
 def _key(selection: Mapping[str, str]) -> tuple[str, ...]:
@@ -296,43 +295,43 @@ def _key(selection: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _contradiction(claim: Claim, comparison: Comparison, sides: Sequence[Cell]) -> list[Finding]:
-    """At most one finding: the size differs from that of the cells, or without a size the direction does."""
+    """At most one finding: the size of a difference, or without a size its direction, contradicts the cells."""
     method, reference = sides[0], sides[len(sides) // 2]
     scale, decimals, stated = method["scale"], method["decimals"], comparison.difference
     values, rounding = [side["value"] * scale for side in sides], sum(side["half"] for side in sides) * scale + _SLACK
     if comparison.minus:
-        ours, theirs = values[0] - values[1], values[2] - values[3]
-        what, texts = "the gain in ", [f"{gain:+.{decimals}f}" for gain in (ours, theirs)]
+        a, b = values[0] - values[1], values[2] - values[3]
+        quantity, texts = "the gain in ", [f"{gain:+.{decimals}f}" for gain in (a, b)]
     else:
-        ours, theirs = values
-        what, texts = "", [method["text"], reference["text"]]
+        a, b = values
+        quantity, texts = "", [method["text"], reference["text"]]
     if stated is None:
         sign = 1 if comparison.direction == "higher" else -1
-        if sign * (ours - theirs) > 2 * _SLACK - rounding:
+        if sign * (a - b) > 2 * _SLACK - rounding:
             return []
-        said, numbers = f"{comparison.direction} than", (ours, theirs)
+        relation, numbers = f"{comparison.direction} than", (a, b)
     else:
-        if abs(stated - (ours - theirs)) <= rounding + half_digit(comparison.size or ""):
+        if abs(stated - (a - b)) <= rounding + half_digit(comparison.size or ""):
             return []
-        said, numbers = f"{comparison.size} {comparison.direction} than", (stated, ours - theirs)
+        relation, numbers = f"{comparison.size} {comparison.direction} than", (stated, a - b)
     sentence = (
-        f"{claim.section}: {what}{method['heading']} of {method['name']} is said to be {said} that of "
-        f"{reference['name']}, but {texts[0]} and {texts[1]} differ by {ours - theirs:+.{decimals}f}"
+        f"{claim.section}: {quantity}{method['heading']} of {method['name']} is said to be {relation} that of "
+        f"{reference['name']}, but {texts[0]} and {texts[1]} differ by {a - b:+.{decimals}f}"
     )
     return [{**_finding(method, *numbers, sentence), "name": claim.id}]
 
 
-def _beyond(cell: Cell, bound: float, what: str) -> Finding:
+def _cell_finding(cell: Cell, bound: float, problem: str) -> Finding:
     """A finding about one cell; the bound is divided by the scale."""
-    sentence = f"{cell['name']}: {cell['heading']} {cell['text']} {what}"
+    sentence = f"{cell['name']}: {cell['heading']} {cell['text']} {problem}"
     return _finding(cell, cell["value"] * cell["scale"], bound * cell["scale"], sentence)
 
 
 def _printed(value: float, cell: Cell) -> str:
-    """A value between 0 and 1 as the cell is printed."""
+    """A value between 0 and 1 in the format of the cell."""
     return f"{value * cell['scale']:.{cell['decimals']}f}"
 
 
 def _finding(cell: Cell, printed: float, bound: float, sentence: str) -> Finding:
-    known = {name: cell[name] for name in ("table", "name", "class", "metric")}
-    return {**known, "printed": printed, "bound": bound, "excess": abs(printed - bound), "finding": sentence}
+    place = {name: cell[name] for name in ("table", "name", "class", "metric")}
+    return {**place, "printed": printed, "bound": bound, "excess": abs(printed - bound), "finding": sentence}

@@ -1,8 +1,8 @@
-"""The paper's printed numbers as data: one CSV per table, one row per printed cell.
+"""Published numbers of the paper as data: one CSV file per table, one row per printed cell.
 
-Lines that start with ``#`` come first. Of these, ``# title: ...`` is the title of the table, ``# rows: ...`` the
-heading of its first column, and each ``# note: ...`` is printed below the table; others are for the reader of the file.
-The remaining columns of a row say which records belong to the cell.
+The file starts with comment lines (``#``). ``# title: ...`` is the title of the table, ``# rows: ...`` the heading of
+its first column, and each ``# note: ...`` is printed below the table. The columns :data:`SELECTION`, ``class`` and
+``metric`` select the metric records of a cell.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ COLUMNS = ("row", "block", "group", "column", "value", "bold", *SELECTION, "clas
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A printed table. ``cells`` has the columns :data:`COLUMNS` and ``printed``, the value as text; its order is the
-    order on paper.
+    """A published table. ``cells`` has the columns :data:`COLUMNS` and ``printed``, the value as text, in the order of
+    the paper.
     """
 
     name: str
@@ -42,7 +42,7 @@ def read_commented(file: Path) -> tuple[list[str], pd.DataFrame]:
     """Read a CSV file with comments: the text of its ``#`` lines, and its cells as text without surrounding blanks.
 
     Raises:
-        InputError: the file is missing, is no CSV file, is too large, or has a column twice.
+        InputError: the file is missing, not a valid CSV file, or too large, or has a duplicate column.
     """
     lines = read_text(file, _MAX_BYTES, "give a CSV file of one results table").splitlines()
     try:
@@ -50,7 +50,7 @@ def read_commented(file: Path) -> tuple[list[str], pd.DataFrame]:
         table = pd.read_csv(io.StringIO(body), dtype="str", keep_default_na=False, header=None)
     except ValueError as error:
         raise InputError(
-            f"{file}: is no table of cells ({error}); give a CSV file with one heading per column"
+            f"{file}: is not a valid table ({error}); give a CSV file with one heading per column"
         ) from None
     table = table.fillna("").map(str.strip)
     if len(table.columns) > _MOST_COLUMNS or table.map(len).to_numpy().max() > _LONGEST_CELL:
@@ -60,15 +60,15 @@ def read_commented(file: Path) -> tuple[list[str], pd.DataFrame]:
         )
     headings = table.iloc[0]
     if headings.duplicated().any():
-        raise InputError(f"{file}: column '{headings[headings.duplicated()].iloc[0]}' is there twice; keep one")
+        raise InputError(f"{file}: column '{headings[headings.duplicated()].iloc[0]}' appears twice; keep one")
     return [line[1:].strip() for line in lines if line.startswith("#")], table[1:].set_axis(headings, axis=1)
 
 
 def require_columns(file: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse a table without one of the columns.
+    """Check that a table has all columns.
 
     Raises:
-        InputError: names the first one that is missing.
+        InputError: a column is missing; names the first one.
     """
     missing = [name for name in columns if name not in table.columns]
     if missing:
@@ -79,15 +79,15 @@ def read_published(file: Path | str) -> PublishedTable:
     """Read a file of published numbers. ``value`` becomes float in printed units (an empty one NaN), ``bold`` bool.
 
     Raises:
-        InputError: the file is missing, lacks a column, or holds a value that is no number, an unknown metric or the
-            same cell twice.
+        InputError: the file is missing or lacks a column; a value is not a number, a metric is unknown, or a cell is
+            duplicate.
     """
     file = Path(file)
     comments, cells = read_commented(file)
     require_columns(file, cells, COLUMNS)
-    twice = cells[cells.duplicated(list(PLACE))]
-    if len(twice):
-        raise InputError(f"{file}: cell {tuple(twice.iloc[0][list(PLACE)])} is there twice; keep one")
+    duplicates = cells[cells.duplicated(list(PLACE))]
+    if len(duplicates):
+        raise InputError(f"{file}: cell {tuple(duplicates.iloc[0][list(PLACE)])} appears twice; keep one")
     for metric in cells["metric"].unique():
         metric_of(metric)
     try:
@@ -103,8 +103,8 @@ def read_published(file: Path | str) -> PublishedTable:
 
 
 def _tagged(comments: list[str], tag: str, default: str) -> str:
-    found = [line.removeprefix(f"{tag}:").strip() for line in comments if line.startswith(f"{tag}:")]
-    return found[0] if found else default
+    values = [line.removeprefix(f"{tag}:").strip() for line in comments if line.startswith(f"{tag}:")]
+    return values[0] if values else default
 
 
 def _notes(comments: list[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectralseg.data.leakage import Audit
+from spectralseg.data.audit import Audit
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import POOLED
 from spectralseg.published.tables import SELECTION
@@ -43,7 +43,7 @@ class Measurements:
         self._columns = Columns(records)
         self._rows: dict[tuple[Any, ...], Any] = dict(records.groupby(list(CONDITION)).indices)  # type: ignore[arg-type]
         self._baseline = baseline
-        self._seen = cache(lambda beyond: set(audit.seen(beyond)))
+        self._seen = cache(lambda beyond: set(audit.leaked_cases(beyond)))
         self._baseline_lambdas: dict[tuple[Any, ...], list[str]] = {}
         for condition in self._rows:
             named = dict(zip(CONDITION, condition, strict=True))

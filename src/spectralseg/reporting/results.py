@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from spectralseg.config import Comparison, Config, load_config
-from spectralseg.data.leakage import Audit, no_audit, read_audit
+from spectralseg.data.audit import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.grid import Run

@@ -112,4 +112,6 @@ def _records(results: Results, cell: pd.Series) -> pd.DataFrame:
     if not cell["leak_free"]:
         return records
     cases = pd.MultiIndex.from_frame(records[["dataset", "test_dataset", "case"]])
-    return records[~cases.isin(results.leakage.seen(cell["leak_free"])) & (records["case"] != POOLED).to_numpy()]
+    return records[
+        ~cases.isin(results.leakage.leaked_cases(cell["leak_free"])) & (records["case"] != POOLED).to_numpy()
+    ]

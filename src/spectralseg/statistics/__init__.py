@@ -1,4 +1,4 @@
-"""Honest comparisons of two objectives over seeds and patients. See ``docs/statistics.md``."""
+"""Paired comparisons of objectives over seeds and patients. See ``docs/statistics.md``."""
 
 from spectralseg.statistics.bayes import Belief, bayesian_signed_rank
 from spectralseg.statistics.bootstrap import Interval, paired_interval

@@ -1,4 +1,4 @@
-"""What to believe over datasets, each with one mean difference."""
+"""Bayesian comparison of two methods over several datasets, each with one mean difference."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike
 
 from spectralseg.statistics.margins import MARGIN
 
-_PRIOR = 0.6  # weight of one imagined dataset without a difference (Benavoli et al. 2014)
+_PRIOR = 0.6  # weight of a pseudo-observation without a difference (Benavoli et al. 2014)
 
 
 class Belief(NamedTuple):
-    """Probabilities that the one is worse, that the two are equal for all practical purposes, that it is better."""
+    """Probabilities that a method is worse than, practically equivalent to, or better than another."""
 
     worse: float
     equivalent: float
@@ -25,18 +25,18 @@ def bayesian_signed_rank(
 ) -> Belief:
     """Bayesian signed-rank test with a region of practical equivalence (Benavoli et al. 2014 and 2017).
 
-    The distribution of differences over datasets gets a Dirichlet process as prior; each sample of the posterior says
-    which of worse, equivalent and better holds the largest share of the pairwise averages of differences. Meant for
-    tens of datasets, not for cases: memory grows with their square.
+    The prior of the distribution of differences is a Dirichlet process. In each posterior sample, the outcome (worse,
+    equivalent or better) is the one with the largest share of the pairwise averages of differences. Memory grows with
+    the square of the number of differences: use it for datasets, not for cases.
 
     Args:
-        differences: (datasets,) mean differences; NaN are left out.
-        rope: differences up to ± this do not matter.
-        samples: of the posterior.
+        differences: (datasets,) mean differences; NaN are ignored.
+        rope: half-width of the region of practical equivalence.
+        samples: number of posterior samples.
         seed: of the sampling.
 
     Returns:
-        Probabilities that add up to 1; NaN where no difference is defined.
+        Probabilities that sum to 1; NaN if no difference is defined.
 
     Raises:
         ValueError: ``rope`` is negative.

@@ -1,4 +1,4 @@
-"""Intervals for mean paired differences over seeds and patients."""
+"""Confidence intervals of mean paired differences over seeds and patients."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 10_000
-# Share of the sample's variance in that of each resample.
+# Weight of the variance of the sample in that of each resample.
 SHRINKAGE = 0.1
-# With fewer groups, a failure of one group in twenty is absent from the test set with a probability above 5 %: 0.95 to
-# the power of 59 is 0.0485. No interval computed from the other groups can make up for it.
+# With fewer than ENOUGH_GROUPS groups, a failure of one group in twenty is absent from the test set with a probability
+# above 5 % (0.95 ** 59 = 0.0485). No interval computed from the other groups can reveal it.
 FAILURE_RATE = 0.05
 _ROUNDING = 1e-12
 ENOUGH_GROUPS = 59
 
 
 class Interval(NamedTuple):
-    """A mean with the limits of its interval."""
+    """A mean and the limits of its interval."""
 
     estimate: float
     low: float
@@ -37,45 +37,44 @@ def paired_interval(
     seed: int = 0,
     outcomes: bool = False,
 ) -> Interval:
-    """Mean difference with a two-way interval: for other seeds and, at the same time, for other groups.
+    """Mean difference with a two-way confidence interval over seeds and groups.
 
-    Seeds and cases are crossed, so neither many cases nor many seeds alone make the interval narrow. Its half-width
-    joins two parts, each with its own uncertainty:
+    Seeds and cases are crossed, so that neither many cases nor many seeds alone give a narrow interval. Its half-width
+    combines two parts, each with its own uncertainty:
 
     - **Groups** are resampled with replacement, all cases of a group together. The limits are those of the symmetric
-      bootstrap-t (Hall 1988), never narrower than Student's t. The standard errors of the resamples are shrunk a tenth
-      towards that of the sample (:data:`SHRINKAGE`), because where few groups differ they come close to zero.
-    - **Seeds** are too few to resample: three have ten different resamples, and a percentile interval that draws both
-      (the "pigeonhole" bootstrap of Owen 2007) holds the truth 76 to 86 % of the time instead of 95 where seeds matter.
-      Their variance is a generalized pivotal quantity of the two-way layout (Weerahandi 1993): in every draw the mean
-      squares of seeds and of the residual are divided by chi-squared variables, and only then is the residual
-      subtracted and the difference cut at zero. Cut before, as an estimate, it says too often that seeds do not matter.
+      bootstrap-t (Hall 1988), never narrower than Student's t. The variances of the resamples are shrunk by a tenth
+      towards that of the sample (:data:`SHRINKAGE`), because they approach zero where few groups differ.
+    - **Seeds** are too few to resample: three have ten different resamples, and a percentile interval that resamples
+      both (the "pigeonhole" bootstrap of Owen 2007) covers 76 to 86 % instead of 95 % where seeds matter. Their
+      variance is a generalized pivotal quantity of the two-way layout (Weerahandi 1993): in every draw, the mean
+      squares of seeds and of the residual are divided by chi-squared variables, then subtracted, then truncated at
+      zero. Truncating the estimate itself would too often suggest that seeds do not matter.
 
-    In simulations with at least 3 seeds and 60 groups the interval holds the truth in 93 % of the studies or more; see
-    docs/statistics.md and benchmarks/README.md for what it holds in which design. With fewer than
-    :data:`ENOUGH_GROUPS` groups no interval knows of failures that are rare but large.
+    In simulations with at least 3 seeds and 60 groups, the coverage is 93 % or more; docs/statistics.md and
+    benchmarks/README.md have it by design. With fewer than :data:`ENOUGH_GROUPS` groups no interval accounts for rare
+    but large failures.
 
-    With one seed the interval is about groups only, with one group about seeds only.
+    With one seed the interval is over groups only, with one group over seeds only.
 
     Args:
-        differences: (seeds, cases) paired differences, NaN where undefined. All are weighted alike, so that a group
-            counts as much as it has defined cases. With classes in front, (classes, seeds, cases), the mean over
-            classes of their means; a class without any defined difference does not count.
-        groups: (cases,) group of each case; None makes every case its own.
+        differences: (seeds, cases) paired differences, NaN where undefined. All have equal weight, so that the weight
+            of a group is its number of defined cases. With classes, (classes, seeds, cases), the estimate is the mean
+            of the means of all classes with a defined difference.
+        groups: (cases,) group of each case; None makes every case its own group.
         level: coverage.
         resamples: number of bootstrap samples.
         seed: of the resampling.
-        outcomes: the differences are those of something that a case has or has not, such as a false structure: 1, 0 or
-            -1. The standard error of the groups is then at least 1 / (groups + 2), as that of a difference of
-            proportions with Agresti and Min's (2005) added counts: what none of N patients shows may still occur. The
-            limits are cut to -1 and 1.
+        outcomes: the differences are those of a binary outcome, such as a false structure: 1, 0 or -1. The standard
+            error over groups is then at least 1 / (groups + 2), as of a difference of proportions with the added counts
+            of Agresti and Min (2005), because an outcome that none of N patients has may still occur. Limits are
+            clipped to -1 and 1.
 
     Returns:
-        In units of the differences. NaN for all three where no difference is defined; NaN for the limits where only one
-        seed and one group are.
+        In units of the differences. All NaN if no difference is defined; NaN limits with one seed and one group.
 
     Raises:
-        ValueError: there are not as many groups as cases, a group has no name, or the level is not between 0 and 1.
+        ValueError: the number of groups is not that of cases, a group has no name, or the level is not between 0 and 1.
     """
     if not 0 < level < 1:
         raise ValueError(f"level {level} is not between 0 and 1; give the coverage, such as 0.95")
@@ -92,12 +91,12 @@ def mean_and_draws(
     seed: int = 0,
     outcomes: bool = False,
 ) -> tuple[float, NDArray[np.float64]]:
-    """The mean difference and a sample of its confidence distribution, whose quantiles are the limits of intervals.
+    """The mean difference and draws from its confidence distribution, whose quantiles are the interval limits.
 
     Arguments and errors as for :func:`paired_interval`.
 
     Returns:
-        NaN and no draw where no difference is defined; no draw where one seed and one group are.
+        NaN and no draws if no difference is defined; no draws with one seed and one group.
     """
     sample = _Sample.of(differences, groups, outcomes)
     key = sample.key(resamples, seed)
@@ -110,29 +109,29 @@ def mean_and_draws(
 def draw_together(
     samples: Iterable[tuple[ArrayLike, ArrayLike | None, bool]], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> None:
-    """Draw for several samples, each ``(differences, groups, outcomes)``, so that :func:`mean_and_draws` has it done.
+    """Fill the cache of :func:`mean_and_draws` for several samples ``(differences, groups, outcomes)``.
 
-    With many groups drawing for several takes hardly longer than drawing for one, as that waits for memory. The last
-    :data:`KEPT` are kept.
+    With many groups, drawing for several samples takes hardly longer than for one, as memory bandwidth dominates. The
+    cache keeps the last :data:`KEPT` distributions.
     """
-    found = {one.key(resamples, seed): one for one in (_Sample.of(*sample) for sample in samples)}
-    _draw([one for key, one in found.items() if key not in _drawn], resamples, seed)
+    by_key = {sample.key(resamples, seed): sample for sample in (_Sample.of(*arguments) for arguments in samples)}
+    _draw([sample for key, sample in by_key.items() if key not in _drawn], resamples, seed)
 
 
 def influence(differences: ArrayLike, groups: ArrayLike | None = None) -> tuple[float, NDArray[np.float64]]:
-    """The mean difference, and how much each seed and group pulls it, (seeds, groups), adding up to 0.
+    """The mean difference, and the influence of each seed and group on it, (seeds, groups), which sums to 0.
 
-    Arguments and errors as for :func:`paired_interval`. The second is empty where nothing varies.
+    Arguments and errors as for :func:`paired_interval`. The influence is empty with one seed and one group.
     """
     return _influence(_Sample.of(differences, groups, False))
 
 
 class _Sample(NamedTuple):
-    """Differences, and all else that a confidence distribution depends on.
+    """Differences, with everything else that their confidence distribution depends on.
 
     Attributes:
         values: (classes, seeds, cases), NaN where undefined.
-        groups: number of the group of each case, (cases,).
+        groups: index of the group of each case, (cases,).
         outcomes: as for :func:`paired_interval`.
     """
 
@@ -146,7 +145,7 @@ class _Sample(NamedTuple):
 
     @classmethod
     def of(cls, differences: ArrayLike, groups: ArrayLike | None, outcomes: bool) -> _Sample:
-        """That of differences; arguments and errors as for :func:`paired_interval`."""
+        """Arguments and errors as for :func:`paired_interval`."""
         values = np.atleast_2d(np.asarray(differences, np.float64))
         labels = np.arange(values.shape[-1]) if groups is None else numbered(groups)
         if labels.shape != values.shape[-1:]:
@@ -156,26 +155,26 @@ class _Sample(NamedTuple):
 
 KEPT = 512  # distributions, of 80 kB each
 _BLOCK = 8  # samples in one product
-_MANY = 64  # groups; with fewer, the product is fast, and that of several may round differently
+_MANY = 64  # groups; with fewer, one product per sample is fast, and a joint one may round differently
 _drawn: OrderedDict[tuple[object, ...], tuple[float, NDArray[np.float64]]] = OrderedDict()
 
 
 def _draw(samples: Sequence[_Sample], resamples: int, seed: int) -> None:
-    """Add the means and distributions of samples to those that are kept."""
+    """Add the means and draws of samples to the cache."""
     shapes: dict[tuple[int, ...], list[tuple[_Sample, float, NDArray[np.float64]]]] = {}
     for sample in samples:
         estimate, influence = _influence(sample)
         shapes.setdefault(influence.shape, []).append((sample, estimate, influence))
-    for (seeds, groups), alike in shapes.items():
+    for (seeds, groups), members in shapes.items():
         if not seeds * groups:
-            _drawn.update({sample.key(resamples, seed): (estimate, np.empty(0)) for sample, estimate, _ in alike})
+            _drawn.update({sample.key(resamples, seed): (estimate, np.empty(0)) for sample, estimate, _ in members})
             continue
         random = _randomness(resamples, seeds, groups, seed)
         size = _BLOCK if groups >= _MANY else 1
-        for start in range(0, len(alike), size):
-            block = alike[start : start + size]
-            found = _moments([influence for *_, influence in block], random)
-            for (sample, estimate, influence), moments in zip(block, found, strict=True):
+        for start in range(0, len(members), size):
+            block = members[start : start + size]
+            block_moments = _moments([influence for *_, influence in block], random)
+            for (sample, estimate, influence), moments in zip(block, block_moments, strict=True):
                 least = 1 / (groups + 2) if sample.outcomes else 0.0
                 draws = estimate + _of_groups(influence, random, least, moments)
                 draws = draws + _of_seeds(influence, random)
@@ -187,30 +186,28 @@ def _draw(samples: Sequence[_Sample], resamples: int, seed: int) -> None:
 
 
 def _influence(sample: _Sample) -> tuple[float, NDArray[np.float64]]:
-    """The mean difference, NaN where none is defined, and how much each seed and group pulls it, (seeds, groups); empty
-    where nothing varies.
-    """
+    """As :func:`influence`; NaN and empty if no difference is defined."""
     values = sample.values
     defined = np.isfinite(values)
     if not defined.any():
         return float("nan"), np.empty((0, 0))
-    # A seed, group or class without any defined difference says nothing; counted in, it would say that it agrees.
-    shown = [np.asarray(defined.any(tuple({0, 1, 2} - {kept}))) for kept in range(3)]
-    classes = list(values[np.ix_(*shown)])
-    members = np.unique(sample.groups[shown[2]], return_inverse=True)[1]
-    parts = [_by_group(one, members) for one in classes]
+    # Drop seeds, groups and classes without any defined difference; as zeros, they would count as agreement.
+    informative = [np.asarray(defined.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    classes = list(values[np.ix_(*informative)])
+    members = np.unique(sample.groups[informative[2]], return_inverse=True)[1]
+    parts = [_by_group(class_values, members) for class_values in classes]
     estimates = [sums.sum() / counts.sum() for sums, counts in parts]
-    # How much each seed and group pulls the mean of its class; these add up to 0.
+    # Influence of each seed and group on the mean of its class; sums to 0.
     pulls = [(sums - mean * counts) / counts.mean() for mean, (sums, counts) in zip(estimates, parts, strict=True)]
-    if pulls[0].size == 1:  # one seed and one group: nothing varies, so nothing is known of others
+    if pulls[0].size == 1:  # one seed and one group
         return float(np.mean(estimates)), np.empty((0, 0))
     influence = np.mean(pulls, 0)
-    influence[np.abs(influence) < _ROUNDING * np.abs(values[defined]).max()] = 0  # of equal differences
+    influence[np.abs(influence) < _ROUNDING * np.abs(values[defined]).max()] = 0  # rounding errors of equal differences
     return float(np.mean(estimates)), influence
 
 
 def numbered(groups: ArrayLike) -> NDArray[np.int64]:
-    """Numbers of groups in the order of their names, (cases,); numbers stay as they are.
+    """Group indices in the order of the group names, (cases,); integer groups stay unchanged.
 
     Raises:
         ValueError: a group has no name.
@@ -224,20 +221,20 @@ def numbered(groups: ArrayLike) -> NDArray[np.int64]:
 
 
 def informative_seeds(differences: NDArray[np.float64]) -> int:
-    """Number of seeds, on the last axis but one, with any defined difference: what an interval knows of other seeds."""
+    """Number of seeds (last axis but one) with any defined difference."""
     by_seed = np.moveaxis(np.isfinite(np.atleast_2d(differences)), -2, 0)
     return sum(bool(seed.any()) for seed in by_seed)
 
 
 def effective_groups(differences: ArrayLike, groups: ArrayLike) -> float:
-    """Number of equally large groups that would inform as much about the mean: (Σ n)² / Σ n² over their sizes n.
+    """Number of groups of equal size with the same information on the mean: (Σ n)² / Σ n² over group sizes n.
 
     Args:
-        differences: (seeds, cases) or (classes, seeds, cases), NaN where undefined: such do not count.
+        differences: (seeds, cases) or (classes, seeds, cases); NaN are ignored.
         groups: (cases,) group of each case.
 
     Returns:
-        At least 1; 0 where nothing is defined.
+        At least 1; 0 if no difference is defined.
     """
     defined = np.isfinite(np.atleast_2d(np.asarray(differences, np.float64)))
     _, members = np.unique(np.asarray(groups), return_inverse=True)
@@ -250,18 +247,16 @@ def _moments(influences: Sequence[NDArray[np.float64]], random: _Randomness) -> 
     of_groups = [influence.mean(0) for influence in influences]
     parts = np.stack([part for of_group in of_groups for part in (of_group, of_group**2)], 1)
     groups, columns = parts.shape
-    if groups >= _MANY:  # always as many columns, so that rounding does not depend on how many samples there are
+    if groups >= _MANY:  # a constant number of columns, so that rounding does not depend on the number of samples
         parts = np.pad(parts, ((0, 0), (0, 2 * _BLOCK - columns)))
-    found: NDArray[np.float64] = (random.drawn @ parts / groups).T[:columns]
-    return found.reshape(len(influences), 2, -1)
+    moments: NDArray[np.float64] = (random.drawn @ parts / groups).T[:columns]
+    return moments.reshape(len(influences), 2, -1)
 
 
 def _of_groups(
     influence: NDArray[np.float64], random: _Randomness, least: float, moments: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Deviations of the mean for other groups, (resamples,), from the influence (seeds, groups) of each cell and its
-    :func:`_moments`; their standard error is ``least`` or more.
-    """
+    """Deviations of the mean over groups, (resamples,), with a standard error of at least ``least``."""
     of_group = influence.mean(0)
     groups = len(of_group)
     if groups == 1:
@@ -280,10 +275,10 @@ def _of_groups(
 
 
 def _of_seeds(influence: NDArray[np.float64], random: _Randomness) -> NDArray[np.float64]:
-    """Deviations of the mean for other seeds, beyond what :func:`_of_groups` holds already, (resamples,).
+    """Deviations of the mean over seeds in addition to :func:`_of_groups`, (resamples,).
 
-    In the two-way layout without replicates the mean squares of seeds and of the residual estimate N σ²(seed) + σ² and
-    σ²; the variation between groups of their means over seeds holds σ².
+    In the two-way layout without replicates, the mean squares of seeds and of the residual estimate N σ²(seed) + σ² and
+    σ². The variation between groups already includes σ².
     """
     seeds, groups = influence.shape
     if seeds == 1:
@@ -304,16 +299,16 @@ def _by_group(values: NDArray[np.float64], members: NDArray[np.int64]) -> tuple[
 
 
 class _Randomness(NamedTuple):
-    """What is random about intervals of one shape, shared by all of them.
+    """Random numbers of the intervals of all samples of one shape.
 
     Attributes:
         drawn: how often each group is drawn, (resamples, groups).
         student: sorted absolute values of Student's t with groups - 1 degrees of freedom, (resamples,).
-        signs: -1 or 1, likewise.
-        order: a permutation.
-        between: degrees of freedom over a chi-squared variable, of the mean square of seeds.
+        signs: -1 or 1, (resamples,).
+        order: a permutation, (resamples,).
+        between: degrees of freedom over a chi-squared variable, of the mean square of seeds, (resamples,).
         residual: likewise, of the residual mean square.
-        normal: standard normal.
+        normal: standard normal, (resamples,).
     """
 
     drawn: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Are two objectives the same for all practical purposes?"""
+"""Equivalence of two objectives within a margin."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from spectralseg.statistics.verdicts import HOLDS, degrees_of_freedom, judge, p_
 
 
 class Equivalence(NamedTuple):
-    """Outcome of two one-sided tests.
+    """Result of two one-sided tests.
 
     Attributes:
-        interval: the mean difference with its interval at 1 − 2 × level, 90 % for 5 %.
+        interval: the mean difference with its interval at 1 − 2 × level, such as 90 % for 5 %.
         p: the larger of the two one-sided p values.
-        equivalent: whether the interval lies within the margin.
+        equivalent: whether the interval lies within the margin and there are enough seeds and groups.
     """
 
     interval: Interval
@@ -39,24 +39,24 @@ def equivalence(
 ) -> Equivalence:
     """Two one-sided tests (TOST, Schuirmann 1987) that a mean paired difference lies within ± ``margin``.
 
-    Not to find a difference is no proof that there is none; to find that it is smaller than what matters is. With fewer
-    than three seeds nothing is equivalent (:data:`spectralseg.statistics.verdicts.FEWEST_SEEDS`).
+    Unlike the absence of a significant difference, equivalence shows that a difference is too small to matter. It needs
+    at least three seeds (:data:`spectralseg.statistics.verdicts.FEWEST_SEEDS`).
 
     Args:
         differences: as for :func:`~spectralseg.statistics.bootstrap.paired_interval`.
         groups: likewise.
-        margin: largest difference that does not matter, in units of the differences; to be chosen before looking.
+        margin: largest difference that does not matter, in units of the differences; choose it before the analysis.
         level: of each of the two tests.
         resamples: number of bootstrap samples.
         seed: of the resampling.
         outcomes: as for :func:`~spectralseg.statistics.bootstrap.paired_interval`.
 
     Returns:
-        p is NaN where no difference is defined.
+        The result; p is NaN if no difference is defined.
 
     Raises:
-        ValueError: the margin is not positive, the level is not between 0 and 0.5, or there are not as many groups as
-            cases.
+        ValueError: the margin is not positive, the level is not between 0 and 0.5, or the number of groups is not that
+            of cases.
     """
     if not 0 < margin < np.inf:
         raise ValueError(f"margin {margin} must be positive and finite")
@@ -70,6 +70,6 @@ def equivalence(
     seeds = informative_seeds(values)
     labels = np.arange(values.shape[-1]) if groups is None else np.asarray(groups)
     informative = len(np.unique(labels[np.isfinite(values).any(tuple(range(values.ndim - 1)))]))
-    similar = judge(interval, seeds, informative, direction="similar", margin=margin, narrow=interval)
+    verdict = judge(interval, seeds, informative, direction="similar", margin=margin, narrow=interval)
     chances = p_values(draws, degrees_of_freedom(values, labels), direction="similar", margin=margin)
-    return Equivalence(interval, chances.holds, similar.verdict == HOLDS)
+    return Equivalence(interval, chances.holds, verdict.verdict == HOLDS)

@@ -1,4 +1,4 @@
-"""Margins: the largest differences that do not matter, by metric and test dataset."""
+"""Equivalence margins: the largest differences that do not matter, by metric and test dataset."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MARGIN = 0.005  # half a percentage point of Dice
 
 @dataclass(frozen=True)
 class Margins:
-    """Margins of a study, in the units of metric records: of shares 0.005 is half a percentage point.
+    """Margins of a study, in the units of metric records: 0.005 of a share is half a percentage point.
 
     Attributes:
-        shares: margin of every share, a metric between 0 and 1, that has none of its own.
+        shares: default margin of shares, metrics between 0 and 1.
         own: metric → margin, or metric → test dataset → margin.
     """
 
@@ -21,11 +21,11 @@ class Margins:
     own: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
 
     def of(self, metric: str, test_dataset: str, protocol: str, *, share: bool) -> float | None:
-        """The margin of a metric on a test dataset; None where there is none.
+        """The margin of a metric on a test dataset, or None.
 
-        What is no share has no margin unless it is given one, which holds for the protocol ``sound`` alone: distances
-        are in pixels of the prepared images under ``published``, in millimetres (native pixels where the spacing is
-        unknown) under ``sound``.
+        Metrics other than shares have no default. Their margins apply to the protocol ``sound`` only, where distances
+        are in millimetres (native pixels if the spacing is unknown); under ``published`` they are in pixels of the
+        prepared images.
         """
         if share:
             return self.of_share(metric, test_dataset)

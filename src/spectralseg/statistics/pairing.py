@@ -1,4 +1,4 @@
-"""Metric records as arrays of classes, seeds and cases, and the differences of two methods."""
+"""Metric records as arrays over classes, seeds and cases, and paired differences of two methods."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from spectralseg.statistics.bootstrap import (
 from spectralseg.statistics.verdicts import Chances, degrees_of_freedom, p_values
 
 AXES = ("class", "seed", "case")
-_NAMES = (*RUN_KEYS[:-1], "test_dataset", "metric")  # what an error calls a method and its condition
+_NAMES = (*RUN_KEYS[:-1], "test_dataset", "metric")  # identify a method and condition in errors
 _REPEATED = "classes, seeds and cases; keep one of each, or evaluate the run again"
 
 
 @dataclass(frozen=True)
 class Values:
-    """What one method reached under one condition in one metric.
+    """Values of one metric of one method under one condition.
 
     Attributes:
         values: (classes, seeds, cases), NaN where undefined or without a record.
-        recorded: whether there is a record, likewise.
+        recorded: (classes, seeds, cases), whether there is a record.
         classes: labels of the first axis.
         seeds: of the second.
         cases: of the third.
         groups: group of each case.
-        outcomes: whether the metric is something that a case has or has not.
+        outcomes: whether the metric is a binary outcome.
     """
 
     values: NDArray[np.float64]
@@ -51,16 +51,16 @@ class Values:
 
     @classmethod
     def of(cls, records: pd.DataFrame) -> Values:
-        """Arrange metric records, one for each class, seed and case at most.
+        """Arrange metric records, at most one per class, seed and case.
 
         Raises:
-            InputError: there are several, as where records of several conditions are mixed.
+            InputError: there are several, as when conditions are mixed.
         """
         return Columns(records).values()
 
     @cached_property
     def members(self) -> NDArray[np.int64]:
-        """Number of the group of each case, as names are slow to compare."""
+        """Index of the group of each case, (cases,); faster to compare than names."""
         return numbered(self.groups)
 
     @property
@@ -80,15 +80,15 @@ class Values:
         return len(np.unique(self.members[defined]))
 
     def of_class(self, name: str) -> Values:
-        """Those of a class; ``mean`` takes all foreground classes, or the whole case where a metric has no classes."""
-        chosen = self.classes == name
+        """Values of a class; ``mean`` selects all foreground classes, or the whole case for metrics without classes."""
+        mask = self.classes == name
         if name == MEAN:
             foreground = self.classes != WHOLE_CASE
-            chosen = foreground if foreground.any() else ~foreground
-        return replace(self, values=self.values[chosen], recorded=self.recorded[chosen], classes=self.classes[chosen])
+            mask = foreground if foreground.any() else ~foreground
+        return replace(self, values=self.values[mask], recorded=self.recorded[mask], classes=self.classes[mask])
 
     def without(self, cases: NDArray[np.bool_]) -> Values:
-        """The same where some cases, (cases,), are left out; seeds stay even if nothing is left of them."""
+        """The values without some cases, a mask (cases,). Seeds stay, even without any value left."""
         return replace(
             self,
             values=self.values[..., ~cases],
@@ -99,26 +99,24 @@ class Values:
 
     @cached_property
     def per_seed(self) -> NDArray[np.float64]:
-        """Per seed the mean over cases of each class, then over classes; (seeds,)."""
+        """Mean over cases, then over classes, (seeds,)."""
         return mean(mean(self.values, 2), 0)
 
     def interval(self, **options: Any) -> Interval:
-        """The mean with its interval over seeds and groups; options as for
-        :func:`~spectralseg.statistics.bootstrap.paired_interval`.
-        """
+        """The mean with its interval; options of :func:`~spectralseg.statistics.bootstrap.paired_interval`."""
         return paired_interval(self.values, self.members, outcomes=self.outcomes, **options)
 
 
 class Columns:
-    """Metric records by numbers of their classes, seeds, cases and groups: many cells are taken of them quickly.
+    """Metric records with integer codes for classes, seeds and cases, for fast extraction of many :class:`Values`.
 
     Args:
-        records: metric records; without the column ``metric``, none is of :data:`OUTCOMES`.
+        records: metric records; without the column ``metric``, they are not of :data:`OUTCOMES`.
     """
 
     def __init__(self, records: pd.DataFrame) -> None:
-        found = [pd.factorize(records[axis], sort=True) for axis in AXES]
-        self._codes, labels = zip(*found, strict=True)
+        factors = [pd.factorize(records[axis], sort=True) for axis in AXES]
+        self._codes, labels = zip(*factors, strict=True)
         self._labels = [np.asarray(label) for label in labels]
         codes, groups = pd.factorize(records["group"], use_na_sentinel=False)
         self._groups = np.asarray(groups, object)[codes]
@@ -128,15 +126,15 @@ class Columns:
         self._outcomes = outcomes
 
     def values(self, rows: NDArray[np.int64] | slice = slice(None)) -> Values:
-        """Arrange some of the records, one for each class, seed and case at most.
+        """Arrange some of the records, at most one per class, seed and case.
 
         Raises:
-            InputError: there are several, as where records of several conditions are mixed.
+            InputError: there are several, as when conditions are mixed.
         """
-        found = [_renumbered(codes[rows], len(labels)) for codes, labels in zip(self._codes, self._labels, strict=True)]
-        present, codes = zip(*found, strict=True)
+        axes = [_renumbered(codes[rows], len(labels)) for codes, labels in zip(self._codes, self._labels, strict=True)]
+        present, codes = zip(*axes, strict=True)
         count = len(codes[0])
-        recorded = np.zeros([len(one) for one in present], bool)
+        recorded = np.zeros([len(labels) for labels in present], bool)
         recorded[codes] = True
         if recorded.sum() != count:
             name = "/".join(str(column[rows][0]) for column in self._names) or "a method"
@@ -145,24 +143,24 @@ class Columns:
         values[codes] = self._values[rows]
         groups = np.empty(len(present[2]), object)
         groups[codes[2]] = self._groups[rows]
-        classes, seeds, cases = (labels[one] for labels, one in zip(self._labels, present, strict=True))
+        classes, seeds, cases = (labels[used] for labels, used in zip(self._labels, present, strict=True))
         return Values(values, recorded, classes, seeds, cases, groups, outcomes=bool(self._outcomes[rows].any()))
 
 
 def _renumbered(codes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The different numbers below ``size`` in ascending order, and the place of each number among them."""
+    """Unique codes below ``size`` in ascending order, and the index of each code among them."""
     present = np.flatnonzero(np.bincount(codes, minlength=size))
-    places = np.zeros(size, np.int64)
-    places[present] = np.arange(len(present))
-    return present, places[codes]
+    indices = np.zeros(size, np.int64)
+    indices[present] = np.arange(len(present))
+    return present, indices[codes]
 
 
 @dataclass(frozen=True)
 class Paired(Values):
-    """Differences of two methods: ``values`` of the one less those of the other, ``recorded`` where both have a record.
+    """Differences of two methods: ``values`` are differences, ``recorded`` marks those with records of both methods.
 
     Attributes:
-        unpaired: number of records of either without a partner in the other.
+        unpaired: number of records of either method without a partner.
     """
 
     unpaired: int
@@ -173,46 +171,46 @@ class Paired(Values):
         return int((self.recorded & ~np.isfinite(self.values)).sum())
 
     def p_values(self, **options: Any) -> Chances:
-        """Of the verdicts on the mean difference; options as for :func:`~spectralseg.statistics.verdicts.p_values`."""
+        """P values of verdicts on the mean difference; options of :func:`~spectralseg.statistics.verdicts.p_values`."""
         draws = mean_and_draws(self.values, self.members, outcomes=self.outcomes)[1]
         return p_values(draws, degrees_of_freedom(self.values, self.members), **options)
 
     @cached_property
     def over_classes(self) -> NDArray[np.float64]:
-        """Mean over the classes that are defined, (seeds, cases)."""
+        """Mean over the classes with a value, (seeds, cases)."""
         return mean(self.values, 0)
 
 
-def pair(ours: Values, reference: Values) -> Paired:
-    """Values of one method less those of another for the same class, seed and case.
+def pair(method: Values, reference: Values) -> Paired:
+    """Values of a method minus those of a reference for the same class, seed and case.
 
     Raises:
-        ValueError: a case has another group in the one than in the other.
+        ValueError: a case has different groups in the two.
     """
     axes = ("classes", "seeds", "cases")
-    found = [np.intersect1d(getattr(ours, axis), getattr(reference, axis), return_indices=True) for axis in axes]
-    labels, places, partners = zip(*found, strict=True)
-    one, other = np.ix_(*places), np.ix_(*partners)
-    both = ours.recorded[one] & reference.recorded[other]
-    differ = ours.groups[places[2]] != reference.groups[partners[2]]
+    shared = [np.intersect1d(getattr(method, axis), getattr(reference, axis), return_indices=True) for axis in axes]
+    labels, indices, partners = zip(*shared, strict=True)
+    grid, partner_grid = np.ix_(*indices), np.ix_(*partners)
+    both = method.recorded[grid] & reference.recorded[partner_grid]
+    differ = method.groups[indices[2]] != reference.groups[partners[2]]
     if differ.any():
         raise ValueError(f"case '{labels[2][differ][0]}' has two groups; score both methods on the same prepared data")
-    classes, seeds, cases = (both.any(tuple({0, 1, 2} - {kept})) for kept in range(3))
-    shown = np.ix_(classes, seeds, cases)
+    classes, seeds, cases = (both.any(tuple({0, 1, 2} - {axis})) for axis in range(3))
+    paired = np.ix_(classes, seeds, cases)
     return Paired(
-        values=(ours.values[one] - reference.values[other])[shown],
-        recorded=both[shown],
+        values=(method.values[grid] - reference.values[partner_grid])[paired],
+        recorded=both[paired],
         classes=labels[0][classes],
         seeds=labels[1][seeds],
         cases=labels[2][cases],
-        groups=ours.groups[places[2]][cases],
-        outcomes=ours.outcomes,
-        unpaired=int(ours.recorded.sum() + reference.recorded.sum() - 2 * both.sum()),
+        groups=method.groups[indices[2]][cases],
+        outcomes=method.outcomes,
+        unpaired=int(method.recorded.sum() + reference.recorded.sum() - 2 * both.sum()),
     )
 
 
 def mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Mean of what is defined along an axis; NaN where nothing is."""
+    """Mean of the defined values along an axis; NaN where there are none."""
     defined = np.isfinite(values)
     counts = defined.sum(axis)
     return np.where(counts, np.where(defined, values, 0).sum(axis) / np.maximum(counts, 1), np.nan)

@@ -1,4 +1,4 @@
-"""How small a difference a study could have detected, and how large a study would have to be."""
+"""Statistical power: smallest detectable difference of a study, and study size for a given difference."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from spectralseg.statistics.significance import LEVEL
 from spectralseg.statistics.verdicts import FEWEST_GROUPS, FEWEST_SEEDS
 
 POWER = 0.8
-MOST = 100_000  # seeds or groups that are tried
+MOST = 100_000  # seeds or groups that are considered
 
 
 class Components(NamedTuple):
     """Variance of a paired difference in the two-way layout of seeds and groups without replicates.
 
     Attributes:
-        seed: variance between seeds, beyond that of their residuals, in squared units of the differences.
+        seed: variance between seeds without that of residuals, in squared units of the differences.
         group: variance between groups, likewise.
-        residual: of what neither explains.
-        seeds: number of seeds that it was estimated from.
-        groups: of groups.
+        residual: residual variance.
+        seeds: number of seeds of the estimate.
+        groups: number of groups of the estimate.
         outcomes: as for :func:`~spectralseg.statistics.bootstrap.paired_interval`.
     """
 
@@ -63,26 +63,26 @@ class Components(NamedTuple):
         return cls(seed, group, residual, seeds, count, outcomes)
 
     def standard_error(self, seeds: int, groups: int) -> float:
-        """Of the mean difference in a study of this size; of outcomes at least that of intervals."""
+        """Standard error of the mean difference in a study of this size, for outcomes at least that of intervals."""
         least = 1 / (groups + 2) if self.outcomes else 0.0
         return max(math.sqrt(self.seed / seeds + self.group / groups + self.residual / (seeds * groups)), least)
 
     def detectable(
         self, seeds: int | None = None, groups: int | None = None, *, level: float = LEVEL, power: float = POWER
     ) -> float:
-        """The smallest true difference that a study of this size finds with the given power.
+        """Smallest true difference that a study of this size detects with the given power.
 
-        A two-sided test at ``level`` with the degrees of freedom of Satterthwaite (1946). The variances are estimates:
-        with few seeds the result is uncertain by a factor of two and more.
+        For a two-sided test at ``level`` with the degrees of freedom of Satterthwaite (1946). With few seeds, the
+        variance estimates make the result uncertain by a factor of two or more.
 
         Args:
-            seeds: of the study; by default those that the variances were estimated from, at least 2.
+            seeds: of the study; by default those of the estimate.
             groups: likewise.
             level: of the test.
-            power: probability to find the difference.
+            power: probability to detect the difference.
 
         Returns:
-            In units of the differences; 0 where nothing varies.
+            In units of the differences; 0 without variance.
         """
         from scipy import stats
 
@@ -97,22 +97,22 @@ class Components(NamedTuple):
         return float(error * (stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(power, freedom)))
 
     def seeds_for(self, difference: float) -> int | None:
-        """The fewest seeds with which this many groups show a difference; None where no number up to :data:`MOST` does.
+        """Smallest number of seeds that detects a difference with the groups of the estimate; None above :data:`MOST`.
 
-        At least as many as a verdict needs.
+        At least the number that a verdict needs.
         """
         return _fewest(FEWEST_SEEDS, lambda seeds: self.detectable(seeds, self.groups) <= difference)
 
     def groups_for(self, difference: float) -> int | None:
-        """The fewest groups with which this many seeds show a difference; else as :meth:`seeds_for`."""
+        """Smallest number of groups that detects a difference with the seeds of the estimate; see :meth:`seeds_for`."""
         return _fewest(FEWEST_GROUPS, lambda groups: self.detectable(self.seeds, groups) <= difference)
 
 
 def _fewest(least: int, enough: Callable[[int], bool]) -> int | None:
-    """The smallest size that is enough, to 1 % above a hundred.
+    """Smallest sufficient size, to 1 % above a hundred.
 
-    One after the other, as with few seeds more groups can mean fewer degrees of freedom, so that what a study detects
-    does not always fall with its size.
+    A linear search, because the detectable difference is not monotonic: with few seeds, more groups can reduce the
+    degrees of freedom.
     """
     size = least
     while size <= MOST:

@@ -1,4 +1,4 @@
-"""Would the ranking of methods be the same with other seeds and patients?"""
+"""Stability of rankings of methods over seeds and patients."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from spectralseg.statistics.bootstrap import Interval
 
 
 class Stability(NamedTuple):
-    """How stable a ranking of M methods is.
+    """Stability of a ranking of M methods.
 
     Attributes:
-        ranks: rank of each method from all data, (M,), 1 is best, equal ones share their mean.
+        ranks: rank of each method from all data, (M,); 1 is best, ties have their mean rank.
         low: lower limit of each rank over resamples, (M,).
         high: upper limit, (M,).
-        wins: share of resamples that each method leads, (M,); a shared lead is divided.
-        tau: Kendall's τ between the ranking of a resample and that of all data: mean and limits over the resamples in
-            which not all methods are equal; NaN without any.
+        wins: share of resamples in which each method ranks first, (M,); ties are divided.
+        tau: Kendall's τ between the rankings of a resample and of all data: mean and limits over resamples, except
+            those in which all methods are equal; NaN without any.
     """
 
     ranks: NDArray[np.float64]
@@ -40,11 +40,11 @@ def ranking_stability(
 ) -> Stability:
     """Rank methods by their mean score in resamples of seeds and groups (Wiesenfarth et al. 2021 resample cases).
 
-    All methods meet the same seeds and groups. With few seeds the limits are too narrow, as those of every resampling.
+    All methods have the same resampled seeds and groups. With few seeds the limits are too narrow, as in bootstraps.
 
     Args:
         scores: (methods, seeds, cases), NaN where undefined.
-        groups: (cases,) group of each case; None makes every case its own.
+        groups: (cases,) group of each case; None makes every case its own group.
         higher_is_better: whether the largest mean has rank 1.
         level: coverage of the limits.
         resamples: number of bootstrap samples.
@@ -64,14 +64,13 @@ def ranking_stability(
     by_seed, by_group = (rng.multinomial(n, np.full(n, 1 / n), resamples) for n in sums.shape[1:])
     tops, bottoms = (np.einsum("bs,msg,bg->bm", by_seed, part, by_group, optimize=True) for part in (sums, counts))
     usable = (bottoms > 0).all(1)
-    from scipy import stats  # late, as its import takes longer than all else that a table needs
+    from scipy import stats  # imported here as it is slow
 
     sign = -1 if higher_is_better else 1
     ranks = stats.rankdata(sign * sums.sum((1, 2)) / counts.sum((1, 2)))
     resampled = stats.rankdata(sign * tops[usable] / bottoms[usable], axis=1)
     leads = resampled == resampled.min(1, keepdims=True)
     limits = [(1 - level) / 2, (1 + level) / 2]
-    # Where all methods of a resample are equal, it has no ranking to compare.
     taus = [tau for row in resampled if np.isfinite(tau := float(stats.kendalltau(ranks, row).statistic))] or [np.nan]
     low, high = np.quantile(resampled, limits, axis=0)
     return Stability(

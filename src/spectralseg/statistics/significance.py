@@ -1,4 +1,4 @@
-"""Tests of paired differences, beside the intervals that say how large they are."""
+"""Significance tests of paired differences, in addition to intervals."""
 
 from __future__ import annotations
 
@@ -9,72 +9,76 @@ LEVEL = 0.05
 
 
 def wilcoxon(differences: ArrayLike, groups: ArrayLike | None = None) -> float:
-    """Two-sided p value of Wilcoxon's signed-rank test over groups, for these seeds.
+    """Two-sided p value of Wilcoxon's signed-rank test over groups, given the seeds.
 
     Args:
-        differences: (seeds, cases) paired differences, NaN where undefined. They are averaged over the seeds and cases
-            of each group.
-        groups: (cases,) group of each case; None makes every case its own.
+        differences: (seeds, cases) paired differences, NaN where undefined. The test uses their mean over the seeds and
+            cases of each group.
+        groups: (cases,) group of each case; None makes every case its own group.
 
     Returns:
-        1 where no group differs (zeros are ranked, as Pratt 1959 does); NaN where nothing is defined.
+        1 if no group differs (zeros are ranked, as by Pratt 1959); NaN if no difference is defined.
     """
     values = np.atleast_2d(np.asarray(differences, np.float64))
     labels = np.arange(values.shape[-1]) if groups is None else np.asarray(groups)
     means = _group_means(values, labels)
     if not means.any():
         return 1.0 if len(means) else float("nan")
-    from scipy import stats  # late, as its import takes longer than all else that a table needs
+    from scipy import stats  # imported here as it is slow
 
     return float(stats.wilcoxon(means, zero_method="pratt").pvalue)
 
 
 def _group_means(values: NDArray[np.float64], labels: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Mean of the defined values, (seeds, cases), of each group that has some."""
+    """Mean of the defined values, (seeds, cases), of each group with any."""
     members = np.broadcast_to(np.unique(labels, return_inverse=True)[1], values.shape)
     defined = np.isfinite(values)
     order = np.argsort(members[defined], kind="stable")
     ordered, counts = values[defined][order], np.bincount(members[defined])
     starts, means = np.cumsum(counts) - counts, np.empty(len(counts))
-    for count in set(counts[counts > 0].tolist()):  # groups of one size together
-        places = starts[counts == count]
-        means[counts == count] = ordered[places[:, None] + np.arange(count)].mean(1)
+    for count in set(counts[counts > 0].tolist()):  # vectorised over groups of equal size
+        first = starts[counts == count]
+        means[counts == count] = ordered[first[:, None] + np.arange(count)].mean(1)
     return means[counts > 0]
 
 
 def sign_flip(differences: ArrayLike) -> float:
-    """Two-sided p value over seeds, for these cases: had the two objectives of a seed been swapped, would it show?
+    """Two-sided p value of a sign-flip permutation test over seeds, given the cases.
 
-    Every pattern of swaps is tried, up to 10,000 of them; with S seeds no p value is below :func:`smallest_p`.
+    All sign patterns are used, or 10,000 random ones if there are more. No p value is below :func:`smallest_p`.
 
     Args:
-        differences: (seeds, cases) paired differences, NaN where undefined; each seed counts with its mean.
+        differences: (seeds, cases) paired differences, NaN where undefined. The test uses their mean per seed.
 
     Returns:
-        A p value, 1 with one seed; NaN where nothing is defined.
+        A p value, 1 with one seed; NaN if no difference is defined.
     """
     values = np.atleast_2d(np.asarray(differences, np.float64))
     means = [float(row[np.isfinite(row)].mean()) for row in values if np.isfinite(row).any()]
     if len(means) < 2:
         return 1.0 if means else float("nan")
-    from scipy import stats  # late, as above
+    from scipy import stats
 
     tested = stats.permutation_test((means,), np.mean, permutation_type="samples", n_resamples=10_000, rng=0)
     return float(tested.pvalue)
 
 
 def smallest_p(seeds: int) -> float:
-    """The smallest p value that :func:`sign_flip` can give: 2 of the 2 to the power of ``seeds`` patterns."""
+    """The smallest possible p value of :func:`sign_flip`: 2 of 2 ** ``seeds`` sign patterns."""
     return min(1.0, 2.0 ** (1 - seeds))
 
 
 def fewest_seeds(level: float = LEVEL) -> int:
-    """With fewer seeds :func:`sign_flip` cannot reject at ``level``, however clear the differences: 6 at 0.05."""
+    """The smallest number of seeds with which :func:`sign_flip` can reject at ``level``: 6 at 0.05."""
     return next(seeds for seeds in range(1, 64) if smallest_p(seeds) <= level)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjust p values of one family by Holm (1979) for their number; NaN stays and does not count."""
+    """Adjust the p values of one family for multiple testing by Holm (1979). NaN stay NaN and are not counted.
+
+    Raises:
+        ValueError: the p values are not one sequence of values in [0, 1].
+    """
     values = np.asarray(p_values, np.float64)
     if values.ndim != 1:
         raise ValueError(f"p values of shape {values.shape} are not one family; give a sequence")
@@ -87,20 +91,20 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def partial_conjunction(p_values: ArrayLike, required: int) -> float:
-    """The p value for at least ``required`` of several statements (Benjamini and Heller 2008, by Bonferroni).
+    """P value of "at least ``required`` of several statements hold" (Benjamini and Heller 2008, by Bonferroni).
 
-    The ``required``-th smallest of n p values times n - ``required`` + 1, at most 1; valid however they depend on each
-    other. With all of them required it is the largest, the intersection-union test (Berger 1982).
+    The ``required``-th smallest of n p values times n - ``required`` + 1, at most 1; valid under any dependence. If all
+    are required, it is the largest p value, the intersection-union test (Berger 1982).
 
     Args:
-        p_values: (n,); NaN, where a statement cannot be tested, counts as 1.
+        p_values: (n,); NaN, for a statement that cannot be tested, counts as 1.
         required: from 1 to n.
 
     Returns:
-        NaN where no statement can be tested.
+        NaN if no statement can be tested.
 
     Raises:
-        ValueError: ``required`` is less than 1 or more than there are statements.
+        ValueError: ``required`` is not between 1 and n.
     """
     values = np.asarray(p_values, np.float64).ravel()
     if not 1 <= required <= values.size:

@@ -1,4 +1,4 @@
-"""What an interval decides: one rule for the ledger, tables, figures, studies and the report."""
+"""Verdicts on claims from intervals: one rule for the ledger, tables, figures, studies and the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spectralseg.statistics.bootstrap import Interval, informative_seeds
 
-# For any verdict: with two seeds, or two groups, their part of an interval has one degree of freedom, with one none.
+# Needed for a verdict: with two seeds or groups, their part of an interval has only one degree of freedom.
 FEWEST_SEEDS = FEWEST_GROUPS = 3
 FEWEST = f"{FEWEST_SEEDS} seeds and {FEWEST_GROUPS} patients (or other groups)"
 
@@ -24,14 +24,14 @@ DIRECTIONS = ("higher", "lower", "no worse", "similar")
 
 
 class Verdict(NamedTuple):
-    """One of :data:`VERDICTS`, and why."""
+    """One of :data:`VERDICTS` and its reason."""
 
     verdict: str
     reason: str
 
 
 def enough(seeds: int, groups: int) -> bool:
-    """Whether a difference rests on as many seeds and groups as any verdict needs."""
+    """Whether there are as many seeds and groups as a verdict needs."""
     return seeds >= FEWEST_SEEDS and groups >= FEWEST_GROUPS
 
 
@@ -45,21 +45,20 @@ def judge(
     narrow: Interval | None = None,
     higher_is_better: bool = True,
 ) -> Verdict:
-    """What a mean difference, method less reference, says of a claim about the two.
+    """Judge a claim about a method and a reference by their mean difference, method minus reference.
 
     Args:
         interval: the difference with its 95 % interval.
-        seeds: number of seeds that it rests on; with fewer than :data:`FEWEST_SEEDS` everything is uncertain.
+        seeds: number of seeds; with fewer than :data:`FEWEST_SEEDS` the verdict is uncertain.
         groups: number of patients or other groups, likewise with :data:`FEWEST_GROUPS`.
-        direction: what the claim says of the method, one of :data:`DIRECTIONS`.
-        margin: largest difference that does not matter, in units of the difference; None where none is known. Then
-            "similar" and "no worse than" can be uncertain only, except that what is better is no worse.
-        narrow: the 90 % interval of two one-sided tests; without it no difference is shown to be within the margin.
-        higher_is_better: of the metric; decides what "no worse" means.
+        direction: the claimed relation of the method to the reference, one of :data:`DIRECTIONS`.
+        margin: largest difference that does not matter, in units of the difference. With None, "similar" and "no worse"
+            are uncertain, except that a better method is "no worse".
+        narrow: the 90 % interval of two one-sided tests; with None, no difference counts as within the margin.
+        higher_is_better: of the metric; decides the meaning of "no worse".
     """
     if seeds < FEWEST_SEEDS:
-        some = "one seed says" if seeds == 1 else f"{('no', 'one', 'two')[seeds]} seeds say"
-        return Verdict(UNCERTAIN, f"{some} too little of others; a verdict needs {FEWEST_SEEDS}")
+        return Verdict(UNCERTAIN, f"{seeds} of {FEWEST_SEEDS} seeds that a verdict needs")
     if groups < FEWEST_GROUPS:
         return Verdict(UNCERTAIN, f"{groups} of {FEWEST_GROUPS} patients (or other groups) that a verdict needs")
     low, high = _turned(interval, direction, higher_is_better)
@@ -86,20 +85,20 @@ def judge(
         return Verdict(FAILS, "the opposite, beyond chance")
     if same:
         return Verdict(FAILS, "no difference that matters")
-    return Verdict(UNCERTAIN, "the interval holds zero")
+    return Verdict(UNCERTAIN, "the interval contains zero")
 
 
 def side(low: float, high: float, seeds: int, groups: int) -> int:
-    """1 where an interval lies above zero, −1 where below, 0 where :func:`judge` cannot say; NaN limits say nothing."""
+    """1 if an interval lies above zero, −1 if below, 0 if :func:`judge` is uncertain or the limits are NaN."""
     return {HOLDS: 1, FAILS: -1}.get(judge(Interval(math.nan, low, high), seeds, groups).verdict, 0)
 
 
 class Chances(NamedTuple):
-    """p values of the two verdicts on a claim: at most 0.05 where :func:`judge` gives the verdict.
+    """p values of the two verdicts on a claim, at most 0.05 if :func:`judge` gives the verdict.
 
     Attributes:
-        holds: of the hypothesis that the claim does not hold, against the verdict that it holds.
-        fails: of the hypothesis that it holds by what matters, against the verdict that it does not.
+        holds: of the null hypothesis that the claim does not hold.
+        fails: of the null hypothesis that the claim holds by a difference that matters.
     """
 
     holds: float
@@ -107,10 +106,10 @@ class Chances(NamedTuple):
 
 
 def degrees_of_freedom(differences: ArrayLike, groups: ArrayLike) -> int:
-    """Number of seeds, or of groups where these are fewer, less one; 1 where neither varies.
+    """The smaller of the numbers of seeds and of groups, each if above 1, minus 1; 1 with one seed and one group.
 
     Args:
-        differences: (seeds, cases) or (classes, seeds, cases), NaN where undefined: such do not count.
+        differences: (seeds, cases) or (classes, seeds, cases); NaN are ignored.
         groups: (cases,) group of each case.
     """
     defined = np.isfinite(np.atleast_2d(np.asarray(differences, np.float64)))
@@ -127,15 +126,15 @@ def p_values(
     margin: float | None = None,
     higher_is_better: bool = True,
 ) -> Chances:
-    """The p values that belong to the intervals of :func:`judge`, from the same confidence distribution.
+    """P values of the verdicts of :func:`judge`, from the confidence distribution of its intervals.
 
-    A limit of the 95 % interval beyond a bound is a two-sided p value of 0.05, twice the share of draws on the wrong
-    side of the bound; two one-sided tests have the larger of their p values. Where fewer than ten draws are on the
-    wrong side, which is too few to count, their share is that of Student's t, whose tail is as heavy as that of the
-    heaviest part of the distribution, scaled to pass through the tenth draw.
+    A two-sided p value is twice the share of draws on the wrong side of a bound, so that it is 0.05 if the limit of the
+    95 % interval equals the bound. Two one-sided tests have the larger of their p values. With fewer than ten draws on
+    the wrong side, their share is extrapolated by Student's t, scaled to pass through the tenth draw; its tail is as
+    heavy as that of the heaviest part of the distribution.
 
     Args:
-        draws: (n,) of the confidence distribution, see :func:`~spectralseg.statistics.bootstrap.mean_and_draws`.
+        draws: (n,) from the confidence distribution, see :func:`~spectralseg.statistics.bootstrap.mean_and_draws`.
         degrees: see :func:`degrees_of_freedom`.
         direction: as for :func:`judge`.
         margin: likewise.
@@ -168,15 +167,15 @@ _COUNTABLE = 10  # draws
 
 
 def _share_below(ordered: NDArray[np.float64], bound: float, degrees: int) -> float:
-    """Share of draws, in ascending order, that are at most ``bound``; extrapolated where they are few."""
+    """Share of sorted draws that are at most ``bound``, extrapolated for few of them."""
     count, total = int(np.searchsorted(ordered, bound, side="right")), len(ordered)
     if count >= _COUNTABLE or total < 2 * _COUNTABLE:
         return max(count, 1) / total
-    from scipy import special  # late, as its import takes longer than most tables need
+    from scipy import special  # imported here as it is slow
 
     middle = float(ordered[total // 2])
     reach, share = middle - float(ordered[_COUNTABLE - 1]), _COUNTABLE / total
-    if reach <= 0:  # all draws are alike
+    if reach <= 0:  # all draws are equal
         return 1 / total
     return float(special.stdtr(degrees, special.stdtrit(degrees, share) * (middle - bound) / reach))
 
@@ -190,20 +189,20 @@ def margin_needed(
     direction: str = "similar",
     higher_is_better: bool = True,
 ) -> float:
-    """The margin from which on a difference counts as too small to matter, in units of the difference.
+    """The smallest margin with which a difference counts as too small to matter, in units of the difference.
 
-    With a larger margin two methods are equivalent, and a claim that one is "no worse" holds; with a smaller one not.
+    With a larger margin, two methods are equivalent, or a claim of "no worse" holds; with a smaller one, not.
 
     Args:
         interval: the difference with its 95 % interval, which decides "no worse".
-        narrow: the 90 % interval, whose largest absolute limit decides everything else.
+        narrow: the 90 % interval, whose largest absolute limit decides all other directions.
         seeds: with fewer than :data:`FEWEST_SEEDS` no margin is large enough.
         groups: likewise with :data:`FEWEST_GROUPS`.
         direction: as for :func:`judge`.
         higher_is_better: likewise.
 
     Returns:
-        At least 0; NaN where no margin is large enough or the intervals have no limits.
+        At least 0; NaN if no margin is large enough or the limits are NaN.
     """
     if not enough(seeds, groups):
         return math.nan
@@ -214,7 +213,7 @@ def margin_needed(
 
 
 def _turned(interval: Interval, direction: str, higher_is_better: bool) -> tuple[float, float]:
-    """Limits of a difference, turned so that what the claim says is positive."""
+    """Limits of a difference, with the sign of the claimed direction."""
     low, high = interval.low, interval.high
     return (low, high) if _sign(direction, higher_is_better) > 0 else (-high, -low)
 

@@ -47,7 +47,7 @@ def refuse(archive, folder, pattern):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Where archives are unpacked; what lies beside it must not change."""
+    """Target folder; files beside it must not change."""
     target = tmp_path / "target"
     target.mkdir()
     return target
@@ -118,14 +118,14 @@ def test_an_archive_that_expands_beyond_a_multiple_of_its_size_is_refused_before
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
-def test_the_free_disk_is_respected_and_both_figures_are_named(tmp_path, folder, monkeypatch, kind):
+def test_free_disk_space_is_checked(tmp_path, folder, monkeypatch, kind):
     archive = make(tmp_path / f"a.{kind}", {"a": bytes(9 * 2**20)})
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=disk.RESERVE + 5 * 2**20))
     refuse(archive, folder, "expands to 9 MiB, but only 5 MiB of the disk are free beyond a reserve of 256 MiB")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
-def test_members_are_counted(tmp_path, folder, monkeypatch, kind):
+def test_the_number_of_members_is_limited(tmp_path, folder, monkeypatch, kind):
     archive = make(tmp_path / f"a.{kind}", {str(n): b"" for n in range(11)})
     monkeypatch.setattr(archives, "_MOST_MEMBERS", 10)
     refuse(archive, folder, "more than 10 members")
@@ -140,7 +140,7 @@ def test_members_are_counted(tmp_path, folder, monkeypatch, kind):
         *itertools.product(("tar", "tgz"), ("a\\b.txt",)),
     ],
 )
-def test_names_that_only_another_system_would_write_elsewhere_are_refused(tmp_path, folder, kind, name):
+def test_unsafe_names_of_other_systems_are_refused(tmp_path, folder, kind, name):
     refuse(make(tmp_path / f"a.{kind}", {"fine.txt": b"1", name: b"evil"}), folder, "would be written outside")
 
 
@@ -160,9 +160,9 @@ def test_a_name_with_a_nul_is_refused(tmp_path, folder):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
-def test_a_name_that_is_there_twice_is_refused(tmp_path, folder, kind):
+def test_duplicate_names_are_refused(tmp_path, folder, kind):
     archive = make(tmp_path / f"a.{kind}", {"a": b"1", "./a": b"2"})
-    refuse(archive, folder, "'(./)?a' is there twice")
+    refuse(archive, folder, "'(./)?a' appears twice")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
@@ -171,7 +171,7 @@ def test_a_file_that_is_also_a_folder_is_refused(tmp_path, folder, kind):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tgz"])
-def test_folders_without_end_are_refused(tmp_path, folder, kind):
+def test_deeply_nested_folders_are_refused(tmp_path, folder, kind):
     refuse(make(tmp_path / f"a.{kind}", {"a/" * 1500 + "b": b"1"}), folder, "more than 64 folders deep")
 
 
@@ -185,7 +185,7 @@ def test_members_that_overlap_are_refused(tmp_path, folder):
     refuse(archive, folder, "members that overlap")
 
 
-def test_a_size_that_lies_is_noticed(tmp_path, folder):
+def test_wrong_sizes_are_detected(tmp_path, folder):
     archive = make_zip(tmp_path / "a.zip", {"a": bytes(999)})
     content = bytearray(archive.read_bytes())
     place = content.index(b"PK\x01\x02") + 24  # uncompressed size
@@ -198,12 +198,12 @@ def test_a_size_that_lies_is_noticed(tmp_path, folder):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_rare_methods_of_compression_are_refused(tmp_path, folder, method):
+def test_rare_compression_methods_are_refused(tmp_path, folder, method):
     refuse(make_zip(tmp_path / "a.zip", {"a": b"1" * 999}, method), folder, "'a' is packed by a method")
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, folder, kind):
+def test_huge_headers_are_refused(tmp_path, folder, kind):
     archive = tmp_path / "a.tar.gz"
     info = tarfile.TarInfo("a")
     info.type, info.size = kind, 50 * 2**20
@@ -213,7 +213,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, folder, kind):
     refuse(archive, folder, "a header of absurd size")
 
 
-def test_padding_without_end_is_refused(tmp_path, folder):
+def test_endless_padding_is_refused(tmp_path, folder):
     archive = make_tar(tmp_path / "a.tgz", {"a": b"1"}, "w:gz")
     with gzip.open(archive, "ab") as stream:
         stream.write(bytes(40 * 2**20))
@@ -226,7 +226,7 @@ def test_a_sparse_file_is_refused(tmp_path, folder):
     refuse(make_tar(tmp_path / "a.tar", {info: b""}), folder, "'a' is a link or device")
 
 
-def test_archives_within_an_archive_stay_as_they_are(tmp_path, folder):
+def test_nested_archives_are_not_unpacked(tmp_path, folder):
     inner = make_zip(tmp_path / "inner.zip", {"a": b"1"})
     archives.unpack(make_zip(tmp_path / "a.zip", {"inner.zip": inner.read_bytes()}), folder)
     assert [path.name for path in folder.iterdir()] == ["inner.zip"]
@@ -256,7 +256,7 @@ def test_an_archive_with_damaged_bytes_is_an_input_error(tmp_path, folder, kind,
     refuse(archive, folder, "cannot be unpacked")
 
 
-def test_a_tar_whose_second_member_cannot_be_read_is_not_taken_for_complete(tmp_path, folder):
+def test_a_tar_with_an_unreadable_second_member_is_refused(tmp_path, folder):
     archive = make_tar(tmp_path / "a.tar", {"a": b"1", "b": b"2"})
     content = bytearray(archive.read_bytes())
     content[1024] ^= 0xFF  # in the header of "b"
@@ -314,7 +314,7 @@ def test_files_of_one_name_in_two_archives_do_not_replace_each_other(tmp_path):
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_errors_name_a_file_by_its_archive_and_not_by_the_folder_that_is_gone(tmp_path, whole):
+def test_errors_name_the_archive_instead_of_the_temporary_folder(tmp_path, whole):
     archive = make_zip(tmp_path / "a.zip", {"top/a.txt": b"a"})
     with (
         pytest.raises(InputError) as caught,
@@ -370,7 +370,7 @@ def test_an_archive_that_was_also_unpacked_in_place_is_refused(tmp_path, folder,
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_what_file_managers_leave_collides_with_nothing(tmp_path):
+def test_clutter_of_file_managers_does_not_collide(tmp_path):
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / ".DS_Store").write_text("mine")

@@ -1,4 +1,4 @@
-"""Malformed data through the command line: each ends in one sentence or in a record, and nothing is half-written."""
+"""Malformed data on the command line: one-line errors or recorded remarks, and no partial output."""
 
 import contextlib
 import gzip
@@ -61,7 +61,7 @@ def valid(tmp_path_factory):
 
 @pytest.fixture
 def prepare(tmp_path, repository, capsys):
-    """Exit status and error output of ``spectralseg prepare``; whatever fails must leave nothing behind."""
+    """Exit status and error output of ``spectralseg prepare``; failures must leave no files."""
 
     def run(dataset, raw, *options, out=None):
         out = out or tmp_path / "study" / "prepared"
@@ -76,7 +76,7 @@ def prepare(tmp_path, repository, capsys):
 
 
 def sentence(status, errors):
-    """The one line that an error may print, of the length of one sentence."""
+    """The single line of an error message, checked for its length."""
     assert status == 1, errors
     assert "Traceback" not in errors
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
@@ -95,7 +95,7 @@ def test_there_are_enough_entries_for_every_dataset():
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("packed", [True, False])
-def test_the_phantoms_that_are_spoilt_are_valid(valid, prepare, dataset, packed, tmp_path):
+def test_intact_phantoms_are_valid(valid, prepare, dataset, packed, tmp_path):
     status, errors = prepare(dataset, valid(dataset, packed))
     assert status == 0, errors
     assert verify_prepared(tmp_path / "study" / "prepared")
@@ -117,7 +117,7 @@ def test_malformed_data(entry, valid, prepare, tmp_path):
 
 @contextlib.contextmanager
 def _as_nobody():
-    """Permissions mean nothing to root, so that the process steps down for a while."""
+    """Drop root privileges for a while, as permissions do not apply to root."""
     if os.geteuid() != 0:
         yield
         return
@@ -133,7 +133,7 @@ def _as_nobody():
 
 @pytest.fixture
 def open_folder(valid):
-    """A phantom and room for work that anybody may read and write, unlike the folders of pytest."""
+    """A phantom and a work folder with permissions for all users, unlike the folders of pytest."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(valid("kvasir_seg", False), folder / "raw")
@@ -144,7 +144,7 @@ def open_folder(valid):
 
 
 @pytest.mark.parametrize("place", ["images/*.jpg", "masks/*.jpg", "images", "."])
-def test_what_may_not_be_read_is_named(open_folder, prepare, place):
+def test_unreadable_files_are_named(open_folder, prepare, place):
     closed = next((open_folder / "raw" / "Kvasir-SEG").glob(place)) if place != "." else open_folder / "raw"
     closed.chmod(0)
     with _as_nobody():
@@ -152,7 +152,7 @@ def test_what_may_not_be_read_is_named(open_folder, prepare, place):
     assert re.search(rf"{closed}: .*permission denied; change the permissions", told)
 
 
-def test_an_archive_that_may_not_be_read_is_named(open_folder, valid, prepare):
+def test_an_unreadable_archive_is_named(open_folder, valid, prepare):
     archive = Path(shutil.copy(valid("kvasir_seg", True) / "kvasir-seg.zip", open_folder))
     archive.chmod(0)
     with _as_nobody():
@@ -161,7 +161,7 @@ def test_an_archive_that_may_not_be_read_is_named(open_folder, valid, prepare):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_folder_that_may_not_be_written_is_named(open_folder, valid, prepare, packed):
+def test_a_read_only_folder_is_named(open_folder, valid, prepare, packed):
     raw = open_folder / "raw"
     if packed:
         raw = Path(shutil.copy(valid("kvasir_seg", True) / "kvasir-seg.zip", open_folder))
@@ -197,7 +197,7 @@ def test_a_full_disk_is_named_before_an_archive_is_unpacked(valid, prepare, smal
 
 
 def test_a_full_disk_is_named_while_an_archive_is_unpacked(valid, prepare, small_disk, monkeypatch):
-    """Others may fill the disk after the check."""
+    """The disk may become full after the check."""
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**40))
     told = sentence(*prepare("monuseg", valid("monuseg", True), out=small_disk / "prepared"))
     assert re.search(r"Data\.zip: cannot be unpacked to .*: no space left on device; free some disk space", told)
@@ -226,7 +226,7 @@ def test_an_output_that_is_a_file_is_named_and_kept(valid, tmp_path, repository,
 
 
 def _damaged(content, rng):
-    """A copy with bytes changed, cut out, doubled or cut off; most often in the head, which decides most."""
+    """A copy with bytes changed, removed, doubled or truncated, mostly in the header."""
     damaged = bytearray(content)
     for _ in range(rng.choice([1, 1, 2, 8])):
         place = rng.randrange(rng.choice([64, 512, len(content)])) % len(damaged)
@@ -245,8 +245,8 @@ def _damaged(content, rng):
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_random_damage_is_read_or_refused_but_never_a_fault(dataset, valid, tmp_path, repository, monkeypatch):
-    """Volumes are damaged within their compression, too, which would hide nearly all from the reader."""
+def test_random_damage_never_crashes(dataset, valid, tmp_path, repository, monkeypatch):
+    """Volumes are damaged before compression, too, as damaged gzip files would be refused early."""
     specification = read_specification(repository / "workflow" / "rules" / "datasets" / f"{dataset}.smk")
     raw = Path(shutil.copytree(valid(dataset, False), tmp_path / "raw"))
     shutil.rmtree(raw / "MoNuSeg 2018 Training Data", ignore_errors=True)  # many polygons take long
@@ -274,7 +274,7 @@ def test_random_damage_is_read_or_refused_but_never_a_fault(dataset, valid, tmp_
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
-def test_randomly_damaged_archives_are_unpacked_or_refused_and_leave_nothing(suffix, tmp_path):
+def test_randomly_damaged_archives_leave_no_files(suffix, tmp_path):
     archive, folder = tmp_path / f"a{suffix}", tmp_path / "folder"
     members = {f"top/{n}.txt": bytes([n]) * 300 for n in range(5)}
     if suffix == ".zip":
@@ -289,7 +289,7 @@ def test_randomly_damaged_archives_are_unpacked_or_refused_and_leave_nothing(suf
                 content.addfile(info, io.BytesIO(text))
     whole, rng, read = archive.read_bytes(), random.Random(suffix), 0
     for attempt in range(300):
-        head = rng.choice([0, len(whole) // 2])  # the directory of a zip lies at its end
+        head = rng.choice([0, len(whole) // 2])  # the directory of a zip is at its end
         damaged = whole[:head] + _damaged(whole[head:], rng)
         if suffix == ".tar.gz" and attempt % 2:
             damaged = gzip.compress(_damaged(gzip.decompress(whole), rng), 1, mtime=0)

@@ -58,7 +58,7 @@ def visible(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def test_a_file_is_fetched_once_checked_and_noted(tmp_path, specification, server):
+def test_a_file_is_fetched_once_and_recorded(tmp_path, specification, server):
     for _ in range(2):
         fetch(specification(), tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
@@ -87,12 +87,12 @@ def test_one_file_or_all_are_fetched(tmp_path, toy_specification, server):
 
 
 def test_an_unknown_file_is_refused_with_the_nearest_one(tmp_path, specification, server):
-    with pytest.raises(InputError, match=r"'fiel\.zip' is no file of Toy; did you mean 'file\.zip'"):
+    with pytest.raises(InputError, match=r"'fiel\.zip' is not a file of Toy; did you mean 'file\.zip'"):
         fetch(specification(), tmp_path, file="fiel.zip")
     assert not server.ranges_asked
 
 
-def test_terms_are_shown_before_the_first_byte(tmp_path, specification, server, caplog):
+def test_terms_are_logged_before_the_download(tmp_path, specification, server, caplog):
     caplog.set_level("INFO")
     server.faults.append(Fault(status=404))
     with pytest.raises(InputError):
@@ -102,7 +102,7 @@ def test_terms_are_shown_before_the_first_byte(tmp_path, specification, server, 
 
 @pytest.mark.parametrize("checksum", [{}, {"sha256": None, "md5": MD5}, {"md5": MD5}])
 @pytest.mark.parametrize("content", [OTHER, CONTENT[:-1], b""])
-def test_other_bytes_than_the_published_are_not_kept(tmp_path, specification, server, checksum, content):
+def test_files_with_another_checksum_are_removed(tmp_path, specification, server, checksum, content):
     server.content = content
     with pytest.raises(InputError, match=r"file\.zip: could not be fetched \(.*checksum is not the published one\)"):
         fetch(specification(**checksum), tmp_path)
@@ -113,7 +113,7 @@ def test_other_bytes_than_the_published_are_not_kept(tmp_path, specification, se
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
 
 
-def test_a_file_that_was_damaged_on_the_way_is_fetched_once_more(tmp_path, specification, server):
+def test_a_damaged_file_is_fetched_again(tmp_path, specification, server):
     server.faults.append(Fault(content=OTHER))
     fetch(specification(), tmp_path)
     assert (tmp_path / "file.zip").read_bytes() == CONTENT
@@ -124,8 +124,8 @@ def test_a_file_that_was_damaged_on_the_way_is_fetched_once_more(tmp_path, speci
     assert len(server.ranges_asked) == 4
 
 
-def test_a_dataset_without_official_files_says_so(tmp_path, toy_specification):
-    with pytest.raises(InputError, match="toy: its dataset file names no 'sources'; give your files"):
+def test_a_dataset_without_official_files_raises(tmp_path, toy_specification):
+    with pytest.raises(InputError, match="toy: its dataset file has no 'sources'; give your files"):
         fetch(toy_specification(), tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_a_file_name_that_is_a_path_is_refused(toy_specification, name):
         toy_specification(sources=[{"file": name, "url": "https://example.org/x.zip"}])
 
 
-def test_without_a_published_checksum_an_archive_must_be_whole(tmp_path, specification, server):
+def test_without_a_published_checksum_an_archive_must_be_intact(tmp_path, specification, server):
     unknown = specification(sha256=None)
     damaged = bytearray(CONTENT)
     damaged[60] ^= 1
@@ -149,18 +149,18 @@ def test_without_a_published_checksum_an_archive_must_be_whole(tmp_path, specifi
     assert read_receipts(tmp_path)[0]["published_checksum"] is None
 
 
-def test_an_archive_that_the_server_builds_anew_may_differ_but_must_be_whole(tmp_path, specification, server, caplog):
+def test_an_archive_built_on_request_must_be_intact(tmp_path, specification, server, caplog):
     rebuilt = specification(built_on_request=True)
     server.content = OTHER[:-10]
-    with pytest.raises(InputError, match="no intact archive"):
+    with pytest.raises(InputError, match="not an intact archive"):
         fetch(rebuilt, tmp_path)
     server.content = OTHER
     fetch(rebuilt, tmp_path)
     assert read_receipts(tmp_path)[0]["published_checksum"] is False
-    assert "as the server builds it anew" in caplog.text
+    assert "the server builds it on request" in caplog.text
 
 
-class TestByHand:
+class TestExistingFiles:
     def test_a_file_that_matches_is_used(self, tmp_path, specification, server):
         (tmp_path / "file.zip").write_bytes(CONTENT)
         fetch(specification(), tmp_path)
@@ -174,7 +174,7 @@ class TestByHand:
         assert (tmp_path / "file.zip").read_bytes() == OTHER
         assert read_receipts(tmp_path) == []
 
-    def test_the_way_is_told_when_all_else_fails(self, tmp_path, specification, server):
+    def test_the_error_explains_the_manual_download(self, tmp_path, specification, server):
         server.faults.append(Fault(status=404))
         expected = r"404 Not Found.*get the file by hand from https://example\.org and put it there"
         with pytest.raises(InputError, match=expected):
@@ -202,7 +202,7 @@ def test_files_that_a_user_gives_are_compared_with_the_published_checksum(tmp_pa
 
 
 class TestMirrors:
-    def test_they_are_tried_first_and_in_order(self, tmp_path, specification, server):
+    def test_mirrors_are_tried_first_and_in_order(self, tmp_path, specification, server):
         with serving(OTHER) as wrong, serving(CONTENT) as right:
             mirrors = [NOWHERE, wrong.url.rpartition("/")[0], right.url.rpartition("/")[0] + "/"]
             fetch(specification(), tmp_path, mirrors=mirrors)
@@ -215,26 +215,24 @@ class TestMirrors:
             fetch(specification(mirrors=[second.url]), tmp_path, mirrors=[NOWHERE])
         assert (len(server.ranges_asked), len(second.ranges_asked)) == (1, 1)
 
-    def test_every_failure_is_told(self, tmp_path, specification, server):
+    def test_every_failure_is_reported(self, tmp_path, specification, server):
         server.content = OTHER
         with pytest.raises(InputError, match=r"127\.0\.0\.1:9/.*cannot be reached.*; http.*checksum"):
             fetch(specification(), tmp_path, mirrors=[NOWHERE])
 
 
 class TestSecrets:
-    def test_logins_and_signatures_of_addresses_are_not_told(
-        self, tmp_path, specification, server, caplog, monkeypatch
-    ):
+    def test_secrets_in_addresses_are_redacted(self, tmp_path, specification, server, caplog, monkeypatch):
         monkeypatch.setenv("SYNAPSE_AUTH_TOKEN", "very-secret-token")
         url = server.url.replace("http://", "http://user:very-secret-token@") + "?X-Amz-Signature=5f3e1b"
         server.faults.append(Fault(status=404))
         with pytest.raises(InputError) as caught:
             fetch(specification(url=url), tmp_path)
         fetch(specification(url=url), tmp_path)
-        told = str(caught.value) + caplog.text + json.dumps(read_receipts(tmp_path))
+        message = str(caught.value) + caplog.text + json.dumps(read_receipts(tmp_path))
         for secret in ("very-secret-token", "5f3e1b", "user:"):
-            assert secret not in told
-        assert "file.zip" in told
+            assert secret not in message
+        assert "file.zip" in message
 
     def test_the_command_line_redacts_logs_and_errors(self, tmp_path, monkeypatch, capsys):
         token = "very-secret-token"
@@ -246,7 +244,7 @@ class TestSecrets:
         assert token not in done.stderr + done.stdout
 
 
-def test_two_processes_do_not_fight(tmp_path, specification, server):
+def test_concurrent_processes_wait(tmp_path, specification, server):
     server.content = np.random.default_rng(0).bytes(400_000)
     server.piece_pause = 0.01
     wanted = specification(sha256=hashlib.sha256(server.content).hexdigest())
@@ -268,7 +266,7 @@ def test_two_processes_do_not_fight(tmp_path, specification, server):
     assert len(read_receipts(tmp_path)) == 1
 
 
-def test_a_killed_process_leaves_what_the_next_one_continues(tmp_path, server):
+def test_the_next_process_resumes_after_a_kill(tmp_path, server):
     server.content = np.random.default_rng(0).bytes(2_000_000)
     server.piece_pause = 0.02
     source = {"file": "file.zip", "url": server.url, "sha256": hashlib.sha256(server.content).hexdigest()}
@@ -286,10 +284,10 @@ def test_a_killed_process_leaves_what_the_next_one_continues(tmp_path, server):
     server.piece_pause = 0
     assert cli.main(["fetch", str(file), "--out", str(tmp_path / "raw")]) == 0
     assert (tmp_path / "raw" / "file.zip").read_bytes() == server.content
-    assert server.sent < len(server.content) + 2 * 150_000  # what was in the sockets when the process died
+    assert server.sent < len(server.content) + 2 * 150_000  # in socket buffers when the process died
 
 
-def test_what_cannot_be_written_is_an_input_error(tmp_path, specification, monkeypatch):
+def test_unwritable_folders_raise(tmp_path, specification, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file\.zip: cannot be written or read: not a directory; choose"):
         fetch(specification(), tmp_path / "file")
@@ -304,7 +302,7 @@ def test_what_cannot_be_written_is_an_input_error(tmp_path, specification, monke
 
 
 def test_a_zip_bomb_without_a_published_checksum_is_not_kept(tmp_path, specification, server):
-    """All entries of the list are one member, which each of them would write out."""
+    """All entries refer to one member, which each would extract."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a", bytes(2**20))
@@ -323,15 +321,15 @@ def test_a_zip_bomb_without_a_published_checksum_is_not_kept(tmp_path, specifica
 
 
 def test_a_mirror_without_https_needs_a_published_checksum(tmp_path, toy_specification, monkeypatch):
-    asked = []
-    monkeypatch.setattr(fetching, "download", lambda url, target: asked.append(url) or target.write_bytes(CONTENT))
+    requests = []
+    monkeypatch.setattr(fetching, "download", lambda url, target: requests.append(url) or target.write_bytes(CONTENT))
     source = {"file": "file.zip", "url": "https://example.org/file.zip"}
     fetch(toy_specification(sources=[source]), tmp_path / "a", mirrors=["http://example.net"])
     fetch(toy_specification(sources=[{**source, "sha256": SHA256}]), tmp_path / "b", mirrors=["http://example.net"])
-    assert asked == ["https://example.org/file.zip", "http://example.net/file.zip"]
+    assert requests == ["https://example.org/file.zip", "http://example.net/file.zip"]
 
 
 @pytest.mark.parametrize("content", ["[", '{"files": [1, {"a": 2}]}', '{"files": 1}', "[" * 99_999, "9" * 9999])
-def test_damaged_receipts_are_none(tmp_path, content):
+def test_damaged_receipts_are_ignored(tmp_path, content):
     (tmp_path / RECEIPTS).write_text(content)
     assert read_receipts(tmp_path) == []

@@ -1,4 +1,4 @@
-"""NIfTI files as nibabel reads them, and label values."""
+"""NIfTI files compared with nibabel, and label values."""
 
 import gzip
 
@@ -26,7 +26,7 @@ def write(path, array, *, slope=None, inter=None, kind=nib.Nifti1Image):
 
 
 def store(path, numbers):
-    """Put numbers behind the header as they are; nibabel would write them so that scaling gives what they are."""
+    """Write stored numbers without scaling, unlike nibabel."""
     path.write_bytes(path.read_bytes()[:352] + numbers.tobytes())
     return path
 
@@ -35,16 +35,16 @@ class TestVoxels:
     @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
     @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
     @pytest.mark.parametrize("dtype", ["u1", "i2", ">i2", "u2", "i4", "f4", "f8", ">f4"])
-    def test_are_those_of_nibabel(self, tmp_path, name, kind, dtype):
+    def test_voxels_equal_nibabel(self, tmp_path, name, kind, dtype):
         path = write(tmp_path / name, volume(dtype), kind=kind)
-        found, expected = read_nifti(path).array, np.asanyarray(nib.load(path).dataobj)
-        assert found.dtype == expected.dtype
-        assert np.array_equal(found, expected)
-        assert np.array_equal(found.astype(np.float64), nib.load(path).get_fdata())
+        result, expected = read_nifti(path).array, np.asanyarray(nib.load(path).dataobj)
+        assert result.dtype == expected.dtype
+        assert np.array_equal(result, expected)
+        assert np.array_equal(result.astype(np.float64), nib.load(path).get_fdata())
 
     @pytest.mark.parametrize(("slope", "inter"), [(1, 0), (2, 0), (1, -1024), (0.1, 0.3), (np.nan, np.nan)])
     @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
-    def test_are_scaled_as_nibabel_scales_them(self, tmp_path, dtype, slope, inter):
+    def test_scaling_equals_nibabel(self, tmp_path, dtype, slope, inter):
         path = tmp_path / "a.nii.gz"
         header = nib.Nifti1Header()
         header.set_data_dtype(dtype)
@@ -53,10 +53,10 @@ class TestVoxels:
         header["pixdim"][1:4] = header["srow_x"][0] = header["srow_y"][1] = header["srow_z"][2] = 1
         header["sform_code"] = 1
         path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + volume(dtype).tobytes(order="F")))
-        found, expected = read_nifti(path).array, np.asanyarray(nib.load(path).dataobj)
-        assert found.dtype == expected.dtype
-        assert np.array_equal(found, expected)
-        assert (found == volume(dtype)).all() == ((slope, inter) == (1, 0) or np.isnan(slope))
+        result, expected = read_nifti(path).array, np.asanyarray(nib.load(path).dataobj)
+        assert result.dtype == expected.dtype
+        assert np.array_equal(result, expected)
+        assert (result == volume(dtype)).all() == ((slope, inter) == (1, 0) or np.isnan(slope))
 
     def test_a_singleton_fourth_axis_is_dropped(self, tmp_path):
         assert read_nifti(write(tmp_path / "a.nii.gz", volume("i2")[..., None])).array.shape == SHAPE
@@ -79,9 +79,9 @@ class TestVoxels:
         with pytest.raises(InputError, match=r"a\.nii: is compressed, unlike its name says; rename it"):
             read_nifti(path)
 
-    def test_a_changed_voxel_is_noticed_by_the_checksum(self, tmp_path):
+    def test_a_changed_voxel_is_detected_by_the_checksum(self, tmp_path):
         content = bytearray(gzip.compress(write(tmp_path / "a.nii", volume("u1")).read_bytes(), compresslevel=0))
-        content[-20] ^= 1  # stored as it is, so that it still inflates
+        content[-20] ^= 1  # not compressed, so that it still inflates
         path = tmp_path / "a.nii.gz"
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"a\.nii\.gz: cannot be read as a NIfTI volume"):
@@ -105,23 +105,23 @@ class TestLengths:
         ids=lambda value: str(value),
     )
     @pytest.mark.parametrize("time", ["unknown", "sec", "msec"])
-    def test_are_millimetres_whatever_the_unit_of_the_header(self, tmp_path, unit, time, factor):
+    def test_lengths_are_converted_to_millimetres(self, tmp_path, unit, time, factor):
         affine = np.array([[0, -1.5, 0, 7], [1.5, 0, 0, -3], [0, 0, 4, 2], [0, 0, 0, 1.0]])
         image = nib.Nifti1Image(volume("i2"), affine)
         image.header.set_xyzt_units(unit, time)
         image.to_filename(tmp_path / "a.nii.gz")
-        found = read_nifti(tmp_path / "a.nii.gz")
-        assert np.allclose(found.zooms, np.array([1.5, 1.5, 4]) * factor)
-        assert np.allclose(found.affine[:3], affine[:3] * factor)
-        assert found.affine[3].tolist() == [0, 0, 0, 1]
+        result = read_nifti(tmp_path / "a.nii.gz")
+        assert np.allclose(result.zooms, np.array([1.5, 1.5, 4]) * factor)
+        assert np.allclose(result.affine[:3], affine[:3] * factor)
+        assert result.affine[3].tolist() == [0, 0, 0, 1]
 
-    def test_of_an_unknown_unit_are_refused(self, tmp_path):
+    def test_unknown_units_are_refused(self, tmp_path):
         path = header_of(write(tmp_path / "a.nii", volume("i2")), xyzt_units=5)
         with pytest.raises(InputError, match=r"a\.nii: the header gives lengths in an unknown unit \(code 5\)"):
             read_nifti(path)
 
     @pytest.mark.parametrize("factor", [0.9, 1.02, 3])
-    def test_of_pixdim_and_affine_must_agree(self, tmp_path, factor):
+    def test_pixdim_and_affine_must_agree(self, tmp_path, factor):
         path = write(tmp_path / "a.nii", volume("i2"))
         header_of(path, pixdim=[1, 1.5, 1.5, 4 * factor, 1, 1, 1, 1])
         message = (
@@ -130,19 +130,19 @@ class TestLengths:
         with pytest.raises(InputError, match=message):
             read_nifti(path)
 
-    def test_may_differ_by_rounding(self, tmp_path):
+    def test_pixdim_and_affine_may_differ_by_rounding(self, tmp_path):
         path = header_of(write(tmp_path / "a.nii", volume("i2")), pixdim=[1, 1.5, 1.5, 4.03, 1, 1, 1, 1])
         assert np.allclose(read_nifti(path).zooms, (1.5, 1.5, 4.03))
 
     @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1)])
-    def test_of_pixdim_hold_beside_an_affine_of_unit_scale(self, tmp_path, signs):
+    def test_pixdim_is_used_with_an_affine_of_unit_scale(self, tmp_path, signs):
         image = nib.Nifti1Image(volume("i2"), np.diag([*signs, 1.0]))
         image.to_filename(tmp_path / "a.nii")
-        found = read_nifti(header_of(tmp_path / "a.nii", pixdim=[1, 1.5, 1.5, 10, 1, 1, 1, 1]))
-        assert found.zooms == (1.5, 1.5, 10)
-        assert found.unit_affine
+        result = read_nifti(header_of(tmp_path / "a.nii", pixdim=[1, 1.5, 1.5, 10, 1, 1, 1, 1]))
+        assert result.zooms == (1.5, 1.5, 10)
+        assert result.unit_affine
 
-    def test_axes_that_no_form_gives_are_a_guess(self, tmp_path):
+    def test_axes_without_a_form_code_are_a_guess(self, tmp_path):
         path = write(tmp_path / "a.nii", volume("i2"))
         assert read_nifti(path).placed
         assert not read_nifti(header_of(path, sform_code=0, qform_code=0)).placed
@@ -151,11 +151,11 @@ class TestLengths:
 class TestWholeLabels:
     @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "f4", "f8", "?"])
     def test_values_are_kept_whatever_their_type(self, tmp_path, dtype):
-        found = whole_labels(tmp_path, np.array([[0, 1], [1, 0]], dtype), 3)
-        assert found.dtype == np.uint8
-        assert found.tolist() == [[0, 1], [1, 0]]
+        result = whole_labels(tmp_path, np.array([[0, 1], [1, 0]], dtype), 3)
+        assert result.dtype == np.uint8
+        assert result.tolist() == [[0, 1], [1, 0]]
 
-    def test_rounding_of_the_file_format_is_undone(self, tmp_path):
+    def test_rounding_errors_of_the_file_format_are_removed(self, tmp_path):
         assert whole_labels(tmp_path, np.array([[0.001, 1.999, 3.0]], np.float32), 3).tolist() == [[0, 2, 3]]
 
     @pytest.mark.parametrize("value", [0.5, 1.02, np.nan, np.inf, -np.inf])
@@ -177,13 +177,13 @@ class TestWholeLabels:
 
     @pytest.mark.parametrize(("slope", "inter"), [(1 / 255, 0), (1 / 65535, 0), (1e-9, 0), (-1 / 255, 0), (1 / 255, 1)])
     @pytest.mark.parametrize("dtype", ["u1", "i2", "f4"])
-    def test_stored_labels_that_scaling_makes_one_are_refused(self, tmp_path, dtype, slope, inter):
-        """All would be background, or all the label of the intercept."""
+    def test_distinct_stored_labels_stay_distinct(self, tmp_path, dtype, slope, inter):
+        """All labels would become background, or the label of the intercept."""
         path = write(tmp_path / "a.nii", np.arange(3, dtype=dtype).reshape(3, 1, 1), slope=slope, inter=inter)
         store(path, np.arange(3, dtype=dtype))
-        found = read_nifti(path)
+        result = read_nifti(path)
         with pytest.raises(InputError, match=r"not whole numbers; the header scales labels \(scl_slope"):
-            whole_labels(path, found.array, 3, found.scaling, found.tolerance)
+            whole_labels(path, result.array, 3, result.scaling, result.tolerance)
 
     @pytest.mark.parametrize(("dtype", "most"), [("u1", 1), ("u1", 2), ("i2", 3), ("i2", 13), ("u2", 13), ("i4", 13)])
     def test_labels_that_a_writer_scaled_to_all_stored_numbers_are_kept(self, tmp_path, dtype, most):
@@ -191,15 +191,15 @@ class TestWholeLabels:
         image = nib.Nifti1Image(labels, np.eye(4))
         image.set_data_dtype(dtype)
         image.to_filename(tmp_path / "a.nii")
-        found = read_nifti(tmp_path / "a.nii")
-        assert found.scaling
-        kept = whole_labels(tmp_path, found.array, most, found.scaling, found.tolerance)
+        result = read_nifti(tmp_path / "a.nii")
+        assert result.scaling
+        kept = whole_labels(tmp_path, result.array, most, result.scaling, result.tolerance)
         assert np.array_equal(kept, labels)
 
     def test_a_mask_of_255_scaled_to_1_is_kept(self, tmp_path):
         path = write(tmp_path / "a.nii", np.zeros((2, 1, 1), np.uint8), slope=1 / 255, inter=0)
-        found = read_nifti(store(path, np.array([0, 255], np.uint8)))
-        assert whole_labels(path, found.array, 1, found.scaling, found.tolerance).ravel().tolist() == [0, 1]
+        result = read_nifti(store(path, np.array([0, 255], np.uint8)))
+        assert whole_labels(path, result.array, 1, result.scaling, result.tolerance).ravel().tolist() == [0, 1]
 
     def test_labels_divided_by_255_are_refused(self, tmp_path):
         with pytest.raises(InputError, match="not whole numbers"):

@@ -16,7 +16,7 @@ SHAPE, SPACING = (3, 4, 5), (5.0, 2.0, 3.0)  # of the array
 
 
 def image_with_axes(axes):
-    """An image whose array is also the array of the case."""
+    """An image with the array of the case."""
     orientation = nib.orientations.axcodes2ornt(axes)
     affine = np.diag([0.0, 0, 0, 1])
     for axis, (target, sign) in enumerate(orientation):
@@ -27,7 +27,7 @@ def image_with_axes(axes):
 
 @pytest.mark.parametrize("stored", DIRECTIONS)
 @pytest.mark.parametrize("axes", ["SPL", "SAR", "RAS"])
-def test_an_array_finds_back_to_the_axes_of_its_file(stored, axes):
+def test_arrays_are_mapped_back_to_the_axes_of_the_file(stored, axes):
     image, orientation = image_with_axes(axes)
     array = np.asarray(image.dataobj)
     file = image.as_reoriented(nib.orientations.ornt_transform(orientation, nib.orientations.axcodes2ornt(stored)))

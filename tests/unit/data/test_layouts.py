@@ -1,4 +1,4 @@
-"""A folder within the official layout, given as the raw data: the error says which folder to give instead."""
+"""If a folder within the official layout is given as raw data, the error names the folder to give instead."""
 
 import shutil
 import unicodedata
@@ -10,7 +10,7 @@ from spectralseg import cli
 from spectralseg.data import phantoms
 from spectralseg.data.readers import read_cases
 
-# Folder within the unpacked phantom, and the folder that holds the dataset.
+# Folder within the unpacked phantom, and the folder of the dataset.
 INNER = [
     ("acdc", "ACDC/database/training", "ACDC/database"),
     ("acdc", "ACDC/database/training/patient049", "ACDC/database"),
@@ -53,7 +53,7 @@ def prepare(repository, tmp_path, name, raw):
 
 
 @pytest.mark.parametrize(("name", "inner", "outer"), INNER, ids=[inner for _, inner, _ in INNER])
-def test_the_folder_to_give_is_named(unpacked, repository, tmp_path, capsys, name, inner, outer):
+def test_the_parent_folder_is_named(unpacked, repository, tmp_path, capsys, name, inner, outer):
     root = unpacked(name)
     assert prepare(repository, tmp_path, name, root / inner) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -70,7 +70,7 @@ def test_another_folder_is_not_taken_for_a_part(repository, tmp_path, capsys, na
 
 
 @pytest.mark.parametrize("scratch", ["prepared", "link/prepared"])
-def test_a_part_in_an_archive_names_no_temporary_folder(repository, tmp_path, capsys, scratch):
+def test_temporary_folders_are_not_named(repository, tmp_path, capsys, scratch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     files = phantoms.generate("isic2018", tmp_path / "raw", cases=3, side=24, seed=2)
@@ -82,16 +82,16 @@ def test_a_part_in_an_archive_names_no_temporary_folder(repository, tmp_path, ca
         assert cli.main(["prepare", *map(str, arguments)]) == 1
         line = capsys.readouterr().err.splitlines()[-1]
         assert line.startswith(f"error: {file}: no file matches")
-        assert line.endswith("a part of the official layout: put the other files beside it, and give what holds all")
+        assert line.endswith("a part of the official layout: add the other files, and give the folder that holds all")
         assert ".unpacked" not in line
 
 
 def test_underscores_for_spaces_in_folders_of_tiles(unpacked, repository, tmp_path, capsys):
     root = shutil.copytree(unpacked("monuseg"), tmp_path / "raw")
-    due = sorted(case.id for case in read_cases("monuseg", root, {}))
+    expected = sorted(case.id for case in read_cases("monuseg", root, {}))
     folder = root / "MoNuSeg 2018 Training Data" / "Tissue Images"
     folder = folder.rename(folder.with_name("Tissue_Images"))
-    assert sorted(case.id for case in read_cases("monuseg", root, {})) == due
+    assert sorted(case.id for case in read_cases("monuseg", root, {})) == expected
     assert prepare(repository, tmp_path, "monuseg", folder) == 1
     assert capsys.readouterr().err.rstrip().endswith(f"give the folder that holds it, {folder.parent.resolve()}")
 
@@ -100,7 +100,7 @@ def test_annotations_without_tiles_are_a_part(unpacked, repository, tmp_path, ca
     root = shutil.copytree(unpacked("monuseg") / "MoNuSeg 2018 Training Data", tmp_path / "raw")
     shutil.rmtree(root / "Tissue Images")
     assert prepare(repository, tmp_path, "monuseg", root) == 1
-    assert "it holds only a part of the official layout: put the other files beside it" in capsys.readouterr().err
+    assert "it has only a part of the official layout: add the other files" in capsys.readouterr().err
 
 
 def test_tiles_and_annotations_pair_across_unicode_forms(unpacked, repository, tmp_path):

@@ -58,11 +58,11 @@ def raw(archives, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cases(raw):
-    found = {}
+    result = {}
     for name in DATASETS:
         spec = specification(name)
-        found[name] = {case.id: case for case in read_cases(spec.reader, raw[name], spec.reader_options)}
-    return found
+        result[name] = {case.id: case for case in read_cases(spec.reader, raw[name], spec.reader_options)}
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +71,13 @@ def samples(cases):
 
 
 def one_line(error):
-    """The message of an error that is to be one line, whatever a decoder said."""
+    """The message of an error, which must be one line."""
     message = str(error.value)
     assert "\n" not in message
     return message
 
 
-# What holds for all four
+# All four readers
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -94,7 +94,7 @@ def test_same_arguments_give_the_same_bytes(name, archives, tmp_path):
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_samples_keep_the_contract(name, samples):
+def test_samples_follow_the_contract(name, samples):
     spec = specification(name)
     for sample in samples[name].values():
         assert sample.labels.dtype == np.uint8
@@ -104,8 +104,8 @@ def test_samples_keep_the_contract(name, samples):
         assert sample.image.shape == sample.labels.shape + ((3,) if spec.channels == 3 else ())
         assert sample.labels.max() <= len(spec.classes)
         assert (sample.spacing is None) == (spec.dimensions == 2)
-    found = set().union(*(np.unique(sample.labels).tolist() for sample in samples[name].values()))
-    assert found == set(range(len(spec.classes) + 1))
+    result = set().union(*(np.unique(sample.labels).tolist() for sample in samples[name].values()))
+    assert result == set(range(len(spec.classes) + 1))
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -145,12 +145,12 @@ def native(root, number, kind="label"):
 
 
 def by_anatomy(image):
-    """Independent of the reader: put every voxel where its millimetres say, (inferior.., anterior.., right..) first."""
+    """Independent implementation: sort voxels by their millimetres, inferior, anterior and right first."""
     array = np.asarray(image.dataobj)
     axes = [int(np.argmax(np.abs(image.affine[i, :3]))) for i in (2, 1, 0)]
     signs = [np.sign(image.affine[i, axis]) for i, axis in zip((2, 1, 0), axes, strict=True)]
-    wanted = (1, -1, -1)  # upwards, to the back, to the left
-    flips = [slice(None, None, int(s * w)) for s, w in zip(signs, wanted, strict=True)]
+    target = (1, -1, -1)  # superior, posterior, left
+    flips = [slice(None, None, int(s * w)) for s, w in zip(signs, target, strict=True)]
     return array.transpose(axes)[tuple(flips)]
 
 
@@ -163,7 +163,7 @@ def test_synapse_lists_labelled_cases_by_their_official_ids(cases, raw):
     assert not {"0061", "0062"} & set(cases["synapse"])
 
 
-def test_synapse_volumes_are_turned_to_the_radiological_display(samples, raw):
+def test_synapse_volumes_have_radiological_orientation(samples, raw):
     stored_axes = set()
     for number, sample in samples["synapse"].items():
         image = native(raw["synapse"], number, "img")
@@ -217,7 +217,7 @@ def test_reorientation_permutes_the_voxel_size_with_the_axes():
 
 @pytest.fixture
 def synapse(raw, tmp_path):
-    """A copy of one case that a test may spoil, with its number."""
+    """A copy of one case that tests may damage, with its number."""
     source = raw["synapse"] / "RawData" / "Training"
     number = sorted(path.name[5:9] for path in (source / "label").iterdir())[-1]
     for kind in ("img", "label"):
@@ -312,7 +312,7 @@ def test_synapse_names_a_missing_partner(synapse, kind, lacking):
 
 
 @pytest.mark.parametrize("organs", [[], [1, 1], [0, 1], [14]])
-def test_synapse_refuses_a_senseless_order_of_organs(synapse, organs):
+def test_synapse_refuses_invalid_organs(synapse, organs):
     with pytest.raises(InputError, match="'organs'"):
         read_cases("btcv", synapse[0], {"organs": organs})
 
@@ -325,14 +325,14 @@ def acdc_folder(root, patient, part="training"):
 
 
 def test_acdc_lists_two_phases_per_training_patient(cases):
-    found = cases["acdc"]
-    assert {case.group for case in found.values()} <= set(read_list("acdc_transunet").parts)
-    assert "patient090" in {case.group for case in found.values()}
-    for case in found.values():
+    result = cases["acdc"]
+    assert {case.group for case in result.values()} <= set(read_list("acdc_transunet").parts)
+    assert "patient090" in {case.group for case in result.values()}
+    for case in result.values():
         assert case.id == f"{case.group}_{case.attributes['phase']}"
         assert set(case.attributes) == {"frame", "phase", "disease"}
         assert case.attributes["disease"] in {"DCM", "HCM", "MINF", "NOR", "RV"}
-    assert len(found) == 2 * len({case.group for case in found.values()})
+    assert len(result) == 2 * len({case.group for case in result.values()})
 
 
 def test_acdc_takes_phases_from_info_and_not_from_the_order_of_frames(cases, samples, raw):
@@ -368,20 +368,20 @@ def test_acdc_spacing_is_the_voxel_size_even_where_the_affine_has_unit_scale(cas
 
 
 def test_acdc_stacks_vary_and_hold_slices_without_structures(samples):
-    found = samples["acdc"].values()
-    assert len({sample.image.shape for sample in found}) > 3
-    assert all(6 <= sample.image.shape[0] <= 12 for sample in found)
-    empty_ends = {(bool(s.labels[0].any()), bool(s.labels[-1].any())) for s in found}
+    result = samples["acdc"].values()
+    assert len({sample.image.shape for sample in result}) > 3
+    assert all(6 <= sample.image.shape[0] <= 12 for sample in result)
+    empty_ends = {(bool(s.labels[0].any()), bool(s.labels[-1].any())) for s in result}
     assert {first for first, _ in empty_ends} == {True, False}
     assert {last for _, last in empty_ends} == {True, False}
-    # The right ventricle lies at the left of the picture.
-    for sample in found:
+    # The right ventricle is at the left of the image.
+    for sample in result:
         assert np.argwhere(sample.labels == 1)[:, 2].mean() < np.argwhere(sample.labels == 3)[:, 2].mean()
 
 
 @pytest.fixture
 def patient(raw, tmp_path):
-    """A copy of one patient that a test may spoil."""
+    """A copy of one patient that tests may damage."""
     return shutil.copytree(
         acdc_folder(raw["acdc"], "patient090"), acdc_folder(tmp_path, "patient090"), dirs_exist_ok=True
     )
@@ -400,7 +400,7 @@ def test_acdc_names_missing_files(patient):
         read_cases("acdc", patient.parents[2], {})
     (patient.parent / "patient091").rmdir()
     (patient / "patient090_frame03_gt.nii.gz").unlink()
-    with pytest.raises(InputError, match="names this frame as ES"):
+    with pytest.raises(InputError, match="gives this frame as ES"):
         read_cases("acdc", patient.parents[2], {})
 
 
@@ -416,15 +416,15 @@ def test_acdc_refuses_unknown_labels(patient):
 
 
 def test_monuseg_finds_both_archives_and_no_clutter(cases, raw):
-    found = cases["monuseg"]
+    result = cases["monuseg"]
     listed = read_list("monuseg_official").parts
     later = set(specification("monuseg").exclude)
     assert len(later) == 7
-    assert later <= set(found)
-    assert set(found) - later <= set(listed)
+    assert later <= set(result)
+    assert set(result) - later <= set(listed)
     clutter = [path for path in raw["monuseg"].rglob("._*") if "__MACOSX" in path.parts]
-    assert len(clutter) >= 2 * len(found)
-    for case in found.values():
+    assert len(clutter) >= 2 * len(result)
+    for case in result.values():
         assert case.group == case.id
         assert case.attributes["participant"] == case.id[:12]
         assert case.attributes["archive"] == ("train" if case.id in later else listed[case.id])
@@ -449,13 +449,13 @@ def test_monuseg_masks_cover_the_dark_nuclei(samples):
 
 def test_monuseg_phantom_has_short_overlapping_and_protruding_regions(raw, samples):
     polygons = {path.stem: monuseg.read_polygons(path) for path in raw["monuseg"].rglob("TCGA*.xml")}
-    assert sum(len(p) == 2 for found in polygons.values() for p in found) == 1
+    assert sum(len(p) == 2 for result in polygons.values() for p in result) == 1
     side = next(iter(samples["monuseg"].values())).labels.shape[0]
-    assert any((p < 0).any() for found in polygons.values() for p in found)
-    assert any((p > side).any() for found in polygons.values() for p in found)
-    for tile, found in polygons.items():
+    assert any((p < 0).any() for result in polygons.values() for p in result)
+    assert any((p > side).any() for result in polygons.values() for p in result)
+    for tile, result in polygons.items():
         areas = []
-        for polygon in found:
+        for polygon in result:
             mask = np.zeros((side, side), np.uint8)
             monuseg.fill_polygon(mask, polygon)
             areas.append(int(mask.sum()))
@@ -529,24 +529,24 @@ def test_monuseg_rasteriser_agrees_with_an_independent_one(whole):
         radius = rng.uniform(3, 12) * rng.uniform(0.6, 1.0, len(angles))
         polygon = rng.uniform(-3, 123, 2) + radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         polygons.append(np.rint(polygon) if whole else polygon)
-    ours = np.zeros((110, 120), np.uint8)
+    actual = np.zeros((110, 120), np.uint8)
     for polygon in polygons:
-        monuseg.fill_polygon(ours, polygon)
-    assert dice(ours, fill_independently(polygons, ours.shape)) >= 0.999
-    outlined = np.zeros_like(ours)
+        monuseg.fill_polygon(actual, polygon)
+    assert dice(actual, fill_independently(polygons, actual.shape)) >= 0.999
+    outlined = np.zeros_like(actual)
     for polygon in polygons:
         cv2.fillPoly(outlined, [np.rint(polygon * 256).astype(np.int32)], 1, shift=8)
-    assert dice(ours, outlined) > 0.9
+    assert dice(actual, outlined) > 0.9
 
 
 @pytest.mark.parametrize("tiles", [1, pytest.param(None, marks=pytest.mark.slow, id="all")])
 def test_monuseg_agrees_with_an_independent_rasteriser_on_real_tiles(tiles):
     if not REAL.is_dir():
         pytest.skip(f"no real tiles in {REAL}; set SPECTRALSEG_REAL_SAMPLES to check with them")
-    found = read_cases("monuseg", REAL, {})
-    assert {case.attributes["archive"] for case in found} == {"train", "test"}
+    result = read_cases("monuseg", REAL, {})
+    assert {case.attributes["archive"] for case in result} == {"train", "test"}
     xml = {path.stem: path for path in REAL.rglob("TCGA*.xml")}
-    for case in found[:tiles]:
+    for case in result[:tiles]:
         sample = case.load()
         assert sample.image.shape == (1000, 1000, 3)
         reference = fill_independently(monuseg.read_polygons(xml[case.id]), sample.labels.shape)
@@ -651,25 +651,25 @@ def test_btseg_slices_differ_in_side_and_range(samples):
     assert all(sample.labels.any() for sample in samples["btseg"].values())
 
 
-def test_btseg_files_are_what_matlab_writes(raw):
+def test_btseg_files_follow_the_matlab_format(raw):
     for path in raw["btseg"].glob("*.mat"):
         assert path.read_bytes()[:10] == b"MATLAB 7.3"
         assert path.read_bytes()[512:520] == b"\x89HDF\r\n\x1a\n"
 
 
 def test_btseg_groups_families_of_patient_numbers(cases):
-    found = list(cases["btseg"].values())
+    result = list(cases["btseg"].values())
     for pid in ("MR049453", "MR051651"):
-        members = [case for case in found if case.attributes["pid"].startswith(pid)]
+        members = [case for case in result if case.attributes["pid"].startswith(pid)]
         assert {case.attributes["pid"] for case in members} == {pid, f"{pid}B"}
         assert {case.group for case in members} == {pid}
         assert len({case.attributes["fold"] for case in members}) == 2
     spec = specification("btseg")
-    parts = assign(found, spec.split, dataset="btseg")
-    straddling = {parts[case.id] for case in found if case.group == "MR051651"}
+    parts = assign(result, spec.split, dataset="btseg")
+    straddling = {parts[case.id] for case in result if case.group == "MR051651"}
     assert len(straddling) == 1
     assert straddling <= {"train", "validation"}
-    assert any(c.attributes["fold"] == "5" and parts[c.id] != "test" for c in found)
+    assert any(c.attributes["fold"] == "5" and parts[c.id] != "test" for c in result)
 
 
 def test_btseg_slices_of_a_patient_are_scattered(cases):
@@ -690,7 +690,7 @@ def test_btseg_families(pid, root):
 
 @pytest.fixture
 def btseg(raw, tmp_path):
-    """A copy of one slice that a test may spoil, as ``7.mat``."""
+    """A copy of one slice that tests may damage, as ``7.mat``."""
     shutil.copy(next(iter(sorted(raw["btseg"].glob("[0-9]*.mat")))), tmp_path / "7.mat")
     shutil.copy(raw["btseg"] / "cvind.mat", tmp_path)
     return tmp_path

@@ -1,4 +1,4 @@
-"""The flows of the official sources, each from a local stand-in with the real client, through ``fetch``."""
+"""Downloads of the official sources by ``fetch``, from local stand-ins with the real clients."""
 
 import hashlib
 import io
@@ -48,7 +48,7 @@ def test_figshare_by_signed_address_with_a_drop(tmp_path, specifications, caplog
     assert SIGNATURE not in caplog.text + json.dumps(read_receipts(tmp_path))
 
 
-def test_figshare_refusals_pass_or_are_told_without_the_signature(tmp_path, specifications, caplog):
+def test_figshare_refusals_do_not_contain_the_signature(tmp_path, specifications, caplog):
     file = "cvind.mat"
     with Figshare({"7005344": (file, CONTENT)}).running() as server:
         change = {"url": server.address("7005344"), "md5": hashlib.md5(CONTENT).hexdigest()}
@@ -62,7 +62,7 @@ def test_figshare_refusals_pass_or_are_told_without_the_signature(tmp_path, spec
     assert (tmp_path / file).read_bytes() == CONTENT
 
 
-def test_girder_builds_the_archive_anew_and_a_drop_starts_anew(tmp_path, specifications):
+def test_girder_builds_archives_on_request_and_a_drop_restarts(tmp_path, specifications):
     files = {f"ACDC/database/training/patient{n:03}/Info.cfg": CONTENT[n : n + 9000] for n in range(8)}
     with Girder({"637218c173e9f0047faa00fb": files}).running() as server:
         address = server.address("637218c173e9f0047faa00fb")

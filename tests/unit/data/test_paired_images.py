@@ -35,7 +35,7 @@ def write(path: Path, pixels: NDArray[Any], **flags: int) -> Path:
 
 
 def picture(shape: tuple[int, int] = SHAPE) -> NDArray[np.uint8]:
-    """BGR, as OpenCV writes it: blue 10, green 20, red 200."""
+    """BGR, the order of OpenCV: blue 10, green 20, red 200."""
     return np.full((*shape, 3), (10, 20, 200), np.uint8)
 
 
@@ -72,14 +72,14 @@ def test_a_nested_top_folder_makes_no_difference(tmp_path: Path) -> None:
     assert [case.id for case in read(tmp_path)] == ["a"]
 
 
-def test_archive_clutter_is_no_case(tmp_path: Path) -> None:
+def test_archive_clutter_is_not_listed(tmp_path: Path) -> None:
     plain(tmp_path, "a")
     plain(tmp_path / "__MACOSX", "a")
     (tmp_path / "images" / "._a.png").write_bytes(b"clutter")
     assert [case.id for case in read(tmp_path)] == ["a"]
 
 
-def test_listing_opens_no_image_and_cases_travel_to_other_processes(tmp_path: Path) -> None:
+def test_listing_opens_no_image_and_cases_can_be_pickled(tmp_path: Path) -> None:
     plain(tmp_path, "a")
     (tmp_path / "images" / "a.png").write_bytes(b"")
     (case,) = read(tmp_path)
@@ -92,12 +92,12 @@ def test_masks_without_an_image_are_listed_with_a_defect(tmp_path: Path) -> None
     write(tmp_path / "masks" / "withdrawn.png", square())
     whole, withdrawn = read(tmp_path)
     assert (whole.id, whole.defect) == ("a", "")
-    assert (withdrawn.id, withdrawn.defect) == ("withdrawn", "mask withdrawn.png alone, without an image")
+    assert (withdrawn.id, withdrawn.defect) == ("withdrawn", "mask withdrawn.png without an image")
     with pytest.raises(InputError, match=r"withdrawn\.png: a mask without an image"):
         withdrawn.load()
 
 
-def test_names_that_differ_in_unicode_normalisation_are_one(tmp_path: Path) -> None:
+def test_names_are_compared_in_normalised_form(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "Müller é") for form in ("NFC", "NFD"))
     assert composed != decomposed
     write(tmp_path / unicodedata.normalize("NFD", "Köln") / "images" / f"{decomposed}.png", picture())
@@ -120,9 +120,9 @@ def test_two_files_whose_names_differ_in_normalisation_only_are_refused(tmp_path
         read(tmp_path)
 
 
-def test_a_case_must_not_be_called_like_all_cases_together(tmp_path: Path) -> None:
+def test_reserved_case_names_are_refused(tmp_path: Path) -> None:
     assert POOLED == "pooled"
-    with pytest.raises(InputError, match="case 'Pooled' has a name that records use for all cases together"):
+    with pytest.raises(InputError, match="case 'Pooled' has a name that is reserved in records"):
         read(plain(tmp_path, "Pooled"))
 
 
@@ -149,7 +149,7 @@ def test_split_by_folder_with_repeated_names(tmp_path: Path) -> None:
     assert {case for case, part in parts.items() if part == "test"} == {"test_001", "test_002", "test_003"}
 
 
-def test_one_id_twice_is_refused(tmp_path: Path) -> None:
+def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
     for part in ("train", "test"):
         plain(tmp_path / part, "001")
     with pytest.raises(InputError, match=r"001\.png: a mask of the same image as"):
@@ -167,7 +167,7 @@ def test_grey_images_keep_their_depth(tmp_path: Path) -> None:
 
 
 def test_orientation_tags_are_ignored(tmp_path: Path) -> None:
-    """A tag that asks for a quarter turn would otherwise part image and mask."""
+    """A quarter turn of the image only would misalign image and mask."""
     content = write(tmp_path / "images" / "a.jpg", picture()).read_bytes()
     tiff = b"II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00"
     exif = b"Exif\x00\x00" + tiff
@@ -259,7 +259,7 @@ def test_a_third_value_that_fills_a_region_of_a_lossy_mask_is_refused(tmp_path: 
         "paired_images", write_jpeg(path, mask, quality).parents[1], {**PLAIN, "masks": "masks/{id}.jpg"}
     )
     with pytest.raises(
-        InputError, match=r"a\.jpg: a lossy mask with regions of the grey value \d+, .*; save it without"
+        InputError, match=r"a\.jpg: the lossy mask has regions of the grey value \d+, .*; save it without"
     ):
         case.load()
     for value in (255, 200, 140):
@@ -304,7 +304,7 @@ def test_soft_edges_may_have_few_values(tmp_path: Path, few: str) -> None:
     ],
     ids=["small labels", "spots far from the object", "near both", "wide"],
 )
-def test_few_values_that_are_no_edges_are_refused(tmp_path: Path, labels: dict[int, Any]) -> None:
+def test_few_values_away_from_edges_are_refused(tmp_path: Path, labels: dict[int, Any]) -> None:
     mask = disc()
     for value, place in labels.items():
         mask[54:62, 2:10][place] = value
@@ -316,7 +316,7 @@ def test_few_values_that_are_no_edges_are_refused(tmp_path: Path, labels: dict[i
 
 @pytest.mark.parametrize("void", [1, 128, 254])
 def test_a_contour_of_one_value_is_refused(tmp_path: Path, void: int) -> None:
-    """It may be void, as in the masks of VOC."""
+    """The contour may be void, as in VOC masks."""
     mask = disc()
     mask[(cv2.dilate(mask, np.ones((3, 3))) == 255) & (mask == 0)] = void
     write(tmp_path / "images" / "a.png", picture(mask.shape))
@@ -368,11 +368,11 @@ def test_webp_is_judged_by_content(tmp_path: Path, quality: int, lossless: bool)
     assert read_mask(path)[1].lossy != lossless
 
 
-def test_empty_masks_are_fine(tmp_path: Path) -> None:
+def test_empty_masks_are_accepted(tmp_path: Path) -> None:
     assert not read(plain(tmp_path, "a", mask=square(0)))[0].load().labels.any()
 
 
-def test_compression_noise_in_an_empty_jpeg_mask_is_fine(tmp_path: Path) -> None:
+def test_compression_noise_in_an_empty_jpeg_mask_is_accepted(tmp_path: Path) -> None:
     write(tmp_path / "images" / "a.png", picture())
     write(tmp_path / "masks" / "a.jpg", square(8))
     assert not read(tmp_path, masks="masks/{id}.jpg")[0].load().labels.any()
@@ -394,14 +394,14 @@ def test_values_are_labels(tmp_path: Path) -> None:
     expected = square(2)
     expected[0] = 1
     assert np.array_equal(labels, expected)
-    with pytest.raises(InputError, match=r"a\.png: the mask holds the values 128, 255, which are none of \[0, 1, 2\]"):
+    with pytest.raises(InputError, match=r"a\.png: the mask holds the values 128, 255, which are not in \[0, 1, 2\]"):
         read(root, values=[0, 1, 2])[0].load()
 
 
 def test_coloured_masks_are_refused(tmp_path: Path) -> None:
     root = plain(tmp_path, "a", mask=picture())
     for options in ({}, {"values": [0, 1]}):
-        with pytest.raises(InputError, match=r"a\.png: a mask with colours or a palette; convert"):
+        with pytest.raises(InputError, match=r"a\.png: the mask has colours or a palette; convert"):
             read(root, **options)[0].load()
 
 
@@ -412,7 +412,7 @@ def test_missing_mask(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_no_matching_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no file matches images 'images/\{id\}\.png'"):
         read(tmp_path)
 
@@ -435,7 +435,7 @@ def test_truncated_image(tmp_path: Path, extension: str, keep: float) -> None:
 
 
 def test_a_tiff_with_a_damaged_strip(tmp_path: Path) -> None:
-    """OpenCV leaves such parts black and says nothing."""
+    """OpenCV silently leaves such parts black."""
     write(tmp_path / "masks" / "a.png", square())
     (tmp_path / "images").mkdir()
     noise = np.random.default_rng(0).integers(1, 255, (*SHAPE, 3), np.uint8)
@@ -454,8 +454,8 @@ def test_a_tiff_with_a_damaged_strip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg"])
-def test_truncation_is_noticed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str) -> None:
-    """Older OpenCV returns what it has of a truncated file."""
+def test_truncation_is_detected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extension: str) -> None:
+    """Older versions of OpenCV return partial images."""
     path = write(tmp_path / "images" / f"a.{extension}", picture())
     write(tmp_path / "masks" / "a.png", square())
     (case,) = read(tmp_path, images=rf"images/{{id}}\.{extension}")
@@ -474,7 +474,7 @@ def test_damaged_mask(tmp_path: Path) -> None:
         read(tmp_path)[0].load()
 
 
-def test_a_file_that_went_away(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     (case,) = read(plain(tmp_path, "a"))
     (tmp_path / "images" / "a.png").unlink()
     with pytest.raises(InputError, match=r"images/a\.png: cannot be read: the file is missing"):
@@ -539,7 +539,7 @@ def test_masks_are_never_reduced_though_they_are_jpeg(tmp_path: Path) -> None:
     assert case.load_reduced(8).labels.shape == (64, 80)
 
 
-def test_reduced_sizes_are_compared_to_the_pixel(tmp_path: Path) -> None:
+def test_reduced_sizes_are_compared_exactly(tmp_path: Path) -> None:
     case = photograph(tmp_path, (61, 80))
     write(tmp_path / "masks" / "a.png", square(shape=(64, 80)))  # an eighth of both has 8 x 10 pixels
     with pytest.raises(InputError, match=r"mask has 80 x 64 pixels but its image a\.jpg has 80 x 61"):
@@ -547,7 +547,7 @@ def test_reduced_sizes_are_compared_to_the_pixel(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.01, 0.5, 0.98])
-def test_truncated_images_are_noticed_at_reduced_size(tmp_path: Path, keep: float) -> None:
+def test_truncated_images_are_detected_at_reduced_size(tmp_path: Path, keep: float) -> None:
     case = photograph(tmp_path, (64, 80))
     path = tmp_path / "images" / "a.jpg"
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
@@ -558,9 +558,9 @@ def test_truncated_images_are_noticed_at_reduced_size(tmp_path: Path, keep: floa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"images": "images/({id}.png"}, "'images': .* is no valid pattern"),
-        ({"masks": "masks/{name}.png"}, "capture nothing in common"),
-        ({"values": [0, 1, 1]}, r"'values': \[0, 1, 1\] is no list of different mask values"),
+        ({"images": "images/({id}.png"}, "'images': .* is not a valid pattern"),
+        ({"masks": "masks/{name}.png"}, "have no group in common"),
+        ({"values": [0, 1, 1]}, r"'values': \[0, 1, 1\] is not a list of different mask values"),
         ({"values": [0]}, "'values'"),
         ({"values": [0, "1"]}, r"'values': \[0, '1'\] should be a valid integer; see docs"),
         ({"values": 1}, "'values': 1 should be a list; see docs"),

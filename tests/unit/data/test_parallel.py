@@ -17,16 +17,16 @@ def test_results_come_in_the_order_of_the_items(threads):
     assert list(map_in_order(slow_if_even, range(20), threads)) == [n * n for n in range(20)]
 
 
-def test_nothing_comes_of_nothing():
+def test_no_items_give_no_results():
     assert list(map_in_order(str, [], 3)) == []
 
 
 def test_as_many_calls_as_threads_run_at_a_time():
-    meeting = threading.Barrier(3)  # passed by three calls together
+    meeting = threading.Barrier(3)  # passed by three concurrent calls
     assert len(list(map_in_order(lambda _: meeting.wait(), range(9), 3))) == 9
 
 
-def test_few_items_are_begun_before_a_result_is_taken():
+def test_few_items_are_started_before_a_result_is_consumed():
     taken = 0
     begun = itertools.count()
 
@@ -42,7 +42,7 @@ def test_few_items_are_begun_before_a_result_is_taken():
     assert next(begun) == 50
 
 
-def test_an_endless_source_is_read_no_further_than_needed():
+def test_infinite_sources_are_read_lazily():
     numbers = itertools.count()
     results = map_in_order(lambda number: number, numbers, 2)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
@@ -50,7 +50,7 @@ def test_an_endless_source_is_read_no_further_than_needed():
     assert next(numbers) <= 6
 
 
-def test_an_error_reaches_the_caller_and_stops_what_has_not_begun():
+def test_an_error_reaches_the_caller_and_cancels_pending_items():
     called = []
 
     def fail_at_three(number):
@@ -64,7 +64,7 @@ def test_an_error_reaches_the_caller_and_stops_what_has_not_begun():
     assert max(called) <= 6
 
 
-def test_opencv_has_one_thread_meanwhile_and_its_own_number_afterwards():
+def test_opencv_threads_are_restored():
     before = cv2.getNumThreads()
     cv2.setNumThreads(3)
     try:

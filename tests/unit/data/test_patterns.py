@@ -1,4 +1,4 @@
-"""Patterns capture what Python's expressions capture, in bounded time."""
+"""Patterns capture the same as Python's expressions, in linear time."""
 
 import re
 
@@ -30,7 +30,7 @@ PATHS = [
         r".*",
     ],
 )
-def test_captures_are_those_of_python(expression):
+def test_captures_equal_python(expression):
     reference = re.compile(f"(?:(?s:.*)/)?(?:{expression})", re.IGNORECASE)
     matches = [reference.fullmatch(path) for path in PATHS]
     expected = [match and {name: text for name, text in match.groupdict().items() if text} for match in matches]
@@ -39,7 +39,7 @@ def test_captures_are_those_of_python(expression):
 
 
 @pytest.mark.parametrize("expression", [r"(?P<id>(a+)+)\.png", r"(?P<id>(a|a)*)b", r"(?P<id>.*.*.*.*.*.*.*.*.*)x"])
-def test_patterns_that_backtrack_without_end_in_python_end(expression):
+def test_patterns_with_exponential_backtracking_terminate(expression):
     assert PathPattern(expression).captures(["a" * 20_000]) == [None]
 
 
@@ -58,17 +58,17 @@ def test_patterns_that_backtrack_without_end_in_python_end(expression):
         "a{,3}b",
     ],
 )
-def test_what_is_no_pattern_is_refused(expression):
+def test_invalid_patterns_are_refused(expression):
     with pytest.raises(ValueError, match=r"\w"):
         PathPattern(expression)
 
 
-def test_a_name_that_is_no_text_is_captured_as_it_is():
+def test_undecodable_names_are_captured_unchanged():
     assert PathPattern("(?P<id>.*)").captures(["a\udcffb"]) == [{"id": "a\udcffb"}]
 
 
 def test_wildcards_match_any_character_of_whole_names():
     pattern = wildcards("Tissue[ _]Images/*.tif")
     paths = ["Tissue Images/a.b.tif", "x/tissue_images/ä.TIF", "Tissue-Images/a.tif", "Tissue Images/a.tiff"]
-    assert [found is not None for found in pattern.captures(paths)] == [True, True, False, False]
+    assert [result is not None for result in pattern.captures(paths)] == [True, True, False, False]
     assert wildcards("a?.(1)").captures(["ab.(1)", "a.(1)"]) == [{}, None]

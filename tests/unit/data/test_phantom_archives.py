@@ -7,8 +7,8 @@ from spectralseg.data.phantom_archives import deliver
 
 
 @pytest.mark.parametrize("name", ["btseg", "monuseg"])
-def test_phantoms_arrive_as_they_were_made(tmp_path, name):
-    """Names with spaces, and a file that is no archive, among them."""
+def test_delivered_phantoms_are_unchanged(tmp_path, name):
+    """Including names with spaces, and a file that is not an archive."""
     made = phantoms.generate(name, tmp_path / "made", cases=3, side=64, seed=1)
     arrived = deliver(name, tmp_path / "arrived", cases=3, side=64, seed=1)
     assert [path.name for path in arrived] == [path.name for path in made]
@@ -17,7 +17,7 @@ def test_phantoms_arrive_as_they_were_made(tmp_path, name):
     assert left == sorted(path.name for path in made)
 
 
-def test_they_come_through_the_download_client(tmp_path, monkeypatch):
+def test_delivery_uses_the_download_client(tmp_path, monkeypatch):
     urls = []
     monkeypatch.setattr("spectralseg.data.fetch.download", lambda url, target: urls.append(url) or fetched(url, target))
     from spectralseg.data.downloads import download as fetched
@@ -27,7 +27,7 @@ def test_they_come_through_the_download_client(tmp_path, monkeypatch):
     assert all(url.startswith("http://127.0.0.1:") for url in urls)
 
 
-def test_a_proxy_is_not_asked_for_what_is_on_this_machine(tmp_path, monkeypatch):
+def test_local_addresses_bypass_the_proxy(tmp_path, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
@@ -39,5 +39,5 @@ def test_the_server_does_not_outlive_the_delivery(tmp_path):
     before = set(threading.enumerate())
     deliver("isic2018", tmp_path, cases=3, side=64)
     left = set(threading.enumerate()) - before
-    for thread in left:  # the answer to the last request may still be ending
+    for thread in left:  # the last response may still be in progress
         thread.join()

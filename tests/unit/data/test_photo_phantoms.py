@@ -1,4 +1,4 @@
-"""Phantoms of the photographic datasets: each irregularity of the originals is there, and the reader copes with it."""
+"""Phantoms of the photographic datasets: irregularities of the originals, and their handling by the reader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CASES, SIDE = 12, 48
 
 @dataclass(frozen=True)
 class Unpacked:
-    """A phantom as a user has it after unpacking the archives into one folder."""
+    """A phantom with its archives unpacked into one folder."""
 
     archives: list[Path]
     root: Path
@@ -68,7 +68,7 @@ def members(archives: list[Path]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_archives_bear_the_official_names(unpacked: dict[str, Unpacked], name: str) -> None:
+def test_archives_have_official_names(unpacked: dict[str, Unpacked], name: str) -> None:
     assert [archive.name for archive in unpacked[name].archives] == ARCHIVES[name]
     assert [source.file for source in unpacked[name].specification.sources] == ARCHIVES[name]
 
@@ -125,9 +125,9 @@ def test_any_number_of_cases(tmp_path: Path, name: str, cases: int) -> None:
     for archive in phantoms.generate(name, tmp_path / "archives", cases=cases, side=24):
         zipfile.ZipFile(archive).extractall(tmp_path / "raw")
     specification = read_specification(DATASETS / f"{name}.smk")
-    found = read_cases(specification.reader, tmp_path / "raw", specification.reader_options)
-    assign(found, specification.split, dataset=name, allow_partial=True)
-    assert len(found) >= max(1, cases // 2)
+    result = read_cases(specification.reader, tmp_path / "raw", specification.reader_options)
+    assign(result, specification.split, dataset=name, allow_partial=True)
+    assert len(result) >= max(1, cases // 2)
 
 
 def test_ood_partners_are_datasets() -> None:
@@ -153,7 +153,7 @@ def test_kvasir_masks_are_colour_jpeg_with_ringing(unpacked: dict[str, Unpacked]
     assert larger, "a threshold of 0 would make polyps larger"
 
 
-def test_kvasir_boxes_are_no_case(unpacked: dict[str, Unpacked]) -> None:
+def test_kvasir_boxes_are_not_listed(unpacked: dict[str, Unpacked]) -> None:
     (file,) = unpacked["kvasir_seg"].root.rglob("kavsir_bboxes.json")
     boxes = json.loads(file.read_text())
     cases = {case.id: case for case in unpacked["kvasir_seg"].read()}
@@ -190,7 +190,7 @@ def test_polypgen_trailing_underscore(unpacked: dict[str, Unpacked]) -> None:
         polypgen.read(images=strict)
 
 
-def test_polypgen_frames_of_sequences_are_no_cases(unpacked: dict[str, Unpacked]) -> None:
+def test_polypgen_sequence_frames_are_not_listed(unpacked: dict[str, Unpacked]) -> None:
     root = unpacked["polypgen"].root
     ids = {case.id for case in unpacked["polypgen"].read()}
     sequences = {path.stem for path in root.rglob("sequenceData/**/*.jpg")}
@@ -203,7 +203,7 @@ def test_polypgen_frames_of_sequences_are_no_cases(unpacked: dict[str, Unpacked]
     assert not ids & sequences
 
 
-def test_polypgen_overlays_and_clutter_are_no_cases(unpacked: dict[str, Unpacked]) -> None:
+def test_polypgen_overlays_and_clutter_are_not_listed(unpacked: dict[str, Unpacked]) -> None:
     root = unpacked["polypgen"].root
     assert list(root.rglob("bbox_image_C1/957OLCV1_100H0002_mask_bbox.jpg"))
     assert list(root.rglob("bbox_images_C6/*.jpg"))
@@ -237,13 +237,13 @@ def test_polypgen_frames_without_polyp_are_cases(unpacked: dict[str, Unpacked]) 
     assert {case.attributes["centre"] for case in empty} == {"C2", "C4"}
 
 
-def test_polypgen_looks_unlike_kvasir(unpacked: dict[str, Unpacked]) -> None:
+def test_polypgen_looks_different_from_kvasir(unpacked: dict[str, Unpacked]) -> None:
     kvasir, polypgen = unpacked["kvasir_seg"].read(), unpacked["polypgen"].read()
     assert hue(polypgen) > hue(kvasir) * 1.05
 
 
 def hue(cases: list[Case]) -> float:
-    """Green and blue in parts of red, over what is not black."""
+    """Ratios of green and blue to red, over pixels that are not black."""
     ratios = []
     for case in cases:
         image = case.load().image.astype(float)
@@ -270,7 +270,7 @@ def test_isic_masks_are_grey_png_in_one_piece(unpacked: dict[str, Unpacked]) -> 
             assert cv2.connectedComponents(raw)[0] == 2
 
 
-def test_isic2017_superpixels_and_metadata_are_no_cases(unpacked: dict[str, Unpacked]) -> None:
+def test_isic2017_superpixels_and_metadata_are_not_listed(unpacked: dict[str, Unpacked]) -> None:
     isic = unpacked["isic2017"]
     cases = isic.read()
     assert len(list(isic.root.rglob("*_superpixels.png"))) == len(cases) == 6
@@ -301,7 +301,7 @@ def test_isic_shared_ids_are_the_same_files(unpacked: dict[str, Unpacked]) -> No
         assert all(first[a] == second[b] for a, b in pairs)
 
 
-def test_isic_pictures_do_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
+def test_isic_images_do_not_depend_on_their_number(tmp_path: Path) -> None:
     few, more = (
         members(phantoms.generate("isic2018", tmp_path / str(n), cases=n, side=SIDE)) for n in (CASES, 2 * CASES)
     )
@@ -318,7 +318,7 @@ def test_isic2017_documented_duplicate(unpacked: dict[str, Unpacked]) -> None:
     assert len(set(distinct)) == len(distinct) - 1
 
 
-def test_isic2017_pictures_of_its_own_look_different(unpacked: dict[str, Unpacked]) -> None:
+def test_isic2017_specific_images_look_different(unpacked: dict[str, Unpacked]) -> None:
     known = read_list("isic2018_bcdu_sorted").parts
     own = [case for case in unpacked["isic2017"].read() if case.id not in known and case.id != "ISIC_0012152"]
     assert len(own) == 2

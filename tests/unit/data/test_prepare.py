@@ -44,7 +44,7 @@ def volumes(count=6, spacing=(5.0, 1.5, 1.5)):
 
 
 def one(sample):
-    """A case beside enough good ones."""
+    """A case, with enough valid other ones."""
     return Case("odd", "odd", lambda: sample)
 
 
@@ -58,7 +58,7 @@ def copy_of_toy(tmp_path, prepare_cases, toy_cases):
     return prepare_cases(tmp_path / "toy", toy_cases()).path
 
 
-class TestWhatIsWritten:
+class TestOutput:
     def test_a_prepared_dataset_passes_its_own_verification(self, toy):
         assert verify_prepared(toy.path) == {"train": 6, "validation": 1, "test": 3}
         assert sorted(path.name for path in toy.path.iterdir()) == [
@@ -84,7 +84,7 @@ class TestWhatIsWritten:
             if row["part"] == "test":
                 assert np.array_equal(toy.native_labels(row["case"]), samples[row["case"]].load().labels)
             else:
-                with pytest.raises(InputError, match=f"case '{row['case']}' is no test case"):
+                with pytest.raises(InputError, match=f"case '{row['case']}' is not a test case"):
                     toy.native_labels(row["case"])
 
     def test_statistics_are_those_of_the_training_rows(self, toy):
@@ -92,7 +92,7 @@ class TestWhatIsWritten:
         assert toy.info["mean"] == pytest.approx(values.mean(0).tolist())
         assert toy.info["std"] == pytest.approx(values.std(0).tolist())
 
-    def test_the_card_says_what_is_there(self, toy):
+    def test_card(self, toy):
         assert toy.info["cases"] == {"train": 6, "validation": 1, "test": 3}
         assert toy.info["slices"] == {"train": 6, "validation": 1, "test": 3}
         assert toy.info["split"] == {"random": 0.3}
@@ -138,22 +138,20 @@ class TestWhatIsWritten:
         assert data.cases["case"].tolist() == names
         assert verify_prepared(data.path)
 
-    def test_excluded_cases_are_left_out_and_recorded_with_their_reason(
-        self, tmp_path, prepare_cases, toy_cases, toy_specification
-    ):
+    def test_excluded_cases_are_recorded_with_their_reason(self, tmp_path, prepare_cases, toy_cases, toy_specification):
         specification = toy_specification(exclude={"case03": "blurred", "case99": "not there"})
         data = prepare_cases(tmp_path / "fewer", toy_cases(), specification)
         assert "case03" not in set(data.cases["case"])
         assert data.info["excluded"] == {"case03": "blurred"}
 
-    def test_cases_with_a_defect_are_left_out_recorded_and_warned_of(self, tmp_path, prepare_cases, toy_cases, caplog):
+    def test_cases_with_a_defect_are_excluded_recorded_and_logged(self, tmp_path, prepare_cases, toy_cases, caplog):
         cases = [*toy_cases(), Case("gone", "gone", lambda: pytest.fail("was loaded"), defect="its image is missing")]
         data = prepare_cases(tmp_path / "fewer", cases)
         assert len(data.cases) == 10
         assert data.info["excluded"] == {"gone": "its image is missing"}
-        assert "1 cases are left out, listed in dataset.json, the first: case 'gone' (its image" in caplog.text
+        assert "1 cases are excluded, listed in dataset.json, the first: case 'gone' (its image" in caplog.text
 
-    def test_what_is_legal_but_odd_is_remarked_and_warned_of(self, tmp_path, prepare_cases, toy_cases, caplog):
+    def test_unusual_cases_have_remarks_and_are_logged(self, tmp_path, prepare_cases, toy_cases, caplog):
         image, labels = toy_cases(1)[0].load().image, np.zeros((40, 40), np.uint8)
         inverted = np.ones_like(labels)
         inverted[9:20, 9:20] = 0
@@ -175,7 +173,7 @@ class TestWhatIsWritten:
             "4 cases have remarks, listed in dataset.json, the first: case 'a' (seen by the reader, no" in caplog.text
         )
 
-    def test_nothing_odd_is_nothing_to_remark(self, toy, caplog):
+    def test_usual_cases_have_no_remarks(self, toy, caplog):
         assert toy.info["remarks"] == toy.info["excluded"] == {}
 
     def test_a_dataset_for_testing_only_has_statistics_and_native_labels_of_all(
@@ -187,7 +185,7 @@ class TestWhatIsWritten:
 
 
 def straightforward(sample, specification, size):
-    """The arrays of a case by the shortest path: normalise everything, resize plane by plane, stack."""
+    """Reference implementation of the arrays of a case: normalise, resize slice by slice, stack."""
     intensity = specification.intensity
     if intensity is None:
         image, levels = sample.image.astype(np.float32) / np.float32(255), 255
@@ -229,8 +227,8 @@ def prepare_phantom(specification, raw, out, **options):
 
 
 @pytest.mark.parametrize("name", ["isic2018", "synapse", "acdc"])
-def test_arrays_are_those_of_a_straightforward_implementation(tmp_path, phantom, name):
-    """Colour photographs, which are rounded otherwise, a window, percentiles; decoded in full."""
+def test_arrays_equal_a_reference_implementation(tmp_path, phantom, name):
+    """Colour photographs, a window, and percentiles; decoded at full size."""
     specification, raw = phantom(name)
     data = prepare_phantom(specification, raw, tmp_path / "prepared", reduced_decoding=False, threads=2)
     cases = {case.id: case for case in read_cases(specification.reader, raw, specification.reader_options)}
@@ -264,23 +262,23 @@ def both(tmp_path_factory, phantom):
 
 
 class TestReducedDecoding:
-    def test_it_cannot_change_masks(self, both):
+    def test_masks_do_not_change(self, both):
         reduced, full = both
         for file in ("masks.npy", "native_labels.bin"):
             assert (reduced.path / file).read_bytes() == (full.path / file).read_bytes()
 
-    def test_it_changes_images_by_little(self, both):
+    def test_images_change_little(self, both):
         reduced, full = both
         difference = reduced.images[:].astype(int) - full.images
         assert 0 < np.abs(difference).mean() < 1
         assert abs(difference.mean()) < 0.1
         assert np.percentile(np.abs(difference), 99) <= 12
 
-    def test_it_is_on_record(self, both):
+    def test_the_option_is_recorded(self, both):
         reduced, full = both
         assert (reduced.info["reduced_decoding"], full.info["reduced_decoding"]) == (True, False)
 
-    def test_small_images_are_as_if_it_were_off(self, tmp_path, phantom):
+    def test_small_images_do_not_change(self, tmp_path, phantom):
         specification, raw = phantom("isic2018")
         reduced, full = (
             prepare_phantom(specification, raw, tmp_path / str(on), image_size=128, reduced_decoding=on)
@@ -288,11 +286,11 @@ class TestReducedDecoding:
         )
         assert np.array_equal(reduced.images, full.images)
 
-    def test_at_least_twice_the_pixels_that_are_due_are_decoded(self, tmp_path, prepare_cases):
-        asked = []
+    def test_at_least_twice_the_required_pixels_are_decoded(self, tmp_path, prepare_cases):
+        requests = []
 
         def load_reduced(smallest_side):
-            asked.append(smallest_side)
+            requests.append(smallest_side)
             return load()
 
         def load():
@@ -300,9 +298,9 @@ class TestReducedDecoding:
 
         cases = [Case(f"c{n}", f"c{n}", load, load_reduced=load_reduced) for n in range(6)]
         prepare_cases(tmp_path / "reduced", cases)
-        assert asked == [64] * 6
+        assert requests == [64] * 6
         prepare_cases(tmp_path / "full", cases, reduced_decoding=False)
-        assert asked == [64] * 6
+        assert requests == [64] * 6
 
     @pytest.mark.parametrize("shape", [(4, 5, 3), (6, 5, 3), (5, 4, 3)])
     def test_a_reduced_image_of_another_size_is_refused(self, tmp_path, prepare_cases, toy_cases, shape):
@@ -311,8 +309,8 @@ class TestReducedDecoding:
             prepare_cases(tmp_path / "toy", [*toy_cases(5), one(sample)])
 
 
-def test_memory_is_bounded_by_the_cases_at_work(tmp_path, prepare_cases, toy_specification):
-    """Two threads never hold what four cases take, though the results of all would be more than that."""
+def test_memory_is_bounded_by_the_number_of_threads(tmp_path, prepare_cases, toy_specification):
+    """Two threads need less memory than four cases, and less than all results."""
     shape, size, count = (40, 160, 160), 64, 40
 
     def load():
@@ -336,7 +334,7 @@ class TestCompleteness:
         self, tmp_path, prepare_cases, toy_cases, toy_specification
     ):
         specification = toy_specification(expected_cases=12)
-        with pytest.raises(InputError, match=r"10 of 12 cases of 'toy' are there; .*allow_partial: true"):
+        with pytest.raises(InputError, match=r"10 of 12 cases of 'toy' are available; .*allow_partial: true"):
             prepare_cases(tmp_path / "toy", toy_cases(), specification)
         assert not (tmp_path / "toy").exists()
         assert prepare_cases(tmp_path / "toy", toy_cases(), specification, allow_partial=True).info["allow_partial"]
@@ -367,11 +365,11 @@ class TestCompleteness:
         specification = toy_specification(expected_cases=9, exclude={"case00": "blurred"})
         assert len(prepare_cases(tmp_path / "toy", toy_cases(), specification).cases) == 9
 
-    def test_too_many_cases_are_refused_as_well(self, tmp_path, prepare_cases, toy_cases, toy_specification):
+    def test_too_many_cases_are_refused(self, tmp_path, prepare_cases, toy_cases, toy_specification):
         with pytest.raises(InputError, match="10 of 8 cases"):
             prepare_cases(tmp_path / "toy", toy_cases(), toy_specification(expected_cases=8))
 
-    def test_an_error_half_way_leaves_the_earlier_dataset_as_it_was(self, copy_of_toy, prepare_cases, toy_cases):
+    def test_an_error_keeps_the_existing_dataset(self, copy_of_toy, prepare_cases, toy_cases):
         def fail():
             raise InputError("case is damaged")
 
@@ -391,8 +389,8 @@ class TestBadCases:
                 np.zeros((40, 41), np.uint8),
                 r"image of \(40, 40\) and labels of \(40, 41\)",
             ),
-            (np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8), "3 channels are due"),
-            (np.zeros((40, 40, 4), np.uint8), np.zeros((40, 40), np.uint8), "3 channels are due"),
+            (np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8), "instead of 3 channels"),
+            (np.zeros((40, 40, 4), np.uint8), np.zeros((40, 40), np.uint8), "instead of 3 channels"),
             (np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40, 3), np.uint8), "labels of shape"),
             (np.zeros((40, 40, 3), np.uint8), np.full((40, 40), 2, np.uint8), "has label 2, but there are 1 classes"),
             (np.zeros((0, 40, 3), np.uint8), np.zeros((0, 40), np.uint8), "is empty"),
@@ -408,33 +406,31 @@ class TestBadCases:
     @pytest.mark.parametrize(
         "spacing", [(), (1.0, 1.0), (1.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, np.nan, 1.0), (1.0, np.inf, 1.0)]
     )
-    def test_a_spacing_that_measures_nothing_is_refused(self, tmp_path, prepare_cases, toy_specification, spacing):
+    def test_invalid_spacings_are_refused(self, tmp_path, prepare_cases, toy_specification, spacing):
         with pytest.raises(InputError, match=r"case 'v0' .*spacing"):
             prepare_cases(tmp_path / "ct", volumes(spacing=spacing), toy_specification(**CT))
 
 
-class TestWhatCannotBePrepared:
+class TestInvalidDatasets:
     @pytest.mark.parametrize("split", [{"random": 0.3}, {"everything": "test"}])
-    def test_a_dataset_without_foreground_to_train_on(
-        self, tmp_path, prepare_cases, toy_cases, toy_specification, split
-    ):
+    def test_a_dataset_without_foreground(self, tmp_path, prepare_cases, toy_cases, toy_specification, split):
         image = toy_cases(1)[0].load().image
         empty = Sample(image, np.zeros(image.shape[:2], np.uint8))
         cases = [Case(f"case{n:02}", f"case{n:02}", lambda: empty) for n in range(10)]
-        with pytest.raises(InputError, match=r"none of the (6|10) cases to train on has foreground"):
+        with pytest.raises(InputError, match=r"none of the (6|10) cases for training has foreground"):
             prepare_cases(tmp_path / "toy", cases, toy_specification(split=split))
         assert not (tmp_path / "toy").exists()
 
     @pytest.mark.parametrize(
         "options", [{"image_size": 0}, {"image_size": 5000}, {"validation": 1.0}, {"validation": 0}]
     )
-    def test_sizes_and_shares_without_sense(self, tmp_path, prepare_cases, toy_cases, options):
+    def test_invalid_sizes_and_shares(self, tmp_path, prepare_cases, toy_cases, options):
         with pytest.raises(InputError, match=r"image size|validation share"):
             prepare_cases(tmp_path / "toy", toy_cases(), **options)
 
-    def test_a_volume_without_a_place_in_space(self, tmp_path, prepare_cases, toy_specification):
+    def test_a_volume_without_geometry(self, tmp_path, prepare_cases, toy_specification):
         nowhere = dataclasses.replace(volumes(1)[0].load(), geometry=None)
-        with pytest.raises(InputError, match="case 'odd' is a volume without a place in space"):
+        with pytest.raises(InputError, match="case 'odd' is a volume without geometry"):
             prepare_cases(tmp_path / "ct", [*volumes(), one(nowhere)], toy_specification(**CT))
 
     def test_a_case_that_does_not_fit_in_memory(self, tmp_path, prepare_cases, toy_cases, monkeypatch):
@@ -448,18 +444,18 @@ class TestWhatCannotBePrepared:
 
 class TestNormalise:
     def test_bytes_are_divided_by_255(self):
-        found = normalised(np.array([0, 51, 255], np.uint8), None)
-        assert found.tolist() == pytest.approx([0, 0.2, 1])
-        assert found.dtype == np.float32
+        result = normalised(np.array([0, 51, 255], np.uint8), None)
+        assert result.tolist() == pytest.approx([0, 0.2, 1])
+        assert result.dtype == np.float32
 
     def test_a_window_clips_and_scales(self):
-        found = normalised(np.array([-2000, -125, 75, 275, 3000], np.int16), Intensity(window=(-125, 275)))
-        assert found.tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+        result = normalised(np.array([-2000, -125, 75, 275, 3000], np.int16), Intensity(window=(-125, 275)))
+        assert result.tolist() == pytest.approx([0, 0, 0.5, 1, 1])
 
     def test_percentiles_are_those_of_the_case(self):
         image = np.arange(101, dtype=np.float64) * 7 - 50
-        found = normalised(image, Intensity(percentiles=(10, 90)))
-        assert found[[0, 10, 50, 90, 100]].tolist() == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-6)
+        result = normalised(image, Intensity(percentiles=(10, 90)))
+        assert result[[0, 10, 50, 90, 100]].tolist() == pytest.approx([0, 0, 0.5, 1, 1], abs=1e-6)
 
     def test_a_constant_image_becomes_zero(self):
         assert not normalised(np.full((4, 4), 7.0), Intensity(percentiles=(0, 100))).any()
@@ -477,7 +473,7 @@ class TestNormalise:
 
 class TestResize:
     @pytest.mark.parametrize(("side", "size"), [(200, 64), (50, 128), (97, 96), (64, 64)])
-    def test_image_and_labels_stay_on_each_other(self, side, size):
+    def test_image_and_labels_stay_aligned(self, side, size):
         rows, columns = np.mgrid[:side, :side]
         disc = (np.hypot(rows - 0.45 * side, columns - 0.55 * side) < 0.31 * side).astype(np.uint8)
         labels, image = resize_labels(disc, (size, size)), resize_image(disc.astype(np.float32), size)
@@ -488,15 +484,15 @@ class TestResize:
     @pytest.mark.parametrize("reduction", [2, 4, 8])
     @pytest.mark.parametrize("side", [509, 512, 515])
     def test_the_extent_keeps_a_reduced_image_in_place(self, side, reduction):
-        """The last block of an odd image lies partly beyond it; without the extent everything else would shift."""
+        """The last block of an odd image lies partly outside; without the extent, the image would be shifted."""
         ramp = np.broadcast_to(np.arange(side, dtype=np.float32), (side, side))
         padded = np.pad(ramp, (0, -side % reduction), mode="edge")
         blocks = padded.reshape(len(padded) // reduction, reduction, -1, reduction).mean(axis=(1, 3))
-        found = resize_image(blocks, 31, (side / reduction, side / reduction))
-        assert found.shape == (31, 31)
-        inner = slice(0, 30)  # the last pixel averages what lies beyond the edge as well
-        assert found[:, inner] == pytest.approx(resize_image(ramp, 31)[:, inner], abs=1.0)
-        assert abs(float((found - resize_image(ramp, 31))[:, inner].mean())) < 0.1
+        result = resize_image(blocks, 31, (side / reduction, side / reduction))
+        assert result.shape == (31, 31)
+        inner = slice(0, 30)  # the last pixel includes values beyond the edge
+        assert result[:, inner] == pytest.approx(resize_image(ramp, 31)[:, inner], abs=1.0)
+        assert abs(float((result - resize_image(ramp, 31))[:, inner].mean())) < 0.1
 
     def test_the_same_size_changes_nothing(self):
         image = np.random.default_rng(0).random((32, 32, 3)).astype(np.float32)
@@ -508,7 +504,7 @@ class TestResize:
 
 class TestVerification:
     def rewrite(self, folder, name, change):
-        """Change a file and mend the card's checksum, so that a deeper check has to notice."""
+        """Change a file and update the checksum of the card, so that only deeper checks detect it."""
         change(folder / name)
         card = json.loads((folder / "dataset.json").read_text())
         card["files"][name] = sha256_of(folder / name)
@@ -520,7 +516,7 @@ class TestVerification:
         assert str(folder) in str(caught.value)
 
     @pytest.mark.parametrize("name", ["cases.csv", "images.npy", "masks.npy", "native_labels.bin"])
-    def test_a_changed_byte_is_noticed(self, copy_of_toy, name):
+    def test_a_changed_byte_is_detected(self, copy_of_toy, name):
         content = bytearray((copy_of_toy / name).read_bytes())
         content[-2] ^= 1
         (copy_of_toy / name).write_bytes(bytes(content))
@@ -544,7 +540,7 @@ class TestVerification:
             open_prepared(copy_of_toy)
 
     @pytest.mark.parametrize("key", ["classes", "files", "mean", "id_namespace", "ood"])
-    def test_a_card_without_what_later_steps_need_is_an_input_error(self, copy_of_toy, key):
+    def test_a_card_without_required_keys_is_an_input_error(self, copy_of_toy, key):
         card = json.loads((copy_of_toy / "dataset.json").read_text())
         (copy_of_toy / "dataset.json").write_text(json.dumps({**card, key: None}))
         self.refuse(copy_of_toy, rf"dataset\.json: '{key}' is missing or of the wrong type")
@@ -573,7 +569,7 @@ class TestVerification:
         (copy_of_toy / "dataset.json").write_text(json.dumps({**card, key: value}))
         self.refuse(copy_of_toy, rf"dataset\.json: '{key}' .*prepare the dataset again")
 
-    def test_a_card_that_leaves_out_a_checksum_is_noticed(self, copy_of_toy):
+    def test_a_missing_checksum_is_detected(self, copy_of_toy):
         card = json.loads((copy_of_toy / "dataset.json").read_text())
         (copy_of_toy / "dataset.json").write_text(json.dumps({**card, "files": {}}))
         self.refuse(copy_of_toy, "its checksum differs")
@@ -611,7 +607,7 @@ class TestVerification:
     @pytest.mark.parametrize(
         ("column", "value", "problem"),
         [
-            ("case", "case00", "a case id is there twice"),
+            ("case", "case00", "a case id appears twice"),
             ("part", "tset", "a part is unknown"),
             ("group", "case00", "group 'case00' straddles parts"),
             ("first", 7, "rows of cases are not consecutive"),
@@ -628,7 +624,7 @@ class TestVerification:
             ("native_bytes", -5, "do not lie in native_labels.bin"),
         ],
     )
-    def test_a_case_table_that_contradicts_itself_is_noticed(self, copy_of_toy, column, value, problem):
+    def test_an_inconsistent_case_table_is_detected(self, copy_of_toy, column, value, problem):
         cases = open_prepared(copy_of_toy).cases
         first_test = cases.index[cases["part"] != cases["part"][0]][0]
 
@@ -639,7 +635,7 @@ class TestVerification:
 
         self.rewrite(copy_of_toy, "cases.csv", change)
         self.refuse(copy_of_toy, problem)
-        if column != "sha256":  # content is looked at by verification only
+        if column != "sha256":  # only verification checks the content
             with pytest.raises(InputError, match=problem):
                 open_prepared(copy_of_toy)
 
@@ -675,11 +671,11 @@ class TestVerification:
             ("masks.npy", lambda a: a + 5, "do not match their checksum"),
         ],
     )
-    def test_arrays_of_another_shape_type_or_content_are_noticed(self, copy_of_toy, name, change, problem):
+    def test_arrays_of_another_shape_type_or_content_are_detected(self, copy_of_toy, name, change, problem):
         self.rewrite(copy_of_toy, name, lambda file: np.save(file, np.ascontiguousarray(change(np.load(file)))))
         self.refuse(copy_of_toy, problem)
 
-    def test_native_labels_that_cannot_be_inflated_are_noticed(self, copy_of_toy):
+    def test_damaged_native_labels_are_detected(self, copy_of_toy):
         self.rewrite(copy_of_toy, "native_labels.bin", lambda file: file.write_bytes(bytes(file.stat().st_size)))
         self.refuse(copy_of_toy, r"native_labels\.bin: labels of case 'case\d\d' cannot be read")
 
@@ -697,7 +693,7 @@ class TestVerification:
         finally:
             tracemalloc.stop()
 
-    def test_native_labels_of_another_shape_are_noticed(self, copy_of_toy):
+    def test_native_labels_of_another_shape_are_detected(self, copy_of_toy):
         def change(file):
             table = pd.read_csv(file, dtype=str, keep_default_na=False)
             table["native_shape"] = "[1, 2]"
@@ -709,18 +705,16 @@ class TestVerification:
     @pytest.mark.parametrize(
         ("changes", "problem"),
         [
-            ({"affine": ""}, "place in space of case 'v0' does not fit"),
-            ({"axes": "SPR L"}, "place in space of case 'v0' cannot be read .*no three directions"),
-            ({"axes": "SPA"}, "no three directions"),
-            ({"affine": "[[1, 0], [0, 1]]"}, "no finite matrix of 4 x 4"),
+            ({"affine": ""}, "geometry of case 'v0' does not fit"),
+            ({"axes": "SPR L"}, "geometry of case 'v0' cannot be read .*not three directions"),
+            ({"axes": "SPA"}, "not three directions"),
+            ({"affine": "[[1, 0], [0, 1]]"}, "not a finite 4 x 4 matrix"),
             ({"affine": json.dumps(np.diag([1.0, 1, 0, 1]).tolist())}, "maps the volume to a plane"),
-            ({"affine": "[[NaN"}, "place in space of case 'v0' cannot be read"),
+            ({"affine": "[[NaN"}, "geometry of case 'v0' cannot be read"),
             ({"native_shape": "[30, 40]"}, "case 'v0' has another number of axes than the dataset"),
         ],
     )
-    def test_a_volume_without_a_place_in_space_is_noticed(
-        self, tmp_path, prepare_cases, toy_specification, changes, problem
-    ):
+    def test_a_volume_without_geometry_is_detected(self, tmp_path, prepare_cases, toy_specification, changes, problem):
         folder = prepare_cases(tmp_path / "ct", volumes(), toy_specification(**CT)).path
 
         def change(file):

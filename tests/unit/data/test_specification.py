@@ -34,14 +34,14 @@ def refuse(path, pattern):
 
 
 def test_a_literal_is_read_with_its_values(tmp_path):
-    found = read_specification(write(tmp_path, exclude={"a": "broken"}, intensity={"window": [-125, 275]}))
-    assert isinstance(found, DatasetSpecification)
-    assert found.classes == ("disc",)
-    assert found.exclude == {"a": "broken"}
-    assert found.intensity.window == (-125, 275)
+    result = read_specification(write(tmp_path, exclude={"a": "broken"}, intensity={"window": [-125, 275]}))
+    assert isinstance(result, DatasetSpecification)
+    assert result.classes == ("disc",)
+    assert result.exclude == {"a": "broken"}
+    assert result.intensity.window == (-125, 275)
 
 
-def test_rules_may_follow_that_are_no_python(tmp_path):
+def test_snakemake_rules_may_follow(tmp_path):
     rules = 'rule convert:\n    input: "a"\n    shell: "false"\n'
     assert read_specification(write(tmp_path, f"SPECIFICATION = {LITERAL!r}\n\n\n{rules}")).name == "toy"
 
@@ -133,13 +133,13 @@ def test_a_wrong_key_or_value_is_named(tmp_path, key, value):
     refuse(write(tmp_path, **{key: value}), f"SPECIFICATION key '{key}")
 
 
-def test_a_window_without_end_is_refused(tmp_path):
+def test_infinite_windows_are_refused(tmp_path):
     text = f"SPECIFICATION = {LITERAL | {'intensity': {'window': [0, 'END']}}!r}\n".replace("'END'", "1e999")
-    refuse(write(tmp_path, text), r"key 'intensity\.window': \[0\.0, inf\] is no window")
+    refuse(write(tmp_path, text), r"key 'intensity\.window': \[0\.0, inf\] is not a window")
 
 
 @pytest.mark.parametrize("name", [WHOLE_CASE, MEAN, "background"])
-def test_names_that_records_use_otherwise_are_reserved(tmp_path, name):
+def test_reserved_class_names_are_refused(tmp_path, name):
     refuse(write(tmp_path, classes=["disc", name]), f"key 'classes': '{name}' is reserved for another use in records; ")
 
 
@@ -147,7 +147,7 @@ def test_the_name_must_be_that_of_the_file(tmp_path):
     refuse(write(tmp_path, stem="other"), "has name 'toy'")
 
 
-def test_a_folder_is_read_file_by_file_and_nothing_else_counts(tmp_path):
+def test_all_dataset_files_of_a_folder_are_read(tmp_path):
     write(tmp_path)
     (tmp_path / "b.smk").write_text(f"SPECIFICATION = { {**LITERAL, 'name': 'b'}!r}\n")
     (tmp_path / "notes.md").write_text("no dataset")
@@ -159,7 +159,7 @@ def test_a_specification_cannot_be_changed(toy_specification):
         toy_specification().name = "other"
 
 
-def test_texts_about_a_dataset_shape_nothing(toy_specification):
+def test_descriptive_keys_do_not_shape_the_dataset(toy_specification):
     before = toy_specification().shaping()
     assert toy_specification(title="Other", licence="none", citation="none", homepage="none").shaping() == before
     for change in ({"reader_options": {"threshold": 3}}, {"classes": ["ring"]}, {"exclude": {"1": "blurred"}}):

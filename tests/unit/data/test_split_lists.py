@@ -19,7 +19,7 @@ COUNTS = {
     "monuseg_official": (30, 0, 14),
     "synapse_transunet": (18, 0, 12),
 }
-UPSTREAM = {  # sha256 of the files that the authors publish, or of lists made from theirs
+UPSTREAM = {  # SHA-256 of the published files, or of lists derived from them
     ("kvasir_seg_official", "train"): "49992c7c6c80abf02032050d4ae754236da3ba1041f609659ad0043ff6d1795c",
     ("kvasir_seg_official", "test"): "d9b48bd3d980324edb39df97764fdbb5489b2583f088fb49c659b76f6d20876b",
     ("isic2017_official_test", "test"): "4a1d4d2f422216d1c175ee1667b7ff182210f1080d216d10dafc80087859fbfc",
@@ -40,7 +40,7 @@ def test_every_list_has_a_count_here():
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_counts_and_checksums_are_those_of_the_head(name):
+def test_counts_and_checksums_match_the_comments(name):
     listed = splits.read_list(name)
     assert tuple(len(of_part(name, part)) for part in splits.PARTS) == COUNTS[name]
     stated = re.findall(r"sha256 of its (\d+) (\w+) ids, one per line: ([0-9a-f]{64})", listed.provenance)
@@ -60,7 +60,7 @@ def test_the_three_acdc_lists_differ():
     assert len(set(tests)) == 3
 
 
-def test_every_dataset_says_where_its_split_comes_from():
+def test_every_dataset_has_a_provenance_of_its_split():
     for specification in read_specifications(DATASET_FILES).values():
         rule = splits.describe(specification.split)
         assert rule.get("everything") or len(rule["provenance"]) > 20
@@ -73,23 +73,23 @@ class TestChoice:
     def specification(self, toy_specification):
         return toy_specification(alternative_splits={"small": {"random": 0.1}, "fold2": {"random": 0.2}})
 
-    def test_without_a_name_it_is_the_datasets_own(self, specification):
+    def test_without_a_name_the_default_is_used(self, specification):
         assert splits.choose(specification).random == 0.3
 
-    def test_an_alternative_is_named(self, specification):
+    def test_alternatives_are_selected_by_name(self, specification):
         assert splits.choose(specification, "small").random == 0.1
 
-    def test_an_unknown_one_is_refused_with_the_nearest(self, specification):
+    def test_unknown_alternatives_are_refused_with_the_nearest(self, specification):
         with pytest.raises(InputError, match="toy: there is no split 'smal'; did you mean 'small'"):
             splits.choose(specification, "smal")
 
-    def test_a_dataset_without_alternatives_says_so(self, toy_specification):
-        message = "toy: there is no split 'smal'; it has no alternatives: leave it to its own, or give a .csv file$"
+    def test_a_dataset_without_alternatives_raises(self, toy_specification):
+        message = "toy: there is no split 'smal'; it has no alternatives: use its default, or give a .csv file$"
         with pytest.raises(InputError, match=message):
             splits.choose(toy_specification(alternative_splits={}), "smal")
 
     @pytest.mark.parametrize(("key", "ids"), [("case", "abcdef"), ("group", ["p0", "p1", "p2"])])
-    def test_a_list_of_ones_own(self, tmp_path, specification, key, ids):
+    def test_a_list_of_the_user(self, tmp_path, specification, key, ids):
         file = tmp_path / "mine.csv"
         parts = {name: ("train", "validation", "test")[n % 3] for n, name in enumerate(ids)}
         lines = ["# from me", f"{key},part", *(f"{name},{part}" for name, part in parts.items())]
@@ -107,7 +107,7 @@ class TestChoice:
             ("a,train\n", "starts with the header"),
             ("case,part\na,train\na,test\n", "'a' is listed twice"),
             ("case,part\na,tset\n", "line 'a,tset'"),
-            ("case,part\na\n", "line 'a' is no id"),
+            ("case,part\na\n", "line 'a' is not an id"),
         ],
     )
     def test_a_malformed_list_is_refused(self, tmp_path, specification, content, problem):

@@ -25,7 +25,7 @@ def shares(parts):
 
 
 @pytest.mark.parametrize("rule", [{"random": 0.2}, {"attribute": "fold", "test": ["1"]}])
-def test_every_case_has_one_part_and_no_group_straddles(rule):
+def test_every_case_has_one_part_and_groups_are_not_split(rule):
     cases = [case(c.id, c.group, fold=str(hash(c.id) % 3)) for c in grouped(40, 3)]
     parts = assign(cases, rule)
     assert set(parts) == {c.id for c in cases}
@@ -33,12 +33,12 @@ def test_every_case_has_one_part_and_no_group_straddles(rule):
     by_group = {}
     for c in cases:
         by_group.setdefault(c.group, set()).add(parts[c.id])
-    assert all(len(found) == 1 for found in by_group.values())
+    assert all(len(result) == 1 for result in by_group.values())
 
 
 def test_random_shares_are_of_groups():
-    found = shares(assign(grouped(100, 2), {"random": 0.2}, validation=0.1))
-    assert found == {"test": 0.2, "validation": 0.08, "train": 0.72}
+    result = shares(assign(grouped(100, 2), {"random": 0.2}, validation=0.1))
+    assert result == {"test": 0.2, "validation": 0.08, "train": 0.72}
 
 
 def test_a_random_split_depends_on_neither_order_nor_machine_but_on_the_dataset():
@@ -53,7 +53,7 @@ def test_a_random_split_depends_on_neither_order_nor_machine_but_on_the_dataset(
 TEST_OF_TOY = ["g001s0", "g002s0", "g003s0", "g011s0"]
 
 
-def test_few_groups_move_when_others_join():
+def test_additional_groups_move_few_others():
     few = assign(grouped(50, 1), {"random": 0.3})
     more = assign(grouped(52, 1), {"random": 0.3})
     assert sum(few[name] != more[name] for name in few) <= 5
@@ -61,11 +61,11 @@ def test_few_groups_move_when_others_join():
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 @pytest.mark.parametrize("groups", [2, 3, 10])
-def test_drawing_leaves_at_least_one_group_to_train_on_and_takes_at_least_one(groups, share):
+def test_random_splits_leave_no_part_empty(groups, share):
     assert {"train", "test"} <= set(assign(grouped(groups, 2), {"random": share}, validation=share).values())
 
 
-def test_a_single_training_group_is_not_given_away():
+def test_a_single_training_group_stays_in_training():
     cases = [case("a", fold="1"), case("b", fold="2")]
     assert assign(cases, {"attribute": "fold", "test": ["2"]}) == {"a": "train", "b": "test"}
 
@@ -85,7 +85,7 @@ def test_an_attribute_decides_by_the_majority_of_a_group_and_ties_go_to_training
     assert "test" not in {parts[f"b{n}"] for n in range(3)} | {parts[f"c{n}"] for n in range(2)}
 
 
-def test_an_attribute_may_name_the_validation_part_and_then_none_is_carved():
+def test_an_attribute_may_define_the_validation_part():
     cases = [case(f"c{n}", fold=str(n % 5)) for n in range(50)]
     parts = assign(cases, {"attribute": "fold", "test": ["4"], "validation": ["3"]}, validation=0.5)
     assert {c.attributes["fold"] for c in cases if parts[c.id] == "validation"} == {"3"}
@@ -97,7 +97,7 @@ def test_a_missing_attribute_names_the_case():
         assign([case("a", fold="1"), case("b")], {"attribute": "fold", "test": ["1"]})
 
 
-def test_a_published_list_is_followed_to_the_letter():
+def test_published_lists_are_followed():
     listed = splits.read_list("acdc_transunet").parts
     parts = assign(
         [case(f"{p}_frame{n}", p) for p in listed for n in (1, 2)], {"list": "acdc_transunet", "key": "group"}
@@ -105,7 +105,7 @@ def test_a_published_list_is_followed_to_the_letter():
     assert {(name.split("_")[0], part) for name, part in parts.items()} == set(listed.items())
 
 
-def test_validation_is_carved_from_training_where_a_list_has_none():
+def test_validation_is_drawn_from_training_if_a_list_has_none():
     listed = splits.read_list("synapse_transunet").parts
     parts = assign([case(name) for name in listed], {"list": "synapse_transunet"}, validation=0.2)
     assert {name for name, part in parts.items() if part == "test"} == {n for n, p in listed.items() if p == "test"}
@@ -124,18 +124,18 @@ def test_missing_cases_of_a_list_are_an_error_that_counts_and_names_them():
 @pytest.mark.parametrize("allow_partial", [False, True])
 def test_a_case_that_the_list_does_not_name_is_always_an_error(allow_partial):
     cases = [case(name) for name in (*splits.read_list("synapse_transunet").parts, "9999")]
-    with pytest.raises(InputError, match="does not name 9999"):
+    with pytest.raises(InputError, match="does not contain 9999"):
         assign(cases, {"list": "synapse_transunet"}, allow_partial=allow_partial)
 
 
 def test_a_list_that_divides_a_group_is_an_error_that_names_it():
     listed = splits.read_list("synapse_transunet").parts
     cases = [case(name, "same") for name in listed]
-    with pytest.raises(InputError, match="toy: group 'same' lies in two parts"):
+    with pytest.raises(InputError, match="toy: group 'same' is in two parts"):
         assign(cases, {"list": "synapse_transunet"})
 
 
-def test_an_unknown_list_is_an_error_that_names_those_there_are():
+def test_an_unknown_list_is_an_error_with_the_valid_names():
     with pytest.raises(InputError, match=r"split list 'none' is unknown; .*acdc_transunet"):
         splits.read_list("none")
 
@@ -158,18 +158,18 @@ def write_list(folder, *rows, head="case,part"):
     return str(folder / "own.csv")
 
 
-def test_spaces_around_cells_mean_nothing(tmp_path):
+def test_spaces_around_cells_are_ignored(tmp_path):
     name = write_list(tmp_path, " a ,train", "b\t, test", head="case , part")
     assert splits.read_list(name).parts == {"a": "train", "b": "test"}
 
 
 @pytest.mark.parametrize("row", [",train", "a", "a,train,b", "a,training"])
-def test_a_line_that_is_no_id_and_part_is_named(tmp_path, row):
-    with pytest.raises(InputError, match=rf"own\.csv: line '{row}' is no id and one of train, validation, test"):
+def test_invalid_lines_are_named(tmp_path, row):
+    with pytest.raises(InputError, match=rf"own\.csv: line '{row}' is not an id and one of train, validation, test"):
         splits.read_list(write_list(tmp_path, row))
 
 
-def test_a_cell_without_end_is_an_input_error(tmp_path):
+def test_a_huge_cell_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"own\.csv: cannot be read as a split list"):
         splits.read_list(write_list(tmp_path, '"' + "a" * 200_000))
 
@@ -185,7 +185,7 @@ def test_a_part_without_cases_is_refused_unless_a_subset_is_accepted(cases, rule
 
 
 def test_a_list_without_test_cases_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"own\.csv' names no case to test with; give"):
+    with pytest.raises(InputError, match=r"own\.csv' has no test case; give"):
         assign([case("a")], {"list": write_list(tmp_path, "a,train")}, allow_partial=True)
 
 

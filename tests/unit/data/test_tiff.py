@@ -47,7 +47,7 @@ def load(root: Path, image: NDArray[Any], mask: NDArray[Any], *, grey: bool = Fa
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("compression", [None, "lzw", "deflate"])
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_orientation_tags_turn_neither_image_nor_mask(
+def test_orientation_tags_are_ignored_for_image_and_mask(
     tmp_path: Path, orientation: int, compression: str | None, depth: type
 ) -> None:
     tag = [(274, "H", 1, orientation)]
@@ -55,8 +55,8 @@ def test_orientation_tags_turn_neither_image_nor_mask(
     sample = load(tmp_path, image, square(), grey=True, extratags=tag, compression=compression)
     assert np.array_equal(sample.image, image)
     assert np.array_equal(sample.labels, square(1))
-    due = ["orientation tag of the image not obeyed", "orientation tag of the mask not obeyed"]
-    assert list(sample.remarks) == (due if orientation > 1 else [])
+    expected = ["orientation tag of the image ignored", "orientation tag of the mask ignored"]
+    assert list(sample.remarks) == (expected if orientation > 1 else [])
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
@@ -105,7 +105,7 @@ def test_masks_of_any_type_of_number(tmp_path: Path, dtype: str) -> None:
     ],
     ids=["int8", "negative", "uint32", "NaN", "labels", "complex"],
 )
-def test_masks_of_numbers_that_are_no_object_are_refused(tmp_path: Path, mask: NDArray[Any], message: str) -> None:
+def test_masks_with_invalid_numbers_are_refused(tmp_path: Path, mask: NDArray[Any], message: str) -> None:
     write(tmp_path / "images" / "a.tif", noise(*SHAPE, 3), photometric="rgb")
     write(tmp_path / "masks" / "a.tif", mask)
     with pytest.raises(InputError, match=rf"masks/a\.tif: {message}"):
@@ -143,9 +143,9 @@ def test_twelve_bits_are_not_scaled(tmp_path: Path) -> None:
     write(tmp_path / "masks" / "a.tif", square())
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.tif").write_bytes(twelve_bits(image))
-    found = read_cases("paired_images", tmp_path, {**OPTIONS, "grey": True})[0].load().image
-    assert found.dtype == np.uint16
-    assert np.array_equal(found, image)
+    result = read_cases("paired_images", tmp_path, {**OPTIONS, "grey": True})[0].load().image
+    assert result.dtype == np.uint16
+    assert np.array_equal(result, image)
 
 
 def test_jpeg_within_tiff_is_lossy(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_palettes_of_grey_values_are_looked_up_and_colours_refused(tmp_path: Pat
     assert np.array_equal(read_mask(path)[0], square())
     grey[0, 1] = 0
     write(path, square(1), photometric="palette", colormap=grey)
-    with pytest.raises(InputError, match=r"a\.tif: a mask with colours or a palette"):
+    with pytest.raises(InputError, match=r"a\.tif: the mask has colours or a palette"):
         read_mask(path)
 
 
@@ -184,7 +184,7 @@ def test_palette_masks_of_pillow_are_read_as_pillow_does(tmp_path: Path) -> None
 
 
 def test_palettes_of_two_colours(tmp_path: Path) -> None:
-    """Which tifffile does not write."""
+    """tifffile does not write such files."""
     palette = (320, "H", 6, [0, 0x8080] * 3)
     path = write(tmp_path / "a.tif", square(1).astype(bool), extratags=[palette])
     with tifffile.TiffFile(path, mode="r+") as file:
@@ -206,7 +206,7 @@ def test_palettes_of_8_bits_are_refused(tmp_path: Path) -> None:
         (noise(*SHAPE, 4), {"photometric": "separated"}, "holds SEPARATED colours in 4 channels"),
         (noise(*SHAPE, 3, dtype=np.int32), {"photometric": "rgb"}, "holds pixels of 32-bit int32; convert it to 8 bit"),
         (noise(*SHAPE, 3), {"photometric": "cielab"}, "holds CIELAB colours in 3 channels"),
-        (noise(*SHAPE, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, "is transparent in parts"),
+        (noise(*SHAPE, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, "is partly transparent"),
     ],
 )
 def test_other_kinds_of_tiff_are_refused(
@@ -247,7 +247,7 @@ def test_stacks_with_one_header_are_refused(tmp_path: Path, shape: tuple[int, ..
 
 @pytest.mark.parametrize("options", [{}, {"imagej": True}, {"description": '{"shape": [2, 20, 3'}])
 @pytest.mark.parametrize("shape", [SHAPE, (1, *SHAPE), (*SHAPE, 3)])
-def test_descriptions_of_one_image_are_no_stack(
+def test_metadata_of_a_single_image_is_not_a_stack(
     tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]
 ) -> None:
     pixels = np.repeat(noise(*shape[:2], 1), 3, axis=-1) if shape[-1] == 3 else noise(*shape)

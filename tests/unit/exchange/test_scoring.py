@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spectralseg.data.leakage import LEAKS, PAIRS, Audit
+from spectralseg.data.audit import LEAKS, PAIRS, Audit
 from spectralseg.errors import InputError
 from spectralseg.evaluation.suites import evaluate
 from spectralseg.exchange.scoring import score, summarise

@@ -11,12 +11,12 @@ IMAGES = Counts(*(np.array(part) for part in (TP, FP, FN, TN)))
 CASES = np.array(["b", "b", "a", "a"])
 
 
-def found(metric, protocol="sound"):
+def result(metric, protocol="sound"):
     return averages(IMAGES, CASES, metric, protocol)
 
 
-def test_each_averaging_is_what_it_says():
-    values = {name: mean.value[0] for name, mean in found("dsc").items()}
+def test_hand_computed_averagings():
+    values = {name: mean.value[0] for name, mean in result("dsc").items()}
     assert values == pytest.approx(
         {
             "per_image": (0.8 + 0 + 0 + 1) / 4,
@@ -28,17 +28,17 @@ def test_each_averaging_is_what_it_says():
 
 
 def test_units_without_a_value_are_counted_by_reason():
-    assert found("dsc")["per_image"].units.tolist() == [4]
-    assert found("dsc")["per_image"].undefined == ({},)
-    sensitivity = found("sensitivity")
+    assert result("dsc")["per_image"].units.tolist() == [4]
+    assert result("dsc")["per_image"].undefined == ({},)
+    sensitivity = result("sensitivity")
     assert sensitivity["per_image"].value == pytest.approx([0.4])
     assert sensitivity["per_image"].undefined == ({"spurious": 1, "absent": 1},)
     assert sensitivity["per_case"].undefined == ({"spurious": 1},)
     assert sensitivity["pooled"].undefined == ({},)
 
 
-def test_the_published_policy_brings_its_traps_along():
-    mean = found("dsc", "published")["per_image"]
+def test_published_policy():
+    mean = result("dsc", "published")["per_image"]
     assert mean.value == pytest.approx([(0.8 + 0 + 1 + 0) / 4])
     assert mean.undefined == ({},)
 
@@ -46,7 +46,7 @@ def test_the_published_policy_brings_its_traps_along():
 NOTHING = Counts(*(np.array([[0], [0]]),) * 3, np.array([[9], [9]]))
 
 
-def test_a_class_that_is_rightly_nowhere_is_perfect():
+def test_a_correctly_absent_class_scores_1():
     for name, mean in averages(NOTHING, np.array([0, 1]), "iou").items():
         assert mean.value == [1], name
     for mean in averages(NOTHING, np.array([0, 1]), "sensitivity").values():
@@ -54,7 +54,7 @@ def test_a_class_that_is_rightly_nowhere_is_perfect():
     assert averages(NOTHING, np.array([0, 1]), "sensitivity")["per_image"].undefined == ({"absent": 2},)
 
 
-def test_empty_units_can_be_left_out_and_are_counted():
+def test_empty_units_can_be_excluded_and_are_counted():
     mean = averaging.over_units(IMAGES, "dsc", empty=False)
     assert mean.value == pytest.approx([(0.8 + 0 + 0) / 3])
     assert (mean.units.tolist(), mean.undefined) == ([3], ({"absent": 1},))
@@ -64,12 +64,12 @@ def test_empty_units_can_be_left_out_and_are_counted():
     assert averaging.over_units(IMAGES, "accuracy", empty=False).units.tolist() == [4]
 
 
-def test_specificity_without_background_says_so():
+def test_specificity_without_background_is_flagged():
     full = Counts(np.array([[9]]), np.array([[0]]), np.array([[0]]), np.array([[0]]))
     assert averaging.over_units(full, "specificity").undefined == ({"no background": 1},)
 
 
-def test_a_protocol_or_a_metric_that_is_none_is_refused():
+def test_unknown_protocols_and_metrics_are_refused():
     for metric, protocol, complaint in (
         ("dsc", "soundly", "protocol 'soundly' is unknown; valid: published, sound"),
         ("dice", "sound", "metric 'dice' is unknown; valid: dsc, iou, sensitivity, specificity, accuracy"),
@@ -81,14 +81,14 @@ def test_a_protocol_or_a_metric_that_is_none_is_refused():
 
 @pytest.mark.parametrize("metric", averaging.OVERLAP)
 @pytest.mark.parametrize("protocol", ["published", "sound"])
-def test_no_unit_at_all_has_no_mean(metric, protocol):
+def test_without_units_the_mean_is_nan(metric, protocol):
     empty = np.zeros((0, 4, 4), int)
     for name, mean in averages(slice_counts(empty, empty, 2), [], metric, protocol).items():
         assert np.isnan(mean.value).tolist() == [True, True], name
         assert mean.units.tolist() == [0, 0], name
 
 
-def test_counts_of_one_image_without_an_axis_of_images_are_refused():
+def test_counts_without_an_image_axis_are_refused():
     counts = Counts(*(part[0] for part in IMAGES))
     for use in (lambda: averages(counts, CASES, "dsc"), lambda: averaging.over_units(counts, "dsc")):
         with pytest.raises(ValueError, match=r"counts have the shape \(1,\); pass \(n, K\), one row for each image"):
@@ -99,17 +99,17 @@ def test_counts_of_one_image_without_an_axis_of_images_are_refused():
     ("cases", "complaint"),
     [(None, "groups have the shape"), (CASES[:, None], "groups have the shape"), ([0, 0, 1, np.nan], "a group is NaN")],
 )
-def test_cases_that_are_none_are_refused(cases, complaint):
+def test_invalid_cases_are_refused(cases, complaint):
     with pytest.raises(ValueError, match=complaint):
         averages(IMAGES, cases, "dsc")
 
 
-def test_every_row_belongs_to_a_group():
+def test_the_number_of_groups_must_match():
     with pytest.raises(ValueError, match="groups for"):
         averaging.merged(IMAGES, CASES[:1])
 
 
-def test_merging_adds_up_groups_in_the_order_of_their_names():
+def test_merged_sums_groups_in_the_order_of_their_names():
     merged = averaging.merged(IMAGES, CASES)
     assert merged.tp.tolist() == [[0], [8]]
     assert merged.fn.tolist() == [[0], [6]]

@@ -1,4 +1,4 @@
-"""What is known of each metric is known once, and holds for everything that records and tables name."""
+"""The catalogue covers all metrics of records and tables."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from spectralseg.metrics.policy import FALSE_STRUCTURE, POLICY
 MAPS = {name_of(name, layer) for name in CAM_METRICS for layer in ("deepest", "decoder")}
 
 
-def test_every_metric_that_is_recorded_is_known():
+def test_every_recorded_metric_is_in_the_catalogue():
     scored = {name for protocol in POLICY.values() for name in protocol} | {FALSE_STRUCTURE}
     calibration = {"ece", "mce", "ace", "brier", "nll"}
     spectra = {f"{name}{suffix}" for name in SPECTRAL_METRICS for suffix in ("", "_soft")}
@@ -18,7 +18,7 @@ def test_every_metric_that_is_recorded_is_known():
     assert recorded | {"precision"} == set(CATALOGUE)  # precision occurs in published tables only
 
 
-def test_labels_and_headings_name_one_metric_each():
+def test_labels_and_headings_are_unique():
     labels = [metric.label for metric in CATALOGUE.values()]
     assert len(set(labels)) == len(labels)
     headings = [heading for names in HEADINGS.values() for heading in names]
@@ -26,7 +26,7 @@ def test_labels_and_headings_name_one_metric_each():
     assert all(heading == heading.lower() and heading.isalnum() for heading in headings)
 
 
-def test_directions_are_those_of_the_field():
+def test_directions():
     lower = {"hd95", "assd", "false_structure", "ece", "mce", "ace", "brier", "nll"}
     assert {name for name, metric in CATALOGUE.items() if not metric.higher_is_better} == lower | {
         name for name in MAPS if name.endswith("deletion")
@@ -34,7 +34,7 @@ def test_directions_are_those_of_the_field():
     assert {metric.sign for metric in CATALOGUE.values()} == {1, -1}
 
 
-def test_distances_are_the_metrics_that_are_no_share_and_are_compared():
+def test_distances():
     assert set(DISTANCES) == {name for name in COMPARED if not metric_of(name).share} == {"hd95", "assd"}
     assert metric_of("hd95").limits == (0.0, float("inf"))
     assert metric_of("dsc").limits == (0.0, 100.0)
@@ -51,11 +51,11 @@ def test_distances_are_the_metrics_that_are_no_share_and_are_compared():
         ("pooled_band_ece", "ECE of all pixels near boundaries"),
     ],
 )
-def test_parts_of_images_are_said_with_the_label(name, label):
+def test_labels_of_pooled_boundary_and_slice_metrics(name, label):
     assert label_of(name) == label
     assert metric_of(name).label in label
 
 
-def test_unknown_metrics_are_refused_with_the_known_ones():
+def test_unknown_metrics_raise_with_the_valid_ones():
     with pytest.raises(InputError, match=r"metric 'dise' is unknown; known metrics are accuracy, ace, .*dsc"):
         metric_of("dise")

@@ -14,13 +14,13 @@ def counts(tp, fp, fn, tn):
 def test_counts_equal_a_pixel_by_pixel_count():
     rng = np.random.default_rng(0)
     prediction, reference = rng.integers(0, 4, (2, 5, 6, 7)).astype(np.uint8)
-    found = overlap_counts(prediction, reference, 3)
+    result = overlap_counts(prediction, reference, 3)
     for k in (1, 2, 3):
         pairs = [(p == k, r == k) for p, r in zip(prediction.flat, reference.flat, strict=True)]
-        assert found.tp[k - 1] == pairs.count((True, True))
-        assert found.fp[k - 1] == pairs.count((True, False))
-        assert found.fn[k - 1] == pairs.count((False, True))
-        assert found.tn[k - 1] == pairs.count((False, False))
+        assert result.tp[k - 1] == pairs.count((True, True))
+        assert result.fp[k - 1] == pairs.count((True, False))
+        assert result.fn[k - 1] == pairs.count((False, True))
+        assert result.tn[k - 1] == pairs.count((False, False))
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
@@ -40,12 +40,12 @@ def test_labels_outside_the_classes_are_refused(prediction, reference):
         overlap_counts(np.array(prediction), np.array(reference), 2)
 
 
-def test_probabilities_are_no_labels():
+def test_probabilities_are_refused_as_labels():
     with pytest.raises(ValueError, match="labels are float64, not integers"):
         overlap_counts(np.array([0.4, 0.9]), np.array([0, 1]), 1)
 
 
-def test_no_slices_have_no_counts():
+def test_counts_without_slices_are_empty():
     assert [count.shape for count in slice_counts(*np.zeros((2, 0, 5, 5), int), 3)] == [(0, 3)] * 4
 
 
@@ -57,15 +57,15 @@ def test_no_slices_have_no_counts():
     background=st.floats(0, 1),
     kinds=st.tuples(*[st.sampled_from([np.uint16, np.int32, np.int64])] * 2),
 )
-def test_counts_equal_those_of_each_class_by_itself(shape, classes, seed, background, kinds):
+def test_counts_equal_those_of_single_classes(shape, classes, seed, background, kinds):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes + 1, (2, *shape)) * (rng.random((2, *shape)) >= background)
     prediction, reference = (part.astype(kind) for part, kind in zip(labels, kinds, strict=True))
-    found = overlap_counts(prediction, reference, classes)
+    result = overlap_counts(prediction, reference, classes)
     k = np.arange(1, classes + 1)
     p, r = (part.ravel()[:, None] == k for part in (prediction, reference))
     expected = (p & r).sum(0), (p & ~r).sum(0), (~p & r).sum(0), (~p & ~r).sum(0)
-    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(result, expected, strict=True))
     if shape[0]:
         slices = slice_counts(prediction, reference, classes)
         for i in range(shape[0]):
@@ -73,11 +73,11 @@ def test_counts_equal_those_of_each_class_by_itself(shape, classes, seed, backgr
             assert all(np.array_equal(many[i], own) for many, own in zip(slices, one, strict=True))
 
 
-def test_more_pixels_than_are_counted_at_a_time_are_all_counted():
+def test_counts_over_several_chunks():
     labels = np.tile(np.arange(4, dtype=np.uint8), 700_000)
-    found = overlap_counts(labels, np.roll(labels, 1), 3)
-    assert found.fp.tolist() == found.fn.tolist() == [700_000] * 3
-    assert found.tn.tolist() == [1_400_000] * 3
+    result = overlap_counts(labels, np.roll(labels, 1), 3)
+    assert result.fp.tolist() == result.fn.tolist() == [700_000] * 3
+    assert result.tn.tolist() == [1_400_000] * 3
 
 
 def test_shapes_must_agree():
@@ -85,13 +85,13 @@ def test_shapes_must_agree():
         overlap_counts(np.zeros((2, 3), int), np.zeros((3, 2), int), 1)
 
 
-def test_the_metrics_are_their_formulas():
-    found = counts(3, 1, 2, 14)
-    assert metrics.dice(found)[0] == pytest.approx(6 / 9)
-    assert metrics.iou(found)[0] == pytest.approx(3 / 6)
-    assert metrics.sensitivity(found)[0] == pytest.approx(3 / 5)
-    assert metrics.specificity(found)[0] == pytest.approx(14 / 15)
-    assert metrics.accuracy(found)[0] == pytest.approx(17 / 20)
+def test_metrics_equal_their_formulas():
+    result = counts(3, 1, 2, 14)
+    assert metrics.dice(result)[0] == pytest.approx(6 / 9)
+    assert metrics.iou(result)[0] == pytest.approx(3 / 6)
+    assert metrics.sensitivity(result)[0] == pytest.approx(3 / 5)
+    assert metrics.specificity(result)[0] == pytest.approx(14 / 15)
+    assert metrics.accuracy(result)[0] == pytest.approx(17 / 20)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_metrics_are_their_formulas():
         (metrics.accuracy, (0, 0, 0, 0)),
     ],
 )
-def test_a_metric_without_a_denominator_is_nan_and_warns_of_nothing(metric, case):
+def test_a_zero_denominator_gives_nan_without_warning(metric, case):
     with np.errstate(all="raise"):
         assert np.isnan(metric(counts(*case))[0])
 
@@ -113,7 +113,7 @@ def test_a_missing_prediction_scores_zero():
     assert metrics.dice(counts(0, 0, 4, 5))[0] == metrics.iou(counts(0, 0, 4, 5))[0] == 0
 
 
-def test_pooling_counts_is_scoring_the_concatenation():
+def test_pooled_counts_equal_counts_of_the_concatenation():
     rng = np.random.default_rng(1)
     pairs = [rng.integers(0, 3, (2, 8, 8)) for _ in range(4)]
     pooled = metrics.Counts(*(sum(part) for part in zip(*(overlap_counts(*pair, 2) for pair in pairs), strict=True)))
@@ -123,7 +123,7 @@ def test_pooling_counts_is_scoring_the_concatenation():
 
 
 @pytest.mark.parametrize("classes", [0, -1, 1.5, 2.0, None])
-def test_a_number_of_classes_that_is_none_is_refused(classes):
+def test_invalid_numbers_of_classes_are_refused(classes):
     labels = np.zeros((2, 2), int)
     for function in (overlap_counts, slice_counts):
         with pytest.raises(ValueError, match=r"classes .* is not a whole number of 1 or more"):
@@ -131,7 +131,7 @@ def test_a_number_of_classes_that_is_none_is_refused(classes):
 
 
 @pytest.mark.parametrize("label", [-1, 3, 255])
-def test_labels_out_of_range_are_refused_in_lists_too(label):
+def test_labels_out_of_range_in_lists_are_refused(label):
     assert overlap_counts([0, 1, 2], [0, 1, 1], 2).tp.tolist() == [1, 0]
     for pair in (([0, label], [0, 1]), ([0, 1], [0, label])):
         with pytest.raises(ValueError, match=r"labels outside 0\.\.2"):

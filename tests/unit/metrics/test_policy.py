@@ -6,7 +6,7 @@ from spectralseg.metrics import policy
 
 OWN, WORST = 0.37, 123.0
 UNDEFINED = math.nan
-# Of missed, spurious and absent. TransUNet: Dice 1 and distance 0 for a false structure, else 0 and 0.
+# For missed, spurious and absent. TransUNet: Dice 1 and distance 0 for a false structure, else 0 and 0.
 COMMON = {
     "sensitivity": (OWN, UNDEFINED, UNDEFINED),
     "specificity": (OWN, OWN, OWN),
@@ -29,20 +29,20 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("protocol", "metric", "case", "expected"), CELLS)
-def test_every_cell_of_the_table_gives_its_value_and_flag(protocol, metric, case, expected):
+def test_value_and_flag_of_every_table_entry(protocol, metric, case, expected):
     value, flag = policy.apply(protocol, metric, case, OWN, WORST)
     assert value == pytest.approx(expected, nan_ok=True)
     assert flag == ("" if expected == OWN else case)
 
 
 @pytest.mark.parametrize(("protocol", "metric"), [(p, m) for p, rows in TABLE.items() for m in rows])
-def test_a_structure_that_is_there_keeps_its_own_value(protocol, metric):
+def test_a_present_structure_keeps_its_value(protocol, metric):
     assert policy.apply(protocol, metric, "present", OWN, WORST) == (OWN, "")
 
 
-def test_the_table_has_exactly_these_cells():
-    found = {(p, m, c) for p, rows in policy.POLICY.items() for m, row in rows.items() for c in row}
-    assert found == {cell[:3] for cell in CELLS}
+def test_table_entries():
+    result = {(p, m, c) for p, rows in policy.POLICY.items() for m, row in rows.items() for c in row}
+    assert result == {cell[:3] for cell in CELLS}
     assert set(policy.PROTOCOLS) == set(policy.POLICY)
 
 
@@ -53,7 +53,7 @@ def test_the_situation_follows_from_the_pixels(predicted, present, expected):
     assert policy.situation(predicted, present) == expected
 
 
-def test_a_value_that_is_undefined_although_the_structure_is_there_says_why():
+def test_undefined_values_of_present_structures_are_flagged():
     value, flag = policy.apply("sound", "specificity", "present", UNDEFINED, WORST)
     assert math.isnan(value)
     assert flag == "no background"

@@ -1,4 +1,4 @@
-"""docs/metrics-policy.md says what the code does."""
+"""docs/metrics-policy.md agrees with the code."""
 
 import re
 
@@ -13,7 +13,7 @@ SITUATIONS = {
     "absent": "absent (both empty)",
 }
 WORDS = {"diagonal": "image diagonal"}
-# Worth a perfect score although something is wrong.
+# Entries with a perfect score for an error.
 TRAPS = {("published", metric, "spurious"): 1.0 for metric in ("dsc", "iou")}
 TRAPS |= {("published", "hd95", case): 0.0 for case in ("missed", "spurious")}
 
@@ -35,17 +35,17 @@ def table(protocol):
 
 
 @pytest.mark.parametrize("protocol", policy.PROTOCOLS)
-def test_its_tables_are_those_of_the_code(page, protocol):
+def test_tables_match_the_code(page, protocol):
     assert f"\n\n{table(protocol)}\n\n" in page
 
 
-def test_it_explains_every_metric(page):
+def test_every_metric_is_explained(page):
     rows = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
     assert {metric for rows in policy.POLICY.values() for metric in rows} <= rows
     assert {"ece", "mce", "ace", "brier", "nll"} <= rows
 
 
-def test_its_numbers_are_those_of_the_code(page):
+def test_numbers_match_the_code(page):
     assert f"within {TOLERANCE:g} mm, or {TOLERANCE:g} pixels" in page
     assert f"{calibration.BINS} bins of equal width" in page
     assert f"at least {100 * calibration.LEAST_SHARE:g} % of the pixels" in page

@@ -13,7 +13,7 @@ ROWS = [{**ROW, "case": f"c{case}", "class": name} for case in range(3) for name
 
 @pytest.fixture
 def file(tmp_path):
-    """Writes records, of which the last row is changed."""
+    """Write records with changes in the last row."""
 
     def write(**changes):
         frame = pd.DataFrame([*ROWS, {**ROW, "case": "c9", **changes}], columns=list(COLUMNS))
@@ -34,7 +34,7 @@ def file(tmp_path):
     ],
     ids=str,
 )
-def test_names_that_stand_for_something_else_are_refused_with_file_and_run(file, changes, problem):
+def test_reserved_names_and_empty_cells_raise_with_file_and_run(file, changes, problem):
     with pytest.raises(InputError) as caught:
         read_records(file(**changes))
     assert str(caught.value).startswith(f"{file(**changes)}: {problem} in records of run toy/unet/spatial/0/0, metric ")
@@ -50,7 +50,7 @@ def test_other_types_are_refused(file, changes):
         read_records(path)
 
 
-def test_what_belongs_to_no_class_or_case_is_taken(file):
+def test_records_of_whole_cases_and_test_sets_are_read(file):
     for changes in (
         {"metric": "pooled_ece", "case": "pooled", "group": "pooled"},
         {"metric": "cam_pointing", "class": "all"},
@@ -59,14 +59,14 @@ def test_what_belongs_to_no_class_or_case_is_taken(file):
         assert len(read_records(file(**changes))) == 7
 
 
-def test_a_comparison_does_not_take_a_reserved_class_for_a_mean(file, tmp_path):
+def test_comparisons_refuse_reserved_class_names(file, tmp_path):
     with pytest.raises(InputError, match="a class is called 'all'"):
         compare(file(**{"class": "all"}), "spatial", tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("size", [3, 100])
-def test_runs_are_told_by_statistics_or_by_rows(tmp_path, size):
-    """Groups of rows of one run each tell theirs without being read."""
+def test_recorded_runs_from_statistics_and_from_rows(tmp_path, size):
+    """Row groups of one run each need not be read."""
     frame = pd.DataFrame([{**row, "seed": seed} for seed in (0, 2) for row in ROWS[:3]], columns=list(COLUMNS))
     frame.to_parquet(tmp_path / "records.parquet", index=False, row_group_size=size)
     expected = {tuple({**ROW, "seed": seed}[key] for key in RUN_KEYS) for seed in (0, 2)}

@@ -31,7 +31,7 @@ def test_equal_masks_have_distance_zero(definition):
     assert hausdorff95(square(5, 5), square(5, 5), definition=definition) == 0
 
 
-def test_a_point_and_its_shift_are_as_far_apart_as_the_shift():
+def test_distance_of_shifted_points_is_the_shift():
     a, b = square(5, 5, 1), square(8, 9, 1)
     assert hausdorff95(a, b) == pytest.approx(5)
     assert hausdorff95(a, b, (2.0, 0.5)) == pytest.approx(np.hypot(6, 2))
@@ -45,7 +45,7 @@ def test_volumes_use_the_spacing_of_each_axis():
 
 
 @pytest.mark.parametrize("definition", ["max", "pooled"])
-def test_it_is_symmetric_and_indifferent_to_where_in_the_image_it_happens(definition):
+def test_hausdorff95_is_symmetric_and_translation_invariant(definition):
     a, b = square(5, 5), square(9, 12, 8)
     value = hausdorff95(a, b, definition=definition)
     assert value > 0
@@ -56,7 +56,7 @@ def test_it_is_symmetric_and_indifferent_to_where_in_the_image_it_happens(defini
     assert hausdorff95(*padded, definition=definition) == pytest.approx(value)
 
 
-def test_a_far_false_island_is_seen_by_max_and_missed_by_pooled():
+def test_max_detects_a_distant_false_positive_and_pooled_does_not():
     reference = square(2, 2, 20)
     prediction = reference | square(36, 56, 1) | square(36, 58, 1)
     assert hausdorff95(prediction, reference, definition="pooled") == 0
@@ -64,7 +64,7 @@ def test_a_far_false_island_is_seen_by_max_and_missed_by_pooled():
     assert hausdorff95(prediction, reference, definition="max") > 25
 
 
-def test_masks_that_touch_the_border_have_a_surface_there():
+def test_surface_includes_pixels_at_the_image_border():
     full, hole = np.ones((9, 9), bool), np.ones((9, 9), bool)
     hole[4, 4] = False
     assert hausdorff95(full, full) == 0
@@ -72,7 +72,7 @@ def test_masks_that_touch_the_border_have_a_surface_there():
 
 
 @pytest.mark.parametrize("definition", ["max", "pooled"])
-def test_an_empty_mask_is_infinitely_far_and_two_are_undefined(definition):
+def test_one_empty_mask_gives_infinity_and_two_give_nan(definition):
     empty = np.zeros((40, 60), bool)
     assert hausdorff95(empty, square(5, 5), definition=definition) == np.inf
     assert hausdorff95(square(5, 5), empty, definition=definition) == np.inf
@@ -87,14 +87,14 @@ def test_an_empty_mask_is_infinitely_far_and_two_are_undefined(definition):
         (boundary_iou, 0, np.nan),
     ],
 )
-def test_the_other_metrics_too_say_what_is_empty(metric, one, both):
+def test_empty_masks_of_other_metrics(metric, one, both):
     empty = np.zeros((40, 60), bool)
     assert metric(empty, square(5, 5)) == metric(square(5, 5), empty) == one
     assert metric(empty, empty) == pytest.approx(both, nan_ok=True)
     assert metric(empty[:0], empty[:0]) == pytest.approx(both, nan_ok=True)
 
 
-def test_the_average_weighs_all_surface_pixels_alike():
+def test_average_gives_surface_pixels_equal_weight():
     a, b = square(5, 5, 1), square(5, 5, 1) | square(5, 15, 1)
     assert average_surface_distance(a, b) == pytest.approx((0 + 0 + 10) / 3)
     assert average_surface_distance(a, b, (1.0, 0.5)) == pytest.approx(5 / 3)
@@ -111,8 +111,8 @@ def test_a_distance_equal_to_the_tolerance_is_within():
 @pytest.mark.parametrize("steps", range(1, 41))
 @pytest.mark.parametrize("step", [0.1, 0.3, 0.4, 0.7, np.float32(0.4), float(np.float32(0.7)), 1 / 3])
 @pytest.mark.parametrize("start", [0, 7])
-def test_a_distance_equal_to_the_tolerance_is_within_whatever_the_spacing_rounds_to(start, steps, step):
-    """Also where a header stores the spacing in single precision, but a voxel further is not."""
+def test_a_distance_equal_to_the_tolerance_is_within_for_rounded_spacings(start, steps, step):
+    """Also with spacings in single precision; one voxel more is not within."""
     a, b = np.zeros((2, 8, 60), bool)
     a[2:6, start], b[2:6, start + steps] = True, True
     exact = steps * round(float(step), 6) if step != 1 / 3 else steps / 3
@@ -123,7 +123,7 @@ def test_a_distance_equal_to_the_tolerance_is_within_whatever_the_spacing_rounds
     assert normalized_surface_dice(*diagonal, exact * np.sqrt(2), (step, step)) == 1
 
 
-def test_a_box_shifted_by_the_tolerance_is_all_within():
+def test_surface_dice_of_a_box_shifted_by_the_tolerance_is_1():
     a, b = np.zeros((2, 20, 60), bool)
     a[3:7, 5:35], b[3 + 5 : 7 + 5, 5:35] = True, True
     assert normalized_surface_dice(a, b, 2.0, (0.4, 0.4)) == 1
@@ -142,7 +142,7 @@ def test_boundary_iou_compares_bands_of_the_given_width():
 
 
 @pytest.mark.parametrize(("width", "step"), [(0.6, 0.4), (1.4, 0.4), (0.6, np.float32(0.4)), (2.1, 0.6), (3.5, 1.0)])
-def test_half_a_pixel_of_band_goes_to_the_even_number_whatever_the_quotient_rounds_to(width, step):
+def test_half_pixel_widths_are_rounded_to_even(width, step):
     a, b = square(5, 5, 20), square(6, 6, 18)
     pixels = round(round(width / float(step), 4))
     assert pixels % 2 == 0
@@ -150,25 +150,25 @@ def test_half_a_pixel_of_band_goes_to_the_even_number_whatever_the_quotient_roun
     assert boundary_iou(a, b, width=pixels) != boundary_iou(a, b, width=pixels - 1)
 
 
-def test_boundary_iou_has_a_band_of_two_percent_of_the_diagonal_by_default():
+def test_default_band_width_is_two_percent_of_the_diagonal():
     a, b = square(20, 20, 100, (300, 400)), square(25, 25, 100, (300, 400))
     assert boundary_iou(a, b) == boundary_iou(a, b, width=10)
     assert boundary_iou(a, b) != boundary_iou(a, b, width=11)
 
 
-def test_measured_once_all_metrics_are_those_of_the_functions():
+def test_methods_of_surface_distances_equal_the_functions():
     a, b = square(5, 5), square(9, 12, 8)
-    found = SurfaceDistances.between(a, b, (2.0, 0.5))
-    assert len(found.forward) == 20
-    assert len(found.backward) == 28
-    assert found.hausdorff95() == hausdorff95(a, b, (2.0, 0.5))
-    assert found.hausdorff95("pooled") == hausdorff95(a, b, (2.0, 0.5), "pooled")
-    assert found.average() == average_surface_distance(a, b, (2.0, 0.5))
-    assert found.normalized_dice(3) == normalized_surface_dice(a, b, 3, (2.0, 0.5))
+    result = SurfaceDistances.between(a, b, (2.0, 0.5))
+    assert len(result.forward) == 20
+    assert len(result.backward) == 28
+    assert result.hausdorff95() == hausdorff95(a, b, (2.0, 0.5))
+    assert result.hausdorff95("pooled") == hausdorff95(a, b, (2.0, 0.5), "pooled")
+    assert result.average() == average_surface_distance(a, b, (2.0, 0.5))
+    assert result.normalized_dice(3) == normalized_surface_dice(a, b, 3, (2.0, 0.5))
 
 
 @pytest.mark.parametrize("width", [0, 3, np.sqrt(5), np.sqrt(13), 10])
-def test_the_band_holds_what_is_near_the_surface_of_either_mask_in_the_same_slice(width):
+def test_band_contains_pixels_near_either_surface_per_slice(width):
     a, b, empty = square(0, 5, 9), square(25, 40), np.zeros((40, 60), bool)
     prediction, reference = np.stack([a, empty, empty]), np.stack([b, empty, a])
     band = boundary_band(prediction, reference, width)
@@ -180,7 +180,7 @@ def test_the_band_holds_what_is_near_the_surface_of_either_mask_in_the_same_slic
         assert np.array_equal(band[i], away <= width + 1e-9)
 
 
-def test_the_box_is_the_smallest_that_holds_everything():
+def test_bounding_box():
     labels = np.zeros((4, 5, 6), np.uint8)
     labels[1, 2, 3], labels[2, 4, 5] = 7, 2
     assert bounding_box(labels) == np.s_[1:3, 2:5, 3:6]
@@ -192,7 +192,7 @@ class TestEveryMetric:
     A, B = np.stack([square(5, 5)] * 2), np.stack([square(6, 7)] * 2)
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32, np.float64])
-    def test_zeros_and_ones_of_any_type_are_masks(self, metric, dtype):
+    def test_masks_may_have_any_dtype(self, metric, dtype):
         assert metric(self.A.astype(dtype), self.B) == metric(self.A, self.B.astype(dtype)) == metric(self.A, self.B)
 
     @pytest.mark.parametrize("value", [2, 255, -1, 0.5, 1e-6, np.nan, np.inf])
@@ -210,7 +210,7 @@ class TestEveryMetric:
         with pytest.raises(ValueError, match=r"prediction has the shape .*; pass one image \(H, W\) or volume"):
             metric(masks, masks)
 
-    def test_lists_which_may_be_batches_are_refused(self, metric):
+    def test_lists_are_refused(self, metric):
         with pytest.raises(ValueError, match="prediction is of type list; pass one image or volume as an array"):
             metric(list(self.A), self.B)
         with pytest.raises(ValueError, match="reference is of type list"):
@@ -221,24 +221,24 @@ class TestEveryMetric:
             metric(self.A, self.B[:1])
 
 
-def test_tensors_are_masks():
+def test_tensors_are_accepted():
     torch = pytest.importorskip("torch")
     assert hausdorff95(torch.from_numpy(square(5, 5)), torch.from_numpy(square(6, 5)).long()) == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.1, np.inf, "2", None, [2.0]])
-def test_a_tolerance_or_width_that_is_no_length_is_refused(value):
+def test_invalid_tolerances_and_widths_are_refused(value):
     masks = square(5, 5), square(6, 5)
     with pytest.raises(ValueError, match=r"tolerance .* is not a finite number of 0 or more"):
         normalized_surface_dice(*masks, value)
     with pytest.raises(ValueError, match=r"width .* is not a finite number of 0 or more"):
         boundary_band(*(mask[None] for mask in masks), value)
-    if value is not None:  # which is 2 % of the diagonal
+    if value is not None:  # None is 2 % of the diagonal
         with pytest.raises(ValueError, match=r"width .* is not a finite number of 0 or more"):
             boundary_iou(*masks, width=value)
 
 
-def test_a_band_is_of_slices():
+def test_boundary_band_needs_slices():
     with pytest.raises(ValueError, match=r"pass slices \(N, H, W\)"):
         boundary_band(square(5, 5), square(6, 5))
 
@@ -251,7 +251,7 @@ def test_definitions_are_checked():
 @pytest.mark.parametrize(
     "spacing", [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (np.nan, 1.0), (np.inf, 1.0), 2.0]
 )
-def test_a_spacing_that_is_none_is_refused(spacing):
+def test_invalid_spacings_are_refused(spacing):
     masks = square(5, 5), square(6, 5)
     for metric in (hausdorff95, average_surface_distance, boundary_iou):
         with pytest.raises(ValueError, match="is not one positive number for each of 2 axes"):

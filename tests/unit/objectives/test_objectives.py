@@ -33,7 +33,7 @@ class TestSpectralSimilarity:
             assert value.item() == pytest.approx(spectral_similarity(y, p, **options).item())
             assert -1 <= value.item() <= 1
 
-    def test_a_band_keeps_low_and_leaves_out_high(self):
+    def test_band_limits_are_half_open(self):
         columns = torch.arange(32, dtype=torch.float64) * 2 * math.pi / 32
         wave = {k: torch.cos(k * columns).expand(1, 1, 32, 32).double() for k in (3, 5)}
         y, p = wave[3] + wave[5], wave[3] - wave[5]
@@ -43,7 +43,7 @@ class TestSpectralSimilarity:
 
     @pytest.mark.parametrize("shape", [(32, 32), (32, 64), (64, 32), (33, 48)])
     def test_frequencies_are_cycles_per_longer_side(self, shape):
-        """A wave of k periods along the longer side lies at k, whatever the other side."""
+        """A wave of k periods along the longer side has frequency k."""
         axis = int(shape[1] >= shape[0])
         phase = torch.arange(shape[axis], dtype=torch.float64) * 2 * math.pi * 6 / shape[axis]
         wave = torch.cos(phase).reshape(-1, 1) if axis == 0 else torch.cos(phase)
@@ -66,20 +66,20 @@ class TestSpectralSimilarity:
             assert value.item() == 0
             assert torch.autograd.grad(value, p)[0].abs().max().item() == 0
 
-    def test_epsilon_makes_false_positives_on_empty_targets_cost_something(self):
+    def test_with_epsilon_false_positives_on_empty_targets_have_a_cost(self):
         p = probabilities().requires_grad_()
         value = spectral_similarity(p, torch.zeros_like(p), epsilon=1.0)
         assert 0 < value.item() < 1
         assert torch.autograd.grad(value, p)[0].max().item() < 0
 
-    def test_nothing_against_nothing_is_nan_and_with_epsilon_one(self):
+    def test_similarity_of_two_empty_masks(self):
         zero = torch.zeros(1, 1, 8, 8)
         assert spectral_similarity(zero, zero).isnan()
         assert spectral_similarity(zero, zero, epsilon=1e-3).item() == 1
         assert spectral_similarity(zero, zero, epsilon=1e-3, method="fft").item() == 1
 
     @pytest.mark.parametrize("epsilon", [0.0, 0.5, 30.0])
-    def test_epsilon_means_the_same_in_both_methods(self, epsilon):
+    def test_epsilon_is_the_same_in_both_methods(self, epsilon):
         y, p = blobs(), probabilities()
         literal = spectral_similarity(p, y, method="fft", epsilon=epsilon)
         assert literal.item() == pytest.approx(spectral_similarity(p, y, epsilon=epsilon).item(), abs=1e-12)
@@ -114,11 +114,11 @@ class TestSpectralSimilarity:
             spectral_similarity(probabilities(), blobs(), band=band, weighting=weighting, epsilon=1e-3)
 
     @pytest.mark.parametrize("options", [{"band": [8, 2]}, {"band": [8]}, {"weighting": -1.0}, {"method": "dct"}])
-    def test_options_that_suit_no_image_are_refused_before_the_first_step(self, options):
+    def test_invalid_options_are_refused_by_the_constructor(self, options):
         with pytest.raises(InputError, match=next(iter(options))):
             build_objective("spectral", **options)
 
-    def test_whole_frequencies_lie_on_the_right_side_of_a_limit(self):
+    def test_integer_frequencies_at_band_limits(self):
         y = blobs((1, 1, 224, 224))
         columns = torch.arange(224, dtype=torch.float64) * 2 * math.pi / 224
         for k in (5, 10, 13, 100):
@@ -127,8 +127,8 @@ class TestSpectralSimilarity:
             assert spectral_similarity(wave, -wave, band=(k - 1, k), epsilon=1.0).item() > 0.99
 
     @pytest.mark.parametrize(("height", "width"), [(160, 224), (224, 160), (96, 128), (224, 224)])
-    def test_whole_frequencies_of_oblong_images_are_whole(self, height, width):
-        """Squared, they are fractions, which are compared exactly."""
+    def test_integer_frequencies_of_oblong_images_are_exact(self, height, width):
+        """Squared frequencies are fractions, which are compared exactly."""
         longer = max(height, width)
         rows, columns = (torch.fft.fftfreq(size, 1 / size).round().long().numpy() for size in (height, width))
         squares = (rows[:, None] * longer * width) ** 2 + (columns[None] * longer * height) ** 2
@@ -136,7 +136,7 @@ class TestSpectralSimilarity:
         expected = [[math.isqrt(int(square) // unit) for square in line] for line in squares]
         assert (radii(height, width).astype(int) == expected).all()
 
-    def test_a_value_without_gradient_does_not_spoil_a_later_one_with_gradient(self):
+    def test_cached_tables_of_inference_mode_allow_gradients(self):
         p, y = probabilities((1, 1, 20, 28)), blobs((1, 1, 20, 28))
         with torch.inference_mode():
             spectral_similarity(p, y, band=(1, 7))
@@ -238,7 +238,7 @@ class TestCombined:
         )
         assert not any(part.requires_grad for part in components.values())
 
-    def test_components_of_one_name_are_told_apart(self):
+    def test_components_of_equal_names_get_a_prefix(self):
         combined = Combined(self.constant(2.0, "dice"), self.constant(0.7, "dice"), 0.2)
         components = {name: part.item() for name, part in combined.components(self.LOGITS, self.MASKS).items()}
         assert components == pytest.approx({"dice": 2.0, "auxiliary_dice": 0.7})

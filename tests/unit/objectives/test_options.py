@@ -1,4 +1,4 @@
-"""Options of objectives, and the guide that lists them."""
+"""Options of objectives, and the guide with the table of options."""
 
 import contextlib
 import inspect
@@ -27,7 +27,7 @@ def parameters(name):
 
 @pytest.fixture
 def jaccard(tmp_path, monkeypatch):
-    """The guide's objective, dropped into the registry."""
+    """The objective of the guide, added to the registry."""
     ((file, code),) = re.findall(r"`src/spectralseg/objectives/(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / file).write_text(code)
     spectralseg.objectives.__path__.append(str(tmp_path))
@@ -36,7 +36,7 @@ def jaccard(tmp_path, monkeypatch):
 
 
 class TestGuide:
-    def test_its_objective_works_as_soon_as_the_file_is_there(self, jaccard):
+    def test_objective_of_the_guide_works(self, jaccard):
         assert "jaccard" in available()
         masks = torch.zeros(1, 4, 4, dtype=torch.long)
         masks[0, 0] = 1
@@ -47,11 +47,11 @@ class TestGuide:
         with pytest.raises(InputError, match="objective 'jaccard': option 'smooth' cannot be -1"):
             build_objective("jaccard", smooth=-1)
 
-    def test_its_configurations_can_be_built(self, jaccard):
+    def test_configurations_of_the_guide_can_be_built(self, jaccard):
         for choice in (Objective.model_validate(block) for blocks in BLOCKS for block in blocks.values()):
             objective_of(choice, "0.2" if choice.auxiliary else "0")
 
-    def test_its_table_lists_every_objective_with_every_option(self):
+    def test_table_lists_all_objectives_and_options(self):
         table = PAGE.partition("| --- |")[2].partition("\n\n")[0]
         rows = {row[0]: row[-1] for row in (re.split(r" (?<!\\)\| ?", line[2:-2]) for line in table.split("\n")[1:])}
         assert sorted(name.strip("`") for name in rows) == available()
@@ -88,14 +88,14 @@ def test_an_unknown_option_is_refused_with_the_valid_ones(name):
         ("frc", {"normalisation": "cosine"}),
     ],
 )
-def test_a_value_that_cannot_be_is_refused(name, options):
+def test_invalid_option_values_are_refused(name, options):
     ((option, value),) = options.items()
     with pytest.raises(InputError, match=re.escape(f"objective '{name}': option '{option}' cannot be {value!r}: ")):
         build_objective(name, **options)
 
 
 @pytest.mark.parametrize("band", [(1, None), (None, 4), (4, 1), (1,), 4, "14", (1, float("nan"))])
-def test_a_band_that_is_none_is_refused(band):
+def test_invalid_bands_are_refused(band):
     maps = torch.rand(1, 1, 16, 16)
     with pytest.raises(ValueError, match=re.escape(f"band {band} is not (low, high) with numbers low < high")):
         spectral_similarity(maps, maps, band=band)
@@ -122,7 +122,7 @@ def test_weights_that_overflow_outside_the_band_do_not_matter():
 
 
 def test_weights_whose_squares_overflow_cannot_be_matched():
-    """The factor of a gradient of infinite norm would be 0, and nothing would be learnt."""
+    """The factor of a gradient of infinite norm would be 0."""
     logits, masks = torch.randn(1, 1, 64, 64), torch.ones(1, 64, 64, dtype=torch.long)
     masks[:, ::2] = 0
     assert build_objective("spectral", weighting=12.0)(logits, masks) > 0
@@ -143,12 +143,12 @@ def test_weights_whose_squares_overflow_cannot_be_matched():
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
-def test_masks_that_do_not_fit_have_no_targets(channels, masks, complaint):
+def test_targets_of_invalid_masks_are_refused(channels, masks, complaint):
     with pytest.raises(ValueError, match=complaint):
         probabilities_and_targets(torch.zeros(2, channels, 8, 8), masks)
 
 
-def test_options_are_checked_however_an_objective_is_built():
+def test_options_are_checked_in_the_constructor():
     build = type(build_objective("dice"))
     assert build(smooth=2).smooth == 2.0
     with pytest.raises(ValueError, match="smooth"):
@@ -156,7 +156,7 @@ def test_options_are_checked_however_an_objective_is_built():
 
 
 @pytest.mark.parametrize(("channels", "label"), [(1, 255), (4, 7)])
-def test_it_compiles_to_one_graph(channels, label):
+def test_objectives_compile_to_one_graph(channels, label):
     logits, masks = torch.randn(2, channels, 16, 16), torch.ones(2, 16, 16, dtype=torch.uint8)
     objective = build_objective("bce_dice")
     compiled = torch.compile(objective, fullgraph=True, backend="eager")
@@ -165,13 +165,13 @@ def test_it_compiles_to_one_graph(channels, label):
 
 
 @pytest.mark.parametrize("name", available())
-def test_integers_are_numbers(name):
-    """YAML reads 1 as one, and the objective is the same."""
+def test_integers_are_accepted_as_floats(name):
+    """YAML reads 1 as an integer."""
     for option, parameter in parameters(name).items():
         if isinstance(parameter.default, float) and parameter.default.is_integer():
             logits, masks = torch.linspace(-3, 3, 1024).reshape(1, 1, 32, 32), torch.ones(1, 32, 32, dtype=torch.long)
             values = [
-                build_objective(name, **chosen)(logits, masks) for chosen in ({}, {option: int(parameter.default)})
+                build_objective(name, **selected)(logits, masks) for selected in ({}, {option: int(parameter.default)})
             ]
             assert torch.equal(*values)
 
@@ -183,9 +183,9 @@ ON_THE_DEVICE += [("spectral", {"band": [8, 32], "matched": True}), ("spectral",
 
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize(("name", "options"), ON_THE_DEVICE)
-def test_no_step_waits_for_the_device(name, options, channels, monkeypatch):
-    """Tensors of the device ``meta`` have no values: whoever asks for one is refused."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which knows no such device
+def test_objectives_do_not_synchronise_with_the_device(name, options, channels, monkeypatch):
+    """Tensors of the device ``meta`` raise an error if values are read."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # it does not support the device
     logits = torch.zeros(2, channels, 96, 96, device="meta", requires_grad=True)
     loss = build_objective(name, **options)(logits, torch.zeros(2, 96, 96, dtype=torch.uint8, device="meta"))
     loss.backward()

@@ -1,4 +1,4 @@
-"""Objectives in the frequency domain that are no Dice."""
+"""Objectives in the frequency domain that do not reduce to Dice."""
 
 import math
 
@@ -37,7 +37,7 @@ def logits_of(channels, size=96, batch=2, seed=1):
 
 
 def certain(masks, certainty=40.0):
-    """Binary logits that say the masks."""
+    """Binary logits of the masks."""
     return certainty * (2.0 * masks[:, None] - 1)
 
 
@@ -72,7 +72,7 @@ class TestEveryVariant:
         assert torch.autograd.grad(loss, logits)[0].isfinite().all()
 
     def test_training_with_it_raises_the_similarity(self, name, options, channels):
-        """With matching, the value itself may rise while the similarity does."""
+        """With matching, the value may increase together with the similarity."""
         masks = masks_of(channels)
         logits = (0.1 * logits_of(channels)).requires_grad_()
         objective = build_objective(name, **options)
@@ -91,14 +91,14 @@ class TestEveryVariant:
 
 
 class TestBands:
-    def test_a_band_sees_its_own_scale_only(self):
-        """A shift of two pixels leaves low frequencies nearly as they were and turns high ones about."""
+    def test_a_band_is_sensitive_to_its_own_scale_only(self):
+        """A shift of two pixels hardly changes low frequencies, and inverts high ones."""
         masks = masks_of(1, 224)
         logits = certain(masks.roll(2, -1))
         low, middle, high = (value("spectral", {"band": band}, logits, masks) for band in BANDS.values())
         assert low < 0.05 < middle < high
 
-    def test_null_is_no_limit(self):
+    def test_null_is_no_upper_limit(self):
         masks, logits = masks_of(1), logits_of(1)
         open_ended, wide = (value("spectral", {"band": band}, logits, masks) for band in ([32, None], [32, 1e6]))
         assert open_ended == wide
@@ -124,28 +124,28 @@ class TestBands:
 class TestAnnuli:
     @pytest.mark.parametrize("seed", range(8))
     @pytest.mark.parametrize("size", [(224, 224), (161, 224)])
-    def test_they_are_as_many_and_as_strong_as_the_band_and_outside_it(self, seed, size):
+    def test_annuli_match_the_band_and_do_not_overlap_it(self, seed, size):
         radius = radii(*size)
-        chosen = np.isin(np.floor(radius), random_annuli(*size, (8, 32), seed))
+        selected = np.isin(np.floor(radius), random_annuli(*size, (8, 32), seed))
         band = (radius >= 8) & (radius < 32)
-        assert not (chosen & band).any()
-        assert not chosen[0, 0]
-        assert chosen.sum() == pytest.approx(band.sum(), rel=0.05)
+        assert not (selected & band).any()
+        assert not selected[0, 0]
+        assert selected.sum() == pytest.approx(band.sum(), rel=0.05)
         energy = np.maximum(radius, 1) ** -3.0
-        assert energy[chosen].sum() == pytest.approx(energy[band].sum(), rel=0.05)
+        assert energy[selected].sum() == pytest.approx(energy[band].sum(), rel=0.05)
 
-    def test_the_seed_decides(self):
+    def test_annuli_depend_on_the_seed(self):
         draws = [random_annuli(224, 224, (8, 32), seed) for seed in (0, 0, 1)]
         assert draws[0] == draws[1] != draws[2]
 
-    def test_the_objective_sums_over_them(self):
+    def test_the_objective_sums_over_the_annuli(self):
         masks, logits = masks_of(1, 224), logits_of(1, 224)
         inside = np.isin(np.floor(radii(224, 224)), random_annuli(224, 224, (8, 32), 3))
         p, y = (torch.fft.fft2(x.double(), norm="ortho")[:, 0, inside] for x in (logits.sigmoid(), masks[:, None]))
         epsilon = 1e-6 * 224 * 224
         cross, energy = (p * y.conj()).real.sum(), (p.abs() ** 2 + y.abs() ** 2).sum()
-        found = value("spectral", {"band": [8, 32], "annuli_seed": 3}, logits, masks)
-        assert found == pytest.approx(1 - ((2 * cross + epsilon) / (energy + epsilon)).item(), abs=1e-5)
+        result = value("spectral", {"band": [8, 32], "annuli_seed": 3}, logits, masks)
+        assert result == pytest.approx(1 - ((2 * cross + epsilon) / (energy + epsilon)).item(), abs=1e-5)
 
     def test_a_band_that_holds_nearly_all_energy_has_no_control(self):
         with pytest.raises(ValueError, match=r"no annuli outside band \(0, 8\)"):
@@ -153,13 +153,13 @@ class TestAnnuli:
 
 
 class TestPhaseAndAmplitude:
-    def test_amplitudes_know_no_place(self):
+    def test_amplitudes_are_translation_invariant(self):
         masks = masks_of(1)
         for shift in (1, 30):
             assert value("spectral", {"part": "amplitude"}, certain(masks.roll(shift, -1)), masks) < 1e-5
         assert value("spectral", {"part": "phase"}, certain(masks.roll(1, -1)), masks) > 0.5
 
-    def test_phases_know_no_contrast(self):
+    def test_phases_are_contrast_invariant(self):
         masks = masks_of(1)
         strong, weak = certain(masks), (0.4 + 0.2 * masks[:, None]).logit()
         phases = [value("spectral", {"part": "phase", "band": [1, 16]}, logits, masks) for logits in (strong, weak)]
@@ -168,15 +168,15 @@ class TestPhaseAndAmplitude:
         assert amplitudes[1] > 0.5
 
     def test_the_phase_similarity_is_about_the_mean_cosine(self):
-        """About, as frequencies with less than the amplitude of a pixel count less."""
+        """Approximately, as frequencies below the amplitude of a pixel have less weight."""
         masks, logits = masks_of(1), 3 * logits_of(1)
         inside = radii(96, 96) < 8
         p, y = (torch.fft.fft2(x.double())[:, 0, inside] for x in (logits.sigmoid(), masks[:, None]))
         cosine = torch.cos(p.angle() - y.angle()).mean().item()
-        found = value("spectral", {"part": "phase", "band": [0, 8]}, logits, masks)
-        assert 1 - found == pytest.approx(cosine, abs=0.05)
+        result = value("spectral", {"part": "phase", "band": [0, 8]}, logits, masks)
+        assert 1 - result == pytest.approx(cosine, abs=0.05)
 
-    def test_both_make_up_the_spectral_similarity_of_one_frequency(self):
+    def test_amplitude_and_phase_of_one_frequency(self):
         columns = torch.arange(64, dtype=torch.float64) * 2 * math.pi / 64
         p, y = (0.5 + a * torch.cos(5 * columns + b).expand(1, 1, 64, 64) for a, b in ((0.3, 0.4), (0.5, 0.0)))
         expected = 2 * 0.3 * 0.5 / (0.3**2 + 0.5**2) * math.cos(0.4)
@@ -184,8 +184,8 @@ class TestPhaseAndAmplitude:
 
 
 class TestRings:
-    def test_every_ring_counts_alike(self):
-        """Waves of two frequencies, one agreed on and one not, whatever their amplitudes."""
+    def test_rings_have_equal_weight(self):
+        """Waves of two frequencies, one equal and one different, with any amplitudes."""
         columns = torch.arange(64) * 2 * math.pi / 64
         masks = (torch.cos(3 * columns) > 0).long().expand(1, 64, 64)  # of odd multiples of 3
         p = 0.5 + 0.4 * torch.cos(3 * columns) + 0.05 * torch.cos(9 * columns)
@@ -197,7 +197,7 @@ class TestRings:
         assert value("frc", {"band": [3, 10]}, logits, masks) == pytest.approx(sum(rings) / 7)
 
     @pytest.mark.parametrize("band", [[0.5, 8], [8, 8.5], [-1, 8], [8, 2]])
-    def test_bands_of_no_rings_are_refused(self, band):
+    def test_bands_without_rings_are_refused(self, band):
         with pytest.raises(InputError, match="band"):
             build_objective("frc", band=band)
 
@@ -222,6 +222,6 @@ class TestRings:
         {"weighting": "1"},
     ],
 )
-def test_options_that_cannot_be_are_refused_by_name(options):
+def test_invalid_options_raise_with_their_name(options):
     with pytest.raises(InputError, match=f"objective 'spectral'.*{next(iter(options))}"):
         build_objective("spectral", **options)

@@ -13,7 +13,7 @@ from spectralseg.published.claims import Claim, read_claims
 from spectralseg.published.consistency import audit
 from spectralseg.published.tables import SELECTION, read_published
 
-# Where the text of the paper and its tables part: claim, what the text says, what the tables have.
+# Inconsistencies between text and tables of the paper: claim, value of the text, value of the tables.
 INCONSISTENCIES = {
     ("monuseg-transunet-dsc", 0.58, 0.74),
     ("objects-and-boundaries", 33.63, 30.45),  # HD on Synapse: TransUNet(ours), TransUNet
@@ -36,7 +36,7 @@ def claims(published):
 
 @pytest.fixture(scope="module")
 def cells(published):
-    """Printed values by what selects their records."""
+    """Printed values by the keys of their records."""
     rows = [row for file in published.glob("table_*.csv") for row in read_published(file).cells.to_dict("records")]
     return {tuple(row[name] for name in (*SELECTION, "class", "metric")): row["value"] for row in rows}
 
@@ -75,12 +75,12 @@ def test_comparisons_select_what_the_grid_of_the_paper_computes(claims, reposito
 def test_sizes_of_the_text_are_differences_of_the_tables(claims, cells):
     wrong, sizes = {}, 0
     for claim in claims:
-        for one in claim.comparisons:
-            if one.size is not None:
+        for comparison in claim.comparisons:
+            if comparison.size is not None:
                 sizes += 1
-                difference = value(cells, one.method) - value(cells, one.reference)
-                if abs(difference - one.difference) > 0.0101:
-                    wrong[claim.id] = (one.difference, pytest.approx(difference))
+                difference = value(cells, comparison.method) - value(cells, comparison.reference)
+                if abs(difference - comparison.difference) > 0.0101:
+                    wrong[claim.id] = (comparison.difference, pytest.approx(difference))
     assert sizes == 22
     assert wrong == {"monuseg-transunet-dsc": (0.58, 0.74)}
 
@@ -88,42 +88,42 @@ def test_sizes_of_the_text_are_differences_of_the_tables(claims, cells):
 def test_inconsistencies_between_text_and_tables(published, claims):
     report = audit(sorted(published.glob("table_*.csv")), published / "claims.csv")
     findings = report.findings[report.findings["check"] == "text against tables"]
-    found = {(one["name"], round(one["printed"], 2), round(one["bound"], 2)) for one in findings.to_dict("records")}
-    assert found == INCONSISTENCIES
+    result = {(row["name"], round(row["printed"], 2), round(row["bound"], 2)) for row in findings.to_dict("records")}
+    assert result == INCONSISTENCIES
     assert len(findings) == len(INCONSISTENCIES)
-    # 46 comparisons of spectra and activation maps, 16 of boundaries and 6 of SE have no printed cells; 24 are vague.
+    # No printed cells: 46 comparisons of spectra and activation maps, 16 of boundaries, 6 of SE. 24 are not directed.
     assert report.note.startswith("not compared with tables: 68 comparisons of cells that are not printed, 24 that say")
     covered = report.checks.set_index("check")["covered"]
     assert covered["text against tables"] + 68 + 24 == sum(len(claim.comparisons) for claim in claims)
 
 
-def test_printed_directions_by_plain_arithmetic(claims, cells):
-    """The same list, without the audit."""
-    found = set()
+def test_printed_directions(claims, cells):
+    """The same list, computed without the audit."""
+    result = set()
     for claim in claims:
-        judged = []
-        for one in claim.comparisons:
-            pair = tuple(value(cells, side) for side in one.sides)
-            if None not in pair and one.minus:
+        outcomes = []
+        for comparison in claim.comparisons:
+            pair = tuple(value(cells, side) for side in comparison.sides)
+            if None not in pair and comparison.minus:
                 pair = pair[0] - pair[1], pair[2] - pair[3]
-            if one.size is None and one.direction in ("higher", "lower") and None not in pair:
-                better, worse = pair if one.direction == "higher" else pair[::-1]
-                judged.append(better >= worse)  # what is printed alike may differ beyond its digits
+            if comparison.size is None and comparison.direction in ("higher", "lower") and None not in pair:
+                better, worse = pair if comparison.direction == "higher" else pair[::-1]
+                outcomes.append(better >= worse)  # values that are printed alike may differ
                 if better < worse and claim.quantifier == "all":
-                    found.add((claim.id, *pair))
-        assert claim.quantifier != "most" or not judged or claim.holds(judged)
-    assert found == {one for one in INCONSISTENCIES if one[0] != "monuseg-transunet-dsc"}
+                    result.add((claim.id, *pair))
+        assert claim.quantifier != "most" or not outcomes or claim.holds(outcomes)
+    assert result == {entry for entry in INCONSISTENCIES if entry[0] != "monuseg-transunet-dsc"}
 
 
 def test_gains_that_are_compared(claims, cells):
-    """What the text says of two networks, from the printed cells."""
+    """Claims of the text about two networks, from the printed cells."""
     by_id = {claim.id: claim for claim in claims}
     gains = {}
     for name in ("kvasir-transunet-gains-more", "synapse-depends-on-architecture"):
-        for one in by_id[name].comparisons:
-            ours, reference, other, other_reference = (value(cells, side) for side in one.sides)
-            gains[name, one.method["metric"]] = (round(ours - reference, 2), round(other - other_reference, 2))
-            assert (one.method["architecture"], one.minus[0]["architecture"]) == ("transunet", "unet")
+        for comparison in by_id[name].comparisons:
+            actual, reference, other, other_reference = (value(cells, side) for side in comparison.sides)
+            gains[name, comparison.method["metric"]] = (round(actual - reference, 2), round(other - other_reference, 2))
+            assert (comparison.method["architecture"], comparison.minus[0]["architecture"]) == ("transunet", "unet")
     assert gains == {
         ("kvasir-transunet-gains-more", "dsc"): (1.84, 0.63),
         ("kvasir-transunet-gains-more", "iou"): (2.13, 0.06),
@@ -136,10 +136,10 @@ def test_the_trends_of_acdc_are_those_of_synapse(claims, cells):
     (claim,) = [claim for claim in claims if claim.id == "acdc-trends"]
     printed = {"synapse": [], "acdc": []}
     stated = {"synapse": [], "acdc": []}
-    for one in claim.comparisons:
-        name = one.method["dataset"]
-        printed[name].append(round(value(cells, one.method) - value(cells, one.reference), 2))
-        stated[name].append(one.direction)
+    for comparison in claim.comparisons:
+        name = comparison.method["dataset"]
+        printed[name].append(round(value(cells, comparison.method) - value(cells, comparison.reference), 2))
+        stated[name].append(comparison.direction)
     assert stated["synapse"] == stated["acdc"] == ["higher", "lower", "higher", "higher"]
     assert printed == {"synapse": [0.82, -5.78, 1.26, 3.18], "acdc": [0.81, -0.44, 1.63, -0.52]}
 
@@ -164,7 +164,7 @@ def test_signs_of_differences(claims):
     ("file", "old", "new", "message"),
     [
         ("claims.csv", "id,section", "name,section", "column 'id' is missing"),
-        ("claims.csv", "acdc-unet-hd,", "acdc-unet-dsc,", "claim 'acdc-unet-dsc' is there twice"),
+        ("claims.csv", "acdc-unet-hd,", "acdc-unet-dsc,", "claim 'acdc-unet-dsc' appears twice"),
         ("claims.csv", "acdc-unet-hd,", "acdc-unet-hd95,", "claim 'acdc-unet-hd' is not in"),
         (
             "claims.csv",
@@ -177,7 +177,12 @@ def test_signs_of_differences(claims):
         ("claims_cells.csv", "claim,direction", "claim,sense", "column 'direction' is missing"),
         ("claims_cells.csv", "acdc-unet-hd,lower", "acdc-unet-hd,less", "direction 'less' is unknown"),
         ("claims_cells.csv", "acdc-unet-hd,lower,0.44", "acdc-unet-hd,lower,-0.44", "size '-0.44' must be a positive"),
-        ("claims_cells.csv", "acdc-unet-hd,lower,0.44", "acdc-unet-hd,similar,0.44", "of what is higher or lower"),
+        (
+            "claims_cells.csv",
+            "acdc-unet-hd,lower,0.44",
+            "acdc-unet-hd,similar,0.44",
+            "with the direction higher or lower",
+        ),
         ("claims_cells.csv", "mean,cam_energy", "mean,cam_enery", "is unknown; known metrics"),
         (
             "claims_cells.csv",
@@ -195,7 +200,7 @@ def test_signs_of_differences(claims):
         ),
     ],
 )
-def test_damage_is_told(published, tmp_path, file, old, new, message):
+def test_invalid_files_raise(published, tmp_path, file, old, new, message):
     for name in ("claims.csv", "claims_cells.csv"):
         text = (published / name).read_text(encoding="utf-8")
         if name == file:
@@ -217,7 +222,7 @@ def test_columns_of_gains_may_be_missing(published, tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["claims.csv", "claims_cells.csv"])
-def test_missing_files_are_told(published, tmp_path, missing):
+def test_missing_files_raise(published, tmp_path, missing):
     for name in {"claims.csv", "claims_cells.csv"} - {missing}:
         (tmp_path / name).write_bytes((published / name).read_bytes())
     with pytest.raises(InputError, match=f"{missing}: cannot be read"):

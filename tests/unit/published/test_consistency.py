@@ -33,7 +33,7 @@ def audited(folder, text, **options):
 
 
 def keys(report):
-    return {(one["check"], one["name"]) for one in report.findings.to_dict("records")}
+    return {(finding["check"], finding["name"]) for finding in report.findings.to_dict("records")}
 
 
 class TestPaper:
@@ -56,7 +56,7 @@ class TestPaper:
         assert one["bound"] == pytest.approx(200 * 0.77845 / 1.77845)  # 77.84 may be up to 77.845
         assert one["excess"] == pytest.approx(7.32, abs=0.01)
         assert one["finding"] == (
-            "ISIC-18 → ISIC-17, TransUNet(ours): DSC 94.86 is 7.32 above 87.54, the largest value that goes with "
+            "ISIC-18 → ISIC-17, TransUNet(ours): DSC 94.86 is 7.32 above 87.54, the largest value possible with "
             "IOU 77.84"
         )
         mean = findings.loc[("means of classes", "ACDC, UNet(ours)")]
@@ -79,7 +79,7 @@ def count_metrics(counts):
 
 
 def mean(values, weights):
-    """Weighted mean of what is defined."""
+    """Weighted mean of the defined values."""
     defined = np.isfinite(values)
     return np.average(values[defined], weights=weights[defined]) if weights[defined].sum() > 0 else np.nan
 
@@ -89,7 +89,7 @@ unit_counts = st.tuples(*[st.integers(0, 30)] * 4).filter(lambda unit: sum(unit[
 
 @st.composite
 def rows(draw):
-    """Metrics of one row, averaged in one way: over units with weights, or pooled."""
+    """Metrics of one row with one averaging: weighted over units, or pooled."""
     counts = np.array(draw(st.lists(unit_counts, min_size=1, max_size=6)))
     if draw(st.booleans()):
         counts = counts.sum(0, keepdims=True)
@@ -102,7 +102,7 @@ def rows(draw):
 @settings(max_examples=30)
 @given(st.lists(rows(), min_size=1, max_size=15), st.integers(1, 3), st.booleans(), st.booleans())
 def test_consistent_tables_raise_no_alarm(tmp_path, table, digits, percent, tell):
-    """However units are averaged and numbers rounded, and with undefined units left out of the mean of one metric."""
+    """With any averaging and rounding, and undefined units excluded from the mean of one metric."""
     frame = pd.DataFrame(table).rename(columns=HEADINGS) * (100 if percent else 1)
     text = frame.map(lambda value: "" if np.isnan(value) else f"{value:.{digits}f}")
     largest = frame[["DSC", "IOU", "SE", "SP", "PRE", "ACC"]].round(digits).max()
@@ -118,27 +118,27 @@ def test_consistent_tables_raise_no_alarm(tmp_path, table, digits, percent, tell
 
 @pytest.mark.parametrize("percent", [False, True], ids=["share", "percent"])
 @pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound.formula)
-def test_a_bound_is_broken_just_beyond_rounding(tmp_path, bound, percent):
+def test_bounds_allow_for_rounding(tmp_path, bound, percent):
     rng = np.random.default_rng(0)
     arguments = rng.integers(0, 1001, (len(bound.arguments), 400)) / 1000
     half, sign = 0.0005, 1 if bound.upper else -1
     suits_best = np.clip(arguments + sign * half, 0, 1)
     values = {"at the bound": bound.limit(*arguments), "beyond": bound.limit(*suits_best) + sign * 3 * half}
-    found = {}
+    result = {}
     for name, limited in values.items():
         possible = (limited >= 0) & (limited <= 1)
         columns = zip((bound.metric, *bound.arguments), (limited, *arguments), strict=True)
         table = pd.DataFrame({HEADINGS[metric]: column[possible] for metric, column in columns})
         text = table.map(lambda one: f"{one * 100:.1f}" if percent else f"{one:.3f}").to_csv(index=False)
         checks = audited(tmp_path, text, unit="percent" if percent else "share").checks.set_index("check")
-        found[name] = checks.loc[bound.formula, "findings"] / checks.loc[bound.formula, "covered"]
-    assert found == {"at the bound": 0, "beyond": 1}
+        result[name] = checks.loc[bound.formula, "findings"] / checks.loc[bound.formula, "covered"]
+    assert result == {"at the bound": 0, "beyond": 1}
 
 
 @settings(max_examples=25)
 @given(st.lists(rows(), min_size=2, max_size=5), st.floats(0.003, 0.2), st.data())
-def test_tampered_tables_are_found(tmp_path, table, excess, data):
-    """A DSC that was raised above what the IOU of its row allows, among rows that are in order."""
+def test_tampered_tables_have_findings(tmp_path, table, excess, data):
+    """A DSC above the limit of the IOU in its row, among consistent rows."""
     frame = pd.DataFrame(table)[["dsc", "iou"]].rename(columns=HEADINGS)
     place = data.draw(st.integers(0, len(frame) - 1))
     tampered = 2 * frame["IOU"] / (1 + frame["IOU"]) + excess
@@ -155,13 +155,13 @@ class TestClasses:
     TEXT = "method,class,DSC,HD\na,liver,90.10,12.1\na,spleen,81.23,20.0\na,Mean,{mean},16.0\nb,mean,70.0,1.0\n"
 
     @pytest.mark.parametrize("value", ["85.66", "85.67", "85.7", "86"])  # the classes may be up to 85.67
-    def test_rounding_is_granted(self, tmp_path, value):
+    def test_rounding_is_allowed(self, tmp_path, value):
         report = audited(tmp_path, self.TEXT.format(mean=value))
         assert report.findings.empty
         assert report.checks.set_index("check").loc["means of classes", "covered"] == 2  # DSC and HD of method a
 
     @pytest.mark.parametrize("value", ["85.65", "85.68", "85.8", "84"])
-    def test_another_mean_is_found(self, tmp_path, value):
+    def test_wrong_means_have_findings(self, tmp_path, value):
         report = audited(tmp_path, self.TEXT.format(mean=value))
         assert keys(report) == {("means of classes", "a")}
         assert report.findings["bound"].item() == pytest.approx(85.665)
@@ -201,8 +201,8 @@ def test_the_same_cell_in_two_tables(published, tmp_path):
         text.replace("Kviser-SEG,DSC,89.40", "Kviser-SEG,DSC,89.42"), encoding="utf-8"
     )
     report = audit([published / "table_1.csv", tmp_path / "table_6.csv"])
-    found = report.findings[report.findings["check"] == "cells printed twice"]
-    assert found["finding"].tolist() == [f"Kviser-SEG, λ = 0.2: DSC 89.42 is 89.40 in {published / 'table_1.csv'}"]
+    result = report.findings[report.findings["check"] == "cells printed twice"]
+    assert result["finding"].tolist() == [f"Kviser-SEG, λ = 0.2: DSC 89.42 is 89.40 in {published / 'table_1.csv'}"]
 
 
 def test_claims_that_say_most_need_a_majority(published, tmp_path):
@@ -213,10 +213,10 @@ def test_claims_that_say_most_need_a_majority(published, tmp_path):
             text = text.replace(old, new)
         (tmp_path / "table_1.csv").write_text(text, encoding="utf-8")
         others = [published / f"table_{number}.csv" for number in (2, 3)]
-        found = audit([tmp_path / "table_1.csv", *others], published / "claims.csv").findings
-        return (found["name"] == "unet-ours-beats-transunet").sum()
+        result = audit([tmp_path / "table_1.csv", *others], published / "claims.csv").findings
+        return (result["name"] == "unet-ours-beats-transunet").sum()
 
-    # Of eight tasks, MoNuSeg speaks against the claim. With half of them against it, it does not hold.
+    # One of eight tasks, MoNuSeg, contradicts the claim. If half of them do, it does not hold.
     lower = [
         (f"UNet(ours),,{printed},true,{dataset},", f"UNet(ours),,{changed},true,{dataset},")
         for printed, changed, dataset in (
@@ -233,25 +233,25 @@ def test_claims_that_say_most_need_a_majority(published, tmp_path):
 def test_report(tmp_path):
     report = audited(tmp_path, "method,DSC,IOU,time\na,0.90,0.70,3\nb,-,0.50,4\n")
     report.write(tmp_path / "findings.csv")
-    found = pd.read_csv(tmp_path / "findings.csv")
-    assert list(found.columns) == list(FINDINGS)
-    assert found["excess"].item() == pytest.approx(0.9 - 2 * 0.705 / 1.705)
+    result = pd.read_csv(tmp_path / "findings.csv")
+    assert list(result.columns) == list(FINDINGS)
+    assert result["excess"].item() == pytest.approx(0.9 - 2 * 0.705 / 1.705)
     text = report.text()
     assert text.startswith(f"{tmp_path}/results.csv: 2 rows, 3 values in share, 1 missing; not checked: time\n")
     assert f"{JENSEN}        1         1\n" in text
     assert "not checked for lack of numbers: DSC ≤ 2·SE/(1+SE), " in text
-    assert text.endswith("results.csv: a: DSC 0.90 is 0.07 above 0.83, the largest value that goes with IOU 0.70")
+    assert text.endswith("results.csv: a: DSC 0.90 is 0.07 above 0.83, the largest value possible with IOU 0.70")
 
 
 def test_report_without_findings(tmp_path):
     report = audited(tmp_path, "DSC\n0.90\n")
     report.write(tmp_path / "findings.csv")
     assert (tmp_path / "findings.csv").read_text() == ",".join(FINDINGS) + "\n"
-    assert report.text().endswith("Nothing speaks against these numbers.")
+    assert report.text().endswith("No inconsistency found.")
 
 
-def test_the_work_of_a_row_does_not_grow_with_the_table(tmp_path):
-    """Counted in calls of functions, which the load of the machine does not change."""
+def test_run_time_is_linear_in_rows(tmp_path):
+    """Function calls are counted, as they do not depend on the load of the machine."""
 
     def calls(rows):
         lines = [f"m{n // 4},{'abc'[n % 4] if n % 4 < 3 else 'mean'},0.{80 - n % 4},0.60" for n in range(rows)]
@@ -266,27 +266,27 @@ def test_the_work_of_a_row_does_not_grow_with_the_table(tmp_path):
 
 
 class TestCommand:
-    def test_names_move_no_cursor_and_run_no_formula(self, tmp_path, capsys):
+    def test_control_characters_and_formulas_in_names_are_escaped(self, tmp_path, capsys):
         file = tmp_path / "results.csv"
         file.write_text("method,DSC,IOU\n=\x1b[2Ja,0.80,0.60\n")
         assert cli.main(["audit-table", str(file), "--out", str(tmp_path / "findings.csv")]) == 1
-        assert "=\\x1b[2Ja: DSC" in (told := capsys.readouterr().out)
-        assert "\x1b" not in told
+        assert "=\\x1b[2Ja: DSC" in (message := capsys.readouterr().out)
+        assert "\x1b" not in message
         assert pd.read_csv(tmp_path / "findings.csv")["name"].tolist() == ["'=\x1b[2Ja"]
 
     def test_a_table_in_order(self, tmp_path, capsys):
         file = tmp_path / "results.csv"
         file.write_text("method,DSC,IOU\na,0.80,0.70\n")
         assert cli.main(["audit-table", str(file)]) == 0
-        assert "Nothing speaks against these numbers." in capsys.readouterr().out
+        assert "No inconsistency found." in capsys.readouterr().out
 
     def test_findings_end_with_status_1_after_everything_is_written(self, tmp_path, capsys):
         file = tmp_path / "results.csv"
         file.write_text("method,DSC,IOU\na,0.80,0.60\n")
         assert cli.main(["audit-table", str(file), "--out", str(tmp_path / "findings.csv")]) == 1
-        told = capsys.readouterr()
-        assert "a: DSC 0.80 is 0.05 above 0.75" in told.out
-        assert told.err == f"error: {file}: 1 findings, see above; check these numbers where they come from\n"
+        message = capsys.readouterr()
+        assert "a: DSC 0.80 is 0.05 above 0.75" in message.out
+        assert message.err == f"error: {file}: 1 findings, see above; check these numbers at their source\n"
         assert len(pd.read_csv(tmp_path / "findings.csv")) == 1
 
     def test_the_unit_may_be_given(self, tmp_path, capsys):

@@ -90,8 +90,8 @@ def test_the_users_own_columns_may_have_any_name(tmp_path):
 
 def test_published_cells(published):
     table = read_printed(published / "table_2.csv")
-    chosen = table.values[(table.values["name"] == "ACDC, UNet(ours)") & (table.values["metric"] == "dsc")]
-    (cell,) = chosen.to_dict("records")
+    selected = table.values[(table.values["name"] == "ACDC, UNet(ours)") & (table.values["metric"] == "dsc")]
+    (cell,) = selected.to_dict("records")
     assert (cell["text"], cell["heading"], cell["value"], cell["half"]) == ("89.69", "Mean DSC", 0.8969, 0.00005)
     assert cell["cell"] == ("acdc", "unet", "spatial_spectral", "0.2", "iid", "acdc", "none", "0", "mean", "dsc")
     assert table.values["unit"].nunique() == 52  # 4 methods × (8 + 3 classes and 2 means)
@@ -100,34 +100,34 @@ def test_published_cells(published):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no table of cells"),
-        ("method,DSC\na,0.5,0.6\n", "is no table of cells"),
-        ("method,DSC\n", "no number below a known metric"),
-        ("method,DSC\na,-\n", "no number below a known metric"),
+        ("", "is not a valid table"),
+        ("method,DSC\na,0.5,0.6\n", "is not a valid table"),
+        ("method,DSC\n", "no column of a known metric has a number"),
+        ("method,DSC\na,-\n", "no column of a known metric has a number"),
         ("method,score\na,0.5\n", "no column is a known metric"),
-        ("method,DSC\na,about 0.5\n", "'about 0.5' below DSC of 'a' is no number"),
-        ("method,DSC\na,0,5\n", "is no table of cells"),
-        ("method,DSC,DSC\na,0.5,0.6\n", "column 'DSC' is there twice"),
+        ("method,DSC\na,about 0.5\n", "'about 0.5' below DSC of 'a' is not a number"),
+        ("method,DSC\na,0,5\n", "is not a valid table"),
+        ("method,DSC,DSC\na,0.5,0.6\n", "column 'DSC' appears twice"),
         ("method,DSC,Dice\na,0.5,0.6\n", "columns DSC and Dice are one metric"),
-        ("method,class,DSC\na,x,0.5\na,x,0.6\n", "'a, x' is there twice"),
+        ("method,class,DSC\na,x,0.5\na,x,0.6\n", "'a, x' appears twice"),
         ("method,DSC,IOU\na,88,0.79\n", "IOU is never above 1 and DSC is"),
         ("method,DSC\n\xff", "cannot be read"),
-        ("method,DSC\na,1e400\n", "'1e400' below DSC of 'a' is no number"),
+        ("method,DSC\na,1e400\n", "'1e400' below DSC of 'a' is not a number"),
         (f"method,DSC\na,{'9' * 20_000}\n", "a cell of more than 2000 characters"),
-        (f"method,DSC\na,{'9' * 1999}\n", "'9{100}' below DSC of 'a' is no number"),
-        ("method,DSC\na,1e-99999999999999999999\n", "is no number"),
+        (f"method,DSC\na,{'9' * 1999}\n", "'9{100}' below DSC of 'a' is not a number"),
+        ("method,DSC\na,1e-99999999999999999999\n", "is not a number"),
         (f"method,DSC{',' * 1500}\n", "more than 1000 columns"),
         (f"method,{'(' * 3000}\n", "a cell of more than 2000 characters"),
     ],
 )
-def test_bad_tables_are_told(tmp_path, text, message):
+def test_invalid_tables_raise(tmp_path, text, message):
     file = tmp_path / "results.csv"
     file.write_bytes(text.encode("latin-1"))
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as output:
         read_printed(file)
-    assert str(file) in str(told.value)
+    assert str(file) in str(output.value)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_raises(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_printed(tmp_path / "none.csv")

@@ -4,7 +4,7 @@ from spectralseg.errors import InputError
 from spectralseg.published.tables import COLUMNS, read_published
 
 COUNTS = {"table_1": 56, "table_2": 104, "table_3": 32, "table_4": 32, "table_5": 32, "table_6": 20}
-# Copied by hand from the printed tables, one or more per dataset: row, block, group, column, value, bold.
+# Transcribed from the printed tables, one or more per dataset: row, block, group, column, value, bold.
 SPOTS = {
     "table_1": [
         ("UNet", "", "Kvasir-SEG", "SP", 98.72, True),
@@ -52,8 +52,8 @@ def test_transcription(published, name, spot):
     cells = read_published(published / f"{name}.csv").cells
     row, block, group, column, value, bold = spot
     places = (cells["row"] == row) & (cells["block"] == block) & (cells["group"] == group) & (cells["column"] == column)
-    (found,) = cells[places].to_dict("records")
-    assert (found["value"], found["bold"]) == (value, bold)
+    (result,) = cells[places].to_dict("records")
+    assert (result["value"], result["bold"]) == (value, bold)
 
 
 def test_printed_means_follow_from_the_classes(published):
@@ -94,18 +94,18 @@ def test_bold_marks_the_better_objective_of_each_backbone(published):
     [
         (lambda text: text.replace("88.77", "88.7x"), "value"),
         (lambda text: text.replace(",metric\n", ",measure\n"), "column 'metric' is missing"),
-        (lambda text: text + text.splitlines()[-1] + "\n", "there twice"),
+        (lambda text: text + text.splitlines()[-1] + "\n", "appears twice"),
         (lambda text: text.replace("mean,dsc", "mean,dice"), "is unknown; known metrics"),
     ],
 )
-def test_damage_is_told(published, tmp_path, change, message):
+def test_invalid_files_raise(published, tmp_path, change, message):
     text = (published / "table_1.csv").read_text(encoding="utf-8")
     (tmp_path / "table_1.csv").write_text(change(text), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_published(tmp_path / "table_1.csv")
 
 
-def test_missing_file_is_told(tmp_path):
+def test_missing_file_raises(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read_published(tmp_path / "table_9.csv")
 

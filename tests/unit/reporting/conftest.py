@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from spectralseg.data.leakage import LEAKS, PAIRS, Audit, finding
+from spectralseg.data.audit import LEAKS, PAIRS, Audit, finding
 from spectralseg.data.prepared import COLUMNS as CASE_COLUMNS
 from spectralseg.data.prepared import FORMAT
 from spectralseg.data.splits import PARTS

@@ -377,7 +377,7 @@ def test_the_command(toy, tmp_path, capsys):
     assert cli.main(["card", str(toy.path), "--out", str(tmp_path / "a" / "card.html")]) == 0
     assert (tmp_path / "a" / "card.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert cli.main(["card", str(tmp_path), "--out", str(tmp_path / "card.html")]) == 1
-    assert "no prepared dataset" in capsys.readouterr().err
+    assert "not a prepared dataset" in capsys.readouterr().err
 
 
 def test_many_sizes_share_marks():

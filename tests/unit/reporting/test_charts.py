@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from spectralseg.data.leakage import read_audit
+from spectralseg.data.audit import read_audit
 from spectralseg.grid import Run
 from spectralseg.interpretation import spectra
 from spectralseg.metrics.calibration import Reliability

@@ -6,18 +6,8 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from spectralseg.data.leakage import (
-    DEVELOPMENT,
-    LEAKS,
-    PAIRS,
-    REPEATS,
-    Audit,
-    count_by_part,
-    exact_matches,
-    finding,
-    listed,
-    no_audit,
-)
+from spectralseg.data.audit import DEVELOPMENT, LEAKS, PAIRS, REPEATS, Audit, count_by_part, finding, no_audit
+from spectralseg.data.duplicates import exact_matches, split_list_cases
 from spectralseg.data.splits import PARTS
 from spectralseg.errors import InputError
 from spectralseg.reporting.drawing.layout import STAMP
@@ -206,7 +196,7 @@ class TestTable:
 
     def test_the_published_lists(self, results):
         """The counts of the two ISIC challenges, by id alone."""
-        first, second = listed("isic2018_bcdu_sorted"), listed("isic2017_official_test")
+        first, second = split_list_cases("isic2018_bcdu_sorted"), split_list_cases("isic2017_official_test")
         matches = exact_matches("id", first, second).assign(train_dataset="isic2018", test_dataset="isic2017")
         counts = count_by_part(matches)
         told = finding("isic2018", "isic2017", 600, counts)

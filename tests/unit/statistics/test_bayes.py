@@ -19,7 +19,7 @@ def plain(values, rope, samples=4000):
 
 
 @pytest.mark.parametrize("values", [(0.01, 0.02, -0.004, 0.007, 0.03, 0.0), (-0.02, 0.02, 0.001)])
-def test_it_is_the_published_sampler(values):
+def test_equals_the_published_sampler(values):
     assert bayesian_signed_rank(values, rope=0.005) == pytest.approx(plain(values, 0.005), abs=0.03)
 
 
@@ -38,16 +38,16 @@ def test_the_other_direction_is_the_mirror_image():
 
 
 def test_probabilities_add_up_and_few_datasets_leave_doubt():
-    found = bayesian_signed_rank([0.01, -0.01])
-    assert sum(found) == pytest.approx(1)
-    assert max(found) < 0.9
+    result = bayesian_signed_rank([0.01, -0.01])
+    assert sum(result) == pytest.approx(1)
+    assert max(result) < 0.9
 
 
-def test_undefined_ones_are_left_out_and_nothing_is_nan():
+def test_undefined_differences_are_ignored():
     assert bayesian_signed_rank([0.1, np.nan, 0.2]) == bayesian_signed_rank([0.1, 0.2])
     assert np.isnan(bayesian_signed_rank([np.nan])).all()
 
 
-def test_a_region_is_not_negative():
+def test_negative_regions_are_refused():
     with pytest.raises(ValueError, match=r"rope -0\.1"):
         bayesian_signed_rank([0.1], rope=-0.1)

@@ -26,13 +26,13 @@ def crossed(rng, seeds=20, groups=40, per_group=1, sd=(0.5, 1.0, 0.5), truth=0.3
 def coverage(draw, groups=None, repetitions=1500, truth=0.3, level=0.95, interval=paired_interval):
     hits = 0
     for number in sorted(range(repetitions), key=lambda number: number % 20):  # seed by seed, as each is cached
-        found = interval(draw(np.random.default_rng(number)), groups, level=level, resamples=400, seed=number % 20)
-        hits += found.low <= truth <= found.high
+        result = interval(draw(np.random.default_rng(number)), groups, level=level, resamples=400, seed=number % 20)
+        hits += result.low <= truth <= result.high
     return hits / repetitions
 
 
 def pigeonhole(values, groups=None, *, level, resamples, seed):
-    """Both seeds and groups resampled, limits are percentiles (Owen 2007): what few seeds are too few for."""
+    """Percentile interval with resampled seeds and groups (Owen 2007), too narrow for few seeds."""
     rng = np.random.default_rng(seed)
     by_seed, by_group = (rng.multinomial(n, np.full(n, 1 / n), resamples) / n for n in values.shape)
     means = ((by_seed @ values) * by_group).sum(1)
@@ -40,7 +40,7 @@ def pigeonhole(values, groups=None, *, level, resamples, seed):
 
 
 def failing(rng, seeds, groups, methods=1):
-    """Of one patient in twenty a method loses all: a difference of 100 beside a spread of 2."""
+    """A method fails for one patient in twenty: a difference of 100 with a spread of 2."""
     values = rng.normal(0, 2, (1, groups)) + rng.normal(0, 2, (seeds, groups))
     for sign in (1, -1)[:methods]:
         values += sign * (100 * (rng.random((1, groups)) < 0.05) - 5)
@@ -61,37 +61,37 @@ class TestCoverage:
     @pytest.mark.parametrize(
         "sd", [(0, 1, 1), (0.3, 1, 1), (1, 1, 1), (0.1, 1, 0.1), (0.3, 0.1, 1), (0.1, 0.1, 1)], ids=str
     )
-    def test_the_95_percent_interval_covers_the_truth_95_percent_of_the_time(self, seeds, most, sd):
+    def test_coverage_of_the_95_percent_interval(self, seeds, most, sd):
         assert 0.93 <= coverage(lambda rng: crossed(rng, seeds, 60, sd=sd)) <= most
 
     @pytest.mark.parametrize("groups", [12, 60])
     @pytest.mark.parametrize("sd", [(0.5, 1, 0.5), (0.3, 0.1, 1)], ids=str)
-    def test_with_as_few_seeds_and_patients_as_the_paper_has(self, groups, sd):
+    def test_coverage_with_the_seeds_and_patients_of_the_paper(self, groups, sd):
         assert 0.94 <= coverage(lambda rng: crossed(rng, 3, groups, sd=sd)) <= 0.99
 
     @pytest.mark.slow
-    def test_where_few_patients_differ_from_the_rest(self):
+    def test_coverage_if_few_patients_differ(self):
         assert 0.93 <= coverage(lambda rng: crossed(rng, 5, 14, skewed=True)) <= 0.98
         assert 0.93 <= coverage(lambda rng: crossed(rng, 5, 60, skewed=True)) <= 0.98
 
     @pytest.mark.slow
     @pytest.mark.parametrize("seeds", [3, 6])
-    def test_with_gross_failures_or_zeros_60_patients_suffice_and_12_do_not(self, seeds):
+    def test_coverage_with_gross_failures_needs_60_patients(self, seeds):
         for draw in (failing, functools.partial(failing, methods=2), mostly_equal):
             many = coverage(lambda rng, draw=draw: draw(rng, seeds, 60), repetitions=1000, truth=0)
             assert 0.92 <= many <= 0.985
-        # More than half of the test sets of 12 have no failure at all: no interval of theirs can know of one.
+        # More than half of the test sets of 12 have no failure, which no interval can account for.
         assert coverage(lambda rng: failing(rng, seeds, 12), repetitions=500, truth=0) < 0.55
         assert 0.82 < coverage(lambda rng: mostly_equal(rng, seeds, 12), repetitions=500, truth=0) < 0.93
 
-    def test_the_fewest_groups_are_those_that_show_one_in_twenty(self):
+    def test_enough_groups_include_a_failure_of_one_in_twenty(self):
         assert (1 - FAILURE_RATE) ** ENOUGH_GROUPS < 0.05 < (1 - FAILURE_RATE) ** (ENOUGH_GROUPS - 1)
 
-    def test_resampling_three_seeds_would_not(self):
+    def test_resampling_three_seeds_does_not_cover(self):
         draw = functools.partial(crossed, seeds=3, groups=60, sd=(1, 1, 1))
         assert coverage(draw, repetitions=300, interval=pigeonhole) < 0.85
 
-    def test_several_cases_per_patient_count_once(self):
+    def test_coverage_with_several_cases_per_patient(self):
         groups = np.repeat(np.arange(40), 4)
         draw = functools.partial(crossed, seeds=5, per_group=4, sd=(0.1, 1, 0.5))
         assert 0.93 <= coverage(draw, groups) <= 0.97
@@ -104,10 +104,10 @@ class TestCoverage:
 
         assert 0.93 <= coverage(classes) <= 0.985
 
-    def test_another_level_is_another_coverage(self):
+    def test_coverage_at_other_levels(self):
         assert 0.77 <= coverage(lambda rng: crossed(rng, 5, 60), level=0.8) <= 0.83
 
-    def test_no_difference_is_found_one_time_in_twenty(self):
+    def test_false_positive_rate_without_difference(self):
         assert 0.03 <= 1 - coverage(lambda rng: crossed(rng, 6, 60, truth=0), truth=0) <= 0.065
 
 
@@ -116,13 +116,13 @@ def test_the_estimate_is_the_mean_of_all_defined_differences():
     assert paired_interval(values).estimate == pytest.approx(7 / 3)
 
 
-def test_the_interval_holds_the_estimate_and_widens_with_the_level():
+def test_the_interval_contains_the_estimate_and_widens_with_the_level():
     values = crossed(np.random.default_rng(0))
     narrow, wide = paired_interval(values, level=0.5), paired_interval(values, level=0.99)
     assert wide.low < narrow.low < narrow.estimate == wide.estimate < narrow.high < wide.high
 
 
-def test_it_is_a_function_of_its_arguments():
+def test_intervals_are_deterministic():
     values = crossed(np.random.default_rng(0))
     assert paired_interval(values) == paired_interval(values)
     assert paired_interval(values, seed=1) != paired_interval(values)
@@ -130,23 +130,23 @@ def test_it_is_a_function_of_its_arguments():
 
 def test_names_and_order_of_groups_do_not_matter():
     values = crossed(np.random.default_rng(0), groups=4, per_group=2)
-    named = paired_interval(values, np.repeat(["d", "a", "c", "b"], 2))
+    by_name = paired_interval(values, np.repeat(["d", "a", "c", "b"], 2))
     numbered = paired_interval(values, np.repeat([3, 0, 2, 1], 2))
-    assert named == numbered
+    assert by_name == numbered
     order = np.random.default_rng(1).permutation(8)
     shuffled = paired_interval(values[:, order], np.repeat([3, 0, 2, 1], 2)[order])
     assert shuffled == pytest.approx(numbered)
 
 
-def test_seeds_count_as_a_source_of_variation_of_their_own():
+def test_variance_between_seeds_widens_the_interval():
     by_seed = np.tile([[-1.0], [1.0]] * 5, (1, 30))
     interval = paired_interval(by_seed)
     assert interval.low < -0.2
     assert interval.high > 0.2
-    assert paired_interval(by_seed[:1]) == (-1, -1, -1), "one seed says nothing about seeds"
+    assert paired_interval(by_seed[:1]) == (-1, -1, -1), "one seed gives no variance of seeds"
 
 
-def test_one_group_or_one_row_is_resampled_as_what_it_is():
+def test_one_group_or_one_seed():
     values = np.random.default_rng(0).normal(size=(6, 10))
     one_group = paired_interval(values, np.zeros(10))
     error = values.mean(1).std(ddof=1) / 6**0.5
@@ -159,20 +159,20 @@ def test_one_group_or_one_row_is_resampled_as_what_it_is():
 
 @pytest.mark.parametrize("value", [0.25, 0.1, 0.001, 1e-9])
 def test_constant_differences_have_no_width(value):
-    """Whatever their mean is rounded to."""
+    """Rounding of their mean does not matter."""
     estimate, draws = mean_and_draws(np.full((3, 7), value))
     assert estimate == pytest.approx(value)
     assert set(draws) == {estimate}
 
 
 @pytest.mark.parametrize("values", [np.full((3, 4), np.nan), np.empty((3, 0)), np.empty((0, 3)), []])
-def test_nothing_to_compare_is_nan(values):
+def test_without_differences_the_interval_is_nan(values):
     assert all(np.isnan(paired_interval(values)))
 
 
 @pytest.mark.parametrize("groups", [5, 14, 60])
-def test_outcomes_that_no_group_shows_are_not_excluded(groups):
-    """Of 0 of 60 patients with a false structure the rate of all others is not known to be 0."""
+def test_intervals_of_outcomes_that_no_group_has_are_not_empty(groups):
+    """If 0 of 60 patients have a false structure, the rate may still be above 0."""
     never = paired_interval(np.zeros((3, groups)), outcomes=True)
     half = stats.t.ppf(0.975, groups - 1) / (groups + 2)
     assert never == pytest.approx((0, -half, half), rel=0.05)
@@ -198,7 +198,7 @@ def test_effective_groups():
 
 
 @pytest.mark.parametrize("level", [-1, 0, 1, 95, np.nan])
-def test_a_level_is_a_share(level):
+def test_invalid_levels_are_refused(level):
     with pytest.raises(ValueError, match="not between 0 and 1"):
         paired_interval(np.zeros((2, 3)), level=level)
 
@@ -215,12 +215,12 @@ def test_undefined_cells_are_left_out_and_not_counted_as_zero():
     assert paired_interval(values) == pytest.approx((5, 5, 5))
 
 
-def test_one_seed_and_one_group_say_nothing_of_others():
+def test_one_seed_and_one_group_have_no_limits():
     values = np.full((1, 3), np.nan)
     values[0, 0] = 2.0
-    for found in (paired_interval(values), paired_interval([[1.0, 3.0]], ["a", "a"])):
-        assert found.estimate == 2
-        assert np.isnan(found[1:]).all()
+    for result in (paired_interval(values), paired_interval([[1.0, 3.0]], ["a", "a"])):
+        assert result.estimate == 2
+        assert np.isnan(result[1:]).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 30), (3, 30)])
@@ -245,7 +245,7 @@ def test_groups_must_match_the_cases():
         paired_interval(np.zeros((2, 3)), [1, 2])
 
 
-def test_classes_count_alike_however_many_cases_they_have():
+def test_classes_have_equal_weight():
     values = np.full((2, 1, 4), np.nan)
     values[0, 0, :], values[1, 0, 0] = 1.0, 3.0
     assert paired_interval(values) == pytest.approx((2, 2, 2))
@@ -274,8 +274,8 @@ def test_drawing_together_changes_no_value(groups):
     bootstrap._drawn.clear()
     bootstrap.draw_together(samples)
     drawn = dict(bootstrap._drawn)
-    together = [bootstrap.mean_and_draws(one, labels, outcomes=outcomes) for one, labels, outcomes in samples]
-    assert drawn.keys() == bootstrap._drawn.keys()  # nothing was drawn again
+    together = [bootstrap.mean_and_draws(values, labels, outcomes=outcomes) for values, labels, outcomes in samples]
+    assert drawn.keys() == bootstrap._drawn.keys()  # no further draws
     for (mean, draws), (expected, values) in zip(together, alone, strict=True):
         assert mean == expected
         np.testing.assert_allclose(draws, values, rtol=1e-9, atol=1e-12)

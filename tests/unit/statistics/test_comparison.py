@@ -68,21 +68,21 @@ def test_differences_are_paired_by_seed_and_case(run, categorical):
     assert (row["seeds"], row["cases"], row["undefined"], row["unpaired"]) == (3, 6, 0, 0)
 
 
-def test_each_lambda_condition_class_and_metric_is_compared_on_its_own(run):
+def test_one_row_per_lambda_condition_class_and_metric(run):
     parts = []
     for changes in ({}, {"class": "ring"}, {"metric": "iou"}, {"suite": "noise", "corruption": "gaussian"}):
         parts.append(records(grid(lambda s, c: 0.5), "spatial", **changes))
         parts += [records(grid(lambda s, c: 0.6), "mixed", lam, **changes) for lam in ("0.1", "0.2")]
-    found = run(frame(*parts))
-    assert np.allclose(found["difference"], 0.1)
-    counts = found.value_counts(["suite", "metric", "class"]).to_dict()
+    result = run(frame(*parts))
+    assert np.allclose(result["difference"], 0.1)
+    counts = result.value_counts(["suite", "metric", "class"]).to_dict()
     assert counts == {
         **dict.fromkeys([("iid", "dsc", "mean"), ("iid", "dsc", "disc"), ("iid", "dsc", "ring")], 2),
         **dict.fromkeys([("iid", "iou", "mean"), ("noise", "dsc", "mean")], 2),
     }
 
 
-def test_counts_are_no_metrics_to_compare(run):
+def test_pixel_counts_are_not_compared(run):
     table = frame(
         BASELINE, *(records(grid(lambda s, c: 1.0), o, metric=m) for o in ("spatial", "mixed") for m in ("tp", "dsc"))
     ).drop_duplicates(["objective", "seed", "case", "metric"])
@@ -107,27 +107,27 @@ def scored(prediction, reference):
     return {score.metric: score.value for score in scores if score.protocol == "sound"}
 
 
-def test_a_method_that_invents_structures_in_empty_cases_is_worse(run):
-    """In 30 of 100 empty cases, and never the baseline: the difference was 0 [0, 0], equivalent."""
+def test_false_structures_in_empty_cases_are_worse(run):
+    """False structures in 30 of 100 empty cases, none by the baseline."""
     right, wrong = scored(0, 0), scored(1, 0)
     metrics = ("dsc", "iou", "nsd", "boundary_iou", "hd95", "assd", "false_structure")
     baseline = [records(grid(lambda s, c, m=m: right[m], cases=100), "spatial", metric=m) for m in metrics]
     inventing = [
         records(grid(lambda s, c, m=m: (wrong if c < 30 else right)[m], cases=100), "mixed", metric=m) for m in metrics
     ]
-    found = run(frame(*baseline, *inventing)).set_index("metric")
-    assert set(found.index) == set(metrics)
-    for metric, row in found.iterrows():
+    result = run(frame(*baseline, *inventing)).set_index("metric")
+    assert set(result.index) == set(metrics)
+    for metric, row in result.iterrows():
         sign = metric_of(metric).sign
         assert row["difference"] == pytest.approx(0.3 * (wrong[metric] - right[metric]))
         assert max(sign * row["low"], sign * row["high"]) < 0, metric
         assert not row["equivalent"]
         assert (row["cases"], row["undefined"], row["unpaired"]) == (100, 0, 0)
-    assert found.loc["false_structure", "difference"] == pytest.approx(0.3)
+    assert result.loc["false_structure", "difference"] == pytest.approx(0.3)
 
 
-def test_cases_of_a_patient_are_drawn_together(run):
-    """Both cases of a patient differ alike, so there are three independent units and not six."""
+def test_cases_of_a_patient_are_resampled_together(run):
+    """Both cases of a patient have equal differences: three independent units instead of six."""
     rng = np.random.default_rng(0)
     of_patient = rng.normal(0, 1, 30)
     values = grid(lambda s, c: of_patient[c // 2], 1, 60)
@@ -156,7 +156,7 @@ def test_a_case_with_two_groups_is_refused(run):
         run(frame(BASELINE, other))
 
 
-def test_what_only_the_baseline_has_is_unpaired_too(run):
+def test_values_of_the_baseline_only_are_unpaired(run):
     few = records(grid(lambda s, c: 0.6, cases=2), "mixed")
     (row,) = run(frame(BASELINE, few)).to_dict("records")
     assert (row["cases"], row["unpaired"]) == (2, 3 * 4)
@@ -175,14 +175,14 @@ def test_a_baseline_may_have_another_lambda_on_another_dataset(run):
     for lam, dataset in (("0.1", "toy"), ("0.9", "other")):
         parts.append(records(grid(lambda s, c: 0.4), "mixed", lam, dataset=dataset))
         parts.append(records(grid(lambda s, c: 0.5), "spatial", dataset=dataset))
-    found = run(frame(*parts), "mixed")
-    assert found["difference"].tolist() == pytest.approx([0.1, 0.1])
+    result = run(frame(*parts), "mixed")
+    assert result["difference"].tolist() == pytest.approx([0.1, 0.1])
 
 
 @pytest.mark.parametrize(
     ("column", "value", "seeds", "cases", "unpaired"), [("seed", 0, 2, 6, 6), ("case", "c0", 3, 5, 3)]
 )
-def test_what_the_baseline_lacks_is_counted(run, column, value, seeds, cases, unpaired):
+def test_values_missing_in_the_baseline_are_unpaired(run, column, value, seeds, cases, unpaired):
     other = records(grid(lambda s, c: 0.6), "mixed", "0.2")
     base = [{**row, "value": 0.5} for row in BASELINE if row[column] != value]
     (row,) = run(frame(base, other)).to_dict("records")
@@ -204,25 +204,25 @@ def test_a_study_with_one_objective_has_an_empty_comparison_with_columns(run):
     assert list(alone.columns) == list(several.columns)
 
 
-def test_the_mean_over_classes_weighs_classes_alike(run):
+def test_the_mean_over_classes_gives_equal_weights(run):
     base = [records(grid(lambda s, c: 0.5), "spatial", **{"class": name}) for name in ("disc", "ring")]
     disc = records(grid(lambda s, c: 0.6), "mixed", "0.2")
     ring = records(grid(lambda s, c: 0.9 if c < 2 else np.nan), "mixed", "0.2", **{"class": "ring"})
-    found = run(frame(*base, disc, ring)).set_index("class")
-    assert found["difference"].to_dict() == pytest.approx({"mean": 0.25, "disc": 0.1, "ring": 0.4})
-    assert found["undefined"].to_dict() == {"mean": 12, "disc": 0, "ring": 12}
+    result = run(frame(*base, disc, ring)).set_index("class")
+    assert result["difference"].to_dict() == pytest.approx({"mean": 0.25, "disc": 0.1, "ring": 0.4})
+    assert result["undefined"].to_dict() == {"mean": 12, "disc": 0, "ring": 12}
 
 
-def test_improved_means_lower_where_lower_is_better(run):
+def test_improved_follows_the_direction_of_the_metric(run):
     sides = (("spatial", "0", 2.0), ("mixed", "0.2", 1.0))
     both = [
         records(dict.fromkeys(grid(lambda s, c: 0), v), o, lam, metric=m)
         for o, lam, v in sides
         for m in ("hd95", "ece", "dsc")
     ]
-    found = run(frame(*both)).set_index("metric")
-    assert found["improved"].to_dict() == {"hd95": 1, "ece": 1, "dsc": 0}
-    assert found["p_equivalence"].isna().to_dict() == {"hd95": True, "ece": False, "dsc": False}
+    result = run(frame(*both)).set_index("metric")
+    assert result["improved"].to_dict() == {"hd95": 1, "ece": 1, "dsc": 0}
+    assert result["p_equivalence"].isna().to_dict() == {"hd95": True, "ece": False, "dsc": False}
 
 
 def test_p_values_are_adjusted_within_the_objectives_of_one_endpoint(run):
@@ -232,8 +232,8 @@ def test_p_values_are_adjusted_within_the_objectives_of_one_endpoint(run):
     parts += [records(noise, "mixed", lam) for lam in ("0.1", "0.2", "0.3")] + [
         records(noise, "mixed", "0.1", metric="iou")
     ]
-    found = run(frame(*parts))
-    times = (found["p_holm"] / found["p_wilcoxon"]).groupby(found["metric"]).max()
+    result = run(frame(*parts))
+    times = (result["p_holm"] / result["p_wilcoxon"]).groupby(result["metric"]).max()
     assert times.to_dict() == pytest.approx({"dsc": 3, "iou": 1})
 
 
@@ -249,22 +249,22 @@ class TestMargins:
         compare(tmp_path / "records.parquet", "spatial", tmp_path / "again.parquet", margins)
         return pd.read_parquet(tmp_path / "again.parquet").set_index("metric")
 
-    def test_distances_have_none_unless_they_are_given_one(self, run, tmp_path):
-        found = self.table(run, tmp_path, 0.005)
-        assert found["equivalent"].to_dict() == {"dsc": True, "hd95": False}
-        assert found["margin"].fillna(0).to_dict() == {"dsc": 0.005, "hd95": 0}
-        found = self.table(run, tmp_path, Margins(0.0005, {"hd95": {"toy": 2.0}}))
-        assert found["equivalent"].to_dict() == {"dsc": False, "hd95": True}
-        assert found["margin"].to_dict() == {"dsc": 0.0005, "hd95": 2.0}
-        assert found.loc["hd95", "p_equivalence"] < 0.05
+    def test_distances_have_no_default_margin(self, run, tmp_path):
+        result = self.table(run, tmp_path, 0.005)
+        assert result["equivalent"].to_dict() == {"dsc": True, "hd95": False}
+        assert result["margin"].fillna(0).to_dict() == {"dsc": 0.005, "hd95": 0}
+        result = self.table(run, tmp_path, Margins(0.0005, {"hd95": {"toy": 2.0}}))
+        assert result["equivalent"].to_dict() == {"dsc": False, "hd95": True}
+        assert result["margin"].to_dict() == {"dsc": 0.0005, "hd95": 2.0}
+        assert result.loc["hd95", "p_equivalence"] < 0.05
 
-    def test_the_margin_needed_is_where_equivalence_begins(self, run, tmp_path):
+    def test_margin_needed_is_the_smallest_margin_of_equivalence(self, run, tmp_path):
         needed = self.table(run, tmp_path, 0.005)["margin_needed"]
         for share, equivalent in ((0.999, False), (1.001, True)):
             margins = Margins(share * needed["dsc"], {"hd95": share * needed["hd95"]})
             assert set(self.table(run, tmp_path, margins)["equivalent"]) == {equivalent}
 
     def test_with_two_seeds_no_margin_is_large_enough(self, run, tmp_path):
-        found = self.table(run, tmp_path, 0.5, seeds=2)
-        assert not found["equivalent"].any()
-        assert found["margin_needed"].isna().all()
+        result = self.table(run, tmp_path, 0.5, seeds=2)
+        assert not result["equivalent"].any()
+        assert result["margin_needed"].isna().all()

@@ -8,31 +8,31 @@ from spectralseg.statistics.improvement import probability_of_improvement, share
 
 
 class TestShareImproved:
-    def test_equal_cases_count_half_and_undefined_ones_not(self):
+    def test_ties_count_half_and_undefined_cases_are_ignored(self):
         assert share_improved([[1, 2, -3, 0, np.nan]]).estimate == pytest.approx(2.5 / 4)
 
-    def test_limits_are_shares(self):
+    def test_limits_lie_between_0_and_1(self):
         estimate, low, high = share_improved(np.ones((3, 40)))
         assert estimate == high == 1
         assert 0.9 < low < 0.97, "that all of 40 improve does not say that all others would"
         low, high = share_improved(np.array([[1, 1, -1], [1, 1, 1]]))[1:]
         assert 0 <= low <= high <= 1
 
-    def test_the_interval_holds_the_truth(self):
+    def test_coverage(self):
         hits = 0
         for number in range(600):
             rng = np.random.default_rng(number)
             values = 0.5 + rng.normal(0, 1, (1, 60)) + rng.normal(0, 0.2, (3, 60))
-            found = share_improved(values, resamples=400, seed=number % 20)
-            hits += found.low <= stats.norm.cdf(0.5 / np.hypot(1, 0.2)) <= found.high
+            result = share_improved(values, resamples=400, seed=number % 20)
+            hits += result.low <= stats.norm.cdf(0.5 / np.hypot(1, 0.2)) <= result.high
         assert 0.92 <= hits / 600 <= 0.98
 
-    def test_nothing_is_nan(self):
+    def test_without_values_the_result_is_nan(self):
         assert np.isnan(share_improved(np.full((2, 2), np.nan))).all()
 
 
 class TestProbabilityOfImprovement:
-    def test_it_is_mann_whitneys_u_over_all_pairs_averaged_over_datasets(self):
+    def test_equals_mann_whitney_u_averaged_over_datasets(self):
         rng = np.random.default_rng(0)
         one, other = rng.normal(0.2, 1, (5, 3)).round(1), rng.normal(0, 1, (4, 3)).round(1)
         expected = np.mean([stats.mannwhitneyu(one[:, d], other[:, d]).statistic / 20 for d in range(3)])
@@ -45,8 +45,8 @@ class TestProbabilityOfImprovement:
             for first in itertools.product((0, 1), repeat=2)
             for second in itertools.product((0, 1), repeat=2)
         ]
-        found = probability_of_improvement(one, other)
-        assert found[1:] == pytest.approx(np.quantile(means, [0.025, 0.975], method="inverted_cdf"))
+        result = probability_of_improvement(one, other)
+        assert result[1:] == pytest.approx(np.quantile(means, [0.025, 0.975], method="inverted_cdf"))
 
     def test_clear_cases(self):
         assert probability_of_improvement([[2, 2], [3, 3]], [[1, 1], [0, 0]]) == (1, 1, 1)

@@ -68,12 +68,12 @@ def test_with_fewer_seeds_everything_is_uncertain(direction, low, high):
     ],
 )
 def test_verdicts(direction, low, high, margin, verdict):
-    found = interval(low, high)
-    assert judge(found, 3, 60, direction=direction, margin=margin, narrow=found).verdict == verdict
-    turned = interval(-high, -low)  # of a metric of which less is better
+    result = interval(low, high)
+    assert judge(result, 3, 60, direction=direction, margin=margin, narrow=result).verdict == verdict
+    turned = interval(-high, -low)  # for a metric with lower values being better
     other = {"higher": "lower", "lower": "higher"}.get(direction, direction)
-    told = judge(turned, 3, 60, direction=other, margin=margin, narrow=turned, higher_is_better=False)
-    assert told.verdict == verdict
+    message = judge(turned, 3, 60, direction=other, margin=margin, narrow=turned, higher_is_better=False)
+    assert message.verdict == verdict
 
 
 def differences(number):
@@ -87,20 +87,20 @@ def differences(number):
 @pytest.mark.parametrize("margin", [None, MARGIN])
 @pytest.mark.parametrize("higher_is_better", [True, False])
 def test_p_values_are_those_of_the_intervals(direction, margin, higher_is_better):
-    """A verdict is given exactly where its p value is at most 0.05, and the margin decides where it flips."""
+    """There is a verdict if and only if its p value is at most 0.05; it changes at the margin."""
     seen = set()
     for number in range(60):
         values = differences(number)
         meant = {"direction": direction, "higher_is_better": higher_is_better}
-        found, narrow = paired_interval(values), paired_interval(values, level=0.9)
-        verdict = judge(found, len(values), values.shape[1], margin=margin, narrow=narrow, **meant).verdict
+        result, narrow = paired_interval(values), paired_interval(values, level=0.9)
+        verdict = judge(result, len(values), values.shape[1], margin=margin, narrow=narrow, **meant).verdict
         p = p_values(mean_and_draws(values)[1], len(values) - 1, margin=margin, **meant)
         assert (verdict == HOLDS) == (p.holds <= 0.05)
         if verdict != HOLDS:
             assert (verdict == FAILS) == (p.fails <= 0.05)
-        needed = margin_needed(found, narrow, len(values), values.shape[1], **meant)
+        needed = margin_needed(result, narrow, len(values), values.shape[1], **meant)
         if margin:
-            same = judge(found, len(values), values.shape[1], margin=1.001 * needed + 1e-12, narrow=narrow, **meant)
+            same = judge(result, len(values), values.shape[1], margin=1.001 * needed + 1e-12, narrow=narrow, **meant)
             assert same.verdict != UNCERTAIN
         seen.add(verdict)
     unknown = margin is None and direction in ("similar", "no worse")
@@ -108,7 +108,7 @@ def test_p_values_are_those_of_the_intervals(direction, margin, higher_is_better
                     {UNCERTAIN} if unknown else {HOLDS, FAILS, UNCERTAIN})  # fmt: skip
 
 
-def test_p_values_of_draws_that_are_alike():
+def test_p_values_of_equal_draws():
     draws = np.full(1000, 0.2)
     assert p_values(draws, 5) == (0.002, 1.0)
     assert p_values(-draws, 5) == (1.0, 0.002)
@@ -118,19 +118,19 @@ def test_p_values_of_draws_that_are_alike():
 
 @pytest.mark.parametrize("degrees", [2, 5, 30])
 def test_far_tails_are_those_of_students_t(degrees):
-    """Means of so many seeds, whose confidence distribution is a t distribution, from 10,000 draws of it."""
+    """10,000 draws from a t distribution, the confidence distribution of the mean over seeds."""
     draws = stats.t.ppf((np.arange(10_000) + 0.5) / 10_000, degrees)
     for distance in (1.0, 3.0, 10.0, 30.0):
         exact = 2 * stats.t.sf(distance, degrees)
         assert p_values(draws + distance, degrees).holds == pytest.approx(exact, rel=0.15)
 
 
-def test_far_tails_never_promise_too_much():
-    """A part with lighter tails makes the truth smaller than what is extrapolated, and order stays."""
+def test_far_tails_are_conservative():
+    """With a part of lighter tails, the true p value is smaller than the extrapolated one; the order is preserved."""
     rng = np.random.default_rng(0)
     draws = rng.standard_t(5, 10_000) + 2 * rng.standard_normal(10_000)
-    found = [p_values(draws + distance, 5).holds for distance in np.linspace(0, 40, 81)]
-    assert np.all(np.diff(found) <= 0)
+    result = [p_values(draws + distance, 5).holds for distance in np.linspace(0, 40, 81)]
+    assert np.all(np.diff(result) <= 0)
     more = rng.standard_t(5, 4_000_000) + 2 * rng.standard_normal(4_000_000)
     for distance in (11, 13, 15):
         assert p_values(draws + distance, 5).holds >= 0.7 * 2 * np.mean(more <= -distance)
@@ -148,8 +148,8 @@ def test_degrees_of_freedom(shape, groups, missing, degrees):
 
 
 @pytest.mark.parametrize("truth", [0.0, MARGIN])
-def test_a_wrong_verdict_is_as_rare_as_promised(truth):
-    """No gain, or one that matters: "higher" is wrongly said to hold, or not to, in 2.5 and 5 % of the studies."""
+def test_error_rate_of_verdicts(truth):
+    """Without a gain, or with one that matters, verdicts on "higher" are wrong in 2.5 and 5 % of the studies."""
     wrong = 0
     for number in range(600):
         rng = np.random.default_rng([number, 7])
@@ -163,26 +163,26 @@ class TestPartialConjunction:
     P = (0.04, 0.001, 0.3, 0.02)
 
     @pytest.mark.parametrize(("required", "p"), [(4, 0.3), (3, 0.08), (2, 0.06), (1, 0.004)])
-    def test_by_hand(self, required, p):
+    def test_hand_computed_values(self, required, p):
         assert partial_conjunction(self.P, required) == pytest.approx(p)
 
-    def test_what_cannot_be_tested_counts_against_it(self):
+    def test_untestable_statements_count_as_p_1(self):
         assert partial_conjunction([0.001, np.nan], 2) == 1.0
         assert partial_conjunction([0.001, np.nan], 1) == pytest.approx(0.002)
         assert np.isnan(partial_conjunction([np.nan, np.nan], 1))
 
-    def test_it_is_at_most_one(self):
+    def test_p_is_at_most_1(self):
         assert partial_conjunction([0.9, 0.9, 0.9], 1) == 1.0
 
     @pytest.mark.parametrize("required", [0, 5])
-    def test_more_than_there_are_cannot_be_required(self, required):
+    def test_invalid_numbers_of_required_statements_are_refused(self, required):
         with pytest.raises(ValueError, match=f"{required} of 4 statements cannot be required; give 1 to 4"):
             partial_conjunction(self.P, required)
 
     @pytest.mark.parametrize("correlation", [0.0, 0.9])
     @pytest.mark.parametrize(("true", "required"), [(2, 3), (4, 5), (0, 1)])
-    def test_its_level_holds_however_they_depend_on_each_other(self, correlation, true, required):
-        """Of five statements as many are true, beyond doubt, as just do not suffice."""
+    def test_level_under_dependence(self, correlation, true, required):
+        """One true statement fewer than required, out of five."""
         rng = np.random.default_rng(0)
         shared, own = rng.normal(size=(4000, 1)), rng.normal(size=(4000, 5 - true))
         p = stats.norm.sf(np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own)
@@ -191,17 +191,17 @@ class TestPartialConjunction:
 
 
 class TestMargins:
-    def test_shares_have_half_a_point_and_distances_none(self):
+    def test_default_margins(self):
         margins = Margins()
         assert margins.of("dsc", "acdc", "published", share=True) == MARGIN == 0.005
         assert margins.of("hd95", "acdc", "sound", share=False) is None
 
-    def test_a_metric_may_have_its_own_on_all_datasets_or_some(self):
+    def test_margins_by_metric_and_dataset(self):
         margins = Margins(0.01, {"dsc": 0.02, "hd95": {"acdc": 2.0}})
         assert margins.of("dsc", "acdc", "published", share=True) == 0.02
         assert margins.of("iou", "acdc", "sound", share=True) == 0.01
         assert margins.of("hd95", "acdc", "sound", share=False) == 2.0
         assert margins.of("hd95", "synapse", "sound", share=False) is None
 
-    def test_a_distance_has_its_margin_under_the_sound_protocol_alone(self):
+    def test_margins_of_distances_apply_to_the_sound_protocol_only(self):
         assert Margins(own={"hd95": 2.0}).of("hd95", "acdc", "published", share=False) is None

@@ -4,11 +4,11 @@ Each has one public function::
 
     download(address: str, target: Path) -> None
 
-which leaves the complete file at ``target`` or raises. ``target`` lies in a folder of its own that outlives the call,
-so that a client finds there what an earlier, interrupted call has already fetched. A client raises
+which writes the complete file ``target`` or raises. ``target`` is in a folder of its own that persists between calls,
+so that a client can resume an interrupted download. A client raises
 
-* :class:`~spectralseg.errors.InputError` where the user has to do something,
-* :class:`ConnectionError` where it gave up, but a later attempt may succeed.
+* :class:`~spectralseg.errors.InputError` if the user has to act,
+* :class:`ConnectionError` if a later attempt may succeed.
 
 Addresses are ``https://...``, ``synapse:<entity id>`` and ``gdrive:<file id>``.
 """
@@ -24,7 +24,7 @@ _WEB = ("http", "https")
 
 
 def download(url: str, target: Path) -> None:
-    """Fetch ``url`` to ``target`` with the client that knows its scheme; see the module's docstring."""
+    """Download ``url`` to ``target`` with the client of its scheme; see the module's docstring."""
     scheme, _, address = url.partition(":")
     client = registry.load(__name__, "https" if scheme in _WEB else scheme, "download scheme")
     client.download(url if scheme in _WEB else address, target)

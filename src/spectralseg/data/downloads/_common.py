@@ -1,4 +1,4 @@
-"""What the download clients share."""
+"""Progress bar and errors of the download clients."""
 
 from __future__ import annotations
 
@@ -12,49 +12,48 @@ from spectralseg.data.disk import require_space
 from spectralseg.errors import InputError
 from spectralseg.progress import progress_bar
 
-FLOOR = 1024  # bytes a second; a server that sends less would keep the connection, and the command, for ever
-WINDOW = 60.0  # seconds over which they are counted
-CHECK_EVERY = 2**26  # bytes between looks at the free disk
+FLOOR = 1024  # bytes per second; a slower server could block the command for ever
+WINDOW = 60.0  # seconds over which the rate is measured
+CHECK_EVERY = 2**26  # bytes between checks of the free disk space
 
 
 class TooSlowError(ConnectionError):
-    """A server sends less than :data:`FLOOR` bytes a second."""
+    """A server sends less than :data:`FLOOR` bytes per second."""
 
 
 def download_bar(target: Path, start: int = 0) -> tqdm[NoReturn]:
-    """Bytes, rate and time left of one file, by whose ``update`` a client says what has arrived, and by whose
-    ``unpause`` that it has paused.
+    """Progress bar of a download. Clients call ``update`` with received bytes, and ``unpause`` after a pause.
 
     Args:
-        target: the file, whose name is the label and whose disk must not fill up.
-        start: bytes that an earlier call has left, which do not count for the rate.
+        target: the file; its name is the label, and its disk is checked for free space.
+        start: bytes of an earlier call, which do not count for the rate.
 
     Raises:
-        TooSlowError: by ``update``, where less than :data:`FLOOR` bytes a second arrive.
-        InputError: by ``update``, where the disk is full.
+        TooSlowError: by ``update``, if less than :data:`FLOOR` bytes per second arrive.
+        InputError: by ``update``, if the disk is full.
     """
     bar: Any = progress_bar(desc=target.name, unit="B", initial=start, unit_scale=True)
     show, resume = bar.update, bar.unpause
-    since, arrived, unchecked = time.monotonic(), 0.0, 0.0
+    since, received, unchecked = time.monotonic(), 0.0, 0.0
 
     def update(size: float | None = 1) -> bool | None:
-        nonlocal since, arrived, unchecked
-        shown: bool | None = show(size)
-        arrived += size or 0
+        nonlocal since, received, unchecked
+        displayed: bool | None = show(size)
+        received += size or 0
         unchecked += size or 0
         if (seconds := time.monotonic() - since) >= WINDOW:
-            slow = arrived < FLOOR * seconds
-            since, arrived = since + seconds, 0.0
+            slow = received < FLOOR * seconds
+            since, received = since + seconds, 0.0
             if slow:
-                raise TooSlowError(f"the server sends less than {FLOOR} bytes a second")
+                raise TooSlowError(f"the server sends less than {FLOOR} bytes per second")
         if unchecked >= CHECK_EVERY:
             require_space(target.parent, 0)
             unchecked = 0.0
-        return shown
+        return displayed
 
     def unpause() -> None:
-        nonlocal since, arrived
-        since, arrived = time.monotonic(), 0.0
+        nonlocal since, received
+        since, received = time.monotonic(), 0.0
         resume()
 
     bar.update, bar.unpause = update, unpause
@@ -62,16 +61,16 @@ def download_bar(target: Path, start: int = 0) -> tqdm[NoReturn]:
 
 
 def refuse_leaving_https(address: str, target: str) -> None:
-    """Raise an :class:`InputError` where an https address leads to one of another scheme, which anyone can read."""
+    """Raise an :class:`InputError` if a server redirects from https to another scheme."""
     if address.lower().startswith("https:") and not target.lower().startswith("https:"):
-        raise InputError("the server leads from https to an address without it")
+        raise InputError("the server redirects from https to an address without it")
 
 
 def failure(service: str, status: int | None, refusal: str) -> ConnectionError | InputError:
-    """The exception that tells why a service gave no file: by the HTTP status it answered with, None for no answer.
+    """Exception for a failed request, by its HTTP status; None for no response.
 
-    Too many requests and a broken server are a :class:`ConnectionError`, for the same request may succeed later;
-    anything else is an :class:`InputError` with the sentence ``refusal``.
+    Too many requests and server errors give a :class:`ConnectionError`, as a later request may succeed. All others give
+    an :class:`InputError` with the message ``refusal``.
     """
     if status is None:
         return ConnectionError(f"{service} cannot be reached")

@@ -1,4 +1,4 @@
-"""Download of files that are shared with everyone on Google Drive."""
+"""Download of publicly shared files from Google Drive."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import requests
 from spectralseg.data.downloads._common import download_bar, failure
 from spectralseg.errors import InputError
 
-COOKIES = "~/.cache/gdown/cookies.txt"  # where "gdown --cookies-from-browser" puts them
-RETRIES = 5  # gdown waits less than 1, 2, 4, ... seconds in between: half a minute at most
+COOKIES = "~/.cache/gdown/cookies.txt"  # written by "gdown --cookies-from-browser"
+RETRIES = 5  # gdown waits up to 1, 2, 4, ... seconds in between, at most half a minute
 TIMEOUT = 60.0  # seconds without a byte
 
 
 def download(address: str, target: Path) -> None:
     """Download the file with the Drive id ``address`` to ``target``, which is replaced if it exists.
 
-    An interrupted download leaves ``<name>????????.part`` in the folder, and the next call continues it. Cookies that
-    the user has imported with gdown are sent along; none are kept unasked.
+    An interrupted download leaves ``<name>????????.part`` in the folder, which the next call resumes. Cookies that the
+    user has imported with gdown are sent; none are stored.
 
     Raises:
-        InputError: the download quota is used up, or the file is gone or not shared.
+        InputError: the download quota is exceeded, or the file was removed or is not shared.
         ConnectionError: Drive cannot be reached or the connection broke; another call may succeed.
     """
     import gdown
@@ -49,7 +49,7 @@ def download(address: str, target: Path) -> None:
                 retries=RETRIES,
                 progress=show,
             )
-    except (FileURLRetrievalError, KeyError) as error:  # gdown takes for granted that a page has a content type
+    except (FileURLRetrievalError, KeyError) as error:  # KeyError: a page without content type
         if "too many users" in " ".join(str(error).lower().split()):
             raise InputError(
                 f"the download quota of {page} is used up; wait a day, or run 'gdown --cookies-from-browser firefox "
@@ -57,7 +57,7 @@ def download(address: str, target: Path) -> None:
             ) from None
         raise failure("Google Drive", _status(address), refusal) from None
     except DownloadError as error:
-        if error.__cause__ is None and _status(address) == 200:  # what Drive has does not continue the partial file
+        if error.__cause__ is None and _status(address) == 200:  # the partial file cannot be resumed
             for partial in target.parent.glob(f"{glob.escape(target.name)}????????.part"):
                 partial.unlink()
         raise ConnectionError("the download from Google Drive broke off") from None
@@ -67,7 +67,7 @@ def download(address: str, target: Path) -> None:
 
 
 def _status(address: str) -> int | None:
-    """The status Drive answers with; gdown hides it, for it takes the page of a broken server for one on the file."""
+    """HTTP status of the response of Drive, which gdown hides; None without a response."""
     try:
         with requests.get(f"https://drive.google.com/uc?id={address}", stream=True, timeout=TIMEOUT) as response:
             return response.status_code

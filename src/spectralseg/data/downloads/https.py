@@ -1,8 +1,8 @@
-"""Plain HTTP and HTTPS, continued by byte range where the connection broke, in this process or in an earlier one.
+"""HTTP and HTTPS downloads that resume by byte range, also in a later process.
 
-What has arrived lies in ``<target>.part``; beside it ``<target>.state`` says of which version of which address it is.
-Bytes of two versions are never joined: a server that offers neither a validator (ETag, Last-Modified) nor a length
-is asked for everything again. So are archives that a server builds on request, as girder does.
+Received bytes are in ``<target>.part``, and ``<target>.state`` identifies the address and version of the file. Bytes of
+two versions are never joined: without a validator (ETag, Last-Modified) or a length, as for archives that are built on
+request, the download restarts.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from spectralseg.parsing import read_json
 
 _log = logging.getLogger(__name__)
 
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before each attempt that follows one without progress
-LONGEST_WAIT = 300.0  # seconds that a server may ask for at a time
-LONGEST_WAITS = 1800.0  # and altogether
-TIMEOUT = (20.0, 30.0)  # seconds to connect, and without a byte
-CHUNK = 2**17  # bytes; at most this much is lost when the process is killed
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds before retries after attempts without progress
+LONGEST_WAIT = 300.0  # seconds, of one wait that a server demands
+LONGEST_WAITS = 1800.0  # seconds, of all such waits
+TIMEOUT = (20.0, 30.0)  # seconds to connect, and to receive a byte
+CHUNK = 2**17  # bytes; the most that is lost if the process is killed
 _UNUSABLE = (
     requests.exceptions.SSLError,
     requests.exceptions.InvalidSchema,
@@ -49,10 +49,10 @@ _UNUSABLE = (
     requests.exceptions.MissingSchema,
     requests.exceptions.TooManyRedirects,
 )
-_MOST_REDIRECTIONS = 20
+_MOST_REDIRECTS = 20
 _MAX_STATE = 2**20  # bytes
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
-_REFUSED = {403}  # mostly final, but object stores also answer so to too many requests
+_REFUSED = {403}  # mostly final, but object stores also use it for too many requests
 _REFUSALS = 2
 _MEANING = {
     401: "it asks for a login",
@@ -63,21 +63,21 @@ _MEANING = {
 
 
 def download(url: str, target: Path) -> None:
-    """Fetch ``url`` to ``target``; see :mod:`spectralseg.data.downloads`.
+    """Download ``url`` to ``target``; see :mod:`spectralseg.data.downloads`.
 
-    Attempts without progress are repeated after growing pauses; progress of :data:`FLOOR` bytes a second, pauses
-    included, starts the count anew.
+    Attempts without progress are repeated after increasing pauses. Progress of :data:`FLOOR` bytes per second,
+    including pauses, resets their number.
 
     Raises:
-        InputError: the server refuses, sends a web page instead of the file, or the disk is full.
-        ConnectionError: the server cannot be reached, or does not send more.
+        InputError: the server refuses the request or sends a web page instead of the file, or the disk is full.
+        ConnectionError: the server cannot be reached, or stops sending.
     """
     part = _Part(url, target)
     session = _Session()
-    # figshare and others refuse anonymous clients. A transfer that the server compresses could not be continued.
+    # figshare and others refuse anonymous clients. Compressed transfers could not be resumed.
     session.headers.update({"User-Agent": f"spectralseg/{spectralseg.__version__}", "Accept-Encoding": "identity"})
     if urlsplit(url).hostname in LOCAL_HOSTS:
-        session.trust_env = False  # a proxy would look for it on its own machine
+        session.trust_env = False  # a proxy would resolve it to its own machine
     session.mount("http://", HTTPAdapter(max_retries=0))
     session.mount("https://", HTTPAdapter(max_retries=0))
     furthest, since, failures, waited = part.size, time.monotonic(), 0, 0.0
@@ -106,7 +106,7 @@ def download(url: str, target: Path) -> None:
 
 
 class _Interruption(Exception):
-    """An attempt ended early but another may succeed; ``wait`` seconds where the server says how long."""
+    """An interrupted attempt that may be repeated, after ``wait`` seconds if the server demands it."""
 
     def __init__(self, reason: str, *, wait: float | None = None, patience: int | None = None) -> None:
         super().__init__(reason)
@@ -115,9 +115,9 @@ class _Interruption(Exception):
 
 @dataclass(frozen=True)
 class _Version:
-    """What identifies the bytes behind an address: its entity tag, its date and its length, as far as known.
+    """Version of the file at an address: entity tag, date and length, as far as known.
 
-    Of the address only a digest is kept, since some hold a signature.
+    Only a digest of the address is stored, because some addresses contain a signature.
     """
 
     address: str
@@ -130,18 +130,18 @@ class _Version:
         return bool(self.tag or self.date or self.total)
 
     def agrees_with(self, other: _Version) -> bool:
-        """Whether nothing that both know differs."""
+        """Whether all attributes that both have are equal."""
         pairs = ((self.tag, other.tag), (self.date, other.date), (self.total, other.total))
         return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
     @property
     def validator(self) -> str | None:
-        """For ``If-Range``, which takes no weak tags."""
+        """Value of ``If-Range``, which does not allow weak tags."""
         return self.tag if self.tag and not self.tag.startswith("W/") else self.date
 
 
 class _Part:
-    """The bytes that are there, and the version they belong to."""
+    """The partial file and its version."""
 
     def __init__(self, url: str, target: Path) -> None:
         self.url, self.target = url, target
@@ -162,7 +162,7 @@ class _Part:
             return None
 
     def start(self, version: _Version) -> None:
-        """Forget what is there and note whose bytes come now."""
+        """Discard the partial file and record the version of the new one."""
         self.discard()
         self.version = version
         self.target.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ class _Part:
 
 
 def _transfer(session: _Session, part: _Part, bar: tqdm[Any]) -> None:
-    """One request; returns when the file is complete."""
+    """Send one request; return when the file is complete."""
     if part.version is not None and not part.version.resumable:
         part.discard()
     start = part.size
@@ -194,7 +194,7 @@ def _transfer(session: _Session, part: _Part, bar: tqdm[Any]) -> None:
                 return
             part.discard()
             raise _Interruption("the server has another file now")
-        _refuse_other_answers(response)
+        _check_response(response)
         version = _version(part.url, response)
         if response.status_code == 206:
             if _content_range(response)[0] != start or part.version is None or not part.version.agrees_with(version):
@@ -210,15 +210,15 @@ def _transfer(session: _Session, part: _Part, bar: tqdm[Any]) -> None:
 
 
 class _Session(requests.Session):
-    """Leaves redirections to :func:`_get`: requests reads their bodies, however long, even where it does not follow."""
+    """Leaves redirects to :func:`_get`, because requests reads their whole bodies."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
 
 
 def _get(session: _Session, url: str, headers: dict[str, str]) -> requests.Response:
-    """The answer at the end of redirections, of whose bodies nothing is read."""
-    for _ in range(_MOST_REDIRECTIONS):
+    """The response after following redirects, without reading their bodies."""
+    for _ in range(_MOST_REDIRECTS):
         response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
         target = requests.Session.get_redirect_target(session, response)
         if not target:
@@ -234,9 +234,9 @@ def _receive(response: requests.Response, part: _Part, start: int, total: int | 
     bar.total = total
     bar.n = start
     bar.refresh()
-    # Unbuffered, so that what has arrived survives the process; append only, at an end that is known.
+    # Unbuffered, so that received bytes survive the process.
     with part.file.open("ab", buffering=0) as stream:
-        while chunk := response.raw.read1(CHUNK, decode_content=False):  # no waiting for a full chunk
+        while chunk := response.raw.read1(CHUNK, decode_content=False):  # does not wait for a full chunk
             stream.write(chunk)
             start += len(chunk)
             if total is not None and start > total:
@@ -244,22 +244,22 @@ def _receive(response: requests.Response, part: _Part, start: int, total: int | 
             bar.update(len(chunk))
     if total is not None and start > total:
         part.discard()
-        raise _Interruption(f"more than the announced {total} bytes came")
+        raise _Interruption(f"the server sent more than the announced {total} bytes")
 
 
-def _refuse_other_answers(response: requests.Response) -> None:
+def _check_response(response: requests.Response) -> None:
     code, answer = response.status_code, f"{response.status_code} {response.reason}"
     if code in _BUSY or code in _REFUSED:
         patience = _REFUSALS if code in _REFUSED else len(PAUSES)
-        raise _Interruption(f"the server answers {answer}", wait=_asked_wait(response), patience=patience)
+        raise _Interruption(f"the server answers {answer}", wait=_demanded_wait(response), patience=patience)
     if code not in (200, 206):
         raise InputError(f"the server answers {answer}: {_MEANING.get(code, 'it does not send the file')}")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise InputError("the server sends a web page instead of the file")
 
 
-def _asked_wait(response: requests.Response) -> float | None:
-    """Seconds that ``Retry-After`` asks for, which may also give a date."""
+def _demanded_wait(response: requests.Response) -> float | None:
+    """Seconds of the header ``Retry-After``, which may also be a date."""
     value = response.headers.get("Retry-After", "")
     if (seconds := _number(value)) is not None:
         return min(float(seconds), LONGEST_WAIT)
@@ -283,20 +283,20 @@ def _digest(url: str) -> str:
 
 
 def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
-    """First byte and total of ``Content-Range: bytes 5-9/10`` or ``bytes */10``."""
+    """First byte and total of a ``Content-Range`` such as ``bytes 5-9/10`` or ``bytes */10``."""
     match = re.fullmatch(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+|\*)", response.headers.get("Content-Range", ""))
     first, total = match.groups("") if match else ("", "")
     return _number(first), _number(total)
 
 
 def _number(text: str) -> int | None:
-    """A number in a header; None where it is none, or larger than any file."""
+    """A number in a header; None if it is invalid or larger than any file."""
     return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 @contextmanager
 def _network_errors() -> Iterator[None]:
-    """Sort what libraries raise into what may pass by waiting and what will not."""
+    """Convert errors of libraries to :class:`_Interruption`, or :class:`InputError` if a retry is pointless."""
     try:
         yield
     except _UNUSABLE as error:
@@ -308,6 +308,6 @@ def _network_errors() -> Iterator[None]:
     except TooSlowError as error:
         raise _Interruption(str(error)) from None
     except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError):
-        raise _Interruption(f"nothing came for {TIMEOUT[1]:.0f} s") from None
+        raise _Interruption(f"no data arrived for {TIMEOUT[1]:.0f} s") from None
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, ConnectionError):
         raise _Interruption("the connection was dropped") from None

@@ -1,7 +1,7 @@
-"""Download of files that Synapse gives to registered users who have accepted the conditions for use.
+"""Download of Synapse files, for registered users who have accepted the conditions for use.
 
-The login is the user's own: ``~/.synapseConfig`` or the environment variable ``SYNAPSE_AUTH_TOKEN``, in this order.
-Nothing that Synapse says is ever quoted, so that no message can hold the token or a signed address.
+The login of the user is read from ``~/.synapseConfig`` or the environment variable ``SYNAPSE_AUTH_TOKEN``, in this
+order. Messages never quote responses of Synapse, which could contain the token or a signed address.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from spectralseg.errors import InputError
 if TYPE_CHECKING:
     from synapseclient import Synapse
 
-RETRY = {"retries": 5, "wait": 1}  # seconds, doubled each time; the client itself would go on for half an hour
+RETRY = {"retries": 5, "wait": 1}  # seconds, doubled each time; by default, the client retries for half an hour
 TIMEOUT = 60.0  # seconds without a byte
 
 _TOKEN = "set SYNAPSE_AUTH_TOKEN to a personal access token with view and download scope, or put it in ~/.synapseConfig"
 _REFUSALS: dict[int | None, str] = {
     401: f"Synapse refuses the login; {_TOKEN}",
     403: "Synapse does not let this user download {entity}; accept the conditions for use at {page}, "
-    "and see whether the access token has view and download scope",
-    404: "Synapse has no {entity}, or hides it; see {page} for where the file is now, and download it by hand",
+    "and check that the access token has view and download scope",
+    404: "Synapse has no {entity}, or hides it; see {page} for the current location, and download the file by hand",
 }
 
 
 def download(address: str, target: Path) -> None:
-    """Download a Synapse file to ``target``, which is replaced if it exists, and compare its MD5 with Synapse's.
+    """Download a Synapse file to ``target``, which is replaced if it exists, and verify its MD5.
 
     Args:
-        address: id of the file (``syn...``), or of a folder or project that holds a file of the target's name.
-        target: final path. An interrupted download leaves ``<name>.synapse_download_<number>`` beside it, and the next
-            call continues that.
+        address: id of the file (``syn...``), or of a folder or project with a file of the target's name.
+        target: final path. An interrupted download leaves ``<name>.synapse_download_<number>`` beside it, which the
+            next call resumes.
 
     Raises:
-        InputError: no login, login or download refused, conditions not accepted, no such file, or a damaged one.
+        InputError: login or download is refused, conditions are not accepted, or the file is missing or damaged.
         ConnectionError: Synapse cannot be reached or the connection broke; another call may succeed.
     """
     from synapseclient.core.download import download_from_url
@@ -57,7 +57,7 @@ def download(address: str, target: Path) -> None:
         target.unlink(missing_ok=True)
         require_space(target.parent, handle["fileHandle"].get("contentSize") or 0)
         try:
-            # Unlike the client's transfer in parts this one can be continued later, and leaves no copy in a cache.
+            # Unlike the multipart transfer of the client, this can be resumed and leaves no copy in a cache.
             with download_bar(target) as bar:
                 download_from_url(
                     handle["preSignedURL"],
@@ -78,7 +78,7 @@ def download(address: str, target: Path) -> None:
 
 
 class _Session(requests.Session):
-    """Gives up on a silent server, for which the client would wait for ever, and stays with https."""
+    """Adds a timeout, without which the client could wait for ever, and refuses redirects to other schemes."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
@@ -92,14 +92,14 @@ class _Session(requests.Session):
 
 
 def _log_in(session: requests.Session, folder: Path) -> Synapse:
-    """A client that is logged in, prints nothing, keeps nothing outside the folder, and looks for no newer version."""
+    """A logged-in client that prints nothing, writes to the folder only, and does not check for updates."""
     from synapseclient import Synapse, client
     from synapseclient.core.download import download_functions
     from synapseclient.core.logging_setup import DEFAULT_LOGGER_NAME
 
     for module in (client, download_functions):
         module.STANDARD_RETRY_PARAMS.update(RETRY)
-    logging.getLogger(DEFAULT_LOGGER_NAME).disabled = True  # a retry quotes the server there, silent or not
+    logging.getLogger(DEFAULT_LOGGER_NAME).disabled = True  # it quotes the server on retries, even if silent
     config = Path.home() / ".synapseConfig"
     try:
         synapse = Synapse(
@@ -115,13 +115,13 @@ def _log_in(session: requests.Session, folder: Path) -> Synapse:
         raise InputError(f"{config}: not a valid Synapse configuration; correct or remove it") from None
     try:
         synapse.login(silent=True)
-    except ValueError:  # it would show the token: a line break or another character that no header may have
+    except ValueError:  # the error would show a token with characters that are invalid in headers
         raise InputError(f"the Synapse access token was not copied well; {_TOKEN}") from None
     return synapse
 
 
 def _locate(client: Synapse, address: str, name: str) -> tuple[str, dict[str, Any]]:
-    """Id of the file, and its file handle with a signed address. In a container the file is looked up by name."""
+    """Id of the file, found by name in a container, and its file handle with a signed address."""
     from synapseclient.api import get_file_handle_for_download
     from synapseclient.core.constants.concrete_types import FILE_ENTITY
     from synapseclient.core.exceptions import SynapseHTTPError
@@ -134,7 +134,7 @@ def _locate(client: Synapse, address: str, name: str) -> tuple[str, dict[str, An
             if error.response.status_code != 404:
                 raise
             raise InputError(
-                f"{address} on Synapse holds no file '{name}'; see {_page(address)} for what it is called now"
+                f"{address} on Synapse holds no file '{name}'; see {_page(address)} for its current name"
             ) from None
         bundle = _bundle(client, file)
     if bundle["restrictionInformation"]["hasUnmetAccessRequirement"]:
@@ -154,7 +154,7 @@ def _explained(error: Exception, address: str) -> Exception:
     from synapseclient.core import exceptions
 
     if isinstance(error, exceptions.SynapseNoCredentialsError):
-        return InputError(f"Synapse wants a login; {_TOKEN}")
+        return InputError(f"Synapse requires a login; {_TOKEN}")
     statuses = {
         exceptions.SynapseAuthenticationError: 401,
         exceptions.SynapseAuthorizationError: 403,

@@ -1,12 +1,12 @@
-"""Synthetic stand-ins for the datasets, in the native layout and file formats of the originals.
+"""Phantoms: synthetic datasets in the native layout and file formats of the originals.
 
 Each module ``<dataset>.py`` has one public function::
 
     generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]
 
-which writes archives named like the official ones into ``folder`` and returns them. ``cases`` is about how many
-training cases there are (test parts get about half as many), drawn from the official ids; ``side`` is the typical
-native image side in pixels. The same arguments give the same bytes.
+which writes archives with the official names to ``folder`` and returns their paths. ``cases`` is the approximate number
+of training cases, drawn from the official ids; there are about half as many test cases. ``side`` is the typical native
+image side in pixels. The same arguments give the same bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Shapes, textures and archives that the phantoms share."""
+"""Shapes, textures and archives of the phantoms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spectralseg.files import replacing
 
 
 def generator(seed: int, *keys: object) -> np.random.Generator:
-    """A random generator that depends on the seed and the keys only, not on what was drawn before."""
+    """A random generator that depends on the seed and the keys only."""
     digest = hashlib.sha256("/".join(map(str, (seed, *keys))).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
@@ -40,8 +40,10 @@ def blob(
     angle: float = 0.0,
     wobble: float = 0.0,
 ) -> NDArray[np.bool_]:
-    """A filled ellipse whose outline wobbles: ``centre`` and ``radii`` in (row, column) pixels, ``angle`` in radians,
-    ``wobble`` the relative amplitude of the outline's low harmonics.
+    """A filled ellipse with an irregular outline, boolean (H, W).
+
+    ``centre`` and ``radii`` are in (row, column) pixels, ``angle`` in radians; ``wobble`` is the relative amplitude of
+    the low harmonics of the outline.
     """
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     y, x = rows - centre[0], columns - centre[1]
@@ -56,7 +58,7 @@ def blob(
 
 
 def to_uint8(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """[0, 1] to 0..255, clipped and rounded."""
+    """Convert [0, 1] to 0..255, clipped and rounded."""
     levels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     return levels
 
@@ -73,8 +75,8 @@ def zip_members(path: Path, members: dict[str, bytes], *, compress: bool = False
 
 
 def clouds(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> NDArray[np.float32]:
-    """As :func:`texture` for two dimensions, but fast for any ``scale``: coarse noise, enlarged."""
-    if scale < 4:  # enlarging by so little would show the grid
+    """As :func:`texture` for two dimensions, but fast for any ``scale``: enlarged coarse noise."""
+    if scale < 4:  # the grid would be visible
         return texture(rng, shape, 0.45 * scale)
     grid = [max(3, round(n / scale) + 2) for n in shape]
     coarse = rng.standard_normal(grid).astype(np.float32)
@@ -85,17 +87,17 @@ def clouds(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> ND
 
 
 def spread(items: Sequence[str], count: int) -> list[str]:
-    """``count`` items at even distances over the whole sequence; all of them where it is shorter."""
+    """``count`` evenly spaced items of a sequence; all of them if it is shorter."""
     count = min(count, len(items))
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
 def colour(red: float, green: float, blue: float) -> NDArray[np.float32]:
-    """A colour, or a factor per colour, to calculate with."""
+    """A colour, or a factor per colour, as an array (3,)."""
     return np.array([red, green, blue], np.float32)
 
 
 def jpeg(picture: NDArray[np.uint8], quality: int = 92) -> bytes:
-    """A JPEG file of an RGB or grey picture."""
+    """Encode an RGB or grey picture as JPEG."""
     ordered = picture[..., ::-1] if picture.ndim == 3 else picture
     return bytes(cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])

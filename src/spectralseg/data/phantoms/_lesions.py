@@ -1,6 +1,6 @@
-"""Dermoscopic pictures of skin lesions, as the ISIC challenges hold them.
+"""Dermoscopic images of skin lesions for the phantoms of the ISIC challenges.
 
-A picture depends on seed, id and side only, so that an id which two challenges share is the same picture in both.
+An image depends on seed, id and side only, so that an id of two challenges gives the same image in both.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from spectralseg.data.splits import read_list
 Floats = NDArray[Any]
 Mask = NDArray[np.bool_]
 
-# Two test images of ISIC-2017 are the same picture; the second is a training image of ISIC-2018 as well.
+# Two test images of ISIC-2017 are identical; the second is also a training image of ISIC-2018.
 _SAME_PICTURE = {"ISIC_0012152": "ISIC_0012216"}
 
 
 @dataclass(frozen=True)
 class Look:
-    """What camera, light and skin make of a picture.
+    """Appearance of images: camera, light and skin.
 
     Attributes:
         tint: factor per colour, red first.
         exposure: factor of the brightness.
-        pigment: least and largest optical density of a lesion.
-        radius: least and largest radius of a lesion, in parts of the shorter side.
-        blur: standard deviation of the defocus, in parts of the shorter side.
-        hairs: largest number of hairs.
-        aperture: share of pictures taken through a round tube, which leaves the corners black.
-        marks: share of pictures with ink or a colour sticker on the skin.
-        ruler: share of pictures with a scale at the edge.
+        pigment: range of optical densities of lesions.
+        radius: range of radii of lesions, relative to the shorter side.
+        blur: standard deviation of the defocus, relative to the shorter side.
+        hairs: maximum number of hairs.
+        aperture: share of images with a round aperture and black corners.
+        marks: share of images with ink or a colour sticker on the skin.
+        ruler: share of images with a scale at the edge.
     """
 
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -50,38 +50,38 @@ class Look:
 
 
 _USUAL = Look()
-# Images of ISIC-2017 that did not become training images of ISIC-2018: another camera and other patients.
+# ISIC-2017 images that are not in ISIC-2018: another camera and other patients.
 _SHIFTED = Look((0.9, 0.92, 1.06), 0.88, (0.4, 1.0), (0.12, 0.3), 0.01, 30, 0.6, 0.5, 0.5)
 
 
 def isic2018_ids(cases: int) -> list[str]:
-    """Ids of the ISIC-2018 phantom; among them those that the ISIC-2017 phantom of as many cases shares."""
+    """Ids of the ISIC-2018 phantom, including :func:`shared_ids`."""
     parts = read_list("isic2018_bcdu_sorted").parts
-    chosen = shared_ids(cases)
+    ids = shared_ids(cases)
     for part, count in (("train", cases), ("validation", max(1, cases // 6)), ("test", max(1, cases // 2))):
-        already = sum(parts[case] == part for case in chosen)
-        others = [case for case, p in parts.items() if p == part and case not in chosen]
-        chosen = chosen + spread(others, max(1, count - already))
-    return sorted(chosen)
+        existing = sum(parts[case] == part for case in ids)
+        others = [case for case, p in parts.items() if p == part and case not in ids]
+        ids = ids + spread(others, max(1, count - existing))
+    return sorted(ids)
 
 
 def isic2017_ids(cases: int) -> list[str]:
-    """Ids of the ISIC-2017 phantom: one half are also training images of ISIC-2018, the other half are not."""
-    known = read_list("isic2018_bcdu_sorted").parts
-    alone = [case for case in read_list("isic2017_official_test").parts if case not in known]
+    """Ids of the ISIC-2017 phantom: one half is also in ISIC-2018, the other half is not."""
+    isic2018 = read_list("isic2018_bcdu_sorted").parts
+    alone = [case for case in read_list("isic2017_official_test").parts if case not in isic2018]
     shared = shared_ids(cases)
     return sorted({*shared, "ISIC_0012152", *spread(alone[1:], len(shared) - 1)})
 
 
 def shared_ids(cases: int) -> list[str]:
-    """Ids that the phantoms of both challenges hold."""
-    known = read_list("isic2018_bcdu_sorted").parts
-    both = [case for case in read_list("isic2017_official_test").parts if case in known and case != "ISIC_0012216"]
+    """Ids that are in the phantoms of both challenges."""
+    isic2018 = read_list("isic2018_bcdu_sorted").parts
+    both = [case for case in read_list("isic2017_official_test").parts if case in isic2018 and case != "ISIC_0012216"]
     return ["ISIC_0012216", *spread(both, max(1, cases // 4 - 1))]
 
 
 def pair(seed: int, case: str, side: int) -> tuple[bytes, bytes]:
-    """The JPEG picture and the PNG mask of an id."""
+    """JPEG image and PNG mask of an id."""
     case = _SAME_PICTURE.get(case, case)
     look = _USUAL if case in read_list("isic2018_bcdu_sorted").parts else _SHIFTED
     picture, mask = draw(generator(seed, "isic", case), side, look)
@@ -89,7 +89,7 @@ def pair(seed: int, case: str, side: int) -> tuple[bytes, bytes]:
 
 
 def draw(rng: np.random.Generator, side: int, look: Look) -> tuple[NDArray[np.uint8], Mask]:
-    """One picture of about that side: RGB picture and lesion mask."""
+    """One RGB image of about that side, and its lesion mask."""
     rows = side * rng.uniform(0.8, 1.15)
     shape = (round(rows), round(rows * rng.choice([1.07, 1.33, 1.34, 1.5])))
     mask = _outline(rng, shape, look)
@@ -118,7 +118,7 @@ def _outline(rng: np.random.Generator, shape: tuple[int, int], look: Look) -> Ma
 
 
 def _skin(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Skin between pale pink and light brown, with its lines, redness and some freckles."""
+    """Pale pink to light brown skin with lines, redness and freckles."""
     side = min(shape)
     tone = rng.uniform(0, 1)
     base = colour(0.93, 0.78, 0.72) * (1 - tone) + colour(0.84, 0.63, 0.49) * tone
@@ -133,7 +133,7 @@ def _skin(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     return skin
 
 
-# Absorption per colour, red first: melanin near the surface and in the depth (blue-grey), and blood.
+# Absorption per colour, red first: superficial melanin, deep melanin (blue-grey), and blood.
 _BROWN = colour(0.75, 1.15, 1.3)
 _BLUE_GREY = colour(1.25, 1.05, 0.75)
 _RED = colour(0.12, 0.75, 0.6)
@@ -146,7 +146,7 @@ def _spot(rng: np.random.Generator, shape: tuple[int, int], radius: float) -> Fl
 
 
 def _absorption(rng: np.random.Generator, mask: Mask, look: Look) -> Floats:
-    """Optical density of the lesion per pixel and colour: patches, net, globules, a soft or a sharp edge."""
+    """Optical density of the lesion per pixel and colour: patches, network, globules, soft or sharp edge."""
     shape = (mask.shape[0], mask.shape[1])
     side = min(shape)
     inside: Floats = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
@@ -173,7 +173,7 @@ def _light(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 
 def _draw_hairs(rng: np.random.Generator, canvas: NDArray[np.uint8], count: int) -> None:
-    """Bent hairs that mostly run one way."""
+    """Draw curved hairs with a common main direction."""
     rows, columns = canvas.shape[:2]
     direction = rng.uniform(0, np.pi)
     shade = tuple(int(v) for v in np.array([58, 42, 36]) * rng.uniform(0.5, 1.9))
@@ -198,7 +198,7 @@ def _draw_ruler(rng: np.random.Generator, canvas: NDArray[np.uint8]) -> None:
 
 
 def _mark(rng: np.random.Generator, canvas: NDArray[np.uint8], mask: Mask) -> None:
-    """A colour sticker that reaches into the picture, or strokes of a violet pen beside the lesion."""
+    """Draw a colour sticker at the edge, or strokes of a violet pen beside the lesion."""
     rows, columns = canvas.shape[:2]
     if rng.uniform() < 0.5:
         paint = ((222, 172, 60), (70, 110, 190), (80, 150, 90), (190, 70, 80))[rng.integers(4)]

@@ -1,4 +1,4 @@
-"""Colonoscopy frames with polyps, as Kvasir-SEG and PolypGen hold them."""
+"""Colonoscopy frames with polyps for the phantoms of Kvasir-SEG and PolypGen."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Look:
-    """What a centre's endoscopes, light and patients make of a frame.
+    """Appearance of the frames of a centre: endoscopes, light and patients.
 
     Attributes:
         tint: factor per colour, red first.
         exposure: factor of the brightness.
-        contrast: how much polyps differ from the mucosa around them, on average.
-        radius: least and largest radius of a polyp, in parts of the shorter side.
-        blur: standard deviation of the defocus, in parts of the shorter side.
-        highlights: how much of the wet surface glares, in parts of it.
-        frame: the visible field.
+        contrast: mean contrast of polyps to the surrounding mucosa.
+        radius: range of radii of polyps, relative to the shorter side.
+        blur: standard deviation of the defocus, relative to the shorter side.
+        highlights: share of the surface with specular highlights.
+        frame: shape of the visible field.
     """
 
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -41,7 +41,7 @@ class Look:
 def draw(
     rng: np.random.Generator, shape: tuple[int, int], look: Look, *, empty: bool = False
 ) -> tuple[NDArray[np.uint8], Mask]:
-    """One frame of ``shape`` (rows, columns): RGB picture and polyp mask, which is ``empty`` on request."""
+    """One RGB frame of ``shape`` (rows, columns) and its polyp mask; with ``empty``, there is no polyp."""
     y, x = _axes(shape)
     light, lumen = _folds(rng, shape, y, x)
     tissue = _mucosa(rng, shape)
@@ -49,7 +49,7 @@ def draw(
     wet = clouds(rng, shape, 0.035 * min(shape)) + 0.5 * clouds(rng, shape, 0.3 * min(shape)) + 3 * light - 6 * lumen
     if not empty:
         tissue, shade, dome = _protrude(rng, tissue, mask, look)
-        # A polyp stands in front of the folds and of the lumen.
+        # Polyps are in front of folds and lumen.
         cover = _soften(mask, 0.01)
         light = (light * (1 - 0.8 * cover) + 0.8 * 0.9 * cover) * shade
         lumen = lumen * (1 - cover)
@@ -66,7 +66,7 @@ def draw(
 
 
 def _axes(shape: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Coordinates from the centre in halves of the shorter side."""
+    """Coordinates from the centre, in units of half the shorter side."""
     half = min(shape) / 2
     y, x = np.ogrid[: shape[0], : shape[1]]
     return ((y - shape[0] / 2) / half).astype(np.float32), ((x - shape[1] / 2) / half).astype(np.float32)
@@ -78,13 +78,13 @@ def _soften(mask: Mask, sigma: float) -> Floats:
 
 
 def _folds(rng: np.random.Generator, shape: tuple[int, int], y: Floats, x: Floats) -> tuple[Floats, Floats]:
-    """Light on the ring-shaped folds around the lumen, and how much of a pixel is lumen."""
+    """Light on the ring-shaped folds around the lumen, and the share of lumen per pixel."""
     side = min(shape)
     away, angle = rng.uniform(0.2, 1.1), rng.uniform(0, 2 * np.pi)
     distance = np.hypot(y - away * np.sin(angle), x - away * np.cos(angle))
     distance = distance * (1 + 0.12 * clouds(rng, shape, 0.4 * side)) + 0.06 * clouds(rng, shape, 0.2 * side)
     phase = rng.uniform(6, 11) * np.log(np.maximum(distance, 0.0) + 0.25) + rng.uniform(0, 2 * np.pi)
-    # Steep towards the lumen, where a fold shades the next one; folds fade along their length.
+    # Folds are steeper towards the lumen, and fade along their length.
     ridge = np.sin(phase + 0.75 * np.sin(phase))
     strength = rng.uniform(0.12, 0.34) * np.clip(0.6 + 0.5 * clouds(rng, shape, 0.45 * side), 0, 1)
     light = 0.86 + strength * ridge + 0.05 * clouds(rng, shape, 0.25 * side)
@@ -94,14 +94,14 @@ def _folds(rng: np.random.Generator, shape: tuple[int, int], y: Floats, x: Float
 
 
 def _mucosa(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Pink to orange mucosa with red patches and, mostly, a net of vessels."""
+    """Pink to orange mucosa with red patches and vessels."""
     side = min(shape)
     base = colour(0.86, rng.uniform(0.44, 0.58), 0.0)
     base[2] = base[1] * rng.uniform(0.74, 0.95)
     redness = 0.05 * clouds(rng, shape, 0.3 * side) + 0.025 * clouds(rng, shape, 0.05 * side)
     net = sum(np.exp(-((clouds(rng, shape, part * side) / 0.09) ** 2)) for part in (0.09, 0.16))
     redness += rng.uniform(0, 0.16) * net * np.clip(0.4 + clouds(rng, shape, 0.3 * side), 0, 1)
-    # Inflamed patches are as red as a polyp but flat and without an edge.
+    # Inflamed patches are as red as polyps, but flat and without edges.
     redness += rng.uniform(0, 0.14) * np.clip(clouds(rng, shape, 0.22 * side) - 0.8, 0, 1)
     mucosa: Floats = base * np.exp(-redness[..., None] * colour(0.5, 2.2, 2.0))
     return mucosa
@@ -109,7 +109,7 @@ def _mucosa(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 def _outline(rng: np.random.Generator, shape: tuple[int, int], look: Look) -> Mask:
     side = min(shape)
-    # Skewed, so that small polyps are more frequent than large ones.
+    # Small polyps are more frequent than large ones.
     radius = side * (look.radius[0] + (look.radius[1] - look.radius[0]) * rng.uniform() ** 1.2)
     flattening = rng.uniform(0.65, 1.0)
     centre = (shape[0] * rng.uniform(0.27, 0.73), shape[1] * rng.uniform(0.27, 0.73))
@@ -123,7 +123,7 @@ def _outline(rng: np.random.Generator, shape: tuple[int, int], look: Look) -> Ma
 
 
 def _protrude(rng: np.random.Generator, mucosa: Floats, mask: Mask, look: Look) -> tuple[Floats, Floats, Floats]:
-    """Colour of the frame with the polyp in it, the light that its dome catches, and the dome's height."""
+    """Colour of the frame with the polyp, shading of the polyp, and its relative height."""
     shape = (mask.shape[0], mask.shape[1])
     inside: Floats = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     radius = max(float(inside.max()), 1.0)
@@ -146,7 +146,7 @@ def _protrude(rng: np.random.Generator, mucosa: Floats, mask: Mask, look: Look) 
     return blended, shade.astype(np.float32), dome.astype(np.float32)
 
 
-# Redder, browner and paler than the mucosa, as logarithms per colour; pale polyps are the exception.
+# Redder, browner and (rarely) paler than the mucosa, as logarithms per colour.
 _COMPLEXIONS = (
     (0.06, -0.42, -0.38),
     (0.02, -0.50, -0.40),
@@ -158,7 +158,7 @@ _COMPLEXIONS = (
 
 
 def _cast_shadow(mask: Mask, angle: float, radius: float) -> Floats:
-    """Where the polyp keeps the light from the mucosa: a crescent on the side away from it."""
+    """Shadow of the polyp on the mucosa: a crescent on the side away from the light."""
     shift = np.array([[1, 0, 0.28 * radius * np.cos(angle)], [0, 1, 0.28 * radius * np.sin(angle)]])
     moved: Floats = cv2.warpAffine(_soften(mask, 0.02), shift, (mask.shape[1], mask.shape[0]))
     shadow: Floats = 0.45 * moved * (1 - _soften(mask, 0.006))
@@ -171,7 +171,7 @@ def _vignette(rng: np.random.Generator, y: Floats, x: Floats) -> Floats:
 
 
 def _glare(picture: Floats, wet: Floats, share: float) -> Floats:
-    """White highlights on that share of the pixels which faces the lamp best."""
+    """Add white highlights to the given share of pixels, where ``wet`` is largest."""
     limit = float(np.quantile(wet, 1 - share))
     glare = np.clip((wet - limit) / 0.12, 0, 1)[..., None]
     mixed: Floats = picture * (1 - glare) + colour(0.98, 0.97, 0.95) * glare
@@ -179,7 +179,7 @@ def _glare(picture: Floats, wet: Floats, share: float) -> Floats:
 
 
 def _field(frame: str, y: Floats, x: Floats, rng: np.random.Generator) -> Mask:
-    """The part of the frame that the optics show; the rest is black."""
+    """Mask of the visible field of the frame."""
     width = float(np.abs(x).max())
     field: Mask = np.ones(np.broadcast_shapes(y.shape, x.shape), bool)
     if frame == "octagon":
@@ -192,7 +192,7 @@ def _field(frame: str, y: Floats, x: Floats, rng: np.random.Generator) -> Mask:
 
 
 def _overlay(rng: np.random.Generator, picture: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
-    """What the processor writes into the frame: a date in the margin, sometimes the position of the endoscope."""
+    """Draw overlays of the video processor: numbers in the margin, or the position of the endoscope."""
     rows, columns = picture.shape[:2]
     canvas: NDArray[Any] = np.ascontiguousarray(picture)
     if look.frame == "octagon" and rng.uniform() < 0.35:

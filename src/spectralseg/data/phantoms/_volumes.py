@@ -1,4 +1,4 @@
-"""What the phantoms of volumetric datasets share: NIfTI files whose bytes can be reproduced."""
+"""Reproducible NIfTI files of the phantoms."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def nifti(
     Args:
         array: voxels (x, y, z[, t]).
         affine: voxel indices to millimetres (right, anterior, superior).
-        axes: store the array with its axes turned to these directions, e.g. "RPI".
-        sform: a header matrix that contradicts ``affine``; readers prefer it, while the voxel size stays right.
+        axes: reorient the stored array to these directions, e.g. "RPI".
+        sform: a header matrix that contradicts ``affine``, which readers prefer; the voxel size stays correct.
     """
     image = nib.Nifti1Image(array, affine)
     if axes is not None:

@@ -1,9 +1,8 @@
 """Short-axis cardiac MR in the layout of ACDC: ``ACDC.zip`` with two labelled frames per patient.
 
-Irregularities that are built in: patient090 (end-diastole is the later frame, and not the first), cine files and text
-files beside the labelled frames, a patient of the official test part, slices without any structure at both ends of a
-stack, and headers whose affine has unit scale although the voxel size is another. The cine files are coarse, every
-fourth pixel of the other frames, since nothing reads them.
+Irregularities of the original: end-diastole is the later frame in patient090, cine and text files beside the labelled
+frames, a patient of the official test part, slices without structures at both ends of a stack, and affines of unit
+scale with another voxel size. The cine files, which are not read, have a quarter of the resolution.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from spectralseg.data.splits import read_list
 
 REVERSED = "patient090"
 OFFICIAL_TEST = "patient101"
-# Relative cavity and wall at end-diastole, and how much of the cavity is left at end-systole.
+# Relative size of cavity and wall at end-diastole, and of the cavity at end-systole.
 _DISEASES = {
     "NOR": (1.0, 1.0, 0.68),
     "DCM": (1.35, 0.8, 0.88),
@@ -35,12 +34,12 @@ _CITATION = "Synthetic images in the layout of ACDC. Papers that use the origina
 def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
     """Write ``ACDC.zip``; a patient counts as two cases. See :mod:`spectralseg.data.phantoms`."""
     parts = read_list("acdc_transunet").parts
-    chosen = {REVERSED}
+    patients = {REVERSED}
     for part, count in (("train", cases // 2), ("validation", cases // 8), ("test", cases // 4)):
         ids = [patient for patient, its_part in parts.items() if its_part == part and patient != REVERSED]
-        chosen.update(spread(ids, max(1, count - 1 if part == "train" else count)))
+        patients.update(spread(ids, max(1, count - 1 if part == "train" else count)))
     members: dict[str, bytes] = {}
-    for patient in sorted(chosen):
+    for patient in sorted(patients):
         members |= _patient(seed, f"ACDC/database/training/{patient}", side)
     members |= _patient(seed, f"ACDC/database/testing/{OFFICIAL_TEST}", side)
     return [zip_members(folder / "ACDC.zip", members)]
@@ -48,7 +47,7 @@ def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
 
 @dataclass(frozen=True)
 class _Heart:
-    """What stays the same in all slices and frames of a patient; lengths are in pixels."""
+    """Properties of the heart of a patient, constant over slices and frames; lengths in pixels."""
 
     patient: str
     seed: int
@@ -144,7 +143,7 @@ def _slice(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Draw the heart over an image of the chest."""
     label = np.zeros(heart.shape, np.uint8)
-    # The first slice lies above the valves and the last one below the apex in some patients.
+    # In some patients, the first slice is above the valves and the last one below the apex.
     above, below = heart.rng("ends").random(2) < 0.5
     t = (z - float(above) + 0.5) / (heart.depth - float(above) - float(below))
     _draw_pericardium(image, heart, t)
@@ -156,7 +155,7 @@ def _slice(
 
 
 def _chest(heart: _Heart) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Brightness and roughness of chest wall, lungs, liver, spine and descending aorta."""
+    """Brightness and texture amplitude of chest wall, lungs, liver, spine and descending aorta."""
     height, width = heart.shape
     rng = heart.rng("chest")
 
@@ -186,7 +185,7 @@ def _chest(heart: _Heart) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _draw_pericardium(image: NDArray[np.float32], heart: _Heart, t: float) -> None:
-    """Fat and muscle around the ventricles, so that no lung shows through between them."""
+    """Draw fat and muscle around the ventricles."""
     size = heart.cavity + heart.wall
     shrink = 1.0 - 0.35 * min(max(t, 0.0), 1.0)
     row, column = heart.centre
@@ -198,7 +197,7 @@ def _draw_pericardium(image: NDArray[np.float32], heart: _Heart, t: float) -> No
 
 
 def _draw_vessels(image: NDArray[np.float32], heart: _Heart) -> None:
-    """Above the valves blood fills atria and the outflow tract; none of it is labelled."""
+    """Draw the blood in atria and outflow tract, above the valves, which is not labelled."""
     rng = heart.rng("vessels")
     row, column = heart.centre
     for shift in (-1.3, 0.5):
@@ -220,7 +219,7 @@ def _draw_ventricles(
 
     epicardium, pool = ring(outer), ring(cavity)
     reach = outer * heart.right * (1 - 0.3 * systole * (1 - heart.squeeze))
-    # Towards the apex the right ventricle retreats behind the left one and ends before it.
+    # Towards the apex, the right ventricle becomes smaller and ends before the left one.
     out = (1.05 - 0.35 * t) * outer
     spot = row + out * np.sin(heart.direction), column - out * np.cos(heart.direction)
     radii = (1.15 - 0.45 * t) * reach, (0.98 - 0.5 * t) * reach
@@ -245,7 +244,7 @@ def _draw_ventricles(
 
 
 def _draw_papillaries(image: NDArray[np.float32], heart: _Heart, centre: tuple[float, float], cavity: float) -> None:
-    """Two dark muscles within the cavity, which annotators count as cavity."""
+    """Draw two papillary muscles, which are labelled as cavity."""
     if cavity < 4:
         return
     rng = heart.rng("papillaries")

@@ -1,8 +1,8 @@
 """Brain tumour slices in the layout of Cheng et al.: four archives of MATLAB v7.3 files and ``cvind.mat``.
 
-Irregularities that are built in: transposed arrays, slices of half the side, intensity ranges that differ by patient,
-slices of a patient scattered over the numbering, and families of patient numbers (MR049453 and MR049453B) that the
-published folds part.
+Irregularities of the original: transposed arrays, slices of half the side, patient-dependent intensity ranges, slices
+of a patient scattered over the numbering, and families of patient numbers (MR049453 and MR049453B) that are split
+between published folds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spectralseg.files import replacing
 
 SLICES = 3064
 _PARTS = ((1, 766), (767, 1532), (1533, 2298), (2299, 3064))
-# Families of patient numbers with their published folds; the second one straddles the test fold.
+# Families of patient numbers with their published folds; the second one is split between training and test fold.
 _FAMILIES = (("MR049453", 3), ("MR049453B", 2), ("MR051651", 4), ("MR051651B", 5))
 _MENINGIOMA, _GLIOMA, _PITUITARY = 1, 2, 3
 _README = "Synthetic slices in the layout of the brain tumour dataset of Cheng et al. (figshare 1512427).\n"
@@ -59,7 +59,7 @@ def _draw_patients(rng: np.random.Generator, cases: int) -> list[tuple[str, int,
     left = {"train": max(cases, 6), "test": max(cases // 2, 2)}
     for pid, fold in _FAMILIES:
         count = 1 if fold == 5 else 2
-        left["train"] -= count  # all families end up in training, where most of each lies
+        left["train"] -= count  # families are assigned to training, the part of most of their slices
         patients.append((pid, fold, count))
     for part, fold_choices in (("train", (1, 2, 3, 4)), ("test", (5,))):
         while left[part] > 0:
@@ -75,12 +75,12 @@ def _draw_patients(rng: np.random.Generator, cases: int) -> list[tuple[str, int,
 
 
 def _root(pid: str) -> str:
-    """Members of a family of numbers show one head and one tumour."""
+    """The patient number without suffix; its family has one head and one tumour."""
     return pid.removesuffix("B")
 
 
 def _scattered(rng: np.random.Generator, count: int) -> list[int]:
-    """Distinct slice numbers over the whole range such that neighbours in the list lie far apart in number."""
+    """Distinct slice numbers over the whole range, in an order in which neighbours are far apart."""
     bounds = np.linspace(1, SLICES + 1, count + 1).astype(int)
     numbers = [int(rng.integers(low, max(low + 1, high))) for low, high in itertools.pairwise(bounds)]
     stride = next(s for s in range(max(2, count // 3), 2 * count + 3) if np.gcd(s, count) == 1)
@@ -139,7 +139,7 @@ def _picture(
 def _head(
     rng: np.random.Generator, side: int, centre: tuple[float, float], radii: tuple[float, float]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Scalp, skull, brain with folds, ventricles, vessels; contrast agent makes sinus and vessels bright."""
+    """Draw scalp, skull, brain with folds and ventricles, and contrast-enhanced sinus and vessels."""
     shape = (side, side)
 
     def ellipse(
@@ -191,7 +191,7 @@ def _draw_tumour(
     centre: tuple[float, float],
     radii: tuple[float, float],
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Draw a tumour where its type grows and return its mask and outline."""
+    """Draw a tumour at a typical location of its type, and return its mask and outline."""
     shape, scale = brain.shape, (radii[0] * radii[1]) ** 0.5
     angle = scan.uniform(0, 2 * np.pi)
     if tumour == _MENINGIOMA:  # attached to the skull
@@ -215,14 +215,14 @@ def _draw_tumour(
     image *= 1 - (0.28 if tumour == _GLIOMA else 0.1) * swelling
     grain = texture(rng, shape, max(1.0, size / 6))
     image[mask] = bright + (0.10 if tumour == _GLIOMA else 0.05) * grain[mask]
-    if tumour == _GLIOMA:  # enhancing ring around a necrotic core, in most
+    if tumour == _GLIOMA:  # enhancing ring around a necrotic core
         core = part(rng.uniform(0.45, 0.75), 0.2) & mask
         image[core] = rng.uniform(0.22, 0.4) + 0.04 * grain[core]
     return mask, _border(mask)
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Edge pixels in the order of their direction from the centre, alternating row and column, counted from 1."""
+    """Edge pixels, ordered by their direction from the centre: alternating row and column, counted from 1."""
     rows, columns = np.nonzero(mask & ~ndimage.binary_erosion(mask))
     order = np.argsort(np.arctan2(rows - rows.mean(), columns - columns.mean()), kind="stable")[::3]
     return np.stack([rows[order] + 1.0, columns[order] + 1.0], axis=1).ravel()

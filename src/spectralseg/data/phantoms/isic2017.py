@@ -1,4 +1,4 @@
-"""ISIC-2017 Part 1, official test images: pictures, superpixels and metadata in one archive, masks in another."""
+"""ISIC-2017 Part 1, official test images: images, superpixels and metadata in one archive, masks in another."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
 
 
 def _superpixels(mask: bytes) -> bytes:
-    """Indices of squares as colours, in the size of the picture."""
+    """Indices of squares, encoded as colours, in the size of the image."""
     rows, columns = np.asarray(cv2.imdecode(np.frombuffer(mask, np.uint8), cv2.IMREAD_GRAYSCALE)).shape
     y, x = np.mgrid[:rows, :columns] // 8
     index = y * (columns // 8 + 1) + x

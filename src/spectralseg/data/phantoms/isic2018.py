@@ -1,4 +1,4 @@
-"""ISIC-2018 Task 1, training images: one archive of JPEG pictures, one of PNG masks."""
+"""ISIC-2018 Task 1, training images: one archive of JPEG images, one of PNG masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kvasir-SEG: pairs of JPEG frame and JPEG mask, and a file of bounding boxes that segmentation ignores."""
+"""Kvasir-SEG: JPEG frames and JPEG masks, and a file of bounding boxes, which is not used."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _LOOK = Look()
 def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
     """Write ``kvasir-seg.zip``; see :mod:`spectralseg.data.phantoms`."""
     parts = read_list("kvasir_seg_official").parts
-    wanted = {"train": cases, "test": max(1, cases // 2)}
-    ids = [i for part, count in wanted.items() for i in spread([k for k, v in parts.items() if v == part], count)]
+    counts = {"train": cases, "test": max(1, cases // 2)}
+    ids = [i for part, count in counts.items() for i in spread([k for k, v in parts.items() if v == part], count)]
     members = {"Kvasir-SEG/": b"", "Kvasir-SEG/images/": b"", "Kvasir-SEG/masks/": b""}
     boxes: dict[str, Any] = {}
     for case in ids:
@@ -30,7 +30,7 @@ def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
         members[f"Kvasir-SEG/images/{case}.jpg"] = jpeg(picture)
         members[f"Kvasir-SEG/masks/{case}.jpg"] = jpeg(np.dstack([_white(mask)] * 3), quality=98)
         boxes[case] = _box(mask)
-    # The name is misspelt in the original.
+    # The original name is misspelt, too.
     members["Kvasir-SEG/kavsir_bboxes.json"] = json.dumps(boxes).encode()
     return [zip_members(folder / "kvasir-seg.zip", members)]
 

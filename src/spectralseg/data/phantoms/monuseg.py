@@ -1,7 +1,7 @@
 """H&E tiles in the layout of MoNuSeg 2018: two archives of TIFF images and Aperio XML polygons.
 
-Irregularities that are built in: the seven tiles that were added to the training archive later, archive clutter of
-macOS, two TIFF compressions, a region with two vertices, vertices outside the frame, and polygons that overlap.
+Irregularities of the original: seven tiles that were added to the training archive later, archive clutter of macOS, two
+TIFF compressions, a region with two vertices, vertices outside the image, and overlapping polygons.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LATER_TILES = (
     "TCGA-XS-A8TJ-01Z-00-DX1",
 )
 _APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        " + bytes(26)
-# How much light of each colour a unit of stain absorbs: haematoxylin, eosin, and red blood cells.
+# Absorption per colour and unit of stain: haematoxylin, eosin, and red blood cells.
 _HAEMATOXYLIN = np.array([0.62, 0.72, 0.30], np.float32)
 _EOSIN = np.array([0.10, 0.92, 0.38], np.float32)
 _BLOOD = np.array([0.08, 1.10, 1.15], np.float32)
@@ -55,7 +55,7 @@ def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
 
 
 def _add(members: dict[str, bytes], name: str, content: bytes) -> None:
-    """Add a file and the AppleDouble file that macOS puts beside it."""
+    """Add a file and its AppleDouble file, as written by macOS."""
     parent, _, base = name.rpartition("/")
     members[name] = content
     members[f"__MACOSX/{parent}/._{base}"] = _APPLE_DOUBLE
@@ -100,7 +100,7 @@ def _tile(seed: int, tile: str, side: int) -> tuple[NDArray[np.uint8], list[NDAr
 def _background(
     rng: np.random.Generator, stroma: NDArray[np.float32], side: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Stain amounts without nuclei: cytoplasm, wavy fibres where ``stroma`` is high, empty lumens, red blood cells."""
+    """Stain amounts without nuclei: cytoplasm, wavy fibres for high ``stroma``, empty lumens, red blood cells."""
     rows, columns = np.mgrid[:side, :side].astype(np.float32) / side
     turn, waves = rng.uniform(0, np.pi), rng.uniform(14, 22)
     along = np.cos(turn) * rows + np.sin(turn) * columns
@@ -125,7 +125,7 @@ def _draw_nuclei(
     eosin: NDArray[np.float32],
     side: int,
 ) -> list[NDArray[np.float64]]:
-    """Place nuclei, crowded outside the stroma and slim within it, and return their outlines."""
+    """Draw nuclei, crowded outside the stroma and slim within it, and return their outlines."""
     typical, tint = side * rng.uniform(0.029, 0.040), rng.uniform(0.75, 1.2)
     crowding = rng.uniform(0.9, 1.35)
     chromatin = texture(rng, (side, side), max(0.8, typical / 5))
@@ -154,7 +154,7 @@ def _draw_nuclei(
 
 
 def _draw_debris(rng: np.random.Generator, haematoxylin: NDArray[np.float32], side: int) -> None:
-    """Dark specks and basophilic haze that are no nuclei."""
+    """Draw dark specks and basophilic haze, which are not labelled."""
     for _ in range(int(rng.integers(6, 20))):
         _, soft, window = _outline(rng, rng.uniform(0, side, 2), side * rng.uniform(0.004, 0.008), 1.3, side)
         haematoxylin[window] += 0.6 * soft
@@ -165,7 +165,7 @@ def _draw_debris(rng: np.random.Generator, haematoxylin: NDArray[np.float32], si
 def _outline(
     rng: np.random.Generator, centre: NDArray[np.float64], radius: float, elongation: float, side: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], tuple[slice, slice]]:
-    """A roundish outline: its polygon, its soft-edged area within a window, and the window."""
+    """A roundish outline: its polygon, its soft mask within a window, and the window."""
     amplitudes = rng.normal(0, 0.07, 4) / np.arange(1, 5) ** 0.5
     phases, turn = rng.uniform(0, 2 * np.pi, 4), rng.uniform(0, np.pi)
     harmonics = np.arange(2, 6)

@@ -1,4 +1,4 @@
-"""PolypGen: single frames of six centres beside video sequences, each centre with an appearance of its own."""
+"""PolypGen: single frames of six centres with different appearances, and video sequences."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ORPHAN = "957OLCV1_100H0002_mask_bbox.jpg"
 
 @dataclass(frozen=True)
 class _Centre:
-    """How a centre names, shapes and encodes its frames.
+    """Names, shapes and encodings of the frames of a centre.
 
     Attributes:
-        frames: number of its single frames in the original.
-        stem: name of a frame, from its number.
+        frames: number of single frames in the original.
+        stem: format of frame names, from their number.
         aspect: width over height.
-        look: appearance, which no centre shares with Kvasir-SEG.
-        box_suffix: what follows the stem in the names of bounding boxes.
-        colour_masks: share of masks that are RGB instead of grey.
+        look: appearance, different from that of Kvasir-SEG.
+        box_suffix: suffix of the stem in names of bounding boxes.
+        colour_masks: share of RGB masks; others are grey.
     """
 
     frames: int
@@ -70,9 +70,9 @@ _CENTRES = {
 def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
     """Write ``PolypGen2021_MultiCenterData_v3.zip``; see :mod:`spectralseg.data.phantoms`.
 
-    Every centre has at least two frames, so that each irregularity is there.
+    Every centre has at least two frames, so that all irregularities occur.
     """
-    # In the original, the archive's top folder holds a folder of the same name.
+    # As in the original, the top folder contains a folder of the same name.
     top = f"{_TOP}/{_TOP}"
     members = {f"{_TOP}/": b"", f"{top}/": b"", f"{top}/license.txt": b"Synthetic stand-in for PolypGen: no terms.\n"}
     total = sum(centre.frames for centre in _CENTRES.values())
@@ -80,7 +80,7 @@ def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
         count = max(2, round(cases / 2 * centre.frames / total))
         members.update(_single_frames(top, name, centre, count, side, seed))
     members.update(_sequences(top, side, seed))
-    # Left by the file manager of whoever packed the archive; it bears a frame's name but is no picture.
+    # Archive clutter of macOS, with the name of a frame.
     first = next(name for name in members if "/images_C2/" in name)
     members[f"__MACOSX/{first.replace('images_C2/', 'images_C2/._')}"] = b"\x00\x05\x16\x07clutter"
     return [zip_members(folder / f"{_TOP}.zip", members)]
@@ -92,7 +92,7 @@ def _single_frames(top: str, name: str, centre: _Centre, count: int, side: int, 
     members: dict[str, bytes] = {}
     details = ["image,annotations"]
     for index in range(count):
-        # Frames without a polyp belong to the test set like all others.
+        # Frames without a polyp are part of the test set.
         empty = name in ("C2", "C4") and index == 1
         number = 1 + index * centre.frames // count
         mask_stem = stem = centre.stem.format(number)
@@ -116,7 +116,7 @@ def _single_frames(top: str, name: str, centre: _Centre, count: int, side: int, 
 
 
 def _sequences(top: str, side: int, seed: int) -> dict[str, bytes]:
-    """Video frames, which the 1537 single frames do not include: with masks, and without polyps."""
+    """Video frames, which are not among the 1537 single frames: with masks, and without polyps."""
     members: dict[str, bytes] = {}
     for sequence, centre in (("seq1", _CENTRES["C2"]), ("seq2", _CENTRES["C5"])):
         base = f"{top}/sequenceData/positive/{sequence}"

@@ -1,6 +1,6 @@
 """Abdominal CT volumes in the layout of BTCV / Synapse: ``RawData.zip`` with 13 native labels.
 
-Irregularities that are built in: one training and one test case without gallbladder, one case stored with all axes
+Irregularities of the original: one training and one test case without gallbladder, one case stored with all axes
 reversed, one label file of floating-point numbers, unlabelled test images, values of -1024 outside the field of view.
 """
 
@@ -23,8 +23,10 @@ UNLABELLED = ("0061", "0062")
 
 @dataclass(frozen=True)
 class _Organ:
-    """An ellipsoid in coordinates of the body: v from front (-1) to back (1), u from the patient's right (-1) to
-    left (1), t from the lowest (0) to the highest (1) slice. ``value`` is in Hounsfield units.
+    """An ellipsoid in body coordinates.
+
+    v runs from anterior (-1) to posterior (1), u from the patient's right (-1) to left (1), t from the lowest (0) to
+    the highest (1) slice. ``value`` is in Hounsfield units.
     """
 
     label: int
@@ -35,7 +37,7 @@ class _Organ:
     grain: float = 6.0
 
 
-# In drawing order: later ones cover earlier ones.
+# In drawing order.
 _ORGANS = (
     _Organ(6, (-0.10, -0.44, 0.70), (0.60, 0.44, 0.62), 108, 0.15),
     _Organ(6, (-0.46, -0.08, 0.82), (0.26, 0.40, 0.34), 108, 0.4),
@@ -75,7 +77,7 @@ def generate(folder: Path, *, cases: int, side: int, seed: int) -> list[Path]:
 def _case(
     seed: int, number: str, side: int, *, gallbladder: bool
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], NDArray[np.float64]]:
-    """Image and labels with axes (x, y, z) that grow to the left, to the back and upwards, and their affine."""
+    """Image and labels with axes (x, y, z) to the left, posterior and superior, and their affine."""
     rng = generator(seed, "synapse", number)
     depth = int(rng.integers(7, 11))
     body = _Body.draw(rng, side)
@@ -95,7 +97,7 @@ def _case(
 
 @dataclass(frozen=True)
 class _Body:
-    """The outline of the body and what a patient has of one kind: place, size, fat, contrast agent."""
+    """The body of a patient: position, size, fat and muscle."""
 
     side: int
     centre: tuple[float, float]
@@ -118,16 +120,16 @@ class _Body:
     def region(
         self, v: float, u: float, rv: float, ru: float, *, angle: float = 0.0, wobble: float = 0.0, key: object = 0
     ) -> NDArray[np.bool_]:
-        """A blob in coordinates of the body; its outline wobbles alike in all slices of a patient."""
+        """A blob in body coordinates; its outline is the same in all slices of a patient."""
         inner = 1 - self.fat
         row, column = self.centre[0] + v * inner * self.radii[0], self.centre[1] + u * inner * self.radii[1]
         radii = max(rv * inner * self.radii[0], 0.6), max(ru * inner * self.radii[1], 0.6)
-        # Only the window that holds the blob is computed, which makes small organs cheap.
+        # Only the window around the blob is computed, which is faster for small organs.
         reach = max(radii) * (1 + 4 * wobble) + 1
         top, left = max(0, int(row - reach)), max(0, int(column - reach))
         bottom, right = min(self.side, int(row + reach) + 2), min(self.side, int(column + reach) + 2)
-        found = np.zeros((self.side, self.side), np.bool_)
-        found[top:bottom, left:right] = blob(
+        region = np.zeros((self.side, self.side), np.bool_)
+        region[top:bottom, left:right] = blob(
             generator(self.identity, "outline", key),
             (bottom - top, right - left),
             (row - top, column - left),
@@ -135,7 +137,7 @@ class _Body:
             angle=angle,
             wobble=wobble,
         )
-        return found
+        return region
 
 
 def _varied(rng: np.random.Generator, organ: _Organ) -> _Organ:
@@ -153,7 +155,7 @@ def _varied(rng: np.random.Generator, organ: _Organ) -> _Organ:
 def _slice(
     rng: np.random.Generator, body: _Body, organs: list[_Organ], t: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """One axial slice in Hounsfield units, front at the top and the patient's right at the left."""
+    """One axial slice in Hounsfield units: anterior at the top, the patient's right at the left."""
     shape = (body.side, body.side)
     image = np.full(shape, -1000, np.float32)
     label = np.zeros(shape, np.uint8)
@@ -179,7 +181,7 @@ def _slice(
 
 
 def _draw_wall(image: NDArray[np.float32], rng: np.random.Generator, body: _Body, grain: NDArray[np.float32]) -> None:
-    """Couch, skin, subcutaneous fat, muscle with ribs, and the fat of the abdomen."""
+    """Draw couch, skin, subcutaneous fat, muscle with ribs, and abdominal fat."""
     couch = body.region(0.35, 0, 1.22, 1.5) & ~body.region(0.32, 0, 1.22, 1.5)
     image[couch & ~body.region(0.2, 0, 1.0, 3.0)] = -250
     scale = 1 / (1 - body.fat)
@@ -201,7 +203,7 @@ def _draw_wall(image: NDArray[np.float32], rng: np.random.Generator, body: _Body
 def _draw_bowel(
     image: NDArray[np.float32], rng: np.random.Generator, body: _Body, grain: NDArray[np.float32], t: float
 ) -> None:
-    """Loops with walls, liquid and gas; more of them in low slices."""
+    """Draw bowel loops with walls, liquid and gas, more of them in low slices."""
     for _ in range(int(rng.integers(3, 7) * (1.3 - t))):
         v, u = rng.uniform(-0.65, 0.15), rng.uniform(-0.6, 0.65)
         radius, angle = rng.uniform(0.08, 0.15), rng.uniform(0, np.pi)
@@ -227,7 +229,7 @@ def _draw_inside(
     grain: NDArray[np.float32],
     inside: NDArray[np.bool_],
 ) -> None:
-    """What makes an organ more than a patch of one value: vessels, renal pelvis, stomach wall and content."""
+    """Draw the inner structure of organs: liver vessels, renal pelvis, stomach content."""
     side = image.shape[0]
     unit = side / 128
     if organ.label == 6:
@@ -250,7 +252,7 @@ def _draw_spine(
 ) -> None:
     bone = body.region(0.47, 0, 0.21, 0.17)
     rest = body.region(0.86, 0, 0.17, 0.04) | body.region(0.64, 0, 0.06, 0.30) | body.region(0.68, 0, 0.14, 0.11)
-    # Between two vertebrae lies a disc, which is hardly brighter than muscle.
+    # Discs between vertebrae are hardly brighter than muscle.
     value = 210.0 if np.cos(t * 4 * np.pi) > -0.6 else 105.0
     image[rest] = 330 + 40 * grain[rest]
     image[bone] = value + 35 * grain[bone]

@@ -1,9 +1,11 @@
-"""Readers: native layout in, cases out. One module per layout, each with one public function.
+"""Readers list the cases of a dataset in its native layout. There is one module per layout.
+
+Each has one public function::
 
     read(root: Path, **options) -> list[Case]
 
-``root`` is a folder that holds the unpacked official archives; ``options`` come from the dataset's specification.
-Listing must be cheap: arrays are read only by ``Case.load``.
+``root`` is a folder with the unpacked official archives; ``options`` come from the specification of the dataset.
+Listing must be cheap: only ``Case.load`` reads arrays.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ _POOLED = "pooled"  # see spectralseg.metrics.records
 
 
 def available() -> list[str]:
-    """Names of the readers; a new module here is a new reader."""
+    """Names of the readers; each module of this package is one."""
     return registry.names(__name__)
 
 
@@ -33,8 +35,8 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
     """List the cases below ``root``, sorted by id.
 
     Raises:
-        InputError: the reader or an option is unknown or of the wrong type, there is no case, two cases have one id, or
-            an id, a group or an attribute cannot be written to a table.
+        InputError: the reader is unknown, an option is unknown or of the wrong type, there is no case, an id is
+            duplicate, or an id, group or attribute cannot be written to a table.
     """
     read = registry.load(__name__, reader, "reader").read
     _check_options(reader, read, root, options)
@@ -43,17 +45,17 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
         raise InputError(f"{root}: reader '{reader}' finds no case; give the dataset in its official layout")
     for case in cases:
         if case.id.casefold() == _POOLED:
-            raise InputError(f"{root}: case '{case.id}' has a name that records use for all cases together; rename it")
+            raise InputError(f"{root}: case '{case.id}' has a name that is reserved in records; rename it")
         for text in (case.id, case.group, *case.attributes.values()):
             if not text.isprintable():
-                raise InputError(f"{root}: case '{case.id}': '{text}' has characters that no table can hold; change it")
+                raise InputError(f"{root}: case '{case.id}': '{text}' has unprintable characters; rename it")
         for text in (case.id, case.group):
             if text[:1] in tuple("=+-@"):
                 raise InputError(f"{root}: case '{case.id}': '{text}' starts like a formula; rename it")
     by_name = sorted(cases, key=lambda case: case.id.casefold())
     for first, second in itertools.pairwise(by_name):
         if first.id == second.id:
-            raise InputError(f"{root}: case '{first.id}' is there twice; remove one copy")
+            raise InputError(f"{root}: case '{first.id}' appears twice; remove one copy")
         if first.id.casefold() == second.id.casefold():
             raise InputError(
                 f"{root}: cases '{first.id}' and '{second.id}' differ in upper and lower case only; rename one"
@@ -63,7 +65,7 @@ def read_cases(reader: str, root: Path, options: dict[str, Any]) -> list[Case]:
 
 @contextmanager
 def options_of(dataset: str) -> Iterator[None]:
-    """Name the file of a dataset in errors about its reader and the options of it."""
+    """Add the dataset file to errors about its reader and reader options."""
     try:
         yield
     except InputError as error:
@@ -79,7 +81,7 @@ def _check_options(reader: str, read: Callable[..., Any], root: Path, options: d
         raise InputError(f"reader '{reader}' does not take these 'reader_options': {error}") from None
     try:
         kinds = get_type_hints(read)
-    except NameError:  # names that are imported for type checking only
+    except NameError:  # of names that are imported for type checking only
         kinds = {}
     for key, value in options.items():
         try:

@@ -1,4 +1,4 @@
-"""File formats that several readers share, decoded so that a bad file ends in one sentence."""
+"""NIfTI volumes and label arrays, decoded and checked for several readers."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from spectralseg.data.readers._limits import open_volume
 from spectralseg.errors import InputError, explained
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
-_MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # by code of the unit: unknown, metre, millimetre, micrometre
-_ROUNDING = 0.01  # headers differ by rounding, not by more
-WHOLE = 2e-3  # by how much labels stored as floating-point numbers may differ from whole numbers: less than 1/255
-_SCALED = 1e-2  # as much, where a writer scaled them
-_SINGLE = 4 * float(np.finfo(np.float32).eps)  # relative error of numbers computed in single precision
+_MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # by unit code: unknown, metre, millimetre, micrometre
+_ROUNDING = 0.01  # relative rounding error of headers
+WHOLE = 2e-3  # tolerance of floating-point labels, below 1/255
+_SCALED = 1e-2  # maximum tolerance of labels that the header scales
+_SINGLE = 4 * float(np.finfo(np.float32).eps)  # relative error of single-precision computations
 
 
 @contextmanager
 def decoding(
     path: Path, kind: str, remedy: str = "replace it by an intact copy from the official archive"
 ) -> Iterator[None]:
-    """Turn whatever a decoder raises inside the block into an :class:`InputError` about ``path``.
+    """Convert errors of a decoder inside the block to an :class:`InputError` about ``path``.
 
     Args:
-        path: the file that is decoded.
-        kind: what the file should be, e.g. "a NIfTI volume".
-        remedy: what the user can do about it.
+        path: the decoded file.
+        kind: expected kind of file, e.g. "a NIfTI volume".
+        remedy: advice for the user.
     """
     try:
         yield
     except InputError:
         raise
-    # A decoder that meets garbage raises nearly any exception, so none is named here; the block holds decoding only.
+    # Decoders of damaged files raise nearly any exception.
     except Exception as error:
         if isinstance(error, PermissionError):
             raise InputError(f"{path}: cannot be read: {explained(error)}") from None
@@ -49,16 +49,16 @@ def decoding(
 
 @dataclass(frozen=True)
 class Volume:
-    """A NIfTI volume as it is stored.
+    """A NIfTI volume as stored.
 
     Attributes:
         array: three axes in file order (x, y, z).
-        zooms: millimetres per axis as the header's voxel size states them, in file order.
+        zooms: voxel size of the header in millimetres per axis, in file order.
         affine: voxel indices to millimetres (right, anterior, superior).
-        placed: the header states the axes of the patient; otherwise ``affine`` is a guess.
-        scaling: how the header scales the stored numbers, in its own words; empty where it does not.
-        tolerance: by how much labels may differ from whole numbers: about half the distance between stored numbers,
-            so that no two of them become one label.
+        placed: whether the header gives the axes of the patient; otherwise ``affine`` is a guess.
+        scaling: scaling of the stored numbers by the header, as text; empty without scaling.
+        tolerance: of labels from integers: about half the step of stored numbers, so that distinct numbers stay
+            distinct labels.
     """
 
     array: NDArray[Any]
@@ -70,7 +70,7 @@ class Volume:
 
     @property
     def unit_affine(self) -> bool:
-        """The affine says nothing of the voxel size or of oblique axes, as in many files of ACDC."""
+        """Whether the affine has unit scale and no rotation, as in many files of ACDC."""
         return _is_unit(self.affine)
 
 
@@ -81,11 +81,11 @@ def _is_unit(affine: NDArray[np.float64]) -> bool:
 def read_nifti(path: Path) -> Volume:
     """Read a three-dimensional NIfTI file; lengths in metres or micrometres become millimetres.
 
-    An affine of unit scale beside another voxel size is known from ACDC and accepted: the voxel size holds.
+    An affine of unit scale with another voxel size, as in ACDC, is accepted; the voxel size is used.
 
     Raises:
-        InputError: the file is missing, damaged or implausible, has another number of axes, or its voxel size and its
-            affine contradict each other by more than 1 %.
+        InputError: the file is missing, damaged or implausible, has another number of axes, or its voxel size and
+            affine differ by more than 1 %.
     """
     with decoding(path, "a NIfTI volume"):
         header, array = open_volume(path)
@@ -105,7 +105,7 @@ def read_nifti(path: Path) -> Volume:
         _refuse_contradiction(path, zooms, sides * _MILLIMETRES[unit])
     scaled = slope is not None and (slope, intercept) != (1, 0)
     scaling = f"scl_slope {slope:g}, scl_inter {intercept:g}" if scaled else ""
-    # A writer that scales rounds to the nearest stored number, which is half a step away at most.
+    # Scaled values are rounded to the nearest stored number, at most half a step away.
     tolerance = min(_SCALED, 0.6 * abs(slope) + _SINGLE * abs(intercept)) if scaled else WHOLE
     x, y, z = zooms.tolist()
     return Volume(array.reshape(array.shape[:3]), (x, y, z), affine, placed, scaling, tolerance)
@@ -127,8 +127,8 @@ def reorient(volume: Volume, axes: str) -> Volume:
     """Flip and permute the axes of a volume, without resampling, to the closest match of ``axes``.
 
     Args:
-        volume: as stored.
-        axes: directions in which the indices shall grow, e.g. "LPS" for left, posterior, superior.
+        volume: the volume as stored.
+        axes: target directions of growing indices, e.g. "LPS" for left, posterior, superior.
     """
     stored = nib.orientations.io_orientation(volume.affine)
     transform = nib.orientations.ornt_transform(stored, nib.orientations.axcodes2ornt(axes))
@@ -146,33 +146,33 @@ def reorient(volume: Volume, axes: str) -> Volume:
 
 
 def to_slices(array: NDArray[Any]) -> NDArray[Any]:
-    """(x, y, z) as a NIfTI file stores it to contiguous (z, y, x), a stack of slices."""
+    """Transpose (x, y, z), as stored in NIfTI files, to contiguous slices (z, y, x)."""
     return np.ascontiguousarray(array.transpose(2, 1, 0))
 
 
 def is_whole(array: NDArray[Any], tolerance: float = WHOLE) -> NDArray[np.bool_]:
-    """Which floating-point numbers are whole to a tolerance, see :class:`Volume`; NaN and infinity are not."""
-    with np.errstate(invalid="ignore"):  # of infinity; a comparison with what comes of it is false
+    """Mask of numbers that are integers up to a tolerance, see :class:`Volume`; False for NaN and infinity."""
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, which compares as False
         rounded = np.rint(array)
-        found: NDArray[np.bool_] = np.abs(rounded - array) <= tolerance + _SINGLE * np.abs(rounded)
-    found &= np.isfinite(array)
-    return found
+        whole: NDArray[np.bool_] = np.abs(rounded - array) <= tolerance + _SINGLE * np.abs(rounded)
+    whole &= np.isfinite(array)
+    return whole
 
 
 def whole_labels(
     path: Path, array: NDArray[Any], largest: int, scaling: str = "", tolerance: float = WHOLE
 ) -> NDArray[np.uint8]:
-    """Label values as uint8, also where the file stores floating-point numbers.
+    """Convert label values, integers or floating-point numbers, to uint8.
 
     Args:
         path: label file.
         array: of any shape, integers or floating-point numbers.
-        largest: label.
+        largest: largest label.
         scaling: of the header, see :class:`Volume`.
-        tolerance: by how much values may differ from whole numbers.
+        tolerance: of values from integers.
 
     Raises:
-        InputError: a value is no whole number or lies outside 0..``largest``.
+        InputError: a value is not an integer or outside 0..``largest``.
     """
     if not array.size:
         raise InputError(f"{path}: the labels are empty; replace the file by an intact copy")
@@ -186,9 +186,9 @@ def whole_labels(
         array = np.rint(array)
     low, high = array.min(), array.max()
     if low < 0 or high > largest:
-        wrong = low if low < 0 else high
+        value = low if low < 0 else high
         raise InputError(
-            f"{path}: label value {wrong:g} is unknown, expected 0..{largest}; "
+            f"{path}: label value {value:g} is unknown, expected 0..{largest}; "
             + (remedy or "take the file as published")
         )
     labels: NDArray[np.uint8] = array.astype(np.uint8, copy=False)
@@ -206,7 +206,7 @@ def refuse_other_grid(path: Path, label: Volume, image: Volume) -> None:
 
 
 def refuse_other_place(path: Path, label: Volume, image: Volume) -> None:
-    """Raise an :class:`InputError` about the label file ``path`` unless its grid lies on the image's in space.
+    """Raise an :class:`InputError` about the label file ``path`` unless its grid coincides with that of the image.
 
     See :func:`spectralseg.data.geometry.coincide`.
     """
@@ -215,7 +215,7 @@ def refuse_other_place(path: Path, label: Volume, image: Volume) -> None:
 
 
 def refuse_other_shape(path: Path, labels: NDArray[Any], image: NDArray[Any]) -> None:
-    """Raise an :class:`InputError` about the label file ``path`` unless its array is as large as the image's."""
+    """Raise an :class:`InputError` about the label file ``path`` unless its array has the shape of the image."""
     if labels.shape != image.shape:
         raise InputError(
             f"{path}: labels have shape {labels.shape}, the image has {image.shape}; they must belong to one case"

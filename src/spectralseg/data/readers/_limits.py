@@ -1,5 +1,6 @@
-"""What is checked of a file before it is decoded: that it is one, what its header promises, and that it is no larger
-than any real image or volume. A header costs nothing to forge; decoding what it promises can cost all memory.
+"""Checks of image and volume files before decoding: type, header, and size limits far above any real image or volume.
+
+Without them, a forged header could make a decoder use up all memory.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ MAX_PIXELS = 2**27  # of an image plane; the largest photograph of the eight dat
 MAX_IMAGE_BYTES = 2**30  # of an image file: MAX_PIXELS of 16-bit RGB without compression
 MAX_TEXT_BYTES = 2**25  # of an annotation; the largest of the eight datasets has 2**22
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-# As Pillow calls them; what is missing, such as CMYK, is decoded differently by different libraries.
+# Modes of Pillow. Others, such as CMYK, are decoded differently by different libraries.
 _MODES = ("1", "L", "P", "RGB", "LA", "PA", "RGBA", "RGBX", "I;16", "I;16B", "I;16L", "I", "F")
-_MOST_SCANS = 100  # of a JPEG file, each of which takes as long as the whole image; progressive ones have about ten
-_ORIENTATION = 0x0112  # tag of Exif
+_MOST_SCANS = 100  # of a JPEG file; each takes as long as the whole image, and progressive files have about ten
+_ORIENTATION = 0x0112  # Exif tag
 _NIFTI2_HEADER = 540  # bytes
 _SCAN = b"\xff\xda"
 _GZIP = b"\x1f\x8b"
-_PADDING = 2**20  # bytes of zeros that may follow the voxels
+_PADDING = 2**20  # bytes of zeros allowed after the voxels
 _SMALLEST_MM = 1e-6
 
 regular_file = partial(files.regular_file, remedy="replace it by an intact copy from the official archive")
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS decides
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # MAX_PIXELS is checked instead
 
 
 def refuse_larger(path: Path, what: str, shape: Sequence[int], most: int) -> None:
-    """Raise an :class:`InputError` about ``what`` in ``path`` where ``shape`` has no or more than ``most`` elements."""
+    """Raise an :class:`InputError` about ``what`` in ``path`` if ``shape`` has no or more than ``most`` elements."""
     size = " x ".join(map(str, shape))
     if any(length < 1 for length in shape):
         raise InputError(f"{path}: {what} is empty ({size}); replace the file by an intact copy")
@@ -56,7 +57,7 @@ def refuse_larger(path: Path, what: str, shape: Sequence[int], most: int) -> Non
 
 
 def refuse_hollow(path: Path, what: str, promised: int, stored: int) -> None:
-    """Raise an :class:`InputError` where ``stored`` deflated bytes cannot hold the ``promised`` ones of ``what``."""
+    """Raise an :class:`InputError` if ``stored`` deflated bytes cannot contain the ``promised`` bytes of ``what``."""
     if promised > DEFLATE * stored:
         raise InputError(
             f"{path}: {what} should have {promised} bytes, which {stored} stored ones cannot hold; "
@@ -65,22 +66,22 @@ def refuse_hollow(path: Path, what: str, promised: int, stored: int) -> None:
 
 
 def refuse_transparent(path: Path, alpha: NDArray[Any], opaque: int) -> None:
-    """Raise an :class:`InputError` unless every pixel of ``path`` has the ``opaque`` value of its alpha channel."""
+    """Raise an :class:`InputError` unless all alpha values of the image ``path`` are ``opaque``."""
     if (alpha != opaque).any():
-        raise InputError(f"{path}: is transparent in parts, which would be lost; give it without alpha")
+        raise InputError(f"{path}: is partly transparent; save it without alpha channel")
 
 
 class Picture(NamedTuple):
-    """What the head of an image file says of pixels that can be decoded faithfully to 8 or 16 bits per channel.
+    """Header of an image file whose pixels can be decoded to 8 or 16 bits per channel without loss.
 
     Attributes:
         shape: rows and columns.
-        format: as Pillow calls it, ``PNG`` or ``JPEG`` for instance.
-        mode: of its pixels as Pillow calls it, ``L`` or ``RGB`` for instance.
-        turned: an orientation tag asks for other than the stored pixels.
-        quarter_turn: it asks for width and height to be exchanged.
-        lossy: compression changed pixel values, whatever the file's name.
-        inverted: the file stores white as 0, and pixel values were inverted.
+        format: format of Pillow, such as ``PNG`` or ``JPEG``.
+        mode: mode of Pillow, such as ``L`` or ``RGB``.
+        turned: whether an orientation tag demands a rotation or reflection.
+        quarter_turn: whether the tag demands exchanging width and height.
+        lossy: whether the compression is lossy.
+        inverted: whether the file stores white as 0, and pixel values were inverted.
     """
 
     shape: tuple[int, int]
@@ -93,13 +94,13 @@ class Picture(NamedTuple):
 
     @property
     def grey(self) -> bool:
-        """One channel."""
+        """Whether there is one channel."""
         return self.mode[0] in "1LIF"
 
 
 @contextmanager
 def decoding_picture(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises inside the block into an :class:`InputError` about the image file ``path``."""
+    """Convert errors of a decoder inside the block to an :class:`InputError` about the image file ``path``."""
     try:
         yield
     except InputError:
@@ -110,29 +111,29 @@ def decoding_picture(path: Path) -> Iterator[None]:
         ) from None
     except UnidentifiedImageError:
         raise InputError(
-            f"{path}: damaged or truncated image file, or none of the kinds PNG, JPEG, TIFF, BMP and WebP with grey or "
-            "RGB values; download or convert it again"
+            f"{path}: damaged or truncated image file, or not PNG, JPEG, TIFF, BMP or WebP with grey or RGB values; "
+            "download or convert it again"
         ) from None
-    # A decoder that meets garbage raises nearly any exception, so none is named here.
+    # Decoders of damaged files raise nearly any exception.
     except Exception as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(f"{path}: damaged or truncated image file ({reason}); download or copy it again") from None
 
 
 def inspect_picture(path: Path, content: bytes) -> Picture:
-    """Look at a PNG, JPEG, BMP or WebP file before its pixels are decoded.
+    """Check a PNG, JPEG, BMP or WebP file before its pixels are decoded.
 
     Raises:
-        InputError: the file is none of these, is damaged, holds several pictures, too many pixels, a transparency, or
-            colours other than grey values, RGB or a palette.
+        InputError: the file has another format, is damaged or partly transparent, has several images or too many
+            pixels, or colours other than grey values, RGB or a palette.
     """
     with decoding_picture(path), Image.open(io.BytesIO(content), formats=_FORMATS) as picture:
         refuse_larger(path, "the image", picture.size, MAX_PIXELS)
         if picture.format in ("JPEG", "MPO") and content.count(_SCAN) > _MOST_SCANS:
-            raise InputError(f"{path}: holds more than {_MOST_SCANS} scans; save it anew as a JPEG image")
+            raise InputError(f"{path}: holds more than {_MOST_SCANS} scans; save it again as a JPEG image")
         if picture.format == "PNG":
             with Image.open(io.BytesIO(content), formats=("PNG",)) as checked:
-                checked.verify()  # its checksums, which OpenCV does not mind
+                checked.verify()  # verifies checksums, which OpenCV ignores
         if picture.mode not in _MODES:
             raise InputError(
                 f"{path}: holds {picture.mode} colours, which decoders read differently; convert it to RGB"
@@ -142,9 +143,9 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
         if "A" in picture.getbands() or "transparency" in picture.info:
             refuse_transparent(path, np.asarray(picture.convert("RGBA").getchannel("A")), 255)
         orientation = 1
-        # Pillow decodes a PNG file to its end in search of tags.
+        # Reading tags of a PNG file makes Pillow decode all of it.
         if picture.format != "PNG" or b"eXIf" in content or b"Raw profile type" in content:
-            with contextlib.suppress(Exception):  # tags that cannot be read turn nothing
+            with contextlib.suppress(Exception):  # unreadable tags are ignored
                 orientation = int(picture.getexif().get(_ORIENTATION, 1))
         return Picture(
             (picture.height, picture.width),
@@ -157,15 +158,15 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
 
 
 def open_volume(path: Path) -> tuple[Any, NDArray[Any]]:
-    """Header and scaled voxels of a NIfTI file whose header is plausible and whose voxels are all there.
+    """Header and scaled voxels of a NIfTI file with a plausible header and complete voxels.
 
-    The file is inflated once, to its end, where gzip has its checksum. nibabel repairs or ignores most of what is
-    refused here, and takes twice as long.
+    The file is inflated once, to the end, which verifies the checksum of gzip. nibabel repairs or ignores most of the
+    errors below, and takes twice as long.
 
     Raises:
-        InputError: there are no three axes of plausible length, voxels are no plain numbers, or the file is longer or
+        InputError: there are not three axes of plausible length, voxels are not plain numbers, or the file is longer or
             shorter than its header says.
-        Exception: of any kind, where the file is no NIfTI file.
+        Exception: of any kind, if the file is not a NIfTI file.
     """
     stored = regular_file(path)
     unzip: Any = igzip.open  # it has no annotations
@@ -190,7 +191,7 @@ def open_volume(path: Path) -> tuple[Any, NDArray[Any]]:
 
 
 def _read_into(stream: Any, array: NDArray[np.uint8]) -> int:
-    """Fill an array from a stream and return the number of bytes that there were."""
+    """Fill an array from a stream and return the number of bytes read."""
     filled = 0
     while filled < len(array) and (count := stream.readinto(array[filled:].data)):
         filled += count
@@ -198,7 +199,7 @@ def _read_into(stream: Any, array: NDArray[np.uint8]) -> int:
 
 
 def _voxel_bytes(path: Path, header: Any) -> tuple[int, int]:
-    """Place of the first byte of the voxels and of the one behind the last, by a header that is not believed yet."""
+    """Start and end of the voxels in the file, after checking the header."""
     axes = int(header["dim"][0])
     shape = [int(length) for length in header["dim"][1 : 1 + max(0, axes)]]
     while len(shape) > 3 and shape[-1] == 1:
@@ -208,7 +209,7 @@ def _voxel_bytes(path: Path, header: Any) -> tuple[int, int]:
     refuse_larger(path, "the volume", shape, MAX_VOXELS)
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
-        raise InputError(f"{path}: holds no plain numbers but {dtype}; take the file as published")
+        raise InputError(f"{path}: holds {dtype} instead of plain numbers; take the file as published")
     if not all(_SMALLEST_MM < zoom < 1 / _SMALLEST_MM for zoom in header["pixdim"][1:4]):
         raise InputError(f"{path}: the header gives no usable voxel size; replace it by an intact copy")
     offset = float(header["vox_offset"])

@@ -1,8 +1,8 @@
-"""TIFF files, decoded in one way for images, masks and tiles.
+"""Uniform decoding of TIFF files: images, masks and tiles.
 
-Image libraries disagree on TIFF: some turn pixels as the orientation tag asks, scale 12 bits to 16, invert
-WhiteIsZero images at 8 bits only, or read separate colour planes wrong. Here pixel values and their order are those of
-the file, except that WhiteIsZero is inverted and a palette is looked up, both at every bit depth.
+Image libraries disagree on TIFF: some apply the orientation tag, scale 12 bits to 16, invert WhiteIsZero images at 8
+bits only, or misread separate colour planes. Here pixel values and order are those of the file, except that WhiteIsZero
+is inverted and a palette is applied, at all bit depths.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _COMPRESSION = tifffile.COMPRESSION
 _JPEG = (_COMPRESSION.OJPEG, _COMPRESSION.JPEG)
 _COLOUR_TYPES = (np.uint8, np.uint16, np.float32)
-_LOSSY = ("JPEG", "JP2000", "WEBP", "LERC")  # parts of the names of compressions
+_LOSSY = ("JPEG", "JP2000", "WEBP", "LERC")  # substrings of compression names
 
 
 class Tiff(NamedTuple):
@@ -41,7 +41,7 @@ class Tiff(NamedTuple):
 
     Attributes:
         pixels: (H, W) or (H, W, 3), native endianness, any integer or floating-point type; 1-bit images are 0 and 255.
-        picture: what the header says.
+        picture: the header.
     """
 
     pixels: NDArray[Any]
@@ -49,7 +49,7 @@ class Tiff(NamedTuple):
 
 
 def is_tiff(content: bytes) -> bool:
-    """Whether the content of a file starts as TIFF or BigTIFF files do."""
+    """Whether the content of a file starts like TIFF or BigTIFF."""
     return content.startswith(_MAGIC)
 
 
@@ -57,9 +57,9 @@ def read_tiff(path: Path, content: bytes) -> Tiff:
     """Decode the content of the TIFF file ``path``.
 
     Raises:
-        InputError: the file holds several images, parts of one, too many pixels, a transparency, or other colours than
+        InputError: the file has several images, missing parts, too many pixels, transparency, or colours other than
             grey values, RGB or a palette.
-        Exception: of any kind, where the file is damaged or no TIFF file.
+        Exception: of any kind, if the file is damaged or not a TIFF file.
     """
     with tifffile.TiffFile(io.BytesIO(content)) as file:
         page = _single_page(path, file)
@@ -86,8 +86,8 @@ def read_tile(path: Path) -> Tiff:
     """Decode a TIFF file with one 8-bit RGB image, (H, W, 3) uint8.
 
     Raises:
-        InputError: the file holds another kind of image, several, or parts of one.
-        Exception: of any kind, where the file is damaged or no TIFF file.
+        InputError: the file has another kind of image, several images or missing parts.
+        Exception: of any kind, if the file is damaged or not a TIFF file.
     """
     regular_file(path, MAX_IMAGE_BYTES)
     with tifffile.TiffFile(path) as file:
@@ -104,7 +104,7 @@ def read_tile(path: Path) -> Tiff:
 
 def _single_page(path: Path, file: tifffile.TiffFile) -> Any:
     page: Any = file.pages.first
-    # Not by their number, for which all would be visited.
+    # len(file.pages) would visit all pages.
     if len(list(itertools.islice(file.pages, 2))) > 1 or _described_images(file, page) > 1:
         raise InputError(f"{path}: holds several images; give one file for each")
     refuse_larger(path, "the image", (page.imagelength, page.imagewidth), MAX_PIXELS)
@@ -114,8 +114,8 @@ def _single_page(path: Path, file: tifffile.TiffFile) -> Any:
 
 
 def _described_images(file: tifffile.TiffFile, page: Any) -> int:
-    """Images that follow the first without a header of their own, by descriptions of tifffile and ImageJ."""
-    with contextlib.suppress(TypeError, ValueError, KeyError):  # what is no such description tells nothing
+    """Number of images according to the metadata of tifffile or ImageJ, which may share one header."""
+    with contextlib.suppress(TypeError, ValueError, KeyError):  # invalid metadata is ignored
         if file.is_imagej:
             return int((file.imagej_metadata or {}).get("images", 1))
         if page.is_shaped:
@@ -125,26 +125,26 @@ def _described_images(file: tifffile.TiffFile, page: Any) -> int:
 
 
 def _refuse_missing_parts(path: Path, page: Any, stored: int) -> None:
-    """Raise an :class:`InputError` where strips or tiles are missing, which tifffile fills with zeros."""
+    """Raise an :class:`InputError` if strips or tiles are missing, which tifffile fills with zeros."""
     ends = [start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)]
     if len(ends) != math.prod(page.chunked) or not all(page.databytecounts) or max(ends) > stored:
         raise InputError(f"{path}: parts of the image are missing; replace it by an intact copy")
 
 
 def _planes(page: Any) -> NDArray[Any]:
-    """Pixels as (H, W, samples), whether the file stores samples by pixel or by plane."""
+    """Pixels as (H, W, samples), from interleaved or separate planes."""
     by_plane: NDArray[Any] = page.asarray(squeeze=False, maxworkers=1)[:, 0]  # (planes, H, W, samples of a plane)
     return by_plane[0] if len(by_plane) == 1 else by_plane[..., 0].transpose(1, 2, 0)
 
 
 def _colours(path: Path, page: Any, planes: NDArray[Any]) -> NDArray[Any]:
-    """(H, W, samples) as grey values (H, W) or RGB (H, W, 3)."""
+    """Convert (H, W, samples) to grey values (H, W) or RGB (H, W, 3)."""
     bits, kind, samples = page.bitspersample, page.photometric, planes.shape[-1]
     colours = 3 if kind == _PHOTOMETRIC.RGB or (samples >= 3 and page.compression in _JPEG) else 1
     if 1 < bits < 8 or planes.dtype.kind not in "buif" or (colours == 3 and planes.dtype not in _COLOUR_TYPES):
         raise InputError(f"{path}: holds pixels of {bits}-bit {planes.dtype}; convert it to 8 bit")
-    known = kind in (_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE, _PHOTOMETRIC.PALETTE) or colours == 3
-    if not known or samples not in (colours, colours + 1):
+    supported = kind in (_PHOTOMETRIC.MINISBLACK, _PHOTOMETRIC.MINISWHITE, _PHOTOMETRIC.PALETTE) or colours == 3
+    if not supported or samples not in (colours, colours + 1):
         name = getattr(kind, "name", "unknown")
         raise InputError(
             f"{path}: holds {name} colours in {samples} channels, which decoders read differently; convert it to RGB"
@@ -165,9 +165,9 @@ def _colours(path: Path, page: Any, planes: NDArray[Any]) -> NDArray[Any]:
 
 
 def _look_up(path: Path, palette: NDArray[np.uint16], pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) of the numbers of colours (H, W): the high bytes of a palette of 16 bits.
+    """RGB (H, W, 3) of palette indices (H, W): the high bytes of a 16-bit palette.
 
-    Some programs write v * 256 for a colour v of 8 bits, some v * 257.
+    For an 8-bit colour v, some programs write v * 256, others v * 257.
     """
     if 0 < palette.max() < 256:
         raise InputError(f"{path}: has a palette of 8 instead of 16 bits, which decoders read differently; convert it")

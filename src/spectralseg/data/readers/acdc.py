@@ -1,8 +1,8 @@
 """ACDC cine cardiac MR: ``database/training/patientNNN/`` with ``Info.cfg`` and two labelled frames per patient.
 
-Slices stay in the order and orientation of the file. The stacks are oblique (short axis), and many headers carry a
-unit matrix instead of the patient's axes, so there is nothing to reorient by; image and labels share the voxel grid.
-Where both headers carry axes, or neither does, they must agree.
+Slices keep the order and orientation of the file, because stacks are oblique (short axis) and many headers have a unit
+matrix instead of the patient's axes. Image and labels share the voxel grid. If both headers give axes, or neither does,
+they must agree.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ LABELS = 3
 def read(root: Path, *, folder: str = "training") -> list[Case]:
     """List the labelled frames: two cases per patient, end-diastole and end-systole.
 
-    Which frame is which phase is taken from ``Info.cfg``: end-diastole is not always the earlier one.
+    ``Info.cfg`` gives the phase of each frame; end-diastole is not always the earlier one.
 
     Args:
         root: folder with the unpacked archive.
         folder: part of the database, ``training`` (patients 001-100) or ``testing`` (101-150).
 
     Raises:
-        InputError: a patient lacks ``Info.cfg``, an entry of it, or one of the files it names.
+        InputError: a patient has no ``Info.cfg``, or an entry or a file that it refers to is missing.
     """
     infos = require_files(root, f"{folder}/patient*/Info.cfg")
     for database in sorted({info.parent.parent for info in infos}):
@@ -53,7 +53,7 @@ def _cases_of(info: Path) -> list[Case]:
     entries = _entries(info)
     patient = info.parent.name
     if entries.get("ED") and entries.get("ED") == entries.get("ES"):
-        raise InputError(f"{info}: gives one frame as ED and ES alike; restore the file from the official archive")
+        raise InputError(f"{info}: gives the same frame for ED and ES; restore the file from the official archive")
     cases = []
     for phase in PHASES:
         if not re.fullmatch("[0-9]{1,4}", entries.get(phase, "")):
@@ -63,14 +63,14 @@ def _cases_of(info: Path) -> list[Case]:
         labels = info.with_name(f"{patient}_frame{frame}_gt.nii.gz")
         for path in (image, labels):
             if not path.is_file():
-                raise InputError(f"{path}: Info.cfg names this frame as {phase}, but there is no such file; restore it")
+                raise InputError(f"{path}: Info.cfg gives this frame as {phase}, but the file is missing; restore it")
         attributes = {"frame": frame, "phase": phase, "disease": entries.get("Group", "")}
         cases.append(Case(f"{patient}_{phase}", patient, partial(_load, image, labels), attributes, image))
     return cases
 
 
 def _entries(info: Path) -> dict[str, str]:
-    """``key: value`` lines as a dictionary."""
+    """Dictionary of the ``key: value`` lines."""
     regular_file(info, MAX_TEXT_BYTES)
     with decoding(info, "a text of 'key: value' lines"):
         lines = info.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -85,11 +85,11 @@ def _load(image_path: Path, label_path: Path) -> Sample:
     if _has_axes(label) == _has_axes(image):
         refuse_other_place(label_path, label, image)
     else:
-        remarks.append("only one of image and labels carries the patient's axes")
+        remarks.append("only one of image and labels gives the patient's axes")
     labels = whole_labels(label_path, label.array, LABELS, label.scaling, label.tolerance)
     if label.scaling:
         remarks.append(f"labels scaled by the header ({label.scaling})")
-    # The voxel size of the header, not the scale of the affine: some files have an affine of unit scale.
+    # The affine has unit scale in some files, so that the voxel size of the header is used.
     return Sample(
         to_slices(image.array),
         to_slices(labels),

@@ -1,6 +1,6 @@
 """BTCV / Synapse multi-organ abdomen: ``RawData/Training/{img/imgNNNN,label/labelNNNN}.nii.gz``.
 
-The folder ``Testing`` of the archive has no labels and is not read.
+The folder ``Testing`` of the archive has no labels and is ignored.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from spectralseg.errors import InputError
 IMAGE_FILES = "Training/img/*.nii.gz"
 LABEL_FILES = "Training/label/*.nii.gz"
 NATIVE_LABELS = 13
-# Indices that grow to the left, to the back and upwards show slices as a radiologist sees them, once (x, y, z) is
-# turned into (z, y, x): the front of the patient at the top, the patient's right at the left.
+# With indices that grow to the left, posterior and superior, slices (z, y, x) have the radiological orientation:
+# anterior at the top, the patient's right at the left.
 DISPLAY = "LPS"
 
 
@@ -43,7 +43,7 @@ def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
         organs: native label values in the order of the classes 1..K; all others become background.
 
     Raises:
-        InputError: an option is wrong, or an image or a label file lacks its partner.
+        InputError: an option is invalid, or an image has no label file or vice versa.
     """
     if not organs or len(set(organs)) != len(organs) or not set(organs) <= set(range(1, NATIVE_LABELS + 1)):
         raise InputError(f"reader option 'organs' is {list(organs)}; give distinct native labels 1..{NATIVE_LABELS}")
@@ -52,18 +52,18 @@ def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
         remedy = layout_remedy(root, LABEL_FILES, IMAGE_FILES)
         raise InputError(f"{root}: no file matches '{LABEL_FILES}'; {remedy}")
     for number in sorted(labels.keys() ^ images.keys()):
-        path, lacking = (labels[number], "image") if number in labels else (images[number], "label file")
-        raise InputError(f"{path}: the {lacking} of case {number} is missing; restore it from RawData.zip")
+        path, missing = (labels[number], "image") if number in labels else (images[number], "label file")
+        raise InputError(f"{path}: the {missing} of case {number} is missing; restore it from RawData.zip")
     return [Case(n, n, partial(_load, images[n], labels[n], tuple(organs)), image=images[n]) for n in sorted(labels)]
 
 
 def _by_number(paths: Sequence[Path]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    by_number: dict[str, Path] = {}
     for path in paths:
-        other = found.setdefault(_number(path), path)
+        other = by_number.setdefault(_number(path), path)
         if other != path:
-            raise InputError(f"{path}: case {_number(path)} is there twice, also as {other}; remove one copy")
-    return found
+            raise InputError(f"{path}: case {_number(path)} appears twice, also as {other}; remove one copy")
+    return by_number
 
 
 def _number(path: Path) -> str:
@@ -91,5 +91,5 @@ def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample
 def _organs_only(native: NDArray[np.uint8], organs: tuple[int, ...]) -> NDArray[np.uint8]:
     table = np.zeros(256, np.uint8)
     table[list(organs)] = np.arange(1, len(organs) + 1)
-    labels: Any = cv2.LUT(native.reshape(-1, 1), table).reshape(native.shape)  # several times as fast as table[native]
+    labels: Any = cv2.LUT(native.reshape(-1, 1), table).reshape(native.shape)  # several times faster than table[native]
     return labels  # type: ignore[no-any-return]

@@ -1,8 +1,8 @@
 """Brain tumour slices of Cheng et al. (figshare 1512427): ``1.mat`` ... ``3064.mat``, MATLAB v7.3, and ``cvind.mat``.
 
-MATLAB stores columns first, so arrays come out of HDF5 transposed. ``cvind.mat`` gives the published fold (1-5) of
-every slice. Patient numbers such as MR049453 and MR049453B differ by a trailing letter only; near-duplicate slices
-are known among them and the published folds part some, so they form one group here.
+MATLAB stores arrays column-major, so that HDF5 returns them transposed. ``cvind.mat`` gives the published fold (1-5) of
+every slice. Patient numbers that differ by a trailing letter only, such as MR049453 and MR049453B, form one group:
+there are near-duplicate slices among them, and the published folds separate some.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 FOLDS = "cvind.mat"
 _MOST_CHARACTERS = 64  # of a patient number
 _MOST_SLICES = 2**20
-_LARGE_CHUNK = 2**20  # numbers, in files whose datasets may grow
+_LARGE_CHUNK = 2**20  # numbers; chunks of resizable datasets may be larger than the data
 _KIND = "a MATLAB v7.3 slice with a group 'cjdata'"
 
 
 def read(root: Path) -> list[Case]:
-    """List the slices, one case each; opens every file, but only for its patient number and tumour type.
+    """List the slices, one case each. Opens every file to read patient number and tumour type.
 
     Raises:
-        InputError: ``cvind.mat`` is missing or does not fit, or a slice cannot be opened.
+        InputError: ``cvind.mat`` is missing or inconsistent, or a slice cannot be read.
     """
     folds = _read_folds(root)
     slices = [path for path in require_files(root, "*.mat") if path.name != FOLDS]
@@ -46,7 +46,7 @@ def read(root: Path) -> list[Case]:
 
 
 def family(pid: str) -> str:
-    """The patient number without the trailing letter that tells members of one family of numbers apart."""
+    """The patient number without the trailing letter, common to a family of numbers."""
     return re.sub(r"^(MR\d+)[A-Za-z]$", r"\1", pid)
 
 
@@ -81,14 +81,14 @@ def _read_folds(root: Path) -> NDArray[np.int64]:
     """The fold of every slice, in the order of slice numbers."""
     path, *others = require_files(root, FOLDS)
     if others:
-        raise InputError(f"{others[0]}: {FOLDS} is there twice; remove one copy")
+        raise InputError(f"{others[0]}: {FOLDS} appears twice; remove one copy")
     kind = "a MATLAB file with a variable 'cvind'"
     regular_file(path, MAX_TEXT_BYTES)
     with decoding(path, kind):
         if h5py.is_hdf5(path):
             with _opened(path, kind) as file:
                 values = _numbers(path, file, "cvind", _MOST_SLICES)
-        else:  # small variables are often saved in the older format
+        else:  # small variables are often saved in an older format
             shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
             refuse_larger(path, "'cvind'", shapes["cvind"], _MOST_SLICES)
             values = np.ravel(scipy.io.loadmat(path, variable_names=["cvind"])["cvind"])
@@ -105,9 +105,9 @@ def _opened(path: Path, kind: str) -> Iterator[h5py.File]:
 
 
 def _numbers(path: Path, file: h5py.File, name: str, most: int, axes: int | None = None) -> NDArray[Any]:
-    """The numbers of a dataset, with ``axes`` axes or else as one row, read only if they lie in this file.
+    """Numbers of an HDF5 dataset with ``axes`` axes, or flattened if None, after checking its size and storage.
 
-    HDF5 can name other files as the place of a group or of numbers, and promise any number of them without storing one.
+    HDF5 files can refer to other files, and declare datasets of any size without storing them.
     """
     group = file
     for part in name.split("/"):
@@ -129,7 +129,7 @@ def _numbers(path: Path, file: h5py.File, name: str, most: int, axes: int | None
 
 
 def _refuse_packed(path: Path, name: str, dataset: h5py.Dataset) -> None:
-    """Refuse chunks that are larger than the numbers in them, or inflate to more: HDF5 inflates whatever comes."""
+    """Refuse chunks that are larger than the data or inflate beyond their size, which HDF5 would not notice."""
     if dataset.chunks is None:
         return
     elements = math.prod(dataset.chunks)
@@ -138,12 +138,12 @@ def _refuse_packed(path: Path, name: str, dataset: h5py.Dataset) -> None:
     properties = dataset.id.get_create_plist()
     filters = {properties.get_filter(number)[0] for number in range(properties.get_nfilters())}
     if not filters <= {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
-        raise InputError(f"{path}: '{name}' is packed by other filters than MATLAB's; take the file as published")
+        raise InputError(f"{path}: '{name}' is compressed by other filters than MATLAB's; take the file as published")
     if h5py.h5z.FILTER_DEFLATE not in filters:
         return
     size = elements * dataset.dtype.itemsize
     for number in range(dataset.id.get_num_chunks()):
         skipped, packed = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)
-        # A chunk for which filters were skipped is as it is.
+        # Chunks with skipped filters are not compressed.
         if not skipped and len(isal_zlib.decompressobj().decompress(packed, size + 1)) > size:
             raise InputError(f"{path}: '{name}' inflates to more than its {size} bytes; take the file as published")

@@ -1,8 +1,8 @@
 """MoNuSeg 2018 nuclei: H&E tiles (TIFF) and one Aperio XML file of polygons per tile.
 
-Training tiles lie in ``MoNuSeg 2018 Training Data/{Tissue Images,Annotations}``, test tiles beside their XML files in
-``MoNuSegTestData``. The mask is the union of all polygons; a pixel belongs to a polygon when its centre lies inside it
-or on its outline.
+Training tiles are in ``MoNuSeg 2018 Training Data/{Tissue Images,Annotations}``, test tiles and their XML files in
+``MoNuSegTestData``. The mask is the union of all polygons. A pixel belongs to a polygon if its centre lies inside it or
+on its outline.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from spectralseg.data.readers._limits import MAX_TEXT_BYTES, regular_file
 from spectralseg.data.readers._tiff import read_tile
 from spectralseg.errors import InputError
 
-TRAIN = "Tissue[ _]Images"  # some programs that unpack archives replace spaces
+TRAIN = "Tissue[ _]Images"  # some unpacking programs replace spaces
 TRAIN_ANNOTATIONS = "Annotations"
 TEST = "MoNuSegTestData"
-# Tiles hold up to about 2000 regions of some hundred vertices; filling costs vertices times rows.
+# Tiles have up to about 2000 regions of some hundred vertices. The cost of filling is vertices times rows.
 _MOST_REGIONS = 20_000
 _MOST_VERTICES = 10_000
 _MOST_ELEMENTS = 2**20  # of a file; the largest of the dataset has less than 2**18
@@ -40,7 +40,7 @@ def read(root: Path) -> list[Case]:
     """List the tiles of both archives, one case per tile.
 
     Raises:
-        InputError: there is no tile, or a tile or an XML file lacks its partner.
+        InputError: there is no tile, or a tile has no XML file or vice versa.
     """
     pairs = {path: (path.parent.parent / TRAIN_ANNOTATIONS, "train") for path in find_files(root, f"{TRAIN}/*.tif")}
     pairs |= {path: (path.parent, "test") for path in find_files(root, f"{TEST}/*.tif")}
@@ -69,10 +69,10 @@ def _load(image_path: Path, polygons: Path) -> Sample:
     with decoding(image_path, "a TIFF image"):
         image, picture = read_tile(image_path)
     mask = np.zeros(picture.shape, np.uint8)
-    left_out = Counter(fill_polygon(mask, polygon) for polygon in read_polygons(polygons))
-    remarks = [f"{count} regions {reason} left out" for reason, count in sorted(left_out.items()) if reason]
+    skipped = Counter(fill_polygon(mask, polygon) for polygon in read_polygons(polygons))
+    remarks = [f"{count} regions {reason} left out" for reason, count in sorted(skipped.items()) if reason]
     if picture.turned:
-        remarks.append("orientation tag of the image not obeyed")
+        remarks.append("orientation tag of the image ignored")
     return Sample(image, mask, remarks=tuple(remarks))
 
 
@@ -80,12 +80,12 @@ def read_polygons(path: Path) -> list[NDArray[np.float64]]:
     """Polygons of an Aperio XML file as (N, 2) arrays of X (column) and Y (row).
 
     Raises:
-        InputError: the file is no such XML, holds no region or absurdly many, or declares a document type.
+        InputError: the file is not Aperio XML, has no or too many regions, or declares a document type.
     """
     regular_file(path, MAX_TEXT_BYTES)
     with decoding(path, "an Aperio XML annotation"):
         content = path.read_bytes()
-        # Only numbers in attributes matter, which are ASCII; an odd character elsewhere must not stop the reader.
+        # Only ASCII numbers in attributes are used, so that undecodable characters elsewhere are harmless.
         wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if wide else "utf-8-sig", errors="replace")
         _refuse_bomb(path, text)
@@ -99,7 +99,7 @@ def read_polygons(path: Path) -> list[NDArray[np.float64]]:
 
 
 def _refuse_bomb(path: Path, text: str) -> None:
-    """Without a document type there is no entity to expand, and no other file to fetch; elements take memory."""
+    """Refuse document types, which can declare expanding or external entities, and too many elements."""
     left = _MOST_ELEMENTS
 
     def refuse(*_: object) -> None:
@@ -120,7 +120,7 @@ def _refuse_bomb(path: Path, text: str) -> None:
 def _vertices(path: Path, region: ElementTree.Element) -> Iterator[tuple[float, float]]:
     vertices = list(region.iter("Vertex"))
     if len(vertices) > _MOST_VERTICES:
-        raise InputError(f"{path}: region {region.get('Id')} has more than {_MOST_VERTICES} vertices; mend the file")
+        raise InputError(f"{path}: region {region.get('Id')} has more than {_MOST_VERTICES} vertices; fix the file")
     for vertex in vertices:
         try:
             x, y = float(vertex.attrib["X"]), float(vertex.attrib["Y"])
@@ -128,23 +128,23 @@ def _vertices(path: Path, region: ElementTree.Element) -> Iterator[tuple[float, 
             x = y = math.nan
         if not (abs(x) < _FARTHEST and abs(y) < _FARTHEST):
             raise InputError(
-                f"{path}: region {region.get('Id')} has a vertex whose X and Y are no numbers, or lie far outside; "
-                "mend the file"
+                f"{path}: region {region.get('Id')} has a vertex whose X and Y are not numbers, or lie far outside; "
+                "fix the file"
             )
         yield x, y
 
 
 def fill_polygon(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> str:
-    """Set the pixels whose centre (integer coordinates) lies inside a polygon, by the even-odd rule, or on its outline.
+    """Set pixels whose centre (integer coordinates) lies inside a polygon, by the even-odd rule, or on its outline.
 
-    Vertices may lie outside the mask. A polygon with fewer than three vertices has no area and sets nothing.
+    Vertices may lie outside the mask. Polygons with fewer than three vertices are skipped.
 
     Args:
-        mask: changed in place.
+        mask: uint8 (H, W), changed in place.
         polygon: (N, 2) vertices, X (column) and Y (row).
 
     Returns:
-        Why nothing was set; empty where the polygon was filled.
+        Why the polygon was skipped; empty if it was filled.
     """
     if len(polygon) < 3:
         return "of fewer than three vertices"
@@ -163,10 +163,10 @@ def fill_polygon(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> str:
 
 
 def _interior(start: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Pixels with an odd number of crossings to their left or at their place."""
+    """Pixels with an odd number of crossings to their left or at their centre."""
     rows = np.arange(shape[0])[:, None]
     end = np.roll(start, -1, axis=0)
-    # Half-open in y, so that a row through a vertex crosses exactly one of the two edges that meet there.
+    # Half-open in y, so that a row through a vertex crosses exactly one of its two edges.
     row, edge = np.nonzero((start[:, 1] <= rows) != (end[:, 1] <= rows))
     at = _column(start[edge], end[edge], row)
     toggles = np.zeros((shape[0], shape[1] + 1), np.intp)
@@ -176,7 +176,7 @@ def _interior(start: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.
 
 
 def _draw_outline(window: NDArray[np.uint8], start: NDArray[np.float64]) -> None:
-    """Set the pixels whose centre an edge meets exactly; common, as many annotations have whole-numbered vertices."""
+    """Set pixels whose centre lies on an edge, which is common, as many annotations have integer vertices."""
     height, width = window.shape
     end = np.roll(start, -1, axis=0)
     rows = np.arange(height)[:, None]
@@ -184,15 +184,15 @@ def _draw_outline(window: NDArray[np.uint8], start: NDArray[np.float64]) -> None
     row, edge = np.nonzero((low[:, 1] <= rows) & (rows <= high[:, 1]) & (low[:, 1] < high[:, 1]))
     at = _column(start[edge], end[edge], row)
     column = np.rint(at).astype(int)
-    met = (np.abs(at - column) < 1e-6) & (column >= 0) & (column < width)
-    window[row[met], column[met]] = 1
+    on_edge = (np.abs(at - column) < 1e-6) & (column >= 0) & (column < width)
+    window[row[on_edge], column[on_edge]] = 1
     flat = (low[:, 1] == high[:, 1]) & (low[:, 1] % 1 == 0) & (low[:, 1] >= 0) & (low[:, 1] < height)
     for (first, y), (last, _) in zip(low[flat], high[flat], strict=True):
         window[int(y), max(0, math.ceil(first)) : max(0, math.floor(last) + 1)] = 1
 
 
 def _column(start: NDArray[np.float64], end: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Where edges that are not horizontal cross rows."""
+    """Columns where edges, which are not horizontal, cross rows."""
     (x0, y0), (x1, y1) = start.T, end.T
     crossing: NDArray[np.float64] = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
     return crossing

@@ -1,14 +1,13 @@
-"""Folders of images with one mask file each: photographs, slides, frames; PNG, JPEG, TIFF or BMP.
+"""Images with one mask file each: photographs, slides or frames as PNG, JPEG, TIFF, BMP or WebP.
 
-An image and its mask are found by one pattern each and joined on what the patterns capture in common::
+Images and masks have one pattern each, and are joined by the groups that both patterns capture::
 
     {"images": "images/{id}.png", "masks": "masks/{id}.png"}
 
-A pattern is a regular expression for the path of a file relative to the dataset's folder, without look-around and
-references to groups; it may start at any folder, so that an archive which nests its top folder twice reads like one
-that does not. ``{name}`` is short for
-``(?P<name>[^/]+?)``: it captures a part of a folder's or file's name. ``id`` becomes the case id, ``group`` the group
-(the patient, say), everything else an attribute by which a dataset can be split or its results be told apart.
+A pattern is a regular expression for file paths relative to the folder of the dataset; see
+:class:`~spectralseg.data.patterns.PathPattern`. ``{name}`` is short for ``(?P<name>[^/]+?)``, a part of a file or
+folder name. ``id`` becomes the case id, ``group`` the group (such as the patient), all others attributes, which can
+define splits or groups of results.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from spectralseg.data.readers._limits import (
 from spectralseg.data.readers._tiff import is_tiff, read_tiff
 from spectralseg.errors import InputError, explained
 
-# What OpenCV would print on its own is said in the sentence of an error.
+# Errors are raised instead.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-# An orientation tag would turn the image but not its mask.
+# An orientation tag would rotate the image but not its mask.
 _FLAGS = cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
-# Reductions that the discrete cosine transform of JPEG gives for free, and what asks for them.
+# Reductions by the discrete cosine transform of JPEG, and their flags.
 _REDUCTIONS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
@@ -51,18 +50,17 @@ _REDUCTIONS = {
 }
 _REDUCIBLE = ("JPEG", "MPO")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
-# Compression artefacts of empty JPEG masks stay below; so do channel differences of grey JPEG masks.
-_ARTEFACT = 8
-_EMPTY = 32
-_GREY = (63, 192)  # far from background and object of a lossy mask
-_MOST_LABELS = 8  # so few different values may be labels, more of them are grey values
+_ARTEFACT = 8  # largest channel difference of grey JPEG masks
+_EMPTY = 32  # largest compression artefact of empty JPEG masks
+_GREY = (63, 192)  # grey values far from background and object of a lossy mask
+_MOST_LABELS = 8  # masks with more values hold grey values instead of labels
 _WIDEST_EDGE = 4  # pixels of a soft edge
-_NEAR = 4  # grey levels out of 255 that lossy compression at its best adds to background and object
-_BLOCK = 8  # pixels of a block of JPEG, within which an edge leaves artefacts
-_FLAT = 4  # grey levels by which compression changes regions of one value
-_RINGING = 80  # grey levels by which it overshoots at edges
+_NEAR = 4  # grey levels of 255 by which high-quality compression changes background and object
+_BLOCK = 8  # pixels of a JPEG block, the range of artefacts of an edge
+_FLAT = 4  # grey levels by which compression changes constant regions
+_RINGING = 80  # grey levels by which compression overshoots at edges
 
-# Path, mask (H, W) and whether its compression is lossy to labels (H, W) and remarks.
+# (path, mask (H, W), whether its compression is lossy) -> labels (H, W) and remarks
 _Labelling = Callable[[Path, NDArray[Any], bool], tuple[NDArray[np.uint8], list[str]]]
 
 
@@ -75,23 +73,22 @@ def read(
     values: Sequence[int] | None = None,
     grey: bool = False,
 ) -> list[Case]:
-    """List the pairs of an image and a mask below ``root``.
+    """List the pairs of image and mask below ``root``.
 
-    A mask without an image is listed as a case with a defect: archives hold annotations of frames that were withdrawn.
+    Masks without an image, as of withdrawn frames, are listed as cases with a defect.
 
     Args:
-        root: folder that holds the dataset.
-        images: pattern of the image files, of which upper and lower case are the same; see the module's docstring.
-            Without ``{id}``, what it captures becomes the id, joined by ``_``: ``{part}/images/{name}.png`` makes
-            ``train_001``.
-        masks: pattern of the mask files. It shares at least one name with ``images``, and what both capture must agree.
-        threshold: mask values above it are the one foreground class. Unless compression is lossy, there is one value on
-            each side of it; further grey values are accepted at soft edges only, and recorded as a remark.
-        values: for masks that hold labels, the mask value of every label, background first; replaces ``threshold``.
-        grey: read images as one channel. Otherwise they have three, RGB.
+        root: folder of the dataset.
+        images: case-insensitive pattern of the image files; see the module's docstring. Without ``{id}``, all captured
+            groups, joined by ``_``, become the id: ``{part}/images/{name}.png`` gives ``train_001``.
+        masks: pattern of the mask files. It shares at least one group with ``images``; shared groups must agree.
+        threshold: mask values above it are the foreground class. Masks without lossy compression have one value on each
+            side of it. Further values are accepted at soft edges only, and recorded as a remark.
+        values: for label masks, the mask value of every label, background first; replaces ``threshold``.
+        grey: read images as one channel instead of RGB.
 
     Raises:
-        InputError: an option is malformed, nothing matches, or an image has no mask or more than one.
+        InputError: an option is invalid, no file matches, or an image has no mask or several.
     """
     if threshold < 0:
         raise InputError(f"reader option 'threshold': {threshold} lies below all mask values; give 0 or more")
@@ -100,29 +97,29 @@ def read(
     common = sorted(set(image_pattern.names) & set(mask_pattern.names))
     if not common:
         raise InputError(
-            f"reader options: 'images' ({images}) and 'masks' ({masks}) capture nothing in common; "
+            f"reader options: 'images' ({images}) and 'masks' ({masks}) have no group in common; "
             "name the shared part in both, e.g. images/{id}.png and masks/{id}.png"
         )
     mask_files = match_files(root, mask_pattern)
-    # Where both lie in one folder, {id}.png matches the masks {id}_mask.png too.
-    found = [(path, names) for path, names in match_files(root, image_pattern) if path not in dict(mask_files)]
-    if not found:
+    # In one folder, the image pattern {id}.png also matches the masks {id}_mask.png.
+    image_files = [(path, names) for path, names in match_files(root, image_pattern) if path not in dict(mask_files)]
+    if not image_files:
         remedy = layout_remedy(root, image_pattern, mask_pattern)
         raise InputError(f"{root}: no file matches images '{images}'; {remedy}")
     if not mask_files:
         remedy = layout_remedy(root, mask_pattern, image_pattern)
         raise InputError(f"{root}: no file matches masks '{masks}'; {remedy}")
     mask_of = _index(mask_files, common)
-    without = [path for path, names in found if _key(names, common) not in mask_of]
-    if without:
+    without_mask = [path for path, names in image_files if _key(names, common) not in mask_of]
+    if without_mask:
         raise InputError(
-            f"{without[0]}: {len(without)} of {len(found)} images, this one first, have no mask that matches "
-            f"'{masks}'; complete the masks or mend the pattern"
+            f"{without_mask[0]}: {len(without_mask)} of {len(image_files)} images, this one first, have no mask that "
+            f"matches '{masks}'; complete the masks or fix the pattern"
         )
-    pictured = {_key(names, common) for _, names in found}
-    withdrawn = [(mask, names) for mask, names in mask_files if _key(names, common) not in pictured]
+    image_keys = {_key(names, common) for _, names in image_files}
+    withdrawn = [(mask, names) for mask, names in mask_files if _key(names, common) not in image_keys]
     return [
-        *(_case(path, mask_of[_key(names, common)], names, labelling, grey) for path, names in found),
+        *(_case(path, mask_of[_key(names, common)], names, labelling, grey) for path, names in image_files),
         *(_withdrawn(mask, names) for mask, names in withdrawn),
     ]
 
@@ -132,7 +129,7 @@ def _compile(option: str, pattern: str) -> PathPattern:
         return PathPattern(_PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", pattern))
     except ValueError as error:
         raise InputError(
-            f"reader option '{option}': '{pattern[:200]}' is no valid pattern ({error}); see docs/add-a-dataset.md"
+            f"reader option '{option}': '{pattern[:200]}' is not a valid pattern ({error}); see docs/add-a-dataset.md"
         ) from None
 
 
@@ -140,12 +137,12 @@ def _key(names: dict[str, str], common: Sequence[str]) -> tuple[str, ...]:
     return tuple(names.get(name, "") for name in common)
 
 
-def _index(found: Sequence[tuple[Path, dict[str, str]]], common: Sequence[str]) -> dict[tuple[str, ...], Path]:
+def _index(mask_files: Sequence[tuple[Path, dict[str, str]]], common: Sequence[str]) -> dict[tuple[str, ...], Path]:
     index: dict[tuple[str, ...], Path] = {}
-    for path, names in found:
+    for path, names in mask_files:
         other = index.setdefault(_key(names, common), path)
         if other != path:
-            raise InputError(f"{path}: a mask of the same image as {other}; remove one or make 'masks' tell them apart")
+            raise InputError(f"{path}: a mask of the same image as {other}; remove one or make 'masks' more specific")
     return index
 
 
@@ -160,12 +157,12 @@ def _withdrawn(mask: Path, names: dict[str, str]) -> Case:
         _id(names),
         names.get("group", _id(names)),
         partial(_refuse, mask),
-        defect=f"mask {mask.name} alone, without an image",
+        defect=f"mask {mask.name} without an image",
     )
 
 
 def _refuse(mask: Path) -> Sample:
-    raise InputError(f"{mask}: a mask without an image; leave the case out")
+    raise InputError(f"{mask}: a mask without an image; exclude the case")
 
 
 def _id(names: dict[str, str]) -> str:
@@ -178,19 +175,19 @@ def _load(
     image, picture, reduction = _decode_image(image_path, _read(image_path), grey, smallest_side)
     mask, mask_picture = read_mask(mask_path)
     if mask.shape != picture.shape:
-        turned = mask.shape == picture.shape[::-1] and picture.quarter_turn
+        rotated = mask.shape == picture.shape[::-1] and picture.quarter_turn
         raise InputError(
             f"{mask_path}: the mask has {_size(mask.shape)} pixels but its image {image_path.name} has "
             f"{_size(picture.shape)}; "
             + (
-                "turn the image as its orientation tag asks, and remove the tag"
-                if turned
+                "rotate the image according to its orientation tag, and remove the tag"
+                if rotated
                 else "give both in the same size"
             )
         )
-    of = {"image": picture, "mask": mask_picture}
-    remarks = [f"orientation tag of the {kind} not obeyed" for kind in of if of[kind].turned]
-    remarks += [f"{kind} stored with white as 0, inverted" for kind in of if of[kind].inverted]
+    pictures = {"image": picture, "mask": mask_picture}
+    remarks = [f"orientation tag of the {kind} ignored" for kind, header in pictures.items() if header.turned]
+    remarks += [f"{kind} stored with white as 0, inverted" for kind, header in pictures.items() if header.inverted]
     if picture.grey and not grey:
         remarks.append("image stored in grey values")
     labels, remark = labelling(mask_path, mask, mask_picture.lossy)
@@ -198,7 +195,7 @@ def _load(
 
 
 def _decode_image(path: Path, content: bytes, grey: bool, smallest_side: float) -> tuple[NDArray[Any], Picture, int]:
-    """Pixels (H, W) or RGB (H, W, 3), what the header says, and by how much the decoder reduced the sides."""
+    """Pixels (H, W) or RGB (H, W, 3), the header, and the factor by which the decoder reduced the sides."""
     if is_tiff(content):
         with decoding_picture(path):
             image, picture = read_tiff(path, content)
@@ -220,10 +217,10 @@ def _to_rgb(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def read_mask(path: Path) -> tuple[NDArray[Any], Picture]:
-    """Grey values (H, W) of an image file as they are stored, and what its head says.
+    """Stored grey values (H, W) of an image file, and its header.
 
     Raises:
-        InputError: the file is missing, damaged, in colours or transparent.
+        InputError: the file is missing, damaged, coloured or transparent.
     """
     content = _read(path)
     if is_tiff(content):
@@ -258,7 +255,7 @@ def _decoded(content: bytes, picture: Picture, flags: int) -> NDArray[Any] | Non
     decoded: NDArray[Any] | None
     try:
         if (picture.format, picture.mode) == ("PNG", "L") and flags & cv2.IMREAD_ANYCOLOR:
-            decoded = imagecodecs.png_decode(content)  # most masks, in two thirds of the time
+            decoded = imagecodecs.png_decode(content)  # a third faster, and most masks are of this kind
         else:
             decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except (cv2.error, imagecodecs.PngError):
@@ -267,9 +264,9 @@ def _decoded(content: bytes, picture: Picture, flags: int) -> NDArray[Any] | Non
 
 
 def _is_complete(content: bytes) -> bool:
-    """Whether a JPEG or PNG has its end: some decoders fill what is missing with grey and say nothing."""
+    """Whether a JPEG or PNG file has an end marker, as some decoders silently fill missing pixels."""
     if content.startswith(b"\xff\xd8"):
-        # Neither marker can occur inside compressed data, so the last scan must be followed by an end.
+        # Markers cannot occur within compressed data, so that an end marker must follow the last scan.
         end = content.rfind(b"\xff\xd9")
         return end >= 0 and content.find(b"\xff\xda", end) < 0
     if content.startswith(b"\x89PNG"):
@@ -278,24 +275,24 @@ def _is_complete(content: bytes) -> bool:
 
 
 def _one_channel(path: Path, mask: NDArray[Any], lossy: bool) -> NDArray[Any]:
-    """The mask as (H, W): masks are often stored as RGB with equal channels."""
+    """Mask (H, W) of grey values, which are often stored as RGB with equal channels."""
     if mask.ndim == 2:
         return mask
-    # The colour transform of JPEG leaves differences of a few grey values even where the original had none.
+    # The colour transform of JPEG causes small differences between equal channels.
     tolerance = _ARTEFACT if lossy else 0
     channels = np.ascontiguousarray(mask.transpose(2, 0, 1))
     if (channels.max(axis=0) - channels.min(axis=0)).max() > tolerance:
-        raise InputError(f"{path}: a mask with colours or a palette; convert it to grey values, one per class")
-    one: NDArray[Any] = channels[1]
-    return one
+        raise InputError(f"{path}: the mask has colours or a palette; convert it to grey values, one per class")
+    channel: NDArray[Any] = channels[1]
+    return channel
 
 
 def _threshold(threshold: int, path: Path, mask: NDArray[Any], lossy: bool) -> tuple[NDArray[np.uint8], list[str]]:
     present = _present(mask)
     low, high = present[0], present[-1]
-    if not (low >= 0 and high < math.inf):  # NaN, which sorts last, fails the comparison, too
+    if not (low >= 0 and high < math.inf):  # NaN, which is sorted last, fails the comparison, too
         raise InputError(f"{path}: the mask holds the value {low if low < 0 else high}; convert it to 8 bit, 0 and 255")
-    # In a lossy mask, low values are what compression makes of an empty mask; elsewhere they are labels.
+    # Low values are compression artefacts in lossy masks, and labels in others.
     if (_EMPTY if lossy else 0) < high <= threshold:
         raise InputError(
             f"{path}: the mask holds the values {_few(present)}, none of them above the threshold {threshold}; "
@@ -311,23 +308,23 @@ def _threshold(threshold: int, path: Path, mask: NDArray[Any], lossy: bool) -> t
         remarks.append(f"mask with soft edges: {len(present)} grey values, divided at {threshold}")
     elif lossy and (grey := _grey_plateau(mask, low, high)) is not None:
         raise InputError(
-            f"{path}: a lossy mask with regions of the grey value {grey:g}, besides darker and brighter ones, which "
-            f"the threshold {threshold} would merge; save it without loss as 0 and 255"
+            f"{path}: the lossy mask has regions of the grey value {grey:g}, in addition to darker and brighter ones, "
+            f"which the threshold {threshold} would merge; save it without loss as 0 and 255"
         )
     elif lossy and not _narrow((mask > _GREY[0]) & (mask < _GREY[1])):
         remarks.append(f"mask with regions of grey, divided at {threshold}")
     if mask.dtype != np.uint8:
         return (mask > threshold).astype(np.uint8), remarks
-    # In place: to fill fresh memory of that size takes longer than to compare.
+    # In place, as allocating memory takes longer than comparing.
     labels: Any = cv2.threshold(mask, threshold, 1, cv2.THRESH_BINARY, dst=mask)[1]
     return labels, remarks
 
 
 def _has_soft_edges(mask: NDArray[Any], present: NDArray[Any]) -> bool:
-    """Whether what lies between the lowest and the highest value of a mask are soft edges and no labels.
+    """Whether values between the lowest and the highest one of a mask are soft edges instead of labels.
 
-    Soft edges have several values, in narrow bands; further values may differ from the lowest or the highest by what
-    lossy compression adds, but nowhere fill a region. If they are as few as labels, they lie along the object's edge.
+    Soft edges have several values in narrow bands. Values close to the lowest or the highest, as of lossy compression,
+    must not fill a region. If there are as few values as labels, they must lie along the edge of the object.
     """
     low, high = float(present[0]), float(present[-1])
     if len(present) < 4:
@@ -345,16 +342,16 @@ def _has_soft_edges(mask: NDArray[Any], present: NDArray[Any]) -> bool:
 
 
 def _grey_plateau(mask: NDArray[Any], low: float, high: float) -> float | None:
-    """A value, far from lower and higher ones, that fills a region of a lossy mask; None where there is none.
+    """An intermediate value that fills a region of a lossy mask, or None.
 
-    In a mask of two values, compression with a quality of 50 or more leaves no even window of other values.
+    In masks of two values, compression with a quality of 50 or more leaves no even window of other values.
     """
     unit = 1.0 if mask.dtype == np.uint8 else (float(high) - float(low)) / 255
     even = _even(mask, _FLAT * unit)
     if not even.size:
         return None
     lowest, highest = float(even.min()), float(even.max())
-    # An object may be too small to hold a window, but is brighter than what compression makes of the brightest region.
+    # An object that is too small for a window is brighter than ringing of the brightest region.
     lowest = float(low) if lowest - low > _RINGING * unit else lowest
     highest = float(high) if high - highest > _RINGING * unit else highest
     grey = even[(even > lowest + _ARTEFACT * unit) & (even < highest - _ARTEFACT * unit)]
@@ -362,8 +359,8 @@ def _grey_plateau(mask: NDArray[Any], low: float, high: float) -> float | None:
 
 
 def _even(mask: NDArray[Any], most: float) -> NDArray[Any]:
-    """Values (N,) in the middle of square windows, wider than a soft edge, whose values differ by ``most`` at most."""
-    if mask.dtype not in (np.uint8, np.uint16, np.int16, np.float32, np.float64):  # what OpenCV takes
+    """Values (N,) at the centres of even windows: wider than a soft edge, with differences of at most ``most``."""
+    if mask.dtype not in (np.uint8, np.uint16, np.int16, np.float32, np.float64):  # types that OpenCV supports
         mask = mask.astype(np.float64)
     window, margin = np.ones((_WIDEST_EDGE + 1,) * 2, np.uint8), slice(_WIDEST_EDGE // 2, -(_WIDEST_EDGE // 2))
     differences: Any = cv2.subtract(cv2.dilate(mask, window), cv2.erode(mask, window))
@@ -372,23 +369,23 @@ def _even(mask: NDArray[Any], most: float) -> NDArray[Any]:
 
 
 def _narrow(region: NDArray[np.bool_]) -> bool:
-    """Whether a region (H, W) is nowhere wider than a soft edge."""
+    """Whether a region (H, W) is narrower than a soft edge everywhere."""
     window = np.ones((_WIDEST_EDGE + 1,) * 2, np.uint8)
     return not cv2.erode(region.astype(np.uint8), window, borderValue=0).any()
 
 
 def _present(mask: NDArray[Any]) -> NDArray[Any]:
-    """Different values of a mask in ascending order."""
+    """Unique values of a mask in ascending order."""
     if mask.dtype != np.uint8:
         return np.unique(mask)
-    counts: Any = cv2.calcHist([mask], [0], None, [256], [0, 256])  # far faster than to sort
+    counts: Any = cv2.calcHist([mask], [0], None, [256], [0, 256])  # much faster than sorting
     return np.flatnonzero(counts)
 
 
 def _by_values(values: Sequence[int]) -> _Labelling:
     if len(set(values)) != len(values) or not 2 <= len(values) <= 256:
         raise InputError(
-            f"reader option 'values': {list(values)} is no list of different mask values, background first; "
+            f"reader option 'values': {list(values)} is not a list of different mask values, background first; "
             "give one value per label, e.g. [0, 1, 2]"
         )
     return partial(_look_up, tuple(values))
@@ -400,8 +397,8 @@ def _look_up(
     unknown = np.setdiff1d(_present(mask), values)
     if unknown.size:
         raise InputError(
-            f"{path}: the mask holds the values {_few(unknown)}, which are none of {list(values)}; "
-            "mend the mask or the reader option 'values'"
+            f"{path}: the mask holds the values {_few(unknown)}, which are not in {list(values)}; "
+            "fix the mask or the reader option 'values'"
         )
     order = np.argsort(values)
     labels = order[np.searchsorted(np.asarray(values)[order], mask)]

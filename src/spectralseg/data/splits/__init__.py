@@ -1,4 +1,4 @@
-"""Published splits as data, and the rules that assign cases to train, validation and test."""
+"""Published splits as data, and rules that assign cases to the training, validation and test part."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def available() -> list[str]:
 
 @dataclass(frozen=True)
 class SplitList:
-    """A list that says which case or group belongs to which part.
+    """A list with the part of every case or group.
 
     Attributes:
-        parts: {id: part of :data:`PARTS`}.
-        key: whether the ids name cases or groups; None where the file leaves it to the specification.
-        provenance: where the list comes from, as its head says.
+        parts: id → part of :data:`PARTS`.
+        key: whether ids are of a ``case`` or a ``group``; None if the file leaves it to the specification.
+        provenance: source of the list, from its comments.
         sha256: checksum of the file.
     """
 
@@ -44,19 +44,19 @@ class SplitList:
 
 
 def read_list(name: str) -> SplitList:
-    """Read a published list by name, or a list of one's own by the path of a ``.csv`` file.
+    """Read a published list by name, or a list of the user by the path of a ``.csv`` file.
 
-    Lines that start with ``#`` give the provenance; then come a header and one line per id. The first column is
-    ``id``, ``case`` or ``group``, the second ``part``. Spaces around them mean nothing.
+    Lines that start with ``#`` give the provenance. A header and one line per id follow. The first column is ``id``,
+    ``case`` or ``group``, the second ``part``. Surrounding spaces are ignored.
 
     Raises:
-        InputError: the list is unknown or unreadable, an id is there twice, or a part is none of :data:`PARTS`.
+        InputError: the list is unknown or unreadable, an id is duplicate, or a part is not in :data:`PARTS`.
     """
     own = name.endswith(".csv")
     file = Path(name) if own else resources.files(__name__) / f"{name}.csv"
     if own and not file.is_file():
-        what = "is a folder" if file.is_dir() else "is missing"
-        raise InputError(f"{name}: the split list {what}; check the path of the .csv file")
+        problem = "is a folder" if file.is_dir() else "is missing"
+        raise InputError(f"{name}: the split list {problem}; check the path of the .csv file")
     if not file.is_file():
         raise InputError(f"split list '{name}' is unknown; give a .csv file, or one of: {', '.join(available())}")
     try:
@@ -74,7 +74,7 @@ def read_list(name: str) -> SplitList:
     parts: dict[str, str] = {}
     for row in rows[1:]:
         if len(row) != 2 or not row[0] or row[1] not in PARTS:
-            raise InputError(f"{name}: line '{','.join(row)[:100]}' is no id and one of {', '.join(PARTS)}; mend it")
+            raise InputError(f"{name}: line '{','.join(row)[:100]}' is not an id and one of {', '.join(PARTS)}; fix it")
         if row[0] in parts:
             raise InputError(f"{name}: '{row[0]}' is listed twice; keep one line")
         parts[row[0]] = row[1]
@@ -84,7 +84,7 @@ def read_list(name: str) -> SplitList:
 
 
 def choose(specification: DatasetSpecification, name: str | None = None) -> Split:
-    """The rule by which a dataset is divided: its own, one of its alternatives, or a list in a ``.csv`` file.
+    """The split of a dataset: its default, one of its alternatives, or a list in a ``.csv`` file.
 
     Raises:
         InputError: there is no such alternative.
@@ -95,36 +95,35 @@ def choose(specification: DatasetSpecification, name: str | None = None) -> Spli
         return Split(list=name, key="group" if read_list(name).key == "group" else "case")
     if name not in specification.alternative_splits:
         alternatives = specification.alternative_splits
-        hint = registry.suggest(name, alternatives) if alternatives else "it has no alternatives: leave it to its own"
+        hint = registry.suggest(name, alternatives) if alternatives else "it has no alternatives: use its default"
         raise InputError(f"{specification.name}: there is no split '{name}'; {hint}, or give a .csv file")
     return specification.alternative_splits[name]
 
 
 def describe(rule: Split) -> dict[str, Any]:
-    """A rule as the prepared dataset records it, with provenance and checksum of a list."""
+    """A rule as recorded in the prepared dataset, with provenance and checksum of a list."""
     description = rule.model_dump(exclude_defaults=True)
     if rule.list is not None:
-        found = read_list(rule.list)
-        description |= {"provenance": found.provenance, "sha256": found.sha256}
+        split_list = read_list(rule.list)
+        description |= {"provenance": split_list.provenance, "sha256": split_list.sha256}
     return description
 
 
 def assign(
     cases: Sequence[Case], rule: Split, *, dataset: str, validation: float = 0.1, allow_partial: bool = False
 ) -> dict[str, str]:
-    """Give every case a part of :data:`PARTS`; groups never straddle parts.
+    """Assign every case to a part of :data:`PARTS`; groups are never split between parts.
 
     Args:
-        cases: the cases that were found, without excluded ones.
-        rule: the rule of the dataset's specification.
-        dataset: name that seeds the order in which groups are drawn.
-        validation: share of training groups that becomes the validation part where the rule names none; at least one
-            group does, unless it is the only one.
-        allow_partial: accept that cases of a published list are missing, even all of a part.
+        cases: the cases without excluded ones.
+        rule: the rule of the specification.
+        dataset: name of the dataset, which seeds random splits.
+        validation: share of training groups in the validation part, if the rule has none; at least one group, unless it
+            is the only one.
+        allow_partial: accept missing cases of a published list, even all cases of a part.
 
     Raises:
-        InputError: cases are missing or unknown, a group would straddle two parts, or none is left to train on or to
-            test with.
+        InputError: cases are missing or unknown, a group is in two parts, or the training or test part is empty.
     """
     if rule.list is not None:
         parts = _from_list(cases, rule.list, rule.key, allow_partial)
@@ -141,7 +140,7 @@ def assign(
         held_out = _draw(train, validation, dataset, "validation")
         parts.update({c.id: "validation" for c in cases if parts[c.id] == "train" and c.group in held_out})
     _refuse_straddling(cases, parts, dataset)
-    # A list without training cases is one for testing only.
+    # A list without training cases is for testing only.
     trains = rule.list is None or "train" in read_list(rule.list).parts.values()
     for part in ("train", "test") if trains else ("test",):
         if part not in parts.values() and not allow_partial:
@@ -153,26 +152,26 @@ def assign(
 
 
 def _from_list(cases: Sequence[Case], name: str, key: str, allow_partial: bool) -> dict[str, str]:
-    listed = read_list(name).parts
-    if "test" not in listed.values():
-        raise InputError(f"split list '{name}' names no case to test with; give at least one the part 'test'")
-    found = {case.id: getattr(case, "id" if key == "case" else "group") for case in cases}
-    unknown = sorted(set(found.values()) - set(listed))
+    parts = read_list(name).parts
+    if "test" not in parts.values():
+        raise InputError(f"split list '{name}' has no test case; give at least one the part 'test'")
+    ids = {case.id: getattr(case, "id" if key == "case" else "group") for case in cases}
+    unknown = sorted(set(ids.values()) - set(parts))
     if unknown:
         raise InputError(
-            f"split list '{name}' does not name {_few(unknown)}; exclude them with a reason or choose another list"
+            f"split list '{name}' does not contain {_few(unknown)}; exclude them with a reason or choose another list"
         )
-    missing = sorted(set(listed) - set(found.values()))
+    missing = sorted(set(parts) - set(ids.values()))
     if missing and not allow_partial:
         raise InputError(
-            f"{len(missing)} of {len(listed)} cases of split list '{name}' are missing: {_few(missing)}; "
+            f"{len(missing)} of {len(parts)} cases of split list '{name}' are missing: {_few(missing)}; "
             f"complete the data or {ACCEPT_PARTIAL}"
         )
-    return {case_id: listed[value] for case_id, value in found.items()}
+    return {case_id: parts[value] for case_id, value in ids.items()}
 
 
 def _from_attribute(cases: Sequence[Case], rule: Split, dataset: str) -> dict[str, str]:
-    """A group that the attribute divides goes where most of its cases lie; of equals, the first of :data:`PARTS`."""
+    """Assign each group to the part of most of its cases; ties go to the first of :data:`PARTS`."""
     votes: dict[str, Counter[str]] = {}
     for case in cases:
         value = case.attributes.get(str(rule.attribute))
@@ -184,18 +183,18 @@ def _from_attribute(cases: Sequence[Case], rule: Split, dataset: str) -> dict[st
 
 
 def _draw(groups: Iterable[str], share: float, dataset: str, purpose: str) -> set[str]:
-    """A share of groups, at least one but never all, in an order fixed by name: others that join move few groups."""
+    """A share of groups, at least one but not all, ranked by a hash, so that additional groups move few others."""
     ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{dataset}/{purpose}/{group}".encode()).hexdigest())
     return set(ranked[: min(max(1, round(share * len(ranked))), len(ranked) - 1)])
 
 
 def _refuse_straddling(cases: Sequence[Case], parts: dict[str, str], dataset: str) -> None:
-    seen: dict[str, str] = {}
+    part_of: dict[str, str] = {}
     for case in cases:
-        if seen.setdefault(case.group, parts[case.id]) != parts[case.id]:
+        if part_of.setdefault(case.group, parts[case.id]) != parts[case.id]:
             raise InputError(
-                f"{dataset}: group '{case.group}' lies in two parts ({seen[case.group]} and "
-                f"{parts[case.id]}); mend the split list"
+                f"{dataset}: group '{case.group}' is in two parts ({part_of[case.group]} and "
+                f"{parts[case.id]}); fix the split list"
             )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from spectralseg.data.leakage import audit
+from spectralseg.data.audit_datasets import audit_datasets
 from spectralseg.data.prepared import FILES
 from spectralseg.files import sha256_of
 from spectralseg.reporting.cards import charts, pictures
@@ -41,7 +41,7 @@ def content(measures: Measures) -> dict[str, Any]:
         "source": SOURCES.get(str(info["source"]), str(info["source"])),
         "banner": PHANTOM if info["source"] == "phantom" else "",
         "subset": _subset(measures),
-        "leaks": audit([data]).findings(),
+        "leaks": audit_datasets([data]).findings(),
         "classes": [(name, to_hex(class_colour(label))) for label, name in enumerate(data.classes, 1)],
         "colours": style.PART_COLOURS,
         "parts": measures.parts,

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectralseg.data.leakage import Audit
+from spectralseg.data.audit import Audit
 from spectralseg.reporting.drawing import layout, series
 from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
@@ -74,7 +74,7 @@ def left(records: pd.DataFrame, audit: Audit, part: str) -> pd.DataFrame:
     if not part:
         return records
     keys = pd.MultiIndex.from_frame(records[["dataset", "test_dataset", "case"]])
-    return records[~keys.isin(audit.seen(part))]
+    return records[~keys.isin(audit.leaked_cases(part))]
 
 
 def _draw(panel: Axes, records: pd.DataFrame, audit: Audit, shown: series.Compared) -> None:

@@ -19,7 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from spectralseg.data.leakage import Audit
+from spectralseg.data.audit import Audit
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.data.splits import PARTS
 from spectralseg.reporting.drawing import images, layout, style
@@ -80,7 +80,7 @@ def _examples(audit: Audit) -> pd.DataFrame:
     leaks = audit.between(worst["train_dataset"], worst["test_dataset"])
     kinds = leaks["kind"].map(LABELS).groupby([leaks["test_case"], leaks["train_case"]]).agg(", ".join).rename("kinds")
     leaks = leaks.join(kinds, ["test_case", "train_case"]).assign(order=leaks["train_part"].map(PARTS.index))
-    leaks = leaks[leaks["train_part"] != "test"] if worst["seen"] else leaks
+    leaks = leaks[leaks["train_part"] != "test"] if worst["leaked"] else leaks
     each = leaks.sort_values(["test_case", "order"], kind="stable").drop_duplicates("test_case")
     return each.iloc[np.unique(np.linspace(0, len(each) - 1, min(_EXAMPLES, len(each))).round().astype(int))]
 

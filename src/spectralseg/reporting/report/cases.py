@@ -44,7 +44,7 @@ def case_browser(results: Results) -> dict[str, Any]:
     """
     records = results.read(suite=_SUITES, metric=set(METRICS), protocol=PROTOCOLS)
     records = records[records["case"] != POOLED]
-    seen = results.leakage.seen(LEAK_FREE)
+    seen = results.leakage.leaked_cases(LEAK_FREE)
     return {
         "metrics": [[one.name, one.label, one.digits, one.higher_is_better] for one in map(metric_of, METRICS)],
         "protocols": list(PROTOCOLS),

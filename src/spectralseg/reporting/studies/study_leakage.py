@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from spectralseg.data.leakage import Audit
+from spectralseg.data.audit import Audit
 from spectralseg.data.splits import PARTS
 from spectralseg.outputs import title_of
 from spectralseg.reporting.drawing import layout, style

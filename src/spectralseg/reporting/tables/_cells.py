@@ -5,7 +5,7 @@ given as mean ± sample standard deviation, with its differences to the publishe
 and their intervals. What is undefined or missing is counted.
 
 What is measured on another dataset, or on test cases that overlap with the training data, is reported twice: over all
-cases, as in the paper, and over those without a leak (:mod:`spectralseg.data.leakage`).
+cases, as in the paper, and over those without a leak (:mod:`spectralseg.data.audit`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from spectralseg.data.leakage import Audit
+from spectralseg.data.audit import Audit
 from spectralseg.errors import InputError
 from spectralseg.metrics.catalogue import label_of, metric_of
 from spectralseg.metrics.records import MEAN
@@ -68,7 +68,7 @@ def step_by_step(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def reported_twice(audit: Audit) -> set[tuple[str, str]]:
-    """Training and test datasets of :attr:`~spectralseg.data.leakage.Audit.reported_twice`."""
+    """Training and test datasets of :attr:`~spectralseg.data.audit.Audit.reported_twice`."""
     pairs = audit.reported_twice
     return set(zip(pairs["train_dataset"], pairs["test_dataset"], strict=True))
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from spectralseg.data.leakage import KINDS, Audit, count_by_part
+from spectralseg.data.audit import KINDS, Audit, count_by_part
 from spectralseg.data.splits import PARTS
 from spectralseg.outputs import title_of
 from spectralseg.reporting.labels import dataset_label

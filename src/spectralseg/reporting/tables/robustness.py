@@ -42,7 +42,10 @@ COLUMNS = (
 
 
 def build(results: Results) -> Table:
-    """One block per dataset whose test images were corrupted, one row per method.
+    """One block per dataset whose test images were corrupted, one row per method; see ``docs/corruptions.md``.
+
+    A structure of a case counts only where its Dice is defined under every condition; severities of a corruption count
+    alike.
 
     The cells have one row per protocol, dataset, method, quantity (``rD``, ``mCE``) and corruption
     (``mean`` over all), in percent; ``units`` counts the structures of cases and seeds behind it, ``left_out`` those

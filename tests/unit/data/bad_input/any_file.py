@@ -1,4 +1,4 @@
-"""What can happen to a file of any format: it is damaged, replaced or gone."""
+"""Files of any format that are damaged, replaced or missing."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from tests.unit.data.bad_input.entry import DATASETS, IMAGE, LABEL, Entry, on, r
 
 
 def _instead(make):
-    """Put something else in the place of a file."""
+    """Replace a file by something else."""
 
     def spoil(path: Path) -> None:
         path.unlink()
@@ -36,7 +36,7 @@ ENTRIES = [
 ] + [
     Entry("a label file is missing", dataset, on(LABEL[dataset], Path.unlink), says)
     for dataset, says in {
-        "acdc": r"patient049_frame01_gt\.nii\.gz: Info\.cfg names this frame as E[DS], but there is no such file",
+        "acdc": r"patient049_frame01_gt\.nii\.gz: Info\.cfg gives this frame as E[DS], but the file is missing",
         "btseg": r"no file matches 'cvind\.mat'",
         "isic2017": r"ISIC_\d+\.jpg: 1 of \d images, this one first, have no mask",
         "isic2018": r"ISIC_\d+\.jpg: 1 of \d images, this one first, have no mask",

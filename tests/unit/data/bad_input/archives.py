@@ -72,7 +72,7 @@ def _tar_of(size):
 
 
 def _tripled(path):
-    """Every member three times at one place: the directory is three times as long, the rest as it was."""
+    """Every member three times at one offset: the directory is three times as long."""
     with zipfile.ZipFile(path) as archive:
         entries, start = archive.infolist(), archive.start_dir
     content = path.read_bytes()
@@ -157,7 +157,7 @@ ENTRIES = [
         "kvasir_seg",
         "name twice",
         _member("Kvasir-SEG/kavsir_bboxes.json"),
-        r"kvasir-seg\.zip: member 'Kvasir-SEG/kavsir_bboxes\.json' is there twice",
+        r"kvasir-seg\.zip: member 'Kvasir-SEG/kavsir_bboxes\.json' appears twice",
     ),
     _packed(
         "acdc",

@@ -1,11 +1,11 @@
-"""What an entry of the corpus is, and where the phantoms keep their files."""
+"""Entries of the corpus, and paths of files in the phantoms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 DATASETS = ("acdc", "btseg", "isic2017", "isic2018", "kvasir_seg", "monuseg", "polypgen", "synapse")
-# Of one case each, below the folder of the unpacked phantom.
+# One case each, relative to the unpacked phantom.
 IMAGE = {
     "acdc": "ACDC/database/training/patient049/patient049_frame01.nii.gz",
     "btseg": "[0-9]*.mat",

@@ -13,7 +13,7 @@ MAT = r"\d+\.mat: "
 
 
 def _dataset(name, value=None, **options):
-    """Put another dataset in the place of one; none where there is neither value nor option."""
+    """Replace an HDF5 dataset, or remove it without value and options."""
 
     def change(path):
         with h5py.File(path, "r+") as file:
@@ -41,7 +41,7 @@ def _link(name, link):
         with h5py.File(first(raw, SLICE), "r+") as file:
             file.move(name, "moved")
             file[name] = link
-        # The links lead to a file that is there, but is none of the dataset.
+        # The links refer to an existing file outside the dataset.
         shutil.move(raw / "elsewhere.h5", raw.parent / "elsewhere.h5")
 
     return spoil
@@ -93,7 +93,7 @@ def _copied(to):
 
 
 def _bomb(raw):
-    """A chunk that inflates to 64 MiB where 1 KiB is due."""
+    """A chunk that inflates to 64 MiB instead of 1 KiB."""
     with h5py.File(first(raw, SLICE), "r+") as file:
         del file["cjdata/image"]
         image = file.create_dataset("cjdata/image", shape=(24, 24), dtype=np.int16, chunks=(24, 24), compression="gzip")
@@ -112,7 +112,7 @@ ENTRIES = [
         "another filter",
         "btseg",
         _dataset("cjdata/image", np.ones((24, 24)), compression="lzf"),
-        MAT + "'cjdata/image' is packed by other filters than MATLAB's",
+        MAT + "'cjdata/image' is compressed by other filters than MATLAB's",
     ),
     Entry(
         "promises 10 gigapixels",
@@ -194,7 +194,7 @@ ENTRIES = [
         "image NaN",
         "btseg",
         on(SLICE, _redrawn("cjdata/image", lambda i: np.where(i > i.mean(), np.nan, i))),
-        r"case '\d+' holds values that are not finite",
+        r"case '\d+' has values that are not finite",
     ),
     Entry(
         "constant image", "btseg", on(SLICE, _redrawn("cjdata/image", np.ones_like)), '"constant image"', recorded=True
@@ -206,7 +206,7 @@ ENTRIES = [
         "all masks empty",
         "btseg",
         on_all(SLICE, _redrawn("cjdata/tumorMask", np.zeros_like)),
-        "none of the .* to train on has foreground",
+        "none of the .* for training has foreground",
     ),
     Entry("older format", "btseg", on(SLICE, _older_format), MAT + "cannot be read as a MATLAB v7.3 slice"),
     Entry("patient number of text", "btseg", _dataset("cjdata/PID", "100360"), MAT + "'cjdata/PID' holds no numbers"),
@@ -223,7 +223,7 @@ ENTRIES = [
         "patient number of no characters",
         "btseg",
         _dataset("cjdata/PID", np.full((5, 1), 0xD800, np.uint16)),
-        r"case '\d+': .* has characters that no table can hold",
+        r"case '\d+': .* has unprintable characters",
     ),
     Entry(
         "patient number blank",
@@ -265,7 +265,7 @@ ENTRIES = [
         "folds twice",
         "btseg",
         lambda raw: shutil.copy(raw / "cvind.mat", (raw / "copy.d").mkdir() or raw / "copy.d" / "cvind.mat"),
-        r"cvind\.mat: .* there twice",
+        r"cvind\.mat: .* appears twice",
     ),
     Entry(
         "fold file with a sparse matrix",
@@ -273,7 +273,7 @@ ENTRIES = [
         lambda raw: scipy.io.savemat(raw / "cvind.mat", {"cvind": scipy.sparse.csc_matrix((1, 3064))}),
         r"cvind\.mat: ",
     ),
-    Entry("one number twice", "btseg", _copied(lambda path: f"0{path.name}"), r"case '\d+' is there twice"),
+    Entry("one number twice", "btseg", _copied(lambda path: f"0{path.name}"), r"case '\d+' appears twice"),
     Entry(
         "a copy that a browser named",
         "btseg",

@@ -1,4 +1,4 @@
-"""Split lists that do not fit the cases, or are none. The tests give them as ``split.csv``."""
+"""Invalid split lists, and lists that do not fit the cases; passed as ``split.csv``."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ def _good(raw):
 
 
 def _list(make, dataset="kvasir_seg"):
-    """Write what ``make`` says of the folder: bytes, text, or rows below the header."""
+    """Write the result of ``make(folder)``: bytes, text, or rows below the header."""
 
     def spoil(raw):
         content = make(raw)
@@ -40,7 +40,7 @@ def _accepted(name, make):
 
 
 def _phases_apart(raw):
-    """End-diastole to train on, end-systole to test with: one heart in two parts."""
+    """End-diastole for training, end-systole for testing: one patient in two parts."""
     hearts = sorted(path.name for path in raw.glob("ACDC/database/training/patient*"))
     return [(f"{heart}_{phase}", part) for heart in hearts for phase, part in (("ED", "train"), ("ES", "test"))]
 
@@ -56,11 +56,11 @@ ENTRIES = [
     _refused(
         "unknown part",
         lambda raw: [(_ids(raw)[0], "validate"), *_good(raw)[:-1]],
-        r"split\.csv: line '\w+,validate' is no id and one of",
+        r"split\.csv: line '\w+,validate' is not an id and one of",
     ),
-    _refused("no id", lambda raw: [("", "train"), *_good(raw)], r"split\.csv: line ',train' is no id"),
+    _refused("no id", lambda raw: [("", "train"), *_good(raw)], r"split\.csv: line ',train' is not an id"),
     _refused(
-        "three columns", lambda raw: [(*row, "x") for row in _good(raw)], r"split\.csv: line '\w+,train,x' is no id"
+        "three columns", lambda raw: [(*row, "x") for row in _good(raw)], r"split\.csv: line '\w+,train,x' is not an id"
     ),
     _refused("an id twice", lambda raw: [*_good(raw), (_ids(raw)[0], "train")], r"split\.csv: '\w+' is listed twice"),
     _refused(
@@ -68,17 +68,17 @@ ENTRIES = [
         lambda raw: [*_good(raw), (f" {_ids(raw)[0]}", "train")],
         r"split\.csv: '\w+' is listed twice",
     ),
-    _refused("an id missing", lambda raw: _good(raw)[1:], r"split\.csv' does not name \w+"),
-    _refused("ids of other data", lambda raw: [("a", "train"), ("b", "test")], r"split\.csv' does not name \w+"),
+    _refused("an id missing", lambda raw: _good(raw)[1:], r"split\.csv' does not contain \w+"),
+    _refused("ids of other data", lambda raw: [("a", "train"), ("b", "test")], r"split\.csv' does not contain \w+"),
     _refused(
         "file names for ids",
         lambda raw: [(f"{name}.jpg", part) for name, part in _good(raw)],
-        r"split\.csv' does not name \w+",
+        r"split\.csv' does not contain \w+",
     ),
     _refused(
         "none to test with",
         lambda raw: [(name, "train") for name in _ids(raw)],
-        r"split\.csv' names no case to test with",
+        r"split\.csv' has no test case",
     ),
     _accepted("spaces", lambda raw: [(f" {name}\t", f" {part} ") for name, part in _good(raw)]),
     _accepted(
@@ -92,7 +92,7 @@ ENTRIES = [
         "split: one patient in two parts",
         "acdc",
         _list(_phases_apart),
-        r"acdc: group 'patient\d+' lies in two parts \(train and test\)",
+        r"acdc: group 'patient\d+' is in two parts \(train and test\)",
         split="split.csv",
     ),
     Entry(

@@ -33,12 +33,12 @@ def _regions(*regions):
 
 
 def _more(*regions):
-    """Regions besides those that are there."""
+    """Add regions."""
     return on(POLYGONS, rewritten(lambda c: c.replace(b"</Regions>", "".join(regions).encode() + b"</Regions>", 1)))
 
 
 def _tiff(draw, **options):
-    """Another image in the place of a tile."""
+    """Replace the image of a tile."""
 
     def change(path):
         tifffile.imwrite(path, draw(tifffile.imread(path)), **options)
@@ -47,7 +47,7 @@ def _tiff(draw, **options):
 
 
 def _tag(number, value):
-    """Change a short or long value in the first directory of a tile that is stored anew, without compression."""
+    """Store a tile without compression, and change a short or long value in its first directory."""
 
     def change(path):
         tifffile.imwrite(path, tifffile.imread(path), photometric="rgb", byteorder="<", metadata=None)
@@ -114,7 +114,7 @@ ENTRIES = [
         "vertex without Y",
         "monuseg",
         _more('<Region Id="5"><Vertex X="1"/></Region>'),
-        XML + "region 5 has a vertex whose X and Y are no numbers",
+        XML + "region 5 has a vertex whose X and Y are not numbers",
     ),
     Entry("vertex of words", "monuseg", _more(_region(("one", 2))), XML + "region 5 has a vertex"),
     Entry("vertex NaN", "monuseg", _more(_region((1, "nan"), (2, 2), (3, 3))), XML + "region 5 has a vertex"),
@@ -251,7 +251,7 @@ ENTRIES = [
         "orientation tag",
         "monuseg",
         _tiff(lambda i: i, photometric="rgb", extratags=[(274, "H", 1, 6)]),
-        "orientation tag of the image not obeyed",
+        "orientation tag of the image ignored",
         recorded=True,
     ),
     Entry(
@@ -276,6 +276,6 @@ ENTRIES = [
                 for path in (raw / "MoNuSegTestData").iterdir()
             ]
         ),
-        r"case 'TCGA-\S+' is there twice",
+        r"case 'TCGA-\S+' appears twice",
     ),
 ]

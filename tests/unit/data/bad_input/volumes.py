@@ -12,7 +12,7 @@ from tests.unit.data.bad_input.entry import IMAGE, LABEL, Entry, first, on, on_a
 HEART, HEART_LABEL = IMAGE["acdc"], LABEL["acdc"]
 ABDOMEN, ABDOMEN_LABEL = IMAGE["synapse"], LABEL["synapse"]
 INFO = "ACDC/database/training/patient049/Info.cfg"
-# Where the fields of a NIfTI-1 header lie, and how they are packed.
+# Offsets and formats of fields of the NIfTI-1 header.
 DIM, DATATYPE, BITPIX, PIXDIM, VOX_OFFSET, SLOPE = (
     (40, "<8h"),
     (70, "<h"),
@@ -25,7 +25,7 @@ SFORM = (280, "<12f")
 
 
 def _header(field, change):
-    """Change a field of the header in place; the voxels stay as they are."""
+    """Change a field of the header, but no voxels."""
     place, form = field
 
     def spoil(content):
@@ -38,7 +38,7 @@ def _header(field, change):
 
 
 def _voxels(change, affine=lambda a: a):
-    """Store another array, or the same with other axes in space."""
+    """Store another array, or the same with another affine."""
 
     def spoil(path):
         image = nib.load(path)
@@ -62,7 +62,7 @@ def _with(value, dtype):
 
 
 def _bomb(path):
-    """A header that promises 250 MiB and zeros without end: 40 MiB here, in 40 KiB."""
+    """A header that declares 250 MiB, and many zeros: 40 MiB, in 40 KiB."""
     header = nib.Nifti1Header()
     header.set_data_shape((640, 640, 640))
     header.set_data_dtype(np.uint8)
@@ -71,12 +71,12 @@ def _bomb(path):
 
 
 def _endless(content):
-    """The volume, and then zeros without end: 40 MiB here."""
+    """The volume followed by 40 MiB of zeros."""
     return gzip.compress(gzip.decompress(content) + bytes(40 * 2**20), mtime=0)
 
 
 def _shifted(content):
-    """Voxels 16 bytes behind the place that the header gives."""
+    """Voxels 16 bytes after the offset in the header."""
     raw = gzip.decompress(content)
     return gzip.compress(raw[:352] + bytes(16) + raw[352:], mtime=0)
 
@@ -153,13 +153,13 @@ ENTRIES = [
         "complex numbers",
         "synapse",
         on(ABDOMEN, _voxels(lambda a: a.astype(np.complex64))),
-        r"img\d+\.nii\.gz: holds no plain numbers but complex64",
+        r"img\d+\.nii\.gz: holds complex64 instead of plain numbers",
     ),
     Entry(
         "RGB voxels",
         "synapse",
         on(ABDOMEN, _header(DATATYPE, lambda _: [128])),
-        r"img\d+\.nii\.gz: holds no plain numbers",
+        r"img\d+\.nii\.gz: holds .* instead of plain numbers",
     ),
     Entry(
         "unknown voxels", "synapse", on(ABDOMEN, _header(DATATYPE, lambda _: [999])), r"img\d+\.nii\.gz: cannot be read"
@@ -328,19 +328,19 @@ ENTRIES = [
         "image NaN",
         "acdc",
         on(HEART, _voxels(_with(np.nan, np.float32))),
-        r"case 'patient049_ED' holds values that are not finite",
+        r"case 'patient049_ED' has values that are not finite",
     ),
     Entry(
         "image infinite",
         "synapse",
         on(ABDOMEN, _voxels(_with(-np.inf, np.float32))),
-        r"case '\d+' holds values that are not finite",
+        r"case '\d+' has values that are not finite",
     ),
     Entry(
         "image of 1e38",
         "acdc",
         on(HEART, _voxels(_with(1e38, np.float64))),
-        r"case 'patient049_ED' holds values that are not finite, or absurdly large",
+        r"case 'patient049_ED' has values that are not finite or extremely large",
     ),
     Entry(
         "image and labels exchanged",
@@ -352,7 +352,7 @@ ENTRIES = [
         "all labels empty",
         "synapse",
         on_all(ABDOMEN_LABEL, _voxels(np.zeros_like)),
-        r"none of the \d+ cases to train on has foreground",
+        r"none of the \d+ cases for training has foreground",
     ),
     Entry(
         "one label file empty",
@@ -423,16 +423,16 @@ ENTRIES = [
         "Info.cfg beyond the frames",
         "acdc",
         _info(b"ED: 1\nES: 99\n"),
-        r"patient049_frame99\.nii\.gz: Info\.cfg names this frame as ES",
+        r"patient049_frame99\.nii\.gz: Info\.cfg gives this frame as ES",
     ),
     Entry(
-        "one frame for both phases", "acdc", _info(b"ED: 1\nES: 1\n"), r"Info\.cfg: gives one frame as ED and ES alike"
+        "one frame for both phases", "acdc", _info(b"ED: 1\nES: 1\n"), r"Info\.cfg: gives the same frame for ED and ES"
     ),
     Entry(
         "Info.cfg with a control character",
         "acdc",
         on(INFO, rewritten(lambda c: c.replace(b"Group: ", b"Group: \x07"))),
-        r"case 'patient049_ED': '\\x07\w+' has characters",
+        r"case 'patient049_ED': '\\x07\w+' has unprintable characters",
     ),
     Entry(
         "Info.cfg of DOS",
@@ -446,6 +446,6 @@ ENTRIES = [
         "a patient twice",
         "acdc",
         lambda raw: shutil.copytree(raw / "ACDC", raw / "copy"),
-        r"case 'patient\d+_E[DS]' is there twice",
+        r"case 'patient\d+_E[DS]' appears twice",
     ),
 ]

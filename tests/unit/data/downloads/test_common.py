@@ -21,14 +21,14 @@ from spectralseg.errors import InputError
         (499, InputError, "ask the owner"),
     ],
 )
-def test_the_status_decides_whether_another_try_may_help(status, kind, sentence):
+def test_exception_by_http_status(status, kind, sentence):
     failure = _common.failure("Drive", status, "ask the owner")
     assert type(failure) is kind
     assert str(failure) == sentence
 
 
 @pytest.mark.parametrize(("terminal", "expected"), [(True, range(8, 25)), (False, range(2, 4))])
-def test_a_log_gets_far_fewer_lines_than_a_terminal(capsys, monkeypatch, terminal, expected):
+def test_logs_get_fewer_lines_than_terminals(capsys, monkeypatch, terminal, expected):
     now = iter(range(1000))
     monkeypatch.setattr("tqdm.std.time", lambda: next(now) / 5)
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
@@ -41,7 +41,7 @@ def test_a_log_gets_far_fewer_lines_than_a_terminal(capsys, monkeypatch, termina
     assert lines[-1].startswith("a.zip: 100%")
 
 
-def test_the_client_libraries_are_imported_only_when_they_are_used():
+def test_client_libraries_are_imported_on_use():
     code = (
         "import sys, spectralseg.data.downloads.gdrive, spectralseg.data.downloads.synapse\n"
         "print([name for name in ('gdown', 'synapseclient') if name in sys.modules])"

@@ -9,13 +9,13 @@ from spectralseg.data.downloads import gdrive
 from spectralseg.errors import InputError
 
 CONTENT = os.urandom(2 << 20)
-PIECE = 512 << 10  # what gdown writes at once
+PIECE = 512 << 10  # chunk size of gdown
 FILE = "1ZgqFJomqQGNnsx7w7QBzQQMVA16lbVCA"
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Google Drive, asked without delay and without the cookies of whoever runs the tests."""
+    """Stand-in of Google Drive, without delays and without cookies of the user."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr("random.uniform", lambda low, high: 0)
     with Drive({FILE: CONTENT}).running() as running:
@@ -24,7 +24,7 @@ def server(tmp_path, monkeypatch):
 
 @pytest.fixture
 def target(tmp_path):
-    """Where the file shall be, in a folder of its own."""
+    """Target file in a folder of its own."""
     (tmp_path / "partial").mkdir()
     return tmp_path / "partial" / "MoNuSeg Training Data.zip"
 
@@ -47,7 +47,7 @@ def test_an_older_file_is_replaced(server, target):
     assert content(target.parent) == {target.name: CONTENT}
 
 
-def test_progress_is_shown_with_the_name_and_nothing_else(server, target, capfd, monkeypatch):
+def test_output_is_the_progress_bar_only(server, target, capfd, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     gdrive.download(FILE, target)
     out, err = capfd.readouterr()
@@ -68,7 +68,7 @@ def test_imported_cookies_are_sent_and_no_others_are_kept(server, target, tmp_pa
 
 
 class TestInterruption:
-    def test_a_dropped_connection_is_taken_up_at_once(self, server, target):
+    def test_a_dropped_connection_is_resumed_immediately(self, server, target):
         server.scanned = {FILE}
         server.fail("/download", lambda reply: reply, cut(PIECE + 1000))
         gdrive.download(FILE, target)
@@ -79,7 +79,7 @@ class TestInterruption:
         ]
         assert content(target.parent) == {target.name: CONTENT}
 
-    def test_a_dropped_download_is_continued_by_the_next_call(self, server, target, monkeypatch):
+    def test_the_next_call_resumes_a_dropped_download(self, server, target, monkeypatch):
         monkeypatch.setattr(gdrive, "RETRIES", 0)
         server.fail("/download", cut(3 * PIECE + 1000))
         with pytest.raises(ConnectionError, match="broke off"):
@@ -91,7 +91,7 @@ class TestInterruption:
         assert server.asked("/download")[-1].headers["range"] == f"bytes={3 * PIECE}-"
         assert content(target.parent) == {target.name: CONTENT}
 
-    def test_a_server_that_breaks_meanwhile_costs_nothing_of_what_is_there(self, server, target):
+    def test_server_errors_keep_the_partial_file(self, server, target):
         broken = status(503, b"<html>We're sorry</html>", Content_Type="text/html")
         server.fail("/download", lambda reply: reply, cut(PIECE + 1000), broken, broken)
         server.scanned = {FILE}
@@ -99,7 +99,7 @@ class TestInterruption:
             gdrive.download(FILE, target)
         assert list(content(target.parent).values()) == [CONTENT[:PIECE]]
 
-    def test_a_file_that_changed_meanwhile_is_begun_anew_not_pieced_together(self, server, target, monkeypatch):
+    def test_a_changed_file_restarts_the_download(self, server, target, monkeypatch):
         monkeypatch.setattr(gdrive, "RETRIES", 0)
         server.fail("/download", cut(PIECE + 1000))
         with pytest.raises(ConnectionError):
@@ -111,7 +111,7 @@ class TestInterruption:
         gdrive.download(FILE, target)
         assert content(target.parent) == {target.name: CONTENT[:PIECE]}
 
-    def test_a_network_that_is_gone_is_left_to_the_caller(self, server, target, monkeypatch):
+    def test_network_errors_are_connection_errors(self, server, target, monkeypatch):
         def fail(*arguments, **options):
             raise requests.ConnectionError("no route to drive.google.com")
 
@@ -123,7 +123,7 @@ class TestInterruption:
 
 @pytest.mark.parametrize("code", [429, 500, 503])
 @pytest.mark.parametrize("headers", [{"Content_Type": "text/html"}, {}])
-def test_a_busy_or_broken_server_is_left_to_the_caller(server, target, code, headers):
+def test_server_errors_are_connection_errors(server, target, code, headers):
     page = status(code, b"<html>We're sorry</html>", **headers)
     server.fail("/uc", page, page)
     with pytest.raises(ConnectionError, match=rf"^Google Drive is overloaded or broken \(status {code}\)"):
@@ -133,7 +133,7 @@ def test_a_busy_or_broken_server_is_left_to_the_caller(server, target, code, hea
     assert content(target.parent) == {target.name: CONTENT}
 
 
-def test_a_used_up_quota_says_what_can_be_done(server, target):
+def test_exceeded_quota_is_an_input_error(server, target):
     server.quota = {FILE}
     with pytest.raises(
         InputError, match=rf"^the download quota of .*/file/d/{FILE}/view is used up; wait a day, .*cookies"
@@ -142,7 +142,7 @@ def test_a_used_up_quota_says_what_can_be_done(server, target):
     assert content(target.parent) == {}
 
 
-def test_a_quota_that_is_used_up_meanwhile_keeps_what_is_there(server, target, monkeypatch):
+def test_exceeded_quota_keeps_the_partial_file(server, target, monkeypatch):
     monkeypatch.setattr(gdrive, "RETRIES", 0)
     server.fail("/download", cut(PIECE + 1000))
     with pytest.raises(ConnectionError):

@@ -11,13 +11,13 @@ from spectralseg.data.downloads import synapse
 from spectralseg.errors import InputError
 
 CONTENT = os.urandom(5 << 20)
-PIECE = 2 << 20  # what the client writes at once
+PIECE = 2 << 20  # chunk size of the client
 FILE, FOLDER, CHILD = "syn3379050", "syn45200214", "syn45200215"
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Synapse as a user sees it who is logged in through the environment."""
+    """Stand-in of Synapse, with a login in the environment."""
     for name in [name for name in os.environ if name.startswith("SYNAPSE_")]:
         monkeypatch.delenv(name)
     (tmp_path / "home").mkdir()
@@ -37,14 +37,14 @@ def server(tmp_path, monkeypatch):
 
 @pytest.fixture
 def target(tmp_path):
-    """Where the file shall be, in a folder of its own."""
+    """Target file in a folder of its own."""
     (tmp_path / "partial").mkdir()
     return tmp_path / "partial" / "RawData.zip"
 
 
 @pytest.fixture
 def said(capfd, caplog):
-    """All that was printed or logged so far, down to debug messages."""
+    """All output and log messages so far, including debug messages."""
     caplog.set_level(logging.DEBUG)
     for logger in ("synapseclient_default", "synapseclient_silent"):
         caplog.set_level(logging.DEBUG, logger=logger)
@@ -85,13 +85,13 @@ def test_the_users_configuration_is_used(server, target, tmp_path, monkeypatch):
     assert target.read_bytes() == CONTENT
 
 
-def test_the_storage_never_sees_the_token(server, target):
+def test_the_token_is_not_sent_to_the_storage(server, target):
     synapse.download(FILE, target)
     assert server.asked("/storage/")
     assert not [request for request in server.asked("/storage/") if "authorization" in request.headers]
 
 
-def test_progress_is_shown_with_the_name_and_nothing_else(server, target, capfd, monkeypatch):
+def test_output_is_the_progress_bar_only(server, target, capfd, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     synapse.download(FILE, target)
     out, err = capfd.readouterr()
@@ -102,7 +102,7 @@ def test_progress_is_shown_with_the_name_and_nothing_else(server, target, capfd,
 
 
 class TestInterruption:
-    def test_a_dropped_download_is_continued_by_the_next_call(self, server, target):
+    def test_the_next_call_resumes_a_dropped_download(self, server, target):
         server.fail("/storage/", cut(3 << 20))
         with pytest.raises(ConnectionError, match="broke off"):
             synapse.download(FILE, target)
@@ -126,7 +126,7 @@ class TestInterruption:
         synapse.download(FILE, target)
         assert target.read_bytes() == CONTENT
 
-    def test_a_silent_server_is_given_up(self, server, target, monkeypatch):
+    def test_a_silent_server_times_out(self, server, target, monkeypatch):
         monkeypatch.setattr(synapse, "TIMEOUT", 0.1)
         monkeypatch.setitem(synapse.RETRY, "retries", 0)
 
@@ -142,23 +142,23 @@ class TestInterruption:
 @pytest.mark.parametrize("path", ["/userProfile", "/bundle2", "/fileHandle/batch", "/storage/"])
 class TestTrouble:
     @pytest.mark.parametrize("code", [429, 500, 503])
-    def test_what_may_pass_is_tried_again(self, server, target, path, code):
+    def test_temporary_errors_are_retried(self, server, target, path, code):
         server.fail(path, status(code), status(code))
         synapse.download(FILE, target)
         assert content(target.parent) == {"RawData.zip": CONTENT}
         assert len(server.asked(path)) == 3
 
     @pytest.mark.parametrize("code", [429, 503])
-    def test_what_does_not_pass_is_left_to_the_caller(self, server, target, path, code):
+    def test_permanent_server_errors_are_connection_errors(self, server, target, path, code):
         server.fail(path, *[status(code)] * 6)
         with pytest.raises(ConnectionError):
             synapse.download(FILE, target)
         assert len(server.asked(path)) == 6
         assert not target.exists()
 
-    def test_a_refusal_never_tells_the_token(self, server, target, path, said, tmp_path):
+    def test_errors_do_not_contain_the_token(self, server, target, path, said, tmp_path):
         with (tmp_path / "home" / ".synapseConfig").open("a", encoding="utf-8") as config:
-            config.write("[debug]\n")  # with it the client prints what it is told
+            config.write("[debug]\n")  # it makes the client verbose
         spoken = f"Request with 'Authorization': 'Bearer {TOKEN}' ({TOKEN}) forbidden".encode()
         server.fail(path, *[status(429, spoken)] * 5, status(403, spoken))
         with pytest.raises((InputError, ConnectionError)) as refused:
@@ -169,10 +169,10 @@ class TestTrouble:
         assert not target.exists()
 
 
-class TestWhatTheUserMustMend:
-    def test_a_missing_login_is_told_before_anything_is_asked(self, server, target, monkeypatch):
+class TestInputErrors:
+    def test_a_missing_login_raises_before_any_request(self, server, target, monkeypatch):
         monkeypatch.delenv("SYNAPSE_AUTH_TOKEN")
-        with pytest.raises(InputError, match=r"^Synapse wants a login; set SYNAPSE_AUTH_TOKEN .*~/\.synapseConfig$"):
+        with pytest.raises(InputError, match=r"^Synapse requires a login; set SYNAPSE_AUTH_TOKEN .*~/\.synapseConfig$"):
             synapse.download(FILE, target)
         assert not server.requests
 
@@ -227,7 +227,7 @@ class TestWhatTheUserMustMend:
         with pytest.raises(InputError, match=f"^{FOLDER} on Synapse holds no file 'v9.zip'; see .*Synapse:{FOLDER}"):
             synapse.download(FOLDER, target.with_name("v9.zip"))
 
-    def test_damage_is_told_and_nothing_kept(self, server, target):
+    def test_damaged_files_raise_and_are_removed(self, server, target):
         server.entities[FILE].md5 = "0" * 32
         with pytest.raises(
             InputError, match=f"^{FILE} arrived damaged from Synapse and was removed; download it again"
@@ -243,8 +243,8 @@ class TestWhatTheUserMustMend:
             synapse.download(FILE, target)
 
 
-def test_a_network_that_is_gone_is_left_to_the_caller(server, target, tmp_path):
-    server.port = 1  # nobody listens there
+def test_network_errors_are_connection_errors(server, target, tmp_path):
+    server.port = 1  # not in use
     server.write_config(tmp_path / "home")
     with pytest.raises(ConnectionError, match=r"^Synapse cannot be reached"):
         synapse.download(FILE, target)

@@ -24,7 +24,7 @@ from training import prepared
 from spectralseg import provenance
 from spectralseg.config import Architecture, Block, Config, Dataset, Objective, Training
 from spectralseg.grid import Run
-from spectralseg.training.learner import choose_device
+from spectralseg.torch_setup import choose_device
 from spectralseg.training.loop import train
 from spectralseg.training.precision import resolve
 

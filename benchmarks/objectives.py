@@ -24,7 +24,8 @@ from spectralseg import provenance
 from spectralseg.config import Training
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, Objective, available, build_objective
-from spectralseg.training.learner import Learner, choose_device
+from spectralseg.torch_setup import choose_device
+from spectralseg.training.learner import Learner
 
 TASKS = {"1 class": 1, "8 classes": 9}  # channels of the logits
 BASE = "bce_dice"

@@ -39,8 +39,9 @@ from spectralseg.data.prepare import prepare
 from spectralseg.data.specification import read_specification
 from spectralseg.models import build_model
 from spectralseg.objectives import build_objective
+from spectralseg.torch_setup import choose_device, make_deterministic
 from spectralseg.training.batches import batches
-from spectralseg.training.learner import Learner, choose_device, make_deterministic
+from spectralseg.training.learner import Learner
 from spectralseg.training.precision import resolve
 
 DATASET = Path(__file__).resolve().parents[1] / "workflow" / "rules" / "datasets" / "isic2018.smk"

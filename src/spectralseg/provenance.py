@@ -1,4 +1,4 @@
-"""What a run folder says about where its numbers come from."""
+"""Provenance of results: versions, source revision, hardware and memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "alb
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of the libraries that shape results."""
-    found = {"python": platform.python_version(), "spectralseg": spectralseg.__version__}
+    """Versions of Python, of this package and of the libraries that affect results."""
+    installed = {"python": platform.python_version(), "spectralseg": spectralseg.__version__}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 def git_revision() -> dict[str, Any]:
@@ -31,8 +31,8 @@ def git_revision() -> dict[str, Any]:
     folder = Path(spectralseg.__file__).parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        process = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+        return process.stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "."))}
@@ -57,10 +57,10 @@ def hardware(device: str) -> dict[str, Any]:
 def processor() -> str:
     """Name of the processor."""
     try:
-        named = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
-        named = None
-    return named.group(1).strip() if named else platform.processor() or platform.machine()
+        match = None
+    return match.group(1).strip() if match else platform.processor() or platform.machine()
 
 
 def peak_memory() -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What every registered model promises."""
+"""The contract of every registered model."""
 
 import io
 
@@ -10,7 +10,7 @@ from spectralseg.errors import InputError
 from spectralseg.models import available, build_model
 from spectralseg.objectives import build_objective
 
-MODELS = ("unet", *registry.names("spectralseg.models"))  # of the library's, one stands for all
+MODELS = ("unet", *registry.names("spectralseg.models"))  # one model represents those of the library
 
 
 def test_every_model_is_available():
@@ -51,7 +51,7 @@ def test_logits_have_the_size_of_the_images(small_model, name, channels, outputs
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("name", MODELS)
-def test_logits_are_raw_and_not_squeezed_into_probabilities(small_model, name, outputs, sign):
+def test_logits_are_not_probabilities(small_model, name, outputs, sign):
     model = small_model(name, outputs=outputs).train()
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(model.parameters(), 0.1)
@@ -75,7 +75,7 @@ def test_common_sizes_work(small_model, name, size):
 @pytest.mark.parametrize("outputs", [1, 4])
 @pytest.mark.parametrize("name", MODELS)
 def test_training_changes_every_trainable_tensor(small_model, name, outputs):
-    """In two steps, as timm starts the last norm of a block at zero, which stops the gradient in the first."""
+    """Two steps, because timm initialises the last norm of a block with zero, which blocks the first gradient."""
     model = small_model(name, outputs=outputs).train()
     check_that_all_change(model, outputs, steps=2)
 
@@ -129,7 +129,7 @@ def test_saved_weights_give_the_same_logits(small_model, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_evaluation_is_deterministic_and_treats_images_one_by_one(small_model, name):
+def test_evaluation_is_deterministic_and_independent_per_image(small_model, name):
     model = small_model(name).eval()
     images = torch.randn(3, 3, 64, 64)
     together = model(images)
@@ -144,7 +144,7 @@ def test_the_same_random_state_gives_the_same_weights(small_model, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_images_are_left_as_they_were(small_model, name):
+def test_images_stay_unchanged(small_model, name):
     images = torch.randn(1, 3, 64, 64)
     copy = images.clone()
     small_model(name).eval()(images)
@@ -160,18 +160,18 @@ def test_mixed_precision_is_accepted(small_model, name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_has_an_encoder_and_a_decoder_for_activation_maps(small_model, name):
-    model, seen = small_model(name).eval(), []
+    model, captured = small_model(name).eval(), []
     model.get_submodule("encoder")
-    handle = model.get_submodule("decoder").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    handle = model.get_submodule("decoder").register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     model(torch.zeros(1, 3, 64, 64))
     handle.remove()
-    ((*_, deepest),) = seen
+    ((*_, deepest),) = captured
     assert deepest.ndim == 4
     assert 2 <= deepest.shape[-1] < 64
 
 
 @pytest.mark.parametrize("name", registry.names("spectralseg.models"))
-def test_a_model_says_what_it_is(name):
+def test_a_model_is_documented(name):
     module = registry.load("spectralseg.models", name, "model")
     assert module.__doc__
     assert module.build.__doc__

@@ -14,7 +14,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def ordinary_modes():
-    """Each test chooses how deterministic it is, and leaves no trace."""
+    """Reset global torch modes after each test."""
     yield
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = False

@@ -1,4 +1,4 @@
-"""Training on a CUDA device: every fast path does what the plain one does."""
+"""Training on a CUDA device: every fast path gives the result of the reference path."""
 
 import json
 import logging
@@ -10,10 +10,11 @@ from spectralseg.config import Training, validate_config
 from spectralseg.errors import Interrupted
 from spectralseg.grid import Run
 from spectralseg.objectives import available, build_objective
+from spectralseg.torch_setup import make_deterministic
 from spectralseg.training import batches as module
 from spectralseg.training import loop
 from spectralseg.training.cuda_graph import _WARM_UP
-from spectralseg.training.learner import Learner, make_deterministic
+from spectralseg.training.learner import Learner
 from spectralseg.training.stop import StopRequest
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -33,11 +34,11 @@ def learn(small_model, data, *, name="unet", objective="bce_dice", level="warn",
     return learner, torch.stack(values).cpu()
 
 
-def distance(one, other):
-    """Largest difference of two learners' weights."""
+def distance(first, second):
+    """Largest difference between the weights of two learners."""
     return max(
-        float((mine.float() - theirs.float()).abs().max())
-        for mine, theirs in zip(one.weights().values(), other.weights().values(), strict=True)
+        float((weights.float() - other_weights.float()).abs().max())
+        for weights, other_weights in zip(first.weights().values(), second.weights().values(), strict=True)
     )
 
 
@@ -47,13 +48,13 @@ def test_every_objective_is_the_same_as_on_the_cpu(name, channels):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, channels, 32, 32, generator=generator)
     masks = torch.randint(0, max(2, channels), (3, 32, 32), generator=generator)
-    objective, found = build_objective(name), []
+    objective, results = build_objective(name), []
     for device in (CPU, CUDA):
         leaf = logits.to(device, copy=True).requires_grad_()
         value = objective(leaf, masks.to(device))
         value.backward()
-        found.append((value.detach().cpu(), leaf.grad.cpu()))
-    (value, slope), (expected, expected_slope) = found[1], found[0]
+        results.append((value.detach().cpu(), leaf.grad.cpu()))
+    (value, slope), (expected, expected_slope) = results[1], results[0]
     assert value == pytest.approx(expected, rel=1e-4)
     assert torch.allclose(slope, expected_slope, rtol=1e-3, atol=1e-4 * float(expected_slope.abs().max()))
 
@@ -71,7 +72,7 @@ def test_a_label_out_of_range_makes_value_and_gradient_nan(name, channels, label
 
 
 @pytest.mark.parametrize("name", ["toy", "hearts"])
-def test_batches_in_the_memory_of_the_device_are_those_of_albumentations(request, name):
+def test_cached_batches_equal_those_of_albumentations(request, name):
     data, settings = request.getfixturevalue(name), Training(iterations=12, batch_size=8)
     expected = module.batches(data, settings, 3, 0, 12, CPU)
     for (images, masks), (image, mask) in zip(module.batches(data, settings, 3, 0, 12, CUDA), expected, strict=True):
@@ -80,7 +81,7 @@ def test_batches_in_the_memory_of_the_device_are_those_of_albumentations(request
         assert (masks.cpu() != mask).float().mean() < 5e-4
 
 
-def test_what_does_not_fit_is_loaded(toy, monkeypatch, caplog):
+def test_images_that_do_not_fit_are_loaded_batch_by_batch(toy, monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (1000, 10**9))
     images, _ = next(module.batches(toy, Training(iterations=1, batch_size=2), 0, 0, 1, CUDA))
     assert images.device.type == "cpu"
@@ -89,29 +90,29 @@ def test_what_does_not_fit_is_loaded(toy, monkeypatch, caplog):
 
 @pytest.mark.parametrize("options", [{}, {"gradient_clip": 0.5}, {"precision": "bf16"}, {"precision": "fp16"}])
 @pytest.mark.parametrize("name", ["unet", "transunet"])
-def test_a_captured_step_is_the_step(small_model, hearts, name, options):
-    """The same numbers up to the order of additions, which TransUNet's upsampling leaves open. The first steps, three
-    by the graph, are compared closely. Dropout draws what it would have drawn."""
-    one, values = learn(small_model, hearts, name=name, **options)
-    other, expected = learn(small_model, hearts, name=name, cuda_graph=False, **options)
-    assert one._step.graph is not None
+def test_a_captured_step_equals_the_uncaptured_step(small_model, hearts, name, options):
+    """Values are equal up to the order of additions, which is not fixed in TransUNet's upsampling. The first steps,
+    three of them captured, are compared closely. Dropout draws the same random numbers."""
+    captured, values = learn(small_model, hearts, name=name, **options)
+    reference, expected = learn(small_model, hearts, name=name, cuda_graph=False, **options)
+    assert captured._step.graph is not None
     first, tolerance = _WARM_UP + 3, 0.02 if options.get("precision") else 2e-3
     assert torch.allclose(values[:first], expected[:first], rtol=tolerance), (values, expected)
-    assert distance(one, other) < 0.05
-    assert one.scaler.state_dict() == other.scaler.state_dict()
+    assert distance(captured, reference) < 0.05
+    assert captured.scaler.state_dict() == reference.scaler.state_dict()
 
 
-def test_a_captured_step_is_the_step_to_the_bit_where_algorithms_are_deterministic(small_model, toy):
-    one, values = learn(small_model, toy, level="strict")
-    other, expected = learn(small_model, toy, level="strict", cuda_graph=False)
+def test_a_captured_step_is_bit_equal_with_deterministic_algorithms(small_model, toy):
+    first, values = learn(small_model, toy, level="strict")
+    second, expected = learn(small_model, toy, level="strict", cuda_graph=False)
     assert torch.equal(values, expected)
-    assert distance(one, other) == 0
+    assert distance(first, second) == 0
 
 
 @pytest.mark.parametrize(
     "options", [{"resident": False}, {"fused": False}, {"channels_last": False}, {"workers": 2, "resident": False}]
 )
-def test_each_measure_can_be_switched_off_and_changes_nothing_that_is_learned(small_model, toy, options):
+def test_each_fast_path_can_be_disabled_without_changing_the_result(small_model, toy, options):
     _, values = learn(small_model, toy)
     _, expected = learn(small_model, toy, **options)
     assert torch.allclose(values[:4], expected[:4], rtol=2e-3)
@@ -122,7 +123,7 @@ WAITING = ["hausdorff", "boundary"]  # their distances are computed on the host
 
 
 @pytest.mark.parametrize("name", WAITING)
-def test_an_objective_that_waits_for_the_host_is_not_captured_and_learns_all_the_same(small_model, toy, name, caplog):
+def test_an_objective_that_waits_for_the_host_is_trained_without_a_graph(small_model, toy, name, caplog):
     with caplog.at_level(logging.INFO):
         learner, values = learn(small_model, toy, objective=name)
     assert learner._step.graph is None
@@ -172,7 +173,7 @@ def outcome(config, data, folder, run):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_run_cut_in_two_is_the_run_in_one_piece(study, toy, tmp_path, monkeypatch, precision):
+def test_an_interrupted_run_equals_an_uninterrupted_one(study, toy, tmp_path, monkeypatch, precision):
     study["training"] |= {"iterations": 11, "save_every": 4, "validate_every": 5, "precision": precision}
     study["training"] |= {"deterministic": "strict"}
     config, run = validate_config(study, "toy.yaml"), Run("toy", "unet", "mixed", "0.2", 0)

@@ -1,4 +1,4 @@
-"""Seg-Grad-CAM against MONAI's Grad-CAM of a model with the score of the image as its output."""
+"""Seg-Grad-CAM against MONAI's Grad-CAM for a model whose only output is the score of the image."""
 
 import warnings
 
@@ -15,19 +15,19 @@ smp = pytest.importorskip("segmentation_models_pytorch")
 
 
 class Score(nn.Module):
-    """Mean logit of the predicted foreground class over the pixels that are predicted as foreground."""
+    """Mean logit of the predicted foreground class over the pixels predicted as foreground."""
 
     def __init__(self, model):
         super().__init__()
         self.model = model
 
     def forward(self, images):
-        result = []
+        scores = []
         for logits in self.model(images):
             marked = logits[0] > 0 if len(logits) == 1 else logits.argmax(0) > 0
             foreground = logits[0] if len(logits) == 1 else logits[1:].amax(0)
-            result.append(foreground[marked].mean())
-        return torch.stack(result)[:, None]
+            scores.append(foreground[marked].mean())
+        return torch.stack(scores)[:, None]
 
 
 def unet(outputs):
@@ -46,12 +46,12 @@ def unet(outputs):
         ("transunet", "decoder", "decoder"),
     ],
 )
-def test_maps_equal_monai(small_model, name, layer, module, outputs):
+def test_maps_equal_those_of_monai(small_model, name, layer, module, outputs):
     model = (unet(outputs) if name == "unet" else small_model(name, outputs=outputs)).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    actual = coarse_maps(model, images, layer=layer)[0], seg_grad_cam(model, images, layer=layer)
+    maps = coarse_maps(model, images, layer=layer)[0], seg_grad_cam(model, images, layer=layer)
     reference = visualize.GradCAM(Score(model), f"model.{module}", postprocessing=lambda maps: maps)
-    expected = reference.compute_map(images, class_idx=0), reference(images, class_idx=0)
-    for mine, other in zip(actual, expected, strict=True):
-        assert mine.max() > 0
-        assert torch.allclose(mine, other[:, 0].detach(), rtol=1e-4, atol=1e-6 * mine.max().item())
+    expected_maps = reference.compute_map(images, class_idx=0), reference(images, class_idx=0)
+    for actual, expected in zip(maps, expected_maps, strict=True):
+        assert actual.max() > 0
+        assert torch.allclose(actual, expected[:, 0].detach(), rtol=1e-4, atol=1e-6 * actual.max().item())

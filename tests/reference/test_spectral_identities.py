@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from tests.conftest import REPOSITORY
 
+from spectralseg.building import objective_of
 from spectralseg.config import Objective as ObjectiveChoice
 from spectralseg.objectives import build_objective, spectral_similarity
-from spectralseg.training.loop import objective_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -27,7 +27,7 @@ STUDY = {
 }
 RUNS = [f"{objective}_{seed}" for objective in ("spatial_0", "spatial_spectral_0.2") for seed in range(3)]
 CANCELLED, REQUEUED, KILLED, SLOW, FROZEN, DAMAGED = RUNS
-COMPLAINT = f"seed{DAMAGED[-1]}/state.pt: cannot be read as the state of an interrupted training"
+COMPLAINT = f"seed{DAMAGED[-1]}/state.pt: cannot be read as a training checkpoint"
 
 
 def folder(study, run):

@@ -1,1 +1,1 @@
-"""Predictions in native geometry, corruptions, and the suites: test set, out of distribution, noise, calibration."""
+"""Predictions in native geometry, their scores, and the suites: iid, ood, noise, calibration, interpretation."""

@@ -16,44 +16,49 @@ from spectralseg.files import notes_of, replacing
 from spectralseg.grid import Run, runs
 from spectralseg.metrics.records import COLUMNS, COMPACT, RUN_KEYS, TEXT, read_table
 from spectralseg.progress import progress_bar
-from spectralseg.training.outputs import CHECKSUM, DESCRIPTION, read_settings
+from spectralseg.run_folder import CHECKSUM, DESCRIPTION, read_settings
 
 _REMEDY = "evaluate the run again"
 _log = logging.getLogger(__name__)
 
 
 def collect(config: Config, folder: Path, out: Path) -> None:
-    """Write the records of the grid's runs below ``folder`` into one parquet file, a run at a time.
+    """Write the records of all runs of the grid into one parquet file, a run at a time.
 
-    The grid decides, not what lies in the folder: runs of an earlier configuration are left out. Records must be of the
-    run that their folder is named for, and of the weights beside them. Where nothing says which weights they are of, as
-    in folders of earlier versions or without ``run.json``, the log says how many.
+    Runs that are not in the grid, as of an earlier configuration, are ignored. Records must belong to the run of their
+    folder and to the weights in it. The log counts runs whose records name no weights, as in folders of earlier
+    versions or without ``run.json``.
+
+    Args:
+        config: the study.
+        folder: folder of all run folders.
+        out: parquet file.
 
     Raises:
         InputError: a file is missing or damaged, has other columns, or holds the records of another run.
     """
-    chosen, unbound = runs(config), 0
+    grid, unverified = runs(config), 0
     with replacing(out) as partial, parquet.ParquetWriter(partial, COMPACT) as writer:
-        for run in progress_bar(chosen, desc="collect", unit="run", total=len(chosen)):
-            table, bound = _read(folder / run.folder, run)
+        for run in progress_bar(grid, desc="collect", unit="run", total=len(grid)):
+            table, verified = _read(folder / run.folder, run)
             writer.write_table(table)
-            unbound += not bound
-    if unbound:
-        _log.warning("%d of %d runs do not say which weights their records are of", unbound, len(chosen))
+            unverified += not verified
+    if unverified:
+        _log.warning("%d of %d runs have records that name no weights; they are not verified", unverified, len(grid))
 
 
 def _read(folder: Path, run: Run) -> tuple[pa.Table, bool]:
-    """Records of a run, and whether they are known to be of the weights in its folder."""
+    """Read the records of a run, and whether they are verified to be of the weights in its folder."""
     file = folder / "records.parquet"
     table = read_table(file, read_dictionary=list(TEXT))
     for name, value in run.keys.items():
-        found = table[name].unique().to_pylist()
-        if found != [value]:
-            given = ", ".join(map(repr, found[:3])) or "nothing"
-            raise InputError(f"{file}: holds {given} as {name}, where its folder is that of {value!r}; {_REMEDY}")
+        values = table[name].unique().to_pylist()
+        if values != [value]:
+            recorded = ", ".join(map(repr, values[:3])) or "nothing"
+            raise InputError(f"{file}: holds {recorded} as {name}, but its folder is that of {value!r}; {_REMEDY}")
     _refuse_repeats(file, table)
-    bound = _is_bound(folder, run, notes_of(table))
-    return table.replace_schema_metadata(None).cast(COMPACT), bound
+    verified = _verify(folder, run, notes_of(table))
+    return table.replace_schema_metadata(None).cast(COMPACT), verified
 
 
 def _refuse_repeats(file: Path, table: pa.Table) -> None:
@@ -63,18 +68,18 @@ def _refuse_repeats(file: Path, table: pa.Table) -> None:
         raise InputError(f"{file}: {repeated} values are recorded twice; {_REMEDY}")
 
 
-def _is_bound(folder: Path, run: Run, notes: Mapping[str, Any] | None) -> bool:
-    """Whether records are of the weights in their folder, as far as both say.
+def _verify(folder: Path, run: Run, notes: Mapping[str, Any] | None) -> bool:
+    """Whether records name the weights in their folder; False if the records or the folder do not say.
 
     Raises:
-        InputError: they are not.
+        InputError: the records are of another run or of other weights.
     """
     file = folder / "records.parquet"
     if notes is not None and notes.get("run") != run.keys:
-        raise InputError(f"{file}: was made by the evaluation of another run; {_REMEDY}")
+        raise InputError(f"{file}: holds the evaluation of another run; {_REMEDY}")
     if not (folder / DESCRIPTION).exists():
         return False
     checksum = read_settings(folder).get(CHECKSUM)
     if checksum is not None and (notes is None or notes.get(CHECKSUM) != checksum):
-        raise InputError(f"{file}: is not of the weights that {DESCRIPTION} beside it describes; {_REMEDY}")
+        raise InputError(f"{file}: holds the evaluation of other weights than those of {DESCRIPTION}; {_REMEDY}")
     return checksum is not None

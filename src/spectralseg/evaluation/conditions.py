@@ -1,4 +1,4 @@
-"""What a run is tested on: datasets, clean or corrupted."""
+"""Test conditions: datasets, clean or corrupted."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from spectralseg.config import Evaluation
 from spectralseg.corruptions import apply, conditions_of
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
-from spectralseg.training.batches import seed_of, to_float
+from spectralseg.preprocessing import to_float
+from spectralseg.seeds import seed_of
 
 CLEAN = "none"
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A dataset, clean or corrupted. ``severity`` is the string of the configuration."""
+    """A test dataset, clean or corrupted; ``severity`` is the string in the configuration."""
 
     suite: str
     data: PreparedDataset
@@ -29,7 +30,7 @@ class Condition:
 
     @property
     def clean(self) -> bool:
-        """Whether the images are as they were prepared."""
+        """Whether the images are not corrupted."""
         return self.corruption == CLEAN
 
     @property
@@ -43,20 +44,20 @@ class Condition:
         }
 
     def cases(self) -> pd.DataFrame:
-        """Rows of the case table that are tested on.
+        """Test cases, as rows of the case table.
 
         Raises:
-            InputError: there are none.
+            InputError: there are no test cases.
         """
-        found = self.data.cases[self.data.cases["part"] == "test"]
-        if not len(found):
+        cases = self.data.cases[self.data.cases["part"] == "test"]
+        if not len(cases):
             raise InputError(f"{self.data.path}: there are no test cases; choose another split")
-        return found
+        return cases
 
     def images(self, case: pd.Series) -> NDArray[np.float32]:
-        """Images (N, S, S, channels) of a case in [0, 1], corrupted alike for every model.
+        """Images (N, S, S, channels) of a case in [0, 1], with the same corruption for every model.
 
-        What is drawn depends on the case, the corruption and its severity only.
+        The random numbers depend on the case, the corruption and its severity only.
         """
         images = to_float(self.data.images[case["first"] : case["first"] + case["slices"]])
         if self.clean:
@@ -66,18 +67,18 @@ class Condition:
 
 
 def conditions(evaluation: Evaluation, data: PreparedDataset, partners: Sequence[PreparedDataset]) -> list[Condition]:
-    """The conditions of a run trained on ``data``, each once; ``partners`` are its out-of-distribution datasets."""
+    """The test conditions of a run trained on ``data``; ``partners`` are its out-of-distribution datasets."""
     suites, noise = set(evaluation.suites), evaluation.noise
-    everywhere = suites & {"calibration", "interpretation"}
-    found = []
-    if "iid" in suites or everywhere:
-        found.append(Condition("iid", data))
-    if "ood" in suites or everywhere:
-        found += [Condition("ood", partner) for partner in partners]
+    needs_clean = suites & {"calibration", "interpretation"}
+    selected = []
+    if "iid" in suites or needs_clean:
+        selected.append(Condition("iid", data))
+    if "ood" in suites or needs_clean:
+        selected += [Condition("ood", partner) for partner in partners]
     if "noise" in suites and data.name in noise.datasets:
-        found += [
+        selected += [
             Condition("noise", data, name, level) for name, levels in noise.corruptions.items() for level in levels
         ]
     if "noise" in suites and data.name in noise.sweep:
-        found += [Condition("noise", data, *pair) for pair in conditions_of(data.modality)]
-    return found
+        selected += [Condition("noise", data, *pair) for pair in conditions_of(data.modality)]
+    return selected

@@ -1,4 +1,4 @@
-"""From images to probabilities, and from prepared to native geometry."""
+"""Prediction of probabilities, and of labels in native geometry."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spectralseg.building import model_of
 from spectralseg.config import Architecture
-from spectralseg.errors import Diverged
+from spectralseg.data import PreparedDataset
+from spectralseg.errors import Diverged, InputError
 from spectralseg.loading import reading
-from spectralseg.training.batches import standardise
-from spectralseg.training.loop import model_of
-from spectralseg.training.outputs import DESCRIPTION, WEIGHTS, read_weights
+from spectralseg.preprocessing import standardise
+from spectralseg.run_folder import DESCRIPTION, WEIGHTS, read_weights
 
 _BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model with the standardisation of its training data; ``name`` is what errors call it."""
+    """A trained model with the standardisation of its training data; ``name`` appears in error messages."""
 
     model: nn.Module
     mean: Tensor
@@ -44,27 +45,27 @@ class Predictor:
         C = 1 holds the foreground probability of binary tasks; otherwise channel 0 is the background.
 
         Raises:
-            Diverged: a logit is not finite. Comparisons would take it for background.
+            Diverged: a logit is not finite, which comparisons would treat as background.
         """
-        found = []
+        batches = []
         for start in range(0, len(images), self.batch_size):
             logits = self.model(self.standardise(images[start : start + self.batch_size])).float()
             if not logits.isfinite().all():
                 raise Diverged(self.name, "its logits are not finite")
             probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
-            found.append(probabilities.cpu().numpy())
-        return np.concatenate(found)
+            batches.append(probabilities.cpu().numpy())
+        return np.concatenate(batches)
 
 
 def predicted_cases(
     predictor: Predictor, cases: pd.DataFrame, images: Callable[[pd.Series], NDArray[np.float32]]
 ) -> Iterator[tuple[pd.Series, NDArray[np.float32]]]:
-    """Cases with their probabilities (N, C, S, S), predicted in batches that hold several small cases.
+    """Cases with their probabilities (N, C, S, S). A batch may hold several small cases.
 
     Args:
         predictor: the model.
         cases: rows of a case table.
-        images: gives the images (N, S, S, channels) of a case in [0, 1]; called once for each.
+        images: returns the images (N, S, S, channels) of a case in [0, 1]; called once for each case.
 
     Raises:
         Diverged: a logit is not finite; the message names the cases of the batch.
@@ -72,7 +73,7 @@ def predicted_cases(
     waiting: list[tuple[pd.Series, NDArray[np.float32]]] = []
     for _, case in cases.iterrows():
         waiting.append((case, images(case)))
-        if sum(len(one) for _, one in waiting) >= predictor.batch_size:
+        if sum(len(case_images) for _, case_images in waiting) >= predictor.batch_size:
             yield from _predicted(predictor, waiting)
             waiting = []
     yield from _predicted(predictor, waiting)
@@ -92,7 +93,7 @@ def _predicted(
 
 
 def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_size: int, device: str) -> Predictor:
-    """The model of a run folder.
+    """Load the model of a run.
 
     Args:
         run: folder with ``model.pt``.
@@ -102,14 +103,14 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
         device: torch device.
 
     Raises:
-        Diverged: training ended because the run diverged.
+        Diverged: the run diverged.
         InputError: the weights are missing, damaged, of another run, or do not fit the architecture.
     """
     if reason := settings.get("diverged"):
         raise Diverged(run, reason)
     data = settings["data"]
     with reading(run / DESCRIPTION, "the description of a finished run", "train the run again"):
-        # The weights come from the run; asking for pretrained ones would need the network.
+        # The weights come from the run; pretrained weights might need the network.
         architecture = Architecture.model_validate({**settings["architecture"], "encoder_weights": None})
         outputs = 1 if len(data["classes"]) == 1 else len(data["classes"]) + 1
         model = model_of(architecture, data["channels"], outputs)
@@ -117,15 +118,30 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
     weights = read_weights(run, settings, checkpoint)
     with reading(run / WEIGHTS, "the weights that its run.json describes", "train the run again"):
         model.load_state_dict(weights)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the images come
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # as images are stored
     return Predictor(model.eval(), mean, std, batch_size, str(run))
+
+
+def check_trained_on(run: Path, trained: dict[str, Any], data: PreparedDataset) -> None:
+    """Check that a run was trained on these files of a dataset, as other files may have another split.
+
+    Args:
+        run: the run folder.
+        trained: its training data, from ``run.json``.
+        data: the dataset.
+
+    Raises:
+        InputError: the run was trained on other files.
+    """
+    if data.info["files"] != trained["files"]:
+        raise InputError(f"{run}: was trained on different data than {data.path}; train the run again")
 
 
 def to_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Labels (N, ...) of probabilities (N, C, ...): threshold 0.5 for C = 1, else the most probable class."""
     if probabilities.shape[1] == 1:
         return (probabilities[:, 0] > 0.5).astype(np.uint8)
-    # The first class that attains the maximum, as argmax has it, which takes many times as long along a short axis.
+    # The first class with the maximum, as by argmax, which is many times slower along a short axis.
     largest = probabilities.max(1)
     labels = np.zeros(largest.shape, np.uint8)
     for label in reversed(range(probabilities.shape[1])):
@@ -134,30 +150,30 @@ def to_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def native_labels(probabilities: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Labels in native geometry: probabilities are interpolated bilinearly first and decided then, slice by slice.
+    """Labels in native geometry, from bilinearly interpolated probabilities, slice by slice.
 
-    Where the four neighbours of a native pixel have the same label, so has any mean of theirs; only the others, at the
-    boundaries, are interpolated.
+    Only native pixels whose four neighbours have different labels are interpolated; if the four labels are equal, any
+    weighted mean of their probabilities has the same label.
 
     Args:
         probabilities: (N, C, S, S), one row per slice.
         shape: native (H, W) or (D, H, W).
     """
     labels = np.empty((len(probabilities), *shape[-2:]), np.uint8)
-    for plane, found in zip(probabilities, labels, strict=True):
-        _interpolate_labels(plane, found)
+    for plane, plane_labels in zip(probabilities, labels, strict=True):
+        _interpolate_labels(plane, plane_labels)
     return labels.reshape(shape)
 
 
 def _interpolate_labels(plane: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
-    """Decide the labels ``out`` (H, W) from the probabilities ``plane`` (C, S, S)."""
+    """Write the labels (H, W) of the probabilities ``plane`` (C, S, S) to ``out``."""
     small, pixels = to_labels(plane[None])[0], plane.reshape(len(plane), -1).T.copy()
     side = small.shape[1]
     top, bottom, down = _neighbours(small.shape[0], out.shape[0])
     left, right, across = _neighbours(side, out.shape[1])
     padded = np.pad(small, (0, 1), "edge")
     mixed = (small != padded[1:, :-1]) | (small != padded[:-1, 1:]) | (small != padded[1:, 1:])
-    # Rows by the block, as a large and noisy image has boundaries everywhere.
+    # Blocks of rows limit the memory: a large and noisy image has boundaries everywhere.
     step = max(1, _BLOCK // out.shape[1])
     for start in range(0, len(out), step):
         rows = slice(start, start + step)
@@ -171,7 +187,7 @@ def _interpolate_labels(plane: NDArray[np.float32], out: NDArray[np.uint8]) -> N
 
 
 def _neighbours(size: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each of ``target`` pixels along an axis the two nearest of ``size``, and the weight of the second."""
-    place = np.clip((np.arange(target) + 0.5) * size / target - 0.5, 0, None)
-    low = place.astype(np.intp)
-    return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)
+    """The two nearest of ``size`` pixels for each of ``target`` pixels along an axis, and the weight of the second."""
+    position = np.clip((np.arange(target) + 0.5) * size / target - 0.5, 0, None)
+    low = position.astype(np.intp)
+    return low, np.minimum(low + 1, size - 1), (position - low).astype(np.float32)

@@ -1,7 +1,4 @@
-"""Score a sample of cases again with other people's code, so that nobody has to take ours on trust.
-
-What is compared are the values that went into the records.
-"""
+"""Independent check of metrics: score a sample of cases with medpy and MONAI, and compare with the records."""
 
 from __future__ import annotations
 
@@ -21,14 +18,14 @@ TOLERANCE = 1e-4
 
 
 class Labelled(NamedTuple):
-    """A case to score again.
+    """A case to check.
 
     Attributes:
         case: its id.
         prediction: integer labels (H, W) or (D, H, W).
-        reference: the same of the reference.
+        reference: reference labels of the same shape.
         spacing: millimetres per axis, or None.
-        recorded: our values by label and metric, ``dsc``, ``hd95 max`` or ``hd95 pooled``.
+        recorded: recorded values by label and metric, ``dsc``, ``hd95 max`` or ``hd95 pooled``.
     """
 
     case: str
@@ -39,32 +36,32 @@ class Labelled(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """Our value of a metric of one class of one case, and another package's."""
+    """Values of a metric of one class of one case: recorded, and computed by another package."""
 
     case: str
     label: int
     metric: str
     package: str
-    ours: float
-    theirs: float
+    recorded: float
+    independent: float
 
     @property
     def size(self) -> float:
-        """Absolute difference, relative where our value is above 1; infinity if either is undefined."""
-        difference = abs(self.ours - self.theirs) / max(1.0, abs(self.ours))
+        """Absolute difference, relative if the recorded value is above 1; infinity if either value is undefined."""
+        difference = abs(self.recorded - self.independent) / max(1.0, abs(self.recorded))
         return difference if math.isfinite(difference) else math.inf
 
 
 def recheck(cases: Iterable[Labelled], classes: int, tolerance: float = TOLERANCE) -> Disagreement | None:
     """Compare Dice and HD95 with medpy (pooled percentile) and MONAI (larger directed percentile).
 
-    They get masks cropped to what is labelled, with a margin, which changes no value and spares medpy most of its
-    time. Classes that are missing from prediction or reference are left to the policy, which has tests of its own.
+    Masks are cropped to the labelled region with a margin, which changes no value and saves most of medpy's time.
+    Classes that are missing from prediction or reference are skipped: the policy defines their values.
 
     Args:
-        cases: what to score again.
+        cases: the cases to check.
         classes: number of foreground classes.
-        tolerance: largest :attr:`Disagreement.size` that is rounding; MONAI computes in single precision.
+        tolerance: largest :attr:`Disagreement.size` to accept as rounding; MONAI computes in single precision.
 
     Returns:
         The largest disagreement, or None if there was nothing to compare.
@@ -74,21 +71,21 @@ def recheck(cases: Iterable[Labelled], classes: int, tolerance: float = TOLERANC
     """
     cases, largest = list(cases), None
     packages = _packages() if cases else {}
-    for found in (found for case in cases for found in _disagreements(case, classes, packages)):
-        if found.size > tolerance:
+    for current in (disagreement for case in cases for disagreement in _disagreements(case, classes, packages)):
+        if current.size > tolerance:
             raise InputError(
-                f"case '{found.case}', class {found.label}: {found.metric} is {found.ours:.6g} here and "
-                f"{found.theirs:.6g} in {found.package}; please report this with the two label maps"
+                f"case '{current.case}', class {current.label}: {current.metric} is {current.recorded:.6g} here and "
+                f"{current.independent:.6g} in {current.package}; please report this with the two label maps"
             )
-        largest = found if largest is None or found.size > largest.size else largest
+        largest = current if largest is None or current.size > largest.size else largest
     return largest
 
 
 def _packages() -> dict[tuple[str, str], Callable[..., float]]:
-    """For each package and metric a function of two masks, neither of them empty, and the spacing."""
+    """For each package and metric a function of two non-empty masks and the spacing."""
     try:
         import torch
-        from medpy.metric import binary  # GPL-3: no other module may need it
+        from medpy.metric import binary  # GPL-3: no other module may import it
         from monai.metrics.hausdorff_distance import compute_hausdorff_distance
         from monai.metrics.meandice import compute_dice
     except ImportError as error:
@@ -120,11 +117,11 @@ def _disagreements(
     spacing = None if labelled.spacing is None else [float(step) for step in labelled.spacing]
     for label in range(1, classes + 1):
         masks = labelled.prediction == label, labelled.reference == label
-        # Where a mask is empty, the others raise errors or disagree among themselves: then there is nothing to ask.
+        # For empty masks the other packages raise errors or disagree with each other.
         if all(mask.any() for mask in masks):
             box = bounding_box(masks[0] | masks[1])
             cropped = [np.pad(mask[box], 1) for mask in masks]
             for (package, metric), function in packages.items():
-                if (ours := labelled.recorded.get((label, metric))) is not None:
-                    theirs = float(function(*cropped, spacing))
-                    yield Disagreement(labelled.case, label, metric, package, ours, theirs)
+                if (recorded := labelled.recorded.get((label, metric))) is not None:
+                    independent = float(function(*cropped, spacing))
+                    yield Disagreement(labelled.case, label, metric, package, recorded, independent)

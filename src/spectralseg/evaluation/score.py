@@ -1,4 +1,4 @@
-"""All metrics of one case under both protocols."""
+"""All metrics of a case, under both protocols."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from spectralseg.metrics.surface import (
     diagonal,
 )
 
-TOLERANCE = 2.0  # of the normalised surface Dice: millimetres where the spacing is known, else pixels
+TOLERANCE = 2.0  # of the normalised surface Dice, in millimetres if the spacing is known, else in pixels
 
 
 class Score(NamedTuple):
-    """One value; see :mod:`spectralseg.metrics.records`."""
+    """A value of a metric; see :mod:`spectralseg.metrics.records`."""
 
     label: int
     protocol: str
@@ -46,11 +46,12 @@ def score_segmentation(
 ) -> Iterator[Score]:
     """Overlap and surface distance of a case.
 
-    ``published`` repeats the TransUNet protocol: images are scored at network resolution, volumes after a
-    nearest-neighbour zoom of the labels to native size; distances are in pixels, pooled. ``sound`` scores both in
-    native geometry from interpolated probabilities; distances are in millimetres where the spacing is known, the
-    larger of the two directed percentiles. Of volumes it also has the means over slices, each with the number of
-    slices that it is over, so that the mean over all slices of a test set follows from its cases.
+    ``published`` follows the TransUNet protocol: images are scored at network resolution, volumes after a
+    nearest-neighbour zoom of the labels to native size. HD95 is the percentile of the pooled distances, in pixels.
+
+    ``sound`` scores images and volumes in native geometry, from interpolated probabilities. HD95 is the larger of the
+    two directed percentiles, in millimetres if the spacing is known. For volumes it also gives means over slices, each
+    with the number of slices, so that the mean over all slices of a test set follows from its cases.
 
     Args:
         probabilities: (N, C, S, S), one row per slice.
@@ -70,7 +71,7 @@ def score_labels(
     spacing: Sequence[float] | None,
     classes: int,
 ) -> Iterator[Score]:
-    """As :func:`score_segmentation`, from the labels that each protocol scores; see :func:`predictions`."""
+    """As :func:`score_segmentation`, from the labels of each protocol; see :func:`predictions`."""
     reference = native if native.ndim == 3 else np.asarray(masks[0])
     yield from _score("published", published, reference, None, overlap_counts(published, reference, classes))
     plane = native.shape[-2:]
@@ -83,7 +84,7 @@ def score_labels(
 def predictions(
     probabilities: NDArray[np.float32], shape: Sequence[int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Labels that are scored under ``published`` and ``sound``, for a case of native ``shape``."""
+    """Labels to score under ``published`` and under ``sound``, for a case of native ``shape``."""
     labels = to_labels(probabilities)
     if len(shape) == 3:
         size = (shape[1], shape[2])
@@ -103,8 +104,8 @@ def _score(
     whole = bounding_box(prediction | reference)
     prediction, reference = prediction[whole], reference[whole]
     boxes = zip(*(ndimage.find_objects(labels, len(counts.tp)) for labels in (prediction, reference)), strict=True)
-    for k, found in enumerate(boxes):
-        label, box = k + 1, _joint_box(*found, dimensions=reference.ndim)
+    for k, pair in enumerate(boxes):
+        label, box = k + 1, _joint_box(*pair, dimensions=reference.ndim)
         for name, count in counts._asdict().items():
             yield Score(label, protocol, name, float(count[k]), "")
         case = policy.situation(int(counts.tp[k] + counts.fp[k]), int(counts.tp[k] + counts.fn[k]))
@@ -127,16 +128,17 @@ def _score(
 
 
 def _joint_box(*boxes: tuple[slice, ...] | None, dimensions: int) -> tuple[slice, ...]:
-    """The smallest box around all; without any pixel if there is none."""
-    found = [box for box in boxes if box]
-    if not found:
+    """The smallest box around all boxes; an empty one if there are none."""
+    present = [box for box in boxes if box]
+    if not present:
         return (slice(0, 0),) * dimensions
-    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*found, strict=True))
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*present, strict=True))
 
 
 def _score_slices(counts: Counts) -> Iterator[Score]:
-    """Means of the overlap metrics over slices, and over how many: slices without a value are left out, as are those
-    that are empty in prediction and reference.
+    """Means of the overlap metrics over slices, and the number of slices.
+
+    Slices without a value, or empty in both prediction and reference, are excluded.
     """
     for metric in OVERLAP:
         mean = over_units(counts, metric, empty=False)
@@ -149,33 +151,33 @@ def _score_slices(counts: Counts) -> Iterator[Score]:
 def reliabilities(
     probabilities: NDArray[np.float32], masks: NDArray[np.uint8], classes: int
 ) -> dict[tuple[int, str], Reliability]:
-    """Sums from which the calibration of a case is computed, by label and region; those of cases can be added up.
+    """Sums for the calibration of a case, by label and region. The sums of several cases can be added.
+
+    The region ``image`` holds all pixels, ``band`` those within 10 pixels of the boundary of the class in prediction or
+    reference.
 
     Args:
         probabilities: (N, C, S, S), one row per slice.
         masks: reference at network resolution, (N, S, S).
         classes: number of foreground classes, each against the rest.
-
-    Regions: ``image``, all pixels; ``band``, those within 10 pixels of the boundary of the class in prediction or
-    reference.
     """
     labels, offset = to_labels(probabilities), 0 if probabilities.shape[1] == 1 else 1
-    found = {}
+    sums = {}
     for label in range(1, classes + 1):
         p, y = probabilities[:, label - 1 + offset], masks == label
         band = boundary_band(labels == label, y)
-        found[label, "image"] = Reliability.of(p, y)
-        found[label, "band"] = Reliability.of(p[band], y[band])
-    return found
+        sums[label, "image"] = Reliability.of(p, y)
+        sums[label, "band"] = Reliability.of(p[band], y[band])
+    return sums
 
 
-def score_reliabilities(found: Mapping[tuple[int, str], Reliability]) -> Iterator[Score]:
-    """Calibration errors of a case, or of many whose sums were added up.
+def score_reliabilities(reliability: Mapping[tuple[int, str], Reliability]) -> Iterator[Score]:
+    """Calibration errors of a case, or of several cases whose sums were added.
 
-    ``sound``: 15 equal-width bins and the rest of :mod:`spectralseg.metrics.calibration`, over the image and, with the
-    prefix ``band_``, near the boundary; ``published``: mean and maximum over the two true classes.
+    ``sound`` gives the errors of :mod:`spectralseg.metrics.calibration`, with 15 equal-width bins, over the image and,
+    with the prefix ``band_``, near the boundary. ``published`` gives mean and maximum over the two true classes.
     """
-    for (label, region), sums in found.items():
+    for (label, region), sums in reliability.items():
         prefix = "" if region == "image" else f"{region}_"
         values = {
             "ece": sums.expected_error(),

@@ -1,4 +1,4 @@
-"""One evaluation job per run: every suite in one pass over each condition, so that nothing is predicted twice."""
+"""Evaluation of a run: all suites in one pass over each test condition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError
 from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.evaluation.predict import Predictor, load_predictor, predicted_cases, to_labels
+from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor, predicted_cases, to_labels
 from spectralseg.evaluation.recheck import Labelled, recheck
 from spectralseg.evaluation.score import Score, predictions, reliabilities, score_reliabilities, score_segmentation
 from spectralseg.files import replacing_all, write_parquet
@@ -26,10 +26,11 @@ from spectralseg.interpretation.scores import Score as InterpretationScore
 from spectralseg.interpretation.scores import cam_scores, spectral_scores
 from spectralseg.metrics.calibration import Reliability
 from spectralseg.metrics.records import COLUMNS, POOLED, RELIABILITY, RUN_KEYS, divergence_record
+from spectralseg.preprocessing import to_float
 from spectralseg.progress import progress_bar
-from spectralseg.training.batches import seed_of, to_float
-from spectralseg.training.learner import choose_device
-from spectralseg.training.outputs import CHECKSUM, read_settings
+from spectralseg.run_folder import CHECKSUM, read_settings
+from spectralseg.seeds import seed_of
+from spectralseg.torch_setup import choose_device
 
 _log = logging.getLogger(__name__)
 
@@ -45,20 +46,29 @@ def evaluate(
 ) -> None:
     """Evaluate a trained run and write ``records.parquet``, ``reliability.parquet`` and ``examples.npz`` into ``out``.
 
-    Of a run that diverged, in training or by a logit that is not finite here, no case is scored: the same files hold
-    the record of :func:`~spectralseg.metrics.records.divergence_record`, no histogram and no example.
+    A run that diverged, in training or by a logit that is not finite here, is not scored: the files hold the record of
+    :func:`~spectralseg.metrics.records.divergence_record`, no histogram and no example.
+
+    Args:
+        run: folder of the trained run.
+        data: the dataset that it was trained on.
+        partners: its out-of-distribution datasets.
+        evaluation: the suites and their options.
+        out: folder for the files.
+        device_name: torch device, or ``auto``.
 
     Raises:
-        InputError: the run is damaged, a dataset is not the one that it was trained on, or has other classes; or
-            another implementation of a metric disagrees.
+        InputError: the run is damaged, ``data`` is not the dataset that it was trained on, a partner has other classes,
+            or another implementation of a metric disagrees.
     """
     settings = read_settings(run)
-    if data.info["files"] != settings["data"]["files"]:
-        raise InputError(f"{data.path}: is not the data that {run} was trained on; train the run again")
+    check_trained_on(run, settings["data"], data)
     for partner in partners:
-        alike = all(partner.info[key] == data.info[key] for key in ("image_size", "channels"))
-        if len(partner.classes) != len(data.classes) or not alike:
-            raise InputError(f"{partner.path}: has other classes, size or channels than {data.path}; prepare it alike")
+        same_shape = all(partner.info[key] == data.info[key] for key in ("image_size", "channels"))
+        if len(partner.classes) != len(data.classes) or not same_shape:
+            raise InputError(
+                f"{partner.path}: has other classes, size or channels than {data.path}; prepare it with the same"
+            )
     keys = {key: settings["run"][key] for key in RUN_KEYS}
     try:
         predictor = load_predictor(
@@ -70,7 +80,7 @@ def evaluate(
         records = pd.DataFrame([divergence_record(data.name, error.reason)])
         reliability, examples = pd.DataFrame(columns=list(RELIABILITY)), _no_examples(data)
     files = [out / name for name in ("records.parquet", "reliability.parquet", "examples.npz")]
-    notes = {"run": keys, CHECKSUM: settings.get(CHECKSUM)}  # bind the tables to the weights
+    notes = {"run": keys, CHECKSUM: settings.get(CHECKSUM)}  # name the weights in the tables
     with replacing_all(*files) as (records_file, reliability_file, examples_file):
         write_parquet(records_file, _with_keys(keys, records), notes)
         write_parquet(reliability_file, _with_keys(keys, reliability), notes)
@@ -86,48 +96,53 @@ def _results(
     evaluation: Evaluation,
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, NDArray[Any]]]:
     """Metric records and reliability histograms without the identity of the run, and the examples."""
-    chance = np.random.default_rng(seed_of("recheck", *keys.values()))
-    found = [_examine(predictor, one, evaluation, chance) for one in conditions(evaluation, data, partners)]
-    largest = recheck((labelled for one in found for labelled in one.sample), len(data.classes))
+    rng = np.random.default_rng(seed_of("recheck", *keys.values()))
+    results = [
+        _evaluate_condition(predictor, condition, evaluation, rng)
+        for condition in conditions(evaluation, data, partners)
+    ]
+    largest = recheck((labelled for result in results for labelled in result.sample), len(data.classes))
     _log.info("largest difference to medpy and MONAI: %s", f"{largest.size:.1e}" if largest else "nothing to compare")
-    clean = {one.condition.data.name: one for one in found if one.condition.clean}
-    shown = [_examples(predictor, other, clean.get(other.name), evaluation.examples) for other in (data, *partners)]
-    records = pd.DataFrame([row for one in found for row in one.rows], columns=list(COLUMNS[len(RUN_KEYS) :]))
-    reliability = pd.DataFrame([row for one in clean.values() for row in one.reliability()], columns=list(RELIABILITY))
-    return records, reliability, {name: np.concatenate([one[name] for one in shown]) for name in shown[0]}
+    clean = {result.condition.data.name: result for result in results if result.condition.clean}
+    examples = [_examples(predictor, test, clean.get(test.name), evaluation.examples) for test in (data, *partners)]
+    records = pd.DataFrame([row for result in results for row in result.rows], columns=list(COLUMNS[len(RUN_KEYS) :]))
+    histograms = [row for result in clean.values() for row in result.reliability()]
+    reliability = pd.DataFrame(histograms, columns=list(RELIABILITY))
+    arrays = {name: np.concatenate([example[name] for example in examples]) for name in examples[0]}
+    return records, reliability, arrays
 
 
 def _with_keys(keys: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
-    """A table with the identity of the run before its columns."""
+    """Add the identity of the run before the columns of a table."""
     return pd.concat([pd.DataFrame(dict(keys), index=frame.index), frame], axis=1)
 
 
 @dataclass
-class _Findings:
-    """What one pass over a condition gives.
+class _ConditionResult:
+    """Results of a test condition.
 
     Attributes:
-        condition: what was tested on.
+        condition: the test condition.
         rows: metric records without the identity of the run.
         pooled: calibration of the whole test set, by label and region.
-        shown: probabilities (C, S, S) of the example rows.
-        sample: cases to be scored again.
+        examples: probabilities (C, S, S) of the example rows.
+        sample: cases for the independent check.
     """
 
     condition: Condition
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     pooled: dict[tuple[int, str], Reliability] = field(default_factory=dict)
-    shown: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    examples: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     sample: list[Labelled] = field(default_factory=list)
 
     def add(self, case: str, group: str, scores: Iterable[tuple[int, str, str, float, str]], prefix: str = "") -> None:
-        """Note scores (label, protocol, metric, value, flag); label 0 is the whole foreground."""
+        """Add scores (label, protocol, metric, value, flag); label 0 is the whole foreground."""
         names, keys = ["all", *self.condition.data.classes], tuple(self.condition.keys.values())
         for label, protocol, metric, value, flag in scores:
             self.rows.append((*keys, case, group, names[label], protocol, prefix + metric, value, flag))
 
     def reliability(self) -> Iterator[tuple[Any, ...]]:
-        """The pooled reliability histograms, a row per bin."""
+        """Rows of the pooled reliability histograms, one per bin."""
         suite, dataset = self.condition.suite, self.condition.data.name
         for (label, region), sums in self.pooled.items():
             for number, (pixels, probability, positive) in enumerate(sums.binned().T):
@@ -135,18 +150,18 @@ class _Findings:
                 yield suite, dataset, name, region, number, int(pixels), probability, int(positive)
 
 
-def _examine(
-    predictor: Predictor, condition: Condition, evaluation: Evaluation, chance: np.random.Generator
-) -> _Findings:
-    """Predict every test case of a condition once, and score it in all suites that ask for it."""
+def _evaluate_condition(
+    predictor: Predictor, condition: Condition, evaluation: Evaluation, rng: np.random.Generator
+) -> _ConditionResult:
+    """Predict every test case of a condition once, and score it for all suites."""
     data, cases = condition.data, condition.cases()
     calibrated, interpreted = (
         condition.clean and suite in evaluation.suites for suite in ("calibration", "interpretation")
     )
-    shown = {row for _, row in example_rows(data, evaluation.examples)} if condition.clean else set()
+    example_set = {row for _, row in example_rows(data, evaluation.examples)} if condition.clean else set()
     count = min(evaluation.recheck, len(cases)) if condition.clean else 0
-    sampled = set(chance.choice(cases["case"], count, replace=False))
-    found = _Findings(condition)
+    sampled = set(rng.choice(cases["case"], count, replace=False))
+    result = _ConditionResult(condition)
     label = f"{condition.suite} {data.name} {condition.corruption} {condition.severity}".removesuffix(" none 0")
     for case, probabilities in progress_bar(
         predicted_cases(predictor, cases, condition.images), desc=label, unit="case", total=len(cases)
@@ -158,25 +173,25 @@ def _examine(
             data.spacing(name),
         )
         scores = list(score_segmentation(probabilities, masks, native, spacing, len(data.classes)))
-        found.add(name, case["group"], scores)
+        result.add(name, case["group"], scores)
         if name in sampled:
-            found.sample += _to_recheck(name, probabilities, masks, native, spacing, scores)
+            result.sample += _to_recheck(name, probabilities, masks, native, spacing, scores)
         if calibrated:
             sums = reliabilities(probabilities, masks, len(data.classes))
-            found.add(name, case["group"], score_reliabilities(sums))
-            for key, one in sums.items():
-                found.pooled[key] = found.pooled.get(key, Reliability.empty()) + one
+            result.add(name, case["group"], score_reliabilities(sums))
+            for key, value in sums.items():
+                result.pooled[key] = result.pooled.get(key, Reliability.empty()) + value
         if interpreted:
             spectral = spectral_scores(probabilities, to_labels(probabilities), masks)
-            found.add(name, case["group"], _sound(spectral))
-        found.shown.update((row, probabilities[row - rows.start].copy()) for row in shown & set(rows))
-    found.add(POOLED, POOLED, score_reliabilities(found.pooled), f"{POOLED}_")
+            result.add(name, case["group"], _sound(spectral))
+        result.examples.update((row, probabilities[row - rows.start].copy()) for row in example_set & set(rows))
+    result.add(POOLED, POOLED, score_reliabilities(result.pooled), f"{POOLED}_")
     if interpreted:
-        _add_activation_maps(found, predictor, evaluation)
-    return found
+        _add_activation_maps(result, predictor, evaluation)
+    return result
 
 
-_HAUSDORFF = {"published": "hd95 pooled", "sound": "hd95 max"}  # as other packages define it
+_HAUSDORFF = {"published": "hd95 pooled", "sound": "hd95 max"}  # definition of each protocol
 
 
 def _to_recheck(
@@ -187,55 +202,55 @@ def _to_recheck(
     spacing: Sequence[float] | None,
     scores: Sequence[Score],
 ) -> Iterator[Labelled]:
-    """A case as both protocols see it, with the values that were recorded and not set by the policy."""
+    """A case for the independent check under both protocols, with the recorded values that the policy did not set."""
     published, sound = predictions(probabilities, native.shape)
-    seen = {
+    arrays = {
         "published": (published, native if native.ndim == 3 else masks[0], None),
         "sound": (sound, native, spacing),
     }
-    for protocol, arrays in seen.items():
+    for protocol, inputs in arrays.items():
         names = {"dsc": "dsc", "hd95": _HAUSDORFF[protocol]}
         recorded = {
             (score.label, names[score.metric]): score.value
             for score in scores
             if score.protocol == protocol and score.metric in names and not score.flag
         }
-        yield Labelled(case, *arrays, recorded)
+        yield Labelled(case, *inputs, recorded)
 
 
 def _sound(scores: Iterable[InterpretationScore]) -> Iterator[tuple[int, str, str, float, str]]:
-    """Scores of interpretation know no protocol."""
+    """Interpretation scores, which have no protocol, as scores under ``sound``."""
     return ((score.label, "sound", score.metric, score.value, score.flag) for score in scores)
 
 
-def _add_activation_maps(found: _Findings, predictor: Predictor, evaluation: Evaluation) -> None:
-    """Score class activation maps of some test cases, by the rule of the examples."""
-    data, choice = found.condition.data, evaluation.interpretation
+def _add_activation_maps(result: _ConditionResult, predictor: Predictor, evaluation: Evaluation) -> None:
+    """Score class activation maps of test cases, selected as the examples are."""
+    data, options = result.condition.data, evaluation.interpretation
     groups = dict(zip(data.cases["case"], data.cases["group"], strict=True))
-    rows = example_rows(data, choice.cases)
+    rows = example_rows(data, options.cases)
     for case, row in progress_bar(rows, desc=f"activation maps {data.name}", unit="case"):
         image = predictor.standardise(to_float(np.asarray(data.images[row : row + 1])))[0]
         rng = np.random.default_rng(seed_of("activation map", data.name, case))
-        for layer in choice.layers:
+        for layer in options.layers:
             scores = cam_scores(
                 predictor.model,
                 image,
                 np.asarray(data.masks[row]),
                 rng,
                 layer=layer,
-                steps=choice.steps,
+                steps=options.steps,
                 batch_size=predictor.batch_size,
             )
-            found.add(case, groups[case], _sound(scores))
+            result.add(case, groups[case], _sound(scores))
 
 
 def _examples(
-    predictor: Predictor, data: PreparedDataset, clean: _Findings | None, count: int
+    predictor: Predictor, data: PreparedDataset, clean: _ConditionResult | None, count: int
 ) -> dict[str, NDArray[Any]]:
     """Predictions and class activation maps of the example cases, at network resolution."""
     cases, rows = zip(*example_rows(data, count), strict=True)
     images = np.stack([to_float(np.asarray(data.images[row])) for row in rows])
-    probabilities = predictor(images) if clean is None else np.stack([clean.shown[row] for row in rows])
+    probabilities = predictor(images) if clean is None else np.stack([clean.examples[row] for row in rows])
     foreground = probabilities if probabilities.shape[1] == 1 else probabilities[:, 1:]
     maps = [
         seg_grad_cam(predictor.model, predictor.standardise(images[start : start + predictor.batch_size])).cpu().numpy()

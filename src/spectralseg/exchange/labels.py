@@ -1,4 +1,4 @@
-"""Arrays of a case in native geometry as files that other tools read: NIfTI for volumes, PNG for images."""
+"""Files of images and label maps in native geometry: NIfTI for volumes, PNG for images."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _REMEDY_OF_READERS = re.compile(
 
 
 def file_ending(data: PreparedDataset) -> str:
-    """How the names of a dataset's files end: ``.nii.gz`` where cases are volumes, else ``.png``."""
+    """Suffix of the files of a dataset: ``.nii.gz`` for volumes, ``.png`` for images."""
     return file_endings(data)[0]
 
 
 def file_endings(data: PreparedDataset) -> tuple[str, ...]:
-    """How the names of label maps that are read may end, in lower or upper case; the first is :func:`file_ending`."""
+    """Accepted suffixes of label maps, in lower or upper case; the first is :func:`file_ending`."""
     return (".nii.gz", ".nii") if data.volumes else (".png",)
 
 
@@ -52,17 +52,17 @@ def write_array(path: Path, array: NDArray[Any], geometry: Geometry | None, spac
     """Write an image or a label map in native geometry, without loss.
 
     Args:
-        path: ``.nii.gz`` or ``.png``.
-        array: with a geometry (D, H, W), of which integers of more than 32 bits and floating-point numbers are stored
-            in single precision; else whole numbers (H, W) or (H, W, 3) of 8 or 16 bits without sign.
-        geometry: voxel grid of the file; None for an image.
-        spacing: millimetres per axis of the array, where they are known.
+        path: a ``.nii.gz`` or ``.png`` file.
+        array: a volume (D, H, W), of which floating-point numbers and integers of more than 32 bits are stored in
+            single precision; or an image (H, W) or (H, W, 3) of unsigned integers of 8 or 16 bits.
+        geometry: voxel grid of the volume; None for an image.
+        spacing: millimetres per axis of the array; None if unknown.
 
     Raises:
-        InputError: an image holds numbers that PNG cannot.
+        InputError: PNG cannot store the values of the image.
     """
     if geometry is None:
-        _write_picture(path, array)
+        _write_image(path, array)
         return
     stored = geometry.to_file(array)
     exact = stored.dtype.kind in "iu" and stored.dtype.itemsize <= 4
@@ -70,13 +70,13 @@ def write_array(path: Path, array: NDArray[Any], geometry: Geometry | None, spac
     image.header.set_qform(geometry.affine, code=1)
     image.header.set_sform(geometry.affine, code=1)
     image.header.set_xyzt_units("mm")
-    if spacing is not None:  # some files have an affine of unit scale beside the size of the voxels
+    if spacing is not None:  # in some files the affine has unit scale, and only the header has the voxel size
         image.header.set_zooms(geometry.in_file_order(spacing))
     nib.save(image, path)
 
 
-def _write_picture(path: Path, array: NDArray[Any]) -> None:
-    with np.errstate(invalid="ignore"):  # of NaN and infinity, which equal no whole number
+def _write_image(path: Path, array: NDArray[Any]) -> None:
+    with np.errstate(invalid="ignore"):  # casting NaN and infinity, which the comparison below finds
         stored = array if array.dtype == np.uint8 else array.astype(np.uint16)
     if not np.array_equal(stored, array):
         raise InputError(f"{path.name}: has values other than whole numbers from 0 to 65535, which PNG cannot store")
@@ -85,40 +85,39 @@ def _write_picture(path: Path, array: NDArray[Any]) -> None:
 
 
 def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint8]:
-    """Read somebody's label map of a case.
+    """Read a predicted label map of a case.
 
-    A volume whose axes are stored in another order or direction is put on the grid of the case, without resampling,
-    where its affine says that it lies in the same place. A mask of one class may be stored as 0 and 255, also where
-    every pixel is 255.
+    If the axes of a volume are stored in another order or direction, but its affine covers the same region, the axes
+    are reordered without resampling. A mask of one class may be stored as 0 and 255, even if every pixel is 255.
 
     Returns:
         uint8 (H, W) or (D, H, W), ordered as :meth:`PreparedDataset.native_labels`.
 
     Raises:
-        InputError: the file is missing or damaged, lies on another grid than the case, is compressed with loss, or
-            holds other labels than 0..K.
+        InputError: the file is missing or damaged, has another grid than the case, has lossy compression, or holds
+            other labels than 0..K.
     """
     geometry, shape, scaling, tolerance = data.geometry(case), data.native_shape(case), "", WHOLE
     if geometry is None:
-        with _blaming_the_prediction():
-            found, picture = read_mask(path)
-        if picture.lossy:
-            raise InputError(f"{path}: is a {picture.format} file, whose compression changes labels; save it as PNG")
+        with _remedies_for_predictions():
+            array, image = read_mask(path)
+        if image.lossy:
+            raise InputError(f"{path}: is a {image.format} file, whose compression changes labels; save it as PNG")
     else:
-        with _blaming_the_prediction():
+        with _remedies_for_predictions():
             volume = read_nifti(path)
-        found, scaling = _on_grid(path, volume, geometry, shape, data.spacing(case)), volume.scaling
+        array, scaling = _on_grid(path, volume, geometry, shape, data.spacing(case)), volume.scaling
         shape, tolerance = geometry.in_file_order(shape), volume.tolerance
-    if found.shape != tuple(shape):
-        remedy = _remedy_for_shape(found.shape, tuple(shape), data.info["image_size"])
-        raise InputError(f"{path}: has shape {found.shape}, the case {tuple(shape)}; {remedy}")
-    labels = _whole(path, found, len(data.classes), scaling, tolerance)
+    if array.shape != tuple(shape):
+        remedy = _remedy_for_shape(array.shape, tuple(shape), data.info["image_size"])
+        raise InputError(f"{path}: has shape {array.shape}, the case {tuple(shape)}; {remedy}")
+    labels = _to_labels(path, array, len(data.classes), scaling, tolerance)
     return labels if geometry is None else geometry.from_file(labels)
 
 
 @contextmanager
-def _blaming_the_prediction() -> Iterator[None]:
-    """Replace remedies of readers, which take the file for one of a published dataset."""
+def _remedies_for_predictions() -> Iterator[None]:
+    """Replace remedies in errors of readers, which are written for files of published datasets."""
     try:
         yield
     except InputError as error:
@@ -128,18 +127,18 @@ def _blaming_the_prediction() -> Iterator[None]:
 def _on_grid(
     path: Path, volume: Volume, geometry: Geometry, shape: Sequence[int], spacing: Sequence[float] | None
 ) -> NDArray[Any]:
-    """The array of a volume in the axes of the case's label file, whatever axes its own file has.
+    """The array of a volume with the axes of the case's label file.
 
-    Where affine and voxel size of a header contradict each other, as in ACDC, some tools go by the one, some by the
-    other: the volume may lie where either says.
+    If affine and voxel size of a header contradict each other, as in ACDC, tools differ in which of them they use; the
+    volume may match either.
 
     Raises:
-        InputError: it lies elsewhere in space, but has the shape of the case.
+        InputError: the volume has the shape of the case but covers another region.
     """
     shape = geometry.in_file_order(shape)
-    possible = [geometry.affine, *([geometry.scaled(spacing)] if spacing else [])]
-    for affine in possible:
-        # How the axes of the volume run on the grid of the case; both may be oblique in space.
+    affines = [geometry.affine, *([geometry.scaled(spacing)] if spacing else [])]
+    for affine in affines:
+        # Orientation of the volume relative to the grid of the case; both may be oblique in space.
         axes = nib.orientations.io_orientation(np.linalg.inv(affine) @ volume.affine)
         if np.isfinite(axes).all():
             array = nib.orientations.apply_orientation(volume.array, axes)
@@ -147,39 +146,40 @@ def _on_grid(
             if array.shape == shape and coincide(placed, affine, shape):
                 return np.asarray(array)
     if volume.array.shape == shape:
-        sizes = [np.linalg.norm(affine[:3, :3], axis=0) for affine in (volume.affine, *possible)]
-        differ = "affines differ"
+        sizes = [np.linalg.norm(affine[:3, :3], axis=0) for affine in (volume.affine, *affines)]
+        difference = "affines differ"
         if not any(np.allclose(sizes[0], size, rtol=0.01) for size in sizes[1:]):
             voxels = [" x ".join(f"{side:.4g}" for side in size) for size in (sizes[0], sizes[-1])]
-            differ = f"voxels of {voxels[0]} mm instead of {voxels[1]} mm"
+            difference = f"voxels of {voxels[0]} mm instead of {voxels[1]} mm"
         raise InputError(
-            f"{path}: lies elsewhere in space than the labels of the case ({differ}); predict from the image as "
+            f"{path}: lies elsewhere in space than the labels of the case ({difference}); predict from the image as "
             "published, or as 'spectralseg export-nnunet' writes it"
         )
     return volume.array
 
 
-def _remedy_for_shape(found: tuple[int, ...], shape: tuple[int, ...], prepared: int) -> str:
-    """What to do about a label map of another shape, (H, W) or in the order of the file's axes."""
-    if sorted(found) == sorted(shape):
+def _remedy_for_shape(actual: tuple[int, ...], shape: tuple[int, ...], prepared: int) -> str:
+    """The remedy for a label map of another shape, (H, W) or in the order of the axes in the file."""
+    if sorted(actual) == sorted(shape):
         return "its axes are in another order; write it with the axes, and the affine, of the case"
-    if sorted(found).count(prepared) >= 2:
+    if sorted(actual).count(prepared) >= 2:
         return f"it has the {prepared} pixels of the prepared images; resize it to the native size of the case"
     return "give labels in native geometry"
 
 
-def _whole(path: Path, found: NDArray[Any], largest: int, scaling: str, tolerance: float) -> NDArray[np.uint8]:
-    floating = found.dtype.kind == "f"
-    with np.errstate(invalid="ignore"):  # of NaN and infinity, which equal no label
-        labels: NDArray[np.uint8] = (np.rint(found) if floating else found).astype(np.uint8)
-        whole = is_whole(found, tolerance) & (np.rint(found) == labels) if floating else found == labels
+def _to_labels(path: Path, array: NDArray[Any], largest: int, scaling: str, tolerance: float) -> NDArray[np.uint8]:
+    """Check that the numbers in a file are labels 0..``largest``, and convert them."""
+    floating = array.dtype.kind == "f"
+    with np.errstate(invalid="ignore"):  # casting NaN and infinity, which the comparison below finds
+        labels: NDArray[np.uint8] = (np.rint(array) if floating else array).astype(np.uint8)
+        whole = is_whole(array, tolerance) & (np.rint(array) == labels) if floating else array == labels
     if largest == 1 and whole.all() and np.isin(labels, (0, 255)).all() and labels.any():
         labels //= 255
-    wrong = found[~whole | (labels > largest)]
+    wrong = array[~whole | (labels > largest)]
     if not wrong.size:
         return labels
     remedy = f"give whole numbers, 0 for background up to {largest}"
-    if floating and found.min() >= 0 and found.max() <= 1:
+    if floating and array.min() >= 0 and array.max() <= 1:
         remedy = f"it looks like a probability: threshold it or take the most probable class, and {remedy}"
     if scaling:
         remedy += f", stored without scaling ({scaling})"

@@ -1,4 +1,4 @@
-"""The model card: what an exported model is, what it was trained and tested on, and what must go in and comes out."""
+"""The model card of an exported model: training, results, input and output."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from spectralseg.evaluation.conditions import CLEAN
 from spectralseg.exchange.scoring import summarise
 
 INPUT, OUTPUT = "images", "probabilities"
-_SHOWN = ("dsc", "iou", "hd95", "nsd")
+_METRICS = ("dsc", "iou", "hd95", "nsd")
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an exported model is from the original.
+    """Differences between an exported model and the original.
 
     Attributes:
-        images: how many were compared.
+        images: number of images compared.
         error: largest absolute difference of a probability.
-        tolerance: largest one that is accepted.
-        labels: share of pixels with another label, in [0, 1].
+        tolerance: largest accepted difference.
+        labels: fraction of pixels with another label, in [0, 1].
     """
 
     images: int
@@ -51,7 +51,7 @@ def model_card(
     Args:
         settings: content of ``run.json``.
         data: the dataset that the run was trained on.
-        records: metric records of the run; None where it has not been evaluated.
+        records: metric records of the run; None if it is not evaluated.
         checkpoint: ``best`` or ``last``.
         file: name of the exported file.
         usage: Python code that runs it on :data:`INPUT`.
@@ -59,7 +59,7 @@ def model_card(
     """
     environment = Environment(
         loader=PackageLoader("spectralseg.exchange"),
-        autoescape=False,  # that is for HTML
+        autoescape=False,  # autoescaping is for HTML
         finalize=_escaped,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -85,7 +85,7 @@ class _Verbatim(str):
 
 
 def _escaped(value: Any) -> Any:
-    """Text of a dataset as one line of Markdown that holds no markup: neither HTML nor links, code or cells."""
+    """Escape text of a dataset as one line of Markdown without HTML, links, code or table cells."""
     if not isinstance(value, str) or isinstance(value, _Verbatim):
         return value
     line = one_line(re.sub(r"\s+", " ", value))
@@ -93,6 +93,6 @@ def _escaped(value: Any) -> Any:
 
 
 def _results(records: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:
-    shown = records[(records["corruption"] == CLEAN) & records["metric"].isin(_SHOWN)]
-    for name, chosen in shown.groupby("test_dataset", sort=False, observed=True):
-        yield from summarise(chosen).assign(test_dataset=name).to_dict("records")
+    clean = records[(records["corruption"] == CLEAN) & records["metric"].isin(_METRICS)]
+    for name, group in clean.groupby("test_dataset", sort=False, observed=True):
+        yield from summarise(group).assign(test_dataset=name).to_dict("records")

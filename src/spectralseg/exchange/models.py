@@ -1,4 +1,4 @@
-"""Trained models as files that run without this package, held to the original by a parity check."""
+"""Export of trained models to files that run without this package, with a parity check."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from torch import Tensor, nn
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.evaluation.predict import Predictor, load_predictor, to_labels
+from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor, to_labels
 from spectralseg.exchange.model_card import INPUT, OUTPUT, Parity, model_card
-from spectralseg.exchange.predictions import check_trained_on
 from spectralseg.files import creating_folder
 from spectralseg.loading import reading
 from spectralseg.metrics.records import read_records
-from spectralseg.training.batches import to_float
-from spectralseg.training.outputs import DESCRIPTION, read_settings
+from spectralseg.preprocessing import to_float
+from spectralseg.run_folder import DESCRIPTION, read_settings
 
 TOLERANCE = 1e-4  # of a probability
 _EXAMPLES = 3
@@ -34,7 +33,7 @@ _Images = NDArray[np.float32]
 
 
 class Standalone(nn.Module):
-    """A model with the standardisation of its training data before it and probabilities behind it.
+    """A model that includes the standardisation of its training data and the final sigmoid or softmax.
 
     Takes float32 images (B, channels, S, S) in [0, 1]; returns probabilities (B, C, S, S) as :class:`Predictor` does.
     """
@@ -58,22 +57,22 @@ class Standalone(nn.Module):
 def export_model(run: Path, data: PreparedDataset, out: Path, *, kind: str, checkpoint: str = "best") -> Parity:
     """Write a trained model and a model card, ``README.md``, into the new folder ``out``.
 
-    Standardisation and the final sigmoid or softmax are part of the exported model. It takes any number of images, and
-    is compared with the original on test images and on noise, each alone and all together.
+    The exported model includes standardisation and the final sigmoid or softmax, and takes batches of any size. It is
+    compared with the original on test images and noise, one by one and as a batch.
 
     Args:
-        run: finished run; where it has been evaluated there, the card has its results.
+        run: folder of a finished run; the card has its results if it is evaluated.
         data: the dataset that the run was trained on.
         out: folder that does not exist yet.
         kind: a key of :data:`FORMATS`.
         checkpoint: ``best`` on validation, or ``last``.
 
     Raises:
-        Diverged: the run diverged, so that there is nothing to compare with.
-        InputError: there is no such run, it was trained on other data, packages are missing, ``out`` has content, or
+        Diverged: the run diverged.
+        InputError: there is no such run, it was trained on other data, packages are missing, ``out`` is not empty, or
             the exported model differs from the original by more than :data:`TOLERANCE`.
     """
-    settings, form = read_settings(run), FORMATS[kind]
+    settings, export = read_settings(run), FORMATS[kind]
     check_trained_on(run, settings["data"], data)
     predictor = load_predictor(run, settings, checkpoint, 1, "cpu")
     images = _images(data)
@@ -81,25 +80,25 @@ def export_model(run: Path, data: PreparedDataset, out: Path, *, kind: str, chec
     records = read_records(run / "records.parquet") if (run / "records.parquet").exists() else None
     with creating_folder(out) as folder:
         with _quiet():
-            form.write(Standalone(predictor).eval(), torch.from_numpy(_channels_first(images)), folder / form.file)
-            parity = _compare(form.read(folder / form.file), images, expected)
-        if not parity.error <= TOLERANCE:  # also where the exported model gives NaN
+            export.write(Standalone(predictor).eval(), torch.from_numpy(_channels_first(images)), folder / export.file)
+            parity = _compare(export.read(folder / export.file), images, expected)
+        if not parity.error <= TOLERANCE:  # also if the exported model returns NaN
             raise InputError(
                 f"{run}: a probability of the exported model differs from the original by {parity.error:.1e}, more "
                 f"than {TOLERANCE:g}; choose another format"
             )
-        choice = {"checkpoint": checkpoint, "file": form.file, "usage": form.usage}
+        options = {"checkpoint": checkpoint, "file": export.file, "usage": export.usage}
         with reading(run / DESCRIPTION, "the description of a finished run", "train the run again"):
-            card = model_card(settings, data, records, parity=parity, **choice)
+            card = model_card(settings, data, records, parity=parity, **options)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return parity
 
 
 def _images(data: PreparedDataset) -> _Images:
-    """Test images and as many of noise, (N, S, S, channels) in [0, 1]."""
-    shown = to_float(np.stack([data.images[row] for _, row in example_rows(data, _EXAMPLES)]))
-    noise = np.random.default_rng(0).random(shown.shape, np.float32)
-    return np.concatenate([shown, noise])
+    """Test images and as many images of noise, (N, S, S, channels) in [0, 1]."""
+    examples = to_float(np.stack([data.images[row] for _, row in example_rows(data, _EXAMPLES)]))
+    noise = np.random.default_rng(0).random(examples.shape, np.float32)
+    return np.concatenate([examples, noise])
 
 
 def _channels_first(images: _Images) -> _Images:
@@ -107,15 +106,15 @@ def _channels_first(images: _Images) -> _Images:
 
 
 def _compare(model: Callable[[_Images], _Images], images: _Images, expected: _Images) -> Parity:
-    given = _channels_first(images)
-    together, alone = model(given), np.concatenate([model(given[n : n + 1]) for n in range(len(given))])
-    error = float(np.abs([together - expected, alone - expected]).max())  # NaN if any is
-    return Parity(len(images), error, TOLERANCE, float((to_labels(together) != to_labels(expected)).mean()))
+    inputs = _channels_first(images)
+    batched, single = model(inputs), np.concatenate([model(inputs[n : n + 1]) for n in range(len(inputs))])
+    error = float(np.abs([batched - expected, single - expected]).max())  # NaN if any difference is NaN
+    return Parity(len(images), error, TOLERANCE, float((to_labels(batched) != to_labels(expected)).mean()))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters tell at length of their own workings."""
+    """Silence verbose exporter warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -123,7 +122,7 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Format:
-    """A format: its file, how it is written and read back, and how others read it, in Python."""
+    """An export format: name of the file, functions that write and read it, and Python code that shows its use."""
 
     file: str
     write: Callable[[nn.Module, Tensor, Path], None]
@@ -134,7 +133,7 @@ class _Format:
 def _write_torchscript(model: nn.Module, images: Tensor, file: Path) -> None:
     with torch.no_grad():
         traced: Any = torch.jit.trace(model, images, check_trace=False)
-    content = io.BytesIO()  # written to a full disk directly, it would end this process
+    content = io.BytesIO()  # torch aborts the process if it writes to a full disk itself
     torch.jit.save(traced, content)
     file.write_bytes(content.getvalue())
 
@@ -151,7 +150,7 @@ def _read_torchscript(file: Path) -> Callable[[_Images], _Images]:
 
 def _write_onnx(model: nn.Module, images: Tensor, file: Path) -> None:
     try:
-        import onnxruntime  # noqa: F401  # noticed before the work, not after it
+        import onnxruntime  # noqa: F401  # fail before the export, not after it
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(f"{error.name} is not installed; install the extra 'export' or choose torchscript") from None

@@ -1,4 +1,4 @@
-"""A dataset in the raw layout of nnU-Net v2, with our parts, so that nnU-Net trains and is tested on the same cases."""
+"""Export of a dataset in the raw layout of nnU-Net v2, with the same training, validation and test cases."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ def export_nnunet(
     """Write images and labels of a dataset, in native geometry and intensities, into the new folder ``out``.
 
     Cases of the training and validation part go to ``imagesTr`` and ``labelsTr``, test cases to ``imagesTs`` and
-    ``labelsTs``; ``splits_final.json`` has the one fold of our two parts. Every case is compared with the prepared one:
-    the bytes of its image file, and its labels.
+    ``labelsTs``; ``splits_final.json`` has one fold with these training and validation parts. The image file and the
+    labels of every case are compared with the prepared dataset.
 
     Args:
-        specification: what is known of the dataset.
-        raw: what the dataset was prepared from: archive, folder of archives, or folder in the official layout.
-        data: the prepared dataset, which decides on cases and parts.
-        out: folder that does not exist yet, named as nnU-Net asks: ``Dataset501_Polyps``.
-        threads: cases that are read and written at a time.
+        specification: the dataset.
+        raw: raw data of the prepared dataset: archive, folder of archives, or folder in the official layout.
+        data: the prepared dataset, which defines cases and parts.
+        out: folder that does not exist yet, with a name that nnU-Net accepts, such as ``Dataset501_Polyps``.
+        threads: number of cases to read and write in parallel.
 
     Raises:
-        InputError: the name does not fit, ``out`` has content, or the raw files are not those of the prepared dataset.
+        InputError: the name is not valid, ``out`` is not empty, or the raw files differ from the prepared dataset.
     """
     if not _NAME.fullmatch(out.name):
-        raise InputError(f"{out}: nnU-Net asks for three digits and a name, such as Dataset501_{data.name}; rename it")
+        raise InputError(f"{out}: nnU-Net requires three digits and a name, such as Dataset501_{data.name}; rename it")
     with unpacked(raw, out.parent) as root, options_of(specification.name):
-        found = {case.id: case for case in read_cases(specification.reader, root, specification.reader_options)}
+        cases = {case.id: case for case in read_cases(specification.reader, root, specification.reader_options)}
         rows = data.cases.to_dict("records")
         for row in rows:
-            if row["case"] not in found:
+            if row["case"] not in cases:
                 raise InputError(f"{raw}: has no case '{row['case']}'; give what {data.path} was prepared from")
         with creating_folder(out) as folder:
             for part in set(_SUFFIX.values()):
                 (folder / f"images{part}").mkdir()
                 (folder / f"labels{part}").mkdir()
-            write_one = partial(_write_case, folder, data, found)
+            write_case = partial(_write_case, folder, data, cases)
             for _ in progress_bar(
-                map_in_order(write_one, rows, threads), desc=f"export {data.name}", unit="case", total=len(rows)
+                map_in_order(write_case, rows, threads), desc=f"export {data.name}", unit="case", total=len(rows)
             ):
                 pass
             parts = {part: data.cases[data.cases["part"] == part]["case"].tolist() for part in _SUFFIX}
@@ -67,8 +67,8 @@ def export_nnunet(
             write_json(folder / "dataset.json", _description(specification, data, len(rows) - len(parts["test"])))
 
 
-def _write_case(folder: Path, data: PreparedDataset, found: Mapping[str, Case], row: dict[str, Any]) -> None:
-    case, part, ending = found[row["case"]], _SUFFIX[row["part"]], file_ending(data)
+def _write_case(folder: Path, data: PreparedDataset, cases: Mapping[str, Case], row: dict[str, Any]) -> None:
+    case, part, ending = cases[row["case"]], _SUFFIX[row["part"]], file_ending(data)
     sample = case.load()
     _refuse_other_case(data, case, row, sample)
     for kind, array, name in (
@@ -95,7 +95,7 @@ def _refuse_other_case(data: PreparedDataset, case: Case, row: dict[str, Any], s
 
 
 def _description(specification: DatasetSpecification, data: PreparedDataset, training: int) -> dict[str, Any]:
-    # nnU-Net normalises a channel called CT by intensities of the whole dataset, any other by those of the image.
+    # nnU-Net normalises a channel named CT with intensities of the whole dataset, any other channel per image.
     window = specification.intensity is not None and specification.intensity.window is not None
     channels = ["R", "G", "B"] if specification.channels == 3 else ["CT" if window else specification.modality]
     return {

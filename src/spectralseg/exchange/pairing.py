@@ -1,5 +1,6 @@
-"""Which file is the prediction of which case, by their names: equal but for Unicode form, upper and lower case, the
-ending, or something that all names have in addition, such as ``_pred``.
+"""Match prediction files to cases by name.
+
+Names may differ in Unicode form, case and suffix, and in a text that all of them have in addition, such as ``_pred``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from spectralseg.errors import InputError
 
-_Added = tuple[str, str]  # what stands before and after the id
+_Affixes = tuple[str, str]  # text before and after the id in the name of a file
 
 
 class Pairing(NamedTuple):
@@ -20,31 +21,31 @@ class Pairing(NamedTuple):
 
     Attributes:
         files: the file of each case that has one.
-        strangers: files with an ending of predictions whose names fit no case.
-        others: files with other endings, and folders; hidden files are in no list.
-        added: what names of files have before and after the id; two empty texts where they have nothing.
+        unmatched: files with a suffix of predictions that match no case.
+        others: files with other suffixes, and folders; hidden files are ignored.
+        affixes: text before and after the id in the names of files; two empty strings if there is none.
     """
 
     files: dict[str, Path]
-    strangers: list[Path]
+    unmatched: list[Path]
     others: list[Path]
-    added: _Added
+    affixes: _Affixes
 
 
 def pair(folder: Path, cases: Sequence[str], endings: Sequence[str]) -> Pairing:
-    """Pair the files of a folder with cases.
+    """Match the files of a folder to cases.
 
-    An equal name comes before one in another Unicode form, and that before one that differs in upper and lower case.
-    Names that are left are paired if all of them have the same text before and after an id, as in ``mask-12_pred.png``,
-    that a character such as ``_`` separates from it.
+    An exact match takes precedence over one that differs in Unicode form, and that over one that differs in upper and
+    lower case. The remaining files are matched if all of them have the same text before and after an id, separated by a
+    character such as ``_``, as in ``mask-12_pred.png``.
 
     Args:
-        folder: what holds the files; folders in it are not searched.
-        cases: ids of all cases that a file may belong to.
-        endings: how names of predictions end, in lower case; upper case is the same.
+        folder: folder of the files; subfolders are not searched.
+        cases: ids of all cases.
+        endings: suffixes of predictions, in lower case; upper case is accepted too.
 
     Raises:
-        InputError: two files fit one case.
+        InputError: two files match one case.
     """
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     stems = {path: stem for path in entries if (stem := _stem(path.name, endings))}
@@ -55,25 +56,29 @@ def pair(folder: Path, cases: Sequence[str], endings: Sequence[str]) -> Pairing:
         for path in [path for path in stems if path not in files.values()]:
             _claim(files, ids.get(form(stems[path])), path)
     left = [path for path in stems if path not in files.values()]
-    additions = _additions({path: _folded(stems[path]) for path in left}, _by_form(cases, _folded))
-    complete = [(added, of) for added, of in additions.items() if len(of) == len(left) and _clear(added, of)]
-    added: _Added = ("", "")
+    candidates = _candidates({path: _folded(stems[path]) for path in left}, _by_form(cases, _folded))
+    complete = [
+        (affixes, matches)
+        for affixes, matches in candidates.items()
+        if len(matches) == len(left) and _unambiguous(affixes, matches)
+    ]
+    affixes: _Affixes = ("", "")
     if len(complete) == 1:
-        added, named = complete[0]
+        affixes, matches = complete[0]
         left = []
-    else:  # two files of one case explain best why some cannot be paired
-        named = {path: case for of in additions.values() for path, case in of.items()}
+    else:  # if two files match one case, the error about them is the best explanation
+        matches = {path: case for candidate in candidates.values() for path, case in candidate.items()}
     claimed = dict(files)
-    for path, case in named.items():
+    for path, case in matches.items():
         _claim(claimed, case, path)
     others = [path for path in entries if path not in stems]
-    return Pairing(claimed if len(complete) == 1 else files, left, others, added)
+    return Pairing(claimed if len(complete) == 1 else files, left, others, affixes)
 
 
 def _stem(name: str, endings: Sequence[str]) -> str:
-    """A name without its ending; empty where it has none of these."""
-    fitting = [ending for ending in endings if name.lower().endswith(ending)]
-    return name[: -max(map(len, fitting))] if fitting else ""
+    """A name without its suffix; empty if it has none of the suffixes."""
+    matching = [ending for ending in endings if name.lower().endswith(ending)]
+    return name[: -max(map(len, matching))] if matching else ""
 
 
 def _composed(text: str) -> str:
@@ -85,38 +90,38 @@ def _folded(text: str) -> str:
 
 
 def _by_form(cases: Sequence[str], form: Callable[[str], str]) -> dict[str, str]:
-    """Each case by a form of its id, without those that share it with another."""
-    sharing = defaultdict(list)
+    """Map a form of each id to the case, without forms that several cases share."""
+    groups = defaultdict(list)
     for case in cases:
-        sharing[form(case)].append(case)
-    return {key: found[0] for key, found in sharing.items() if len(found) == 1}
+        groups[form(case)].append(case)
+    return {key: group[0] for key, group in groups.items() if len(group) == 1}
 
 
 def _claim(files: dict[str, Path], case: str | None, path: Path) -> None:
     if case is not None and files.setdefault(case, path) != path:
-        raise InputError(f"{path}: fits case '{case}' as {files[case].name} does; keep one of the two files")
+        raise InputError(f"{path}: matches case '{case}', as {files[case].name} does; keep one of the two files")
 
 
-def _additions(stems: Mapping[Path, str], ids: Mapping[str, str]) -> dict[_Added, dict[Path, str]]:
-    """The files that an addition explains, with their cases, for every addition."""
-    found: dict[_Added, dict[Path, str]] = defaultdict(dict)
+def _candidates(stems: Mapping[Path, str], ids: Mapping[str, str]) -> dict[_Affixes, dict[Path, str]]:
+    """For all possible affixes, the files that match a case with them, and these cases."""
+    candidates: dict[_Affixes, dict[Path, str]] = defaultdict(dict)
     for path, stem in stems.items():
         for key, case in ids.items():
-            for added in _around(stem, key):
-                found[added][path] = case
-    return found
+            for affixes in _affixes(stem, key):
+                candidates[affixes][path] = case
+    return candidates
 
 
-def _around(stem: str, key: str) -> Iterator[_Added]:
-    """What stands before and after each place of an id in a name, where a character that is no letter parts them."""
-    place = stem.find(key)
-    while place >= 0:
-        before, after = stem[:place], stem[place + len(key) :]
+def _affixes(stem: str, key: str) -> Iterator[_Affixes]:
+    """Text before and after each occurrence of an id in a name that no letter or digit adjoins."""
+    start = stem.find(key)
+    while start >= 0:
+        before, after = stem[:start], stem[start + len(key) :]
         if not before[-1:].isalnum() and not after[:1].isalnum():
             yield before, after
-        place = stem.find(key, place + 1)
+        start = stem.find(key, start + 1)
 
 
-def _clear(added: _Added, of: Mapping[Path, str]) -> bool:
-    """Whether an addition is one: a number alone, as in ``12_3.png``, may make another id where it is there once."""
-    return len(of) > 1 or any(character.isalpha() for character in "".join(added))
+def _unambiguous(affixes: _Affixes, matches: Mapping[Path, str]) -> bool:
+    """Whether affixes cannot belong to another id: in a single file, a mere number may, as in ``12_3.png``."""
+    return len(matches) > 1 or any(character.isalpha() for character in "".join(affixes))

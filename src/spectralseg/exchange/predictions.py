@@ -9,12 +9,12 @@ from spectralseg import provenance
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
-from spectralseg.evaluation.predict import load_predictor, native_labels, predicted_cases
+from spectralseg.evaluation.predict import check_trained_on, load_predictor, native_labels, predicted_cases
 from spectralseg.exchange.labels import file_ending, file_name, write_array
 from spectralseg.files import creating_folder, sha256_of, write_json
 from spectralseg.progress import progress_bar
-from spectralseg.training.learner import choose_device
-from spectralseg.training.outputs import WEIGHTS, read_settings
+from spectralseg.run_folder import WEIGHTS, read_settings
+from spectralseg.torch_setup import choose_device
 
 _BATCH = 16
 DESCRIPTION = "predictions.json"
@@ -25,13 +25,13 @@ def predict(
 ) -> None:
     """Write the labels of all test cases into the new folder ``out``, one file per case, named by its id.
 
-    They are those that the evaluation scores under ``sound``: 0 is background, 1..K the classes. Volumes are NIfTI
-    files on the voxel grid of the source's label files, images PNG files of the source's size. ``predictions.json``
-    says which run, weights and labels they are of.
+    The labels, 0 for background and 1..K for the classes, are those that the evaluation scores under ``sound``. Volumes
+    are NIfTI files on the voxel grid of the original label files, images are PNG files of the original size.
+    ``predictions.json`` describes run, weights and labels.
 
     Args:
         run: finished run.
-        data: the dataset that the run was trained on, or another one with as many classes, of equal size and channels.
+        data: the dataset that the run was trained on, or one with the same number of classes, size and channels.
         out: folder that does not exist yet.
         checkpoint: ``best`` on validation, or ``last``.
         device_name: torch device, or ``auto``.
@@ -46,8 +46,8 @@ def predict(
     condition, ending = Condition("iid", data), file_ending(data)
     cases = condition.cases()
     with creating_folder(out) as folder:
-        found = predicted_cases(predictor, cases, condition.images)
-        for case, probabilities in progress_bar(found, desc=f"predict {data.name}", unit="case", total=len(cases)):
+        predicted = predicted_cases(predictor, cases, condition.images)
+        for case, probabilities in progress_bar(predicted, desc=f"predict {data.name}", unit="case", total=len(cases)):
             name = str(case["case"])
             labels = native_labels(probabilities, data.native_shape(name))
             write_array(folder / file_name(name, ending), labels, data.geometry(name), data.spacing(name))
@@ -70,12 +70,8 @@ def predict(
 def _check_fits(run: Path, trained: dict[str, Any], data: PreparedDataset) -> None:
     if data.name == trained["name"]:
         check_trained_on(run, trained, data)
-    alike = all(trained[key] == data.info[key] for key in ("image_size", "channels"))
-    if len(trained["classes"]) != len(data.classes) or not alike:
-        raise InputError(f"{data.path}: has other classes, size or channels than {run} needs; prepare it alike")
-
-
-def check_trained_on(run: Path, trained: dict[str, Any], data: PreparedDataset) -> None:
-    """Raise an :class:`InputError` unless a run was trained on these very files: others may have another split."""
-    if data.info["files"] != trained["files"]:
-        raise InputError(f"{data.path}: is not the data that {run} was trained on; train the run again")
+    same_shape = all(trained[key] == data.info[key] for key in ("image_size", "channels"))
+    if len(trained["classes"]) != len(data.classes) or not same_shape:
+        raise InputError(
+            f"{data.path}: has other classes, size or channels than the data of {run}; prepare it with the same"
+        )

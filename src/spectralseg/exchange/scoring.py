@@ -1,4 +1,4 @@
-"""Somebody else's predictions, scored by the same code as our own."""
+"""Scores and anomalies of external predictions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scored(NamedTuple):
-    """Means of the scores, see :func:`summarise`, and what is conspicuous about the predictions, in sentences."""
+    """Means of the scores, see :func:`summarise`, and anomalies of the predictions, in sentences."""
 
     summary: pd.DataFrame
     findings: tuple[str, ...]
@@ -45,21 +45,21 @@ def score(
     allow_missing: bool = False,
     audit: Audit | None = None,
 ) -> Scored:
-    """Score and inspect a folder of label maps, and write metric records to the parquet file ``out``.
+    """Score external predictions, report anomalies, and write metric records to the parquet file ``out``.
 
     Each test case has one file, named by its id, in native geometry and with labels 0..K: NIfTI for volumes, PNG for
-    images. Names may differ as :func:`spectralseg.exchange.pairing.pair` allows, axes of volumes as
-    :func:`spectralseg.exchange.labels.read_labels` does. Metrics and protocols are those of the evaluation but for
-    calibration, which needs probabilities. Under ``published``, where the evaluation compares images at network
-    resolution and volumes after a zoom from there, images are brought to network resolution by nearest neighbour, and
-    volumes are compared as they are.
+    images. :func:`spectralseg.exchange.pairing.pair` defines which names match, and
+    :func:`spectralseg.exchange.labels.read_labels` which orientations of volumes are accepted. Metrics and protocols
+    are those of the evaluation, without calibration, which needs probabilities. Under ``published``, images are resized
+    to network resolution by nearest neighbour; volumes are scored as they are.
 
     Args:
-        predictions: folder; files with another ending than the dataset's are not looked at, but counted in the log.
+        predictions: folder of the label maps; files with other suffixes than those of the dataset are ignored and
+            counted in the log.
         data: the dataset whose test cases were predicted.
-        method: the run keys of the records: what was trained on what.
+        method: run keys of the records.
         out: parquet file.
-        allow_missing: leave out cases without a file, with a warning that counts them.
+        allow_missing: exclude cases without a file; a warning counts them.
         audit: leakage audit; the summary then has a second mean, over cases that match no training or validation data.
 
     Returns:
@@ -69,7 +69,7 @@ def score(
         InputError: a case has no file, a file no case, or a file cannot be scored; see
             :func:`spectralseg.exchange.labels.read_labels`.
     """
-    with replacing(out) as partial:  # first, as a place that cannot be written to is noticed before the work
+    with replacing(out) as partial:  # fails before the work if the file cannot be written
         return _score(predictions, data, method, partial, allow_missing, audit)
 
 
@@ -82,11 +82,11 @@ def _score(
     keys = (*method.keys.values(), *condition.keys.values())
     rows: list[tuple[Any, ...]] = []
     inspection = Inspection(data.classes)
-    leaking = None if audit is None else _leaking(audit, method.dataset, data.name, set(files))
-    chosen = cases[cases["case"].isin(files)]
+    leaks = None if audit is None else _leaked_cases(audit, method.dataset, data.name, set(files))
+    selected = cases[cases["case"].isin(files)]
     for name in progress_bar(files, desc=f"check {data.name}", unit="case"):
-        read_labels(files[name], data, name)  # all of them, as scoring takes far longer
-    for _, case in progress_bar(chosen.iterrows(), desc=f"score {data.name}", unit="case", total=len(chosen)):
+        read_labels(files[name], data, name)  # check all files first, as scoring takes far longer
+    for _, case in progress_bar(selected.iterrows(), desc=f"score {data.name}", unit="case", total=len(selected)):
         name, group = str(case["case"]), str(case["group"])
         labels, native = read_labels(files[name], data, name), data.native_labels(name)
         inspection.add(name, labels, native)
@@ -95,16 +95,16 @@ def _score(
     records = pd.DataFrame(rows, columns=list(COLUMNS))
     write_parquet(out, records)
     summary, findings = summarise(records), tuple(inspection.findings())
-    if leaking is None:
+    if leaks is None:
         return Scored(summary, findings)
-    found = f"{len(leaking)} of {len(files)} test cases match training or validation data of '{method.dataset}'"
-    left = summarise(records[~records["case"].isin(leaking)]).set_index(["protocol", "metric"])["mean"]
-    without = summary.join(left.rename("leak_free"), on=["protocol", "metric"])
-    return Scored(without, (*findings, *([found] if leaking else [])))
+    leakage = f"{len(leaks)} of {len(files)} test cases match training or validation data of '{method.dataset}'"
+    leak_free = summarise(records[~records["case"].isin(leaks)]).set_index(["protocol", "metric"])["mean"]
+    summary = summary.join(leak_free.rename("leak_free"), on=["protocol", "metric"])
+    return Scored(summary, (*findings, *([leakage] if leaks else [])))
 
 
-def _leaking(audit: Audit, training: str, test: str, cases: set[str]) -> set[str]:
-    """Cases that match training or validation data.
+def _leaked_cases(audit: Audit, training: str, test: str, cases: set[str]) -> set[str]:
+    """Test cases that overlap with training or validation data.
 
     Raises:
         InputError: the audit did not compare the two datasets.
@@ -121,57 +121,57 @@ def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_
     """The file of each case.
 
     Raises:
-        InputError: the folder does not exist, a file has no case, or, unless that is allowed, a case no file.
+        InputError: the folder does not exist, a file matches no case, or a case has no file and this is not allowed.
     """
     if not predictions.is_dir():
         raise InputError(f"{predictions}: there is no such folder; give the folder of the predictions")
-    endings, due = file_endings(data), [str(case) for case in cases["case"]]
-    paired = pair(predictions, data.cases["case"].tolist(), endings)
-    files = {case: paired.files[case] for case in due if case in paired.files}
-    missing = [file_name(case, endings[0]) for case in due if case not in files]
-    if paired.strangers:
-        unpaired = f", such as {missing[0]}" if missing else ""
+    endings, ids = file_endings(data), [str(case) for case in cases["case"]]
+    pairing = pair(predictions, data.cases["case"].tolist(), endings)
+    files = {case: pairing.files[case] for case in ids if case in pairing.files}
+    missing = [file_name(case, endings[0]) for case in ids if case not in files]
+    if pairing.unmatched:
+        example = f", such as {missing[0]}" if missing else ""
         raise InputError(
-            f"{paired.strangers[0]}: {len(paired.strangers)} files, this one first, belong to no test case; remove "
-            f"them, or name them as the test cases{unpaired}"
+            f"{pairing.unmatched[0]}: {len(pairing.unmatched)} files, this one first, belong to no test case; remove "
+            f"them, or name them as the test cases{example}"
         )
-    untested = {case: path for case, path in paired.files.items() if case not in files}
+    untested = {case: path for case, path in pairing.files.items() if case not in files}
     if untested:
         case, path = next(iter(untested.items()))
         raise InputError(
             f"{path}: {len(untested)} files, this one first, belong to no test case, as '{case}' is a "
             f"{data.cases.set_index('case')['part'][case]} case; remove them"
         )
-    if missing and (not allow_missing or len(missing) == len(due)):
+    if missing and (not allow_missing or len(missing) == len(ids)):
         raise InputError(
-            f"{predictions}: {len(missing)} of {len(due)} test cases have no file, the first is {missing[0]}; "
-            + _remedy_for_missing(missing[0].removesuffix(endings[0]), endings, paired.others, bool(files))
+            f"{predictions}: {len(missing)} of {len(ids)} test cases have no file, the first is {missing[0]}; "
+            + _remedy_for_missing(missing[0].removesuffix(endings[0]), endings, pairing.others, bool(files))
         )
     if missing:
         _log.warning(
-            "%d of %d test cases have no file and are left out, the first is %s", len(missing), len(due), missing[0]
+            "%d of %d test cases have no file and are left out, the first is %s", len(missing), len(ids), missing[0]
         )
-    if any(paired.added):
+    if any(pairing.affixes):
         case, path = max(files.items(), key=lambda file: len(file[1].name) - len(file[0]))
-        _log.warning("names of files have more than the ids of cases: %s is taken for case '%s'", path.name, case)
-    if paired.others:
+        _log.warning("file names have more text than case ids: %s is matched to case '%s'", path.name, case)
+    if pairing.others:
         _log.info(
-            "not looked at, as they do not end with %s: %d files such as %s",
+            "ignored %d files without the suffix %s, such as %s",
+            len(pairing.others),
             " or ".join(endings),
-            len(paired.others),
-            paired.others[0].name,
+            pairing.others[0].name,
         )
     return files
 
 
 def _remedy_for_missing(case: str, endings: Sequence[str], others: Sequence[Path], some: bool) -> str:
-    alike = [path.name for path in others if path.name.startswith(f"{case}.")]
-    if alike:
-        return f"convert {alike[0]} and its like to {endings[0]}"
+    convertible = [path.name for path in others if path.name.startswith(f"{case}.")]
+    if convertible:
+        return f"convert {convertible[0]} and the other files to {endings[0]}"
     if some:
-        return "complete them or give --allow-missing"
+        return "add them or give --allow-missing"
     if others:
-        return f"give a folder with one {' or '.join(endings)} file per case; here is {others[-1].name}"
+        return f"give a folder with one {' or '.join(endings)} file per case; this one holds {others[-1].name}"
     return "the folder is empty; give the folder of the predictions"
 
 
@@ -184,22 +184,23 @@ def _scores(
 
 
 def summarise(records: pd.DataFrame) -> pd.DataFrame:
-    """Mean of each metric of the policy, and of false structures: over cases with a defined value, then over classes.
+    """Mean of each metric of the policy and of false structures, over cases with a defined value, then over classes.
 
     Args:
         records: metric records of one run under one condition.
 
     Returns:
         One row per protocol and metric, in the order of :data:`spectralseg.metrics.policy.POLICY`: ``protocol``,
-        ``metric``, ``mean``, ``cases`` with a record, and ``undefined``, the number of values of a class of a case left
-        out. Metrics without a record have no row: ``false_structure`` is recorded where the reference is empty.
+        ``metric``, ``mean``, ``cases``, the number of cases with a record, and ``undefined``, the number of excluded
+        values, one per class and case. Metrics without a record have no row; ``false_structure`` is recorded only where
+        the reference is empty.
     """
     return pd.DataFrame(
         [
-            {"protocol": protocol, "metric": metric, **_mean(chosen)}
+            {"protocol": protocol, "metric": metric, **_mean(selected)}
             for protocol, metrics in POLICY.items()
             for metric in (*metrics, FALSE_STRUCTURE)
-            if len(chosen := records[(records["protocol"] == protocol) & (records["metric"] == metric)])
+            if len(selected := records[(records["protocol"] == protocol) & (records["metric"] == metric)])
         ],
         columns=["protocol", "metric", "mean", "cases", "undefined"],
     )

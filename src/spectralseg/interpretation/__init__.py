@@ -1,1 +1,1 @@
-"""Class activation maps and spectral maps."""
+"""Interpretation of predictions: class activation maps and their scores, spectra."""

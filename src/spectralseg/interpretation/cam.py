@@ -1,8 +1,8 @@
 """Class activation maps for segmentation: Seg-Grad-CAM (Vinogradova et al. 2020, arXiv 2002.11434).
 
-The hook is our own. MONAI's ``GradCAM`` gives the same maps, and a test holds the two together, but it takes the
-output of a named module, where encoders return lists; it leaves its hooks in the model, switches in-place activations
-off for good and clears the gradients of the parameters.
+A test compares the maps with MONAI's ``GradCAM``. That class does not suit here: it takes the output of a named module,
+but encoders return lists; and it leaves hooks in the model, disables in-place activations for good and clears the
+gradients of the parameters.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def _decoder(inputs: tuple[Any, ...], output: Tensor) -> Any:
     return output
 
 
-# Places that every encoder-decoder has, from what enters and leaves its decoder.
+# Layers that every encoder-decoder has, as functions of input and output of the decoder.
 LAYERS: dict[str, Callable[[tuple[Any, ...], Tensor], Any]] = {"deepest": _deepest, "decoder": _decoder}
 
-# How the gradient of the score weighs the features.
+# Weights of the features, as functions of the gradient of the score.
 METHODS: dict[str, Callable[[Tensor], Tensor]] = {
     "grad_cam": lambda gradient: gradient.mean((2, 3), keepdim=True),  # Selvaraju et al. 2017
     "hires_cam": lambda gradient: gradient,  # Draelos and Carin 2020, arXiv 2011.08891
@@ -38,21 +38,20 @@ METHODS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def seg_grad_cam(model: nn.Module, images: Tensor, *, layer: str = "deepest", method: str = "grad_cam") -> Tensor:
-    """Where the model looks for what it marks as foreground.
+    """Class activation map of the predicted foreground.
 
     The score of an image is the mean of foreground logits over the pixels predicted as foreground, or over all pixels
-    if there is none; the mean, where the publication takes the sum, makes objects of any size comparable. With several
-    classes each pixel counts with the logit of its predicted class, so that one map explains all foreground.
+    if there are none. The publication takes the sum; the mean makes objects of different size comparable. With several
+    classes, each pixel counts with its largest foreground logit, so that one map explains all foreground.
 
     Args:
         model: a model in evaluation mode with a ``decoder``.
         images: standardised images (B, channels, H, W).
-        layer: the map that is weighed: ``deepest``, the last that enters the decoder, or ``decoder``, the one that
-            leaves it.
-        method: ``grad_cam`` weighs whole channels by their mean gradient, ``hires_cam`` every place by its own.
+        layer: the features: ``deepest``, the last input of the decoder, or ``decoder``, its output.
+        method: ``grad_cam`` weights channels by their mean gradient, ``hires_cam`` every position by its gradient.
 
     Returns:
-        Maps (B, H, W) >= 0, not rescaled, so that they can be compared between images.
+        Maps (B, H, W) >= 0, not normalised, so that images can be compared.
 
     Raises:
         InputError: the layer or the method is unknown, or the model has no decoder.
@@ -63,24 +62,24 @@ def seg_grad_cam(model: nn.Module, images: Tensor, *, layer: str = "deepest", me
 def coarse_maps(
     model: nn.Module, images: Tensor, *, layer: str = "deepest", method: str = "grad_cam"
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`seg_grad_cam`, at the resolution of the layer, (B, h, w); and the predicted labels (B, H, W)."""
-    for name, known in ((layer, LAYERS), (method, METHODS)):
-        if name not in known:
-            raise InputError(f"'{name}' is unknown to class activation maps; choose one of {', '.join(known)}")
-    with torch.enable_grad(), _captured(model, layer) as found:
+    """Maps of :func:`seg_grad_cam` at the resolution of the layer, (B, h, w), and predicted labels (B, H, W)."""
+    for name, valid_names in ((layer, LAYERS), (method, METHODS)):
+        if name not in valid_names:
+            raise InputError(f"'{name}' is unknown to class activation maps; choose one of {', '.join(valid_names)}")
+    with torch.enable_grad(), _captured(model, layer) as captured:
         logits = model(images.detach().requires_grad_())
         foreground = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1:].max(1)[0]
         labels = labels_of(logits)
-        marked = labels > 0
-        marked = marked | ~marked.flatten(1).any(1)[:, None, None]
-        (features,) = found
-        scores = (foreground * marked).sum((1, 2)) / marked.sum((1, 2))
+        mask = labels > 0
+        mask = mask | ~mask.flatten(1).any(1)[:, None, None]
+        (features,) = captured
+        scores = (foreground * mask).sum((1, 2)) / mask.sum((1, 2))
         gradient = torch.autograd.grad(scores.sum(), features)[0]
     return functional.relu((METHODS[method](gradient) * features).sum(1)).detach(), labels
 
 
 def random_map(resolution: tuple[int, ...], size: tuple[int, ...], rng: np.random.Generator) -> Tensor:
-    """A map (H, W) that knows nothing: uniform noise at the resolution of a layer, enlarged as its maps are."""
+    """A random map (H, W) as baseline: uniform noise at the resolution of a layer, enlarged like its maps."""
     return enlarge(torch.from_numpy(rng.random((1, *resolution))), size)[0]
 
 
@@ -96,16 +95,16 @@ def labels_of(logits: Tensor) -> Tensor:
 
 @contextmanager
 def _captured(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
-    """Collects the features of a layer while the model runs."""
-    found: list[Tensor] = []
+    """Collect the features of a layer while the model runs."""
+    captured: list[Tensor] = []
 
     def hook(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        found.append(LAYERS[layer](inputs, output))
+        captured.append(LAYERS[layer](inputs, output))
 
     if not isinstance(decoder := getattr(model, "decoder", None), nn.Module):
-        raise InputError(f"{type(model).__name__}: has no module 'decoder' to take maps from; give the model one")
+        raise InputError(f"{type(model).__name__}: has no module 'decoder' to take maps from; add it to the model")
     handle = decoder.register_forward_hook(hook)
     try:
-        yield found
+        yield captured
     finally:
         handle.remove()

@@ -1,4 +1,4 @@
-"""Does the model depend on what a class activation map shows? Insertion and deletion (Petsiuk et al. 2018, RISE)."""
+"""Faithfulness of class activation maps by insertion and deletion (Petsiuk et al. 2018, RISE)."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
-_BLUR = 10 / 224  # standard deviation as a share of the image side (Fong and Vedaldi 2017)
+_BLUR = 10 / 224  # standard deviation as a fraction of the image side (Fong and Vedaldi 2017)
 
 
 @torch.inference_mode()
 def perturbation_curves(
     model: nn.Module, image: Tensor, labels: Tensor, ranks: NDArray[np.int64], *, steps: int = 16, batch_size: int = 8
 ) -> NDArray[np.float64]:
-    """Confidence in a prediction while pixels are revealed, and while they are hidden.
+    """Confidence in a prediction while pixels are inserted, and while they are deleted.
 
-    Confidence is the mean probability of the predicted labels over the pixels that are predicted as foreground. Hidden
-    pixels come from the blurred image, which holds no new edges.
+    Confidence is the mean probability of the predicted labels over the pixels predicted as foreground. Deleted pixels
+    are replaced by those of the blurred image, which adds no edges.
 
     Args:
         model: a model in evaluation mode.
         image: standardised image (channels, H, W) on the model's device.
-        labels: what the model predicts on the intact image, (H, W), 0 is background.
-        ranks: places of the pixels in M orders (M, H, W), from :func:`pixel_ranks`.
-        steps: number of equal steps from no pixel to all.
+        labels: prediction for the original image, (H, W), 0 is background.
+        ranks: ranks of the pixels in M orders (M, H, W), from :func:`pixel_ranks`.
+        steps: number of equal steps from no pixels to all.
         batch_size: images per forward pass; there are M × 2 × (steps + 1).
 
     Returns:
         Confidence in [0, 1], (M, 2, steps + 1): insertion, then deletion. NaN without foreground.
     """
-    marked = labels > 0
+    foreground = labels > 0
     blurred = torch.from_numpy(blur(image.cpu().numpy())).to(image)
     count = np.arange(steps + 1) * (ranks[0].size / steps)
-    revealed = ranks[:, None] < count[:, None, None]
-    shown = torch.from_numpy(np.stack([revealed, ~revealed], axis=1).reshape(-1, 1, *image.shape[1:]))
-    found = []
-    for part in shown.split(batch_size):
+    inserted = ranks[:, None] < count[:, None, None]
+    kept = torch.from_numpy(np.stack([inserted, ~inserted], axis=1).reshape(-1, 1, *image.shape[1:]))
+    confidences = []
+    for part in kept.split(batch_size):
         logits = model(torch.where(part.to(image.device), image, blurred)).float()
         if logits.shape[1] == 1:
             probability = logits[:, 0].sigmoid()
         else:
             probability = logits.softmax(1).gather(1, labels.expand(len(part), 1, -1, -1))[:, 0]
-        found.append(probability[:, marked].double().mean(1).cpu().numpy())
-    return np.concatenate(found).reshape(len(ranks), 2, steps + 1)
+        confidences.append(probability[:, foreground].double().mean(1).cpu().numpy())
+    return np.concatenate(confidences).reshape(len(ranks), 2, steps + 1)
 
 
 def area(curve: NDArray[np.float64]) -> float:
-    """Area under a curve (steps + 1) over the share of pixels, by the trapezoidal rule; within the curve's range."""
+    """Area under a curve (steps + 1) over the fraction of pixels, by the trapezoidal rule; within the curve's range."""
     return float(np.trapezoid(curve, dx=1 / (len(curve) - 1)))
 
 
 def pixel_ranks(cam: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Place of each pixel (H, W) in the order of falling activation, from 0; ties are broken at random.
+    """Rank of each pixel (H, W) by decreasing activation, from 0.
 
-    Otherwise the large zero areas of a map would be revealed row by row.
+    Ties are broken at random; otherwise large zero areas of a map would be inserted row by row.
     """
     ranks = np.empty(cam.size, np.int64)
     ranks[np.lexsort((rng.random(cam.size), -cam.ravel()))] = np.arange(cam.size)

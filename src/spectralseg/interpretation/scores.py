@@ -1,4 +1,4 @@
-"""What the maps of one case are worth, as values for the metric records. See ``docs/interpretation.md``."""
+"""Scores of activation maps and spectra of a case, for the metric records. See ``docs/interpretation.md``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOCALISATION = {
 }
 _PERTURBATION = ("insertion", "deletion")
 _MAPS = ("cam", "cam_random")
-_SHAPES = ("", "_soft")  # the hard label map, the probabilities
+_SUFFIXES = ("", "_soft")  # of metrics of the label map and of the probabilities
 
 CAM_METRICS = tuple(f"{prefix}_{name}" for prefix in _MAPS for name in (*_LOCALISATION, *_PERTURBATION))
 SPECTRAL_METRICS = (
@@ -34,12 +34,12 @@ SPECTRAL_METRICS = (
 
 
 def name_of(metric: str, layer: str) -> str:
-    """Name of one of :data:`CAM_METRICS` where it comes from the map of this layer."""
+    """Name of a metric of :data:`CAM_METRICS` for the map of this layer."""
     return metric if layer == "deepest" else metric.replace("cam", f"cam_{layer}", 1)
 
 
 class Score(NamedTuple):
-    """One value; see :mod:`spectralseg.metrics.records`. Label 0 is the whole foreground."""
+    """A value of a metric; see :mod:`spectralseg.metrics.records`. Label 0 is the whole foreground."""
 
     label: int
     metric: str
@@ -58,25 +58,26 @@ def cam_scores(
     steps: int = 16,
     batch_size: int = 8,
 ) -> list[Score]:
-    """Localisation and faithfulness of the class activation map of an image, and of a random map beside it.
+    """Localisation and faithfulness of the class activation map of an image, and of a random map for comparison.
 
-    The foreground counts as a whole. Nothing is claimed where the model marks nothing or its map is constant, nor about
-    places where the reference is empty. The random map is then undefined as well: both speak of the same images.
+    The foreground counts as a whole. Scores are undefined if the model predicts no foreground or its map is constant;
+    localisation is also undefined if the reference is empty. Scores of the random map are then undefined too, so that
+    both means are over the same images.
 
     Args:
         model: a model in evaluation mode with a ``decoder``.
         image: standardised image (channels, H, W) on the model's device.
         mask: reference labels (H, W), 0 is background.
-        rng: draws the random map and breaks ties; seed it by the case, so that every model meets the same.
+        rng: draws the random map and breaks ties; seed it by the case to get the same for every model.
         layer: see :func:`spectralseg.interpretation.cam.seg_grad_cam`.
-        method: see there.
-        steps: steps of insertion and deletion, which cost nearly all of the time; 0 leaves them out.
+        method: likewise.
+        steps: steps of insertion and deletion, which take nearly all of the time; 0 omits both.
         batch_size: images per forward pass of insertion and deletion, which take 4 × (steps + 1) images.
 
     Returns:
-        A score for each of :data:`CAM_METRICS` that is asked for, with label 0; for the layer ``decoder`` the names
-        start with ``cam_decoder`` instead of ``cam``. The flag of a NaN is the situation of
-        the foreground (``missed``, ``spurious`` or ``absent``), ``not finite`` or ``constant map``.
+        A score with label 0 for each of :data:`CAM_METRICS`; for the layer ``decoder``, names start with
+        ``cam_decoder`` instead of ``cam``. The flag of a NaN is the situation of the foreground (``missed``,
+        ``spurious`` or ``absent``), ``not finite`` or ``constant map``.
 
     Raises:
         InputError: the layer or the method is unknown, or the model has no decoder.
@@ -85,22 +86,24 @@ def cam_scores(
     cam = enlarge(coarse, mask.shape)[0].double().cpu().numpy()
     maps = np.stack([cam, random_map(coarse.shape[1:], mask.shape, rng).numpy()])
     region, case = mask > 0, situation(int(labels.any()), int(mask.any()))
-    useless = "not finite" if not np.isfinite(cam).all() else "constant map" if np.ptp(cam) == 0 else ""
-    unplaced = useless if case == "present" else case
-    unexplained = case if case in ("missed", "absent") else useless
+    defect = "not finite" if not np.isfinite(cam).all() else "constant map" if np.ptp(cam) == 0 else ""
+    not_localised = defect if case == "present" else case
+    not_perturbed = case if case in ("missed", "absent") else defect
     values: dict[str, float] = {}
-    if not unplaced:
-        for prefix, one in zip(_MAPS, maps, strict=True):
-            values |= {f"{prefix}_{name}": function(one, region) for name, function in _LOCALISATION.items()}
-    if steps and not unexplained:
-        ranks = np.stack([pixel_ranks(one, rng) for one in maps])
+    if not not_localised:
+        for prefix, activation in zip(_MAPS, maps, strict=True):
+            values |= {f"{prefix}_{name}": function(activation, region) for name, function in _LOCALISATION.items()}
+    if steps and not not_perturbed:
+        ranks = np.stack([pixel_ranks(activation, rng) for activation in maps])
         curves = perturbation_curves(model, image, labels, ranks, steps=steps, batch_size=batch_size)
         for prefix, pair in zip(_MAPS, curves, strict=True):
             values |= {f"{prefix}_{name}": area(curve) for name, curve in zip(_PERTURBATION, pair, strict=True)}
     return [
         Score(0, name_of(metric, layer), values[metric], "")
         if metric in values
-        else Score(0, name_of(metric, layer), float("nan"), unexplained if metric.endswith(_PERTURBATION) else unplaced)
+        else Score(
+            0, name_of(metric, layer), float("nan"), not_perturbed if metric.endswith(_PERTURBATION) else not_localised
+        )
         for metric in CAM_METRICS
         if steps or not metric.endswith(_PERTURBATION)
     ]
@@ -129,38 +132,38 @@ def case_spectra(
 def _slices(
     probabilities: NDArray[np.float32], labels: NDArray[np.uint8], masks: NDArray[np.uint8]
 ) -> Iterator[tuple[spectra.Real, spectra.Real]]:
-    for probability, label, mask in zip(probabilities, labels, masks, strict=True):
+    for probability, predicted, mask in zip(probabilities, labels, masks, strict=True):
         foreground = probability if len(probability) == 1 else probability[1:]
-        hard, reference = (spectra.one_hot(one, len(foreground)) for one in (label, mask))
+        hard, reference = (spectra.one_hot(labels, len(foreground)) for labels in (predicted, mask))
         yield np.stack([hard, foreground.astype(np.float64)]), reference[None]
 
 
 def spectral_scores(
     probabilities: NDArray[np.float32], labels: NDArray[np.uint8], masks: NDArray[np.uint8]
 ) -> list[Score]:
-    """Agreement of prediction and reference in the frequency domain, class by class, of a case of N slices.
+    """Agreement of prediction and reference in the frequency domain, for each class of a case of N slices.
 
-    Where one of the two is empty they have nothing in common, which scores 0 where the formula leaves it open; where
-    both are (by the hard labels), nothing is claimed.
+    If prediction or reference is empty and the formula is undefined, the score is 0. If both are empty (by the hard
+    labels), the score is undefined.
 
     Args:
-        probabilities: see :func:`case_spectra`.
-        labels: see there.
-        masks: see there.
+        probabilities: as in :func:`case_spectra`.
+        labels: likewise.
+        masks: likewise.
 
     Returns:
-        A score for each class, each of :data:`SPECTRAL_METRICS`, of the hard labels and, with the suffix ``_soft``, of
-        the probabilities. Bands beyond the highest frequency of the image, S/2, are left out.
+        A score for each class and each of :data:`SPECTRAL_METRICS`, of the hard labels and, with the suffix ``_soft``,
+        of the probabilities. Bands above the highest frequency of the image, S/2, are omitted.
 
     Raises:
         ValueError: there is no slice.
     """
-    found = case_spectra(probabilities, labels, masks)
-    bands = spectra.band_means(spectra.fourier_ring_correlation(found))
+    cross = case_spectra(probabilities, labels, masks)
+    bands = spectra.band_means(spectra.fourier_ring_correlation(cross))
     values = {
-        "spectral_correlation": spectra.magnitude_correlation(found),
-        "spectral_correlation_detrended": spectra.magnitude_correlation(found, detrended=True),
-        "spectral_similarity": spectra.similarity(found),
+        "spectral_correlation": spectra.magnitude_correlation(cross),
+        "spectral_correlation_detrended": spectra.magnitude_correlation(cross, detrended=True),
+        "spectral_similarity": spectra.similarity(cross),
         **{
             f"frc_{band}": bands[..., number]
             for number, (band, (low, _)) in enumerate(spectra.BANDS.items())
@@ -169,15 +172,15 @@ def spectral_scores(
     }
     cases = [situation(int((labels == k + 1).sum()), int((masks == k + 1).sum())) for k in range(bands.shape[1])]
     return [
-        Score(k + 1, f"{metric}{suffix}", *_completed(float(value[shape, k]), case))
+        Score(k + 1, f"{metric}{suffix}", *_with_policy(float(value[kind, k]), case))
         for metric, value in values.items()
-        for shape, suffix in enumerate(_SHAPES)
+        for kind, suffix in enumerate(_SUFFIXES)
         for k, case in enumerate(cases)
     ]
 
 
-def _completed(value: float, case: Situation) -> tuple[float, str]:
-    """Value and flag after the rule for structures that are missing on one side or both."""
+def _with_policy(value: float, case: Situation) -> tuple[float, str]:
+    """Value and flag under the policy for structures that are missing in prediction, reference or both."""
     if case == "absent":
         return float("nan"), case
     if np.isnan(value):

@@ -1,7 +1,7 @@
-"""Spectra of images and masks, and how far two of them agree.
+"""Spectra of images and masks, and their agreement.
 
-Frequencies are in cycles per image side; spectra are shifted, so zero is central; images are square. All arrays are
-float64 with any leading axes, unless said otherwise.
+Frequencies are in cycles per image side. Spectra are shifted, so that zero is in the centre. Images are square. Unless
+stated otherwise, arrays are float64 and may have leading axes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def radii(side: int) -> Real:
 
 
 def ring_numbers(side: int) -> NDArray[np.int64]:
-    """The ring r <= |k| < r + 1 of each frequency, (S, S): those of the objective ``frc`` and of its bands."""
+    """Number r of the ring r <= |k| < r + 1 of each frequency, (S, S), as in the objective ``frc`` and its bands."""
     return np.floor(radii(side)).astype(np.int64)
 
 
@@ -61,7 +61,7 @@ def ring_sums(values: Real) -> Real:
 
 
 def without_radial_mean(values: Real) -> Real:
-    """Values (..., S, S) less their mean over each ring."""
+    """Values (..., S, S) minus their mean over each ring."""
     numbers = ring_numbers(values.shape[-1])
     means = ring_sums(values) / np.bincount(numbers.ravel())
     return values - means[..., numbers]
@@ -75,19 +75,19 @@ def correlation(first: Real, second: Real) -> Any:
 
 
 def cumulative_power(channels: Real) -> Real:
-    """Share of the power of channels (K, S, S) without the mean that lies at or below each whole frequency 0..S/2.
+    """Fraction of the power of channels (K, S, S), without their mean, at or below each whole frequency 0..S/2.
 
-    The share at S/2 is less than 1 by what lies in the corners of the spectrum. Constant channels give NaN.
+    The fraction at S/2 is below 1 because of the corners of the spectrum. Constant channels give NaN.
     """
     centred = channels - channels.mean(axis=(-2, -1), keepdims=True)
     side = centred.shape[-1]
     power = np.bincount(np.ceil(radii(side)).astype(np.int64).ravel(), amplitude(centred).ravel() ** 2)
-    total, reached = power.sum(), side // 2 + 1
-    return power.cumsum()[:reached] / total if total > 1e-12 else np.full(reached, np.nan)
+    total, count = power.sum(), side // 2 + 1
+    return power.cumsum()[:count] / total if total > 1e-12 else np.full(count, np.nan)
 
 
 def relative_change(before: NDArray[Any], after: NDArray[Any]) -> float:
-    """‖after − before‖ / ‖before‖ with Euclidean norms over all entries; NaN where ``before`` is zero."""
+    """‖after − before‖ / ‖before‖ with Euclidean norms over all entries; NaN if ``before`` is zero."""
     norm = float(np.linalg.norm(before))
     return float(np.linalg.norm(after - before)) / norm if norm > 0 else float("nan")
 
@@ -103,43 +103,43 @@ class CrossSpectra(NamedTuple):
 def cross_spectra(pairs: Iterable[tuple[Real, Real]]) -> CrossSpectra:
     """Cross-spectra of pairs of masks (..., S, S), summed over the pairs; the leading axes of a pair may broadcast.
 
-    The pairs are the slices of a case. Their sum is, by Parseval's theorem, that over the third axis of the
-    three-dimensional transform, so that rings stand for cylinders and an image is a volume of one slice.
+    The pairs are the slices of a case. By Parseval's theorem, the sum over slices equals the sum over the third axis of
+    the three-dimensional transform: a ring stands for a cylinder, and an image is a volume of one slice.
 
     Raises:
-        ValueError: there is no pair.
+        ValueError: there are no pairs.
     """
-    found = functools.reduce(
+    spectra = functools.reduce(
         lambda total, pair: CrossSpectra(*(a + b for a, b in zip(total, pair, strict=True))),
         (_cross(spectrum(first), spectrum(second)) for first, second in pairs),
         CrossSpectra(*np.zeros((3, 1))),
     )
-    if found.cross.ndim < 2:
+    if spectra.cross.ndim < 2:
         raise ValueError("there are no masks to compare")
-    return found
+    return spectra
 
 
 def similarity(spectra: CrossSpectra) -> Any:
     """Eq. (2) of the paper, (...) in [-1, 1]: twice the cross-spectrum over the sum of the powers.
 
-    By Parseval's theorem the squared-denominator Dice of the masks; NaN where both are empty.
+    By Parseval's theorem, equal to the squared-denominator Dice of the masks. NaN where both are empty.
     """
     cross, energy = (part.sum(axis=(-2, -1)) for part in (spectra.cross, spectra.first + spectra.second))
     return _ratio(2 * cross, energy, energy > 0)
 
 
 def band_similarity(spectra: CrossSpectra) -> Real:
-    """:func:`similarity` within each of :data:`BANDS`, (..., 3); NaN where a band holds no power.
+    """:func:`similarity` within each of :data:`BANDS`, (..., 3); NaN for bands without power.
 
     The full similarity is their mean, weighted by :func:`band_shares` of the joint power.
     """
     cross, energy = (_band_sums(ring_sums(part)) for part in (spectra.cross, spectra.first + spectra.second))
-    found: Real = _ratio(2 * cross, energy, energy > 0)
-    return found
+    values: Real = _ratio(2 * cross, energy, energy > 0)
+    return values
 
 
 def band_shares(power: Real) -> Real:
-    """Shares (..., 3) of power (..., S, S) that lie in each of :data:`BANDS`, corners included; NaN without power."""
+    """Fractions (..., 3) of power (..., S, S) in each of :data:`BANDS`, corners included; NaN without power."""
     bands = _band_sums(ring_sums(power))
     total = bands.sum(axis=-1, keepdims=True)
     shares: Real = _ratio(bands, total, np.broadcast_to(total > 0, bands.shape))
@@ -152,7 +152,7 @@ def fourier_ring_correlation(spectra: CrossSpectra) -> Real:
     .. math:: \mathrm{FRC}_r = \frac{\sum_{k \in r} \mathrm{Re}(Y_k \overline{P_k})}
         {\sqrt{\sum_{k \in r} |Y_k|^2 \sum_{k \in r} |P_k|^2}}
 
-    (Saxton and Baumeister 1982). NaN where a ring of either mask holds no power beyond rounding.
+    (Saxton and Baumeister 1982). NaN where a ring of either mask has no power beyond rounding.
     """
     cross, first, second = (ring_sums(part) for part in spectra)
     enough = (first > _rounding(first)) & (second > _rounding(second))
@@ -163,8 +163,8 @@ def fourier_ring_correlation(spectra: CrossSpectra) -> Real:
 def band_means(curve: Real) -> Real:
     """Means (..., 3) of a curve over rings (..., S // 2 + 1) within each of :data:`BANDS`.
 
-    Every ring counts alike, undefined ones do not. Nor does ring 0, which holds the mean alone and is 1 for any two
-    masks. NaN where no ring is left.
+    All defined rings have equal weight, except ring 0, which is excluded: it holds only the mean and is 1 for any two
+    masks. NaN if no ring remains.
     """
     rings = np.arange(curve.shape[-1])
     inside = np.array([(low <= rings) & (rings < high) & (rings > 0) for low, high in BANDS.values()])
@@ -177,8 +177,8 @@ def band_means(curve: Real) -> Real:
 def magnitude_correlation(spectra: CrossSpectra, *, detrended: bool = False) -> Any:
     """Pearson correlation (...) of log(1 + amplitude); NaN where a mask is empty.
 
-    It knows no phase: a mask correlates perfectly with itself moved elsewhere. ``detrended`` subtracts the mean of each
-    ring first, because the decay with frequency alone makes any two masks correlate.
+    It ignores phase: a mask correlates perfectly with a shifted copy of itself. ``detrended`` first subtracts the mean
+    of each ring, because the decay with frequency makes any two masks correlate.
     """
     first, second = (np.log1p(np.sqrt(power)) for power in (spectra.first, spectra.second))
     if detrended:
@@ -192,7 +192,7 @@ def _cross(first: NDArray[np.complex128], second: NDArray[np.complex128]) -> Cro
 
 @functools.lru_cache(maxsize=8)
 def _rings(side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places of the frequencies in the order of their rings, and where each ring starts in it."""
+    """Indices of the frequencies sorted by ring, and the start of each ring in them."""
     numbers = ring_numbers(side).ravel()
     order = numbers.argsort(kind="stable")
     return order, np.searchsorted(numbers[order], np.arange(numbers.max() + 1))
@@ -201,11 +201,11 @@ def _rings(side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 def _band_sums(rings: Real) -> Real:
     frequencies = np.arange(rings.shape[-1])
     inside = [(low <= frequencies) & (frequencies < high) for low, high in BANDS.values()]
-    return np.stack([rings[..., chosen].sum(axis=-1) for chosen in inside], axis=-1)
+    return np.stack([rings[..., band].sum(axis=-1) for band in inside], axis=-1)
 
 
 def _rounding(rings: Real) -> Real:
-    """Power of a ring that may be nothing but rounding of the transform."""
+    """Power that a ring may have from rounding errors of the transform."""
     limit: Real = 1e-20 * rings.sum(axis=-1, keepdims=True)
     return limit
 

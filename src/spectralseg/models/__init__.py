@@ -1,9 +1,10 @@
-"""Architectures: one module per model, each with ``build(in_channels, classes, encoder, encoder_weights, **options)``,
-and all that segmentation-models-pytorch builds by name, among them ``unet`` (Ronneberger et al. 2015), which with
-``resnet50`` and 3 channels has 32.52 M parameters at one class.
+"""Architectures: one module per model, and all models of segmentation-models-pytorch.
+
+A module has a function ``build(in_channels, classes, encoder, encoder_weights, **options)``. Among the models of the
+library is ``unet`` (Ronneberger et al. 2015), with 32.52 M parameters for ``resnet50``, 3 channels and one class.
 
 A model takes float images (B, 1 or 3, H, W) and returns raw logits (B, C, H, W). It has an ``encoder`` that returns a
-list of feature maps and a ``decoder`` that takes one, so that the deepest map is found the same way in all of them.
+list of feature maps and a ``decoder`` that takes such a list, so that interpretation finds the deepest map.
 """
 
 from __future__ import annotations
@@ -43,15 +44,16 @@ def build_model(
         in_channels: channels of the images, 1 or 3.
         classes: channels of the logits: 1 for binary tasks, otherwise foreground classes + 1.
         encoder: encoder of segmentation-models-pytorch.
-        encoder_weights: pretrained weights: a name that the encoder's library knows, loaded from its cache or the
-            network; a file with a ``state_dict`` (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), for encoders of timm
-            under timm's names of arrays or those of segmentation-models-pytorch, or for ``transunet_original`` and
-            vision transformers of timm as Google published it (``.npz``); None for random ones.
-        options: of the model; with an encoder of timm (``tu-``), the library's models pass others on to the encoder.
+        encoder_weights: pretrained weights, or None for random weights. A name in the encoder's library is loaded from
+            its cache or the network. A file holds a ``state_dict`` (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), for
+            encoders of timm with the array names of timm or of segmentation-models-pytorch; for ``transunet_original``
+            and vision transformers of timm, it may be a file published by Google (``.npz``).
+        options: options of the model. With an encoder of timm (``tu-``), models of the library pass unknown options to
+            the encoder.
 
     Raises:
-        InputError: the name, the encoder or an option is unknown, ``in_channels`` or ``classes`` cannot be, or the
-            weights cannot be had or are not finite.
+        InputError: the name, the encoder or an option is unknown, ``in_channels`` or ``classes`` is not valid, or the
+            weights cannot be loaded or are not finite.
     """
     if name not in available():
         raise InputError(f"model '{name}' is unknown; {registry.suggest(name, available())}")
@@ -68,9 +70,9 @@ def build_model(
         model: nn.Module = build(in_channels, classes, encoder, encoder_weights, **options)
     except InputError:
         raise
-    except Exception as error:  # libraries raise anything, also AssertionError and ZeroDivisionError
+    except Exception as error:  # libraries raise exceptions of any type, even AssertionError and ZeroDivisionError
         reason = " ".join(str(error).split()) or type(error).__name__
-        if encoder_weights is not None and isinstance(error, OSError):  # so do the libraries tell of a failed download
+        if encoder_weights is not None and isinstance(error, OSError):  # raised for a failed download
             raise InputError(
                 f"weights '{encoder_weights}' of encoder '{encoder}' are not in the cache and cannot be downloaded; "
                 f"run 'spectralseg weights {encoder} {encoder_weights} --model {name}' where there is a network, or "

@@ -1,4 +1,4 @@
-"""Pretrained weights: by the name that a library knows, or in a file."""
+"""Pretrained weights of encoders, by name or from a file."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from spectralseg.errors import InputError
 from spectralseg.registry import weights_file
 
-JAX = ".npz"  # suffix of the vision transformers that Google published
-_PREFIX = "model."  # of all arrays in the state of an encoder of timm in segmentation-models-pytorch
-_UNFIT = (
+JAX = ".npz"  # suffix of vision transformers published by Google
+_PREFIX = "model."  # of all arrays of a timm encoder in segmentation-models-pytorch
+_LOADING_ERRORS = (
     *(AssertionError, AttributeError, EOFError, IndexError, KeyError, RuntimeError, TypeError, ValueError),
     *(SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile),
 )
 
 
 def file_of(weights: str | None) -> Path | None:
-    """The file that ``weights`` names, or None where it is the name of published weights.
+    """The file that ``weights`` names; None for names of published weights.
 
     Raises:
         InputError: there is no such file.
@@ -47,18 +47,18 @@ def with_weights(
     *,
     part: Callable[[Any], Any] = lambda module: module,
 ) -> Any:
-    """A module whose encoder is one of segmentation-models-pytorch, with pretrained weights.
+    """Build a module with an encoder of segmentation-models-pytorch and load its pretrained weights.
 
-    Weights for three channels are adapted to others as timm does: for one channel those of the first convolution are
-    summed, so that a grey image gives what an equally grey colour image would.
+    Weights for three channels are adapted to one channel as timm does: the first convolution is summed over the
+    colours, so that a grey image gives the same features as a colour image with three equal channels.
 
     Args:
-        build: makes the module from what ``get_encoder`` takes as ``weights`` and ``in_channels``, and further options
-            of an encoder of timm.
+        build: function that builds the module, of ``weights`` and ``in_channels`` as in ``get_encoder``, and of further
+            options of a timm encoder.
         encoder: name of the encoder.
-        weights: their name, a file, or None for random ones.
+        weights: name of published weights, a file, or None for random weights.
         in_channels: channels of the images.
-        part: the encoder in the module.
+        part: function that returns the encoder of the module.
 
     Raises:
         InputError: the file is missing or damaged, or lacks an array of the encoder.
@@ -77,22 +77,25 @@ def with_weights(
 
 
 def _refuse_unknown(encoder: str) -> None:
-    """Raise an :class:`InputError` with the nearest name unless the library or timm has such an encoder."""
+    """Raise an :class:`InputError` that suggests the nearest name if neither the library nor timm has the encoder."""
     universal = encoder.startswith("tu-")
     name = encoder.removeprefix("tu-")
-    if is_equivalent_to_timm_universal(encoder) or ":" in name:  # names that timm looks up elsewhere, as 'hf-hub:...'
+    if (
+        is_equivalent_to_timm_universal(encoder) or ":" in name
+    ):  # with a prefix such as 'hf-hub:', timm does not check names
         return
     if not (is_model(name) if universal else encoder in encoders):
-        known = [f"tu-{one}" for one in list_models()] if universal else list(encoders)
-        near = [f"did you mean '{one}'? " for one in difflib.get_close_matches(encoder, known, n=1, cutoff=0.5)]
+        valid_names = [f"tu-{model}" for model in list_models()] if universal else list(encoders)
+        matches = difflib.get_close_matches(encoder, valid_names, n=1, cutoff=0.5)
+        hint = f"did you mean '{matches[0]}'? " if matches else ""
         raise InputError(
-            f"encoder '{encoder}' is unknown; {''.join(near)}valid: names of segmentation-models-pytorch, and 'tu-' "
+            f"encoder '{encoder}' is unknown; {hint}valid: names of segmentation-models-pytorch, and 'tu-' "
             "before a name of timm"
         )
 
 
 def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, part: Callable[[Any], Any]) -> Any:
-    """Weights of an encoder of timm: as timm publishes them, or as segmentation-models-pytorch names them."""
+    """Load weights of a timm encoder, with the array names of timm or of segmentation-models-pytorch."""
     if file.suffix != JAX:
         state = read(file)
         if state and all(name.startswith(_PREFIX) for name in state):
@@ -102,58 +105,58 @@ def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, 
                 part(module), file, {name: _adapted(array, own.get(name), in_channels) for name, array in state.items()}
             )
             return module
-        # timm converts names, and does not say what it could not find. What a file of NaN fills, it holds.
+        # timm converts names but does not report missing arrays: load NaN instead and see which arrays it reaches.
         blank = {name: torch.full_like(a, torch.nan) if a.is_floating_point() else a for name, a in state.items()}
-        with _blaming(file), torch.random.fork_rng(devices=[]):
+        with _loading(file), torch.random.fork_rng(devices=[]):
             filled = part(build(True, in_channels, pretrained_cfg_overlay={"state_dict": blank})).state_dict()
         _refuse_missing(file, [name for name, a in filled.items() if a.is_floating_point() and not a.isnan().any()])
-    with _blaming(file):
+    with _loading(file):
         module = build(True, in_channels, pretrained_cfg_overlay={"file": str(file), "custom_load": file.suffix == JAX})
     _refuse_not_finite(file, dict(part(module).named_parameters()))
     return module
 
 
 def _adapted(array: Tensor, own: Tensor | None, in_channels: int) -> Tensor:
-    """Weights of a first convolution for three channels, adapted to others; all other arrays as they are."""
+    """Adapt the weights of a first convolution for three channels to ``in_channels``; keep all other arrays."""
     first = own is not None and own.ndim == array.ndim == 4 and array.shape[1] * in_channels == own.shape[1] * 3
     return adapt_input_conv(in_channels, array) if first else array
 
 
 def load(module: nn.Module, file: Path, state: dict[str, Tensor] | None = None) -> None:
-    """Load a ``state_dict`` that holds at least all that ``module`` has, e.g. also a head or an unused stage.
+    """Load a ``state_dict`` into a module. It may hold further arrays, such as a head or an unused stage.
 
     Args:
         module: gets the weights.
-        file: where they are from.
-        state: the content of the file, where it is known.
+        file: file of the weights.
+        state: content of the file, if already read.
 
     Raises:
-        InputError: the file is damaged, lacks something, or holds NaN or infinity.
+        InputError: the file is damaged, lacks an array, or holds NaN or infinity.
     """
-    found = read(file) if state is None else state
-    with _blaming(file):
-        module.load_state_dict(found, strict=False)
-    _refuse_missing(file, [name for name in module.state_dict() if name not in found])
+    arrays = read(file) if state is None else state
+    with _loading(file):
+        module.load_state_dict(arrays, strict=False)
+    _refuse_missing(file, [name for name in module.state_dict() if name not in arrays])
 
 
 def load_jax(vit: Any, file: Path) -> None:
-    """Load a vision transformer or hybrid as Google published it into one of timm, adapted to its channels.
+    """Load a vision transformer or hybrid published by Google into a model of timm, adapted to its channels.
 
     Raises:
-        InputError: the file is damaged, lacks something, or holds NaN or infinity.
+        InputError: the file is damaged, lacks an array, or holds NaN or infinity.
     """
-    with _blaming(file):
+    with _loading(file):
         vit.load_pretrained(str(file))
     _refuse_not_finite(file, dict(vit.named_parameters()))
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """The arrays of a file, without unpickling code: a ``state_dict``, or a checkpoint that holds one.
+    """Read the arrays of a ``state_dict``, or of a checkpoint that holds one, without unpickling code.
 
     Raises:
-        InputError: the file is damaged, or holds something else, NaN or infinity.
+        InputError: the file is damaged, holds other objects than arrays, or holds NaN or infinity.
     """
-    with _blaming(file):
+    with _loading(file):
         if file.suffix == JAX:
             raise ValueError(f"{JAX} files are for 'transunet_original' and for vision transformers of timm")
         state = load_state_dict(str(file))
@@ -164,11 +167,11 @@ def read(file: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _blaming(file: Path) -> Iterator[None]:
-    """Errors while weights are loaded, in a sentence that names the file."""
+def _loading(file: Path) -> Iterator[None]:
+    """Turn errors of libraries that load weights into one sentence that names the file."""
     try:
         yield
-    except _UNFIT as error:
+    except _LOADING_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: cannot be loaded as encoder weights ({reason}); give a state_dict") from None
 

@@ -1,8 +1,8 @@
-"""TransUNet as the paper describes it: a ResNet encoder to stride 16, a transformer over its last map, a cascaded
-decoder with three skips (Chen et al. 2021, arXiv 2102.04306).
+"""TransUNet as the paper describes it (Chen et al. 2021, arXiv 2102.04306).
 
-The paper asks for eight attention heads, so ViT weights (twelve heads) do not apply: the transformer starts from
-scratch, the convolutional encoder from ImageNet.
+A ResNet encoder to stride 16, a transformer over its last map, and a cascaded decoder with three skip connections. The
+paper uses eight attention heads, so ViT weights, which have twelve, do not fit: the transformer starts from random
+weights, the convolutional encoder from ImageNet.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def build(
 
     def maps_of(weights: str | None, channels: int, **options: Any) -> Any:
         maps = smp.encoders.get_encoder(encoder, channels, _DEPTH, weights, **options)
-        if hasattr(maps, "layer4"):  # ResNets keep their unused last stage: 15 M idle parameters in ResNet-50
+        if hasattr(maps, "layer4"):  # remove the unused last stage of ResNets: 15 M parameters in ResNet-50
             maps.layer4 = nn.Identity()
         return maps
 
@@ -53,7 +53,7 @@ def build(
 def transformer(channels: int, width: int, layers: int, heads: int, dropout: float, grid: int) -> Transformer:
     """A transformer with random weights over maps of ``channels`` channels."""
     check_sizes(width, layers, heads)
-    # timm hands further arguments to the norm layer, so a partial and no lambda
+    # A partial, because timm passes further arguments to the norm layer.
     norm = partial(nn.LayerNorm, eps=1e-6)
     embed = nn.Conv2d(channels, width, 1)
     blocks = nn.Sequential(
@@ -67,10 +67,10 @@ def transformer(channels: int, width: int, layers: int, heads: int, dropout: flo
 
 
 def check_sizes(width: int, layers: int, heads: int) -> None:
-    """Refuse sizes of a transformer that cannot be.
+    """Check the sizes of a transformer.
 
     Raises:
-        InputError: the width or the heads are not a whole number of 1 or more, or the layers of 0 or more.
+        InputError: width or heads are not an integer of at least 1, or layers not one of at least 0.
     """
     for option, value, least in (("width", width, 1), ("layers", layers, 0), ("heads", heads, 1)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -81,11 +81,11 @@ class TransUNet(nn.Module):
     """Convolutional encoder, transformer bottleneck, cascaded upsampler.
 
     Args:
-        encoder: gives feature maps, the last four of which have strides 2, 4, 8 and 16.
-        bottleneck: over the deepest.
-        skips: channels of the other three, from shallow to deep.
+        encoder: returns feature maps, the last four of which have strides 2, 4, 8 and 16.
+        bottleneck: transformer over the deepest map.
+        skips: channels of the other three maps, from shallow to deep.
         classes: channels of the logits.
-        decoder_channels: of the four stages of the decoder.
+        decoder_channels: channels of the four stages of the decoder.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class TransUNet(nn.Module):
 class Transformer(nn.Module):
     """Pre-norm transformer over the pixels of a feature map: (B, C, h, w) to (B, width, h, w).
 
-    As in TransUNet's code there is dropout behind the positions and in the MLPs, and none in attention.
+    As in the code of TransUNet, dropout follows the positions and is in the MLPs, but not in attention.
 
     Args:
         embed: 1 × 1 convolution to the width.
         position: learned embedding (1, width, h', w'), interpolated to maps of other sizes.
-        dropout: behind the positions.
-        blocks: timm's.
-        norm: of the tokens at the end.
+        dropout: dropout after the positions are added.
+        blocks: transformer blocks of timm.
+        norm: final norm of the tokens.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Transformer(nn.Module):
             block.attn.proj_drop.p = 0.0
 
     def forward(self, features: Tensor) -> Tensor:
-        """Mix all positions of ``features`` (B, C, h, w)."""
+        """Apply the transformer to ``features`` (B, C, h, w)."""
         maps = self.embed(features)
         position: Tensor = self.position
         if position.shape[-2:] != maps.shape[-2:]:
@@ -143,7 +143,7 @@ class Transformer(nn.Module):
 
 
 class CascadedUpsampler(nn.Module):
-    """Halve the channels once, then four times: double the size, join a skip, two 3 × 3 convolutions."""
+    """Four stages that double the size, concatenate a skip and apply two 3 × 3 convolutions."""
 
     def __init__(self, channels: int, skips: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class CascadedUpsampler(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode ``features``, given from shallow (stride 2) to deep (stride 16), to full resolution."""
+        """Decode ``features``, from shallow (stride 2) to deep (stride 16), to full resolution."""
         *skips, deepest = features
         maps: Tensor = self.reduce(deepest)
         for block, skip in zip(self.blocks, [*reversed(skips), None], strict=True):

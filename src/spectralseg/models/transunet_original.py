@@ -1,13 +1,13 @@
 """TransUNet as first published (Chen et al. 2021, arXiv 2102.04306): timm's R50 + ViT-B/16 hybrid with twelve heads.
 
-Unlike :mod:`spectralseg.models.transunet`, which follows the description of the paper under study, its transformer can
-start from the ImageNet-21k weights that TransUNet was published with (``orig_in21k``).
+:mod:`spectralseg.models.transunet` follows the description of the paper under study. Here the transformer can start
+from the ImageNet-21k weights that TransUNet was published with (``orig_in21k``).
 
-Its sizes are those of the first code, layer by layer; details of timm's hybrid, for which those weights were converted,
-are not. Strided convolutions and the pooling are padded on the right, where the first code pads convolutions on both
-sides and the pooled map afterwards; norms of the shortcuts have 32 groups instead of one per channel; small constants
-in norms and weight standardisation differ, and so does the random initialisation. Images of other sizes than 224 pixels
-interpolate the position embedding.
+All layer sizes equal those of the original code. Details follow timm's hybrid, for which the weights were converted:
+strided convolutions and pooling are padded on the right, where the original code pads convolutions on both sides and
+the map after pooling; norms of the shortcuts have 32 groups instead of one per channel; small constants in norms and
+weight standardisation differ, as does the random initialisation. For images of other sizes than 224 pixels, the
+position embedding is interpolated.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def build(
     dropout: float = 0.1,
     decoder_channels: Sequence[int] = (256, 128, 64, 16),
 ) -> nn.Module:
-    """TransUNet; with 3 channels 105,277,081 parameters at 9 classes, as its authors' code.
+    """TransUNet; with 3 channels and 9 classes 105,277,081 parameters, as in the code of its authors.
 
-    ``encoder`` is ``resnet50``, of which this network has a kind of its own, or timm's name of the hybrid.
-    ``encoder_weights`` may be the published file ``R50+ViT-B_16.npz``, or a ``state_dict`` of timm's hybrid. Published
-    weights need the default width, layers and heads.
+    ``encoder`` is timm's name of the hybrid, or ``resnet50`` for short. ``encoder_weights`` may be the published file
+    ``R50+ViT-B_16.npz``, or a ``state_dict`` of timm's hybrid. Published weights require the default width, layers and
+    heads.
     """
     if encoder not in ("resnet50", _HYBRID):
-        raise ValueError(f"there is one encoder for it, '{_HYBRID}' (or 'resnet50' for short)")
+        raise ValueError(f"its only encoder is '{_HYBRID}' (or 'resnet50' for short)")
     check_sizes(width, layers, heads)
     file = file_of(encoder_weights)
     published = encoder_weights is not None and file is None
@@ -63,19 +63,19 @@ def build(
         load_jax(vit, file)
     elif file is not None:
         load(vit, file)
-        _see_grey(vit.patch_embed.backbone.stem.conv, in_channels)
-    if encoder_weights is None:  # timm starts these at zero, the first code at one
+        _accept_grey(vit.patch_embed.backbone.stem.conv, in_channels)
+    if encoder_weights is None:  # timm initialises these with zero, the original code with one
         for stage in vit.patch_embed.backbone.stages:
             for block in stage.blocks:
                 nn.init.ones_(block.norm3.weight)
-    # There is no class token here, so its position goes, too; the others become a map.
+    # Without a class token its position is dropped; the other positions become a map.
     position = vit.pos_embed[:, 1:].detach().transpose(1, 2).unflatten(2, vit.patch_embed.grid_size).clone()
     bottleneck = Transformer(vit.patch_embed.proj, position, vit.pos_drop, vit.blocks, vit.norm)
     return TransUNet(HybridEncoder(vit.patch_embed.backbone), bottleneck, _SKIPS, classes, decoder_channels)
 
 
-def _see_grey(convolution: nn.Conv2d, in_channels: int) -> None:
-    """Let a convolution of colour images see images of one channel as equally grey ones."""
+def _accept_grey(convolution: nn.Conv2d, in_channels: int) -> None:
+    """Adapt a convolution of colour images to one channel, as if the three colours were equal."""
     if in_channels == 1:
         convolution.weight = nn.Parameter(convolution.weight.sum(1, keepdim=True))
         convolution.in_channels = 1
@@ -89,7 +89,7 @@ class HybridEncoder(nn.Module):
         self.stem, self.stages = backbone.stem, backbone.stages
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """From shallow to deep."""
+        """Feature maps, from shallow to deep."""
         stem: Any = self.stem
         features: list[Tensor] = [stem.norm(stem.conv(images))]
         maps = stem.pool(features[0])

@@ -1,1 +1,1 @@
-"""Running studies: who uses which device, where every run stands, what would stop a study, and what it costs."""
+"""Operation of studies: device leases, status, checks of the installation, and cost estimates."""

@@ -1,4 +1,4 @@
-"""What would stop a study on this machine, or slow it down, and what to do about it."""
+"""Checks of an installation: problems that would stop or slow down a study on this machine, with remedies."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from spectralseg.study_folder import StudyFolder
 
 Level = Literal["ok", "note", "problem"]
 _MARKS: dict[Level, str] = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
-_SHARED_MEMORY = 2**30  # bytes; loaders hand batches over in it
+_SHARED_MEMORY = 2**30  # bytes; loader workers pass batches through it
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination: ``problem`` would stop a study, ``note`` is worth knowing."""
+    """Result of a check: a ``problem`` would stop a study, a ``note`` is for information."""
 
     level: Level
     subject: str
@@ -51,19 +51,19 @@ class Finding:
 def examine(
     config: Config, specifications: dict[str, DatasetSpecification], results: Path, lock: Path | None
 ) -> Iterator[Finding]:
-    """All findings but the measurement, which takes longer; see :func:`measurement`.
+    """Run all checks except the speed measurement, which takes longer; see :func:`measurement`.
 
     Args:
         config: the study.
         specifications: the dataset files.
-        results: folder of the study; it need not exist.
-        lock: file of pinned versions, if it is at hand.
+        results: results folder of the study; it need not exist.
+        lock: file of pinned versions; None if not available.
     """
-    os.environ["HF_HUB_OFFLINE"] = "1"  # weights must be in the cache; read when the library is imported
+    os.environ["HF_HUB_OFFLINE"] = "1"  # only cached weights count; the variable is read when the library is imported
     yield from python()
     yield from packages(lock)
     yield from devices()
-    yield from disk(results, config.training.workers, _needed(config, results))
+    yield from disk(results, config.training.workers, _required_space(config, results))
     yield from trained_runs(config, results)
     yield from archives(config, specifications, results)
     yield from objectives(config, specifications)
@@ -73,36 +73,38 @@ def examine(
 
 
 def python() -> Iterator[Finding]:
-    """The interpreter."""
-    wanted = metadata.metadata("spectralseg")["Requires-Python"]
-    low, high = sorted(tuple(map(int, bound.split("."))) for bound in re.findall(r"[\d.]+", wanted))
-    fits = low <= sys.version_info[:2] < high
-    advice = "" if fits else f"; it must be {wanted}, make .venv anew with another PYTHON="
-    yield Finding("ok" if fits else "problem", "python", f"{platform.python_version()} on {platform.system()}{advice}")
+    """Check the version of Python."""
+    required = metadata.metadata("spectralseg")["Requires-Python"]
+    low, high = sorted(tuple(map(int, bound.split("."))) for bound in re.findall(r"[\d.]+", required))
+    supported = low <= sys.version_info[:2] < high
+    advice = "" if supported else f"; it must be {required}, recreate .venv with another PYTHON="
+    yield Finding(
+        "ok" if supported else "problem", "python", f"{platform.python_version()} on {platform.system()}{advice}"
+    )
 
 
 def packages(lock: Path | None) -> Iterator[Finding]:
-    """What is installed, against what the package needs and against the lock."""
-    needed = [
+    """Compare the installed packages with the requirements and the lock file."""
+    required = [
         re.split(r"[^\w.-]", text)[0] for text in metadata.requires("spectralseg") or () if "extra ==" not in text
     ]
-    if missing := [name for name in needed if _version(name) is None]:
+    if missing := [name for name in required if _version(name) is None]:
         yield Finding("problem", "packages", f"missing: {', '.join(missing)}; pip install -r envs/requirements.lock")
     if lock is None or not lock.is_file():
-        yield Finding(
-            "note", "packages", "the lock is not at hand, versions are not compared; run this in the repository"
-        )
+        yield Finding("note", "packages", "no lock file, versions are not compared; run this in the repository")
         return
     pinned = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
-    other = {
-        name: found
+    differing = {
+        name: installed
         for name, version in pinned.items()
-        if (found := _version(name)) is not None and found.partition("+")[0] != version.partition("+")[0]
+        if (installed := _version(name)) is not None and installed.partition("+")[0] != version.partition("+")[0]
     }
-    if other:
-        told = ", ".join(f"{name} {found} instead of {pinned[name]}" for name, found in list(other.items())[:5])
-        more = f" and {len(other) - 5} more" if len(other) > 5 else ""
-        yield Finding("note", "packages", f"not as in {lock}: {told}{more}; pip install -r {lock} has the tested ones")
+    if differing:
+        examples = list(differing.items())[:5]
+        versions = ", ".join(f"{name} {installed} instead of {pinned[name]}" for name, installed in examples)
+        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+        text = f"not as in {lock}: {versions}{more}; pip install -r {lock} installs the tested versions"
+        yield Finding("note", "packages", text)
     elif not missing:
         yield Finding("ok", "packages", f"all as in {lock}")
 
@@ -115,8 +117,8 @@ def _version(name: str) -> str | None:
 
 
 def devices() -> Iterator[Finding]:
-    """Accelerators, their driver, and whether torch can use them."""
-    found = visible_devices()
+    """Check accelerators, their driver, and whether torch can use them."""
+    visible = visible_devices()
     if driver := _output(
         "nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader"
     ):
@@ -134,86 +136,86 @@ def devices() -> Iterator[Finding]:
             yield Finding("problem", "torch", f"cannot compute on the GPU ({reason}); install a torch built for it")
     elif torch.backends.mps.is_available():
         yield Finding("ok", "torch", f"{torch.__version__} uses the GPU of this computer (MPS)")
-    elif found:
-        built = torch.version.cuda or torch.version.hip or "the CPU only"
+    elif visible:
+        platform_name = torch.version.cuda or torch.version.hip or "the CPU only"
         yield Finding(
             "problem",
             "torch",
-            f"{len(found)} device(s) are here, but torch {torch.__version__}, built for {built}, sees none; "
-            "install a torch that fits the driver",
+            f"{len(visible)} device(s) are available, but torch {torch.__version__}, built for {platform_name}, finds "
+            "none; install a torch that fits the driver",
         )
     else:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        yield Finding("note", "GPU", f"none is visible; training uses the CPU, {cores} cores, and is far slower")
+        yield Finding("note", "GPU", f"none available; training uses the CPU, {cores} cores, and is much slower")
 
 
-def _needed(config: Config, results: Path) -> int:
-    """Bytes that the runs will still take; 0 where an option of the configuration keeps that from being known."""
+def _required_space(config: Config, results: Path) -> int:
+    """Disk space in bytes that the runs still need; 0 if an invalid option prevents the estimate."""
     with contextlib.suppress(InputError):
-        needed = plan(config, results, measured([results], None), price=None, devices=1).run_bytes
+        total = plan(config, results, measured([results], None), price=None, devices=1).run_bytes
         folders = map(StudyFolder(results, config).run_folder, runs(config))
-        there = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
-        return max(0, needed - there)
+        used = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+        return max(0, total - used)
     return 0
 
 
-def disk(results: Path, workers: int, needed: int) -> Iterator[Finding]:
-    """Room for results, ``needed`` bytes of runs among them, and for what ``workers`` of a loader hand over."""
+def disk(results: Path, workers: int, required: int) -> Iterator[Finding]:
+    """Check the disk space for results, with ``required`` bytes of runs, and the shared memory for loader workers."""
     free = free_space(results)
-    place = results.resolve()
-    while not place.exists():
-        place = place.parent
-    if not os.access(place, os.W_OK):
+    folder = results.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
         yield Finding(
-            "problem", "disk", f"{place} cannot be written to; change its permissions or link results elsewhere"
+            "problem", "disk", f"{folder} cannot be written to; change its permissions or link results elsewhere"
         )
-    elif free <= needed:
-        told = f"{gigabytes(max(0, free))} free for {results}, and runs need {gigabytes(needed)}; make room"
-        yield Finding("problem", "disk", told)
+    elif free <= required:
+        text = f"{gigabytes(max(0, free))} free for {results}, but runs need {gigabytes(required)}; free disk space"
+        yield Finding("problem", "disk", text)
     else:
-        yield Finding("ok", "disk", f"{gigabytes(free)} free for {results}, runs need {gigabytes(needed)}")
+        yield Finding("ok", "disk", f"{gigabytes(free)} free for {results}, runs need {gigabytes(required)}")
     shared = Path("/dev/shm")
     if workers and shared.is_dir() and (size := shutil.disk_usage(shared).total) < _SHARED_MEMORY:
         yield Finding(
             "problem",
             "shared memory",
-            f"{gigabytes(size)} in {shared} is too little for 'workers: {workers}'; give the container more, by "
-            "--shm-size=2g, or set 'workers: 0'",
+            f"{gigabytes(size)} in {shared} is too little for 'workers: {workers}'; start the container with "
+            "--shm-size=2g or set 'workers: 0'",
         )
 
 
 def trained_runs(config: Config, results: Path) -> Iterator[Finding]:
-    """Runs that are trained, those that will be trained again, and what lies in the folder without belonging to it."""
-    found = study_status(config, results)
-    states = Counter(one.state for one in found)
-    trained = sum(one.trained for one in found) - states["unreadable"]
+    """Check for trained, outdated and unreadable runs, and for results that do not belong to the study."""
+    statuses = study_status(config, results)
+    states = Counter(status.state for status in statuses)
+    trained = sum(status.trained for status in statuses) - states["unreadable"]
     if trained:
-        yield Finding("ok", "runs", f"{trained} of {len(found)} are trained")
-    if outdated := [one for one in found if one.state == "outdated"]:
+        yield Finding("ok", "runs", f"{trained} of {len(statuses)} are trained")
+    if outdated := [status for status in statuses if status.state == "outdated"]:
         first = outdated[0]
         yield Finding("note", "runs", f"{len(outdated)} outdated, first {first.run.folder}: {first.error}")
-    for one in found:
-        if one.state == "unreadable":
-            yield Finding("problem", "runs", one.error)
+    for status in statuses:
+        if status.state == "unreadable":
+            yield Finding("problem", "runs", status.error)
     if sentence := StudyFolder(results, config).left_out_sentence():
         yield Finding("note", "results", sentence)
 
 
 def archives(config: Config, specifications: dict[str, DatasetSpecification], results: Path) -> Iterator[Finding]:
-    """Official files and those of the user's own: what is there, and what needs the network."""
+    """Check which datasets are available, and which need the network."""
     study = StudyFolder(results, config)
     downloads = study.home / config.downloads
-    for name, choice in config.datasets.items():
+    for name, dataset in config.datasets.items():
         if (results / "prepared" / name / "dataset.json").is_file():
             changed = study.unprepared(name)
-            text = f", and will be again, as '{changed}' differs from its dataset.json" if changed else ""
+            text = f", but will be prepared again, as '{changed}' differs from its dataset.json" if changed else ""
             yield Finding("note" if changed else "ok", "data", f"{name} is prepared{text}")
-        elif choice.source == "phantom":
-            yield Finding("ok", "data", f"{name} is drawn, which needs no download")
-        elif choice.source == "path":
-            there = (study.home / str(choice.path)).exists()
-            text = f"{name} is taken from {choice.path}" + ("" if there else ", which does not exist; correct 'path'")
-            yield Finding("ok" if there else "problem", "data", text)
+        elif dataset.source == "phantom":
+            yield Finding("ok", "data", f"{name} is a phantom, which needs no download")
+        elif dataset.source == "path":
+            exists = (study.home / str(dataset.path)).exists()
+            text = f"{name} is taken from {dataset.path}" + ("" if exists else ", which does not exist; correct 'path'")
+            yield Finding("ok" if exists else "problem", "data", text)
         elif (downloads / name / RECEIPTS).is_file():
             yield Finding("ok", "data", f"{name} is downloaded")
         else:
@@ -223,32 +225,32 @@ def archives(config: Config, specifications: dict[str, DatasetSpecification], re
 def _to_fetch(name: str, specification: DatasetSpecification, folder: Path) -> Finding:
     missing = [source for source in specification.sources if not (folder / source.file).is_file()]
     hosts = sorted({_host(source.url) for source in missing})
-    silent = [host for host in hosts if not _reachable(host)]
-    told = f"{name} has to be fetched: {len(missing)} file(s) from {', '.join(hosts)}"
-    if silent:
-        advice = f"run spectralseg prefetch where there is a network, or put the files into {folder}"
-        return Finding("problem", "network", f"{told}, and {', '.join(silent)} cannot be reached from here; {advice}")
-    return Finding("note", "network", f"{told}; spectralseg prefetch does it now, the workflow when it starts")
+    unreachable = [host for host in hosts if not _reachable(host)]
+    text = f"{name} must be downloaded: {len(missing)} file(s) from {', '.join(hosts)}"
+    if unreachable:
+        advice = f"run spectralseg prefetch on a machine with a network, or put the files into {folder}"
+        return Finding("problem", "network", f"{text}, but {', '.join(unreachable)} cannot be reached; {advice}")
+    return Finding("note", "network", f"{text}; the workflow does it, or run spectralseg prefetch now")
 
 
 def _host(url: str) -> str:
-    known = {"synapse": "repo-prod.prod.sagebase.org", "gdrive": "drive.google.com"}
+    hosts = {"synapse": "repo-prod.prod.sagebase.org", "gdrive": "drive.google.com"}
     parts = urlsplit(url)
-    return known.get(parts.scheme) or parts.hostname or url
+    return hosts.get(parts.scheme) or parts.hostname or url
 
 
 def _reachable(host: str) -> bool:
     import requests
 
     try:
-        requests.head(f"https://{host}", timeout=5)  # any answer will do; proxies are honoured
+        requests.head(f"https://{host}", timeout=5)  # any response counts; proxies are respected
     except (requests.RequestException, OSError):
         return False
     return True
 
 
 def models(config: Config, specifications: Mapping[str, DatasetSpecification]) -> Iterator[Finding]:
-    """Whether every architecture of the grid can be built and takes a batch of each dataset that it is trained on."""
+    """Check that every architecture of the grid can be built and takes a batch of each of its datasets."""
     trained: dict[str, dict[tuple[int, int, int], None]] = {}
     for run in runs(config):
         data = specifications[run.dataset]
@@ -265,8 +267,8 @@ def models(config: Config, specifications: Mapping[str, DatasetSpecification]) -
 
 
 def objectives(config: Config, specifications: Mapping[str, DatasetSpecification]) -> Iterator[Finding]:
-    """Whether every objective of the grid takes its options, and logits of each dataset that is trained with it."""
-    from spectralseg.training.loop import objective_of
+    """Check that every objective of the grid accepts its options, and logits of each of its datasets."""
+    from spectralseg.building import objective_of
 
     trained: dict[str, dict[tuple[str, int, int], None]] = {}
     for run in runs(config):
@@ -284,13 +286,11 @@ def objectives(config: Config, specifications: Mapping[str, DatasetSpecification
 
 
 def _try_model(config: Config, name: str, channels: int, size: int, outputs: int) -> None:
-    """A batch through a model with random weights: on the meta device, which knows shapes only; where the model cannot
-    do that, on the CPU.
-    """
+    """Pass a batch through a model with random weights, on the meta device or, if the model fails there, on the CPU."""
     import torch
 
+    from spectralseg.building import model_of
     from spectralseg.training.learner import first_logits
-    from spectralseg.training.loop import model_of
 
     architecture = config.architectures[name].model_copy(update={"encoder_weights": None})
     shape = (config.training.batch_size, channels, size, size)
@@ -306,13 +306,13 @@ def _try_model(config: Config, name: str, channels: int, size: int, outputs: int
 
 
 def weights(config: Config, home: Path = Path()) -> Iterator[Finding]:
-    """Whether pretrained weights are in the cache, by loading them without a network."""
-    chosen = {(a.model, a.encoder, a.encoder_weights) for a in config.architectures.values() if a.encoder_weights}
-    for model, encoder, name in sorted(chosen, key=str):
+    """Check that pretrained weights are in the cache, by loading them without a network."""
+    selected = {(a.model, a.encoder, a.encoder_weights) for a in config.architectures.values() if a.encoder_weights}
+    for model, encoder, name in sorted(selected, key=str):
         if file := registry.weights_file(name):
-            there = (home / file).is_file()
-            text = f"{file} " + ("is there" if there else "does not exist; correct 'encoder_weights'")
-            yield Finding("ok" if there else "problem", "weights", text)
+            exists = (home / file).is_file()
+            text = f"{file} " + ("exists" if exists else "does not exist; correct 'encoder_weights'")
+            yield Finding("ok" if exists else "problem", "weights", text)
             continue
         try:
             _load_offline(model, encoder, str(name))
@@ -328,9 +328,9 @@ def _load_offline(model: str, encoder: str, name: str) -> None:
 
 
 def slurm() -> Iterator[Finding]:
-    """Whether there is a SLURM, and what its profile must say."""
+    """Check for SLURM, its partitions and its accounting."""
     if not shutil.which("sbatch"):
-        yield Finding("note", "SLURM", "there is none here; snakemake --cores 8 runs on this machine")
+        yield Finding("note", "SLURM", "not available; snakemake --cores 8 runs on this machine")
         return
     version = _output("sbatch", "--version") or "of unknown version"
     if (nodes := _output("sinfo", "--noheader", "--format=%P %D %G")) is None:
@@ -341,23 +341,23 @@ def slurm() -> Iterator[Finding]:
     if "gpu" not in nodes:
         yield Finding("note", "SLURM", "no partition offers GPUs; jobs that ask for gpu=1 will be refused")
     if _output("sacct", "--noheader", "--allocations") is None:
-        yield Finding("note", "SLURM", "there is no accounting; the profile needs none")
+        yield Finding("note", "SLURM", "no accounting; the profile does not need it")
 
 
 def _output(*command: str) -> str | None:
-    """What a command prints; None if there is no such command, or it fails."""
+    """Output of a command; None if the command does not exist or fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
-def measurement(found: dict[str, Any]) -> Finding:
-    """Which of loading and learning is the bottleneck, and by how much, from what ``speed.measure`` found."""
-    load, step, together = (1000 * found["seconds"][key] for key in ("loading", "step", "together"))
-    figures = f"a batch loads in {load:.0f} ms and is learnt in {step:.0f} ms, {together:.0f} ms together"
-    figures += f", on {found['device_name']} with {found['workers']} workers"
+def measurement(speed: dict[str, Any]) -> Finding:
+    """Whether loading or the training step is the bottleneck, from the result of ``speed.measure``."""
+    load, step, together = (1000 * speed["seconds"][key] for key in ("loading", "step", "together"))
+    figures = f"loading a batch takes {load:.0f} ms, a training step {step:.0f} ms, both together {together:.0f} ms"
+    figures += f", on {speed['device_name']} with {speed['workers']} workers"
     if load > step:
         advice = f"loading is the bottleneck, {load / step:.1f} times as slow as the step; set 'workers' higher"
         return Finding("note", "speed", f"{figures}: {advice}")
@@ -369,6 +369,6 @@ def measurement(found: dict[str, Any]) -> Finding:
 
 
 def as_json(findings: Iterable[Finding], speed: dict[str, Any] | None) -> dict[str, Any]:
-    """The examination as plain values."""
-    found = [asdict(finding) for finding in findings]
-    return json.loads(json.dumps({"findings": found, "speed": speed}))  # type: ignore[no-any-return]
+    """Findings and speed as plain values."""
+    values = [asdict(finding) for finding in findings]
+    return json.loads(json.dumps({"findings": values, "speed": speed}))  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""One scheduler per study: a lock that ends with the process that holds it, however it ends.
+"""One scheduler per study: a lock that the kernel releases when its process ends, for whatever reason.
 
-A scheduler plans first and acts later. So the lock is looked at when planning starts and taken when jobs start, and is
-refused if another process worked on the study in between: its results would be planned for a second time.
+A scheduler first plans and then starts jobs. The lock is checked before planning and taken when jobs start. Taking it
+fails if another process has changed the study in between, as the plan would repeat its work.
 """
 
 from __future__ import annotations
@@ -19,65 +19,65 @@ import psutil
 from spectralseg.errors import InputError
 from spectralseg.locks import try_lock
 
-MARK = "SPECTRALSEG_STUDY"  # environment variable of all processes that a scheduler of this machine starts
-_LONGEST = 200  # bytes of the name of a holder
-_PATIENCE = 60.0  # seconds in which a training saves its checkpoint
+MARK = "SPECTRALSEG_STUDY"  # environment variable of all processes that a scheduler on this machine starts
+_MAX_BYTES = 200  # of the name of a holder
+_PATIENCE = 60.0  # seconds for a training to save its checkpoint
 _log = logging.getLogger(__name__)
 
 
 class StudyLock:
-    """The lock of a study, to be made before planning and taken before the first job.
+    """The lock of a study. Create it before planning and take it before the first job.
 
-    The file of the lock says who took it last. It is never removed.
+    The lock file names the last holder and is never removed.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder, folder / ".lock"
-        self._seen = self._look()
+        self._holder = self._read()
 
     def take(self) -> None:
         """Hold the lock until this process ends.
 
         Raises:
-            InputError: another process holds it, or has held it since this object was made.
+            InputError: another process holds it, or has held it since this object was created.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._file, os.O_CREAT | os.O_RDWR, 0o666)
         free = any(_locked(handle) for _ in _pauses())
-        holder = os.pread(handle, _LONGEST, 0)
+        holder = os.pread(handle, _MAX_BYTES, 0)
         if not free:
             os.close(handle)
             raise InputError(
                 f"{self._folder}: another run of the workflow is under way ({holder.decode()}); wait for it or stop it"
             )
-        if holder != self._seen:
+        if holder != self._holder:
             os.close(handle)
             raise InputError(f"{self._folder}: another run of the workflow has changed the study meanwhile; run again")
-        me = f"process {os.getpid()} on {platform.node()} since {time.time_ns() // 10**6}".encode()[:_LONGEST]
+        me = f"process {os.getpid()} on {platform.node()} since {time.time_ns() // 10**6}".encode()[:_MAX_BYTES]
         os.ftruncate(handle, 0)
         os.pwrite(handle, me, 0)
 
-    def _look(self) -> bytes | None:
-        """Who took the lock last, nobody if it is empty; None while it is held."""
+    def _read(self) -> bytes | None:
+        """The last holder, empty if there was none; None while the lock is held."""
         try:
             handle = os.open(self._file, os.O_RDWR)
         except OSError:
             return b""
         try:
-            return os.pread(handle, _LONGEST, 0) if _locked(handle) else None
+            return os.pread(handle, _MAX_BYTES, 0) if _locked(handle) else None
         finally:
             os.close(handle)
 
 
 def _pauses() -> Iterator[None]:
-    """Several moments: others that only look hold the lock for an instant."""
+    """Moments of several attempts, as processes that check the lock hold it for an instant."""
     for number in range(10):
         time.sleep(0.1 if number else 0)
         yield
 
 
 def _locked(handle: int) -> bool:
-    """Lock an open file, and say whether that worked; where there are no locks, it is taken to have worked."""
+    """Lock an open file. Returns whether that succeeded, True on a file system without locks."""
     locked = try_lock(handle)
     if locked is None:
         _log.warning("this file system has no locks; run only one workflow per study at a time")
@@ -85,18 +85,18 @@ def _locked(handle: int) -> bool:
 
 
 def end_orphans(study: Path) -> int:
-    """End what a killed scheduler of this study left running on this machine, and mark what this process will start.
+    """End the jobs of a killed scheduler of this study on this machine, and mark the jobs of this process.
 
-    Jobs that survive their scheduler would write to the same files as those that start now. They get SIGTERM, upon
-    which a training saves its checkpoint, and later SIGKILL. To be called by the holder of the lock.
+    Jobs that survive their scheduler would write to the same files as new jobs. They get SIGTERM, on which a training
+    saves its checkpoint, and later SIGKILL. Only the holder of the lock may call this function.
 
     Returns:
-        How many processes were ended.
+        Number of processes that were ended.
     """
     mark = os.fspath(study.resolve())
-    mine = psutil.Process()
-    family = {mine.pid, *(one.pid for one in (*mine.parents(), *mine.children(recursive=True)))}
-    orphans = [one for one in psutil.process_iter() if one.pid not in family and _mark_of(one) == mark]
+    me = psutil.Process()
+    family = {me.pid, *(relative.pid for relative in (*me.parents(), *me.children(recursive=True)))}
+    orphans = [process for process in psutil.process_iter() if process.pid not in family and _mark_of(process) == mark]
     for orphan in orphans:
         with contextlib.suppress(psutil.Error):
             orphan.terminate()
@@ -109,7 +109,7 @@ def end_orphans(study: Path) -> int:
 
 def _mark_of(process: psutil.Process) -> str | None:
     try:
-        found: str | None = process.environ().get(MARK)
+        mark: str | None = process.environ().get(MARK)
     except (psutil.Error, OSError):  # of another user, or ended
         return None
-    return found
+    return mark

@@ -1,7 +1,7 @@
-"""A sign of life in a run folder: what is being done to the run, how far it is, and how it ended if it did not succeed.
+"""The heartbeat of a task in its run folder: progress while it works, and the error if it failed.
 
-The file is replaced every few seconds and removed after success, so a process that was killed leaves one that no longer
-changes. It is no output of the workflow.
+The file is replaced every few seconds and removed after success. A killed process leaves a file that no longer changes.
+The file is not an output of the workflow.
 """
 
 from __future__ import annotations
@@ -29,33 +29,35 @@ from spectralseg.redaction import redact
 from spectralseg.signals import SIGNALS, handled
 
 FILE = "progress.json"
-PERIOD = 10.0  # seconds between signs of life
-SILENCE = 120.0  # seconds without one after which a process of another machine is taken for dead; clocks may differ
+PERIOD = 10.0  # seconds between heartbeats
+SILENCE = 120.0  # seconds after which a process of another machine counts as dead; clocks may differ
 
-
-_LONGEST = 2**16  # bytes of the file
-_LONGEST_WAIT = 1e9  # seconds, beyond which an estimate is none
+_MAX_BYTES = 2**16  # of the file
+_MAX_SECONDS = 1e9  # larger estimates are omitted
 _Count = Annotated[float, Field(ge=0, le=1e15)]
 
 
 @dataclass(frozen=True)
 class Beat:
-    """What the file says.
+    """Content of the file.
 
     Attributes:
         task: ``train`` or ``evaluate``.
         host: machine of the process.
-        process: its number there; ``namespace`` and ``born`` tell it from others of the same number.
-        started: seconds since 1970.
-        updated: likewise, of this sign of life.
-        device: what the process is bound to; empty if it has not chosen.
+        process: process id; ``namespace`` and ``born`` distinguish processes with the same id.
+        namespace: PID namespace of the process.
+        born: start time of the process.
+        started: start time of the task, in seconds since 1970.
+        updated: time of this heartbeat, in seconds since 1970.
+        device: device that the process is bound to; empty if it has not selected one.
         slurm_job: number of the SLURM job, see :func:`spectralseg.slurm.job`; empty outside SLURM.
-        step: what is worked on; empty while nothing is counted.
-        done: how much of it, in ``unit``.
-        total: of how much; None where that is not known.
-        rate: ``unit`` per second since this step started or was resumed; None before the first.
-        error: how the work ended: first line of the error; empty while it goes on.
-        interrupted: whether it ended because somebody asked.
+        step: name of the current step; empty before the first.
+        unit: unit of ``done`` and ``total``.
+        done: finished units of the step.
+        total: units of the step; None if unknown.
+        rate: units per second since the step started or resumed; None before the first.
+        error: first line of the error that ended the task; empty while it runs.
+        interrupted: whether a signal or a time limit ended the task.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -79,7 +81,7 @@ class Beat:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still works, as far as can be told from here."""
+        """Whether the process is running; for other machines, whether its heartbeat is recent."""
         if self.error:
             return False
         if (self.host, self.namespace) == (platform.node(), _namespace()):
@@ -88,9 +90,9 @@ class Beat:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of this step; None where that cannot be told."""
+        """Estimated time until the step is finished; None if unknown."""
         left = max(0.0, self.total - self.done) / self.rate if self.total and self.rate else math.inf
-        return left if left < _LONGEST_WAIT else None
+        return left if left < _MAX_SECONDS else None
 
 
 _BEAT = TypeAdapter(Beat)
@@ -98,24 +100,23 @@ _BEAT = TypeAdapter(Beat)
 
 @contextlib.contextmanager
 def heartbeat(folder: Path, task: Literal["train", "evaluate"]) -> Iterator[None]:
-    """Show in ``folder``, as soon as it exists, that a task is at work there until the block ends.
+    """Write the heartbeat of a task to ``folder``, as soon as that exists, until the block ends.
 
     Raises:
-        Interrupted: SIGTERM or SIGINT came, and nothing in the block heeds it. A warning that nothing heeds (SIGUSR1)
-            is ignored.
+        Interrupted: SIGTERM or SIGINT arrived and no code in the block handles it. An unhandled SIGUSR1 is ignored.
     """
     now = time.time()
     job = slurm.job() or ""
     beat = Beat(task, platform.node(), os.getpid(), _namespace(), _born(os.getpid()), now, now, slurm_job=job)
     ended = threading.Event()
 
-    def work() -> None:
+    def write_periodically() -> None:
         while True:
             _write(folder, _now(beat))
             if ended.wait(PERIOD):
                 return
 
-    thread = threading.Thread(target=work, name="heartbeat", daemon=True)
+    thread = threading.Thread(target=write_periodically, name="heartbeat", daemon=True)
     thread.start()
 
     def stop() -> None:
@@ -136,18 +137,18 @@ def heartbeat(folder: Path, task: Literal["train", "evaluate"]) -> Iterator[None
 
 
 def _interrupt(number: int, _: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one may come from SLURM and one from Snakemake
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one stops at once
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM and Snakemake may both send one
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one stops immediately
     raise Interrupted(f"stopped by {signal.Signals(number).name}; run it again")
 
 
 def read_beat(folder: Path) -> Beat | None:
-    """The last sign of life in a run folder; None if there is none.
+    """The last heartbeat in a run folder; None if there is none.
 
     Raises:
         InputError: the file is damaged, or of another version.
     """
-    content = read_regular(folder / FILE, _LONGEST, "delete it")
+    content = read_regular(folder / FILE, _MAX_BYTES, "delete it")
     try:
         return None if content is None else _BEAT.validate_json(content)
     except ValidationError as error:
@@ -159,14 +160,14 @@ def read_beat(folder: Path) -> Beat | None:
 def _now(beat: Beat) -> Beat:
     device = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("HIP_VISIBLE_DEVICES") or ""
     now = replace(beat, updated=time.time(), device=device)
-    shown = current()
-    return replace(now, **asdict(shown)) if shown else now
+    progress = current()
+    return replace(now, **asdict(progress)) if progress else now
 
 
 def _write(folder: Path, beat: Beat) -> None:
-    """Replace the file. Without ``tempfile``, whose locks a process forked at this moment would inherit."""
+    """Replace the file, without ``tempfile``: a process forked at this moment would inherit its locks."""
     partial = folder / f".{FILE}"
-    with contextlib.suppress(OSError):  # no folder yet, or a full disk, of which the work itself will tell
+    with contextlib.suppress(OSError):  # no folder yet, or a full disk, which the task reports itself
         partial.write_text(json.dumps(asdict(beat)) + "\n", encoding="utf-8")
         partial.replace(folder / FILE)
 
@@ -178,7 +179,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _namespace() -> str:
-    """Processes are numbered anew in every container."""
+    """PID namespace of this process: ids are unique within one only."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -186,7 +187,7 @@ def _namespace() -> str:
 
 
 def _born(process: int) -> str:
-    """When a process of this machine started, in ticks of its clock; empty if there is none of this number."""
+    """Start time of a process of this machine, in clock ticks; empty if there is no such process."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -196,7 +197,7 @@ def _born(process: int) -> str:
 
 
 def _exists(process: int) -> str:
-    """As :func:`_born` where there is no /proc: all that can be told is whether there is such a process."""
+    """Replaces :func:`_born` on systems without /proc: ``unknown`` if the process exists, otherwise empty."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,9 +1,9 @@
-"""A device for this process alone, or for at most ``share`` processes at once.
+"""Leases of devices: each is used by one process, or by at most ``share`` processes in parallel.
 
-A device has as many slots as processes may use it. A slot is a file that its user has locked (``flock``): the kernel
-lets go of the lock when the process ends, however it ends, so no slot stays taken. Those who wait stand in line, each
-with a ticket, another locked file, and wait for the ticket before theirs: nobody is overtaken, and only the first in
-line looks for a free slot. Locks belong to this machine and are shared by its users.
+A device has ``share`` slots. A slot is a file that its holder locks (``flock``); the kernel releases the lock when the
+process ends, for whatever reason, so leases cannot become stale. Waiting processes form a queue. Each holds a ticket,
+another locked file, and waits for the ticket before its own; only the first in the queue looks for a free slot. The
+locks are shared by all users of a machine.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from spectralseg.errors import InputError, explained
 from spectralseg.operations.devices import Device, assigned_by_slurm, visible_devices
 
 FOLDER = "SPECTRALSEG_LEASES"  # environment variable: folder of the locks, on a disk of this machine
-_FOLDER = "/tmp/spectralseg-devices"  # not TMPDIR, which may differ between processes that must meet here
-_PAUSE = 0.05  # seconds between the looks of the first in line
-_PATIENCE = 1.0  # seconds until a wait is told
+_FOLDER = "/tmp/spectralseg-devices"  # not in TMPDIR, which may differ between processes
+_PAUSE = 0.05  # seconds between attempts to get a slot
 _log = logging.getLogger(__name__)
-_TICKET = re.compile(r"[0-9]{1,12}")  # number of a ticket; what else lies in the folder is not ours
+_TICKET = re.compile(r"[0-9]{1,12}")  # number of a ticket; other files in the folder are ignored
 
 
 def gpu_slots(share: int = 1) -> int:
-    """How many processes may use the devices of this machine at once; 0 where there are none."""
+    """Number of processes that may use the devices of this machine in parallel; 0 without devices."""
     return share * len(visible_devices())
 
 
@@ -41,15 +40,14 @@ def gpu_slots(share: int = 1) -> int:
 def device_lease(
     device_name: str = "auto", share: int = 1, environment: MutableMapping[str, str] = os.environ
 ) -> Iterator[Device | None]:
-    """Wait for a device and bind this process to it until the block ends; to be entered before CUDA starts.
+    """Wait for a device and bind this process to it until the block ends. Enter the block before CUDA starts.
 
-    Nothing is leased, and None given, where there is nothing to choose: a device is named, there is none, or SLURM has
-    assigned one.
+    No device is leased, and the block gets None, if the user names a device, there is none, or SLURM has assigned one.
 
     Args:
-        device_name: what the user named; only ``auto`` leaves a choice.
-        share: how many processes may use one device at a time.
-        environment: where devices are chosen, e.g. by ``CUDA_VISIBLE_DEVICES``.
+        device_name: device of the user; only ``auto`` leases one.
+        share: number of processes that may use a device in parallel.
+        environment: environment variables that select devices, such as ``CUDA_VISIBLE_DEVICES``.
 
     Raises:
         InputError: the folder of the locks cannot be used.
@@ -59,13 +57,13 @@ def device_lease(
         yield None
         return
     folder = _folder(environment)
-    slots = {folder / f"{one.identity}.{number}": one for number in range(share) for one in devices}
+    slots = {folder / f"{device.identity}.{number}": device for number in range(share) for device in devices}
     try:
-        with _first_in_line(folder, slots):
+        with _first_in_queue(folder, slots):
             slot, handle = _free_slot(slots)
     except OSError as error:
-        blamed = error.filename or folder
-        raise InputError(f"{blamed}: {explained(error)}, or name another folder in {FOLDER}") from None
+        path = error.filename or folder
+        raise InputError(f"{path}: {explained(error)}, or name another folder in {FOLDER}") from None
     device, before = slots[slot], dict(environment)
     try:
         if device.variable:
@@ -84,7 +82,7 @@ def _folder(environment: MutableMapping[str, str]) -> Path:
     folder = Path(environment.get(FOLDER) or _FOLDER)
     try:
         folder.mkdir(parents=True)
-        folder.chmod(0o1777)  # as /tmp: everybody may add files, and remove only their own
+        folder.chmod(0o1777)  # as /tmp: all users may add files, but remove only their own
     except FileExistsError:
         pass
     except OSError as error:
@@ -93,8 +91,8 @@ def _folder(environment: MutableMapping[str, str]) -> Path:
 
 
 def _free_slot(slots: dict[Path, Device]) -> tuple[Path, int]:
-    """Wait until a slot is free, and take one of the device that most are free of."""
-    told = False
+    """Wait for a free slot, and take one of the device with the most free slots."""
+    logged = False
     while True:
         taken = {slot: handle for slot in slots if (handle := _try(slot)) is not None}
         if taken:
@@ -104,15 +102,15 @@ def _free_slot(slots: dict[Path, Device]) -> tuple[Path, int]:
                 if slot != best:
                     locks.release(handle)
             return best, taken[best]
-        if not told:
+        if not logged:
             _log.info("waiting for a device")
-            told = True
+            logged = True
         time.sleep(_PAUSE)
 
 
 @contextlib.contextmanager
-def _first_in_line(folder: Path, slots: Sequence[Path] | dict[Path, Device]) -> Iterator[None]:
-    """Wait behind all who came before and want the same slots; who comes later waits until the block ends."""
+def _first_in_queue(folder: Path, slots: Sequence[Path] | dict[Path, Device]) -> Iterator[None]:
+    """Wait for all earlier processes that want the same slots; later ones wait until the block ends."""
     line = "line-" + hashlib.sha256("\n".join(sorted(map(str, slots))).encode()).hexdigest()[:16]
     guard = _open(folder / f"{line}.lock")
     try:
@@ -133,24 +131,24 @@ def _first_in_line(folder: Path, slots: Sequence[Path] | dict[Path, Device]) -> 
 
 def _wait_for_others(folder: Path, line: str, number: int) -> None:
     """Wait until no ticket with a lower number is held."""
-    past, told = number, False
-    while earlier := [one for one in _tickets(folder, line) if one < past]:
-        if not told:
-            _log.info("waiting in line for a device")
-            told = True
-        past = max(earlier)
-        ticket = folder / f"{line}.{past}"
-        with contextlib.suppress(FileNotFoundError, PermissionError):  # gone meanwhile; of another user
-            handle = os.open(ticket, os.O_RDONLY | os.O_NOFOLLOW)
+    current, logged = number, False
+    while earlier := [ticket for ticket in _tickets(folder, line) if ticket < current]:
+        if not logged:
+            _log.info("waiting in the queue for a device")
+            logged = True
+        current = max(earlier)
+        path = folder / f"{line}.{current}"
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # removed in the meantime; of another user
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             try:
-                fcntl.flock(handle, fcntl.LOCK_SH)  # until its holder has a device, or is dead
-                ticket.unlink()
+                fcntl.flock(handle, fcntl.LOCK_SH)  # waits until its holder has a device or has ended
+                path.unlink()
             finally:
                 os.close(handle)
 
 
 def _tickets(folder: Path, line: str) -> list[int]:
-    """Numbers of the tickets of a line."""
+    """Numbers of the tickets of a queue."""
     with os.scandir(folder) as entries:
         files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     numbers = (name.removeprefix(f"{line}.") for name in files if name.startswith(f"{line}."))
@@ -158,29 +156,29 @@ def _tickets(folder: Path, line: str) -> list[int]:
 
 
 def _try(slot: Path) -> int | None:
-    """Lock a slot; None if somebody has it."""
+    """Lock a slot; None if another process holds it."""
     handle = _open(slot)
     if locks.try_lock(handle) is False:
         locks.release(handle)
         return None
-    if os.fstat(handle).st_nlink == 0:  # somebody cleared the folder: the next look makes a new file
+    if os.fstat(handle).st_nlink == 0:  # the file was deleted: the next attempt creates a new one
         locks.release(handle)
         return None
     with contextlib.suppress(PermissionError):
-        os.utime(handle)  # cleaners of /tmp spare what is young
+        os.utime(handle)  # programs that clean /tmp keep recent files
     return handle
 
 
 def _open(path: Path) -> int:
-    """Open a file for locking, and make it if need be; it may belong to another user, who may lock it just the same."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # what is no regular file would be waited for
+    """Open a file for locking, and create it if necessary. It may belong to another user."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe must not block
     while True:
         with contextlib.suppress(FileNotFoundError):
             handle = os.open(path, flags)
             break
         with contextlib.suppress(FileExistsError):
             handle = os.open(path, flags | os.O_CREAT | os.O_EXCL)
-            os.fchmod(handle, 0o666)  # for its time stamp, see _try
+            os.fchmod(handle, 0o666)  # other users must be able to update its time stamp
             break
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)

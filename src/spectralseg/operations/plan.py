@@ -1,4 +1,4 @@
-"""What a study will take: runs, hours of a device, disk, money."""
+"""Cost estimate of a study: runs, device-hours, disk, money."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Part:
 
     Attributes:
         dataset: name in the configuration.
-        architecture: likewise.
-        runs: how many.
-        finished: how many of them are trained already.
-        evaluated: how many of these are evaluated, too.
-        outdated: how many were trained with other settings or data, or have damaged files, and are trained again.
+        architecture: name in the configuration.
+        runs: number of runs.
+        finished: number of trained runs.
+        evaluated: number of evaluated runs.
+        outdated: number of runs that are retrained, because settings or data have changed or files are damaged.
         iterations: optimizer steps of a run.
-        estimate: what is known of the speed; None where nothing is.
+        estimate: estimated speed; None without any measurement.
     """
 
     dataset: str
@@ -41,7 +41,7 @@ class Part:
     estimate: Estimate | None
 
     def hours(self, which: str = "seconds") -> float:
-        """Hours of a device for the runs that are still to be trained and evaluated; ``which`` may be low or high."""
+        """Device-hours to train and evaluate the remaining runs; ``which`` is ``seconds``, ``low`` or ``high``."""
         if self.estimate is None:
             return 0.0
         training = (self.runs - self.finished) * self.iterations * float(getattr(self.estimate, which))
@@ -51,16 +51,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study will take.
+    """Cost estimate of a study.
 
     Attributes:
-        study: its name.
-        parts: by dataset and architecture.
-        run_bytes: what the runs will leave on disk: as measured, or else their weights.
-        prepared_bytes: of the datasets that are prepared.
-        unprepared: datasets that are not, and not in it.
-        price: of an hour of a device; None if it was not given.
-        devices: how many work at once.
+        study: name of the study.
+        parts: runs by dataset and architecture.
+        run_bytes: disk space of the runs: as measured, otherwise the size of their weights.
+        prepared_bytes: disk space of the prepared datasets.
+        unprepared: datasets that are not prepared, and not in ``prepared_bytes``.
+        price: price per device-hour; None if not given.
+        devices: number of devices used in parallel.
     """
 
     study: str
@@ -72,35 +72,35 @@ class Plan:
     devices: int
 
     def hours(self, which: str = "seconds") -> float | None:
-        """Hours of a device in all; None where the speed of a part is not known."""
+        """Device-hours of all parts; None if the speed of a part is unknown."""
         if any(part.estimate is None for part in self.parts):
             return None
         return sum(part.hours(which) for part in self.parts)
 
 
-def plan(config: Config, results: Path, known: Sequence[Measured], *, price: float | None, devices: int) -> Plan:
-    """Plan a study by what was measured.
+def plan(config: Config, results: Path, measurements: Sequence[Measured], *, price: float | None, devices: int) -> Plan:
+    """Estimate the cost of a study from measurements.
 
     Args:
         config: the study.
-        results: its folder, whose finished runs are not trained again; it need not exist.
-        known: what was measured.
-        price: of an hour of a device, in any currency.
-        devices: how many work at once.
+        results: its results folder, whose finished runs are not retrained; it need not exist.
+        measurements: measured speeds.
+        price: price per device-hour, in any currency.
+        devices: number of devices used in parallel.
 
     Raises:
-        InputError: iterations follow from epochs, and a dataset is not prepared.
+        InputError: the number of iterations depends on epochs, and a dataset is not prepared.
     """
     total: Counter[tuple[str, str]] = Counter()
     finished: Counter[tuple[str, str]] = Counter()
     evaluated: Counter[tuple[str, str]] = Counter()
     outdated: Counter[tuple[str, str]] = Counter()
-    for one in study_status(config, results):
-        cell, lost = (one.run.dataset, one.run.architecture), one.state in ("outdated", "unreadable")
+    for status in study_status(config, results):
+        cell, retrain = (status.run.dataset, status.run.architecture), status.state in ("outdated", "unreadable")
         total[cell] += 1
-        finished[cell] += one.trained and not lost
-        evaluated[cell] += one.state in FINAL
-        outdated[cell] += lost
+        finished[cell] += status.trained and not retrain
+        evaluated[cell] += status.state in FINAL
+        outdated[cell] += retrain
     parts = tuple(
         Part(
             *cell,
@@ -109,7 +109,7 @@ def plan(config: Config, results: Path, known: Sequence[Measured], *, price: flo
             evaluated[cell],
             outdated[cell],
             _iterations(config, results, cell[0]),
-            estimate(settings_of(config, cell[0])[cell[1]], known),
+            estimate(settings_of(config, cell[0])[cell[1]], measurements),
         )
         for cell, count in total.items()
     )
@@ -136,32 +136,34 @@ def _iterations(config: Config, results: Path, dataset: str) -> int:
 
     folder = results / "prepared" / dataset
     if not folder.is_dir():
-        raise InputError(f"{folder}: iterations follow from epochs, and the dataset is not there; snakemake data first")
+        raise InputError(
+            f"{folder}: does not exist, but the number of iterations depends on epochs; run 'snakemake data' first"
+        )
     return iterations(training, len(open_prepared(folder).rows("train")))
 
 
 def _weights_bytes(config: Config, architecture: str) -> int:
-    """Of the two sets of weights that a run keeps in single precision: the best, and the last."""
+    """Size of the weights that a run keeps, best and last, in single precision."""
     import torch
 
-    from spectralseg.training.loop import model_of
+    from spectralseg.building import model_of
 
-    choice = config.architectures[architecture].model_copy(update={"encoder_weights": None})
-    with torch.device("meta"):  # shapes only
-        return 8 * sum(parameter.numel() for parameter in model_of(choice, 3, 1).parameters())
+    settings = config.architectures[architecture].model_copy(update={"encoder_weights": None})
+    with torch.device("meta"):  # allocates no memory
+        return 8 * sum(parameter.numel() for parameter in model_of(settings, 3, 1).parameters())
 
 
-def as_json(found: Plan) -> dict[str, Any]:
+def as_json(study_plan: Plan) -> dict[str, Any]:
     """A plan as plain values."""
-    parts = [{**asdict(part), "hours": part.hours()} for part in found.parts]
-    hours = {which: found.hours(which) for which in ("seconds", "low", "high")}
+    parts = [{**asdict(part), "hours": part.hours()} for part in study_plan.parts]
+    hours = {which: study_plan.hours(which) for which in ("seconds", "low", "high")}
     totals = {"hours": hours["seconds"], "hours_low": hours["low"], "hours_high": hours["high"]}
-    money = None if found.price is None or totals["hours"] is None else totals["hours"] * found.price
-    return json.loads(json.dumps({**asdict(found), "parts": parts, **totals, "money": money}))  # type: ignore[no-any-return]
+    money = None if study_plan.price is None or totals["hours"] is None else totals["hours"] * study_plan.price
+    return json.loads(json.dumps({**asdict(study_plan), "parts": parts, **totals, "money": money}))  # type: ignore[no-any-return]
 
 
-def as_text(found: Plan) -> str:
-    """A plan for a terminal: a table by dataset and architecture, totals, and where the figures are from."""
+def as_text(study_plan: Plan) -> str:
+    """A plan for a terminal: a table by dataset and architecture, totals, and the sources of the estimates."""
     rows = [
         (
             part.dataset,
@@ -172,45 +174,46 @@ def as_text(found: Plan) -> str:
             f"{part.iterations:,}",
             f"{part.hours():.1f}" if part.estimate else "?",
         )
-        for part in found.parts
+        for part in study_plan.parts
     ]
     headings = ("dataset", "architecture", "runs", "trained", "outdated", "iterations", "hours left")
-    lines = [f"{found.study}: {sum(part.runs for part in found.parts)} runs", "", table(headings, rows), ""]
-    hours, low, high = (found.hours(which) for which in ("seconds", "low", "high"))
+    lines = [f"{study_plan.study}: {sum(part.runs for part in study_plan.parts)} runs", "", table(headings, rows), ""]
+    hours, low, high = (study_plan.hours(which) for which in ("seconds", "low", "high"))
     if hours is None or low is None or high is None:
-        lines.append("time: not known; spectralseg doctor measures it, and finished runs tell it best")
+        lines.append("time: unknown; finish a run, or measure the speed with spectralseg doctor")
     else:
-        lines.append(f"time: {hours:.1f} hours of a device ({low:.1f} to {high:.1f})")
-        if found.devices > 1:
-            lines.append(f"      {duration(3600 * hours / found.devices)} on {found.devices} devices")
-        if found.price is not None:
-            money = (f"{found.price * amount:,.2f}" for amount in (hours, low, high))
+        lines.append(f"time: {hours:.1f} device-hours ({low:.1f} to {high:.1f})")
+        if study_plan.devices > 1:
+            lines.append(f"      {duration(3600 * hours / study_plan.devices)} on {study_plan.devices} devices")
+        if study_plan.price is not None:
+            money = (f"{study_plan.price * amount:,.2f}" for amount in (hours, low, high))
             lines.append("money: {} ({} to {})".format(*money))
-    lines += [_disk(found), *_sources(found)]
+    lines += [_disk(study_plan), *_sources(study_plan)]
     return "\n".join(lines)
 
 
-def _disk(found: Plan) -> str:
-    prepared = f"{gigabytes(found.prepared_bytes)} of prepared datasets"
-    if found.unprepared:
-        prepared += f", of which {len(found.unprepared)} are yet to be prepared and not in it"
-    return f"disk: {gigabytes(found.run_bytes)} for the runs, {prepared}"
+def _disk(study_plan: Plan) -> str:
+    prepared = f"{gigabytes(study_plan.prepared_bytes)} of prepared datasets"
+    if study_plan.unprepared:
+        prepared += f", without {len(study_plan.unprepared)} that are not prepared yet"
+    return f"disk: {gigabytes(study_plan.run_bytes)} for the runs, {prepared}"
 
 
-def _sources(found: Plan) -> list[str]:
-    """Where the figures come from, once for each architecture."""
-    told = {}
-    for part in found.parts:
-        if one := part.estimate:
-            evaluation = "" if one.evaluation is not None else "; evaluation not measured and not in it"
-            shared = f" that {one.share} runs share" if one.share > 1 else ""
-            told[part.architecture] = (
-                f"{part.architecture}: {1000 * one.seconds:.0f} ms an iteration "
-                f"({1000 * one.low:.0f} to {1000 * one.high:.0f}) by {one.source}, on {one.device}{shared}{evaluation}"
+def _sources(study_plan: Plan) -> list[str]:
+    """Sources of the estimates, one line per architecture."""
+    lines = {}
+    for part in study_plan.parts:
+        if speed := part.estimate:
+            evaluation = "" if speed.evaluation is not None else "; evaluation not measured and not included"
+            shared = f" shared by {speed.share} runs" if speed.share > 1 else ""
+            lines[part.architecture] = (
+                f"{part.architecture}: {1000 * speed.seconds:.0f} ms per iteration "
+                f"({1000 * speed.low:.0f} to {1000 * speed.high:.0f}) from {speed.source}, "
+                f"on {speed.device}{shared}{evaluation}"
             )
-    return list(told.values())
+    return list(lines.values())
 
 
 def gigabytes(size: int) -> str:
-    """A number of bytes as GB, or MB below one."""
+    """A number of bytes in GB, or in MB if below 1 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

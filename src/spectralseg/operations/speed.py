@@ -1,4 +1,4 @@
-"""How fast batches are loaded and learnt here, alone and together: a short measurement for the doctor."""
+"""Speed measurement for ``spectralseg doctor``: loading, training step and both."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from spectralseg.data.specification import DatasetSpecification
 from spectralseg.grid import runs
 from spectralseg.operations.throughput import settings_of
 from spectralseg.study_folder import StudyFolder
+from spectralseg.torch_setup import choose_device, make_deterministic
 from spectralseg.training.batches import batches
-from spectralseg.training.learner import Learner, choose_device, make_deterministic
+from spectralseg.training.learner import Learner
 from spectralseg.training.loop import learner_of
 
 _ENDLESS = 10**9
-_WARM_UP = 5  # steps, the fourth of which may be recorded as a graph
+_WARM_UP = 5  # steps; the fourth may be captured as a CUDA graph
 
 
 def measure(
     config: Config, specifications: dict[str, DatasetSpecification], results: Path, seconds: float = 20.0
 ) -> dict[str, Any]:
-    """Seconds per batch of loading, of the training step and of both together, for the first run of a study.
+    """Measure the seconds per batch of loading, of the training step and of both, for the first run of a study.
 
-    Its dataset is used if it is prepared as the study wants it, else a small phantom of it.
+    Its dataset is used if it is prepared with the settings of the study, otherwise a small phantom.
 
     Args:
         config: the study.
         specifications: the dataset files.
-        results: folder of the study.
-        seconds: about how long to measure; making the phantom and the first step come on top.
+        results: results folder of the study.
+        seconds: approximate duration, without generating the phantom and warming up.
     """
     run = runs(config)[0]
     device = choose_device()
@@ -49,14 +50,14 @@ def measure(
         data = open_prepared(prepared) if ready else _phantom(config, specifications[run.dataset], Path(temporary))
         make_deterministic(config.training.deterministic, 0)
         learner = learner_of(config, run, data, device, pretrained=False)
-        found = _times(config, data, learner, seconds / 3)
+        times = _times(config, data, learner, seconds / 3)
     hardware = provenance.hardware(str(device))
     return {
         "setting": asdict(settings_of(config, run.dataset)[run.architecture]),
         "dataset": run.dataset if ready else f"{run.dataset}, phantom",
         "workers": config.training.workers,
         "device_name": hardware["device_name"],
-        "seconds": found,
+        "seconds": times,
     }
 
 
@@ -64,10 +65,10 @@ def _times(config: Config, data: PreparedDataset, learner: Learner, seconds: flo
     def stream() -> Iterator[tuple[Tensor, Tensor]]:
         return batches(data, config.training, 0, 0, _ENDLESS, learner.device)
 
-    rate = config.training.learning_rate / 100  # nothing is to be learnt, nor to blow up
+    rate = config.training.learning_rate / 100  # low, so that training cannot diverge
     loading, training = stream(), stream()
     images, masks = next(loading)
-    for _ in range(_WARM_UP if learner.device.type == "cuda" else 1):  # the first do what is done only once
+    for _ in range(_WARM_UP if learner.device.type == "cuda" else 1):  # the first steps have one-time costs
         learner.step(*next(training), rate)
     return {
         "loading": _per_call(lambda: next(loading), seconds, learner.device),
@@ -77,14 +78,14 @@ def _times(config: Config, data: PreparedDataset, learner: Learner, seconds: flo
 
 
 def _per_call(work: Callable[[], object], seconds: float, device: torch.device) -> float:
-    """Mean time of a call, until the device has finished; at least two calls."""
+    """Mean time of a call, of at least two, including the work of the device."""
     _wait(device)
     start, calls = time.perf_counter(), 0
     while calls < 2 or time.perf_counter() - start < seconds:
         work()
         calls += 1
         if calls % 10 == 0:
-            _wait(device)  # a device that lags behind must not be asked for minutes of work
+            _wait(device)  # limits the work queued on a slow device
     _wait(device)
     return (time.perf_counter() - start) / calls
 

@@ -1,6 +1,6 @@
-"""Where every run of a study stands, read from the folders of the runs: no server, the same here and under SLURM.
+"""Status of the runs of a study, read from their folders.
 
-SLURM is asked only what its jobs wait for.
+It needs no server and works the same with and without SLURM, which is asked only for the reasons of queued jobs.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from spectralseg.operations.heartbeat import Beat, read_beat
 from spectralseg.parsing import read_json
 from spectralseg.study_folder import StudyFolder
 
-SLURM_LOGS = ".snakemake/slurm_logs"  # where the workflow keeps what SLURM said of its jobs
+SLURM_LOGS = ".snakemake/slurm_logs"  # logs of SLURM jobs of the workflow
 
 State = Literal["done", "diverged", "outdated", "unreadable", "running", "failed", "waiting"]
 STATES: tuple[State, ...] = ("done", "diverged", "outdated", "unreadable", "running", "failed", "waiting")
-_RARE = ("diverged", "outdated", "unreadable")  # states that totals name only where there are some
-FINAL: tuple[State, ...] = ("done", "diverged")  # nothing is left to do
+_RARE = ("diverged", "outdated", "unreadable")  # states that totals omit if there are no such runs
+FINAL: tuple[State, ...] = ("done", "diverged")  # states of runs without remaining work
 
 # The outputs of the rules `train` and `evaluate`.
 _TRAINED = {"model.pt", "run.json", "history.jsonl"}
@@ -40,8 +40,8 @@ _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warnin
 _SLURM = re.compile(r"(?:oom.?kill|out of memory|DUE TO |CANCELLED|NODE FAIL|Killed)", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(_\d+)?", re.ASCII)  # of a SLURM job
 _RETRAIN = "delete it, so that the workflow trains the run again"
-_LONGEST = 2**24  # bytes of run.json
-_SILENT = "ended without a word: killed from outside, by kill -9, a limit on memory or time, or a reboot"
+_MAX_BYTES = 2**24  # of run.json
+_KILLED = "ended without an error message: killed by kill -9, a limit on memory or time, or a reboot"
 
 
 class _Strict(BaseModel):
@@ -49,14 +49,14 @@ class _Strict(BaseModel):
 
 
 class _Validation(_Strict):
-    """What is read of a line of the training log."""
+    """Keys that are read from a line of the training log."""
 
     iteration: Annotated[int, Field(ge=0, lt=2**53)]
     validation_dice: Annotated[float, Field(ge=0, le=1)]
 
 
 class _Training(_Strict):
-    """What is read of run.json."""
+    """Keys that are read from run.json."""
 
     seconds: Annotated[float, Field(ge=0, le=1e12)]
     diverged: str | None = None
@@ -68,27 +68,28 @@ class _Training(_Strict):
 
 @dataclass(frozen=True)
 class RunStatus:
-    """Where a run stands.
+    """Status of a run.
 
     Attributes:
-        run: its identity.
-        state: ``done`` once it is evaluated, or ``diverged`` where that scored nothing; ``waiting`` also between
-            training and evaluation, while SLURM's queue holds another attempt, and after an interruption, from which
-            it resumes when the workflow is started again; ``outdated`` where it was trained with other settings or data
-            than the study has now, so that the workflow trains it again; ``unreadable`` where a file is damaged.
-        trained: whether training is over.
-        task: ``train`` or ``evaluate``: what is being done, failed, or comes next; empty when all is done.
-        step: what is being worked on.
-        done: how much of it; iterations while it trains.
-        total: of how much; None where that is not known.
-        seconds_left: of this step; None where that is not known.
-        iteration: of the last validation; None before the first.
-        validation_dice: then, in [0, 1].
-        seconds: that the training took; None until it is over, and for a run that diverged, which ends early.
-        queued: what its job in SLURM's queue waits for; empty if there is none.
-        where: device, machine and SLURM job of what is running.
-        error: first line of what went wrong, why the run diverged, what is outdated or cannot be read; empty otherwise.
-        log: file with the whole of it, relative to the working directory; empty where nothing went wrong.
+        run: the run.
+        state: ``done`` after the evaluation, or ``diverged`` if the run could not be scored; ``waiting`` before
+            training, between training and evaluation, while the job is in the queue of SLURM, and after an
+            interruption, from which the run resumes when the workflow is started again; ``outdated`` if settings or
+            data have changed since training, so that the workflow retrains the run; ``unreadable`` if a file is
+            damaged.
+        trained: whether training is finished.
+        task: the current, failed or next task, ``train`` or ``evaluate``; empty without remaining work.
+        step: current step of the task.
+        done: finished units of the step; iterations during training.
+        total: units of the step; None if unknown.
+        seconds_left: estimated time until the step is finished; None if unknown.
+        iteration: iteration of the last validation; None before the first.
+        validation_dice: its score, in [0, 1].
+        seconds: training time; None before training is finished, and for runs that diverged, which end early.
+        queued: reason why the SLURM job is queued; empty if it is not.
+        where: device, machine and SLURM job of a running task.
+        error: first line of the error, the reason for divergence, or what is outdated or unreadable; otherwise empty.
+        log: file with the full error, relative to the working directory; empty without an error.
     """
 
     run: Run
@@ -113,17 +114,17 @@ def study_status(config: Config, results: Path, queue: Iterable[tuple[str, str]]
 
     Args:
         config: the study.
-        results: its folder; it need not exist yet.
-        queue: of :func:`study_queue`.
+        results: its results folder; it need not exist.
+        queue: queued jobs, from :func:`study_queue`.
     """
     study, reasons = StudyFolder(results, config), dict(queue)
     return [_status(study, run, reasons) for run in study.runs]
 
 
 def study_queue(results: Path) -> list[tuple[str, str]]:
-    """Jobs of a study that SLURM has not started: where in ``SLURM_LOGS`` each writes, and what it waits for."""
+    """Queued SLURM jobs of a study: the path of each log in ``SLURM_LOGS``, and the reason why it is queued."""
     name = _lines(results / "logs" / "slurm_name.txt")
-    return slurm.queued(name[0], _slurm_logs(results)) if name else []  # else never submitted to a SLURM
+    return slurm.queued(name[0], _slurm_logs(results)) if name else []  # without a name, no job was submitted to SLURM
 
 
 def _slurm_logs(results: Path) -> Path:
@@ -131,7 +132,7 @@ def _slurm_logs(results: Path) -> Path:
 
 
 def _status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> RunStatus:
-    """The status of a run; damaged files of one must not keep anybody from seeing the others."""
+    """The status of a run, ``unreadable`` if its files are damaged."""
     try:
         return _readable_status(study, run, queue)
     except InputError as error:
@@ -145,39 +146,39 @@ def _readable_status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> 
     folder = study.run_folder(run)
     present = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
     trained = present >= _TRAINED
-    known, changed, diverged = _last_validation(folder), "", ""
+    values, changed, diverged = _last_validation(folder), "", ""
     if trained:
-        told = read_json(folder / "run.json", _LONGEST, _RETRAIN)
-        known["seconds"], diverged = _training_result(folder / "run.json", told)
-        changed = study.outdated(run, told)
+        description = read_json(folder / "run.json", _MAX_BYTES, _RETRAIN)
+        values["seconds"], diverged = _training_result(folder / "run.json", description)
+        changed = study.outdated(run, description)
     trained = trained and not changed
     beat = read_beat(folder)
     if beat and beat.alive:
-        counted = (beat.step, beat.done, beat.total, beat.seconds_left)
-        return RunStatus(run, "running", trained, beat.task, *counted, where=_where(beat), **known)
+        progress = (beat.step, beat.done, beat.total, beat.seconds_left)
+        return RunStatus(run, "running", trained, beat.task, *progress, where=_where(beat), **values)
     if changed:
-        known["seconds"] = None
-        known["queued"] = queue.get(_job("train", run), "")
-        reason = f"'{changed}' differs from run.json; the workflow trains it again"
-        return RunStatus(run, "outdated", False, "train", error=reason, log=str(folder), **known)
+        values["seconds"] = None
+        values["queued"] = queue.get(_job("train", run), "")
+        reason = f"'{changed}' differs from run.json; the workflow retrains it"
+        return RunStatus(run, "outdated", False, "train", error=reason, log=str(folder), **values)
     if trained and present >= _EVALUATED:
         if reason := diverged or _divergence(folder / "records.parquet"):
             return RunStatus(run, "diverged", True, "", error=reason, log=str(folder))
-        return RunStatus(run, "done", True, "", **known)
+        return RunStatus(run, "done", True, "", **values)
     task = "evaluate" if trained else "train"
     if queued := queue.get(_job(task, run)):
-        return RunStatus(run, "waiting", trained, task, queued=queued, **known)
+        return RunStatus(run, "waiting", trained, task, queued=queued, **values)
     error, log = _error(folder, task, beat, _slurm_logs(study.root))
-    return RunStatus(run, "failed" if error else "waiting", trained, task, error=error, log=log, **known)
+    return RunStatus(run, "failed" if error else "waiting", trained, task, error=error, log=log, **values)
 
 
 def _job(task: str, run: Run) -> str:
-    """Where the workflow's job for a task logs."""
+    """Log folder of the workflow's job for a task, in ``SLURM_LOGS``."""
     return f"rule_{task}/{'_'.join(map(str, run.keys.values()))}"
 
 
 def _error(folder: Path, task: str, beat: Beat | None, slurm_logs: Path) -> tuple[str, str]:
-    """First line of what ended a task, and where to read on; empty if nothing did."""
+    """First line of the error that ended a task, and the file with more; both empty without an error."""
     log = folder / f"{task}.log"
     if beat and beat.task == task:
         if beat.interrupted:
@@ -185,27 +186,28 @@ def _error(folder: Path, task: str, beat: Beat | None, slurm_logs: Path) -> tupl
         if beat.error:
             return beat.error, str(log if log.exists() else folder)
         for file in slurm_logs.glob(f"**/{beat.slurm_job}.log") if _NUMBER.fullmatch(beat.slurm_job) else ():
-            if told := [line for line in _lines(file) if _SLURM.search(line)]:
-                return told[0], str(file)
-        return _SILENT, str(log if log.exists() else folder)
+            if messages := [line for line in _lines(file) if _SLURM.search(line)]:
+                return messages[0], str(file)
+        return _KILLED, str(log if log.exists() else folder)
     error = first_error(_lines(log))
     return (error, str(log)) if error else ("", "")
 
 
 def first_error(lines: Sequence[str]) -> str:
-    """First line of the error that ended a command, from its log: its own sentence, or the exception of the last
-    traceback; empty if there is none.
+    """First line of the error in the log of a command: its error message, or the exception of the last traceback.
+
+    Empty without an error.
     """
     for line in reversed(lines):
-        if found := _SENTENCE.match(line):
-            return found[1]
+        if match := _SENTENCE.match(line):
+            return match[1]
         if _EXCEPTION.match(line) and any(other.startswith("Traceback (") for other in lines):
             return line
     return ""
 
 
 def _lines(file: Path) -> list[str]:
-    """The end of a text file, at most 64 KiB of it; nothing of what is no file, as reading a pipe would wait."""
+    """The last lines of a text file, at most 64 KiB; empty if it is not a regular file, as reading a pipe blocks."""
     if not file.is_file():
         return []
     try:
@@ -217,24 +219,24 @@ def _lines(file: Path) -> list[str]:
 
 
 def _last_validation(folder: Path) -> dict[str, Any]:
-    """Iteration and Dice of the last validation; nothing before the first.
+    """Iteration and Dice of the last validation; empty before the first.
 
     Raises:
         InputError: the training log is damaged.
     """
     file = folder / "history.jsonl"
     if file.exists() and not file.is_file():
-        raise InputError(f"{file}: is no regular file; {_RETRAIN}")
+        raise InputError(f"{file}: is not a regular file; {_RETRAIN}")
     for line in reversed(_lines(file)):
         try:
             return _Validation.model_validate_json(line).model_dump()
         except ValidationError:
-            raise InputError(f"{file}: its last line is no validation; {_RETRAIN}") from None
+            raise InputError(f"{file}: last line is not a valid entry; {_RETRAIN}") from None
     return {}
 
 
 def _training_result(file: Path, recorded: Any) -> tuple[float | None, str]:
-    """Seconds that training took, None where it diverged, and the reason if it did.
+    """Training time, None if the run diverged, and the reason for divergence, if any.
 
     Raises:
         InputError: the description of the run is damaged.
@@ -248,10 +250,10 @@ def _training_result(file: Path, recorded: Any) -> tuple[float | None, str]:
 
 
 def _divergence(file: Path) -> str:
-    """Why an evaluated run diverged; empty if it did not.
+    """Reason why an evaluated run diverged; empty if it did not.
 
     Raises:
-        InputError: its records are damaged.
+        InputError: the records are damaged.
     """
     from pyarrow import parquet  # takes half a second to import
 
@@ -267,34 +269,36 @@ def _where(beat: Beat) -> str:
     return ", ".join(part for part in (beat.device and f"device {beat.device}", beat.host, job) if part)
 
 
-def seconds_left(found: Iterable[RunStatus]) -> float | None:
-    """Estimate of the time until all runs are trained, at as many at once as are running now (or one).
+def seconds_left(statuses: Iterable[RunStatus]) -> float | None:
+    """Estimate the time until all runs are trained, with as many in parallel as are running now, or one.
 
-    A run is taken to last as long as the mean of those that are finished, of the same dataset and architecture where
-    there are any. Evaluation is not in it. None where nothing is known yet.
+    The training time of a run is the mean over finished runs of the same dataset and architecture, otherwise over all
+    finished runs. Evaluation is not included. None without an estimate for a run.
     """
-    found = list(found)
-    known: dict[tuple[str, str], list[float]] = {}
-    for one in found:
-        if one.seconds is not None:
-            known.setdefault((one.run.dataset, one.run.architecture), []).append(one.seconds)
-    means = {cell: statistics.fmean(times) for cell, times in known.items()}
-    left, at_work = 0.0, 0
-    for one in found:
-        if one.trained:
+    statuses = list(statuses)
+    times: dict[tuple[str, str], list[float]] = {}
+    for status in statuses:
+        if status.seconds is not None:
+            times.setdefault((status.run.dataset, status.run.architecture), []).append(status.seconds)
+    means = {cell: statistics.fmean(seconds) for cell, seconds in times.items()}
+    total, running = 0.0, 0
+    for status in statuses:
+        if status.trained:
             continue
-        at_work += one.state == "running"
-        mean = means.get((one.run.dataset, one.run.architecture), statistics.fmean(means.values()) if means else None)
-        mine = one.seconds_left if one.state == "running" and one.task == "train" and one.seconds_left else mean
-        if mine is None:
+        running += status.state == "running"
+        overall = statistics.fmean(means.values()) if means else None
+        left = means.get((status.run.dataset, status.run.architecture), overall)
+        if status.state == "running" and status.task == "train" and status.seconds_left:
+            left = status.seconds_left
+        if left is None:
             return None
-        left += mine
-    return left / max(1, at_work)
+        total += left
+    return total / max(1, running)
 
 
 def as_json(
     config: Config,
-    found: Sequence[RunStatus],
+    statuses: Sequence[RunStatus],
     queue: Iterable[tuple[str, str]] = (),
     left_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
@@ -302,50 +306,56 @@ def as_json(
 
     Args:
         config: the study.
-        found: of :func:`study_status`.
-        queue: as there.
+        statuses: from :func:`study_status`.
+        queue: from :func:`study_queue`.
         left_out: see :attr:`~spectralseg.study_folder.StudyFolder.left_out`.
     """
-    count = Counter(one.state for one in found)
+    count = Counter(status.state for status in statuses)
     return {
         "study": config.name,
-        "runs": len(found),
+        "runs": len(statuses),
         **{state: count[state] for state in STATES},
-        "trained": sum(one.trained for one in found),
-        "seconds_left": seconds_left(found),
-        "queue": [{"rule": rule, "reason": why, "jobs": jobs} for (rule, why), jobs in _by_rule(queue)],
+        "trained": sum(status.trained for status in statuses),
+        "seconds_left": seconds_left(statuses),
+        "queue": [{"rule": rule, "reason": reason, "jobs": jobs} for (rule, reason), jobs in _by_rule(queue)],
         "left_out": dict(left_out or {}),
-        "status": [{**one.run.keys, **{k: v for k, v in asdict(one).items() if k != "run"}} for one in found],
+        "status": [
+            {**status.run.keys, **{k: v for k, v in asdict(status).items() if k != "run"}} for status in statuses
+        ],
     }
 
 
 def as_text(
-    config: Config, found: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = (), left_out: str = ""
+    config: Config, statuses: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = (), left_out: str = ""
 ) -> str:
-    """The status of a study for a terminal: totals, what runs, what queues, what failed and why, the grid, and a
-    sentence on what was left out.
-    """
-    count = Counter(one.state for one in found)
+    """The status of a study for a terminal: totals, running and queued jobs, errors, the grid, and ``left_out``."""
+    count = Counter(status.state for status in statuses)
     counts = [f"{count[state]} {state}" for state in STATES if count[state] or state not in _RARE]
-    head = f"{config.name}: {len(found)} runs · " + " · ".join(counts)
-    if (left := seconds_left(found)) and any(one.state not in FINAL for one in found):
-        head += f" · training over in about {duration(left)}"
+    head = f"{config.name}: {len(statuses)} runs · " + " · ".join(counts)
+    if (left := seconds_left(statuses)) and any(status.state not in FINAL for status in statuses):
+        head += f" · training finishes in about {duration(left)}"
     parts = [head]
-    if running := [one for one in found if one.state == "running"]:
-        rows = [(_name(one), _progress(one), _dice(one.validation_dice), _left(one), one.where) for one in running]
+    if running := [status for status in statuses if status.state == "running"]:
+        rows = [
+            (status.run.folder, _progress(status), _dice(status.validation_dice), _left(status), status.where)
+            for status in running
+        ]
         parts.append("Running\n" + table(("run", "progress", "Dice", "left", "where"), rows))
-    if waiting := [(rule, str(jobs), why) for (rule, why), jobs in _by_rule(queue)]:
+    if waiting := [(rule, str(jobs), reason) for (rule, reason), jobs in _by_rule(queue)]:
         parts.append("In the queue of SLURM\n" + table(("rule", "jobs", "wait for"), waiting))
     for state in _RARE:
-        if members := [f"  {_name(one)}: {one.error}" for one in found if one.state == state]:
+        if members := [f"  {status.run.folder}: {status.error}" for status in statuses if status.state == state]:
             parts.append("\n".join([state.capitalize(), *members]))
-    if failed := [one for one in found if one.state == "failed"]:
-        parts.append(
-            "Failed\n" + "\n".join(f"  {_name(one)}, {one.task}: {one.error}\n    {one.log}" for one in failed)
-        )
+    if failed := [
+        f"  {status.run.folder}, {status.task}: {status.error}\n    {status.log}"
+        for status in statuses
+        if status.state == "failed"
+    ]:
+        parts.append("\n".join(["Failed", *failed]))
     cells: dict[tuple[str, str, str, str], list[RunStatus]] = {}
-    for one in found:
-        cells.setdefault((one.run.dataset, one.run.architecture, one.run.objective, one.run.lam), []).append(one)
+    for status in statuses:
+        run = status.run
+        cells.setdefault((run.dataset, run.architecture, run.objective, run.lam), []).append(status)
     grid = [(*cell, _mean_dice(members), _seeds(members)) for cell, members in cells.items()]
     parts.append(table(("dataset", "architecture", "objective", "λ", "Dice", "seeds"), grid))
     if left_out:
@@ -354,7 +364,7 @@ def as_text(
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text as wide as they must be, indented by two."""
+    """Align rows of text in columns, indented by two spaces."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (headings, *rows))
     return "\n".join("  " + line.rstrip() for line in lines)
@@ -373,23 +383,19 @@ def duration(seconds: float) -> str:
 
 
 def _by_rule(queue: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, str], int]]:
-    """Rules and reasons of queued jobs, with how many there are."""
-    return sorted(Counter((folder.split("/")[0].removeprefix("rule_"), why) for folder, why in queue).items())
+    """Numbers of queued jobs by rule and reason."""
+    return sorted(Counter((folder.split("/")[0].removeprefix("rule_"), reason) for folder, reason in queue).items())
 
 
-def _name(one: RunStatus) -> str:
-    return one.run.folder
+def _progress(status: RunStatus) -> str:
+    if not status.total:
+        return status.step or f"{status.task}: starting"
+    step = status.step if status.step == status.task else f"{status.task}, {status.step}"
+    return f"{step}: {status.done:,.0f} of {status.total:,.0f} ({100 * status.done / status.total:.0f} %)"
 
 
-def _progress(one: RunStatus) -> str:
-    if not one.total:
-        return one.step or f"{one.task}: starting"
-    step = one.step if one.step == one.task else f"{one.task}, {one.step}"
-    return f"{step}: {one.done:,.0f} of {one.total:,.0f} ({100 * one.done / one.total:.0f} %)"
-
-
-def _left(one: RunStatus) -> str:
-    return "" if one.seconds_left is None else duration(one.seconds_left)
+def _left(status: RunStatus) -> str:
+    return "" if status.seconds_left is None else duration(status.seconds_left)
 
 
 def _dice(value: float | None) -> str:
@@ -397,13 +403,13 @@ def _dice(value: float | None) -> str:
 
 
 def _mean_dice(members: Sequence[RunStatus]) -> str:
-    values = [one.validation_dice for one in members if one.validation_dice is not None]
+    values = [status.validation_dice for status in members if status.validation_dice is not None]
     return _dice(statistics.fmean(values)) if values else ""
 
 
 def _seeds(members: Sequence[RunStatus]) -> str:
-    """Which seeds are in which state, those of a state together."""
-    groups = ((state, [one.run.seed for one in members if one.state == state]) for state in STATES)
+    """Seeds by state."""
+    groups = ((state, [status.run.seed for status in members if status.state == state]) for state in STATES)
     return " · ".join(f"{state} {_ranges(seeds)}" for state, seeds in groups if seeds)
 
 

@@ -1,4 +1,4 @@
-"""What is known of the speed of training: from finished runs, from the doctor, from benchmarks."""
+"""Speed of training, estimated from finished runs, the doctor or benchmarks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from spectralseg.files import visible
 from spectralseg.parsing import read_json
 from spectralseg.study_folder import StudyFolder
 
-DOCTOR = "doctor.json"  # what the doctor measured, in the folder of the study
-THREADS = 4  # that the workflow gives to a run at most
-_ELSEWHERE = 3.0  # factor of doubt for a setting that was not measured itself
-_BARE_STEP = 2.0  # ... for validation, loading and saving, where only steps were measured
-_LONGEST = 2**24  # bytes of a file that is read
+DOCTOR = "doctor.json"  # measurement of the doctor, in the results folder
+THREADS = 4  # most threads that the workflow gives to a run
+_EXTRAPOLATED = 3.0  # uncertainty factor for a setting that was not measured
+_STEPS_ONLY = 2.0  # uncertainty factor if only training steps were measured, not validation, loading and saving
+_MAX_BYTES = 2**24  # of a file
 _SOURCES = ("finished runs", "doctor", "benchmark")  # the best first
-_OURS = re.compile(r"ours(?:, (fp32|bf16|fp16))?")  # ways of the benchmark of training that training goes by itself
+# Variants in the benchmark of training that use its default settings.
+_DEFAULT_VARIANT = re.compile(r"ours(?:, (fp32|bf16|fp16))?")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the time of an optimizer step depends on."""
+    """Settings that the time of an optimizer step depends on."""
 
     model: str
     encoder: str
@@ -40,12 +41,12 @@ class Setting:
 
     @property
     def pixels(self) -> int:
-        """In all images of a batch."""
+        """Number of pixels of a batch."""
         return self.batch_size * self.image_size**2
 
     @classmethod
     def of(cls, architecture: dict[str, Any], image_size: int, training: dict[str, Any]) -> Setting:
-        """From plain values, as run.json and a dumped configuration hold them."""
+        """Create a setting from plain values of ``run.json`` or a dumped configuration."""
         options = json.dumps(architecture.get("options", {}), sort_keys=True)
         names = architecture["model"], architecture["encoder"]
         return cls(*names, options, image_size, training["batch_size"], training["precision"])
@@ -56,13 +57,13 @@ class Measured:
     """Seconds per iteration of a setting.
 
     Attributes:
-        setting: what was trained.
-        seconds: per iteration, all else in a run included as far as it was measured.
-        device: name of what it was trained on.
+        setting: the setting that was measured.
+        seconds: seconds per iteration, including validation, loading and saving if they were measured.
+        device: name of the device.
         source: ``finished runs``, ``doctor`` or ``benchmark``.
-        share: how many runs the device was shared by.
-        bytes: that a run leaves on disk; None where that was not measured.
-        evaluation: seconds of an evaluation; None likewise.
+        share: number of runs that shared the device.
+        bytes: disk space of a run; None if not measured.
+        evaluation: seconds of an evaluation; None if not measured.
     """
 
     setting: Setting
@@ -76,7 +77,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds per iteration with the least and the most that they may be, and where that is from."""
+    """Estimated seconds per iteration with a range, and the source of the estimate; see :class:`Measured`."""
 
     seconds: float
     low: float
@@ -89,7 +90,7 @@ class Estimate:
 
 
 def settings_of(config: Config, dataset: str) -> dict[str, Setting]:
-    """The setting of every architecture of a study on a dataset, by its name there."""
+    """The settings of all architectures of a study on a dataset, by name."""
     training = config.training.model_dump(mode="json")
 
     def setting(architecture: Architecture) -> Setting:
@@ -99,69 +100,74 @@ def settings_of(config: Config, dataset: str) -> dict[str, Setting]:
 
 
 def measured(studies: Iterable[Path], benchmarks: Path | None, *, accelerated: bool = True) -> list[Measured]:
-    """All that was measured, the best evidence first: finished runs of studies, the doctor, benchmarks.
+    """All measurements, the best source first: finished runs, the doctor, benchmarks.
 
     Args:
         studies: results folders.
         benchmarks: folder of committed benchmarks.
-        accelerated: whether the study will run on GPUs, so that benchmarks of processors say nothing, or the reverse.
+        accelerated: whether to use the benchmarks of GPUs or those of CPUs.
     """
     folders = list(studies)
-    found = [one for folder in folders for one in _of_runs(folder)]
-    found += [one for folder in folders for one in _of_the_doctor(folder)]
-    found += list(_of_benchmarks(benchmarks, accelerated) if benchmarks else ())
-    return [one for one in found if 0 < one.seconds < math.inf and (one.evaluation or 0) < math.inf]
-
-
-def estimate(setting: Setting, known: Sequence[Measured]) -> Estimate | None:
-    """What a setting will take by the best evidence that there is; None without any.
-
-    All evidence is of one device, the same for every setting. For a setting that was not measured there stands the
-    slowest other one with as many pixels, else of the same model, else any, in proportion to pixels and images, with a
-    factor of three of doubt either way.
-    """
-    known = _of_one_device(known)
-    for source in _SOURCES:
-        if same := [one for one in known if one.source == source and one.setting == setting]:
-            return _summary(same)
-    if not known:
-        return None
-    same_size = [
-        one for one in known if (one.setting.pixels, one.setting.precision) == (setting.pixels, setting.precision)
+    measurements = [measurement for folder in folders for measurement in _from_runs(folder)]
+    measurements += [measurement for folder in folders for measurement in _from_doctor(folder)]
+    measurements += list(_from_benchmarks(benchmarks, accelerated) if benchmarks else ())
+    return [
+        measurement
+        for measurement in measurements
+        if 0 < measurement.seconds < math.inf and (measurement.evaluation or 0) < math.inf
     ]
-    same_model = [one for one in known if one.setting.model == setting.model]
-    slowest = max(same_size or same_model or known, key=lambda one: one.seconds)
+
+
+def estimate(setting: Setting, measurements: Sequence[Measured]) -> Estimate | None:
+    """Estimate the speed of a setting from the best source; None without measurements.
+
+    All measurements used are of one device, the same for every setting. A setting that was not measured gets the time
+    of the slowest other setting with the same number of pixels, otherwise of the same model, otherwise of any model.
+    That time is scaled by the number of pixels, with an uncertainty factor of three either way.
+    """
+    measurements = _of_one_device(measurements)
+    for source in _SOURCES:
+        if same := [item for item in measurements if item.source == source and item.setting == setting]:
+            return _summary(same)
+    if not measurements:
+        return None
+    size = setting.pixels, setting.precision
+    same_size = [item for item in measurements if (item.setting.pixels, item.setting.precision) == size]
+    same_model = [item for item in measurements if item.setting.model == setting.model]
+    slowest = max(same_size or same_model or measurements, key=lambda item: item.seconds)
     source = (
         f"{slowest.source} of {slowest.setting.model}, as this one was not measured; spectralseg doctor measures it"
     )
     mean = slowest.seconds * setting.pixels / slowest.setting.pixels
-    return Estimate(mean, mean / _ELSEWHERE, mean * _ELSEWHERE, source, slowest.device, slowest.share)
+    return Estimate(mean, mean / _EXTRAPOLATED, mean * _EXTRAPOLATED, source, slowest.device, slowest.share)
 
 
-def _of_one_device(known: Sequence[Measured]) -> list[Measured]:
-    """What was measured on one device with as many runs at once: the one that the most of the best source is from, of
-    several the fastest.
+def _of_one_device(measurements: Sequence[Measured]) -> list[Measured]:
+    """Measurements on one device with one number of parallel runs.
+
+    It is the device with the most measurements of the best source; if several have as many, the fastest.
     """
     groups: dict[tuple[str, int], list[Measured]] = {}
-    for one in known:
-        groups.setdefault((one.device, one.share), []).append(one)
+    for measurement in measurements:
+        groups.setdefault((measurement.device, measurement.share), []).append(measurement)
 
     def evidence(group: list[Measured]) -> tuple[object, ...]:
-        return *(sum(one.source == source for one in group) for source in _SOURCES), -min(one.seconds for one in group)
+        counts = (sum(item.source == source for item in group) for source in _SOURCES)
+        return *counts, -min(item.seconds for item in group)
 
     return max(groups.values(), key=evidence, default=[])
 
 
 def _summary(same: Sequence[Measured]) -> Estimate:
-    times = [one.seconds for one in same]
-    source, measured_whole = same[0].source, same[0].source == "finished runs"
-    sizes = [one.bytes for one in same if one.bytes is not None]
-    evaluations = [one.evaluation for one in same if one.evaluation is not None]
+    times = [item.seconds for item in same]
+    source, whole_runs = same[0].source, same[0].source == "finished runs"
+    sizes = [item.bytes for item in same if item.bytes is not None]
+    evaluations = [item.evaluation for item in same if item.evaluation is not None]
     return Estimate(
         statistics.fmean(times),
         min(times),
-        max(times) * (1 if measured_whole else _BARE_STEP),
-        f"{len(same)} {source}" if measured_whole else source,
+        max(times) * (1 if whole_runs else _STEPS_ONLY),
+        f"{len(same)} {source}" if whole_runs else source,
         same[0].device,
         same[0].share,
         round(statistics.fmean(sizes)) if sizes else None,
@@ -169,7 +175,7 @@ def _summary(same: Sequence[Measured]) -> Estimate:
     )
 
 
-def _of_runs(study: Path) -> Iterator[Measured]:
+def _from_runs(study: Path) -> Iterator[Measured]:
     folder = StudyFolder(study, None)
     for file in (folder.run_folder(run) / "run.json" for run in folder.runs_with("run.json")):
         run = _read(file)
@@ -180,13 +186,13 @@ def _of_runs(study: Path) -> Iterator[Measured]:
         except (KeyError, TypeError, ArithmeticError):
             continue  # of another version, or damaged
         if run.get("diverged"):
-            continue  # ended early, and its evaluation takes no time
+            continue  # training ended early, and evaluation takes no time
         size = sum(path.stat().st_size for path in file.parent.iterdir() if path.is_file())
         yield Measured(setting, seconds, device, "finished runs", share, size, _evaluation(file.parent))
 
 
 def _evaluation(folder: Path) -> float | None:
-    """Seconds of the last evaluation, as Snakemake measured them."""
+    """Seconds of the last evaluation, as measured by Snakemake."""
     try:
         last = (folder / "evaluate.benchmark.jsonl").read_text(encoding="utf-8").splitlines()[-1]
         return float(json.loads(last)["s"])
@@ -194,32 +200,33 @@ def _evaluation(folder: Path) -> float | None:
         return None
 
 
-def _of_the_doctor(study: Path) -> Iterator[Measured]:
-    found = _read(study / DOCTOR)
+def _from_doctor(study: Path) -> Iterator[Measured]:
+    report = _read(study / DOCTOR)
     try:
-        yield Measured(Setting(**found["setting"]), found["seconds"]["together"], found["device_name"], "doctor")
+        yield Measured(Setting(**report["setting"]), report["seconds"]["together"], report["device_name"], "doctor")
     except (KeyError, TypeError):
         return
 
 
-def _of_benchmarks(folder: Path, accelerated: bool) -> Iterator[Measured]:
-    """Steps as training does them, from the benchmark of training, which goes by ``auto`` if it does not say: bf16 on
-    GPUs; elsewhere as the file says, else fp32.
+def _from_benchmarks(folder: Path, accelerated: bool) -> Iterator[Measured]:
+    """Training steps with the default settings, from the benchmark of training.
+
+    A result without a precision was measured with ``auto``: bf16 on GPUs; elsewhere the precision of the file, or fp32.
     """
     for file in visible(folder.glob("training_*.json")):
-        found = _read(file)
+        benchmark = _read(file)
         try:
-            device, settings = found["machine"], found["settings"]
+            device, settings = benchmark["machine"], benchmark["settings"]
             if (device["device"] != "cpu") != accelerated:
                 continue
-            usual = settings.get("precision", "bf16" if device["device"] == "cuda" else "fp32")
-            for name, ways in found["results"].items():
+            default = settings.get("precision", "bf16" if device["device"] == "cuda" else "fp32")
+            for name, variants in benchmark["results"].items():
                 model, batch = name.split(", ")
                 encoder = settings.get("encoder", "resnet50")
-                for way, result in ways.items():
-                    if ours := _OURS.fullmatch(way):
+                for variant, result in variants.items():
+                    if match := _DEFAULT_VARIANT.fullmatch(variant):
                         seconds = int(batch) / result["images_per_second"]
-                        for precision in [ours[1]] if ours[1] else [usual, "auto"]:
+                        for precision in [match[1]] if match[1] else [default, "auto"]:
                             setting = Setting(model, encoder, "{}", settings["size"], int(batch), precision)
                             yield Measured(setting, seconds, device["device_name"], "benchmark")
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -228,6 +235,6 @@ def _of_benchmarks(folder: Path, accelerated: bool) -> Iterator[Measured]:
 
 def _read(file: Path) -> Any:
     try:
-        return read_json(file, _LONGEST)
+        return read_json(file, _MAX_BYTES)
     except (InputError, OSError):
         return {}

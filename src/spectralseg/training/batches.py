@@ -1,15 +1,13 @@
 """Training batches as a pure function of (seed, iteration).
 
-Which rows make up a batch and how each is augmented depends on nothing else, so there is no sampler or augmentation
-state to save: a resumed run, and any number of worker processes, see exactly the batches of a run never stopped.
+The rows of a batch and their augmentation depend on nothing else. No state of a sampler or of the augmentation has to
+be saved: a resumed run gets the same batches as an uninterrupted one, with any number of worker processes.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,47 +18,36 @@ from torch.utils.data import DataLoader, Dataset
 from spectralseg.config import Training
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
+from spectralseg.preprocessing import to_float
+from spectralseg.seeds import seed_of
 from spectralseg.training.augmentation import Albumentations, draw, move
-from spectralseg.training.device_cache import Resident, fits
+from spectralseg.training.device_cache import DeviceCache, fits
 from spectralseg.training.stop import ignore_signals
 
-_PLANNED = 64  # iterations whose rows and moves go to the device together
-
-
-def seed_of(*keys: object) -> int:
-    """A 32-bit seed from any keys, the same on every machine."""
-    return int.from_bytes(hashlib.sha256("/".join(map(str, keys)).encode()).digest()[:4], "little")
-
-
-def to_float(images: NDArray[Any]) -> NDArray[np.float32]:
-    """Stored unsigned integers to float32 in [0, 1]."""
-    return images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
-
-
-def standardise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """[0, 1] images (B, H, W, channels) to model input (B, channels, H, W) of zero mean and unit variance."""
-    return ((images - mean) / std).movedim(-1, 1)
+_PLANNED = 64  # iterations whose indices and augmentation draws are copied to the device together
 
 
 class _Stream(Dataset[tuple[Tensor, Tensor]]):
-    """Position in the endless stream of samples -> augmented image and mask."""
+    """Maps a position in the endless stream of samples to an augmented image and mask."""
 
     def __init__(self, data: PreparedDataset, training: Training, seed: int) -> None:
         self.rows = data.rows("train")
-        # Read once: random rows of a memory map would be read from disk again in every epoch.
+        # Read once; random rows of a memory map would be read from disk in every epoch.
         self.images, self.masks = data.images[self.rows], data.masks[self.rows]
         self.augment, self.seed = Albumentations(training), seed
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
         index = _index(len(self.rows), self.seed, position)
-        image, mask = self.augment(to_float(self.images[index]), self.masks[index], _moves_by(self.seed, position))
+        image, mask = self.augment(
+            to_float(self.images[index]), self.masks[index], _augmentation_seed(self.seed, position)
+        )
         return torch.from_numpy(image), torch.from_numpy(mask)
 
 
 def _index(count: int, seed: int, position: int) -> int:
-    """Which of ``count`` rows comes at a position of the endless stream: all once per epoch, in a new order."""
-    epoch, place = divmod(position, count)
-    return int(_order(count, seed, epoch)[place])
+    """Index, of ``count`` rows, at a position of the endless stream. Every epoch has each row once, in a new order."""
+    epoch, step = divmod(position, count)
+    return int(_order(count, seed, epoch)[step])
 
 
 @functools.lru_cache(maxsize=2)
@@ -69,21 +56,21 @@ def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def batch_of(rows: NDArray[np.int64], batch_size: int, seed: int, iteration: int) -> list[int]:
-    """The rows, of these training rows, that make up the batch of an iteration, counted from 0."""
+    """The rows in the batch of an iteration, counted from 0, selected from the training rows ``rows``."""
     positions = range(iteration * batch_size, (iteration + 1) * batch_size)
     return [int(rows[_index(len(rows), seed, position)]) for position in positions]
 
 
-def _moves_by(seed: int, position: int) -> int:
-    """Seed of the augmentation of a position."""
+def _augmentation_seed(seed: int, position: int) -> int:
     return seed_of("augment", seed, position)
 
 
 def batches(
     data: PreparedDataset, training: Training, seed: int, start: int, stop: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of iterations ``start`` .. ``stop`` - 1, on a CUDA device if they are to be kept there and fit, else on
-    the host.
+    """Batches of iterations ``start`` .. ``stop`` - 1.
+
+    They are on a CUDA device if ``training.resident`` is set and the images fit, otherwise on the host.
 
     Yields:
         Images float32 (B, S, S, channels) in [0, 1] and masks uint8 (B, S, S).
@@ -95,37 +82,37 @@ def batches(
     if not len(rows):
         raise InputError(f"{data.path}: there are no training cases; choose another split")
     if device.type == "cuda" and training.resident and fits(data, rows, device):
-        return _resident(Resident(data, rows, device), training, seed, start, stop)
+        return _cached(DeviceCache(data, rows, device), training, seed, start, stop)
     return _loaded(data, training, seed, start, stop)
 
 
 def _loaded(
     data: PreparedDataset, training: Training, seed: int, start: int, stop: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One image at a time, in worker processes if there are any."""
+    """Load one image at a time, in worker processes if configured."""
     loader = DataLoader(
         _Stream(data, training, seed),
         batch_size=training.batch_size,
         sampler=range(start * training.batch_size, stop * training.batch_size),
         num_workers=training.workers,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # else the loader draws from the stream of dropout, once more after every resume
+        generator=torch.Generator(),  # the default generator is that of dropout: every resume would draw from it again
         worker_init_fn=ignore_signals,
     )
     yield from loader
 
 
-def _resident(data: Resident, training: Training, seed: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """A batch at a time from the memory of the device, which the host never waits for."""
+def _cached(data: DeviceCache, training: Training, seed: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Take batches from the memory of the device, without synchronisation."""
     device, size = data.images.device, training.batch_size
     for first in range(start, stop, _PLANNED):
         last = min(first + _PLANNED, stop)
         positions = range(first * size, last * size)
         indices = torch.tensor([_index(len(data), seed, position) for position in positions])
-        draws = torch.tensor([draw(training, _moves_by(seed, position)) for position in positions])
-        if device.type == "cuda":  # only then is the copy one that nobody waits for
+        draws = torch.tensor([draw(training, _augmentation_seed(seed, position)) for position in positions])
+        if device.type == "cuda":  # copies from pinned memory are asynchronous
             indices, draws = indices.pin_memory(), draws.pin_memory()
         indices, draws = (plan.to(device, non_blocking=True) for plan in (indices, draws))
-        for chosen, moves in zip(indices.split(size), draws.split(size), strict=True):
-            images, masks = data[chosen]
-            yield move(images, masks, moves) if training.flip or training.rotate else (images, masks)
+        for rows, transforms in zip(indices.split(size), draws.split(size), strict=True):
+            images, masks = data[rows]
+            yield move(images, masks, transforms) if training.flip or training.rotate else (images, masks)

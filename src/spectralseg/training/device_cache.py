@@ -1,4 +1,4 @@
-"""Images that stay in the memory of a device."""
+"""Images kept in the memory of a device."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from spectralseg.data import PreparedDataset
 
-_SHARE = 0.5  # of the free memory of a device that images may take
+_SHARE = 0.5  # largest fraction of the free memory of a device that images may use
 _log = logging.getLogger(__name__)
 
 
-class Resident:
-    """Rows of a prepared dataset on a device.
+class DeviceCache:
+    """Rows of a prepared dataset, kept on a device as stored integers.
 
     Args:
         data: the dataset.
-        rows: which of them.
-        device: where they are kept, as the integers that they are.
+        rows: indices of the rows to keep.
+        device: device to keep them on.
     """
 
     def __init__(self, data: PreparedDataset, rows: NDArray[np.int64], device: torch.device) -> None:
         images, masks = (torch.from_numpy(np.ascontiguousarray(array[rows])) for array in (data.images, data.masks))
-        # CUDA cannot index uint16; the bits are the same.
+        # CUDA cannot index uint16; int16 has the same bits.
         self.images = (images.view(torch.int16) if images.dtype == torch.uint16 else images).to(device)
         self.masks = masks.to(device)
         self.largest = int(np.iinfo(data.images.dtype).max)
@@ -34,21 +34,21 @@ class Resident:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Images float32 (B, S, S, channels) in [0, 1] and masks uint8 (B, S, S)."""
-        images = self.images[chosen].to(torch.int32) & self.largest
-        return images.to(torch.float32) / self.largest, self.masks[chosen]
+        images = self.images[rows].to(torch.int32) & self.largest
+        return images.to(torch.float32) / self.largest, self.masks[rows]
 
 
 def fits(data: PreparedDataset, rows: NDArray[np.int64], device: torch.device) -> bool:
-    """Whether these rows leave a CUDA device most of its free memory; the log says if not."""
-    needed: int = len(rows) * (data.images[0].nbytes + data.masks[0].nbytes)
+    """Whether rows fit into the free memory of a CUDA device beside the model; if not, a warning is logged."""
+    required: int = len(rows) * (data.images[0].nbytes + data.masks[0].nbytes)
     free, _ = torch.cuda.mem_get_info(device)
-    if needed <= _SHARE * free:
+    if required <= _SHARE * free:
         return True
     _log.warning(
         "%s: %.1f GB of training images do not fit beside the model on %s, which has %.1f GB free; they are loaded "
         "batch by batch",
-        *(data.path, needed / 1e9, device, free / 1e9),
+        *(data.path, required / 1e9, device, free / 1e9),
     )
     return False

@@ -1,20 +1,17 @@
-"""A model and everything that changes while it learns."""
+"""A model with its objective, its optimizer and its loss scale."""
 
 from __future__ import annotations
 
 import logging
-import os
-import random
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from spectralseg.config import Training
 from spectralseg.errors import InputError
 from spectralseg.objectives import Objective
-from spectralseg.training.batches import standardise
+from spectralseg.preprocessing import standardise
 from spectralseg.training.cuda_graph import CapturedStep
 from spectralseg.training.precision import AUTOCAST, resolve
 
@@ -23,17 +20,17 @@ _log = logging.getLogger(__name__)
 
 
 class Learner:
-    """Model, objective, optimizer, loss scale.
+    """Trains a model: forward pass, objective, optimizer step.
 
     Args:
-        model: on the device that it learns on.
-        objective: of logits and masks.
+        model: the model, on the device to train on.
+        objective: function of logits and masks.
         training: hyper-parameters.
-        mean: of the training images per channel, in [0, 1].
-        std: likewise.
+        mean: mean of the training images per channel, in [0, 1].
+        std: their standard deviation per channel.
         outputs: channels of the logits that the task needs: 1 for binary tasks, otherwise foreground classes + 1; None
             accepts any.
-        name: of the model, for error messages.
+        name: name of the model in error messages.
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class Learner:
         name: str = "the model",
     ) -> None:
         self.outputs, self.name = outputs, name
-        self._tried: set[bool] = set()  # modes, training or not, in which the model has worked
+        self._verified: set[bool] = set()  # values of model.training with which the model has returned valid logits
         self.device = next(model.parameters()).device
         self.layout = torch.channels_last if training.channels_last else torch.contiguous_format
         model.to(memory_format=self.layout)  # type: ignore[call-overload]
@@ -56,14 +53,14 @@ class Learner:
         self.mean, self.std = (torch.tensor(values, dtype=torch.float32, device=self.device) for values in (mean, std))
         cuda = self.device.type == "cuda"
         fused, captured = cuda and training.fused, cuda and training.fused and training.cuda_graph
-        # A graph reads the learning rate from the memory of the device.
+        # A CUDA graph reads the learning rate from the memory of the device.
         rate = torch.tensor(training.learning_rate, device=self.device) if captured else training.learning_rate
         self.optimizer = torch.optim.SGD(
             model.parameters(),
             rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
-            fused=fused or None,  # else what torch takes by itself
+            fused=fused or None,  # None: the default of torch
         )
         self._step = CapturedStep(self._update) if captured else self._update
         self.clip, self.precision = training.gradient_clip, resolve(training.precision, self.device)
@@ -73,24 +70,24 @@ class Learner:
         """Logits (B, C, S, S) of images (B, S, S, channels) in [0, 1] on any device.
 
         Raises:
-            InputError: the first batch shows that the model does not fit the task; see :func:`first_logits`.
+            InputError: the model does not fit the task; see :func:`first_logits`.
         """
         inputs = standardise(images.to(self.device, non_blocking=True), self.mean, self.std)
-        inputs = inputs.contiguous(memory_format=self.layout)  # images come with channels last
+        inputs = inputs.contiguous(memory_format=self.layout)  # images are stored with channels last
         dtype = AUTOCAST[self.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            if self.model.training in self._tried:
+            if self.model.training in self._verified:
                 logits: Tensor = self.model(inputs)
             else:
                 logits = first_logits(self.model, inputs, self.outputs, self.name)
-                self._tried.add(self.model.training)
+                self._verified.add(self.model.training)
         return logits
 
     def step(self, images: Tensor, masks: Tensor, learning_rate: float) -> Tensor:
         """One optimizer step on a batch.
 
         Returns:
-            The objective as a scalar on the device, which nothing waits for; not finite if its gradient is not.
+            The objective, a scalar on the device, without synchronisation; not finite if its gradient is not.
         """
         if not self.model.training:
             self.model.train()
@@ -113,13 +110,13 @@ class Learner:
             norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.scaler.is_enabled():  # a step with such a gradient is left out, and the scale lowered
+        if self.scaler.is_enabled():  # the scaler skips steps with such a gradient and lowers the scale
             return loss.detach()
         return torch.where(norm.isfinite(), loss.detach(), norm)
 
     @property
     def stalled(self) -> bool:
-        """Whether fp16 has skipped every step of late: gradients overflow at the smallest useful loss scale, too."""
+        """Whether fp16 training skips every step: gradients overflow even at the smallest useful loss scale."""
         return self.scaler.is_enabled() and self.scaler.get_scale() < _SMALLEST_SCALE
 
     def weights(self) -> dict[str, Tensor]:
@@ -127,7 +124,7 @@ class Learner:
         return {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on, the generator of dropout included."""
+        """All that the next step depends on, including the random number generators."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -138,15 +135,15 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state_dict`, in its precision: what ``auto`` means may differ on this device."""
+        """Restore a :meth:`state_dict` and its precision, as ``auto`` may mean another one on this device."""
         if (precision := state.get("precision", self.precision)) != self.precision:
-            _log.warning("training continues in %s, as it began, not in %s", precision, self.precision)
+            _log.warning("training resumes in %s, in which it started, instead of %s", precision, self.precision)
             self.precision = precision
         self.model.load_state_dict(state["model"])
         rates = [group["lr"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate  # every step sets its value; where it lies must stay
+            group["lr"] = rate  # every step sets its value, but a CUDA graph needs the same tensor
         self.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
@@ -154,69 +151,33 @@ class Learner:
 
 
 def first_logits(model: nn.Module, inputs: Tensor, outputs: int | None, name: str) -> Tensor:
-    """Logits of a batch by a model that is not known to fit the task.
+    """Compute the logits of a batch and check that they fit the task.
 
     Args:
         model: the model.
         inputs: standardised images (B, channels, H, W).
         outputs: channels of the logits that the task needs; None accepts any.
-        name: of the model, for the message.
+        name: name of the model in the message.
 
     Raises:
-        InputError: the model cannot compute the batch, or returns anything but (B, outputs, H, W).
+        InputError: the model cannot compute the batch, or returns another shape than (B, outputs, H, W).
     """
-    given = tuple(inputs.shape)
+    shape = tuple(inputs.shape)
     try:
         logits: Any = model(inputs)
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # layers and libraries raise anything
+    except Exception as error:  # layers and libraries raise exceptions of any type
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{name}: the model cannot compute a batch of shape {given} ({reason}); change its options, its encoder, "
+            f"{name}: the model cannot compute a batch of shape {shape} ({reason}); change its options, its encoder, "
             "'image_size' or 'batch_size'"
         ) from error
     returned = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-    if outputs is not None and returned != (needed := (given[0], outputs, *given[2:])):
+    if outputs is not None and returned != (required := (shape[0], outputs, *shape[2:])):
         raise InputError(
-            f"{name}: for images of shape {given} the model returns {returned}, where the task needs logits of shape "
-            f"{needed}; correct the model or its options"
+            f"{name}: for images of shape {shape} the model returns {returned}, but the task needs logits of shape "
+            f"{required}; correct the model or its options"
         )
-    found: Tensor = logits
-    return found
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then Apple's MPS, then the CPU; any other name is taken as it is.
-
-    Raises:
-        InputError: there is no such device.
-    """
-    if name != "auto":
-        try:
-            return torch.zeros(0, device=name).device
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(
-                f"device '{name}' cannot be used ({str(error).splitlines()[0]}); try auto or cpu"
-            ) from None
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def make_deterministic(level: str, seed: int) -> None:
-    """Seed all generators, and choose between fast and repeatable algorithms for this process.
-
-    Args:
-        level: ``off``, ``warn`` (repeatable where there is such an algorithm) or ``strict`` (an error elsewhere).
-        seed: of the initial weights and of dropout; augmentation has streams of its own.
-    """
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from it
-    torch.manual_seed(seed)
-    if level != "off":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-    torch.use_deterministic_algorithms(level != "off", warn_only=level == "warn")
-    torch.backends.cudnn.benchmark = level == "off"
-    # A debugging aid that costs a tenth of the step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    checked: Tensor = logits
+    return checked

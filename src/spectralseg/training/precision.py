@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-_CPU_BF16 = ("avx512_bf16", "amx_bf16")  # instructions; on other CPUs bf16 is emulated, which is slower than fp32
+_CPU_BF16 = ("avx512_bf16", "amx_bf16")  # CPU features; without them bf16 is emulated, which is slower than fp32
 
 
 def resolve(precision: str, device: torch.device) -> str:

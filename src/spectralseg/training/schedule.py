@@ -1,4 +1,4 @@
-"""How long training lasts, and how fast it learns at every step."""
+"""Number of iterations and learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from spectralseg.config import Training
 
-# Share of the initial learning rate after a share t of the iterations.
+# Fraction of the initial learning rate after a fraction t of the iterations.
 _SCHEDULES: dict[str, Callable[[float], float]] = {
     "poly": lambda t: (1 - t) ** 0.9,
     "cosine": lambda t: (1 + math.cos(math.pi * t)) / 2,
@@ -16,7 +16,7 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def iterations(training: Training, images: int) -> int:
-    """Optimizer steps: as configured, or enough to see each of ``images`` training images ``epochs`` times."""
+    """Number of optimizer steps: as configured, or ``epochs`` times over ``images`` training images."""
     if training.epochs is None:
         return training.iterations
     return max(1, math.ceil(training.epochs * images / training.batch_size))

@@ -1,4 +1,4 @@
-"""All that the weights of a run depend on: what ``run.json`` records, and what a run is retrained for."""
+"""The settings that the weights of a run depend on. ``run.json`` records them; if they change, the run is retrained."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, 
     Args:
         config: the study.
         run: one of its runs.
-        data: :func:`spectralseg.data.prepared.identity_of` its dataset.
+        data: identity of its dataset, from :func:`spectralseg.data.prepared.identity_of`.
     """
     architecture = config.architectures[run.architecture]
     encoder = weights_file(architecture.encoder_weights)
@@ -34,17 +34,19 @@ def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, 
 
 
 @functools.cache
-def _checksum(file: Path, _changed: int) -> str:
-    """Many runs have the same weights, which take a second to read."""
+def _checksum(file: Path, _modified: int) -> str:
+    """Cached, because many runs share a file of weights, which takes a second to read."""
     return sha256_of(file)
 
 
 def difference(saved: Any, current: Any, key: str = "") -> str:
-    """The first key in which two settings differ, with dots; empty where they agree."""
+    """The first key, with dots, in which two settings differ; empty if they are equal."""
     if saved == current:
         return ""
     if isinstance(saved, dict) and isinstance(current, dict):
         names = sorted({*saved, *current})
-        found = (difference(saved.get(name), current.get(name), f"{key}.{name}" if key else name) for name in names)
-        return next(filter(None, found), key)
+        differences = (
+            difference(saved.get(name), current.get(name), f"{key}.{name}" if key else name) for name in names
+        )
+        return next(filter(None, differences), key)
     return key

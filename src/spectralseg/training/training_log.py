@@ -1,4 +1,4 @@
-"""What a run tells while it trains: a line of JSON per validation, and event files for TensorBoard."""
+"""The training log of a run: a line of JSON per validation, and event files for TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from spectralseg.files import replacing
-from spectralseg.training.outputs import HISTORY
+from spectralseg.run_folder import HISTORY
 
 
-class Journal:
-    """History and event files of a run.
+class TrainingLog:
+    """Writes ``history.jsonl``, which is complete after every entry, and ``tensorboard/``.
 
     Args:
-        folder: the run folder; gets ``history.jsonl``, whole after every entry, and ``tensorboard/``.
+        folder: the run folder.
         tensorboard: whether to write event files.
-        start: the iteration that training starts or resumes at; TensorBoard forgets what an earlier attempt did after.
+        start: iteration at which training starts or resumes. TensorBoard discards later events of earlier attempts.
     """
 
     def __init__(self, folder: Path, *, tensorboard: bool, start: int) -> None:
@@ -29,13 +29,13 @@ class Journal:
             self.writer = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
 
     def scalars(self, iteration: int, values: dict[str, float]) -> None:
-        """For TensorBoard only."""
+        """Write values to the event files."""
         if self.writer is not None:
             for name, value in values.items():
                 self.writer.add_scalar(name, value, iteration)
 
     def write(self, history: list[dict[str, float]]) -> None:
-        """Bring ``history.jsonl`` up to date."""
+        """Replace ``history.jsonl``."""
         with replacing(self.file) as partial:
             partial.write_text("".join(json.dumps(entry) + "\n" for entry in history), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The score by which a checkpoint is chosen."""
+"""The validation score, which selects the best weights."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import torch
 
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
-from spectralseg.training.device_cache import Resident
+from spectralseg.training.device_cache import DeviceCache
 from spectralseg.training.learner import Learner
 
 
-def validation_part(data: PreparedDataset, device: torch.device) -> Resident:
-    """The images of the validation part, on a device.
+def validation_part(data: PreparedDataset, device: torch.device) -> DeviceCache:
+    """The validation part of a dataset, on a device.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no validation cases.
     """
     rows = data.rows("validation")
     if not len(rows):
         raise InputError(f"{data.path}: there are no validation cases; add training cases or raise 'validation'")
-    return Resident(data, rows, device)
+    return DeviceCache(data, rows, device)
 
 
 @torch.inference_mode()
-def validation_dice(learner: Learner, part: Resident, classes: int, batch_size: int) -> float:
+def validation_dice(learner: Learner, part: DeviceCache, classes: int, batch_size: int) -> float:
     """Dice pooled over the validation part, mean over foreground classes; in [0, 1].
 
-    Pooling needs no rule for slices without a class. A class absent from both prediction and reference counts 1. NaN
-    if any logit is not finite: comparisons would take it for background.
+    Because pixels are pooled, slices without a class need no special rule. A class absent from both prediction and
+    reference scores 1. Returns NaN if any logit is not finite, as comparisons would treat it as background.
     """
     learner.model.eval()
     finite = torch.ones((), dtype=torch.bool, device=learner.device)

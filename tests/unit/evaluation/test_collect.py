@@ -12,8 +12,8 @@ from spectralseg.evaluation.collect import collect
 from spectralseg.files import notes_of, write_parquet
 from spectralseg.grid import runs
 from spectralseg.metrics.records import COLUMNS, read_records
-from spectralseg.training.outputs import read_settings
-from spectralseg.training.outputs import write_run as write_run_files
+from spectralseg.run_folder import read_settings
+from spectralseg.run_folder import write_run as write_run_files
 
 STUDY = {
     "name": "toy",
@@ -31,7 +31,7 @@ def config():
 
 
 def write_run(folder, run, **changes):
-    """Two records whose case, class and flag no other run has."""
+    """Two records with case, class and flag of this run only."""
     rows = [
         {
             **run.keys, "suite": "iid", "test_dataset": run.dataset, "corruption": "none", "severity": "0",
@@ -48,7 +48,7 @@ def write_run(folder, run, **changes):
 
 
 @pytest.mark.parametrize("kind", ["str", "category"])
-def test_all_runs_of_the_grid_are_there_and_no_other(config, tmp_path, kind):
+def test_exactly_the_runs_of_the_grid_are_collected(config, tmp_path, kind):
     frames = [write_run(tmp_path, run) for run in runs(config)]
     text = [name for name in COLUMNS if name not in ("seed", "value")]
     for run in runs(config):
@@ -58,15 +58,15 @@ def test_all_runs_of_the_grid_are_there_and_no_other(config, tmp_path, kind):
     other.mkdir(parents=True)
     (other / "records.parquet").write_bytes(b"not read")
     collect(config, tmp_path, tmp_path / "records.parquet")
-    found = read_records(tmp_path / "records.parquet")
+    records = read_records(tmp_path / "records.parquet")
     expected = pd.concat(frames, ignore_index=True)
-    pd.testing.assert_frame_equal(found.astype(expected.dtypes), expected)
-    assert {str(found[name].dtype) for name in text} == {"category"}
+    pd.testing.assert_frame_equal(records.astype(expected.dtypes), expected)
+    assert {str(records[name].dtype) for name in text} == {"category"}
 
 
 @pytest.fixture
 def bound(config, tmp_path):
-    """The grid's runs with records that are bound to the weights of their folders; the folders."""
+    """Folders of the runs of the grid, with records that name their weights."""
     for run in runs(config):
         frame = write_run(tmp_path, run)
         folder = tmp_path / run.folder
@@ -76,57 +76,57 @@ def bound(config, tmp_path):
     return [tmp_path / run.folder for run in runs(config)]
 
 
-def test_records_that_are_bound_to_their_weights_are_collected_without_a_warning(config, tmp_path, bound, caplog):
+def test_records_that_name_their_weights_are_collected_without_a_warning(config, tmp_path, bound, caplog):
     collect(config, tmp_path, tmp_path / "records.parquet")
     assert caplog.text == ""
     (bound[0] / "run.json").unlink()
     collect(config, tmp_path, tmp_path / "records.parquet")
-    assert "1 of 4 runs do not say which weights their records are of" in caplog.text
+    assert "1 of 4 runs have records that name no weights; they are not verified" in caplog.text
 
 
-def copied(one, other):
-    shutil.copy(one / "records.parquet", other)
+def copied(source, target):
+    shutil.copy(source / "records.parquet", target)
 
 
-def relabelled(one, other):
-    """Without the notes that the evaluation wrote."""
-    seed = pd.read_parquet(other / "records.parquet")["seed"]
-    pd.read_parquet(one / "records.parquet").assign(seed=seed).to_parquet(other / "records.parquet", index=False)
+def relabelled(source, target):
+    """Without the notes of the evaluation."""
+    seed = pd.read_parquet(target / "records.parquet")["seed"]
+    pd.read_parquet(source / "records.parquet").assign(seed=seed).to_parquet(target / "records.parquet", index=False)
 
 
-def relabelled_with_notes(one, other):
-    notes = notes_of(parquet.read_table(one / "records.parquet"))
-    relabelled(one, other)
-    write_parquet(other / "records.parquet", pd.read_parquet(other / "records.parquet"), notes)
+def relabelled_with_notes(source, target):
+    notes = notes_of(parquet.read_table(source / "records.parquet"))
+    relabelled(source, target)
+    write_parquet(target / "records.parquet", pd.read_parquet(target / "records.parquet"), notes)
 
 
-def retrained(one, other):
-    write_run_files(other, {"best": {}}, read_settings(other))
+def retrained(source, target):
+    write_run_files(target, {"best": {}}, read_settings(target))
 
 
-def repeated(one, other):
-    frame, notes = pd.read_parquet(other / "records.parquet"), notes_of(parquet.read_table(other / "records.parquet"))
-    write_parquet(other / "records.parquet", pd.concat([frame, frame.head(1)]), notes)
+def repeated(source, target):
+    frame, notes = pd.read_parquet(target / "records.parquet"), notes_of(parquet.read_table(target / "records.parquet"))
+    write_parquet(target / "records.parquet", pd.concat([frame, frame.head(1)]), notes)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (copied, "holds 0 as seed, where its folder is that of 1"),
-        (relabelled, r"is not of the weights that run\.json beside it describes"),
-        (relabelled_with_notes, "was made by the evaluation of another run"),
-        (retrained, r"is not of the weights that run\.json beside it describes"),
+        (copied, "holds 0 as seed, but its folder is that of 1"),
+        (relabelled, r"holds the evaluation of other weights than those of run\.json"),
+        (relabelled_with_notes, "holds the evaluation of another run"),
+        (retrained, r"holds the evaluation of other weights than those of run\.json"),
         (repeated, "1 values are recorded twice"),
     ],
 )
-def test_records_of_another_run_or_other_weights_are_refused(config, tmp_path, bound, change, told):
+def test_records_of_another_run_or_other_weights_are_an_error(config, tmp_path, bound, change, message):
     change(*bound[:2])
-    with pytest.raises(InputError, match=rf"seed1/records\.parquet: {told}; evaluate the run again"):
+    with pytest.raises(InputError, match=rf"seed1/records\.parquet: {message}; evaluate the run again"):
         collect(config, tmp_path, tmp_path / "records.parquet")
     assert not (tmp_path / "records.parquet").exists()
 
 
-def test_a_missing_run_is_named_and_nothing_is_written(config, tmp_path):
+def test_a_missing_run_is_an_error_and_nothing_is_written(config, tmp_path):
     first, *_ = runs(config)
     write_run(tmp_path, first)
     with pytest.raises(InputError, match=r"seed1/records\.parquet: cannot be read as metric records"):
@@ -143,7 +143,7 @@ def test_a_damaged_file_is_named(config, tmp_path):
         collect(config, tmp_path, tmp_path / "records.parquet")
 
 
-def test_other_columns_are_refused(config, tmp_path):
+def test_other_columns_are_an_error(config, tmp_path):
     for run in runs(config):
         write_run(tmp_path, run, extra=1)
     with pytest.raises(InputError, match="has other columns than this version writes"):

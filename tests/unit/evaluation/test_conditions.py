@@ -8,19 +8,19 @@ from spectralseg.config import Evaluation
 from spectralseg.corruptions import conditions_of
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition, conditions
-from spectralseg.training.batches import to_float
+from spectralseg.preprocessing import to_float
 
 NOISE = {"datasets": ["toy"], "corruptions": {"gaussian": ["0.01", "0.1"], "bernoulli": ["0.05"]}}
 
 
-def found(data, partners, **changes):
+def conditions_of_run(data, partners, **changes):
     evaluation = Evaluation.model_validate({"noise": NOISE, **changes})
     return [(c.suite, c.data.name, c.corruption, c.severity) for c in conditions(evaluation, data, partners)]
 
 
 class TestWhatIsTested:
     def test_all_suites_together(self, toy, partner):
-        assert found(toy, [partner]) == [
+        assert conditions_of_run(toy, [partner]) == [
             ("iid", "toy", "none", "0"),
             ("ood", "other", "none", "0"),
             ("noise", "toy", "gaussian", "0.01"),
@@ -29,7 +29,7 @@ class TestWhatIsTested:
         ]
 
     @pytest.mark.parametrize(
-        ("chosen", "expected"),
+        ("suites", "expected"),
         [
             (["iid"], ["iid"]),
             (["ood"], ["ood"]),
@@ -41,40 +41,40 @@ class TestWhatIsTested:
             ([], []),
         ],
     )
-    def test_each_suite_alone(self, toy, partner, chosen, expected):
-        assert [suite for suite, *_ in found(toy, [partner], suites=chosen)] == expected
+    def test_each_suite_alone(self, toy, partner, suites, expected):
+        assert [suite for suite, *_ in conditions_of_run(toy, [partner], suites=suites)] == expected
 
-    def test_noise_is_for_the_named_datasets_only(self, toy, partner):
+    def test_noise_applies_to_the_configured_datasets_only(self, toy, partner):
         elsewhere = {**NOISE, "datasets": ["other"], "sweep": ["other"]}
-        assert {suite for suite, *_ in found(toy, [partner], noise=elsewhere)} == {"iid", "ood"}
+        assert {suite for suite, *_ in conditions_of_run(toy, [partner], noise=elsewhere)} == {"iid", "ood"}
 
     def test_without_partners_there_is_no_ood(self, toy):
-        assert {suite for suite, *_ in found(toy, [])} == {"iid", "noise"}
+        assert {suite for suite, *_ in conditions_of_run(toy, [])} == {"iid", "noise"}
 
     def test_a_sweep_runs_every_corruption_of_the_modality(self, hearts):
-        pairs = [pair[2:] for pair in found(hearts, [], suites=["noise"], noise={"sweep": ["acdc"]})]
+        pairs = [pair[2:] for pair in conditions_of_run(hearts, [], suites=["noise"], noise={"sweep": ["acdc"]})]
         assert pairs == conditions_of("cardiac MR")
         assert len(set(pairs)) == len(pairs) >= 25
 
 
 class TestCases:
-    def test_they_are_those_of_the_test_part(self, toy):
+    def test_cases_are_those_of_the_test_part(self, toy):
         assert set(Condition("iid", toy).cases()["part"]) == {"test"}
 
-    def test_none_is_an_input_error(self, toy):
+    def test_a_dataset_without_test_cases_is_an_input_error(self, toy):
         data = replace(toy, cases=toy.cases[toy.cases["part"] == "train"])
         with pytest.raises(InputError, match="there are no test cases"):
             Condition("iid", data).cases()
 
 
 class TestImages:
-    def test_clean_ones_are_those_of_the_dataset(self, hearts):
+    def test_clean_images_equal_the_dataset(self, hearts):
         condition = Condition("iid", hearts)
         for _, case in condition.cases().iterrows():
             rows = slice(case["first"], case["first"] + case["slices"])
             assert np.array_equal(condition.images(case), to_float(hearts.images[rows]))
 
-    def test_the_draw_depends_on_case_and_corruption_only(self, toy):
+    def test_corruptions_depend_on_case_and_corruption_only(self, toy):
         first_case, second_case = (case for _, case in Condition("iid", toy).cases().iloc[:2].iterrows())
         condition, other = (Condition("noise", toy, "gaussian", level) for level in ("0.01", "0.1"))
         first = condition.images(first_case)

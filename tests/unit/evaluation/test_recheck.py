@@ -15,13 +15,13 @@ pytest.importorskip("monai")
 
 
 def recorded(prediction, reference, spacing, classes=3):
-    """What our own functions say."""
-    found = {}
+    """The values of :mod:`spectralseg.metrics`."""
+    recorded = {}
     for label, score in enumerate(dice(overlap_counts(prediction, reference, classes)), 1):
         distances = SurfaceDistances.between(prediction == label, reference == label, spacing)
         values = {"dsc": float(score)} | {f"hd95 {d}": distances.hausdorff95(d) for d in ("pooled", "max")}
-        found |= {(label, metric): value for metric, value in values.items()}
-    return Labelled("", prediction, reference, spacing, found)
+        recorded |= {(label, metric): value for metric, value in values.items()}
+    return Labelled("", prediction, reference, spacing, recorded)
 
 
 def labelled(seed, shape, spacing, classes=3):
@@ -36,13 +36,13 @@ CASES = [labelled(0, (40, 30), None), labelled(1, (8, 24, 20), (4, 0.8, 0.7)), l
 
 
 def test_other_packages_agree():
-    found = recheck(CASES, 3)
-    assert found is not None
-    assert found.size < 1e-5
-    assert found.ours > 0
+    largest = recheck(CASES, 3)
+    assert largest is not None
+    assert largest.size < 1e-5
+    assert largest.recorded > 0
 
 
-def test_missing_structures_are_left_to_the_policy():
+def test_missing_structures_are_skipped():
     empty = np.zeros((8, 8), np.uint8)
     present = empty.copy()
     present[2:5, 2:5] = 1
@@ -61,7 +61,7 @@ def test_a_disagreement_names_case_class_and_both_values(monkeypatch, metric, pa
     assert recheck(CASES[1:], 3, tolerance=1.0).size > 0.01
 
 
-def test_it_is_the_recorded_value_that_is_compared():
+def test_the_recorded_value_is_compared():
     right = CASES[0]
     wrong = right._replace(recorded={**right.recorded, (2, "hd95 max"): right.recorded[2, "hd95 max"] + 1})
     with pytest.raises(InputError, match="case 'case0', class 2: hd95 max is"):
@@ -70,7 +70,7 @@ def test_it_is_the_recorded_value_that_is_compared():
     assert recheck([unrecorded], 3) is not None
 
 
-def test_an_undefined_value_is_no_agreement():
+def test_an_undefined_value_is_a_disagreement():
     assert module.Disagreement("a", 1, "dsc", "monai", 0.5, float("nan")).size == float("inf")
 
 

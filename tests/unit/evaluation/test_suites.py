@@ -17,29 +17,29 @@ from spectralseg.evaluation.recheck import recheck
 from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS, divergence, read_records
+from spectralseg.run_folder import read_settings, write_run
 from spectralseg.training import loop
-from spectralseg.training.outputs import read_settings, write_run
 
 NOISE = {"datasets": ["toy"], "corruptions": {"gaussian": ["0.01", "0.1"], "bernoulli": ["0.05"]}}
 
 
 def evaluation(**changes):
-    """Without interpretation and other people's metrics, which take long; they have tests of their own."""
+    """Without interpretation and the independent check, which are slow and have their own tests."""
     suites = ["iid", "ood", "noise", "calibration"]
     return Evaluation.model_validate({"batch_size": 4, "noise": NOISE, "suites": suites, "recheck": 0, **changes})
 
 
 class Colour(nn.Module):
-    """A model with a decoder whose logits are fixed combinations of the channels, good enough to make mistakes."""
+    """A model with a decoder whose logits are fixed combinations of the channels, with some errors."""
 
     def __init__(self, channels, outputs):
         super().__init__()
         weights = torch.randn(outputs, channels, generator=torch.Generator().manual_seed(3))
         self.decoder = Mix(weights if outputs > 1 else torch.ones(1, channels))
-        self.seen = []
+        self.batches = []
 
     def forward(self, images):
-        self.seen.append(images.detach().clone())
+        self.batches.append(images.detach().clone())
         return self.decoder([images * 1.0])
 
 
@@ -54,7 +54,7 @@ class Mix(nn.Module):
 
 @pytest.fixture
 def fixed_model(monkeypatch):
-    """Let every run folder hold the fixed model."""
+    """Make every run folder load the fixed model."""
     made = []
 
     def load(run, settings, checkpoint, batch_size, device):
@@ -70,7 +70,7 @@ def fixed_model(monkeypatch):
 
 
 def run_folder(folder, data):
-    """A run folder as far as the evaluation reads it."""
+    """A run folder with the files that the evaluation reads."""
     folder.mkdir(exist_ok=True)
     keys = {"dataset": data.name, "architecture": "unet", "objective": "mixed", "lambda": "0.2", "seed": 0}
     description = {**DESCRIPTION, "run": keys, "data": data.info}
@@ -120,14 +120,14 @@ class TestEvaluate:
                     *score_segmentation(probabilities, masks, native, None, 1),
                     *score_reliabilities(reliabilities(probabilities, masks, 1)),
                 ]
-                found = records[(records["suite"] == suite) & (records["case"] == case["case"])]
-                found = found.set_index(["protocol", "metric"])["value"]
-                assert len(found) == len(expected)
+                values = records[(records["suite"] == suite) & (records["case"] == case["case"])]
+                values = values.set_index(["protocol", "metric"])["value"]
+                assert len(values) == len(expected)
                 for score in expected:
-                    value = found[score.protocol, score.metric]
+                    value = values[score.protocol, score.metric]
                     assert value == pytest.approx(score.value, rel=1e-4, nan_ok=True), score
 
-    def test_the_model_makes_mistakes_but_not_only(self, records):
+    def test_the_model_is_neither_perfect_nor_useless(self, records):
         dice = records[(records["metric"] == "dsc") & (records["suite"] == "iid")]["value"]
         assert 0.05 < dice.min() <= dice.max() < 1
 
@@ -136,7 +136,7 @@ class TestEvaluate:
             run = run_folder(tmp_path / name, toy)
             torch.manual_seed(len(name))
             suites.evaluate(run, toy, [], evaluation(suites=["noise"]), run, device_name="cpu")
-        first, second = (model.seen for model in fixed_model)
+        first, second = (model.batches for model in fixed_model)
         assert len(first) == len(second) > 0
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -168,48 +168,46 @@ class TestEvaluate:
                 decided = np.abs(probability - 0.5) > 1e-3
                 assert np.array_equal((probability > 0.5)[decided], examples["prediction"][number][decided] == 1)
 
-    def test_other_data_than_trained_on_is_refused(self, toy, partner, tmp_path, fixed_model):
+    def test_data_of_another_training_are_an_error(self, toy, partner, tmp_path, fixed_model):
         run = run_folder(tmp_path / "run", toy)
-        with pytest.raises(InputError, match=r"is not the data that .* was trained on"):
+        with pytest.raises(InputError, match=r"run: was trained on different data than .*; train the run again"):
             suites.evaluate(run, partner, [], evaluation(), run)
 
-    def test_a_partner_with_other_classes_size_or_channels_is_refused(
+    def test_a_partner_with_other_classes_size_or_channels_is_an_error(
         self, toy, hearts, tmp_path, fixed_model, prepare_cases, toy_cases, toy_specification, prepared_phantom
     ):
         run = run_folder(tmp_path / "run", toy)
         larger = prepare_cases(tmp_path / "larger", toy_cases(), image_size=64)
         for other in (hearts, larger, prepared_phantom("btseg")):
-            with pytest.raises(InputError, match="prepare it alike"):
+            with pytest.raises(InputError, match="prepare it with the same"):
                 suites.evaluate(run, toy, [other], evaluation(), run, device_name="cpu")
         assert not (run / "records.parquet").exists()
 
 
 class TestExampleRows:
-    def test_they_are_the_quartiles_of_foreground_area_of_test_cases(
-        self, tmp_path, prepare_cases, toy_cases, toy_specification
-    ):
+    def test_examples_are_the_quartiles_of_foreground_area(self, tmp_path, prepare_cases, toy_cases, toy_specification):
         data = prepare_cases(tmp_path / "nine", toy_cases(9), toy_specification(split={"everything": "test"}))
         areas = sorted((int((data.masks[row] > 0).sum()), row) for row in range(9))
         assert [row for _, row in example_rows(data, 3)] == [areas[place][1] for place in (2, 4, 6)]
         assert [row for _, row in example_rows(data, 1)] == [areas[4][1]]
 
-    def test_a_volume_is_shown_at_its_largest_slice(self, hearts):
+    def test_a_volume_is_represented_by_its_largest_slice(self, hearts):
         for name, row in example_rows(hearts, 3):
             case = hearts.cases[hearts.cases["case"] == name].iloc[0]
             areas = (hearts.masks[case["first"] : case["first"] + case["slices"]] > 0).sum((1, 2))
             assert areas[row - case["first"]] == areas.max() > 0
 
-    def test_empty_cases_are_shown_only_if_there_are_no_others(self, prepared_phantom):
+    def test_empty_cases_are_used_only_if_there_are_no_others(self, prepared_phantom):
         data = prepared_phantom("polypgen")
         areas = {row["case"]: int((data.masks[row["first"]] > 0).sum()) for _, row in data.cases.iterrows()}
         assert 0 in areas.values()
         assert all(areas[name] > 0 for name, _ in example_rows(data, 3))
 
     @pytest.mark.parametrize(("dataset", "count"), [("toy", 1), ("toy", 2), ("toy", 3), ("partner", 3), ("partner", 4)])
-    def test_there_are_as_many_examples_as_asked_for(self, request, dataset, count):
+    def test_the_number_of_examples_is_the_requested_one(self, request, dataset, count):
         assert len(example_rows(request.getfixturevalue(dataset), count)) == count
 
-    def test_few_cases_are_each_shown_once(self, toy):
+    def test_few_cases_are_each_selected_once(self, toy):
         names = [name for name, _ in example_rows(toy, 50)]
         assert len(names) == len(set(names)) == 3
 
@@ -242,12 +240,12 @@ class TestTrainedRun:
 
 
 def calls(model):
-    """Every image that a model saw, as bytes, in batches."""
-    return [[image.numpy().tobytes() for image in batch] for batch in model.seen]
+    """All input images of a model, as bytes, in batches."""
+    return [[image.numpy().tobytes() for image in batch] for batch in model.batches]
 
 
 class TestOnePass:
-    def test_no_clean_image_is_predicted_twice_and_batches_hold_several_cases(
+    def test_each_image_is_predicted_once_in_batches_of_several_cases(
         self, toy, partner, tmp_path, fixed_model, monkeypatch
     ):
         monkeypatch.setattr(suites, "seg_grad_cam", lambda model, images: torch.zeros(len(images), 32, 32))
@@ -258,7 +256,7 @@ class TestOnePass:
         assert len(images) == len(set(images)) == 3 + 4 + 3 * 3
         assert [len(batch) for batch in batches] == [3, 4, 3, 3, 3]
 
-    def test_a_batch_ends_within_a_volume_where_it_is_full(self, hearts, tmp_path, fixed_model, monkeypatch):
+    def test_a_full_batch_may_end_within_a_volume(self, hearts, tmp_path, fixed_model, monkeypatch):
         monkeypatch.setattr(suites, "seg_grad_cam", lambda model, images: torch.zeros(len(images), 32, 32))
         run = run_folder(tmp_path / "run", hearts)
         suites.evaluate(run, hearts, [], evaluation(suites=["iid"]), run, device_name="cpu")
@@ -276,7 +274,7 @@ class TestOnePass:
 
 
 class TestPooledCalibration:
-    def test_it_is_that_of_all_pixels_together(self, toy, partner, tmp_path, fixed_model):
+    def test_pooled_calibration_is_that_of_all_pixels(self, toy, partner, tmp_path, fixed_model):
         run = run_folder(tmp_path / "run", toy)
         suites.evaluate(run, toy, [partner], evaluation(), run, device_name="cpu")
         records = pd.read_parquet(run / "records.parquet").query("case == 'pooled' and suite == 'ood'")
@@ -297,7 +295,7 @@ class TestPooledCalibration:
             ["toy", "other", "disc"]
         ]
 
-    def test_there_is_none_without_the_suite(self, toy, tmp_path, fixed_model):
+    def test_without_the_suite_nothing_is_pooled(self, toy, tmp_path, fixed_model):
         run = run_folder(tmp_path / "run", toy)
         suites.evaluate(run, toy, [], evaluation(suites=["iid"]), run, device_name="cpu")
         assert "pooled" not in set(pd.read_parquet(run / "records.parquet")["case"])
@@ -327,31 +325,31 @@ class TestInterpretation:
         dice = records[(records["metric"] == "dsc") & (records["protocol"] == "published")]
         assert spectral["value"].to_numpy() == pytest.approx(dice["value"].to_numpy()), "of hard masks they are equal"
 
-    def test_every_model_meets_the_same_random_maps(self, toy, tmp_path, fixed_model):
-        choice, found = evaluation(suites=["interpretation"], interpretation={"cases": 2, "steps": 0}), []
+    def test_random_maps_are_the_same_for_every_model(self, toy, tmp_path, fixed_model):
+        choice, energies = evaluation(suites=["interpretation"], interpretation={"cases": 2, "steps": 0}), []
         for name in ("a", "b"):
             run = run_folder(tmp_path / name, toy)
-            torch.manual_seed(len(found))
+            torch.manual_seed(len(energies))
             suites.evaluate(run, toy, [], choice, run, device_name="cpu")
             records = pd.read_parquet(run / "records.parquet")
-            found.append(records[records["metric"] == "cam_random_energy"]["value"].tolist())
-        assert found[0] == found[1]
+            energies.append(records[records["metric"] == "cam_random_energy"]["value"].tolist())
+        assert energies[0] == energies[1]
 
 
 class TestRecheck:
     def test_medpy_and_monai_agree_with_the_records(self, hearts, tmp_path, fixed_model, monkeypatch):
-        seen = []
+        results = []
         monkeypatch.setattr(
             suites,
             "recheck",
-            lambda cases, classes: seen.append(recheck(kept := list(cases), classes)) or seen.append(kept),
+            lambda cases, classes: results.append(recheck(kept := list(cases), classes)) or results.append(kept),
         )
         run = run_folder(tmp_path / "run", hearts)
         suites.evaluate(run, hearts, [], evaluation(suites=["iid"], recheck=2), run, device_name="cpu")
-        largest, cases = seen
+        largest, cases = results
         assert largest.size < 1e-4
         assert len(cases) == 2 * 2, "two cases under two protocols"
-        assert len({one.case for one in cases}) == 2
+        assert len({case.case for case in cases}) == 2
 
     def test_a_disagreement_fails_the_job_and_leaves_no_output(self, toy, tmp_path, fixed_model, monkeypatch):
         wrong = metrics.surface.SurfaceDistances.hausdorff95
@@ -365,7 +363,7 @@ class TestRecheck:
 
 
 class Diverging(Colour):
-    """Its logits are not finite from the n-th batch on."""
+    """A model whose logits are not finite from a given batch on."""
 
     def __init__(self, healthy, value):
         super().__init__(3, 1)
@@ -373,11 +371,11 @@ class Diverging(Colour):
 
     def forward(self, images):
         logits = super().forward(images)
-        return logits if len(self.seen) <= self.healthy else logits.index_fill(-1, torch.tensor([0]), self.value)
+        return logits if len(self.batches) <= self.healthy else logits.index_fill(-1, torch.tensor([0]), self.value)
 
 
 class TestDivergence:
-    """Comparisons would take what is not finite for background, and score it."""
+    """Comparisons would treat non-finite logits as background and score them."""
 
     def check(self, folder, toy, reason):
         records = read_records(folder / "records.parquet")
@@ -403,7 +401,7 @@ class TestDivergence:
         self.check(tmp_path / "run", toy, reason)
         assert f"{tmp_path / 'run'}: the run diverged: {reason}" in caplog.text
 
-    def test_so_has_one_whose_weights_are_not_finite(self, toy, tmp_path, study):
+    def test_a_run_whose_weights_are_not_finite_has_one_record_too(self, toy, tmp_path, study):
         config = validate_config(study, "toy.yaml")
         run = tmp_path / "run"
         loop.train(config, Run("toy", "unet", "mixed", "0.2", 0), toy, run, device_name="cpu")
@@ -416,7 +414,7 @@ class TestDivergence:
         self.check(run, toy, f"its logits are not finite on one of the test cases {cases}")
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-    def test_so_has_one_that_is_not_finite_under_a_corruption_only(self, toy, tmp_path, monkeypatch, value):
+    def test_a_run_that_diverges_under_a_corruption_has_one_record_too(self, toy, tmp_path, monkeypatch, value):
         def load(run, settings, checkpoint, batch_size, device):
             return Predictor(Diverging(1, value).eval(), torch.zeros(3), torch.ones(3), batch_size, str(run))
 
@@ -426,7 +424,7 @@ class TestDivergence:
         assert "its logits are not finite" in divergence(run / "records.parquet")
         self.check(run, toy, divergence(run / "records.parquet"))
 
-    def test_the_records_of_other_runs_name_no_divergence(self, toy, tmp_path, fixed_model):
+    def test_records_of_other_runs_report_no_divergence(self, toy, tmp_path, fixed_model):
         run = run_folder(tmp_path / "run", toy)
         suites.evaluate(run, toy, [], evaluation(suites=["iid"]), run, device_name="cpu")
         assert divergence(run / "records.parquet") == ""

@@ -15,8 +15,8 @@ from spectralseg.data.prepare import prepare
 from spectralseg.data.specification import DatasetSpecification, read_specification
 from spectralseg.exchange.predictions import predict
 from spectralseg.grid import Run
+from spectralseg.run_folder import read_settings, write_run
 from spectralseg.training.loop import train
-from spectralseg.training.outputs import read_settings, write_run
 
 
 class Source(NamedTuple):
@@ -39,7 +39,7 @@ class Source(NamedTuple):
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory):
-    """``source(name)``: a phantom from raw files to predictions, made once; tests must not change it."""
+    """``source(name)``: a phantom with raw files, run and predictions, created once; tests must not change it."""
     made = {}
 
     def make(name):
@@ -52,7 +52,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(params=["recorded", "not recorded"])
 def diverged(request, source, tmp_path):
-    """A run whose weights are not finite, which training noted or not; and the dataset that it was trained on."""
+    """A run with weights that are not finite, recorded as diverged or not; and its training dataset."""
     polyps, run = source("kvasir_seg"), tmp_path / "diverged"
     shutil.copytree(polyps.run, run)
     weights = torch.load(run / "model.pt", weights_only=True)

@@ -1,4 +1,4 @@
-"""Exported models compute what the original computes, and say what they are."""
+"""Exported models give the probabilities of the original and have a model card."""
 
 import importlib.util
 import re
@@ -18,8 +18,8 @@ from spectralseg.exchange import models
 from spectralseg.exchange.model_card import Parity, model_card
 from spectralseg.exchange.models import FORMATS, Standalone, export_model
 from spectralseg.models import available
-from spectralseg.training.batches import to_float
-from spectralseg.training.outputs import read_settings
+from spectralseg.preprocessing import to_float
+from spectralseg.run_folder import read_settings
 
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 lacking = pytest.mark.skipif(not all(map(importlib.util.find_spec, EXTRA)), reason="needs the extra 'export'")
@@ -29,14 +29,14 @@ KINDS = ["torchscript", pytest.param("onnx", marks=lacking)]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
 def test_the_exported_model_gives_the_probabilities_of_the_original(kind, name, source, tmp_path):
-    found = source(name)
-    data, run = found.data, found.run
+    example = source(name)
+    data, run = example.data, example.run
     parity = export_model(run, data, tmp_path / "out", kind=kind)
     assert parity.error < models.TOLERANCE
     assert parity.labels == 0
     images = to_float(np.asarray(data.images[:5]))
     expected = load_predictor(run, read_settings(run), "best", 5, "cpu")(images)
-    # As the card says, in a namespace of its own.
+    # Run the code of the card in its own namespace.
     card = (tmp_path / "out" / "README.md").read_text()
     (usage,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     file = FORMATS[kind].file
@@ -49,7 +49,7 @@ def test_the_exported_model_gives_the_probabilities_of_the_original(kind, name, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["transunet", "transunet_original"])
-def test_every_other_architecture_of_our_own_can_be_exported(kind, name, small_model, tmp_path):
+def test_every_other_architecture_of_the_suite_can_be_exported(kind, name, small_model, tmp_path):
     """UNet is exported above."""
     assert name in available()
     predictor = Predictor(
@@ -61,11 +61,11 @@ def test_every_other_architecture_of_our_own_can_be_exported(kind, name, small_m
     given = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
     with models._quiet():
         form.write(Standalone(predictor).eval(), given[:2], tmp_path / form.file)
-        found = form.read(tmp_path / form.file)(given.numpy())
-    assert found == pytest.approx(expected, abs=models.TOLERANCE)
+        probabilities = form.read(tmp_path / form.file)(given.numpy())
+    assert probabilities == pytest.approx(expected, abs=models.TOLERANCE)
 
 
-def test_a_model_that_differs_is_refused_and_nothing_is_left(source, tmp_path, monkeypatch):
+def test_a_model_that_differs_is_an_error_and_leaves_no_files(source, tmp_path, monkeypatch):
     polyps = source("kvasir_seg")
     data, run = polyps.data, polyps.run
 
@@ -80,7 +80,7 @@ def test_a_model_that_differs_is_refused_and_nothing_is_left(source, tmp_path, m
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_that_diverged_is_refused(diverged, tmp_path, kind):
+def test_a_run_that_diverged_is_an_error(diverged, tmp_path, kind):
     run, data = diverged
     with pytest.raises(InputError, match="diverged: the run diverged: its logits are not finite"):
         export_model(run, data, tmp_path / "out", kind=kind)
@@ -88,28 +88,28 @@ def test_a_run_that_diverged_is_refused(diverged, tmp_path, kind):
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_an_exported_model_that_gives_no_numbers_is_refused(source, tmp_path, monkeypatch, alone):
+def test_an_exported_model_that_returns_nan_is_an_error(source, tmp_path, monkeypatch, alone):
     polyps = source("kvasir_seg")
     original = load_predictor(polyps.run, read_settings(polyps.run), "best", 6, "cpu")
 
-    def found(images):
+    def infer(images):
         return original(np.moveaxis(images, 1, -1)) * np.float32(np.nan if (len(images) == 1) is alone else 1)
 
-    instead = replace(FORMATS["torchscript"], write=lambda model, images, file: file.touch(), read=lambda _: found)
+    instead = replace(FORMATS["torchscript"], write=lambda model, images, file: file.touch(), read=lambda _: infer)
     monkeypatch.setitem(FORMATS, "torchscript", instead)
     with pytest.raises(InputError, match="differs from the original by nan"):
         export_model(polyps.run, polyps.data, tmp_path / "out", kind="torchscript")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_fails_for_one_batch_size_only_is_noticed(source, tmp_path, monkeypatch):
+def test_a_model_that_fails_for_one_batch_size_is_an_error(source, tmp_path, monkeypatch):
     polyps = source("kvasir_seg")
     original = load_predictor(polyps.run, read_settings(polyps.run), "best", 6, "cpu")
 
-    def found(images):
+    def infer(images):
         return original(np.moveaxis(images, 1, -1)) + np.float32(0.5 * (len(images) == 1))
 
-    instead = replace(FORMATS["torchscript"], write=lambda model, images, file: file.touch(), read=lambda _: found)
+    instead = replace(FORMATS["torchscript"], write=lambda model, images, file: file.touch(), read=lambda _: infer)
     monkeypatch.setitem(FORMATS, "torchscript", instead)
     with pytest.raises(InputError, match=r"differs from the original by 5\.0e-01"):
         export_model(polyps.run, polyps.data, tmp_path / "out", kind="torchscript")
@@ -117,7 +117,7 @@ def test_a_model_that_fails_for_one_batch_size_only_is_noticed(source, tmp_path,
 
 @pytest.fixture(scope="module")
 def card(source, tmp_path_factory):
-    """Card of a run that has been evaluated."""
+    """The model card of an evaluated run."""
     hearts, folder = source("acdc"), tmp_path_factory.mktemp("card") / "run"
     shutil.copytree(hearts.run, folder)
     evaluate(folder, hearts.data, [], hearts.config.evaluation, folder, device_name="cpu")
@@ -126,7 +126,7 @@ def card(source, tmp_path_factory):
 
 
 class TestCard:
-    def test_it_names_data_licence_training_and_limits(self, card):
+    def test_the_card_names_data_licence_training_and_limits(self, card):
         text, hearts = card
         data, settings = hearts.data, read_settings(hearts.run)
         for part in (data.info["licence"], data.info["citation"], "synthetic phantoms", "no medical device"):
@@ -140,7 +140,7 @@ class TestCard:
         assert "{{" not in text
         assert "None" not in text
 
-    def test_it_has_results_with_their_numbers_of_cases(self, card):
+    def test_the_card_has_results_with_numbers_of_cases(self, card):
         text, hearts = card
         rows = re.findall(r"^\| acdc \| (\w+) \| (\w+) \| (\S+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
         assert [row[:2] for row in rows] == [
@@ -149,7 +149,7 @@ class TestCard:
         ]  # fmt: skip
         assert {int(row[3]) for row in rows} == {len(hearts.tested)}
 
-    def test_text_of_a_dataset_is_no_markup(self, source):
+    def test_text_of_a_dataset_is_escaped(self, source):
         polyps = source("kvasir_seg")
         hostile = "<img src=x onerror=alert(1)> [a](javascript:b) `c` | d\n\n# e &lt;script>"
         data = replace(polyps.data, info={**polyps.data.info, "licence": hostile, "title": hostile})
@@ -160,7 +160,7 @@ class TestCard:
         assert "<img" not in text
         assert "a[0] < b" in text
 
-    def test_it_says_where_there_are_none(self, source, tmp_path):
+    def test_the_card_says_if_there_are_no_results(self, source, tmp_path):
         polyps = source("kvasir_seg")
         data, run = polyps.data, polyps.run
         export_model(run, data, tmp_path / "out", kind="torchscript")
@@ -170,7 +170,7 @@ class TestCard:
         assert "above 0.5 it is chosen" in text
 
 
-def test_onnx_without_its_packages_says_what_to_install(source, tmp_path, monkeypatch):
+def test_missing_onnx_packages_are_an_error_that_says_what_to_install(source, tmp_path, monkeypatch):
     polyps = source("kvasir_seg")
     data, run = polyps.data, polyps.run
     monkeypatch.setitem(sys.modules, "onnxscript", None)

@@ -1,4 +1,4 @@
-"""What is conspicuous about predictions is said, and nothing is said of an ordinary bad model."""
+"""Anomalies of predictions are reported; ordinary bad predictions are not."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ CLASSES = ["left", "right", "top"]
 
 
 def organs(rng, depth=0):
-    """Three structures whose places and sizes differ, in an image or a volume."""
+    """Three structures of different position and size, in an image or a volume."""
     labels = np.zeros((max(depth, 1), 48, 48), np.uint8)
     places = np.array([(30, 4, 12), (28, 30, 9), (3, 20, 7)])
     places[:, :2] += rng.integers(0, 4, (3, 2))
@@ -19,7 +19,7 @@ def organs(rng, depth=0):
 
 
 def inspected(change, depth=0, cases=6):
-    """Findings on predictions that ``change`` makes of references moved by a pixel."""
+    """Findings for predictions that ``change`` computes from references shifted by a pixel."""
     rng, inspection = np.random.default_rng(0), Inspection(CLASSES)
     for number in range(cases):
         reference = organs(rng, depth)
@@ -28,18 +28,18 @@ def inspected(change, depth=0, cases=6):
 
 
 @pytest.mark.parametrize("depth", [0, 6])
-def test_honest_predictions_are_not_conspicuous(depth):
+def test_good_predictions_have_no_findings(depth):
     assert inspected(lambda labels: labels, depth) == []
 
 
-def test_a_bad_model_is_no_finding():
+def test_bad_predictions_have_no_findings():
     rng = np.random.default_rng(1)
     assert inspected(lambda labels: np.where(rng.random(labels.shape) < 0.5, labels, 0).astype(np.uint8)) == []
     assert inspected(lambda labels: rng.integers(0, 4, labels.shape).astype(np.uint8)) == []
 
 
 @pytest.mark.parametrize(
-    ("turn", "depth", "named"),
+    ("turn", "depth", "start"),
     [
         (lambda labels: labels[..., ::-1], 0, "mirrored left to right"),
         (lambda labels: labels[..., ::-1, :], 6, "mirrored top to bottom"),
@@ -50,20 +50,20 @@ def test_a_bad_model_is_no_finding():
         (lambda labels: labels[::-1], 6, "with slices in reverse order"),
     ],
 )
-def test_another_orientation(turn, depth, named):
+def test_mirrored_and_rotated_predictions_are_found(turn, depth, start):
     (finding,) = inspected(turn, depth)
-    assert finding.startswith(named)
+    assert finding.startswith(start)
     assert "instead of 0." in finding
 
 
-def test_labels_in_another_order():
+def test_permuted_labels_are_found():
     order = np.array([0, 3, 1, 2], np.uint8)
     (finding,) = inspected(lambda labels: order[labels])
     assert "1 is right, 2 is top, 3 is left" in finding
 
 
 def blob(rng, value=1):
-    """One object right of the middle and above it, whose complement covers the opposite corner."""
+    """One object in the upper right, whose complement covers the opposite corner."""
     labels = np.zeros((48, 48), np.uint8)
     row, column = rng.integers(4, 8), rng.integers(26, 30)
     labels[row : row + 16, column : column + 16] = value
@@ -78,25 +78,25 @@ def inspected_blobs(change, classes=("polyp",), value=1):
     return list(inspection.findings())
 
 
-def test_background_and_object_exchanged_is_not_taken_for_a_turn():
+def test_exchanged_background_and_object_are_not_reported_as_a_rotation():
     (finding,) = inspected_blobs(lambda labels: 1 - labels)
     assert finding.startswith("with background and object exchanged (0 is polyp, 1 is background), the predictions")
     assert finding.endswith("Dice over all classes and cases 0.94 instead of 0.01")
 
 
-def test_a_turn_is_not_taken_for_exchanged_labels():
+def test_a_rotation_is_not_reported_as_permuted_labels():
     (finding,) = inspected_blobs(lambda labels: labels[::-1, ::-1])
     assert finding.startswith("turned by 180 degrees, ")
 
 
-def test_background_among_labels_in_another_order():
+def test_permutations_may_include_the_background():
     order = np.array([2, 0, 3, 1], np.uint8)
     (finding,) = inspected(lambda labels: order[labels])
     assert finding.startswith("with labels in another order (0 is left, 1 is top, 2 is background, 3 is right)")
 
 
-def test_of_two_explanations_the_one_that_explains_more_is_given():
-    """Left and right change places in a mirrored image, so that exchanging the two labels explains a part."""
+def test_of_two_explanations_the_better_one_is_reported():
+    """Mirroring swaps left and right, so exchanging the two labels is a partial explanation."""
 
     def mirrored(labels):
         return labels[..., ::-1]
@@ -113,41 +113,41 @@ def test_of_two_explanations_the_one_that_explains_more_is_given():
 
 @pytest.mark.parametrize("share", [0.2, 0.8])
 @pytest.mark.parametrize("classes", [["polyp"], CLASSES])
-def test_empty_predictions_are_not_taken_for_exchanged_labels(share, classes):
+def test_empty_predictions_are_not_reported_as_exchanged_labels(share, classes):
     inspection = Inspection(classes)
     reference = (np.arange(2304).reshape(48, 48) < share * 2304).astype(np.uint8)
     inspection.add("case", np.zeros_like(reference), reference)
     assert list(inspection.findings()) == ["1 of 1 predictions are empty where the reference is not"]
 
 
-def test_a_binary_model_that_finds_little_is_no_finding():
+def test_low_recall_of_a_binary_model_has_no_findings():
     def little(labels):
-        found = np.zeros_like(labels)
-        found[-3:, :3] = 1
-        return found
+        prediction = np.zeros_like(labels)
+        prediction[-3:, :3] = 1
+        return prediction
 
     assert all("exchanged" not in finding for finding in inspected_blobs(little))
 
 
-def test_copies_of_the_reference():
+def test_copies_of_the_reference_are_found():
     rng, inspection = np.random.default_rng(0), Inspection(CLASSES)
     for number in range(4):
         reference = organs(rng)
         inspection.add(f"case_{number}", reference if number else np.roll(reference, 2, 0), reference)
-    assert list(inspection.findings()) == ["3 of 4 predictions are the reference itself, to the pixel"]
+    assert list(inspection.findings()) == ["3 of 4 predictions equal the reference in every pixel"]
 
 
-def test_one_prediction_for_several_cases():
+def test_equal_predictions_of_several_cases_are_found():
     always = organs(np.random.default_rng(3))
     (finding,) = inspected(lambda _: always, cases=3)
-    assert finding == "2 predictions are the same as that of another case, e.g. 'case_0' and 'case_1'"
+    assert finding == "2 predictions equal the prediction of another case, e.g. 'case_0' and 'case_1'"
 
 
 def test_empty_predictions_are_counted():
     assert inspected(np.zeros_like) == ["6 of 6 predictions are empty where the reference is not"]
 
 
-def test_where_there_is_nothing_to_see_nothing_is_said():
+def test_empty_cases_have_no_findings():
     inspection = Inspection(CLASSES)
     inspection.add("case", np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
     assert list(inspection.findings()) == []

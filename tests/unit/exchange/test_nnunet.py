@@ -1,4 +1,4 @@
-"""The raw layout of nnU-Net v2, by the rules of its own check of a dataset's integrity."""
+"""The raw layout of nnU-Net v2, by the rules of its integrity check."""
 
 import json
 import re
@@ -18,15 +18,15 @@ NAMES = ["synapse", "acdc", "kvasir_seg", "btseg"]
 
 @pytest.fixture(scope="module")
 def exported(source, tmp_path_factory):
-    """``exported(name)``: source and folder, made once; tests must not change them."""
+    """``exported(name)``: source and folder, created once; tests must not change them."""
     made = {}
 
     def make(name):
         if name not in made:
-            found = source(name)
+            example = source(name)
             out = tmp_path_factory.mktemp("nnUNet_raw") / f"Dataset501_{name}"
-            export_nnunet(found.specification, found.raw, found.data, out, threads=2)
-            made[name] = found, out
+            export_nnunet(example.specification, example.raw, example.data, out, threads=2)
+            made[name] = example, out
         return made[name]
 
     return make
@@ -39,18 +39,18 @@ def identifiers(folder, ending):
 
 
 def read(file):
-    """Array with channels first, as nnU-Net sees it, and what it compares of the geometry."""
+    """Array with channels first and the geometry that nnU-Net compares."""
     if file.suffix == ".png":
-        found = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        return (found[None] if found.ndim == 2 else found[..., ::-1].transpose(2, 0, 1)), ((999, 1, 1),)
+        array = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        return (array[None] if array.ndim == 2 else array[..., ::-1].transpose(2, 0, 1)), ((999, 1, 1),)
     image = nib.load(file)
     return np.asarray(image.dataobj)[None], (image.header.get_zooms(), image.affine)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_folder_passes_the_integrity_check(name, exported):
-    found, folder = exported(name)
-    data = found.data
+def test_the_folder_has_the_layout_of_nnunet(name, exported):
+    example, folder = exported(name)
+    data = example.data
     described = json.loads((folder / "dataset.json").read_text())
     assert {"labels", "channel_names", "numTraining", "file_ending"} <= described.keys()
     assert re.fullmatch(r"Dataset\d{3}_.+", folder.name)
@@ -66,7 +66,7 @@ def test_the_folder_passes_the_integrity_check(name, exported):
         assert sorted(path.name for path in (folder / f"labels{part}").iterdir()) == [case + ending for case in cases]
         for case in cases:
             files = [path for path in (folder / f"images{part}").iterdir() if path.name.startswith(f"{case}_")]
-            assert [path.name for path in files] == [f"{case}_0000{ending}"], "one file, also of a photograph in colour"
+            assert [path.name for path in files] == [f"{case}_0000{ending}"], "one file, even for colour images"
             (image, image_place), (labels_found, place) = (
                 read(files[0]),
                 read(folder / f"labels{part}" / (case + ending)),
@@ -79,9 +79,9 @@ def test_the_folder_passes_the_integrity_check(name, exported):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parts_are_ours(name, exported):
-    found, folder = exported(name)
-    data = found.data
+def test_the_split_is_that_of_the_prepared_dataset(name, exported):
+    example, folder = exported(name)
+    data = example.data
     ending = json.loads((folder / "dataset.json").read_text())["file_ending"]
     parts = {part: sorted(rows["case"]) for part, rows in data.cases.groupby("part")}
     assert identifiers(folder / "imagesTs", ending) == parts["test"]
@@ -91,16 +91,16 @@ def test_parts_are_ours(name, exported):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_arrays_and_places_are_those_of_the_source(name, exported):
-    found, folder = exported(name)
-    of = found.specification
-    by_id = {case.id: case for case in read_cases(of.reader, found.raw, of.reader_options)}
-    for _, row in found.data.cases.iterrows():
+def test_arrays_and_grids_equal_the_source(name, exported):
+    example, folder = exported(name)
+    of = example.specification
+    by_id = {case.id: case for case in read_cases(of.reader, example.raw, of.reader_options)}
+    for _, row in example.data.cases.iterrows():
         case, part = by_id[row["case"]], "Ts" if row["part"] == "test" else "Tr"
-        image, (_, *place) = read(folder / f"images{part}" / f"{case.id}_0000{found.ending}")
-        labels, _ = read(folder / f"labels{part}" / f"{case.id}{found.ending}")
+        image, (_, *place) = read(folder / f"images{part}" / f"{case.id}_0000{example.ending}")
+        labels, _ = read(folder / f"labels{part}" / f"{case.id}{example.ending}")
         sample = case.load()
-        if found.data.volumes:
+        if example.data.volumes:
             stored = nib.load(case.image)
             assert np.array_equal(image[0], stored.dataobj)
             assert np.allclose(place[0], stored.affine)
@@ -110,7 +110,7 @@ def test_arrays_and_places_are_those_of_the_source(name, exported):
             assert np.array_equal(labels[0], sample.labels)
 
 
-def test_channels_are_named_so_that_nnunet_normalises_them_rightly(exported):
+def test_channel_names_select_the_normalisation_of_nnunet(exported):
     def channels(name):
         return json.loads((exported(name)[1] / "dataset.json").read_text())["channel_names"]
 
@@ -120,10 +120,10 @@ def test_channels_are_named_so_that_nnunet_normalises_them_rightly(exported):
 
 
 @pytest.mark.parametrize("name", ["kvasir", "Dataset1_kvasir", "Dataset0501_x", "Dataset501", "Dataset501_a b"])
-def test_a_name_that_nnunet_would_not_take_is_refused(name, source, tmp_path):
-    found = source("kvasir_seg")
+def test_a_name_that_nnunet_does_not_accept_is_an_error(name, source, tmp_path):
+    example = source("kvasir_seg")
     with pytest.raises(InputError, match="three digits and a name, such as Dataset501_kvasir_seg"):
-        export_nnunet(found.specification, found.raw, found.data, tmp_path / name)
+        export_nnunet(example.specification, example.raw, example.data, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
@@ -136,10 +136,10 @@ def test_a_name_that_nnunet_would_not_take_is_refused(name, source, tmp_path):
         ("native_shape", "[5, 5]", r"the raw labels of case '\w+' differ"),
     ],
 )
-def test_other_raw_files_than_those_prepared_are_refused(source, tmp_path, column, value, problem):
-    found = source("kvasir_seg")
-    changed = open_prepared(found.data.path)
+def test_raw_files_that_differ_from_the_prepared_dataset_are_an_error(source, tmp_path, column, value, problem):
+    example = source("kvasir_seg")
+    changed = open_prepared(example.data.path)
     changed.cases[column] = value
     with pytest.raises(InputError, match=problem):
-        export_nnunet(found.specification, found.raw, changed, tmp_path / "Dataset501_kvasir")
+        export_nnunet(example.specification, example.raw, changed, tmp_path / "Dataset501_kvasir")
     assert not list(tmp_path.iterdir())

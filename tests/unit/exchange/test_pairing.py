@@ -1,4 +1,4 @@
-"""Files find their cases by name where that is unambiguous, and where not, the error shows both names."""
+"""Prediction files are matched to cases by name if that is unambiguous; otherwise the error names both files."""
 
 import unicodedata
 
@@ -13,60 +13,60 @@ NFC, NFD = (unicodedata.normalize(form, "Fälle-é") for form in ("NFC", "NFD"))
 
 @pytest.fixture
 def paired(tmp_path):
-    """``paired(names, cases)``: the pairing of a folder of empty files, with names in place of paths."""
+    """``paired(names, cases)``: the pairing of a folder of empty files, with names instead of paths."""
 
     def make(names, cases, endings=PNG):
         for name in names:
             (tmp_path / name).touch()
-        found = pair(tmp_path, cases, endings)
-        files = {case: path.name for case, path in found.files.items()}
-        return files, [path.name for path in found.strangers], [path.name for path in found.others], found.added
+        pairing = pair(tmp_path, cases, endings)
+        files = {case: path.name for case, path in pairing.files.items()}
+        return files, [path.name for path in pairing.unmatched], [path.name for path in pairing.others], pairing.affixes
 
     return make
 
 
 @pytest.mark.parametrize(("name", "case"), [(NFC, NFD), (NFD, NFC), (NFD, NFD), ("CASE", "case"), ("É", "é")])
-def test_names_that_are_equal_to_a_reader(paired, name, case):
+def test_unicode_form_and_upper_or_lower_case_may_differ(paired, name, case):
     assert paired([f"{name}.png"], [case, "other"]) == ({case: f"{name}.png"}, [], [], ("", ""))
 
 
-def test_endings_in_upper_case_and_uncompressed_volumes(paired):
+def test_suffixes_in_upper_case_and_of_uncompressed_volumes_are_accepted(paired):
     files, *rest = paired(["a.nii", "b.NII.GZ", "c.nii.gz"], ["a", "b", "c"], NIFTI)
     assert files == {"a": "a.nii", "b": "b.NII.GZ", "c": "c.nii.gz"}
     assert rest == [[], [], ("", "")]
 
 
-def test_an_equal_name_comes_before_an_alike_one(paired):
+def test_an_exact_match_takes_precedence(paired):
     files, *_ = paired(["a.png", "A.png"], ["a", "A"])
     assert files == {"a": "a.png", "A": "A.png"}
 
 
 @pytest.mark.parametrize(
-    ("pattern", "added"), [("{}_pred", ("", "_pred")), ("Mask-{}", ("mask-", "")), ("p_{}.seg_0", ("p_", ".seg_0"))]
+    ("pattern", "affixes"), [("{}_pred", ("", "_pred")), ("Mask-{}", ("mask-", "")), ("p_{}.seg_0", ("p_", ".seg_0"))]
 )
-def test_what_all_names_have_in_addition_is_no_part_of_the_id(paired, pattern, added):
+def test_affixes_that_all_names_share_are_removed(paired, pattern, affixes):
     cases = ["1", "11", "21", f"{NFC}_1"]
-    files, strangers, _, found = paired([f"{pattern.format(case)}.png" for case in cases], cases)
+    files, unmatched, _, detected = paired([f"{pattern.format(case)}.png" for case in cases], cases)
     assert files == {case: f"{pattern.format(case)}.png" for case in cases}
-    assert (strangers, found) == ([], added)
+    assert (unmatched, detected) == ([], affixes)
 
 
-def test_numbers_added_to_many_names_are_an_addition_but_to_one_may_be_another_id(paired, tmp_path):
+def test_a_number_is_an_affix_if_several_names_have_it(paired, tmp_path):
     assert paired(["a_2.png"], ["a", "b"])[:2] == ({}, ["a_2.png"])
     assert paired(["b_2.png"], ["a", "b"])[0] == {"a": "a_2.png", "b": "b_2.png"}
 
 
 @pytest.mark.parametrize("name", ["case_10", "xcase_1", "case_1b", "case_01"])
-def test_an_id_within_a_word_or_number_is_no_id(paired, name):
+def test_an_id_within_a_word_or_number_does_not_match(paired, name):
     assert paired([f"{name}.png"], ["case_1"])[:2] == ({}, [f"{name}.png"])
 
 
-def test_names_that_no_addition_explains_together_are_not_paired(paired):
+def test_names_with_different_affixes_do_not_match(paired):
     names = ["a_pred.png", "b_seg.png", "unknown.png"]
     assert paired(names, ["a", "b"]) == ({}, names, [], ("", ""))
 
 
-def test_a_name_in_which_two_ids_fit_is_not_paired(paired):
+def test_a_name_that_contains_two_ids_does_not_match(paired):
     assert paired(["a_b_pred.png"], ["a", "b"])[:2] == ({}, ["a_b_pred.png"])
 
 
@@ -81,7 +81,7 @@ def test_a_name_in_which_two_ids_fit_is_not_paired(paired):
         (["a_gt.png", "a_pred.png", "b_gt.png", "b_pred.png"], PNG),
     ],
 )
-def test_two_files_of_one_case_are_refused_with_both_names(paired, tmp_path, names, endings):
+def test_two_files_of_one_case_are_an_error_that_names_both(paired, tmp_path, names, endings):
     with pytest.raises(InputError) as caught:
         paired(names, ["a", "b", NFC], endings)
     sentence = str(caught.value)
@@ -90,8 +90,8 @@ def test_two_files_of_one_case_are_refused_with_both_names(paired, tmp_path, nam
     assert sentence.endswith("; keep one of the two files")
 
 
-def test_files_that_are_no_predictions(paired, tmp_path):
+def test_files_without_the_suffix_of_predictions_are_listed_as_others(paired, tmp_path):
     (tmp_path / "folder").mkdir()
     names = ["a.png", ".DS_Store", "._a.png", "Thumbs.db", "a.npz", ".png"]
-    files, strangers, others, _ = paired(names, ["a", "b"])
-    assert (files, strangers, others) == ({"a": "a.png"}, [], ["Thumbs.db", "a.npz", "folder"])
+    files, unmatched, others, _ = paired(names, ["a", "b"])
+    assert (files, unmatched, others) == ({"a": "a.png"}, [], ["Thumbs.db", "a.npz", "folder"])

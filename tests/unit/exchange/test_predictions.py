@@ -1,4 +1,4 @@
-"""Predictions lie on the grid of the source's label files, and are those that the evaluation scores."""
+"""Predictions have the grid of the source's label files and equal those that the evaluation scores."""
 
 import itertools
 import json
@@ -16,72 +16,74 @@ from spectralseg.evaluation.predict import load_predictor, native_labels
 from spectralseg.exchange.labels import file_name, read_labels, write_array
 from spectralseg.exchange.predictions import predict
 from spectralseg.files import sha256_of
-from spectralseg.training.outputs import read_settings
+from spectralseg.run_folder import read_settings
 
 
 def label_file(volumes, case):
     """The source's label file of a case."""
     of = volumes.specification
-    (image,) = (found.image for found in read_cases(of.reader, volumes.raw, of.reader_options) if found.id == case)
+    (image,) = (
+        example.image for example in read_cases(of.reader, volumes.raw, of.reader_options) if example.id == case
+    )
     if of.name == "synapse":
         return image.parent.parent / "label" / image.name.replace("img", "label")
     return image.with_name(image.name.replace(".nii.gz", "_gt.nii.gz"))
 
 
-def expected_labels(found, case):
-    """Native labels of a case, predicted on its own."""
-    predictor = load_predictor(found.run, read_settings(found.run), "best", 4, "cpu")
-    row = found.data.cases[found.data.cases["case"] == case].iloc[0]
-    return native_labels(predictor(Condition("iid", found.data).images(row)), found.data.native_labels(case).shape)
+def expected_labels(example, case):
+    """Native labels of a case, predicted separately."""
+    predictor = load_predictor(example.run, read_settings(example.run), "best", 4, "cpu")
+    row = example.data.cases[example.data.cases["case"] == case].iloc[0]
+    return native_labels(predictor(Condition("iid", example.data).images(row)), example.data.native_labels(case).shape)
 
 
 @pytest.mark.parametrize("name", ["synapse", "acdc"])
-def test_volumes_have_the_grid_of_the_source(name, source):
+def test_predicted_volumes_have_the_grid_of_the_source(name, source):
     volumes = source(name)
     for case in volumes.tested:
-        theirs, ours = nib.load(label_file(volumes, case)), nib.load(volumes.predictions / f"{case}.nii.gz")
-        assert ours.shape == theirs.shape
-        assert np.array_equal(ours.affine, theirs.affine)
-        assert nib.aff2axcodes(ours.affine) == nib.aff2axcodes(theirs.affine)
-        assert ours.header.get_zooms() == pytest.approx(theirs.header.get_zooms())
-        assert ours.header.get_xyzt_units()[0] == "mm"
-        assert ours.get_data_dtype() == np.uint8
+        label, prediction = nib.load(label_file(volumes, case)), nib.load(volumes.predictions / f"{case}.nii.gz")
+        assert prediction.shape == label.shape
+        assert np.array_equal(prediction.affine, label.affine)
+        assert nib.aff2axcodes(prediction.affine) == nib.aff2axcodes(label.affine)
+        assert prediction.header.get_zooms() == pytest.approx(label.header.get_zooms())
+        assert prediction.header.get_xyzt_units()[0] == "mm"
+        assert prediction.get_data_dtype() == np.uint8
     assert len(list(volumes.predictions.iterdir())) == len(volumes.tested) + 1
 
 
 @pytest.mark.parametrize("name", ["synapse", "acdc"])
-def test_what_is_predicted_of_a_voxel_stands_in_its_place(name, source):
+def test_predicted_labels_are_at_the_positions_of_their_voxels(name, source):
     volumes = source(name)
-    seen = set()
+    matches = set()
     for case in volumes.tested:
         geometry, native = volumes.data.geometry(case), volumes.data.native_labels(case)
-        ours = np.asarray(nib.load(volumes.predictions / f"{case}.nii.gz").dataobj)
-        assert np.array_equal(geometry.from_file(ours), expected_labels(volumes, case))
-        # And the array's axes are what the geometry says: a class is one value of the source, in the same places.
-        theirs, known = np.rint(nib.load(label_file(volumes, case)).get_fdata()), geometry.to_file(native)
+        prediction = np.asarray(nib.load(volumes.predictions / f"{case}.nii.gz").dataobj)
+        assert np.array_equal(geometry.from_file(prediction), expected_labels(volumes, case))
+        # The axes match the geometry: each class is one value of the source at the same voxels.
+        original, prepared = np.rint(nib.load(label_file(volumes, case)).get_fdata()), geometry.to_file(native)
         for label in set(np.unique(native)) - {0}:
-            (value,) = np.unique(theirs[known == label])
-            assert (theirs == value).sum() == (known == label).sum()
-            seen.add((label, value))
-    assert len(seen) == len(volumes.data.classes)
+            (value,) = np.unique(original[prepared == label])
+            assert (original == value).sum() == (prepared == label).sum()
+            matches.add((label, value))
+    assert len(matches) == len(volumes.data.classes)
 
 
-def test_the_phantoms_of_synapse_try_more_than_one_orientation(source):
+def test_the_phantoms_of_synapse_have_several_orientations(source):
     data = source("synapse").data
-    found = [data.geometry(case) for case in data.cases["case"]]
-    assert len({nib.aff2axcodes(geometry.affine) for geometry in found}) > 1
-    assert {geometry.axes for geometry in found} == {"SPL"}
+    geometries = [data.geometry(case) for case in data.cases["case"]]
+    assert len({nib.aff2axcodes(geometry.affine) for geometry in geometries}) > 1
+    assert {geometry.axes for geometry in geometries} == {"SPL"}
 
 
 @pytest.mark.parametrize("name", ["kvasir_seg", "btseg"])
-def test_images_have_the_size_of_the_source(name, source):
+def test_predicted_images_have_the_size_of_the_source(name, source):
     images = source(name)
     for case in images.tested:
         file = images.predictions / f"{case}.png"
-        found = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-        assert (found.dtype, found.shape) == (np.uint8, images.data.native_labels(case).shape)
-        assert np.array_equal(found, expected_labels(images, case))
-        assert np.array_equal(found, read_labels(file, images.data, case))
+        labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+        assert (labels.dtype, labels.shape) == (np.uint8, images.data.native_labels(case).shape)
+        assert np.array_equal(labels, expected_labels(images, case))
+        assert np.array_equal(labels, read_labels(file, images.data, case))
 
 
 def test_the_description_names_run_weights_and_labels(source):
@@ -97,7 +99,7 @@ def test_the_description_names_run_weights_and_labels(source):
     assert described["cases"] == len(hearts.tested)
 
 
-def test_a_folder_with_content_is_refused_and_left_alone(source, tmp_path):
+def test_a_folder_with_content_is_an_error_and_stays_unchanged(source, tmp_path):
     polyps = source("kvasir_seg")
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(InputError, match="is there already; remove the folder"):
@@ -105,7 +107,7 @@ def test_a_folder_with_content_is_refused_and_left_alone(source, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
 
-def test_nothing_is_left_of_predictions_that_fail(source, tmp_path, monkeypatch):
+def test_failed_predictions_leave_no_files(source, tmp_path, monkeypatch):
     polyps = source("kvasir_seg")
 
     def full(*_):
@@ -117,32 +119,32 @@ def test_nothing_is_left_of_predictions_that_fail(source, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_that_diverged_predicts_nothing(diverged, tmp_path):
+def test_a_run_that_diverged_is_an_error(diverged, tmp_path):
     run, data = diverged
     with pytest.raises(InputError, match="diverged: the run diverged: its logits are not finite"):
         predict(run, data, tmp_path / "out", device_name="cpu")
     assert not (tmp_path / "out").exists()
 
 
-def test_other_data_than_the_run_fits_are_refused(source, toy, tmp_path):
+def test_data_that_do_not_fit_the_run_are_an_error(source, toy, tmp_path):
     hearts = source("acdc")
     with pytest.raises(InputError, match="has other classes, size or channels"):
         predict(hearts.run, toy, tmp_path / "out", device_name="cpu")
     settings = read_settings(hearts.run)
     settings["data"]["files"]["cases.csv"] = "0" * 64
     (tmp_path / "run.json").write_text(json.dumps(settings))
-    with pytest.raises(InputError, match=r"is not the data that .* was trained on"):
+    with pytest.raises(InputError, match=r"was trained on different data than .*; train the run again"):
         predict(tmp_path, hearts.data, tmp_path / "out", device_name="cpu")
 
 
 @pytest.mark.parametrize("case", ["a/b", "", ".", "..", ".hidden", "x" * 300])
-def test_ids_that_cannot_name_a_file_are_refused(case):
+def test_ids_that_are_not_valid_file_names_are_an_error(case):
     with pytest.raises(InputError, match="cannot be the name of a file"):
         file_name(case, ".png")
 
 
 @pytest.mark.parametrize("value", [-1, 65536, 0.5, np.nan, np.inf])
-def test_png_stores_whole_numbers_only(value, tmp_path):
+def test_values_that_png_cannot_store_are_an_error(value, tmp_path):
     with pytest.raises(InputError, match="PNG cannot store"):
         write_array(tmp_path / "a.png", np.array([[value]]), None, None)
 
@@ -152,13 +154,13 @@ def test_png_stores_whole_numbers_only(value, tmp_path):
 def test_images_are_stored_without_loss(shape, kind, tmp_path):
     array = np.random.default_rng(0).integers(0, 256, shape).astype(kind)
     write_array(tmp_path / "a.png", array, None, None)
-    found = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
-    assert found.dtype == (np.uint8 if kind is np.uint8 else np.uint16), "one depth for a dataset, whatever its values"
-    assert np.array_equal(found[..., ::-1] if len(shape) == 3 else found, array)
+    stored = cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert stored.dtype == (np.uint8 if kind is np.uint8 else np.uint16), "one depth for a dataset, whatever its values"
+    assert np.array_equal(stored[..., ::-1] if len(shape) == 3 else stored, array)
 
 
 class OneVolume:
-    """What reading a label map needs of a prepared dataset: one case on an oblique grid."""
+    """The part of a prepared dataset that :func:`read_labels` uses: one case on an oblique grid."""
 
     classes = ("one", "two")
 
@@ -178,7 +180,7 @@ class OneVolume:
 @pytest.mark.parametrize("angle", [0.0, 0.3, 0.78])
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("flips", list(itertools.product([1, -1], repeat=3)))
-def test_axes_in_any_order_and_direction_are_put_back_by_the_affine(angle, order, flips, tmp_path):
+def test_axes_in_any_order_and_direction_are_restored_from_the_affine(angle, order, flips, tmp_path):
     shape = np.array([5, 6, 7])
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]

@@ -14,7 +14,7 @@ MODELS = ("unet", *registry.names("spectralseg.models"))
 
 
 class Average(nn.Module):
-    """Logits from the deepest map by fixed weights, one row per output."""
+    """Computes logits from the deepest map with fixed weights, one row per output."""
 
     def __init__(self, weights):
         super().__init__()
@@ -26,7 +26,7 @@ class Average(nn.Module):
 
 
 class Synthetic(nn.Module):
-    """Marks where the first channel is bright; the second channel is seen but plays no part unless weighted."""
+    """Predicts foreground where the first channel is bright; the second channel has no effect unless weighted."""
 
     def __init__(self, weights=((1.0, 0.0),)):
         super().__init__()
@@ -45,7 +45,7 @@ def scene():
     return images
 
 
-def test_the_map_lies_on_the_evidence_and_not_on_the_distraction():
+def test_the_map_lies_on_the_evidence_only():
     maps = seg_grad_cam(Synthetic(), scene())
     assert maps.shape == (2, 32, 32)
     for number, evidence in enumerate(scene()[:, 0] > 0):
@@ -55,7 +55,7 @@ def test_the_map_lies_on_the_evidence_and_not_on_the_distraction():
         assert maps[number][near].sum() / maps[number].sum() > 0.99
 
 
-def test_evidence_against_foreground_is_not_shown():
+def test_evidence_against_foreground_is_zero():
     maps = seg_grad_cam(Synthetic(((1.0, -1.0),)), scene())
     assert maps[0, 20:28, 20:28].max() == 0
     assert maps[0, 4:12, 4:12].max() > 0
@@ -73,7 +73,7 @@ def test_an_image_without_foreground_is_explained_over_all_pixels():
     assert torch.isfinite(seg_grad_cam(Synthetic(), -scene())).all()
 
 
-def test_each_image_is_explained_on_its_own():
+def test_images_of_a_batch_are_independent():
     together = seg_grad_cam(Synthetic(), scene())
     alone = [seg_grad_cam(Synthetic(), image[None])[0] for image in scene()]
     assert torch.allclose(together, torch.stack(alone), atol=1e-7)
@@ -103,7 +103,7 @@ def test_every_model_has_maps(small_model, name, outputs, layer, method):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_is_left_as_it_was(small_model, name):
+def test_the_model_stays_unchanged(small_model, name):
     model = small_model(name).eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     hooks = [len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules()]
@@ -117,7 +117,7 @@ def test_a_model_is_left_as_it_was(small_model, name):
     assert images.grad is None
 
 
-def test_the_hook_is_released_when_the_model_fails():
+def test_the_hook_is_removed_when_the_model_fails():
     class Failing(Synthetic):
         def forward(self, images):
             super().forward(images)
@@ -129,7 +129,7 @@ def test_the_hook_is_released_when_the_model_fails():
     assert not model.decoder._forward_pre_hooks
 
 
-def test_maps_can_be_made_where_gradients_are_off(small_model):
+def test_maps_can_be_computed_without_grad_mode(small_model):
     model, images = small_model("unet").eval(), torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         off = seg_grad_cam(model, images.clone())
@@ -137,7 +137,7 @@ def test_maps_can_be_made_where_gradients_are_off(small_model):
 
 
 @pytest.mark.parametrize(("name", "deepest"), [("unet", 2), ("transunet", 4)])
-def test_layers_are_the_ends_of_the_decoder(small_model, name, deepest):
+def test_layers_are_input_and_output_of_the_decoder(small_model, name, deepest):
     model, images = small_model(name).eval(), torch.randn(1, 3, 64, 64)
     assert coarse_maps(model, images, layer="deepest")[0].shape == (1, deepest, deepest)
     assert coarse_maps(model, images, layer="decoder")[0].shape == (1, 64, 64)
@@ -153,16 +153,16 @@ def test_models_of_segmentation_models_pytorch_have_both_layers(architecture):
     assert sizes[0] < sizes[1]
 
 
-def test_a_gradient_that_is_the_same_everywhere_makes_both_methods_one():
+def test_both_methods_agree_for_a_constant_gradient():
     model, images = Synthetic(), torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0)) + 0.2
     maps = [seg_grad_cam(model, images, method=method) for method in ("grad_cam", "hires_cam")]
     assert torch.allclose(16 * 4 * maps[0] / 64, maps[1], atol=1e-7)
 
 
-def test_pointwise_weights_are_blind_to_features_that_the_prediction_does_not_use():
-    """A part of the same channel outside the marked object: its evidence is not in the score."""
+def test_pointwise_weights_ignore_features_that_the_prediction_does_not_use():
+    """Features outside the predicted object do not contribute to the score."""
     images = scene()
-    images[0, 0, 20:28, 20:28] = 0.05  # below the threshold, thus not marked
+    images[0, 0, 20:28, 20:28] = 0.05  # below the threshold
     pooled, pointwise = (seg_grad_cam(Synthetic(), images, method=method)[0] for method in ("grad_cam", "hires_cam"))
     assert pooled[22:26, 22:26].min() > 0
     assert pointwise[22:26, 22:26].max() == 0
@@ -177,12 +177,12 @@ def test_pointwise_maps_of_a_linear_head_add_up_to_the_score():
 
 
 @pytest.mark.parametrize("options", [{"layer": "layer4"}, {"method": "score_cam"}])
-def test_unknown_choices_are_told(options):
+def test_unknown_layers_and_methods_are_an_error(options):
     with pytest.raises(InputError, match=f"'{next(iter(options.values()))}' is unknown .* choose one of "):
         seg_grad_cam(Synthetic(), scene(), **options)
 
 
-def test_a_model_without_decoder_is_told():
+def test_a_model_without_decoder_is_an_error():
     with pytest.raises(InputError, match="Conv2d: has no module 'decoder'"):
         seg_grad_cam(nn.Conv2d(2, 1, 1), scene())
 

@@ -29,7 +29,7 @@ def test_a_map_equal_to_the_region_is_perfect():
     assert area_matched_iou(cam, region) == 1
 
 
-def test_a_map_of_the_rest_has_nothing():
+def test_a_map_outside_the_region_scores_zero():
     region = disc()
     assert [function(1.0 * ~region, region) for function in SCORES] == [0, 0, 0, 0]
 
@@ -57,7 +57,7 @@ def test_all_scores_keep_their_ranges_and_ignore_the_scale(cam, region, scale):
 
 @settings(max_examples=100)
 @given(CAMS, REGIONS)
-def test_the_rank_scores_see_the_order_only(cam, region):
+def test_rank_scores_depend_on_the_order_only(cam, region):
     if region.any():
         for function in (pointing, area_matched_iou):
             assert function(cam**3, region) == pytest.approx(function(cam, region))
@@ -65,8 +65,8 @@ def test_the_rank_scores_see_the_order_only(cam, region):
 
 @settings(max_examples=100)
 @given(arrays(np.float64, (2, 3), elements=st.sampled_from([0.0, 1.0, 2.0])), arrays(np.bool_, (2, 3)))
-def test_ties_are_shared_as_by_all_orders_of_the_pixels(cam, region):
-    """The expected number of hits over all orders that the map allows."""
+def test_tied_pixels_count_as_the_mean_over_all_orders(cam, region):
+    """The expected number of hits over all orders consistent with the map."""
     size = int(region.sum())
     if not size:
         return
@@ -78,7 +78,7 @@ def test_ties_are_shared_as_by_all_orders_of_the_pixels(cam, region):
     assert pointing(cam, region) == pytest.approx(np.mean([inside[order[0]] for order in orders]))
 
 
-def test_what_is_undefined():
+def test_undefined_scores_are_nan():
     region, empty = disc(), np.zeros((40, 40), bool)
     assert np.isnan(energy_share(np.zeros((40, 40)), region))
     assert np.isnan(relative_energy(np.ones((40, 40)), empty))
@@ -86,14 +86,14 @@ def test_what_is_undefined():
 
 
 @pytest.mark.parametrize("resolution", [(7, 7), (14, 14), (40, 40)])
-def test_a_random_map_is_worth_what_chance_gives(resolution):
+def test_a_random_map_scores_at_chance_level(resolution):
     region = disc()
     rng = np.random.default_rng(0)
     maps = [random_map(resolution, (40, 40), rng).numpy() for _ in range(400)]
     prevalence = region.mean()
     assert np.mean([energy_share(cam, region) for cam in maps]) == pytest.approx(prevalence, rel=0.05)
     assert np.mean([relative_energy(cam, region) for cam in maps]) == pytest.approx(1, rel=0.05)
-    if resolution == region.shape:  # the largest value of a coarser map lies on a grid, and may miss more or less
+    if resolution == region.shape:  # the maximum of a coarser map lies on a grid
         assert np.mean([pointing(cam, region) for cam in maps]) == pytest.approx(prevalence, abs=0.06)
     assert 0 < np.mean([area_matched_iou(cam, region) for cam in maps]) < 0.2
 

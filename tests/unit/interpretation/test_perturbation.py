@@ -9,15 +9,15 @@ from spectralseg.interpretation.perturbation import area, blur, perturbation_cur
 
 
 class Brightness(nn.Module):
-    """Every pixel is judged by itself: foreground, or one of two classes, where channel 0 (or 1) is bright."""
+    """Classifies every pixel separately: foreground, or one of two classes, where channel 0 (or 1) is bright."""
 
     def __init__(self, classes=1):
         super().__init__()
         self.classes = classes
-        self.seen = []
+        self.batch_sizes = []
 
     def forward(self, images):
-        self.seen.append(len(images))
+        self.batch_sizes.append(len(images))
         if self.classes == 1:
             return 6 * images[:, :1] - 3
         return torch.cat([torch.full_like(images[:, :1], 3.0), 6 * images[:, :2]], 1)
@@ -39,38 +39,38 @@ def curves(model, image, cams, seed=0, **options):
 
 
 def brute_force(model, image, ranks, steps):
-    """One image at a time, one pixel at a time."""
+    """Reference implementation, one image and one pixel at a time."""
     blurred = torch.from_numpy(blur(image.numpy()))
     labels = labels_of(model(image[None]))[0]
-    found = np.zeros((2, steps + 1))
+    curves = np.zeros((2, steps + 1))
     for way in range(2):
         for step in range(steps + 1):
-            shown = (blurred if way == 0 else image).clone()
+            perturbed = (blurred if way == 0 else image).clone()
             for row, column in np.argwhere(ranks < step / steps * ranks.size):
-                shown[:, row, column] = (image if way == 0 else blurred)[:, row, column]
-            logits = model(shown[None])[0]
+                perturbed[:, row, column] = (image if way == 0 else blurred)[:, row, column]
+            logits = model(perturbed[None])[0]
             if len(logits) == 1:
                 logits = torch.cat([torch.zeros_like(logits), logits])
             probability = logits.softmax(0)
             values = [probability[labels[r, c], r, c].item() for r, c in torch.nonzero(labels > 0).tolist()]
-            found[way, step] = np.mean(values)
-    return found
+            curves[way, step] = np.mean(values)
+    return curves
 
 
 @pytest.mark.parametrize("classes", [1, 2])
 @pytest.mark.parametrize("steps", [1, 4, 7])
-def test_against_brute_force(classes, steps):
+def test_curves_equal_a_brute_force_implementation(classes, steps):
     model, image = Brightness(classes), scene(28)
     rng = np.random.default_rng(3)
     ranks = np.stack([pixel_ranks(rng.random((28, 28)), rng) for _ in range(2)])
-    found = perturbation_curves(model, image, labels_of(model(image[None]))[0], ranks, steps=steps, batch_size=3)
-    assert found.shape == (2, 2, steps + 1)
+    result = perturbation_curves(model, image, labels_of(model(image[None]))[0], ranks, steps=steps, batch_size=3)
+    assert result.shape == (2, 2, steps + 1)
     for m in range(2):
-        assert np.allclose(found[m], brute_force(model, image, ranks[m], steps), atol=1e-6)
+        assert np.allclose(result[m], brute_force(model, image, ranks[m], steps), atol=1e-6)
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_ends_are_the_blurred_and_the_intact_image(classes):
+def test_curves_start_and_end_with_the_blurred_and_the_original_image(classes):
     model, image = Brightness(classes), scene()
     insertion, deletion = curves(model, image, [scene().sum(0)], steps=5)[0]
     assert insertion[0] == pytest.approx(deletion[-1], abs=1e-6)
@@ -78,18 +78,18 @@ def test_ends_are_the_blurred_and_the_intact_image(classes):
     assert insertion[-1] > insertion[0]
 
 
-def test_a_perfect_order_inserts_early_and_deletes_early():
-    """... earlier than chance, which is earlier than the reverse order."""
+def test_a_perfect_order_has_the_best_areas():
+    """Better than a random order, which is better than the reverse order."""
     model, image = Brightness(), scene()
     perfect = scene()[0]
-    found = curves(model, image, [perfect, np.random.default_rng(0).random((32, 32)), 1 - perfect])
-    insertion, deletion = ([area(curve) for curve in found[:, way]] for way in range(2))
+    result = curves(model, image, [perfect, np.random.default_rng(0).random((32, 32)), 1 - perfect])
+    insertion, deletion = ([area(curve) for curve in result[:, way]] for way in range(2))
     assert insertion[0] >= deletion[0]
     assert insertion[0] > insertion[1] > insertion[2]
     assert deletion[0] < deletion[1] < deletion[2]
 
 
-def test_a_pixelwise_model_loses_by_deletion_what_insertion_of_the_rest_gives():
+def test_insertion_and_deletion_are_complementary_for_a_pixelwise_model():
     model, image = Brightness(), scene()
     rng = np.random.default_rng(0)
     ranks = pixel_ranks(rng.random((32, 32)), rng)
@@ -103,14 +103,14 @@ def test_results_do_not_depend_on_the_batch_size():
     ways = [curves(model, image, [scene().sum(0)], steps=4, batch_size=size) for size in (1, 3, 64)]
     assert np.allclose(ways[0], ways[1], atol=1e-7)
     assert np.allclose(ways[0], ways[2], atol=1e-7)
-    assert max(model.seen) == 10
+    assert max(model.batch_sizes) == 10
 
 
-def test_without_foreground_there_is_no_confidence():
+def test_without_foreground_confidence_is_nan():
     assert np.isnan(curves(Brightness(), -scene(), [scene()[0]], steps=2)).all()
 
 
-def test_the_area_is_that_of_trapezoids():
+def test_the_area_follows_the_trapezoidal_rule():
     assert area(np.array([0.0, 1.0])) == 0.5
     assert area(np.full(17, 0.3)) == pytest.approx(0.3)
     assert area(np.array([0.0, 1.0, 1.0, 1.0, 1.0])) == pytest.approx(0.875)

@@ -26,7 +26,7 @@ class Enlarge(nn.Module):
 
 
 class Bright(nn.Module):
-    """Marks where channel 0 is bright, at a quarter of the resolution; more channels are more classes."""
+    """Predicts foreground where channel 0 is bright, at a quarter of the resolution; one class per output."""
 
     def __init__(self, classes=1, gain=1.0):
         super().__init__()
@@ -57,33 +57,33 @@ def scored(model, image, mask, seed=0, **options):
     return {score.metric: score for score in scores}
 
 
-def values(found):
-    return {name: score.value for name, score in found.items()}
+def values(scores):
+    return {name: score.value for name, score in scores.items()}
 
 
-def flags(found):
-    """Flag of localisation, flag of insertion and deletion; the same with and without the random map."""
-    place = {score.flag for name, score in found.items() if not name.endswith(("insertion", "deletion"))}
-    effect = {score.flag for name, score in found.items() if name.endswith(("insertion", "deletion"))}
+def flags(scores):
+    """Flag of localisation, and flag of insertion and deletion; equal for the map and the random map."""
+    place = {score.flag for name, score in scores.items() if not name.endswith(("insertion", "deletion"))}
+    effect = {score.flag for name, score in scores.items() if name.endswith(("insertion", "deletion"))}
     return (*place, *effect)
 
 
 class TestMaps:
-    def test_a_model_that_looks_at_the_object(self):
-        found = values(scored(Bright(), scene(), (scene()[0] > 0).numpy().astype(np.uint8)))
-        assert found["cam_energy"] > 0.6
-        assert found["cam_energy_relative"] == pytest.approx(found["cam_energy"] / (64 / 1024))
-        assert found["cam_pointing"] == 1
-        assert found["cam_iou"] > 0.9
-        assert found["cam_insertion"] > found["cam_random_insertion"]
-        assert found["cam_deletion"] < found["cam_random_deletion"]
-        assert found["cam_random_energy"] == pytest.approx(64 / 1024, abs=0.05)
+    def test_a_model_that_uses_the_object_has_good_scores(self):
+        values_by_name = values(scored(Bright(), scene(), (scene()[0] > 0).numpy().astype(np.uint8)))
+        assert values_by_name["cam_energy"] > 0.6
+        assert values_by_name["cam_energy_relative"] == pytest.approx(values_by_name["cam_energy"] / (64 / 1024))
+        assert values_by_name["cam_pointing"] == 1
+        assert values_by_name["cam_iou"] > 0.9
+        assert values_by_name["cam_insertion"] > values_by_name["cam_random_insertion"]
+        assert values_by_name["cam_deletion"] < values_by_name["cam_random_deletion"]
+        assert values_by_name["cam_random_energy"] == pytest.approx(64 / 1024, abs=0.05)
 
     def test_classes_count_as_one_foreground(self):
         mask = ((scene()[0] > 0) + 2 * (scene()[1] > 0)).numpy().astype(np.uint8)
-        found = values(scored(Bright(2), scene(), mask))
-        assert found["cam_energy"] > 0.6
-        assert found["cam_iou"] > 0.9
+        values_by_name = values(scored(Bright(2), scene(), mask))
+        assert values_by_name["cam_energy"] > 0.6
+        assert values_by_name["cam_iou"] > 0.9
 
     @pytest.mark.parametrize(
         ("sign", "mask", "expected"),
@@ -93,28 +93,28 @@ class TestMaps:
             (-1, np.zeros((32, 32), np.uint8), ("absent", "absent")),
         ],
     )
-    def test_what_is_undefined_says_why(self, sign, mask, expected):
+    def test_undefined_scores_have_a_flag(self, sign, mask, expected):
         assert flags(scored(Bright(), sign * scene(), mask)) == expected
 
-    def test_a_constant_map_says_nothing(self):
+    def test_a_constant_map_is_undefined(self):
         assert flags(scored(Bright(), torch.ones(2, 32, 32), np.ones((32, 32), np.uint8))) == ("constant map",) * 2
 
-    def test_a_map_that_is_not_finite_says_nothing(self):
+    def test_a_map_that_is_not_finite_is_undefined(self):
         image = scene()
         image[0, 0, 0] = float("nan")
         assert flags(scored(Bright(), image, np.ones((32, 32), np.uint8))) == ("not finite",) * 2
 
-    def test_nothing_is_computed_for_what_is_undefined(self):
+    def test_undefined_scores_cost_no_forward_pass(self):
         model = Bright()
         scored(model, -scene(), np.ones((32, 32), np.uint8))
         assert model.images == 1
 
-    def test_the_cost_is_as_documented(self):
+    def test_the_number_of_forward_passes_is_as_documented(self):
         model = Bright()
         scored(model, scene(), np.ones((32, 32), np.uint8), steps=5)
         assert model.images == 4 * (5 + 1) + 1
 
-    def test_insertion_and_deletion_can_be_left_out(self):
+    def test_insertion_and_deletion_can_be_omitted(self):
         model, mask = Bright(), (scene()[0] > 0).numpy().astype(np.uint8)
         all_scores = scored(model, scene(), mask)
         model.images = 0
@@ -125,7 +125,7 @@ class TestMaps:
         ]
         assert all(score == all_scores[score.metric] for score in scores)
 
-    def test_the_generator_decides_on_the_floor(self):
+    def test_the_random_map_depends_on_the_generator(self):
         mask = (scene()[0] > 0).numpy().astype(np.uint8)
         first, again, other = (values(scored(Bright(), scene(), mask, seed=seed, steps=2)) for seed in (0, 0, 1))
         assert first == again
@@ -139,8 +139,8 @@ class TestMaps:
         mask = np.zeros((64, 64), np.uint8)
         mask[10:30, 20:40] = 1
         for layer in ("deepest", "decoder"):
-            found = values(scored(small_model(name, outputs=outputs), image, mask, layer=layer, steps=2))
-            for metric, value in found.items():
+            values_by_name = values(scored(small_model(name, outputs=outputs), image, mask, layer=layer, steps=2))
+            for metric, value in values_by_name.items():
                 assert 0 <= value <= (64 * 64 / 400 if metric.endswith("relative") else 1), metric
 
 
@@ -166,56 +166,56 @@ def probabilities_of(masks, classes, sharpness=0.9):
 class TestSpectra:
     masks = rectangles((0, 1, (10, 40), (20, 60)), (0, 2, (50, 80), (30, 50)), (1, 1, (15, 40), (25, 60)))
 
-    def test_a_perfect_prediction(self):
-        found = spectral(probabilities_of(self.masks, 2, 1.0), self.masks)
-        assert set(found) == {(k, m + s) for k in (1, 2) for m in SPECTRAL_METRICS for s in ("", "_soft")}
-        assert all(score.value == pytest.approx(1) for score in found.values())
-        assert not any(score.flag for score in found.values())
+    def test_a_perfect_prediction_has_perfect_scores(self):
+        scores = spectral(probabilities_of(self.masks, 2, 1.0), self.masks)
+        assert set(scores) == {(k, m + s) for k in (1, 2) for m in SPECTRAL_METRICS for s in ("", "_soft")}
+        assert all(score.value == pytest.approx(1) for score in scores.values())
+        assert not any(score.flag for score in scores.values())
 
-    def test_binary_probabilities(self):
+    def test_probabilities_of_binary_tasks_have_one_channel(self):
         masks = self.masks * (self.masks == 1)
         probabilities = 0.8 * masks[:, None].astype(float)
-        found = spectral(probabilities, masks)
-        assert {label for label, _ in found} == {1}
-        assert found[1, "spectral_similarity"].value == pytest.approx(1)
-        assert found[1, "spectral_similarity_soft"].value == pytest.approx(2 * 0.8 / 1.64)
-        assert found[1, "frc_mid_soft"].value == pytest.approx(1)  # knows no scale
+        scores = spectral(probabilities, masks)
+        assert {label for label, _ in scores} == {1}
+        assert scores[1, "spectral_similarity"].value == pytest.approx(1)
+        assert scores[1, "spectral_similarity_soft"].value == pytest.approx(2 * 0.8 / 1.64)
+        assert scores[1, "frc_mid_soft"].value == pytest.approx(1)  # independent of scale
 
     def test_the_similarity_of_label_maps_is_dice(self):
         prediction = np.roll(self.masks, 4, axis=2)
-        found = spectral(probabilities_of(prediction, 2), self.masks)
+        scores = spectral(probabilities_of(prediction, 2), self.masks)
         dice = metrics.dice(metrics.overlap_counts(prediction, self.masks, 2))
         for k in range(2):
-            assert found[k + 1, "spectral_similarity"].value == pytest.approx(dice[k])
+            assert scores[k + 1, "spectral_similarity"].value == pytest.approx(dice[k])
 
-    def test_a_shift_costs_high_frequencies_most_and_the_magnitudes_nothing(self):
-        """By one pixel; a longer one turns the highest frequencies by more than half a period, and back again."""
-        found = spectral(probabilities_of(np.roll(self.masks, 1, axis=2), 2), self.masks)
-        assert found[1, "spectral_correlation"].value == pytest.approx(1)
-        low, mid, high = (found[1, f"frc_{band}"].value for band in ("low", "mid", "high"))
+    def test_a_shift_lowers_high_frequencies_most_and_keeps_magnitudes(self):
+        """The shift is one pixel; a larger one shifts the highest frequencies by more than half a period."""
+        scores = spectral(probabilities_of(np.roll(self.masks, 1, axis=2), 2), self.masks)
+        assert scores[1, "spectral_correlation"].value == pytest.approx(1)
+        low, mid, high = (scores[1, f"frc_{band}"].value for band in ("low", "mid", "high"))
         assert 1 > low > mid > high
 
     @pytest.mark.parametrize(
         ("predicted", "present", "value", "flag"),
         [(0, 1, 0.0, "missed"), (1, 0, 0.0, "spurious"), (0, 0, None, "absent")],
     )
-    def test_missing_structures(self, predicted, present, value, flag):
+    def test_missing_structures_follow_the_policy(self, predicted, present, value, flag):
         full = rectangles((0, 1, (10, 40), (20, 60)))
-        found = spectral(probabilities_of(predicted * full, 1)[:, 1:], present * full)
+        scores = spectral(probabilities_of(predicted * full, 1)[:, 1:], present * full)
         for metric in ("spectral_correlation", "spectral_correlation_detrended", "frc_low", "frc_mid", "frc_high"):
-            score = found[1, metric]
+            score = scores[1, metric]
             assert score.flag == flag
             assert math.isnan(score.value) if value is None else score.value == value
-        similarity = found[1, "spectral_similarity"]
+        similarity = scores[1, "spectral_similarity"]
         assert math.isnan(similarity.value) if value is None else similarity == (1, "spectral_similarity", 0.0, "")
 
     def test_a_weak_prediction_of_the_right_shape_counts_softly(self):
         masks = rectangles((0, 1, (10, 40), (20, 60)))
-        found = spectral(0.4 * masks[:, None], masks)
-        assert found[1, "frc_mid"] == (1, "frc_mid", 0.0, "missed")
-        assert found[1, "frc_mid_soft"].value == pytest.approx(1)
+        scores = spectral(0.4 * masks[:, None], masks)
+        assert scores[1, "frc_mid"] == (1, "frc_mid", 0.0, "missed")
+        assert scores[1, "frc_mid_soft"].value == pytest.approx(1)
 
-    def test_bands_beyond_the_highest_frequency_are_left_out(self):
+    def test_bands_above_the_highest_frequency_are_omitted(self):
         small = rectangles((0, 1, (4, 12), (8, 20)), side=48)
         assert not any("high" in metric for _, metric in spectral(0.9 * small[:, None], small))
 

@@ -12,21 +12,21 @@ from spectralseg.models import available, build_model
 from spectralseg.models.transunet import CascadedUpsampler, transformer
 from spectralseg.registry import LIBRARY_MODELS
 
-# After the import of spectralseg.models, which prepares torchvision.
+# Import after spectralseg.models, which prepares torchvision.
 smp, timm = (importlib.import_module(name) for name in ("segmentation_models_pytorch", "timm"))
 
 
-def test_the_models_of_the_paper_are_there():
+def test_the_models_of_the_paper_are_available():
     assert {"unet", "transunet"} <= set(available())
 
 
-def test_an_unknown_model_is_refused_with_the_nearest_one():
+def test_an_unknown_model_is_an_error_that_names_the_nearest_one():
     with pytest.raises(InputError, match="model 'transunit' is unknown; did you mean 'transunet'"):
         build_model("transunit", 3, 1)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"decoder_chanels": [8, 8, 8, 8, 8]}, "did you mean 'decoder_channels'?"),
         ({"activation": "sigmoid"}, "models return raw logits"),
@@ -34,8 +34,8 @@ def test_an_unknown_model_is_refused_with_the_nearest_one():
     ],
 )
 @pytest.mark.parametrize("encoder", ["resnet18", SMALL_ENCODER])
-def test_an_option_that_would_be_ignored_or_break_the_contract_is_refused(encoder, options, told):
-    with pytest.raises(InputError, match=told):
+def test_options_that_are_ignored_or_break_the_contract_are_an_error(encoder, options, message):
+    with pytest.raises(InputError, match=message):
         build_model("unet", 3, 1, encoder=encoder, **options)
 
 
@@ -43,19 +43,19 @@ def test_an_option_that_would_be_ignored_or_break_the_contract_is_refused(encode
 @pytest.mark.parametrize(
     ("encoder", "nearest"), [("resnt18", "resnet18"), ("tu-test_resnt", "tu-test_resnet"), ("tu-resnt18.a1", "tu-re")]
 )
-def test_an_unknown_encoder_is_refused_with_the_nearest_one(model, encoder, nearest):
+def test_an_unknown_encoder_is_an_error_that_names_the_nearest_one(model, encoder, nearest):
     with pytest.raises(InputError, match=f"^encoder '{encoder}' is unknown; did you mean '{nearest}"):
         build_model(model, 3, 1, encoder=encoder)
 
 
-def test_an_option_that_the_encoder_does_not_have_is_refused():
+def test_an_option_that_the_encoder_does_not_have_is_an_error():
     with pytest.raises(InputError, match="unexpected keyword argument 'colour'"):
         build_model("unet", 3, 1, encoder=SMALL_ENCODER, colour=1)
 
 
 @pytest.mark.parametrize("name", ["unet", "transunet"])
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, "1", None])
-def test_numbers_of_channels_that_cannot_be_are_refused(name, value):
+def test_invalid_numbers_of_channels_are_an_error(name, value):
     with pytest.raises(InputError, match=f"^classes cannot be {value!r}; give 1"):
         build_model(name, 3, value, encoder="resnet18")
     with pytest.raises(InputError, match=f"^in_channels cannot be {value!r}; give 1"):
@@ -63,7 +63,7 @@ def test_numbers_of_channels_that_cannot_be_are_refused(name, value):
 
 
 @pytest.mark.parametrize("value", [2, 4])
-def test_images_are_grey_or_in_colours(value):
+def test_images_have_one_or_three_channels(value):
     with pytest.raises(InputError, match=f"^in_channels cannot be {value}; give 1 for grey or 3 for colour images"):
         build_model("unet", value, 1, encoder="resnet18")
     assert build_model("unet", np.int64(1), np.int64(value), encoder="resnet18")
@@ -71,7 +71,7 @@ def test_images_are_grey_or_in_colours(value):
 
 @pytest.mark.parametrize("name", ["transunet", "transunet_original"])
 @pytest.mark.parametrize(("option", "value"), [("layers", -1), ("layers", True), ("heads", 0), ("width", 0.5)])
-def test_sizes_of_a_transformer_that_cannot_be_are_refused(small_model, name, option, value):
+def test_invalid_sizes_of_a_transformer_are_an_error(small_model, name, option, value):
     with pytest.raises(InputError, match=f"option '{option}' cannot be {value}; give a whole number of . or more"):
         small_model(name, **{option: value})
 
@@ -82,7 +82,7 @@ def test_options_reach_the_model(small_model):
     assert narrow.bottleneck.position.shape == (1, 32, 14, 14)
 
 
-def test_transunet_has_no_idle_encoder_stage():
+def test_transunet_has_no_unused_encoder_stage():
     model = build_model(
         "transunet", 3, 1, encoder="resnet18", width=32, layers=1, heads=4, decoder_channels=[16, 16, 8, 8]
     )
@@ -94,7 +94,7 @@ def test_the_transformer_mixes_all_positions_and_knows_their_order():
     torch.manual_seed(0)
     block = transformer(8, 16, 1, 4, 0.0, 4).eval()
     features = torch.randn(1, 8, 4, 4).requires_grad_()
-    corner = block(features)[0, 0, 0, 0]  # not the sum of its channels, which the last norm makes nought
+    corner = block(features)[0, 0, 0, 0]  # the sum over channels is zero after the final norm
     assert (torch.autograd.grad(corner, features)[0].abs().sum(1) > 0).all()
     shifted = block(features.roll(1, -1))
     assert not torch.allclose(shifted, block(features).roll(1, -1), atol=1e-4), "without positions they would be equal"
@@ -135,14 +135,14 @@ def test_dropout_acts_in_training_only(small_model):
     assert torch.equal(model(images), model(images))
 
 
-def test_the_names_of_the_library_are_all_there():
+def test_all_models_of_the_library_are_listed():
     assert sorted(smp.MODEL_ARCHITECTURES_MAPPING) == sorted(LIBRARY_MODELS)
 
 
 class TestWeightsFromAFile:
     @pytest.fixture
     def file(self, tmp_path):
-        """Weights of a classifier: all of an encoder and a head."""
+        """Weights of a classifier: an encoder and a head."""
         torch.manual_seed(1)
         state = smp.encoders.get_encoder("resnet18", weights=None).state_dict()
         state |= {"fc.weight": torch.zeros(2, 512), "fc.bias": torch.zeros(2)}
@@ -152,18 +152,18 @@ class TestWeightsFromAFile:
 
     @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
     @pytest.mark.parametrize("name", ["unet", "fpn", "transunet"])
-    def test_they_fill_the_encoder(self, file, name, suffix):
+    def test_weights_from_a_file_fill_the_encoder(self, file, name, suffix):
         options = {"width": 32, "layers": 1, "heads": 4} if name == "transunet" else {}
         model = build_model(name, 3, 1, encoder="resnet18", encoder_weights=str(file.with_suffix(suffix)), **options)
         expected = torch.load(file, weights_only=True)
         assert torch.equal(model.encoder.conv1.weight, expected["conv1.weight"])
         assert torch.equal(model.encoder.layer3[1].conv2.weight, expected["layer3.1.conv2.weight"])
 
-    def test_grey_images_see_what_an_equally_grey_colour_image_would(self, file):
+    def test_grey_images_give_the_features_of_equal_colour_images(self, file):
         grey, colour = (build_model("unet", n, 1, encoder="resnet18", encoder_weights=str(file)) for n in (1, 3))
         images = torch.randn(1, 1, 32, 32)
-        found, expected = grey.encoder.conv1(images), colour.encoder.conv1(images.expand(-1, 3, -1, -1))
-        assert torch.allclose(found, expected, atol=1e-5)
+        features, expected = grey.encoder.conv1(images), colour.encoder.conv1(images.expand(-1, 3, -1, -1))
+        assert torch.allclose(features, expected, atol=1e-5)
 
     @pytest.mark.parametrize("names", ["timm", "library"])
     @pytest.mark.parametrize("channels", [1, 3])
@@ -171,18 +171,18 @@ class TestWeightsFromAFile:
     def test_an_encoder_of_timm_takes_a_file_of_timm_or_of_the_library(
         self, small_model, tmp_path, name, channels, names
     ):
-        """Under timm's own names with a classifier, or with the prefix that the library gives them."""
+        """With the array names of timm and a classifier, or with the prefix of the library."""
         torch.manual_seed(1)
         whole = timm.create_model("test_resnet").state_dict()
         for array in whole.values():
-            array.copy_(torch.rand_like(array.float()))  # no array is what it starts as
+            array.copy_(torch.rand_like(array.float()))  # change all arrays
         used = {f"model.{key}": array for key, array in whole.items() if not key.startswith("fc.")}
         torch.save(whole if names == "timm" else used, tmp_path / "timm.pth")
         model = small_model(name, channels, encoder_weights=str(tmp_path / "timm.pth"))
-        found = model.encoder.state_dict()
-        assert found.keys() <= used.keys()
-        assert len(found) > 30
-        for key, array in found.items():
+        loaded = model.encoder.state_dict()
+        assert loaded.keys() <= used.keys()
+        assert len(loaded) > 30
+        for key, array in loaded.items():
             expected = used[key].sum(1, keepdim=True) if key == "model.conv1.0.weight" and channels == 1 else used[key]
             assert torch.allclose(array.float(), expected.float()), key
         assert model.eval()(torch.rand(1, channels, 64, 64)).shape == (1, 1, 64, 64)
@@ -194,10 +194,10 @@ class TestWeightsFromAFile:
         state = timm.create_model("tf_efficientnet_lite0", num_classes=0).state_dict()
         torch.save({"state_dict": state}, tmp_path / "lite0.pth")
         model = build_model("unet", channels, 1, encoder=encoder, encoder_weights=str(tmp_path / "lite0.pth"))
-        found = getattr(model.encoder, "model", model.encoder)
+        encoder = getattr(model.encoder, "model", model.encoder)
         stem = state["conv_stem.weight"]
-        assert torch.allclose(found.conv_stem.weight, stem if channels == 3 else stem.sum(1, keepdim=True), atol=1e-6)
-        assert torch.equal(found.blocks[5][2].conv_pw.weight, state["blocks.5.2.conv_pw.weight"])
+        assert torch.allclose(encoder.conv_stem.weight, stem if channels == 3 else stem.sum(1, keepdim=True), atol=1e-6)
+        assert torch.equal(encoder.blocks[5][2].conv_pw.weight, state["blocks.5.2.conv_pw.weight"])
 
     @pytest.mark.parametrize("name", [name for name in LIBRARY_MODELS if name != "dpt"])
     def test_every_model_of_the_library_takes_a_file_of_timm(self, tmp_path, name):
@@ -207,7 +207,7 @@ class TestWeightsFromAFile:
         assert torch.equal(model.encoder.model.layer1[0].conv1.weight, state["layer1.0.conv1.weight"])
 
     @pytest.mark.parametrize("prefix", ["", "model."])
-    def test_a_file_that_lacks_something_of_an_encoder_of_timm_is_refused(self, tmp_path, prefix):
+    def test_a_file_that_lacks_an_array_of_a_timm_encoder_is_an_error(self, tmp_path, prefix):
         state = timm.create_model("test_resnet").state_dict()
         del state["layer3.0.bn1.weight"]
         torch.save({prefix + key: array for key, array in state.items()}, tmp_path / "timm.pth")
@@ -216,13 +216,13 @@ class TestWeightsFromAFile:
             build_model("unet", 3, 1, encoder=SMALL_ENCODER, encoder_weights=str(tmp_path / "timm.pth"))
 
     @pytest.mark.parametrize("prefix", ["", "model."])
-    def test_so_is_one_of_another_encoder_of_timm(self, tmp_path, prefix):
+    def test_a_file_of_another_timm_encoder_is_an_error(self, tmp_path, prefix):
         state = timm.create_model("test_resnet", channels=(16, 16, 16, 16)).state_dict()
         torch.save({prefix + key: array for key, array in state.items()}, tmp_path / "timm.pth")
         with pytest.raises(InputError, match=r"timm\.pth: cannot be loaded as encoder weights .*size mismatch"):
             build_model("unet", 3, 1, encoder=SMALL_ENCODER, encoder_weights=str(tmp_path / "timm.pth"))
 
-    def test_the_original_transunet_takes_those_of_the_whole_hybrid(self, tmp_path):
+    def test_the_original_transunet_takes_weights_of_the_whole_hybrid(self, tmp_path):
         hybrid = narrow_hybrid()
         torch.save(hybrid.state_dict(), tmp_path / "vit.pth")
         for channels in (1, 3):
@@ -240,13 +240,13 @@ class TestWeightsFromAFile:
                 parameter.uniform_()
         torch.save(hybrid.state_dict(), tmp_path / "vit.pth")
         np.savez(tmp_path / "R50+ViT-B_16.npz", **as_published(hybrid))
-        ours, expected = (
+        loaded, expected = (
             hybrid_model(channels, encoder_weights=str(tmp_path / file)).state_dict()
             for file in ("R50+ViT-B_16.npz", "vit.pth")
         )
-        taken = [key for key in ours if key.startswith(("encoder", "bottleneck"))]
+        taken = [key for key in loaded if key.startswith(("encoder", "bottleneck"))]
         assert len(taken) > 150
-        assert all(torch.allclose(ours[key], expected[key], rtol=1e-5) for key in taken)
+        assert all(torch.allclose(loaded[key], expected[key], rtol=1e-5) for key in taken)
 
     @pytest.mark.parametrize(
         ("change", "complaint"),
@@ -256,7 +256,7 @@ class TestWeightsFromAFile:
             (lambda arrays: arrays.update({"embedding/bias": np.zeros(7)}), "must match"),
         ],
     )
-    def test_a_published_file_that_does_not_fit_is_refused(self, tmp_path, change, complaint):
+    def test_a_published_file_that_does_not_fit_is_an_error(self, tmp_path, change, complaint):
         arrays = as_published(narrow_hybrid())
         change(arrays)
         np.savez(tmp_path / "R50+ViT-B_16.npz", **arrays)
@@ -264,7 +264,7 @@ class TestWeightsFromAFile:
             hybrid_model(encoder_weights=str(tmp_path / "R50+ViT-B_16.npz"))
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
-    def test_a_published_file_that_is_not_finite_is_refused(self, tmp_path, bad):
+    def test_a_published_file_that_is_not_finite_is_an_error(self, tmp_path, bad):
         arrays = as_published(narrow_hybrid())
         arrays["embedding/bias"] = np.full_like(arrays["embedding/bias"], bad)
         np.savez(tmp_path / "R50+ViT-B_16.npz", **arrays)
@@ -274,7 +274,7 @@ class TestWeightsFromAFile:
 
     @pytest.mark.parametrize("bad", [torch.nan, -torch.inf])
     @pytest.mark.parametrize("encoder", ["resnet18", SMALL_ENCODER])
-    def test_weights_that_are_not_finite_are_refused(self, tmp_path, encoder, bad):
+    def test_weights_that_are_not_finite_are_an_error(self, tmp_path, encoder, bad):
         state = build_model("unet", 3, 1, encoder=encoder).encoder.state_dict()
         last = [name for name, array in state.items() if array.is_floating_point()][-1]
         state[last].view(-1)[0] = bad
@@ -297,7 +297,7 @@ class TestWeightsFromAFile:
             ({"conv1.weight": torch.zeros(64, 3, 5, 5)}, "cannot be loaded as encoder weights .*size mismatch"),
         ],
     )
-    def test_unfit_ones_are_refused(self, tmp_path, content, complaint):
+    def test_files_that_do_not_fit_are_an_error(self, tmp_path, content, complaint):
         file = tmp_path / "weights.pth"
         if isinstance(content, bytes):
             file.write_bytes(content)
@@ -308,69 +308,69 @@ class TestWeightsFromAFile:
 
 
 def narrow_hybrid(**options):
-    """timm's hybrid with all blocks of its ResNet and one narrow block of its transformer."""
+    """The hybrid of timm with all ResNet blocks and one narrow transformer block."""
     return timm.create_model("vit_base_r50_s16_224", embed_dim=48, depth=1, num_heads=4, **options)
 
 
 def hybrid_model(channels=3, **options):
-    """The original TransUNet of the same sizes."""
+    """The original TransUNet with the same sizes."""
     return build_model("transunet_original", channels, 1, encoder="resnet50", width=48, layers=1, heads=4, **options)
 
 
 def as_published(hybrid):
-    """A hybrid of timm under the names and in the layout of Google's checkpoints, as ``R50+ViT-B_16.npz`` has them."""
+    """A hybrid of timm with the names and the layout of Google's checkpoints, such as ``R50+ViT-B_16.npz``."""
     state = {name: array.detach().numpy() for name, array in hybrid.state_dict().items()}
-    found = {"cls": state["cls_token"], "Transformer/posembed_input/pos_embedding": state["pos_embed"]}
+    arrays = {"cls": state["cls_token"], "Transformer/posembed_input/pos_embedding": state["pos_embed"]}
 
     def convolution(name, source):
-        found[f"{name}/kernel"] = state[f"{source}.weight"].transpose(2, 3, 1, 0)
+        arrays[f"{name}/kernel"] = state[f"{source}.weight"].transpose(2, 3, 1, 0)
 
     def norm(name, source, shape=(-1,)):
-        found[f"{name}/scale"] = state[f"{source}.weight"].reshape(shape)
-        found[f"{name}/bias"] = state[f"{source}.bias"].reshape(shape)
+        arrays[f"{name}/scale"] = state[f"{source}.weight"].reshape(shape)
+        arrays[f"{name}/bias"] = state[f"{source}.bias"].reshape(shape)
 
     backbone = "patch_embed.backbone"
     convolution("conv_root", f"{backbone}.stem.conv")
     norm("gn_root", f"{backbone}.stem.norm", (1, 1, 1, -1))
     for stage, units in enumerate((3, 4, 9)):
         for unit in range(units):
-            theirs, ours = f"block{stage + 1}/unit{unit + 1}", f"{backbone}.stages.{stage}.blocks.{unit}"
+            target, source = f"block{stage + 1}/unit{unit + 1}", f"{backbone}.stages.{stage}.blocks.{unit}"
             for number in (1, 2, 3):
-                convolution(f"{theirs}/conv{number}", f"{ours}.conv{number}")
-                norm(f"{theirs}/gn{number}", f"{ours}.norm{number}", (1, 1, 1, -1))
+                convolution(f"{target}/conv{number}", f"{source}.conv{number}")
+                norm(f"{target}/gn{number}", f"{source}.norm{number}", (1, 1, 1, -1))
             if unit == 0:
-                convolution(f"{theirs}/conv_proj", f"{ours}.downsample.conv")
-                norm(f"{theirs}/gn_proj", f"{ours}.downsample.norm", (1, 1, 1, -1))
+                convolution(f"{target}/conv_proj", f"{source}.downsample.conv")
+                norm(f"{target}/gn_proj", f"{source}.downsample.norm", (1, 1, 1, -1))
     convolution("embedding", "patch_embed.proj")
-    found["embedding/bias"] = state["patch_embed.proj.bias"]
+    arrays["embedding/bias"] = state["patch_embed.proj.bias"]
     norm("Transformer/encoder_norm", "norm")
     for number, block in enumerate(hybrid.blocks):
-        theirs, ours = f"Transformer/encoderblock_{number}", f"blocks.{number}"
+        target, source = f"Transformer/encoderblock_{number}", f"blocks.{number}"
         heads, width = block.attn.num_heads, block.attn.qkv.in_features
-        attention = f"{theirs}/MultiHeadDotProductAttention_1"
-        kernels, biases = (np.split(state[f"{ours}.attn.qkv.{part}"], 3) for part in ("weight", "bias"))
+        attention = f"{target}/MultiHeadDotProductAttention_1"
+        kernels, biases = (np.split(state[f"{source}.attn.qkv.{part}"], 3) for part in ("weight", "bias"))
         for part, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True):
-            found[f"{attention}/{part}/kernel"] = kernel.T.reshape(width, heads, -1)
-            found[f"{attention}/{part}/bias"] = bias.reshape(heads, -1)
-        found[f"{attention}/out/kernel"] = state[f"{ours}.attn.proj.weight"].T.reshape(heads, -1, width)
-        found[f"{attention}/out/bias"] = state[f"{ours}.attn.proj.bias"]
-        norm(f"{theirs}/LayerNorm_0", f"{ours}.norm1")
-        norm(f"{theirs}/LayerNorm_2", f"{ours}.norm2")
+            arrays[f"{attention}/{part}/kernel"] = kernel.T.reshape(width, heads, -1)
+            arrays[f"{attention}/{part}/bias"] = bias.reshape(heads, -1)
+        arrays[f"{attention}/out/kernel"] = state[f"{source}.attn.proj.weight"].T.reshape(heads, -1, width)
+        arrays[f"{attention}/out/bias"] = state[f"{source}.attn.proj.bias"]
+        norm(f"{target}/LayerNorm_0", f"{source}.norm1")
+        norm(f"{target}/LayerNorm_2", f"{source}.norm2")
         for layer in (0, 1):
-            found[f"{theirs}/MlpBlock_3/Dense_{layer}/kernel"] = state[f"{ours}.mlp.fc{layer + 1}.weight"].T
-            found[f"{theirs}/MlpBlock_3/Dense_{layer}/bias"] = state[f"{ours}.mlp.fc{layer + 1}.bias"]
-    return found
+            arrays[f"{target}/MlpBlock_3/Dense_{layer}/kernel"] = state[f"{source}.mlp.fc{layer + 1}.weight"].T
+            arrays[f"{target}/MlpBlock_3/Dense_{layer}/bias"] = state[f"{source}.mlp.fc{layer + 1}.bias"]
+    return arrays
 
 
-def test_the_original_transunet_computes_what_timm_does_up_to_the_tokens():
-    """Without the class token, which takes part in timm's attention: so the transformer is taken out of both."""
+def test_the_original_transunet_equals_timm_up_to_the_tokens():
+    """Without the transformer, because the class token takes part in the attention of timm."""
     model = hybrid_model().eval()
-    bottleneck, seen = model.bottleneck, []
+    bottleneck, captured = model.bottleneck, []
     bottleneck.blocks, bottleneck.norm = nn.Identity(), nn.Identity()
-    model.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.decoder.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     images = torch.randn(1, 3, 224, 224)
     model(images)
-    stride2, stride4, stride8, deepest = seen[0]
+    stride2, stride4, stride8, deepest = captured[0]
     assert [tuple(f.shape[1:]) for f in (stride2, stride4, stride8)] == [(64, 112, 112), (256, 56, 56), (512, 28, 28)]
     backbone = narrow_hybrid().patch_embed.backbone.eval()
     backbone.load_state_dict(model.encoder.state_dict())
@@ -379,16 +379,16 @@ def test_the_original_transunet_computes_what_timm_does_up_to_the_tokens():
 
 
 @pytest.mark.parametrize("name", ["transunet", "transunet_original"])
-def test_dropout_is_in_the_mlps_and_behind_the_positions_only(small_model, name):
+def test_dropout_is_in_the_mlps_and_after_the_positions_only(small_model, name):
     bottleneck = small_model(name, dropout=0.3).bottleneck
-    found = {key: part.p for key, part in bottleneck.named_modules() if isinstance(part, nn.Dropout)}
-    assert {key for key, p in found.items() if p} == {
+    dropout = {key: part.p for key, part in bottleneck.named_modules() if isinstance(part, nn.Dropout)}
+    assert {key for key, p in dropout.items() if p} == {
         "dropout",
         *(f"blocks.{n}.mlp.drop{i}" for n in range(len(bottleneck.blocks)) for i in (1, 2)),
     }
     assert all(block.attn.attn_drop.p == 0 for block in bottleneck.blocks)
 
 
-def test_the_original_transunet_has_no_other_encoder():
-    with pytest.raises(InputError, match="there is one encoder for it"):
+def test_another_encoder_of_the_original_transunet_is_an_error():
+    with pytest.raises(InputError, match="its only encoder is"):
         build_model("transunet_original", 3, 1, encoder="resnet18")

@@ -12,10 +12,10 @@ from tests.conftest import REPOSITORY
 
 import spectralseg.objectives
 from spectralseg import registry
+from spectralseg.building import objective_of
 from spectralseg.config import Objective
 from spectralseg.errors import InputError
 from spectralseg.objectives import available, build_objective, probabilities_and_targets, spectral_similarity
-from spectralseg.training.loop import objective_of
 
 PAGE = (REPOSITORY / "docs" / "add-an-objective.md").read_text(encoding="utf-8")
 BLOCKS = [yaml.safe_load(block)["objectives"] for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)]

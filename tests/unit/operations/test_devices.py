@@ -18,7 +18,7 @@ GPU 1: NVIDIA A100 (PCIe) (UUID: GPU-0e64e7ed-ba8d-1a60-8d53-a1b29a59a1a0)
 """
 
 
-def test_the_listing_of_the_driver_gives_gpus_and_the_instances_of_those_that_are_partitioned():
+def test_the_listing_of_the_driver_has_gpus_and_mig_instances():
     assert parse_listing(LISTING) == [
         "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f",
         "MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb",
@@ -28,7 +28,7 @@ def test_the_listing_of_the_driver_gives_gpus_and_the_instances_of_those_that_ar
 
 
 @pytest.mark.parametrize(
-    ("variable", "seen"),
+    ("variable", "expected"),
     [
         (None, [("GPU-a1", "GPU-a1"), ("GPU-a2", "GPU-a2"), ("GPU-b1", "GPU-b1")]),
         ("2,0", [("GPU-b1", "2"), ("GPU-a1", "0")]),
@@ -42,13 +42,13 @@ def test_the_listing_of_the_driver_gives_gpus_and_the_instances_of_those_that_ar
         (" 1 , 2 ", [("GPU-a2", "1"), ("GPU-b1", "2")]),
     ],
 )
-def test_the_users_choice_is_read_as_cuda_reads_it(variable, seen):
+def test_visible_devices_are_read_as_cuda_reads_them(variable, expected):
     environment = {"SPECTRALSEG_DEVICES": "GPU-a1,GPU-a2,GPU-b1"}
     if variable is not None:
         environment["CUDA_VISIBLE_DEVICES"] = variable
-    found = visible_devices(environment)
-    assert [(device.identity, device.value) for device in found] == seen
-    assert {device.variable for device in found} <= {"CUDA_VISIBLE_DEVICES"}
+    visible = visible_devices(environment)
+    assert [(device.identity, device.value) for device in visible] == expected
+    assert {device.variable for device in visible} <= {"CUDA_VISIBLE_DEVICES"}
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,18 @@ def test_the_users_choice_is_read_as_cuda_reads_it(variable, seen):
         ({"SLURM_JOB_ID": "1", "CUDA_VISIBLE_DEVICES": "0,1"}, False),
     ],
 )
-def test_slurm_has_assigned_a_device_when_exactly_one_is_visible(environment, assigned):
+def test_a_single_visible_device_is_assigned_by_slurm(environment, assigned):
     assert assigned_by_slurm(environment) is assigned
 
 
-def test_the_driver_is_asked_where_its_tool_is(monkeypatch):
+def test_nvidia_smi_is_used_where_it_is_installed(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     answer = subprocess.CompletedProcess([], 0, stdout=LISTING)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
     assert [device.value for device in visible_devices({"CUDA_VISIBLE_DEVICES": "1,GPU-0e"})] == ["1", "GPU-0e"]
 
 
-def test_a_driver_that_does_not_answer_counts_as_no_device(monkeypatch):
+def test_a_driver_that_does_not_answer_means_no_devices(monkeypatch):
     def fail(*_, **__):
         raise subprocess.CalledProcessError(9, "nvidia-smi")
 
@@ -85,7 +85,7 @@ def test_a_driver_that_does_not_answer_counts_as_no_device(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("environment", "seen"),
+    ("environment", "expected"),
     [
         ({}, [("kfd-1", "0"), ("kfd-2", "1"), ("kfd-4", "2")]),
         ({"HIP_VISIBLE_DEVICES": "2,0"}, [("kfd-4", "2"), ("kfd-1", "0")]),
@@ -94,17 +94,17 @@ def test_a_driver_that_does_not_answer_counts_as_no_device(monkeypatch):
         ({"ROCR_VISIBLE_DEVICES": "2,1", "HIP_VISIBLE_DEVICES": "1"}, [("kfd-2", "1")]),
     ],
 )
-def test_devices_of_amd_are_numbered_as_hip_counts_them(monkeypatch, environment, seen):
+def test_amd_devices_are_numbered_as_hip_counts_them(monkeypatch, environment, expected):
     monkeypatch.setattr(devices, "_nvidia", lambda: [])
     monkeypatch.setattr(devices, "_amd", lambda: ["kfd-1", "kfd-2", "kfd-4"])
-    found = visible_devices(environment)
-    assert [(device.identity, device.value) for device in found] == seen
-    assert {device.variable for device in found} == {"HIP_VISIBLE_DEVICES"}
+    visible = visible_devices(environment)
+    assert [(device.identity, device.value) for device in visible] == expected
+    assert {device.variable for device in visible} == {"HIP_VISIBLE_DEVICES"}
 
 
 @pytest.fixture
 def nodes_of_amd(tmp_path, monkeypatch):
-    """A processor, a GPU that is hidden from this container, and two that are not, as ROCm's driver lists them."""
+    """A CPU, a GPU that is hidden from this container, and two visible GPUs, as listed by the ROCm driver."""
     for node, units in {0: 0, 1: 60, 2: 304, 10: 304}.items():
         (tmp_path / str(node)).mkdir()
         (tmp_path / str(node) / "properties").write_text(f"cpu_cores_count 8\nsimd_count {units}\nmem_banks_count 1\n")
@@ -122,21 +122,21 @@ def nodes_of_amd(tmp_path, monkeypatch):
 
 def torch_with(monkeypatch, folder, hip):
     (folder / "version.py").write_text(f"cuda: Optional[str] = None\nhip: Optional[str] = {hip!r}\nrocm = None\n")
-    found = SimpleNamespace(origin=str(folder / "__init__.py"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    torch_spec = SimpleNamespace(origin=str(folder / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: torch_spec)
 
 
-def test_devices_of_amd_that_a_container_hides_do_not_count(nodes_of_amd, monkeypatch, tmp_path):
+def test_amd_devices_that_a_container_hides_do_not_count(nodes_of_amd, monkeypatch, tmp_path):
     torch_with(monkeypatch, tmp_path, "6.4.43482")
     assert [device.identity for device in visible_devices({})] == ["kfd-2", "kfd-10"]
 
 
-def test_devices_of_amd_are_none_to_a_torch_that_is_not_built_for_them(nodes_of_amd, monkeypatch, tmp_path):
+def test_amd_devices_need_a_torch_built_for_rocm(nodes_of_amd, monkeypatch, tmp_path):
     torch_with(monkeypatch, tmp_path, None)
     assert visible_devices({}) == []
 
 
-def test_an_apple_computer_has_one_device_and_nothing_to_choose(monkeypatch):
+def test_an_apple_computer_has_one_device(monkeypatch):
     monkeypatch.setattr(devices, "_nvidia", lambda: [])
     monkeypatch.setattr(devices, "_amd", lambda: [])
     monkeypatch.setattr(platform, "system", lambda: "Darwin")

@@ -36,12 +36,12 @@ def levels(findings):
     return [(finding.level, finding.subject) for finding in findings]
 
 
-def test_this_environment_is_healthy(repository):
+def test_this_environment_has_no_problems(repository):
     assert levels(doctor.python()) == [("ok", "python")]
     assert "problem" not in [level for level, _ in levels(doctor.packages(repository / "envs/requirements.lock"))]
 
 
-def test_other_versions_than_the_locked_ones_are_named(tmp_path):
+def test_versions_that_differ_from_the_lock_are_reported(tmp_path):
     (tmp_path / "lock").write_text("numpy==0.1\ntorch==0.2\nnot-installed==3\n")
     (finding,) = doctor.packages(tmp_path / "lock")
     assert (finding.level, finding.subject) == ("note", "packages")
@@ -58,7 +58,7 @@ def test_a_gpu_that_torch_cannot_see_is_a_problem(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     monkeypatch.setenv("SPECTRALSEG_DEVICES", "GPU-a,GPU-b")
-    assert "2 device(s) are here, but torch" in str(list(doctor.devices())[-1])
+    assert "2 device(s) are available, but torch" in str(list(doctor.devices())[-1])
     monkeypatch.setenv("SPECTRALSEG_DEVICES", "")
     (*_, finding) = doctor.devices()
     assert (finding.level, finding.subject) == ("note", "GPU")
@@ -73,7 +73,7 @@ def test_a_full_disk_is_a_problem(tmp_path, monkeypatch):
         assert ("problem", "shared memory") in levels(doctor.disk(tmp_path, 2, 0))
 
 
-def test_what_has_to_be_fetched_is_told_with_whether_it_can_be(study, specifications, tmp_path, monkeypatch):
+def test_missing_downloads_are_reported_with_their_reachability(study, specifications, tmp_path, monkeypatch):
     study["datasets"] = {
         "monuseg": {"source": "official"},
         "isic2018": {"source": "official"},
@@ -88,22 +88,22 @@ def test_what_has_to_be_fetched_is_told_with_whether_it_can_be(study, specificat
     (tmp_path / "downloads/isic2018/sources.json").touch()
     (tmp_path / "results/prepared/kvasir_seg").mkdir(parents=True)
     (tmp_path / "results/prepared/kvasir_seg/dataset.json").touch()
-    found = list(doctor.archives(config, specifications, tmp_path / "results"))
-    assert levels(found) == [
+    findings = list(doctor.archives(config, specifications, tmp_path / "results"))
+    assert levels(findings) == [
         ("problem", "network"),
         ("ok", "data"),
         ("problem", "data"),
         ("ok", "data"),
         ("ok", "data"),
     ]
-    assert "cannot be reached" in found[0].text
+    assert "cannot be reached" in findings[0].text
     monkeypatch.setattr(requests, "head", lambda *_, **__: None)
-    found = list(doctor.archives(config, specifications, tmp_path / "results"))
-    assert (found[0].level, found[0].subject) == ("note", "network")
+    findings = list(doctor.archives(config, specifications, tmp_path / "results"))
+    assert (findings[0].level, findings[0].subject) == ("note", "network")
 
 
 def test_models_that_cannot_work_are_a_problem(study, toy_specification):
-    """Before anything is prepared, without weights, and without computing where the meta device suffices."""
+    """Without prepared data or weights, and on the meta device if possible."""
     small = study["architectures"]["unet"]
     study["architectures"] = {
         "unet": small,
@@ -114,12 +114,12 @@ def test_models_that_cannot_work_are_a_problem(study, toy_specification):
     }
     study["grid"]["main"]["architectures"] = ["unet", "half", "heads", "pooled"]
     study["training"]["batch_size"], study["image_size"] = 1, 64
-    found = list(doctor.models(validate_config(study, "toy.yaml"), {"toy": toy_specification()}))
-    assert [(one.level, one.subject) for one in found] == [
+    findings = list(doctor.models(validate_config(study, "toy.yaml"), {"toy": toy_specification()}))
+    assert [(finding.level, finding.subject) for finding in findings] == [
         ("ok", "models"), *[("problem", "models")] * 3,
     ]  # fmt: skip
-    for one, told in zip(
-        found[1:],
+    for finding, message in zip(
+        findings[1:],
         [
             r"architectures\.half: .* returns \(1, 1, 32, 32\)",
             r"architectures\.heads: model 'transunet' .* cannot be built: .*divisible",
@@ -127,11 +127,11 @@ def test_models_that_cannot_work_are_a_problem(study, toy_specification):
         ],
         strict=True,
     ):
-        assert re.match(told, one.text)
+        assert re.match(message, finding.text)
 
 
 def test_objectives_that_cannot_work_are_a_problem(study, toy_specification):
-    """Before anything is prepared."""
+    """Without prepared data."""
     study["objectives"] |= {
         "negative": {"base": "dice", "base_options": {"smooth": -1}},
         "beyond": {"base": "bce_dice", "auxiliary": "spectral", "auxiliary_options": {"band": [500, 600]}},
@@ -152,13 +152,13 @@ def test_weights_that_are_not_in_the_cache_are_a_problem(study, tmp_path, monkey
     monkeypatch.setattr(doctor, "_load_offline", fail)
     study["architectures"]["unet"]["encoder_weights"] = "imagenet"
     study["architectures"]["transunet"]["encoder_weights"] = str(tmp_path / "none.pt")
-    found = list(doctor.weights(validate_config(study, "toy.yaml")))
-    assert levels(found) == [("problem", "weights"), ("problem", "weights")]
-    assert {"spectralseg weights" in finding.text for finding in found} == {True, False}
+    findings = list(doctor.weights(validate_config(study, "toy.yaml")))
+    assert levels(findings) == [("problem", "weights"), ("problem", "weights")]
+    assert {"spectralseg weights" in finding.text for finding in findings} == {True, False}
 
 
 @pytest.mark.parametrize(
-    ("answers", "found"),
+    ("answers", "expected"),
     [
         ({}, [("problem", "SLURM")]),
         ({"sinfo": "gpu* 2 gpu:4", "sacct": ""}, [("ok", "SLURM")]),
@@ -167,26 +167,26 @@ def test_weights_that_are_not_in_the_cache_are_a_problem(study, tmp_path, monkey
     ],
     ids=["silent", "healthy", "no devices", "no accounting"],
 )
-def test_slurm_is_asked(monkeypatch, answers, found):
+def test_slurm_is_queried(monkeypatch, answers, expected):
     monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(doctor, "_output", lambda name, *_: {"sbatch": "slurm 22", **answers}.get(name))
-    assert levels(doctor.slurm()) == found
+    assert levels(doctor.slurm()) == expected
 
 
-def test_without_slurm_there_is_nothing_to_mend(monkeypatch):
+def test_a_missing_slurm_is_not_a_problem(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert levels(doctor.slurm()) == [("note", "SLURM")]
 
 
 @pytest.mark.parametrize(
-    ("loading", "step", "level", "told"),
+    ("loading", "step", "level", "message"),
     [(0.1, 0.05, "note", "loading is the bottleneck, 2.0 times"), (0.02, 0.1, "ok", "the step is the bottleneck, 5.0")],
 )
-def test_the_bottleneck_is_named(loading, step, level, told):
+def test_the_bottleneck_is_reported(loading, step, level, message):
     seconds = {"loading": loading, "step": step, "together": loading + step}
-    found = doctor.measurement({"seconds": seconds, "device_name": "cpu", "workers": 0})
-    assert found.level == level
-    assert told in found.text
+    finding = doctor.measurement({"seconds": seconds, "device_name": "cpu", "workers": 0})
+    assert finding.level == level
+    assert message in finding.text
 
 
 @pytest.fixture
@@ -203,14 +203,14 @@ def run(phantoms, repository, tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_quick_examination_needs_neither_gpu_nor_slurm(run, tmp_path):
+def test_the_quick_checks_need_neither_gpu_nor_slurm(run, tmp_path):
     status, output, errors = run("--quick")
     assert (status, errors) == (0, "")
     assert "PROBLEM" not in output
     assert not (tmp_path / "results").exists()
 
 
-def test_a_problem_decides_the_exit_status(run, monkeypatch):
+def test_a_problem_sets_the_exit_status(run, monkeypatch):
     monkeypatch.setattr(doctor, "python", lambda: iter([doctor.Finding("problem", "python", "too old; renew it")]))
     status, output, errors = run("--quick")
     assert status == 1
@@ -219,20 +219,20 @@ def test_a_problem_decides_the_exit_status(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_room_is_needed_for_what_is_still_to_be_trained(phantoms, tmp_path):
+def test_disk_space_is_required_for_remaining_runs(phantoms, tmp_path):
     config = validate_config(phantoms, "toy.yaml")
     run = tmp_path / "runs" / grid.runs(config)[0].folder
     other = tmp_path / "runs" / "kvasir_seg" / "unet" / "spatial" / "lambda0" / "seed9"
-    whole = doctor._needed(config, tmp_path)
+    whole = doctor._required_space(config, tmp_path)
     for folder in (run, other):
         folder.mkdir(parents=True)
         (folder / "model.pt").write_bytes(b"0" * 1000)
-    assert doctor._needed(config, tmp_path) == whole - 1000 > 0
+    assert doctor._required_space(config, tmp_path) == whole - 1000 > 0
     (run / "model.pt").write_bytes(b"0" * (whole + 1))
-    assert doctor._needed(config, tmp_path) == 0
+    assert doctor._required_space(config, tmp_path) == 0
 
 
-def test_runs_that_are_trained_again_or_left_out_are_told(phantoms, tmp_path):
+def test_outdated_and_left_out_runs_are_reported(phantoms, tmp_path):
     config = validate_config(phantoms, "toy.yaml")
     first, second = grid.runs(config)
     for run in (first, second, dataclasses.replace(first, seed=9)):
@@ -250,7 +250,7 @@ def test_runs_that_are_trained_again_or_left_out_are_told(phantoms, tmp_path):
     assert left_out.text == "Left out, as the configuration does not name them: 1 run."
 
 
-def test_a_dataset_that_is_prepared_otherwise_is_told(phantoms, specifications, tmp_path):
+def test_a_dataset_prepared_with_other_settings_is_reported(phantoms, specifications, tmp_path):
     folder = tmp_path / "prepared" / "kvasir_seg"
     folder.mkdir(parents=True)
     for size, level in ((32, "ok"), (64, "note")):
@@ -259,13 +259,13 @@ def test_a_dataset_that_is_prepared_otherwise_is_told(phantoms, specifications, 
         assert (finding.level, "'image_size' differs" in finding.text) == (level, level == "note")
 
 
-def test_weights_are_looked_for_without_a_network(phantoms, specifications, tmp_path, monkeypatch):
+def test_weights_are_checked_without_a_network(phantoms, specifications, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     for _ in doctor.examine(validate_config(phantoms, "toy.yaml"), specifications, tmp_path, None):
         assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
-def test_the_measurement_tells_loading_and_step_apart_and_is_kept_for_plans(run, tmp_path):
+def test_the_measurement_separates_loading_and_step_and_is_saved_for_plans(run, tmp_path):
     status, output, _ = run("--seconds", "0.3", "--json")
     assert status == 0
     seconds = json.loads(output)["speed"]["seconds"]

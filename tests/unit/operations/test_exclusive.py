@@ -24,7 +24,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds the lock, and is killed at last."""
+    """Another process that holds the lock and is killed at the end."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -34,10 +34,10 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_a_lock_that_another_process_holds_is_refused_and_free_again_after_a_kill(tmp_path, holder):
+def test_a_held_lock_is_an_error_and_is_released_by_a_kill(tmp_path, holder):
     planned = StudyLock(tmp_path)
-    told = rf"^{tmp_path}: another run of the workflow is under way \(process {holder.pid} on .*\); wait for it or"
-    with pytest.raises(InputError, match=told):
+    message = rf"^{tmp_path}: another run of the workflow is under way \(process {holder.pid} on .*\); wait for it or"
+    with pytest.raises(InputError, match=message):
         planned.take()
     holder.kill()
     holder.wait()
@@ -46,7 +46,7 @@ def test_a_lock_that_another_process_holds_is_refused_and_free_again_after_a_kil
     StudyLock(tmp_path).take()
 
 
-def test_a_plan_from_before_another_run_is_refused(tmp_path):
+def test_a_plan_made_before_another_run_is_an_error(tmp_path):
     planned = StudyLock(tmp_path)
     subprocess.run([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.DEVNULL, check=True)
     with pytest.raises(InputError, match="has changed the study meanwhile"):

@@ -32,7 +32,7 @@ with device_lease("auto", share) as device:
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Four simulated devices with a folder of locks of their own."""
+    """Four simulated devices with their own lock folder."""
     for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPECTRALSEG_DEVICES", DEVICES)
@@ -51,9 +51,9 @@ def journal(machine):
 
 
 def wait_until(condition):
-    while not (found := condition()):
+    while not (result := condition()):
         time.sleep(0.05)
-    return found
+    return result
 
 
 def events(machine, kind):
@@ -89,7 +89,7 @@ def test_forty_jobs_share_four_devices_while_some_are_killed(machine, share):
         alive = [job for job in jobs if job.poll() is None]
         if alive:
             victim = chance.choice(alive)
-            killed[victim.pid] = time.monotonic()  # it holds its device at least until now
+            killed[victim.pid] = time.monotonic()  # it has held its device until now
             victim.kill()
     statuses = {job.pid: job.wait() for job in jobs}
     assert killed
@@ -110,14 +110,14 @@ def test_forty_jobs_share_four_devices_while_some_are_killed(machine, share):
     end(*latecomers)
 
 
-def test_a_device_whose_holder_was_killed_goes_to_the_first_in_line(machine):
+def test_a_device_whose_holder_was_killed_goes_to_the_first_in_the_queue(machine):
     holders = [start(machine, 600) for _ in range(4)]
     wait_until(lambda: len(events(machine, "has")) == 4)
     waiting = []
     for number in range(1, 5):
         waiting.append(start(machine, 600))
         wait_until(lambda number=number: len(tickets(machine)) == number)
-    end(waiting[1])  # one who leaves the line holds nobody up
+    end(waiting[1])  # a process that leaves the queue blocks no other
     assert len(events(machine, "has")) == 4
     served = {entry["pid"]: entry["device"] for entry in events(machine, "has")}
     for holder, next_one in zip(holders, (waiting[0], waiting[2], waiting[3]), strict=False):
@@ -128,7 +128,7 @@ def test_a_device_whose_holder_was_killed_goes_to_the_first_in_line(machine):
     end(holders[3], *waiting)
 
 
-def test_processes_spread_over_devices_before_they_share_one(machine):
+def test_processes_use_all_devices_before_they_share_one(machine):
     jobs = []
     for number in range(1, 9):
         jobs.append(start(machine, 600, share=2))
@@ -141,30 +141,30 @@ def test_processes_spread_over_devices_before_they_share_one(machine):
 
 
 @pytest.mark.parametrize("spelling", ["2,3", "GPU-cc,GPU-dd", "GPU-c,3"])
-def test_only_devices_that_the_user_left_visible_are_leased(machine, spelling):
+def test_only_visible_devices_are_leased(machine, spelling):
     jobs = [start(machine, 600, CUDA_VISIBLE_DEVICES=spelling) for _ in range(3)]
     has = wait_until(lambda: len(events(machine, "has")) == 2 and events(machine, "has"))
     assert {entry["device"] for entry in has} == {"GPU-cc", "GPU-dd"}
     assert {entry["bound"] for entry in has} == set(spelling.split(","))
-    others = [start(machine, 600) for _ in range(2)]  # however spelt, a device is the same
+    others = [start(machine, 600) for _ in range(2)]  # other spellings of the same devices
     has = wait_until(lambda: len(events(machine, "has")) == 4 and events(machine, "has"))
     assert {entry["device"] for entry in has} == set(DEVICES.split(","))
     end(*jobs, *others)
 
 
-def test_a_worker_process_that_outlives_its_killed_parent_keeps_no_device(machine):
+def test_a_worker_that_outlives_its_killed_parent_holds_no_device(machine):
     code = JOB.replace("    time.sleep(seconds)\n", "    os.fork() or note('child')\n    time.sleep(seconds)\n")
     command = [sys.executable, "-c", code, "1", "600", str(machine / "journal")]
     parent = subprocess.Popen(command, env={**os.environ, "SPECTRALSEG_DEVICES": "GPU-aa"})
     (child,) = wait_until(lambda: events(machine, "child"))
     end(parent)
-    os.kill(child["pid"], 0)  # lives
+    os.kill(child["pid"], 0)  # is alive
     following = start(machine, 0, SPECTRALSEG_DEVICES="GPU-aa")
     assert following.wait() == 0
     os.kill(child["pid"], signal.SIGKILL)
 
 
-def test_the_process_is_bound_inside_the_block_only(machine, monkeypatch):
+def test_a_process_is_bound_inside_the_block_only(machine, monkeypatch):
     assert gpu_slots(3) == 12
     with device_lease() as device:
         assert os.environ["CUDA_VISIBLE_DEVICES"] == device.identity == "GPU-aa"
@@ -186,7 +186,7 @@ def test_the_process_is_bound_inside_the_block_only(machine, monkeypatch):
     ],
     ids=["cpu", "named", "none", "none visible", "assigned by SLURM"],
 )
-def test_where_there_is_nothing_to_choose_nothing_is_leased(machine, monkeypatch, device_name, changes):
+def test_without_a_choice_no_device_is_leased(machine, monkeypatch, device_name, changes):
     for name, value in changes.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
@@ -196,7 +196,7 @@ def test_where_there_is_nothing_to_choose_nothing_is_leased(machine, monkeypatch
     assert not (machine / "locks").exists()
 
 
-def test_several_devices_in_one_allocation_of_slurm_are_leased(machine, monkeypatch):
+def test_several_devices_of_a_slurm_allocation_are_leased(machine, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with device_lease() as device:
@@ -204,14 +204,14 @@ def test_several_devices_in_one_allocation_of_slurm_are_leased(machine, monkeypa
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
 
 
-def test_a_folder_that_cannot_be_used_is_named(machine, monkeypatch):
+def test_an_unusable_folder_is_an_error(machine, monkeypatch):
     (machine / "file").touch()
     monkeypatch.setenv("SPECTRALSEG_LEASES", str(machine / "file" / "locks"))
     with pytest.raises(InputError, match=r"file.*SPECTRALSEG_LEASES"), device_lease():
         pass
 
 
-def test_files_that_a_cleaner_removed_are_made_again(machine):
+def test_deleted_lock_files_are_created_again(machine):
     with device_lease():
         pass
     for path in (machine / "locks").iterdir():
@@ -232,7 +232,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
-def test_what_else_lies_in_the_folder_holds_nobody_up(machine, foreign):
+def test_other_files_in_the_folder_are_ignored(machine, foreign):
     with device_lease():
         (guard,) = (machine / "locks").glob("line-*.lock")
     FOREIGN[foreign](machine / "locks", guard.stem)
@@ -241,7 +241,7 @@ def test_what_else_lies_in_the_folder_holds_nobody_up(machine, foreign):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
-def test_what_lies_in_the_place_of_a_lock_is_named(machine, make):
+def test_a_lock_that_is_not_a_regular_file_is_an_error(machine, make):
     with device_lease():
         (guard,) = (machine / "locks").glob("line-*.lock")
     for place in (guard, machine / "locks" / "GPU-aa.0"):

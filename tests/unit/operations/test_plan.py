@@ -43,28 +43,28 @@ def finish(results, config, objective, lam, seed, seconds, device="H100", evalua
         (folder / "evaluate.benchmark.jsonl").write_text(json.dumps({"s": evaluation}) + "\n")
 
 
-def test_finished_runs_tell_time_disk_and_money(tmp_path, planned):
+def test_costs_are_estimated_from_finished_runs(tmp_path, planned):
     finish(tmp_path, planned, "spatial", "0", 0, 3000)
     finish(tmp_path, planned, "spatial", "0", 1, 5000)
-    found = plan(planned, tmp_path, measured([tmp_path], None), price=2.5, devices=4)
-    (part,) = found.parts
+    study_plan = plan(planned, tmp_path, measured([tmp_path], None), price=2.5, devices=4)
+    (part,) = study_plan.parts
     assert (part.runs, part.finished, part.iterations) == (6, 2, 1000)
     assert part.estimate.source == "2 finished runs"
-    hours = [found.hours(which) for which in ("seconds", "low", "high")]
+    hours = [study_plan.hours(which) for which in ("seconds", "low", "high")]
     assert hours == pytest.approx([4 * 4000 / 3600, 4 * 3000 / 3600, 4 * 5000 / 3600])
-    assert found.run_bytes == 6 * 10**6
-    text = as_text(found)
-    assert "time: 4.4 hours of a device (3.3 to 5.6)" in text
+    assert study_plan.run_bytes == 6 * 10**6
+    text = as_text(study_plan)
+    assert "time: 4.4 device-hours (3.3 to 5.6)" in text
     assert "1 h 07 min on 4 devices" in text
     assert "money: 11.11 (8.33 to 13.89)" in text
     assert "disk: 6 MB for the runs" in text
-    assert "unet: 4000 ms an iteration (3000 to 5000) by 2 finished runs, on H100; evaluation not measured" in text
-    values = as_json(found)
+    assert "unet: 4000 ms per iteration (3000 to 5000) from 2 finished runs, on H100; evaluation not measured" in text
+    values = as_json(study_plan)
     assert values["hours"] == pytest.approx(hours[0])
     assert values["money"] == pytest.approx(2.5 * hours[0])
 
 
-def test_outdated_runs_and_unreadable_ones_are_trained_again(tmp_path, study, planned):
+def test_outdated_and_unreadable_runs_are_retrained(tmp_path, study, planned):
     for seed in range(3):
         finish(tmp_path, planned, "spatial", "0", seed, 3600)
     (tmp_path / "runs/toy/unet/spatial/lambda0/seed2/run.json").write_text("{")
@@ -78,33 +78,33 @@ def test_outdated_runs_and_unreadable_ones_are_trained_again(tmp_path, study, pl
 @pytest.mark.parametrize(
     "change", [{"seconds": float("inf")}, {"seconds": "1"}, {"iterations": 0}, {"share": "x"}], ids=str
 )
-def test_impossible_measurements_are_not_taken(tmp_path, planned, change):
+def test_impossible_measurements_are_ignored(tmp_path, planned, change):
     finish(tmp_path, planned, "spatial", "0", 0, 3600)
     file = tmp_path / "runs/toy/unet/spatial/lambda0/seed0/run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     assert measured([tmp_path], None) == []
 
 
-def test_runs_that_diverged_ended_early_and_tell_no_time(tmp_path, planned):
+def test_runs_that_diverged_are_not_measurements(tmp_path, planned):
     finish(tmp_path, planned, "spatial", "0", 0, 3000)
     finish(tmp_path, planned, "spatial", "0", 1, 1)
     file = tmp_path / "runs/toy/unet/spatial/lambda0/seed1/run.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "diverged": "its logits are not finite"}))
-    (one,) = measured([tmp_path], None)
-    assert one.seconds == 3
+    (measurement,) = measured([tmp_path], None)
+    assert measurement.seconds == 3
 
 
-def test_the_time_of_evaluation_counts_where_it_was_measured(tmp_path, planned):
+def test_evaluation_time_counts_if_it_was_measured(tmp_path, planned):
     finish(tmp_path, planned, "spatial", "0", 0, 3600, evaluation=360.0)
-    found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
-    assert found.hours() == pytest.approx(5 * 1.1)
-    assert "evaluation not measured" not in as_text(found)
+    study_plan = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
+    assert study_plan.hours() == pytest.approx(5 * 1.1)
+    assert "evaluation not measured" not in as_text(study_plan)
     (tmp_path / "runs/toy/unet/spatial/lambda0/seed0/examples.npz").unlink()
-    found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
-    assert found.hours() == pytest.approx(5 * 1.1 + 0.1), "it is trained and has to be evaluated again"
+    study_plan = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
+    assert study_plan.hours() == pytest.approx(5 * 1.1 + 0.1), "it is trained but must be evaluated again"
 
 
-def test_runs_on_another_device_do_not_blur_what_is_known_of_one(tmp_path, planned):
+def test_measurements_on_several_devices_are_not_mixed(tmp_path, planned):
     finish(tmp_path, planned, "spatial", "0", 0, 90_000, device="laptop")
     for seed, seconds in ((1, 2000), (2, 4000)):
         finish(tmp_path, planned, "spatial", "0", seed, seconds)
@@ -113,31 +113,31 @@ def test_runs_on_another_device_do_not_blur_what_is_known_of_one(tmp_path, plann
     assert part.estimate.source == "2 finished runs"
 
 
-def test_runs_that_share_a_device_cost_their_part_of_it(tmp_path, planned):
+def test_runs_that_share_a_device_share_its_cost(tmp_path, planned):
     finish(tmp_path, planned, "spatial", "0", 0, 3600, share=3)
-    found = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
-    assert found.hours() == pytest.approx(5 / 3)
-    assert "on H100 that 3 runs share" in as_text(found)
+    study_plan = plan(planned, tmp_path, measured([tmp_path], None), price=None, devices=1)
+    assert study_plan.hours() == pytest.approx(5 / 3)
+    assert "on H100 shared by 3 runs" in as_text(study_plan)
 
 
-def test_a_benchmark_tells_of_every_precision_that_it_measured(tmp_path):
-    ways = {"ours": 100, "ours, fp32": 80, "ours, fp16": 160, "ours, loaded": 90, "plain, fp32": 20}
-    results = {"unet, 8": {way: {"images_per_second": speed} for way, speed in ways.items()}}
+def test_a_benchmark_has_a_measurement_per_precision(tmp_path):
+    variants = {"ours": 100, "ours, fp32": 80, "ours, fp16": 160, "ours, loaded": 90, "plain, fp32": 20}
+    results = {"unet, 8": {variant: {"images_per_second": speed} for variant, speed in variants.items()}}
     gpu = {"machine": {"device": "cuda", "device_name": "A100"}, "settings": {"size": 224}, "results": results}
     (tmp_path / "training_a100.json").write_text(json.dumps(gpu))
-    found = {one.setting.precision: one.seconds for one in measured([], tmp_path)}
-    assert found == {"bf16": 8 / 100, "auto": 8 / 100, "fp32": 8 / 80, "fp16": 8 / 160}
+    seconds = {measurement.setting.precision: measurement.seconds for measurement in measured([], tmp_path)}
+    assert seconds == {"bf16": 8 / 100, "auto": 8 / 100, "fp32": 8 / 80, "fp16": 8 / 160}
 
 
-def test_all_of_a_study_is_planned_on_one_device(repository):
-    """TransUNet in single precision was measured on a processor only, which is no reason to plan a GPU by it."""
-    known = measured([], repository / "benchmarks" / "results")
+def test_a_study_is_planned_on_one_device(repository):
+    """TransUNet in single precision was measured on a CPU only, which must not be used for a GPU."""
+    measurements = measured([], repository / "benchmarks" / "results")
     for setting in settings_of(load_config(repository / "config" / "config.yaml"), "acdc").values():
-        assert "NVIDIA" in estimate(replace(setting, precision="fp32"), known).device
+        assert "NVIDIA" in estimate(replace(setting, precision="fp32"), measurements).device
 
 
 @pytest.mark.parametrize(("devices", "expected"), [("", "cpu"), ("GPU-a", "cuda")])
-def test_a_machine_is_planned_by_benchmarks_of_its_kind(devices, expected, tmp_path, study, capsys, monkeypatch):
+def test_benchmarks_are_those_of_the_kind_of_machine(devices, expected, tmp_path, study, capsys, monkeypatch):
     for kind, speed in (("cpu", 4), ("cuda", 400)):
         machine = {"device": kind, "device_name": kind}
         results = {"unet, 8": {"ours": {"images_per_second": speed}}}
@@ -152,7 +152,7 @@ def test_a_machine_is_planned_by_benchmarks_of_its_kind(devices, expected, tmp_p
     assert ", on cuda" in capsys.readouterr().out
 
 
-def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned):
+def test_without_runs_the_doctor_is_used_and_then_benchmarks(tmp_path, planned):
     setting = settings_of(planned, "toy")["unet"]
     results, benchmarks = tmp_path / "results", tmp_path / "benchmarks"
     results.mkdir()
@@ -160,43 +160,43 @@ def test_without_runs_the_doctor_and_then_benchmarks_are_asked(tmp_path, planned
     step = {"machine": {"device": "cuda", "device_name": "A100"}, "settings": {"size": 224, "encoder": "resnet50"}}
     step["results"] = {"unet, 8": {"plain, fp32": {}, "ours": {"images_per_second": 160}}}
     (benchmarks / "training_a100.json").write_text(json.dumps(step))
-    found = estimate(setting, measured([results], benchmarks))
+    speed = estimate(setting, measured([results], benchmarks))
     mean = 0.05 * setting.pixels / (8 * 224**2)
-    assert (found.seconds, found.low, found.high, found.device) == pytest.approx((mean, mean / 3, 3 * mean, "A100"))
-    assert found.source == "benchmark of unet, as this one was not measured; spectralseg doctor measures it"
+    assert (speed.seconds, speed.low, speed.high, speed.device) == pytest.approx((mean, mean / 3, 3 * mean, "A100"))
+    assert speed.source == "benchmark of unet, as this one was not measured; spectralseg doctor measures it"
     measurement = {"setting": vars(setting), "seconds": {"together": 0.2}, "device_name": "RTX"}
     (results / DOCTOR).write_text(json.dumps(measurement))
-    found = estimate(setting, measured([results], benchmarks))
-    assert (found.seconds, found.low, found.high, found.source) == (0.2, 0.2, 0.4, "doctor")
+    speed = estimate(setting, measured([results], benchmarks))
+    assert (speed.seconds, speed.low, speed.high, speed.source) == (0.2, 0.2, 0.4, "doctor")
     assert estimate(setting, []) is None
 
 
-def test_the_benchmarks_of_this_repository_know_the_grid_of_the_paper(repository):
-    known = measured([], repository / "benchmarks" / "results")
+def test_the_benchmarks_of_this_repository_cover_the_grid_of_the_paper(repository):
+    measurements = measured([], repository / "benchmarks" / "results")
     for setting in settings_of(load_config(repository / "config" / "config.yaml"), "acdc").values():
-        found = estimate(setting, known)
-        assert found.source == "benchmark"
-        assert "NVIDIA" in found.device
+        speed = estimate(setting, measurements)
+        assert speed.source == "benchmark"
+        assert "NVIDIA" in speed.device
 
 
-def test_runs_of_other_settings_do_not_count_as_measured(planned):
+def test_runs_of_other_settings_are_extrapolated(planned):
     setting = settings_of(planned, "toy")["unet"]
     other = Measured(settings_of(planned, "toy")["transunet"], 3.0, "H100", "finished runs")
     assert "not measured" in estimate(setting, [other]).source
 
 
-def test_a_speed_that_nobody_knows_is_not_invented(tmp_path, planned):
-    found = plan(planned, tmp_path, [], price=1.0, devices=1)
-    assert found.hours() is None
-    assert "time: not known" in as_text(found)
-    assert "money" not in as_text(found)
-    assert found.run_bytes > 6 * 8 * 10_000, "two sets of weights for each run"
+def test_without_a_measurement_no_estimate_is_given(tmp_path, planned):
+    study_plan = plan(planned, tmp_path, [], price=1.0, devices=1)
+    assert study_plan.hours() is None
+    assert "time: unknown" in as_text(study_plan)
+    assert "money" not in as_text(study_plan)
+    assert study_plan.run_bytes > 6 * 8 * 10_000, "two sets of weights for each run"
 
 
 def test_epochs_need_the_prepared_dataset(tmp_path, study, toy):
     study["training"] |= {"epochs": 3.0}
     config = validate_config(study, "toy.yaml")
-    with pytest.raises(InputError, match="snakemake data first"):
+    with pytest.raises(InputError, match="run 'snakemake data' first"):
         plan(config, tmp_path, [], price=None, devices=1)
     (tmp_path / "prepared").mkdir()
     (tmp_path / "prepared" / "toy").symlink_to(toy.path)
@@ -212,7 +212,7 @@ def test_sizes_are_readable(size, text):
 def test_the_paper_can_be_planned_from_a_fresh_clone(capsys, repository, monkeypatch):
     monkeypatch.chdir(repository)
     assert cli.main(["plan", "--price", "2", "--on", "gpu", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert sum(part["runs"] for part in found["parts"]) == 96
-    assert found["hours_low"] < found["hours"] < found["hours_high"]
-    assert found["money"] == pytest.approx(2 * found["hours"])
+    values = json.loads(capsys.readouterr().out)
+    assert sum(part["runs"] for part in values["parts"]) == 96
+    assert values["hours_low"] < values["hours"] < values["hours_high"]
+    assert values["money"] == pytest.approx(2 * values["hours"])

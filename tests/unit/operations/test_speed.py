@@ -7,8 +7,8 @@ from spectralseg.operations import speed
 
 
 @pytest.mark.parametrize(("size", "expected"), [(32, "toy"), (64, "toy, phantom")])
-def test_data_that_were_prepared_with_other_settings_are_not_measured(size, expected, study, tmp_path, monkeypatch):
-    """Else their speed would be recorded as that of the new image size."""
+def test_data_prepared_with_other_settings_are_not_measured(size, expected, study, tmp_path, monkeypatch):
+    """Otherwise their speed would be recorded for the new image size."""
     config = validate_config(study, "toy.yaml")
     prepared = tmp_path / "prepared" / "toy"
     prepared.mkdir(parents=True)

@@ -77,20 +77,20 @@ def evaluate(folder):
 
 
 class TestHeartbeat:
-    def test_it_shows_how_far_the_work_is_and_goes_when_it_is_done(self, tmp_path, monkeypatch):
+    def test_a_heartbeat_shows_progress_and_is_removed_after_success(self, tmp_path, monkeypatch):
         monkeypatch.setattr(beats, "PERIOD", 0.01)
         with heartbeat(tmp_path, "train"), progress_bar(desc="train", unit="it", total=100, initial=20) as bar:
             bar.update(30)
-            while not (found := read_beat(tmp_path)) or found.done != 50:
+            while not (beat := read_beat(tmp_path)) or beat.done != 50:
                 time.sleep(0.05)
-            assert (found.step, found.unit, found.done, found.total) == ("train", "it", 50, 100)
-            assert found.rate > 0
-            assert found.seconds_left == pytest.approx(50 / found.rate)
-            assert found.alive
+            assert (beat.step, beat.unit, beat.done, beat.total) == ("train", "it", 50, 100)
+            assert beat.rate > 0
+            assert beat.seconds_left == pytest.approx(50 / beat.rate)
+            assert beat.alive
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize(
-        ("error", "told", "interrupted"),
+        ("error", "message", "interrupted"),
         [
             (InputError("file: is wrong; mend it"), "file: is wrong; mend it", False),
             (ValueError("first\nsecond"), "ValueError: first", False),
@@ -99,13 +99,13 @@ class TestHeartbeat:
             (KeyboardInterrupt(), "KeyboardInterrupt", True),
         ],
     )
-    def test_an_error_stays(self, tmp_path, error, told, interrupted):
+    def test_an_error_keeps_the_heartbeat(self, tmp_path, error, message, interrupted):
         with pytest.raises(type(error)), heartbeat(tmp_path, "evaluate"):
             raise error
-        found = read_beat(tmp_path)
-        assert (found.task, found.error, found.interrupted, found.alive) == ("evaluate", told, interrupted, False)
+        beat = read_beat(tmp_path)
+        assert (beat.task, beat.error, beat.interrupted, beat.alive) == ("evaluate", message, interrupted, False)
 
-    def test_a_batch_system_that_ends_it_interrupts_it_and_its_warning_does_not(self, tmp_path):
+    def test_sigterm_interrupts_a_task_and_sigusr1_does_not(self, tmp_path):
         code = "import sys, time; from pathlib import Path; from spectralseg.operations.heartbeat import heartbeat\n"
         code += "with heartbeat(Path(sys.argv[1]), 'evaluate'): print(flush=True); time.sleep(600)"
         process = subprocess.Popen(
@@ -118,38 +118,38 @@ class TestHeartbeat:
         process.terminate()
         assert process.wait() == 1
         assert process.stderr.read().splitlines()[-1].endswith("Interrupted: stopped by SIGTERM; run it again")
-        found = read_beat(tmp_path)
-        assert (found.interrupted, found.alive) == (True, False)
+        beat = read_beat(tmp_path)
+        assert (beat.interrupted, beat.alive) == (True, False)
 
-    def test_handlers_are_put_back(self, tmp_path):
+    def test_signal_handlers_are_restored(self, tmp_path):
         before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
         with heartbeat(tmp_path, "train"):
             pass
         assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
 
-    def test_a_folder_that_is_not_there_is_not_made(self, tmp_path):
+    def test_a_missing_folder_is_not_created(self, tmp_path):
         with pytest.raises(ValueError, match="x"), heartbeat(tmp_path / "none", "train"):
             raise ValueError("x")
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_killed_process_is_dead_at_once(self, tmp_path):
+    def test_a_killed_process_is_dead_immediately(self, tmp_path):
         code = "import sys, time; from pathlib import Path; from spectralseg.operations.heartbeat import heartbeat\n"
         code += "with heartbeat(Path(sys.argv[1]), 'train'): print(flush=True); time.sleep(600)"
         process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
         process.stdout.readline()
-        while not (found := read_beat(tmp_path)):
+        while not (beat := read_beat(tmp_path)):
             time.sleep(0.05)
-        assert found.alive
+        assert beat.alive
         process.kill()
         process.wait()
         assert not read_beat(tmp_path).alive
 
-    def test_a_process_of_another_machine_is_dead_when_it_is_silent(self):
+    def test_a_process_of_another_machine_is_dead_without_heartbeats(self):
         other = dataclasses.replace(beat(), host="node7", born="1")
         assert other.alive
         assert not dataclasses.replace(other, updated=time.time() - beats.SILENCE - 1).alive
 
-    def test_another_process_of_the_same_number_is_not_taken_for_it(self):
+    def test_another_process_with_the_same_id_is_distinguished(self):
         assert beat().alive
         assert not dataclasses.replace(beat(), born="1").alive
 
@@ -167,46 +167,51 @@ class TestHeartbeat:
         ],
         ids=str,
     )
-    def test_a_wrong_value_is_named(self, tmp_path, change):
+    def test_a_wrong_value_is_an_error_that_names_it(self, tmp_path, change):
         (tmp_path / beats.FILE).write_text(json.dumps({**dataclasses.asdict(beat()), **change}))
         with pytest.raises(InputError, match=rf"progress.json: is damaged \('{next(iter(change))}'.*delete it"):
             read_beat(tmp_path)
 
     @pytest.mark.parametrize("content", ["", "[]", '{"task": "train"}', "\x00", "[" * 20_000, "1" * 5000, " " * 10**6])
-    def test_a_file_of_another_kind_is_refused(self, tmp_path, content):
+    def test_a_file_of_another_kind_is_an_error(self, tmp_path, content):
         (tmp_path / beats.FILE).write_text(content)
         with pytest.raises(InputError, match=r"progress\.json: .*delete it"):
             read_beat(tmp_path)
 
-    def test_an_impossible_rate_tells_no_time(self):
+    def test_an_impossible_rate_gives_no_estimate(self):
         assert beat(total=1e15, rate=1e-300).seconds_left is None
         assert beat(total=1, done=2, rate=1.0).seconds_left == 0
 
 
 class TestRun:
-    def test_nothing_is_there(self, look):
+    def test_a_run_without_files_is_waiting(self, look):
         assert (look().state, look().task, look().trained) == ("waiting", "train", False)
 
-    def test_it_trains(self, look, folder):
+    def test_a_training_run_is_running(self, look, folder):
         (folder / "history.jsonl").write_text('{"iteration": 500, "loss": 1, "validation_dice": 0.625}\n')
         counted = {"step": "train", "unit": "it", "done": 600, "total": 1000, "rate": 4.0}
         beats._write(folder, beat(device="GPU-aa", slurm_job="17", **counted))
-        found = look()
-        assert (found.state, found.task, found.done, found.total) == ("running", "train", 600, 1000)
-        assert (found.seconds_left, found.iteration, found.validation_dice) == (100, 500, 0.625)
-        assert found.where == f"device GPU-aa, {platform.node()}, SLURM job 17"
+        status = look()
+        assert (status.state, status.task, status.done, status.total) == ("running", "train", 600, 1000)
+        assert (status.seconds_left, status.iteration, status.validation_dice) == (100, 500, 0.625)
+        assert status.where == f"device GPU-aa, {platform.node()}, SLURM job 17"
 
-    def test_it_is_trained_and_waits_for_its_evaluation(self, look, folder):
+    def test_a_trained_run_waits_for_its_evaluation(self, look, folder):
         finish_training(folder)
-        found = look()
-        assert (found.state, found.trained, found.task, found.validation_dice) == ("waiting", True, "evaluate", 0.75)
+        status = look()
+        assert (status.state, status.trained, status.task, status.validation_dice) == (
+            "waiting",
+            True,
+            "evaluate",
+            0.75,
+        )
 
-    def test_it_is_done(self, look, folder):
+    def test_an_evaluated_run_is_done(self, look, folder):
         finish_training(folder)
         evaluate(folder)
         (folder / "train.log").write_text("Traceback (most recent call last):\nValueError: of an earlier attempt\n")
-        found = look()
-        assert (found.state, found.task, found.seconds, found.error) == ("done", "", 60.0, "")
+        status = look()
+        assert (status.state, status.task, status.seconds, status.error) == ("done", "", 60.0, "")
 
     @pytest.mark.parametrize(
         ("name", "task"),
@@ -215,16 +220,16 @@ class TestRun:
             *(("records.parquet", "evaluate"), ("reliability.parquet", "evaluate"), ("examples.npz", "evaluate")),
         ],
     )
-    def test_it_is_not_done_where_an_output_is_missing(self, look, folder, name, task):
-        """As the workflow makes it again."""
+    def test_a_run_with_a_missing_output_is_not_done(self, look, folder, name, task):
+        """The workflow creates it again."""
         finish_training(folder)
         evaluate(folder)
         (folder / name).unlink()
         assert (look().state, look().task) == ("waiting", task)
 
     @pytest.mark.parametrize("where", ["run.json", "records.parquet"])
-    def test_it_diverged(self, look, folder, where):
-        """In training, which ``run.json`` tells, or in evaluation, which its only record tells."""
+    def test_a_run_may_diverge(self, look, folder, where):
+        """In training, as recorded in ``run.json``, or in evaluation, as recorded in its only record."""
         finish_training(folder)
         reason = "its logits are not finite"
         if where == "run.json":
@@ -234,47 +239,52 @@ class TestRun:
         else:
             evaluate(folder)
             pd.DataFrame([divergence_record("toy", reason)]).to_parquet(folder / where)
-        found = look()
-        assert (found.state, found.trained, found.task, found.error) == ("diverged", True, "", reason)
-        assert (found.validation_dice, found.seconds) == (None, None)
+        status = look()
+        assert (status.state, status.trained, status.task, status.error) == ("diverged", True, "", reason)
+        assert (status.validation_dice, status.seconds) == (None, None)
 
-    def test_it_failed_and_said_why(self, look, folder):
+    def test_a_failed_run_reports_its_error(self, look, folder):
         (folder / "train.log").write_text("much\n")
         beats._write(folder, beat(error="RuntimeError: CUDA out of memory"))
-        found = look()
-        assert (found.state, found.error) == ("failed", "RuntimeError: CUDA out of memory")
-        assert found.log == "results/toy/runs/toy/unet/spatial/lambda0/seed0/train.log"
+        status = look()
+        assert (status.state, status.error) == ("failed", "RuntimeError: CUDA out of memory")
+        assert status.log == "results/toy/runs/toy/unet/spatial/lambda0/seed0/train.log"
 
-    def test_it_failed_before_it_could_say_why(self, look, folder):
+    def test_a_run_that_fails_early_has_the_error_of_its_log(self, look, folder):
         (folder / "train.log").write_text("error: toy.yaml: x: unknown key\n")
         assert (look().state, look().error) == ("failed", "toy.yaml: x: unknown key")
 
-    def test_its_evaluation_failed(self, look, folder):
+    def test_an_evaluation_may_fail(self, look, folder):
         finish_training(folder)
         (folder / "train.log").write_text("error: of an earlier attempt\n")
         (folder / "evaluate.log").write_text("Traceback (most recent call last):\n  x\nKeyError: 'a'\n")
-        found = look()
-        assert (found.state, found.trained, found.task, found.error) == ("failed", True, "evaluate", "KeyError: 'a'")
-        assert found.log.endswith("evaluate.log")
+        status = look()
+        assert (status.state, status.trained, status.task, status.error) == (
+            "failed",
+            True,
+            "evaluate",
+            "KeyError: 'a'",
+        )
+        assert status.log.endswith("evaluate.log")
 
-    def test_it_was_killed(self, look, folder):
+    def test_a_killed_run_has_failed(self, look, folder):
         beats._write(folder, dataclasses.replace(beat(), born="1"))
-        found = look()
-        assert found.state == "failed"
-        assert "killed from outside" in found.error
+        status = look()
+        assert status.state == "failed"
+        assert "killed by kill -9" in status.error
 
-    def test_slurm_knows_why_it_was_killed(self, look, folder, tmp_path):
+    def test_the_log_of_slurm_says_why_a_run_was_killed(self, look, folder, tmp_path):
         beats._write(folder, dataclasses.replace(beat(slurm_job="17"), born="1"))
         log = tmp_path / ".snakemake/slurm_logs/rule_train/toy_unet/17.log"
         log.parent.mkdir(parents=True)
         log.write_text("Building DAG\nslurmstepd: error: Detected 1 oom_kill event in StepId=17.0\nmore\n")
-        found = look()
-        assert (found.error, found.log) == (
+        status = look()
+        assert (status.error, status.log) == (
             "slurmstepd: error: Detected 1 oom_kill event in StepId=17.0",
             ".snakemake/slurm_logs/rule_train/toy_unet/17.log",
         )
 
-    def test_of_a_task_of_an_array_too(self, look, folder, tmp_path):
+    def test_the_log_of_an_array_task_says_it_too(self, look, folder, tmp_path):
         beats._write(folder, dataclasses.replace(beat(slurm_job="17_3"), born="1"))
         log = tmp_path / ".snakemake/slurm_logs/rule_train/17_3.log"
         log.parent.mkdir(parents=True)
@@ -283,30 +293,30 @@ class TestRun:
         )
         assert "DUE TO TIME LIMIT" in look().error
 
-    def test_it_was_interrupted_and_will_go_on(self, look, folder):
+    def test_an_interrupted_run_waits(self, look, folder):
         (folder / "state.pt").touch()
         (folder / "train.log").write_text("run: stopped by SIGTERM after iteration 3 of 6; run it again\n")
         beats._write(folder, beat(error="stopped by SIGTERM", interrupted=True))
         assert (look().state, look().error) == ("waiting", "")
 
-    def test_it_failed_and_slurm_has_another_attempt_of_it(self, config, look, folder):
+    def test_a_failed_run_with_a_queued_attempt_waits(self, config, look, folder):
         beats._write(folder, beat(error="RuntimeError: CUDA out of memory"))
         results = folder.parents[5]
         queue = [("rule_train/toy_unet_spatial_0_0", "Resources"), ("rule_evaluate/toy_unet_spatial_0_1", "Priority")]
-        found = study_status(config, results, queue)[0]
-        assert (found.state, found.task, found.queued, found.error) == ("waiting", "train", "Resources", "")
+        status = study_status(config, results, queue)[0]
+        assert (status.state, status.task, status.queued, status.error) == ("waiting", "train", "Resources", "")
         assert study_status(config, results, queue[1:])[0].state == "failed"
 
-    def test_slurm_has_its_first_attempt(self, config, look):
+    def test_a_queued_run_waits(self, config, look):
         queue = [("rule_train/toy_unet_spatial_0_0", "Priority")]
-        found = study_status(config, Path("results/toy"), queue)[0]
-        assert (found.state, found.queued) == ("waiting", "Priority")
+        status = study_status(config, Path("results/toy"), queue)[0]
+        assert (status.state, status.queued) == ("waiting", "Priority")
 
     @pytest.mark.parametrize(
         "content", [b"\xff{\n", b'{"seconds": Infinity}\n', b"[" * 20_000, "pipe", "/dev/zero"], ids=str
     )
     @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json", "records.parquet"])
-    def test_a_damaged_file_keeps_nobody_from_seeing_the_rest(self, look, config, folder, name, content):
+    def test_a_damaged_file_affects_its_own_run_only(self, look, config, folder, name, content):
         finish_training(folder)
         evaluate(folder)
         (folder / name).unlink(missing_ok=True)
@@ -316,13 +326,13 @@ class TestRun:
             (folder / name).symlink_to(content)
         else:
             (folder / name).write_bytes(content)
-        found = study_status(config, Path("results/toy"))
-        assert [one.state for one in found] == ["unreadable", "waiting"]
-        assert found[0].error.startswith(f"{folder.relative_to(Path.cwd()) / name}: ")
-        assert "; delete it" in found[0].error
-        assert f"Unreadable\n  toy/unet/spatial/lambda0/seed0: {found[0].error}" in as_text(config, found)
+        statuses = study_status(config, Path("results/toy"))
+        assert [status.state for status in statuses] == ["unreadable", "waiting"]
+        assert statuses[0].error.startswith(f"{folder.relative_to(Path.cwd()) / name}: ")
+        assert "; delete it" in statuses[0].error
+        assert f"Unreadable\n  toy/unet/spatial/lambda0/seed0: {statuses[0].error}" in as_text(config, statuses)
 
-    def test_a_pipe_in_place_of_a_log_says_nothing(self, look, folder):
+    def test_a_pipe_in_place_of_a_log_is_ignored(self, look, folder):
         os.mkfifo(folder / "train.log")
         assert look().state == "waiting"
 
@@ -338,16 +348,16 @@ class TestRun:
             ("data.image_size", lambda study: study.update(image_size=64)),
         ],
     )
-    def test_it_was_trained_with_other_settings(self, look, folder, study, key, change):
+    def test_changed_settings_make_a_run_outdated(self, look, folder, study, key, change):
         finish_training(folder)
         evaluate(folder)
         change(study)
-        found = study_status(validate_config(study, "toy.yaml"), Path("results/toy"))
-        assert [one.state for one in found] == ["outdated", "waiting"]
-        assert (found[0].trained, found[0].task) == (False, "train")
-        assert found[0].error == f"'{key}' differs from run.json; the workflow trains it again"
+        statuses = study_status(validate_config(study, "toy.yaml"), Path("results/toy"))
+        assert [status.state for status in statuses] == ["outdated", "waiting"]
+        assert (statuses[0].trained, statuses[0].task) == (False, "train")
+        assert statuses[0].error == f"'{key}' differs from run.json; the workflow retrains it"
 
-    def test_it_was_trained_on_other_data(self, look, folder, study, toy, tmp_path):
+    def test_changed_data_make_a_run_outdated(self, look, folder, study, toy, tmp_path):
         settings = toy.identity
         evaluate(folder)
         (tmp_path / "results/toy/prepared").mkdir()
@@ -356,14 +366,14 @@ class TestRun:
         config = validate_config(study, "toy.yaml")
         for checksum, error in ((settings["files"]["images.npy"], ""), ("0" * 64, "'data.files.images.npy' differs")):
             finish_training(folder, data={**settings, "files": {**settings["files"], "images.npy": checksum}})
-            found = study_status(config, Path("results/toy"))[0]
-            assert (found.state, found.error[: len("'data.files.images.npy' differs")]) == (
+            status = study_status(config, Path("results/toy"))[0]
+            assert (status.state, status.error[: len("'data.files.images.npy' differs")]) == (
                 "outdated" if error else "done",
                 error,
             )
         assert (look().state, look().error.split()[0]) == ("outdated", "'data.source'")
 
-    def test_settings_that_change_no_weights_do_not_make_it_outdated(self, look, folder, study):
+    def test_settings_that_change_no_weights_do_not_make_a_run_outdated(self, look, folder, study):
         finish_training(folder)
         evaluate(folder)
         study["training"] |= {"workers": 2, "save_every": 7, "tensorboard": True}
@@ -387,43 +397,43 @@ class TestRun:
         ("UserWarning: harmless\n", ""),
     ],
 )
-def test_the_first_line_of_the_real_error_is_found_in_a_log(log, error):
+def test_the_first_line_of_the_error_is_found_in_a_log(log, error):
     assert first_error(log.splitlines()) == error
 
 
 class TestStudy:
-    def test_time_left_counts_what_is_to_be_trained_by_what_was_trained(self, look, folder, config):
+    def test_time_left_is_estimated_from_trained_runs(self, look, folder, config):
         assert seconds_left(study_status(config, Path("results/toy"))) is None
         finish_training(folder, seconds=120)
-        found = study_status(config, Path("results/toy"))
-        assert seconds_left(found) == 120
+        statuses = study_status(config, Path("results/toy"))
+        assert seconds_left(statuses) == 120
         other = Path("results/toy/runs/toy/unet/mixed/lambda0.2/seed0")
         other.mkdir(parents=True)
         beats._write(other, beat(step="train", unit="it", done=1, total=3, rate=0.1))
         assert seconds_left(study_status(config, Path("results/toy"))) == 20
 
-    def test_runs_that_diverged_are_counted_and_named(self, look, folder, config):
+    def test_runs_that_diverged_are_counted_and_listed(self, look, folder, config):
         finish_training(folder)
         finish_training(folder, seconds=1.0, diverged="the objective is not finite")
         evaluate(folder)
-        found = study_status(config, Path("results/toy"))
-        text = as_text(config, found)
+        statuses = study_status(config, Path("results/toy"))
+        text = as_text(config, statuses)
         assert text.startswith("toy: 2 runs · 0 done · 1 diverged · 0 running")
         assert "Diverged\n  toy/unet/spatial/lambda0/seed0: the objective is not finite\n" in text
         assert "diverged 0" in text.splitlines()[-2]
-        assert as_json(config, found)["diverged"] == 1
-        assert seconds_left(found) is None, "a run that ended early tells nothing about the others"
+        assert as_json(config, statuses)["diverged"] == 1
+        assert seconds_left(statuses) is None, "a run that ended early gives no estimate for others"
 
-    def test_its_jobs_in_the_queue_are_asked_for_by_the_name_that_the_workflow_noted(self, tmp_path, monkeypatch):
+    def test_queued_jobs_are_found_by_the_name_of_the_workflow(self, tmp_path, monkeypatch):
         assert study_queue(tmp_path) == []
         (tmp_path / "logs").mkdir()
         (tmp_path / "logs" / "slurm_name.txt").write_text("a1-b2")
-        asked = []
-        monkeypatch.setattr("spectralseg.slurm.queued", lambda *arguments: asked.append(arguments) or [("x", "y")])
+        queries = []
+        monkeypatch.setattr("spectralseg.slurm.queued", lambda *arguments: queries.append(arguments) or [("x", "y")])
         assert study_queue(tmp_path) == [("x", "y")]
-        assert [name for name, _ in asked] == ["a1-b2"]
+        assert [name for name, _ in queries] == ["a1-b2"]
 
-    def test_the_text_and_the_values_say_the_same(self, look, folder, study):
+    def test_text_and_json_are_consistent(self, look, folder, study):
         study["grid"]["main"]["seeds"] = [0, 1, 2, 3, 5]
         config = validate_config(study, "toy.yaml")
         finish_training(folder)
@@ -433,18 +443,18 @@ class TestStudy:
             (base / f"seed{seed}").mkdir()
         beats._write(base / "seed1", beat(step="train", unit="it", done=30, total=60, rate=0.5))
         beats._write(base / "seed2", beat(error="ValueError: bad"))
-        found = study_status(config, Path("results/toy"))
+        statuses = study_status(config, Path("results/toy"))
         queue = [*[("rule_train/other", "Resources")] * 12, ("rule_phantom/toy", "Priority")]
-        text = as_text(config, found, queue)
+        text = as_text(config, statuses, queue)
         assert text.startswith(
-            "toy: 10 runs · 1 done · 1 running · 1 failed · 7 waiting · training over in about 9 min"
+            "toy: 10 runs · 1 done · 1 running · 1 failed · 7 waiting · training finishes in about 9 min"
         )
         assert "toy/unet/spatial/lambda0/seed1  train: 30 of 60 (50 %)" in text
         assert "toy/unet/spatial/lambda0/seed2, train: ValueError: bad\n    results/toy/runs/" in text
         assert "  rule     jobs  wait for\n  phantom  1     Priority\n  train    12    Resources\n" in text
         assert "toy      unet          spatial    0    0.750  done 0 · running 1 · failed 2 · waiting 3, 5" in text
         assert "toy      unet          mixed      0.2         waiting 0-3, 5" in text
-        values = json.loads(json.dumps(as_json(config, found, queue)))
+        values = json.loads(json.dumps(as_json(config, statuses, queue)))
         assert {key: values[key] for key in ("runs", "done", "running", "failed", "waiting")} == {
             "runs": 10,
             "done": 1,

@@ -7,10 +7,11 @@ import torch
 from spectralseg.config import Training
 from spectralseg.data.cases import Case, Sample
 from spectralseg.errors import InputError
+from spectralseg.preprocessing import standardise, to_float
+from spectralseg.seeds import seed_of
 from spectralseg.training import batches as module
 from spectralseg.training.augmentation import Albumentations, draw, move
-from spectralseg.training.batches import seed_of, standardise, to_float
-from spectralseg.training.device_cache import Resident
+from spectralseg.training.device_cache import DeviceCache
 
 CPU = torch.device("cpu")
 
@@ -29,20 +30,22 @@ def all_batches(data, settings, seed=0, start=0):
 
 def equal(first, second):
     return len(first) == len(second) and all(
-        torch.equal(a, b) for one, other in zip(first, second, strict=True) for a, b in zip(one, other, strict=True)
+        torch.equal(a, b)
+        for first_batch, second_batch in zip(first, second, strict=True)
+        for a, b in zip(first_batch, second_batch, strict=True)
     )
 
 
 PLAIN = {"flip": False, "rotate": 0}
 
 
-def rows_of(found, data):
-    """Which prepared rows the images of plain batches are."""
+def rows_of(batches, data):
+    """The prepared rows of the images in batches without augmentation."""
     stored = to_float(np.asarray(data.images))
-    return [int(np.abs(stored - image.numpy()).sum((1, 2, 3)).argmin()) for images, _ in found for image in images]
+    return [int(np.abs(stored - image.numpy()).sum((1, 2, 3)).argmin()) for images, _ in batches for image in images]
 
 
-def test_batches_have_the_promised_shapes_types_and_ranges(toy, hearts):
+def test_batches_have_the_documented_shapes_types_and_ranges(toy, hearts):
     for data, channels in ((toy, 3), (hearts, 1)):
         images, masks = next(batches(data, training(), 0, 0, 6))
         assert images.shape == (4, 32, 32, channels)
@@ -54,13 +57,13 @@ def test_batches_have_the_promised_shapes_types_and_ranges(toy, hearts):
         assert int(masks.max()) <= len(data.classes)
 
 
-def test_batches_are_a_function_of_the_seed(toy):
+def test_batches_depend_on_the_seed(toy):
     first = all_batches(toy, training())
     assert equal(first, all_batches(toy, training()))
     assert not equal(first, all_batches(toy, training(), seed=1))
 
 
-def test_batches_do_not_depend_on_random_states_and_leave_them_alone(toy):
+def test_batches_neither_use_nor_change_the_global_random_state(toy):
     first = all_batches(toy, training())
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002 - the legacy state is what must not matter
@@ -81,7 +84,7 @@ def test_a_later_start_gives_the_remaining_batches(toy, start):
     assert equal(all_batches(toy, training(), start=start), whole[start:])
 
 
-def test_a_later_start_is_the_same_with_workers(toy):
+def test_a_later_start_gives_the_remaining_batches_with_workers(toy):
     assert equal(all_batches(toy, training(workers=2), start=3), all_batches(toy, training())[3:])
 
 
@@ -89,21 +92,21 @@ def test_the_number_of_iterations_changes_no_batch(toy):
     assert equal(all_batches(toy, training(iterations=9))[:6], all_batches(toy, training()))
 
 
-def test_every_training_row_comes_once_per_epoch_in_another_order_and_no_other_row_ever(toy):
+def test_every_epoch_has_each_training_row_once_in_a_new_order(toy):
     count = len(toy.rows("train"))
     assert count == 6
-    seen = rows_of(all_batches(toy, training(iterations=9, **PLAIN)), toy)
-    epochs = [seen[i : i + count] for i in range(0, len(seen), count)]
+    rows = rows_of(all_batches(toy, training(iterations=9, **PLAIN)), toy)
+    epochs = [rows[i : i + count] for i in range(0, len(rows), count)]
     assert all(sorted(epoch) == sorted(toy.rows("train")) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
-def test_an_epoch_smaller_than_a_batch_is_repeated(toy):
-    seen = rows_of(all_batches(toy, training(iterations=1, batch_size=18, **PLAIN)), toy)
-    assert sorted(seen) == sorted(list(toy.rows("train")) * 3)
+def test_a_batch_may_be_larger_than_an_epoch(toy):
+    rows = rows_of(all_batches(toy, training(iterations=1, batch_size=18, **PLAIN)), toy)
+    assert sorted(rows) == sorted(list(toy.rows("train")) * 3)
 
 
-def test_without_augmentation_images_and_masks_are_as_stored(toy):
+def test_without_augmentation_batches_equal_the_stored_data(toy):
     images, masks = next(batches(toy, training(**PLAIN), 0, 0, 6))
     for image, mask, row in zip(images, masks, rows_of([(images, masks)], toy), strict=True):
         assert np.array_equal(image.numpy(), to_float(toy.images[row]))
@@ -111,12 +114,12 @@ def test_without_augmentation_images_and_masks_are_as_stored(toy):
 
 
 def test_the_same_row_is_augmented_differently_in_every_epoch(toy):
-    found = [image for images, _ in batches(toy, training(), 0, 0, 30) for image in images]
-    assert len({image.numpy().tobytes() for image in found}) > len(found) * 0.6
+    images = [image for images, _ in batches(toy, training(), 0, 0, 30) for image in images]
+    assert len({image.numpy().tobytes() for image in images}) > len(images) * 0.6
 
 
 @pytest.mark.parametrize("options", [{"flip": True, "rotate": 0}, {"flip": False, "rotate": 20}])
-def test_image_and_mask_are_augmented_alike(options):
+def test_image_and_mask_get_the_same_transform(options):
     augment = Albumentations(training(**options))
     rows, columns = np.mgrid[:64, :64]
     mask = (np.hypot(rows - 20, columns - 36) < 12).astype(np.uint8)
@@ -130,36 +133,36 @@ def test_image_and_mask_are_augmented_alike(options):
 
 
 def mirrorings(data, settings):
-    """How often samples are each mirror image of their row, as (rows flipped, columns flipped), or None."""
+    """Fractions of samples by flip, as (rows flipped, columns flipped); None for other samples."""
     stored = to_float(np.asarray(data.images[data.rows("train")]))
     variants = {
         (rows, columns): stored[:, :: -1 if rows else 1, :: -1 if columns else 1]
         for rows in (False, True)
         for columns in (False, True)
     }
-    found = Counter()
+    counts = Counter()
     for images, _ in batches(data, settings, 0, 0, settings.iterations):
         for image in images.numpy():
-            found[next((name for name, v in variants.items() if (v == image).all((1, 2, 3)).any()), None)] += 1
-    return {name: count / found.total() for name, count in found.items()}
+            counts[next((name for name, v in variants.items() if (v == image).all((1, 2, 3)).any()), None)] += 1
+    return {name: count / counts.total() for name, count in counts.items()}
 
 
-def test_both_flips_act_independently_of_each_other(toy):
-    found = mirrorings(toy, training(iterations=50, batch_size=8, rotate=0))
-    assert None not in found
-    assert len(found) == 4
-    assert all(0.18 < share < 0.32 for share in found.values())
+def test_horizontal_and_vertical_flips_are_independent(toy):
+    shares = mirrorings(toy, training(iterations=50, batch_size=8, rotate=0))
+    assert None not in shares
+    assert len(shares) == 4
+    assert all(0.18 < share < 0.32 for share in shares.values())
 
 
-def test_rotation_acts_independently_of_the_flips(toy):
-    found = mirrorings(toy, training(iterations=50, batch_size=8))
-    assert 0.42 < found.pop(None) < 0.58
-    assert len(found) == 4
-    assert all(0.07 < share < 0.18 for share in found.values())
+def test_rotation_is_independent_of_the_flips(toy):
+    shares = mirrorings(toy, training(iterations=50, batch_size=8))
+    assert 0.42 < shares.pop(None) < 0.58
+    assert len(shares) == 4
+    assert all(0.07 < share < 0.18 for share in shares.values())
 
 
-def test_rotations_spread_over_the_whole_range(toy, prepare_cases, tmp_path):
-    """Angles measured on a bright ray from the centre."""
+def test_rotation_angles_are_uniform_over_the_range(toy, prepare_cases, tmp_path):
+    """Angles are measured with a bright ray from the centre."""
     image = np.zeros((65, 65, 3), np.uint8)
     image[30:35, 40:60] = 255
     cases = [Case(f"c{n}", f"c{n}", lambda: Sample(image, image[..., 0] // 255), {}) for n in range(4)]
@@ -174,15 +177,15 @@ def test_rotations_spread_over_the_whole_range(toy, prepare_cases, tmp_path):
     assert np.quantile(turned, [0.05, 0.25, 0.75, 0.95]) == pytest.approx([-27, -15, 15, 27], abs=5)
 
 
-def test_a_rotation_keeps_labels_apart_and_fills_with_background():
+def test_rotation_keeps_labels_integer_and_fills_with_background():
     augment = Albumentations(training(flip=False, rotate=45))
     mask = np.full((40, 40), 8, np.uint8)
-    seen = set()
+    values = set()
     for seed in range(10):
         image, labels = augment(np.ones((40, 40, 3), np.float32), mask, seed)
-        seen |= set(np.unique(labels))
+        values |= set(np.unique(labels))
         assert image.min() == (0 if (labels == 0).any() else 1)
-    assert seen == {0, 8}
+    assert values == {0, 8}
 
 
 def test_a_dataset_without_training_cases_is_an_input_error(prepared_phantom):
@@ -199,10 +202,10 @@ def test_integers_become_shares_of_their_maximum():
 def test_standardised_images_have_channels_first_zero_mean_and_unit_variance():
     images = torch.rand(4, 8, 6, 3, dtype=torch.float64)
     mean, std = images.mean((0, 1, 2)), images.std((0, 1, 2), correction=0)
-    found = standardise(images, mean, std)
-    assert found.shape == (4, 3, 8, 6)
-    assert torch.allclose(found.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-12)
-    assert torch.allclose(found.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64))
+    inputs = standardise(images, mean, std)
+    assert inputs.shape == (4, 3, 8, 6)
+    assert torch.allclose(inputs.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(inputs.std((0, 2, 3), correction=0), torch.ones(3, dtype=torch.float64))
 
 
 def test_seeds_are_the_same_on_every_machine_and_differ_by_key():
@@ -216,10 +219,10 @@ OPTIONS = [{}, {"rotate": 0}, {"flip": False}, {"rotate": 180}, PLAIN]
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", ["toy", "hearts"])
-def test_a_batch_from_the_memory_of_a_device_is_what_albumentations_makes(request, name, options):
-    """The same rows and moves; interpolation rounds differently, and masks at a few pixels halfway between two."""
+def test_batches_on_a_device_equal_those_of_albumentations(request, name, options):
+    """Rows and transforms are equal; only rounding differs, in masks at a few pixels halfway between two others."""
     data, settings = request.getfixturevalue(name), training(iterations=12, batch_size=8, **options)
-    resident = module._resident(Resident(data, data.rows("train"), CPU), settings, 3, 0, 12)
+    resident = module._cached(DeviceCache(data, data.rows("train"), CPU), settings, 3, 0, 12)
     compared = 0
     for (images, masks), (expected, labels) in zip(resident, batches(data, settings, 3, 0, 12), strict=True):
         assert images.shape == expected.shape
@@ -231,40 +234,40 @@ def test_a_batch_from_the_memory_of_a_device_is_what_albumentations_makes(reques
     assert compared == 96
 
 
-def test_moves_that_only_mirror_or_do_nothing_change_no_pixel():
+def test_flips_and_the_identity_are_exact():
     images, masks = torch.rand(4, 9, 9, 2), torch.randint(0, 9, (4, 9, 9), dtype=torch.uint8)
     draws = torch.tensor([(columns, rows, 0.0) for columns in (1, -1) for rows in (1, -1)])
-    found, labels = move(images, masks, draws)
+    moved, labels = move(images, masks, draws)
     for n, axes in enumerate([(), (0,), (1,), (0, 1)]):
-        assert torch.allclose(found[n], images[n].flip(axes), atol=1e-5)
+        assert torch.allclose(moved[n], images[n].flip(axes), atol=1e-5)
         assert torch.equal(labels[n], masks[n].flip(axes))
 
 
 def test_a_quarter_turn_is_exact():
     images, masks = torch.rand(1, 8, 8, 3), torch.randint(0, 9, (1, 8, 8), dtype=torch.uint8)
-    found, labels = move(images, masks, torch.tensor([[1.0, 1.0, np.pi / 2]]))
-    assert torch.allclose(found, images.rot90(1, (1, 2)), atol=1e-5)
+    moved, labels = move(images, masks, torch.tensor([[1.0, 1.0, np.pi / 2]]))
+    assert torch.allclose(moved, images.rot90(1, (1, 2)), atol=1e-5)
     assert torch.equal(labels, masks.rot90(1, (1, 2)))
 
 
-def test_draws_stay_in_their_range_and_half_of_all_images_turn():
-    found = np.array([draw(training(rotate=30), seed) for seed in range(2000)])
-    assert set(found[:, 0]) == set(found[:, 1]) == {-1, 1}
-    assert np.abs(np.degrees(found[:, 2])).max() <= 30
-    assert np.mean(found[:, 2] != 0) == pytest.approx(0.5, abs=0.04)
+def test_draws_are_in_range_and_half_of_the_images_rotate():
+    draws = np.array([draw(training(rotate=30), seed) for seed in range(2000)])
+    assert set(draws[:, 0]) == set(draws[:, 1]) == {-1, 1}
+    assert np.abs(np.degrees(draws[:, 2])).max() <= 30
+    assert np.mean(draws[:, 2] != 0) == pytest.approx(0.5, abs=0.04)
     assert all(draw(training(**PLAIN), seed) == (1, 1, 0) for seed in range(20))
 
 
-def test_plans_of_many_iterations_end_where_the_run_ends(toy):
+def test_the_last_planned_block_ends_with_the_run(toy):
     settings = training(batch_size=2)
-    resident = Resident(toy, toy.rows("train"), CPU)
-    whole = list(module._resident(resident, settings, 0, 0, 131))
+    resident = DeviceCache(toy, toy.rows("train"), CPU)
+    whole = list(module._cached(resident, settings, 0, 0, 131))
     assert len(whole) == 131
-    assert equal(list(module._resident(resident, settings, 0, 100, 131)), whole[100:])
+    assert equal(list(module._cached(resident, settings, 0, 100, 131)), whole[100:])
 
 
-def test_images_on_a_device_are_shares_of_their_maximum(hearts):
+def test_cached_images_are_scaled_to_the_unit_interval(hearts):
     rows = hearts.rows("validation")
-    images, masks = Resident(hearts, rows, CPU)[1:3]
+    images, masks = DeviceCache(hearts, rows, CPU)[1:3]
     assert np.array_equal(images.numpy(), to_float(np.asarray(hearts.images[rows[1:3]])))
     assert np.array_equal(masks.numpy(), hearts.masks[rows[1:3]])

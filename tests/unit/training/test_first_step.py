@@ -1,4 +1,4 @@
-"""What does not fit is refused in the first step, in one sentence with the key of the architecture."""
+"""The first step rejects a model that does not fit the data; the error names the key of the architecture."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from spectralseg.training import loop
 
 
 class Returns(nn.Module):
-    """A model that returns what a function makes of the images."""
+    """A model that applies a function to the images."""
 
     def __init__(self, function, training_only=False):
         super().__init__()
@@ -38,12 +38,12 @@ def train(config, data, folder, architecture="unet"):
     ],
     ids=["channels", "size", "dimensions", "tuple"],
 )
-def test_logits_of_another_shape_are_refused(config, toy, tmp_path, monkeypatch, function, returned):
+def test_logits_of_another_shape_are_an_error(config, toy, tmp_path, monkeypatch, function, returned):
     model = Returns(function)
     monkeypatch.setattr(loop, "model_of", lambda *_: model)
     with pytest.raises(
         InputError,
-        match=rf"architectures\.unet: for images of shape \(2, 3, 32, 32\) the model returns {returned}, where the "
+        match=rf"architectures\.unet: for images of shape \(2, 3, 32, 32\) the model returns {returned}, but the "
         r"task needs logits of shape \(2, 1, 32, 32\)",
     ):
         train(config, toy, tmp_path / "run")
@@ -51,7 +51,7 @@ def test_logits_of_another_shape_are_refused(config, toy, tmp_path, monkeypatch,
     assert not list((tmp_path / "run").glob("model.pt"))
 
 
-def test_so_are_those_of_another_shape_in_evaluation_mode(config, toy, tmp_path, monkeypatch):
+def test_logits_of_another_shape_in_evaluation_mode_are_an_error(config, toy, tmp_path, monkeypatch):
     model = Returns(lambda right: right.expand(-1, 2, -1, -1), training_only=True)
     monkeypatch.setattr(loop, "model_of", lambda *_: model)
     with pytest.raises(InputError, match=r"the model returns \(1, 2, 32, 32\)"):
@@ -75,7 +75,7 @@ def test_so_are_those_of_another_shape_in_evaluation_mode(config, toy, tmp_path,
     ],
     ids=lambda value: str(value.get("model")) if isinstance(value, dict) else None,
 )
-def test_combinations_that_cannot_work_are_refused(study, toy, tmp_path, changes, batch_size, reason):
+def test_combinations_that_cannot_work_are_an_error(study, toy, tmp_path, changes, batch_size, reason):
     study["architectures"]["odd"] = {**study["architectures"]["unet"], **changes}
     study["training"]["batch_size"] = batch_size
     config = validate_config(study, "toy.yaml")
@@ -84,7 +84,7 @@ def test_combinations_that_cannot_work_are_refused(study, toy, tmp_path, changes
     assert not list((tmp_path / "run").glob("*.pt"))
 
 
-def test_memory_that_runs_out_is_no_fault_of_the_architecture(config, toy, tmp_path, monkeypatch):
+def test_out_of_memory_is_not_an_error_of_the_architecture(config, toy, tmp_path, monkeypatch):
     def full(_):
         raise torch.OutOfMemoryError("out of memory")
 
@@ -93,7 +93,7 @@ def test_memory_that_runs_out_is_no_fault_of_the_architecture(config, toy, tmp_p
         train(config, toy, tmp_path / "run")
 
 
-def test_an_option_of_an_objective_that_cannot_be_names_the_objective(study, toy, tmp_path):
+def test_an_invalid_option_of_an_objective_names_the_objective(study, toy, tmp_path):
     study["objectives"]["spatial"]["base_options"] = {"smooth": -1}
     complaint = r"^objectives\.spatial: objective 'bce_dice': option 'smooth' cannot be -1: "
     with pytest.raises(InputError, match=complaint):

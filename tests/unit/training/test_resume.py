@@ -22,11 +22,11 @@ from spectralseg.config import validate_config
 from spectralseg.errors import InputError, Interrupted
 from spectralseg.grid import Run
 from spectralseg.loading import read_tensors
-from spectralseg.training import loop
-from spectralseg.training import state as states
+from spectralseg.run_folder import write_run
+from spectralseg.training import checkpoint, loop
 from spectralseg.training.batches import batch_of
 from spectralseg.training.learner import Learner
-from spectralseg.training.outputs import write_run
+from spectralseg.training.settings import settings_of
 from spectralseg.training.validation import validation_dice, validation_part
 
 
@@ -40,7 +40,7 @@ def config(study):
 
 
 def configured(study):
-    """Seven iterations with dropout; states after 2, 4, 6 and validations after 3, 6, 7."""
+    """Seven iterations with dropout; checkpoints after 2, 4, 6 and validations after 3, 6, 7."""
     study["training"] |= {"iterations": 7, "save_every": 2, "validate_every": 3, "learning_rate": 0.05}
     study["architectures"]["transunet"]["options"] = {
         **study["architectures"]["transunet"]["options"], "layers": 1, "dropout": 0.3
@@ -72,39 +72,39 @@ def same_weights(first, second):
 
 @pytest.fixture
 def iterations(monkeypatch):
-    """Records the iterations that are begun; ``iterations.stop_at`` ends the run there."""
+    """Records the started iterations; ``iterations.stop_at`` ends the run at an iteration."""
 
-    class Seen(list):
+    class Recorded(list):
         stop_at = None
 
-    seen, rate = Seen(), loop.learning_rate
+    recorded, rate = Recorded(), loop.learning_rate
 
     def watch(training, iteration, last):
-        if iteration == seen.stop_at:
-            seen.stop_at = None
+        if iteration == recorded.stop_at:
+            recorded.stop_at = None
             raise Stop
-        seen.append(iteration)
+        recorded.append(iteration)
         return rate(training, iteration, last)
 
     monkeypatch.setattr(loop, "learning_rate", watch)
-    return seen
+    return recorded
 
 
 @pytest.fixture(scope="session")
 def whole_run(made_once, toy):
-    """Folder of a run that is never stopped."""
+    """Folder of an uninterrupted run."""
     config = configured(copy.deepcopy(STUDY))
     return made_once("whole-run", lambda folder: train(config, toy, folder / "run")) / "run"
 
 
 @pytest.fixture
 def whole(whole_run):
-    """What a run that is never stopped gives."""
+    """Outputs of an uninterrupted run."""
     return outcome(whole_run)
 
 
 @pytest.mark.parametrize(("stop_at", "resumed_at"), [(0, 0), (1, 0), (2, 2), (3, 3), (5, 4), (6, 6)])
-def test_a_run_that_was_stopped_gives_the_same_bits(config, toy, tmp_path, whole, iterations, stop_at, resumed_at):
+def test_a_stopped_run_resumes_to_the_same_bits(config, toy, tmp_path, whole, iterations, stop_at, resumed_at):
     iterations.stop_at = stop_at
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
@@ -117,10 +117,10 @@ def test_a_run_that_was_stopped_gives_the_same_bits(config, toy, tmp_path, whole
     assert history == whole[1]
     assert same_weights(weights, whole[0])
     assert info["best_iteration"] == whole[2]["best_iteration"]
-    assert not (tmp_path / "run" / states.FILE).exists()
+    assert not (tmp_path / "run" / checkpoint.FILE).exists()
 
 
-def test_a_run_may_be_stopped_many_times(config, toy, tmp_path, whole, iterations):
+def test_a_run_may_be_stopped_several_times(config, toy, tmp_path, whole, iterations):
     for stop_at in (1, 3, 3, 5, 6):
         iterations.stop_at = stop_at
         with pytest.raises(Stop):
@@ -130,7 +130,7 @@ def test_a_run_may_be_stopped_many_times(config, toy, tmp_path, whole, iteration
     assert same_weights(weights, whole[0])
 
 
-def test_the_same_run_twice_gives_the_same_bits_and_another_seed_others(config, toy, tmp_path, whole):
+def test_runs_of_the_same_seed_are_equal_and_of_another_seed_differ(config, toy, tmp_path, whole):
     again = train(config, toy, tmp_path / "again")
     assert same_weights(again[0], whole[0])
     assert again[1] == whole[1]
@@ -138,9 +138,7 @@ def test_the_same_run_twice_gives_the_same_bits_and_another_seed_others(config, 
     assert not same_weights(other[0], whole[0])
 
 
-def test_a_state_that_is_cut_while_it_is_written_leaves_the_one_before(
-    config, toy, tmp_path, whole, iterations, monkeypatch
-):
+def test_an_incomplete_checkpoint_leaves_the_previous_one(config, toy, tmp_path, whole, iterations, monkeypatch):
     save, written = torch.save, []
 
     def cut(content, file, **options):
@@ -154,7 +152,7 @@ def test_a_state_that_is_cut_while_it_is_written_leaves_the_one_before(
         patch.setattr(torch, "save", cut)
         with pytest.raises(Stop):
             train(config, toy, tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"history.jsonl", states.FILE}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"history.jsonl", checkpoint.FILE}
     del iterations[:]
     weights, _, _ = train(config, toy, tmp_path / "run")
     assert iterations[0] == 2
@@ -171,7 +169,7 @@ def test_a_state_that_is_cut_while_it_is_written_leaves_the_one_before(
     ],
     ids=["learning rate", "iterations", "objective", "dropout"],
 )
-def test_a_state_of_other_settings_is_not_continued(config, toy, tmp_path, study, iterations, change):
+def test_a_checkpoint_of_other_settings_is_not_resumed(config, toy, tmp_path, study, iterations, change):
     iterations.stop_at = 5
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
@@ -186,9 +184,7 @@ def test_a_state_of_other_settings_is_not_continued(config, toy, tmp_path, study
 
 
 @pytest.mark.parametrize("change", [{"workers": 1}, {"save_every": 3}, {"tensorboard": True}], ids=str)
-def test_a_state_is_continued_at_settings_that_change_no_weights(
-    config, toy, tmp_path, study, iterations, whole, change
-):
+def test_settings_that_change_no_weights_allow_resuming(config, toy, tmp_path, study, iterations, whole, change):
     iterations.stop_at = 5
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
@@ -200,8 +196,8 @@ def test_a_state_is_continued_at_settings_that_change_no_weights(
     assert history == whole[1]
 
 
-def test_the_history_is_there_again_as_soon_as_a_run_goes_on(config, toy, tmp_path, iterations):
-    """The workflow deletes it with what else a failed attempt leaves."""
+def test_the_training_log_is_rewritten_when_a_run_resumes(config, toy, tmp_path, iterations):
+    """The workflow deletes it with other outputs of a failed attempt."""
     iterations.stop_at = 5
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
@@ -214,7 +210,7 @@ def test_the_history_is_there_again_as_soon_as_a_run_goes_on(config, toy, tmp_pa
     assert file.read_text() == before != ""
 
 
-def test_a_state_of_other_data_is_not_continued(config, toy, tmp_path, iterations, prepare_cases, toy_cases):
+def test_a_checkpoint_of_other_data_is_not_resumed(config, toy, tmp_path, iterations, prepare_cases, toy_cases):
     iterations.stop_at = 5
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
@@ -224,12 +220,12 @@ def test_a_state_of_other_data_is_not_continued(config, toy, tmp_path, iteration
 
 
 def test_a_folder_holds_one_run(config, toy, tmp_path, iterations, whole):
-    """Neither its state nor its outputs are replaced by those of another."""
+    """Neither its checkpoint nor its outputs are replaced by those of another run."""
     other = Run("toy", "transunet", "mixed", "0.5", 0)
     iterations.stop_at = 5
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
-    with pytest.raises(InputError, match=r"state\.pt: is the state of another run, .*/lambda0\.2/seed0; choose"):
+    with pytest.raises(InputError, match=r"state\.pt: is the checkpoint of another run, .*/lambda0\.2/seed0; choose"):
         train(config, toy, tmp_path / "run", other)
     assert same_weights(train(config, toy, tmp_path / "run")[0], whole[0])
     with pytest.raises(InputError, match=r"holds another run, .*/lambda0\.2/seed0; choose .*/lambda0\.5/seed0 here"):
@@ -237,7 +233,7 @@ def test_a_folder_holds_one_run(config, toy, tmp_path, iterations, whole):
     assert same_weights(outcome(tmp_path / "run")[0], whole[0])
 
 
-def test_a_run_that_another_process_has_just_finished_is_kept(config, toy, tmp_path, iterations, whole_run):
+def test_a_run_that_another_process_has_finished_is_kept(config, toy, tmp_path, iterations, whole_run):
     folder = shutil.copytree(whole_run, tmp_path / "whole")
 
     def steps(**changes):
@@ -268,22 +264,22 @@ def test_the_run_folder_describes_the_run(config, toy, whole_run, whole):
     assert weights["best"].keys() == weights["last"].keys()
 
 
-def test_objectives_of_one_seed_start_from_the_same_weights(config, toy, tmp_path, monkeypatch):
+def test_all_objectives_of_a_seed_start_from_the_same_weights(config, toy, tmp_path, monkeypatch):
     starts = []
-    restore = states.restore
+    restore = checkpoint.restore
 
     def watch(folder, learner, *given):
         starts.append(learner.weights())
         return restore(folder, learner, *given)
 
-    monkeypatch.setattr(states, "restore", watch)
+    monkeypatch.setattr(checkpoint, "restore", watch)
     train(config, toy, tmp_path / "a")
     train(config, toy, tmp_path / "b", Run("toy", "transunet", "spatial", "0", 0))
     assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
 
 
 class TestDivergence:
-    """The run ends, with all its files and the reason, so that other runs of the study go on."""
+    """The run ends with all its files and the reason, so that other runs of the study continue."""
 
     def diverge(self, config, data, folder):
         weights, history, info = train(config, data, folder)
@@ -313,10 +309,10 @@ class TestDivergence:
         assert f"{tmp_path / 'run'}: the run diverged: {reason}; lower 'learning_rate'" in caplog.text
 
     @pytest.mark.parametrize(("clip", "failing"), [(None, 3), (0.5, 3), (None, 7)])
-    def test_so_does_a_gradient_that_is_not_finite_though_the_objective_is(
+    def test_a_gradient_that_is_not_finite_names_the_cases_of_its_batch(
         self, config, toy, tmp_path, monkeypatch, clip, failing
     ):
-        """Also in the last iteration, after which no other would notice."""
+        """Also in the last iteration, which no other follows."""
         calls = []
 
         def objective(logits, masks):
@@ -330,10 +326,10 @@ class TestDivergence:
         assert [entry["iteration"] for entry in history] == ([] if failing == 3 else [3, 6])
 
     @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-    def test_logits_of_the_validation_part_that_are_not_finite_are_no_background(
+    def test_logits_of_the_validation_part_that_are_not_finite_end_the_run(
         self, config, toy, tmp_path, monkeypatch, value
     ):
-        """As where running statistics overflow, which training does not use."""
+        """As with an overflow in running statistics, which training does not use."""
         build, evaluated = loop.model_of, []
 
         class Overflows(torch.nn.Module):
@@ -354,7 +350,7 @@ class TestDivergence:
         assert reason == "the logits of the validation part are not finite after iteration 6 of 7"
         assert [entry["iteration"] for entry in history] == [3]
 
-    def test_half_precision_that_skips_every_step_learns_nothing(self, config, toy, tmp_path, monkeypatch):
+    def test_fp16_training_that_skips_every_step_ends_the_run(self, config, toy, tmp_path, monkeypatch):
         def objective(logits, masks):
             return logits.square().mean() + (logits * 0).abs().sqrt().sum()  # a gradient of NaN at every loss scale
 
@@ -362,7 +358,7 @@ class TestDivergence:
         changed = with_training(config, precision="fp16", iterations=45, validate_every=45, save_every=45)
         assert "not finite at any loss scale" in self.diverge(changed, toy, tmp_path / "run")[0]
 
-    def test_a_run_that_was_stopped_diverges_alike(self, config, toy, tmp_path, monkeypatch, iterations):
+    def test_a_resumed_run_diverges_in_the_same_way(self, config, toy, tmp_path, monkeypatch, iterations):
         changed = with_training(config, learning_rate=1e30)
         expected = self.diverge(changed, toy, tmp_path / "whole")
         iterations.stop_at = 1
@@ -370,7 +366,7 @@ class TestDivergence:
             train(changed, toy, tmp_path / "run")
         assert self.diverge(changed, toy, tmp_path / "run") == expected
 
-    def test_other_runs_did_not(self, whole):
+    def test_other_runs_have_no_reason_for_divergence(self, whole):
         assert whole[2]["diverged"] is None
 
 
@@ -380,9 +376,9 @@ def test_a_dataset_without_validation_cases_is_an_input_error(config, tmp_path, 
         train(config, data, tmp_path / "run")
 
 
-def test_validation_dice_is_pooled_over_slices_and_meaned_over_classes(config, hearts):
+def test_validation_dice_is_pooled_over_slices_and_averaged_over_classes(config, hearts):
     class Perfect(torch.nn.Module):
-        """Knows the masks of the validation rows, in the order in which they are asked for."""
+        """Returns the masks of the validation rows in order."""
 
         def __init__(self, wrong=()):
             super().__init__()
@@ -393,9 +389,9 @@ def test_validation_dice_is_pooled_over_slices_and_meaned_over_classes(config, h
             self.parameter = torch.nn.Parameter(torch.zeros(1))
 
         def forward(self, images):
-            chosen = self.masks[self.place : self.place + len(images)]
+            masks = self.masks[self.place : self.place + len(images)]
             self.place += len(images)
-            return torch.nn.functional.one_hot(chosen, 4).movedim(-1, 1).float()
+            return torch.nn.functional.one_hot(masks, 4).movedim(-1, 1).float()
 
     def score(batch_size, **options):
         learner = Learner(Perfect(**options), lambda *_: None, config.training, [0.0], [1.0])
@@ -421,7 +417,7 @@ def with_training(config, **options):
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
-def test_every_way_of_training_resumes_exactly(config, toy, tmp_path, iterations, options):
+def test_every_training_option_resumes_exactly(config, toy, tmp_path, iterations, options):
     changed = with_training(config, **options)
     weights, history, _ = train(changed, toy, tmp_path / "whole")
     iterations.stop_at = 3
@@ -433,7 +429,7 @@ def test_every_way_of_training_resumes_exactly(config, toy, tmp_path, iterations
     assert all(np.isfinite(entry["loss"]) for entry in history)
 
 
-def test_precision_chosen_by_the_device_is_kept_on_another_one(config, toy, tmp_path, iterations, monkeypatch):
+def test_a_run_resumes_in_its_precision_on_another_device(config, toy, tmp_path, iterations, monkeypatch):
     def on_cpu(*, with_bf16):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": with_bf16})
 
@@ -451,8 +447,8 @@ def test_precision_chosen_by_the_device_is_kept_on_another_one(config, toy, tmp_
     assert (noted["training"]["precision"], noted["precision"]) == ("auto", "bf16")
 
 
-def test_clipping_bounds_the_step(config, toy, tmp_path, whole):
-    """With momentum the whole way is at most rate / (1 - momentum) times the sum of the clipped norms."""
+def test_gradient_clipping_bounds_the_step(config, toy, tmp_path, whole):
+    """With momentum, weights move by at most rate / (1 - momentum) times the sum of the clipped norms."""
     start = train(with_training(config, iterations=1, learning_rate=1e-12), toy, tmp_path / "start")[0]["last"]
     clipped = train(with_training(config, gradient_clip=1e-3, weight_decay=0.0), toy, tmp_path / "run")[0]["last"]
 
@@ -468,28 +464,28 @@ def test_clipping_bounds_the_step(config, toy, tmp_path, whole):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 @pytest.mark.parametrize("after", [1, 3, 4])
-def test_a_signal_saves_the_state_and_stops(config, toy, tmp_path, whole, monkeypatch, name, after):
-    """After the iteration in which it comes: between two states, with a validation, with a state."""
-    step, handler, seen = Learner.step, signal.getsignal(getattr(signal, name)), []
+def test_a_signal_saves_a_checkpoint_and_stops(config, toy, tmp_path, whole, monkeypatch, name, after):
+    """After the iteration of the signal: between two checkpoints, with a validation, with a checkpoint."""
+    step, handler, steps = Learner.step, signal.getsignal(getattr(signal, name)), []
 
     def signalled(*arguments):
-        seen.append(1)
-        if len(seen) == after:
+        steps.append(1)
+        if len(steps) == after:
             os.kill(os.getpid(), getattr(signal, name))
         return step(*arguments)
 
     monkeypatch.setattr(Learner, "step", signalled)
     with pytest.raises(Interrupted, match=f"stopped by {name} after iteration {after} of 7; run it again"):
         train(config, toy, tmp_path / "run")
-    assert len(seen) == after
+    assert len(steps) == after
     assert signal.getsignal(getattr(signal, name)) == handler
     weights, history, _ = train(config, toy, tmp_path / "run")
-    assert len(seen) == 7, "no step is done twice"
+    assert len(steps) == 7, "no step is repeated"
     assert same_weights(weights, whole[0])
     assert history == whole[1]
 
 
-def test_a_second_interrupt_stops_at_once(config, toy, tmp_path, monkeypatch):
+def test_a_second_interrupt_stops_immediately(config, toy, tmp_path, monkeypatch):
     step, handler = Learner.step, signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(Learner, "step", lambda *a: [os.kill(os.getpid(), signal.SIGINT) for _ in "ab"] and step(*a))
     with pytest.raises(KeyboardInterrupt):
@@ -498,26 +494,26 @@ def test_a_second_interrupt_stops_at_once(config, toy, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["history.jsonl"]
 
 
-def test_a_signal_before_the_first_iteration_is_obeyed_after_it(config, toy, tmp_path, monkeypatch):
-    restore = states.restore
-    monkeypatch.setattr(states, "restore", lambda *a: os.kill(os.getpid(), signal.SIGTERM) or restore(*a))
+def test_a_signal_before_the_first_iteration_stops_after_it(config, toy, tmp_path, monkeypatch):
+    restore = checkpoint.restore
+    monkeypatch.setattr(checkpoint, "restore", lambda *a: os.kill(os.getpid(), signal.SIGTERM) or restore(*a))
     with pytest.raises(Interrupted, match="after iteration 1 of 7"):
         train(config, toy, tmp_path / "run")
 
 
-def test_a_signal_while_outputs_are_written_stops_nothing(config, toy, tmp_path, whole, monkeypatch):
+def test_a_signal_while_outputs_are_written_is_ignored(config, toy, tmp_path, whole, monkeypatch):
     save = torch.save
     monkeypatch.setattr(torch, "save", lambda content, file: _signalled_save(save, content, file))
     assert same_weights(train(config, toy, tmp_path / "run")[0], whole[0])
 
 
 def _signalled_save(save, content, file):
-    if "best" in content:  # the weights, not a state
+    if "best" in content:  # the weights, not a checkpoint
         os.kill(os.getpid(), signal.SIGTERM)
     save(content, file)
 
 
-def test_a_signal_in_the_last_iteration_stops_nothing(config, toy, tmp_path, whole, monkeypatch):
+def test_a_signal_in_the_last_iteration_is_ignored(config, toy, tmp_path, whole, monkeypatch):
     monkeypatch.setattr(loop, "validation_dice", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or 0.5)
     with pytest.raises(Interrupted):
         train(config, toy, tmp_path / "early")
@@ -535,13 +531,13 @@ def test_a_signal_in_the_last_iteration_stops_nothing(config, toy, tmp_path, who
     assert same_weights(train(config, toy, tmp_path / "run")[0], whole[0])
 
 
-def test_workers_outlive_a_signal_to_the_whole_process_group(config, toy, tmp_path, whole, monkeypatch):
-    """As batch systems send it; the loop alone decides when to stop."""
-    step, seen = Learner.step, []
+def test_workers_ignore_a_signal_to_the_process_group(config, toy, tmp_path, whole, monkeypatch):
+    """Batch systems signal the group; only the loop decides when to stop."""
+    step, steps = Learner.step, []
 
     def signalled(*arguments):
-        seen.append(1)
-        if len(seen) == 2:
+        steps.append(1)
+        if len(steps) == 2:
             for child in multiprocessing.active_children():
                 os.kill(child.pid, signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -556,23 +552,23 @@ def test_workers_outlive_a_signal_to_the_whole_process_group(config, toy, tmp_pa
     assert history == whole[1]
 
 
-def test_a_damaged_state_is_an_input_error(config, toy, tmp_path):
+def test_a_damaged_checkpoint_is_an_input_error(config, toy, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / states.FILE).write_bytes(b"half")
-    with pytest.raises(InputError, match=r"state\.pt: cannot be read as the state of .*\); delete it"):
+    (tmp_path / "run" / checkpoint.FILE).write_bytes(b"half")
+    with pytest.raises(InputError, match=r"state\.pt: cannot be read as a training checkpoint .*\); delete it"):
         train(config, toy, tmp_path / "run")
 
 
 @pytest.fixture
 def stopped(config, toy, tmp_path, iterations):
-    """The file of the state after four of seven iterations, with a validation after three."""
+    """The checkpoint after four of seven iterations, with a validation after three."""
     iterations.stop_at = 5
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
-    return tmp_path / "run" / states.FILE
+    return tmp_path / "run" / checkpoint.FILE
 
 
-def test_a_flipped_bit_of_a_state_is_noticed_or_lies_where_nothing_is_read(stopped):
+def test_a_flipped_bit_of_a_checkpoint_is_detected_or_harmless(stopped):
     def content():
         stream = io.BytesIO()
         torch.save(read_tensors(stopped, "a state", "delete it"), stream)
@@ -588,8 +584,8 @@ def test_a_flipped_bit_of_a_state_is_noticed_or_lies_where_nothing_is_read(stopp
     assert noticed > 70
 
 
-def test_a_state_that_no_training_can_have_saved_is_refused(config, toy, tmp_path, stopped):
-    content, settings = torch.load(stopped, weights_only=True), loop.settings_of(config, RUN, toy.identity)
+def test_a_checkpoint_with_impossible_values_is_an_error(config, toy, tmp_path, stopped):
+    content, settings = torch.load(stopped, weights_only=True), settings_of(config, RUN, toy.identity)
     learner = loop.learner_of(config, RUN, toy, torch.device("cpu"))
     for key, value in [
         *[("iteration", value) for value in (-1, 0, 3, 5, 8, 10**12, 4.0, True, "4", None)],
@@ -598,56 +594,56 @@ def test_a_state_that_no_training_can_have_saved_is_refused(config, toy, tmp_pat
         *[("seconds", -1.0), ("slowest", float("inf")), ("unknown", 1)],
     ]:
         torch.save({**content, "progress": {**content["progress"], key: value}}, stopped)
-        with pytest.raises(InputError, match=r"state\.pt: cannot be read as .*; delete it to train anew"):
-            states.restore(stopped.parent, learner, settings, 7)
+        with pytest.raises(InputError, match=r"state\.pt: cannot be read as .*; delete it to restart training"):
+            checkpoint.restore(stopped.parent, learner, settings, 7)
     torch.save(content, stopped)
     with pytest.raises(InputError, match="'iteration' is impossible for a run of 3 iterations"):
-        states.restore(stopped.parent, learner, settings, 3)
-    assert states.restore(stopped.parent, learner, settings, 7).iteration == 4
+        checkpoint.restore(stopped.parent, learner, settings, 3)
+    assert checkpoint.restore(stopped.parent, learner, settings, 7).iteration == 4
 
 
-def test_a_state_of_another_program_version_is_an_input_error(config, toy, tmp_path, iterations):
+def test_a_checkpoint_of_another_model_is_an_input_error(config, toy, tmp_path, iterations):
     iterations.stop_at = 5
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
-    content = torch.load(tmp_path / "run" / states.FILE, weights_only=True)
+    content = torch.load(tmp_path / "run" / checkpoint.FILE, weights_only=True)
     content["learner"]["model"]["new.weight"] = torch.zeros(1)
-    torch.save(content, tmp_path / "run" / states.FILE)
+    torch.save(content, tmp_path / "run" / checkpoint.FILE)
     with pytest.raises(InputError, match=r"state\.pt: cannot be read as .*new\.weight.*; delete it"):
         train(config, toy, tmp_path / "run")
 
 
-def test_other_encoder_weights_under_the_same_name_are_other_settings(config, toy, tmp_path):
+def test_changed_encoder_weights_are_other_settings(config, toy, tmp_path):
     file = tmp_path / "encoder.pth"
     architecture = config.architectures["unet"].model_copy(update={"encoder_weights": str(file)})
     changed = config.model_copy(update={"architectures": {"unet": architecture}})
-    found = []
+    settings = []
     for content in (b"one", b"two"):
         file.write_bytes(content)
-        found.append(loop.settings_of(changed, Run("toy", "unet", "spatial", "0", 0), toy.identity))
-    assert found[0] != found[1]
+        settings.append(settings_of(changed, Run("toy", "unet", "spatial", "0", 0), toy.identity))
+    assert settings[0] != settings[1]
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_the_memory_layout_is_the_one_that_was_chosen(config, toy, small_model, channels_last):
+def test_inputs_have_the_configured_memory_layout(config, toy, small_model, channels_last):
     changed = with_training(config, channels_last=channels_last).training
-    seen, model = [], small_model("unet")
-    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    captured, model = [], small_model("unet")
+    model.encoder.register_forward_pre_hook(lambda _, inputs: captured.append(inputs[0]))
     learner = Learner(model, lambda *_: None, changed, toy.info["mean"], toy.info["std"])
     learner.logits(torch.rand(2, 32, 32, 3))
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    assert seen[0].is_contiguous(memory_format=layout)
+    assert captured[0].is_contiguous(memory_format=layout)
 
 
-def test_the_log_says_which_setting_keeps_a_state_from_being_resumed(config, toy, tmp_path, iterations, caplog):
+def test_the_log_names_the_setting_that_prevents_resuming(config, toy, tmp_path, iterations, caplog):
     iterations.stop_at = 5
     with pytest.raises(Stop):
         train(config, toy, tmp_path / "run")
     train(with_training(config, momentum=0.8), toy, tmp_path / "run")
-    assert "is not resumed, for 'training.momentum' differs; training starts anew" in caplog.text
+    assert "not resumed because 'training.momentum' differs; training restarts" in caplog.text
 
 
-def test_event_files_hold_what_the_history_says(config, toy, tmp_path, iterations):
+def test_event_files_equal_the_training_log(config, toy, tmp_path, iterations):
     changed = with_training(config, tensorboard=True)
     iterations.stop_at = 5
     with pytest.raises(Stop):
@@ -655,11 +651,11 @@ def test_event_files_hold_what_the_history_says(config, toy, tmp_path, iteration
     _, history, _ = train(changed, toy, tmp_path / "run")
     events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert set(events.Tags()["scalars"]) == {"objective", "learning_rate", "validation_dice"}
-    found = [(event.step, event.value) for event in events.Scalars("validation_dice")]
-    assert found == [(entry["iteration"], pytest.approx(entry["validation_dice"])) for entry in history]
+    logged = [(event.step, event.value) for event in events.Scalars("validation_dice")]
+    assert logged == [(entry["iteration"], pytest.approx(entry["validation_dice"])) for entry in history]
 
 
-def test_epochs_instead_of_iterations(config, toy, tmp_path):
+def test_epochs_define_the_number_of_iterations(config, toy, tmp_path):
     """Six training images in batches of two."""
     changed = with_training(config, epochs=2.5)
     _, history, info = train(changed, toy, tmp_path / "run")
@@ -667,7 +663,7 @@ def test_epochs_instead_of_iterations(config, toy, tmp_path):
     assert info["iterations"] == history[-1]["iteration"] == 8
 
 
-def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_files(tmp_path):
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))
     try:
@@ -679,8 +675,8 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.nightly(reason="starts eight trainings in processes of their own and kills six at random moments")
-def test_a_killed_process_continues_to_the_same_bits(study, toy, tmp_path):
+@pytest.mark.nightly(reason="starts eight training processes and kills six of them at random")
+def test_a_killed_process_resumes_to_the_same_bits(study, toy, tmp_path):
     """Real processes, SIGKILL at any moment from start to end."""
     study["training"] |= {"iterations": 30, "save_every": 4, "validate_every": 7}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
@@ -695,7 +691,7 @@ def test_a_killed_process_continues_to_the_same_bits(study, toy, tmp_path):
     assert start(tmp_path / "whole").wait() == 0
     duration = time.monotonic() - began
     chance, killed = random.Random(0), 0
-    while not killed:  # a machine that has become faster ends before the first moment; then all come earlier
+    while not killed:  # if the run ends before the first kill, try earlier kills
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         for pause in sorted(chance.uniform(0.3, 1.05) * duration for _ in range(6)):
             process = start(tmp_path / "run")

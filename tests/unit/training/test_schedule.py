@@ -17,21 +17,21 @@ def rates(schedule, last=8):
     ("schedule", "half"), [("poly", 0.5**0.9), ("cosine", 0.5), ("constant", 1.0)], ids=["poly", "cosine", "constant"]
 )
 def test_rates_start_at_the_learning_rate_and_never_rise(schedule, half):
-    found = rates(schedule)
-    assert found[0] == 0.2
-    assert found == sorted(found, reverse=True)
-    assert found[4] == pytest.approx(0.2 * half)
-    assert found[-1] > 0
+    values = rates(schedule)
+    assert values[0] == 0.2
+    assert values == sorted(values, reverse=True)
+    assert values[4] == pytest.approx(0.2 * half)
+    assert values[-1] > 0
 
 
 @pytest.mark.parametrize(
     ("epochs", "images", "expected"), [(None, 10, 14000), (1, 10, 2), (1, 16, 2), (0.01, 16, 1), (2.5, 6, 2)]
 )
-def test_iterations_are_given_or_follow_from_epochs(epochs, images, expected):
+def test_iterations_are_configured_or_computed_from_epochs(epochs, images, expected):
     assert iterations(Training(epochs=epochs, batch_size=8), images) == expected
 
 
-def test_a_run_lasts_as_long_as_its_dataset_says(study, toy, tmp_path):
+def test_a_dataset_may_set_the_iterations_of_its_runs(study, toy, tmp_path):
     study["training"] |= {"iterations": 50}
     study["datasets"]["toy"]["iterations"] = 3
     run, config = Run("toy", "unet", "spatial", "0", 0), validate_config(study, "toy.yaml")

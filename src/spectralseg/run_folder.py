@@ -1,4 +1,4 @@
-"""What a finished run leaves: weights, a description that is bound to them by their checksum, and a history."""
+"""The folder of a finished run: weights, a description with their checksum, and the training log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS, DESCRIPTION, HISTORY = "model.pt", "run.json", "history.jsonl"
 CHECKSUM = "weights_sha256"  # key of the description
 
 _RETRAIN = "train the run again"
-_KEYS: Kinds = {  # what later steps take from the description
+_KEYS: Kinds = {  # keys of the description that later steps read
     "run.dataset": str,
     "run.architecture": str,
     "run.objective": str,
@@ -47,12 +47,12 @@ _log = logging.getLogger(__name__)
 
 
 def write_run(out: Path, weights: Mapping[str, Mapping[str, Tensor]], description: Mapping[str, Any]) -> None:
-    """Write weights and description of a run, neither without the other.
+    """Write weights and description of a run together.
 
     Args:
         out: the run folder.
         weights: ``best`` on validation, and ``last``.
-        description: the content of ``run.json``, which gets the checksum of the weights.
+        description: the content of ``run.json``; the checksum of the weights is added.
     """
     with replacing_all(out / WEIGHTS, out / DESCRIPTION) as (weights_file, description_file):
         write_tensors(weights_file, weights)
@@ -60,20 +60,20 @@ def write_run(out: Path, weights: Mapping[str, Mapping[str, Tensor]], descriptio
 
 
 def write_tensors(file: Path, content: Mapping[str, Any]) -> None:
-    """``torch.save``, which says that the disk is full where it is."""
+    """``torch.save`` that raises the :class:`OSError` of a full disk."""
     import torch
 
     with file.open("wb") as stream:
         try:
             torch.save(content, stream)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch hides that the disk is full
+            if isinstance(error.__context__, OSError):  # torch hides it in a RuntimeError
                 raise error.__context__ from None
             raise
 
 
 def read_settings(run: Path) -> dict[str, Any]:
-    """What a finished run says of itself: the content of its ``run.json``.
+    """The description of a finished run, from its ``run.json``.
 
     Raises:
         InputError: the folder holds no finished run, or the file is damaged.
@@ -82,25 +82,25 @@ def read_settings(run: Path) -> dict[str, Any]:
 
 
 def check_weights(run: Path, description: Mapping[str, Any]) -> None:
-    """Refuse weights that are not those that the description was written with.
+    """Check the weights of a run against the checksum in its description.
 
-    Descriptions of earlier versions have no checksum; their weights are taken as they are, with a warning.
+    Descriptions of earlier versions have no checksum; their weights are accepted with a warning.
 
     Raises:
-        InputError: the weights are missing or others.
+        InputError: the weights are missing or have another checksum.
     """
     file, what = run / WEIGHTS, "the weights of a run"
     if CHECKSUM not in description:
-        _log.warning("%s: has no checksum of the weights, which are not verified (earlier version)", run / DESCRIPTION)
+        _log.warning("%s: has no checksum of the weights (earlier version); they are not verified", run / DESCRIPTION)
         return
     with reading(file, what, _RETRAIN):
         checksum = sha256_of(file)
     if checksum != description[CHECKSUM]:
-        raise InputError(f"{file}: is damaged or of another run, for its checksum is not that of run.json; {_RETRAIN}")
+        raise InputError(f"{file}: is damaged or of another run, as its checksum differs from run.json; {_RETRAIN}")
 
 
 def read_weights(run: Path, description: Mapping[str, Any], checkpoint: str) -> dict[str, Tensor]:
-    """The weights of a run folder, verified.
+    """Read the weights of a run and verify their checksum.
 
     Args:
         run: the run folder.
@@ -108,7 +108,7 @@ def read_weights(run: Path, description: Mapping[str, Any], checkpoint: str) -> 
         checkpoint: ``best`` or ``last``.
 
     Raises:
-        InputError: the weights are missing, damaged or others.
+        InputError: the weights are missing, damaged or of another run.
     """
     check_weights(run, description)
     content = read_tensors(run / WEIGHTS, "the weights of a run", _RETRAIN, {checkpoint: dict})
@@ -117,30 +117,30 @@ def read_weights(run: Path, description: Mapping[str, Any], checkpoint: str) -> 
 
 
 def refuse_other_run(out: Path, keys: Mapping[str, Any]) -> None:
-    """A folder holds one run: refuse to replace a finished one by another.
+    """Refuse to replace a finished run by another run.
 
     Raises:
-        InputError: the folder holds a finished run of another identity.
+        InputError: the folder holds another finished run.
     """
     if not (out / DESCRIPTION).exists():
         return
     try:
-        found = read_settings(out)["run"]
-    except InputError:  # damaged: it is replaced
+        current = read_settings(out)["run"]
+    except InputError:  # a damaged run is replaced
         return
-    if found != keys:
+    if current != keys:
         raise InputError(
-            f"{out}: holds another run, {Run.of(found).folder}; choose another folder, or remove this one to train "
+            f"{out}: holds another run, {Run.of(current).folder}; choose another folder, or remove this one to train "
             f"{Run.of(keys).folder} here"
         )
 
 
 def finished(out: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a folder holds a complete run of these settings; see :func:`spectralseg.training.loop.settings_of`."""
+    """Whether a folder holds a complete run of these settings."""
     try:
-        found = read_settings(out)
-        check_weights(out, found)
+        description = read_settings(out)
+        check_weights(out, description)
     except InputError:
         return False
-    described = {**found, "training": {name: found["training"].get(name) for name in settings["training"]}}
-    return (out / HISTORY).is_file() and all(described.get(key) == value for key, value in settings.items())
+    description["training"] = {name: description["training"].get(name) for name in settings["training"]}
+    return (out / HISTORY).is_file() and all(description.get(key) == value for key, value in settings.items())

@@ -6,7 +6,7 @@ from tests.standins.run import DESCRIPTION, RUN
 
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
-from spectralseg.training.outputs import read_settings, read_weights, refuse_other_run, write_run
+from spectralseg.run_folder import read_settings, read_weights, refuse_other_run, write_run
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_other_weights_are_refused(run, damage):
 def test_runs_of_earlier_versions_have_no_checksum_and_are_read_with_a_warning(run, caplog):
     (run / "run.json").write_text(json.dumps(DESCRIPTION))
     assert len(read_weights(run, read_settings(run), "best")["a"]) == 1000
-    assert "run.json: has no checksum of the weights, which are not verified" in caplog.text
+    assert "run.json: has no checksum of the weights (earlier version); they are not verified" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["run", "data", "parameters", "versions"])

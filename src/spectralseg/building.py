@@ -1,0 +1,46 @@
+"""Models and objectives, built from their configuration."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from spectralseg.config import Architecture, Objective
+from spectralseg.errors import InputError
+from spectralseg.models import build_model
+from spectralseg.objectives import Combined, build_objective
+
+
+def model_of(architecture: Architecture, channels: int, outputs: int) -> nn.Module:
+    """The model of a configuration for images of ``channels`` channels and logits of ``outputs``."""
+    return build_model(
+        architecture.model,
+        channels,
+        outputs,
+        encoder=architecture.encoder,
+        encoder_weights=architecture.encoder_weights,
+        **architecture.options,
+    )
+
+
+def objective_of(objective: Objective, lam: str, outputs: int = 1, side: int | None = None) -> Combined:
+    """The objective of a configuration, with its λ.
+
+    Args:
+        objective: its configuration.
+        lam: λ.
+        outputs: channels of the logits.
+        side: of the images in pixels; if given, the objective is computed once on such an image.
+
+    Raises:
+        InputError: an option is not valid, or not for images of this size.
+    """
+    base = build_objective(objective.base, **objective.base_options)
+    auxiliary = build_objective(objective.auxiliary, **objective.auxiliary_options) if objective.auxiliary else None
+    combined = Combined(base, auxiliary, float(lam), objective.form)
+    if side is not None:
+        try:
+            combined.components(torch.zeros(1, outputs, side, side), torch.zeros(1, side, side, dtype=torch.long))
+        except ValueError as error:
+            raise InputError(f"the objective does not suit images of {side} x {side} pixels: {error}") from None
+    return combined

@@ -1,4 +1,4 @@
-"""``python -m spectralseg``."""
+"""Entry point of ``python -m spectralseg``."""
 
 import sys
 

@@ -1,8 +1,8 @@
-"""Lets torchvision be imported beside a torch build that its compiled operators do not fit.
+"""Makes torchvision importable with a torch build that does not match its compiled operators.
 
-The package index's torchvision is compiled for CUDA. Beside a CPU-only torch its library does not load, and the import
-then fails with "operator torchvision::nms does not exist", although nothing here ever calls those operators. Declaring
-their schemas is enough for the import.
+The torchvision of the package index is compiled for CUDA. With a CPU-only torch, its library does not load and the
+import fails with "operator torchvision::nms does not exist". This package never calls these operators, so declaring
+their schemas is enough.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 _SCHEMAS = ("nms", "qnms")
-_declared: list[torch.library.Library] = []  # a library's declarations live as long as the object
+_declared: list[torch.library.Library] = []  # declarations end with the lifetime of the object
 
 
 def ensure_operators() -> None:
-    """Declare the schemas that torchvision's import needs, if its own operators do not load. Idempotent."""
+    """Declare the schemas that the import of torchvision needs if its operators do not load. Idempotent."""
     if _declared or "torchvision" in sys.modules or _operators_load():
         return
     library = torch.library.Library("torchvision", "FRAGMENT")
@@ -31,7 +31,7 @@ def ensure_operators() -> None:
 def _operators_load() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
-        return True  # nothing to mend: the import will say that torchvision is missing
+        return True  # the import will report that torchvision is missing
     for library in Path(spec.origin).parent.glob("_C*"):
         with contextlib.suppress(OSError):
             torch.ops.load_library(library)

@@ -1,4 +1,4 @@
-"""The exceptions that end a command without a traceback: a problem the user can mend, and a request to stop."""
+"""Exceptions that end a command without a traceback: an error that the user can correct, and an interruption."""
 
 from __future__ import annotations
 
@@ -12,58 +12,57 @@ _REMEDIES = {
     errno.EROFS: "choose a folder that can be written to",
     errno.EACCES: "change the permissions of the file and its folder",
     errno.EPERM: "change the permissions of the file and its folder",
-    errno.ENOENT: "check the path, and where it leads if it is a link",
-    errno.EEXIST: "choose another name or remove what is there",
-    errno.ENOTDIR: "choose a path whose folders are not files",
-    errno.ELOOP: "mend the link, which leads back to itself",
+    errno.ENOENT: "check the path, and the target if it is a link",
+    errno.EEXIST: "choose another name or remove the existing file",
+    errno.ENOTDIR: "choose a path in which no folder is a file",
+    errno.ELOOP: "correct the link, which points to itself",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 
 def one_line(text: str) -> str:
-    """``text`` with all characters escaped that end a line, move a cursor or cannot be seen."""
+    """``text`` with all unprintable characters escaped, such as line ends and control sequences."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class InputError(Exception):
-    """Bad input, told in one sentence: which file or key, what is wrong, and what to do.
+    """Invalid input, described in one sentence: which file or key, what is wrong, and what to do.
 
-    The command line prints the sentence without a traceback and exits with status 1. It is one line of text whatever
-    characters the names of files bring along.
+    The command line prints the message without a traceback and exits with status 1. The message is one line of text,
+    whatever characters it quotes from file names.
     """
 
-    def __init__(self, sentence: str) -> None:
-        super().__init__(one_line(sentence))
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class Diverged(InputError):
-    """A network computes values that are not finite, so that it predicts nothing.
+    """A network computes values that are not finite.
 
     Args:
-        run: the run folder, or what else names the network.
-        reason: what is not finite, and where; one clause.
+        run: the run folder, or another name of the network.
+        reason: which values are not finite, and where; one clause.
     """
 
     def __init__(self, run: object, reason: str) -> None:
-        super().__init__(
-            f"{run}: the run diverged: {reason}; lower 'learning_rate' or set 'gradient_clip' and train it again"
-        )
+        super().__init__(f"{run}: the run diverged: {reason}; lower 'learning_rate' or set 'gradient_clip' and retrain")
         self.reason = reason
 
 
 class Interrupted(BaseException):
-    """Work was put down at somebody's request, and doing it again continues; the command line exits with status 75.
+    """Work was interrupted on request, and a rerun resumes it; the command line exits with status 75.
 
-    Like ``KeyboardInterrupt``, it passes whatever handles exceptions of libraries: a signal comes at any moment.
+    Like ``KeyboardInterrupt``, it is not an ``Exception``: a signal arrives at any moment, and code that
+    handles the errors of libraries must not catch it.
     """
 
 
 def has_remedy(error: OSError) -> bool:
-    """Whether the operating system refused for a reason that has its own remedy; a missing file has none."""
+    """Whether an error of the operating system has a specific remedy; a missing file has none."""
     return error.errno in _REMEDIES and error.errno != errno.ENOENT
 
 
 def explained(error: OSError) -> str:
-    """What the operating system refused, and what to do: the end of a sentence that starts with the file's name."""
+    """Cause and remedy of an error of the operating system, as the end of a message that starts with the file name."""
     number = error.errno or 0
     return f"{os.strerror(number).lower()}; {_REMEDIES.get(number, 'check the path and the disk, and try again')}"

@@ -1,8 +1,8 @@
-"""Files and folders that are complete or absent, also after a power cut.
+"""Atomic writes: files and folders are complete or absent, even after a power cut.
 
-Whatever is written lies in a hidden temporary file or folder beside its final place first: ``.NAME.abcd1234``. Its
-writer holds a lock on it (:mod:`spectralseg.locks`), so that the next one knows which of them killed writers left, and
-removes these. Where the file system has no locks, they stay.
+Content is first written to a hidden temporary file or folder beside its destination: ``.NAME.abcd1234``. The writer
+holds a lock on it (:mod:`spectralseg.locks`). The next writer removes temporary files without a lock, which killed
+processes left behind. If the file system has no locks, they are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_RANDOM = "[a-z0-9_]{8}"  # as tempfile draws it
+_RANDOM = "[a-z0-9_]{8}"  # the random part of names that tempfile makes
 _UNSYNCABLE = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NOTES = b"spectralseg"  # key of the metadata of a parquet file
 _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
@@ -35,9 +35,9 @@ _OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST}
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; it takes the final name only when the block ends without an error.
+    """A temporary path beside ``path`` to write to; it is renamed to ``path`` when the block ends without an error.
 
-    The content reaches the disk before the name does, so that a power cut leaves the old file or the new one.
+    The content is synced to the disk before the renaming, so that a power cut leaves either the old or the new file.
     """
     with replacing_all(path) as (partial,):
         yield partial
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_all(*paths: Path) -> Iterator[list[Path]]:
-    """As :func:`replacing` for several files: all are written before the first takes its name."""
+    """As :func:`replacing` for several files: all are written before the first is renamed."""
     with _blaming(*paths), contextlib.ExitStack() as stack:
         partials = [stack.enter_context(_temporary_file(path)) for path in paths]
         yield partials
@@ -60,51 +60,51 @@ def replacing_all(*paths: Path) -> Iterator[list[Path]]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """As :func:`replacing` for a folder, which appears at once where there was none.
+    """As :func:`replacing` for a folder. A new folder appears in one step.
 
-    Files of the same name in an existing folder are replaced one by one, so that logs which a workflow keeps there
-    survive. Descriptions (``*.json``) are removed first and come last: a process that is killed in between leaves none,
-    never one that describes other files than those beside it.
+    In an existing folder, files of the same name are replaced one by one, so that logs that a workflow keeps there are
+    preserved. Descriptions (``*.json``) are removed first and written last: if the process is killed in between, no
+    description is left that does not match the files beside it.
 
     Args:
         path: the folder.
         durable: whether the content must survive a power cut.
     """
-    with _folder_beside(path) as (partial, place):
+    with _folder_beside(path) as (partial, target):
         yield partial
-        if _take_name(partial, place, durable=durable):
+        if _rename_folder(partial, target, durable=durable):
             return
         descriptions = sorted(partial.glob("*.json"))
         for file in descriptions:
-            (place / file.name).unlink(missing_ok=True)
-        _sync(place)
+            (target / file.name).unlink(missing_ok=True)
+        _sync(target)
         for file in sorted(set(partial.iterdir()) - set(descriptions)):
-            file.replace(place / file.name)
-        _sync(place)
+            file.replace(target / file.name)
+        _sync(target)
         for file in descriptions:
-            file.replace(place / file.name)
-        _sync(place)
+            file.replace(target / file.name)
+        _sync(target)
 
 
 @contextlib.contextmanager
 def creating_folder(path: Path) -> Iterator[Path]:
-    """As :func:`replacing_folder`, for a folder that does not exist yet or is empty, so that nothing old is in it.
+    """As :func:`replacing_folder`, for a folder that does not exist yet or is empty.
 
     Raises:
-        InputError: the folder has content.
+        InputError: the folder is not empty.
     """
-    occupied = InputError(f"{path}: is there already; remove the folder or choose another name")
-    if path.is_dir() and any(path.iterdir()):  # noticed before the work, not after it
+    occupied = InputError(f"{path}: already exists and is not empty; remove the folder or choose another name")
+    if path.is_dir() and any(path.iterdir()):  # checked before the work as well as after it
         raise occupied
-    with _folder_beside(path) as (partial, place):
+    with _folder_beside(path) as (partial, target):
         yield partial
-        if not _take_name(partial, place, durable=True):
+        if not _rename_folder(partial, target, durable=True):
             raise occupied
 
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A folder ``.PREFIX.abcd1234`` in ``parent`` that is gone after the block; those of killed processes go, too."""
+    """A folder ``.PREFIX.abcd1234`` in ``parent`` that is deleted after the block, like those of killed processes."""
     parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(parent / prefix)
     while True:
@@ -120,15 +120,15 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what killed processes left beside ``path``; what a process still writes to, and other files, stay."""
+    """Delete temporary files of ``path`` that killed processes left; those in use by running processes are kept."""
     name = re.compile(rf"\.{re.escape(path.name)}\.{_RANDOM}({re.escape(path.suffix)})?")
     with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
         for entry in [entry for entry in entries if name.fullmatch(entry.name)]:
-            with contextlib.suppress(OSError):  # gone meanwhile, or of another user
-                _remove_unless_held(entry)
+            with contextlib.suppress(OSError):  # deleted meanwhile, or owned by another user
+                _remove_unless_locked(entry)
 
 
-def _remove_unless_held(entry: os.DirEntry[str]) -> None:
+def _remove_unless_locked(entry: os.DirEntry[str]) -> None:
     folder = entry.is_dir(follow_symlinks=False)
     if not folder and not entry.is_file(follow_symlinks=False):
         return
@@ -158,7 +158,7 @@ def _temporary_file(path: Path) -> Iterator[Path]:
 
 
 def _hold(path: Path, flags: int) -> int | None:
-    """Lock what was just made, as long as this process lives; None where somebody took it for a leftover meanwhile."""
+    """Lock a new temporary file or folder for this process; None if another process has removed it as a leftover."""
     try:
         handle = locks.keep(os.open(path, flags))
     except FileNotFoundError:
@@ -171,17 +171,17 @@ def _hold(path: Path, flags: int) -> int | None:
 
 @contextlib.contextmanager
 def _folder_beside(path: Path) -> Iterator[tuple[Path, Path]]:
-    """A temporary folder beside a folder, and the place of that folder, where links lead."""
-    place = Path(os.path.realpath(path)) if path.is_symlink() else path
-    with _blaming(place):
-        if place.exists() and not place.is_dir():  # noticed before the work, not after it
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(place))
-        with temporary_folder(place.parent, place.name) as partial:
-            yield partial, place
+    """A temporary folder beside a folder, and the path of that folder with links resolved."""
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with _blaming(target):
+        if target.exists() and not target.is_dir():  # checked before the work
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target))
+        with temporary_folder(target.parent, target.name) as partial:
+            yield partial, target
 
 
-def _take_name(partial: Path, path: Path, *, durable: bool) -> bool:
-    """Move a folder to its place in one step; False where there is a folder with content."""
+def _rename_folder(partial: Path, path: Path, *, durable: bool) -> bool:
+    """Rename a folder in one step; False if the destination exists and is not empty."""
     if durable:
         for folder, _, names in os.walk(partial):
             for name in names:
@@ -200,7 +200,7 @@ def _take_name(partial: Path, path: Path, *, durable: bool) -> bool:
 
 @contextlib.contextmanager
 def _blaming(*paths: Path) -> Iterator[None]:
-    """Make errors of the system name a path: a full disk names no file, and partial files mean nothing to anyone."""
+    """Make errors of the operating system name the destination, instead of no file or a temporary file."""
     try:
         yield
     except OSError as error:
@@ -208,25 +208,25 @@ def _blaming(*paths: Path) -> Iterator[None]:
             raise
         hidden = {path: os.fspath(path.parent / f".{path.name}.") for path in paths}
         partial = "" if error.filename is None else str(error.filename)
-        blamed = paths[:1] if not partial else [path for path in paths if partial.startswith(hidden[path])]
-        if not blamed:
+        destinations = paths[:1] if not partial else [path for path in paths if partial.startswith(hidden[path])]
+        if not destinations:
             raise
-        raise OSError(error.errno, os.strerror(error.errno), os.fspath(blamed[0])) from error
+        raise OSError(error.errno, os.strerror(error.errno), os.fspath(destinations[0])) from error
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys, complete or not at all."""
+    """Write JSON with sorted keys atomically."""
     with replacing(path) as partial:
         dump_json(partial, value)
 
 
 def dump_json(file: Path, value: Any) -> None:
-    """Write JSON with sorted keys to a file that :func:`replacing_all` gave."""
+    """Write JSON with sorted keys, not atomically: for files of :func:`replacing_all`."""
     file.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def write_parquet(file: Path, frame: pd.DataFrame, notes: Mapping[str, Any] | None = None) -> None:
-    """Write a table with checksums of its pages, and with ``notes`` about it, which :func:`notes_of` reads."""
+    """Write a table with page checksums, and with ``notes`` as metadata, which :func:`notes_of` reads."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -237,7 +237,7 @@ def write_parquet(file: Path, frame: pd.DataFrame, notes: Mapping[str, Any] | No
 
 
 def notes_of(table: pa.Table) -> dict[str, Any] | None:
-    """What :func:`write_parquet` noted about a table; None where it noted nothing, or nothing that can be read."""
+    """The notes that :func:`write_parquet` stored with a table; None if there are none, or if they cannot be read."""
     notes = (table.schema.metadata or {}).get(_NOTES)
     with contextlib.suppress(ValueError):
         return None if notes is None else dict(json.loads(notes))
@@ -257,17 +257,17 @@ def write_texts(folder: Path | str, texts: Mapping[str, str]) -> list[Path]:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """A table as CSV, without its index, in which no text is taken for a formula by spreadsheet programs.
+    """A table as CSV without its index, safe to open in spreadsheet programs.
 
-    They run cells that start with ``=``, ``+``, ``-`` or ``@``: such text is preceded by an apostrophe. Numbers, also
-    with an interval behind them, stay as they are.
+    Spreadsheet programs execute cells that start with ``=``, ``+``, ``-`` or ``@`` as formulas: such text is prefixed
+    with an apostrophe. Numbers, with or without an interval, are not changed.
     """
-    guarded = table.copy()
-    guarded.columns = [_without_formula(name) for name in table.columns]
-    for place, kind in enumerate(table.dtypes):
-        if kind.kind not in "biufM":
-            guarded.isetitem(place, [_without_formula(value) for value in table.iloc[:, place]])
-    return guarded.to_csv(index=False, lineterminator="\n")
+    safe = table.copy()
+    safe.columns = [_without_formula(name) for name in table.columns]
+    for position, dtype in enumerate(table.dtypes):
+        if dtype.kind not in "biufM":
+            safe.isetitem(position, [_without_formula(value) for value in table.iloc[:, position]])
+    return safe.to_csv(index=False, lineterminator="\n")
 
 
 def _without_formula(value: Any) -> Any:
@@ -275,25 +275,28 @@ def _without_formula(value: Any) -> Any:
 
 
 def regular_file(path: Path, most: int | None = None, remedy: str = "give an intact file of its kind") -> int:
-    """Size in bytes of a file that exists, is no folder, pipe or device, and has at most ``most`` bytes.
-
-    Reading anything else can wait or go on for ever.
+    """Check that a path is a regular file of at most ``most`` bytes; reading a pipe or device may never end.
 
     Args:
         path: the file, or a link to it.
-        most: bytes; None for any number.
-        remedy: what the user can do where it is not such a file.
+        most: largest size in bytes; None for no limit.
+        remedy: what the user can do otherwise.
+
+    Returns:
+        Size of the file in bytes.
 
     Raises:
-        InputError: it is not.
+        InputError: the file is missing, not a regular file, or too large.
     """
     try:
         status = path.stat()
     except FileNotFoundError:
-        what = "the link leads nowhere" if path.is_symlink() else "the file is missing"
-        raise InputError(f"{path}: cannot be read: {what}; {remedy}") from None
+        cause = "the target of the link is missing" if path.is_symlink() else "the file is missing"
+        raise InputError(f"{path}: cannot be read: {cause}; {remedy}") from None
     except (OSError, ValueError) as error:
-        reason = explained(error) if isinstance(error, OSError) else "its name holds a null character"
+        reason = (
+            explained(error) if isinstance(error, OSError) else "its name contains a null character; correct the path"
+        )
         raise InputError(f"{path}: cannot be read: {reason}") from None
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path}: is a folder, pipe or device, not a file; {remedy}")
@@ -305,10 +308,10 @@ def regular_file(path: Path, most: int | None = None, remedy: str = "give an int
 
 
 def read_text(path: Path, most: int, remedy: str = "give an intact file of its kind") -> str:
-    """The text of a :func:`regular_file` in UTF-8, with or without a byte order mark.
+    """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        InputError: there is no such file, it has more than ``most`` bytes, or they are no text in UTF-8.
+        InputError: as :func:`regular_file`, or the content is not valid UTF-8.
     """
     regular_file(path, most, remedy)
     try:
@@ -316,30 +319,26 @@ def read_text(path: Path, most: int, remedy: str = "give an intact file of its k
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {explained(error)}") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot be read: byte {error.start} is not text in UTF-8; {remedy}") from None
+        raise InputError(f"{path}: cannot be read: byte {error.start} is not valid UTF-8; {remedy}") from None
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
-    """Paths without those whose names start with a dot, which are temporary files of a process, or of a killed one;
-    sorted.
-
-    Patterns of pathlib match hidden names as well.
-    """
+    """Sorted paths without hidden files, such as temporary files; patterns of pathlib match hidden names as well."""
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def read_regular(path: Path, most: int, remedy: str) -> bytes | None:
-    """The content of a file of at most ``most`` bytes; None where there is no such file.
+    """The content of a file of at most ``most`` bytes; None if the file does not exist.
 
     Raises:
-        InputError: it is too long, or no regular file, whose end may never come; the message ends with the remedy.
+        InputError: the file is too large or not a regular file; the message ends with the remedy.
     """
     try:
         regular_file(path, most, remedy)
         with path.open("rb") as stream:
             return stream.read(most)
     except (InputError, FileNotFoundError):
-        if not path.exists():  # also where it has just gone
+        if not path.exists():  # also if it was deleted meanwhile
             return None
         raise
 
@@ -352,10 +351,10 @@ def sha256_of(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Bring a file or folder to the disk, where the file system can."""
+    """Sync a file or folder to the disk, if the file system supports it."""
     try:
         handle = os.open(path, os.O_RDONLY)
-    except PermissionError:  # a folder that can be written to, but not read
+    except PermissionError:  # a folder that is writable but not readable
         return
     try:
         os.fsync(handle)

@@ -24,7 +24,7 @@ class Run:
 
     @classmethod
     def of(cls, keys: Mapping[str, Any]) -> Self:
-        """The run of such keys as :attr:`keys` gives."""
+        """The run with the given :attr:`keys`."""
         return cls(*(keys[name] for name in ("dataset", "architecture", "objective", "lambda", "seed")))
 
     @property
@@ -45,33 +45,35 @@ class Run:
 
 
 def runs(config: Config) -> list[Run]:
-    """All runs of a configuration, each once, in a stable order."""
-    found: dict[Run, None] = {}
+    """All runs of a configuration, without duplicates, in a stable order."""
+    unique_runs: dict[Run, None] = {}
     for block in config.grid.values():
         for dataset, architecture, objective, seed in itertools.product(
             block.datasets, block.architectures, block.objectives, block.seeds
         ):
             lambdas = block.lambdas if config.objectives[objective].auxiliary else ["0"]
-            found.update((Run(dataset, architecture, objective, lam, seed), None) for lam in lambdas)
-    return list(found)
+            unique_runs.update((Run(dataset, architecture, objective, lam, seed), None) for lam in lambdas)
+    return list(unique_runs)
 
 
 def lambda_of(config: Config, objective: str, given: str | None, file: str) -> str:
     """λ of a run: as given, or ``"0"`` for an objective without an auxiliary term.
 
     Raises:
-        InputError: none is given for an objective with an auxiliary term, which would be trained without it.
+        InputError: the objective has an auxiliary term and λ is None; the term would be ignored.
     """
-    chosen = config.objectives.get(objective)
-    if given is None and chosen is not None and chosen.auxiliary is not None:
+    settings = config.objectives.get(objective)
+    if given is None and settings is not None and settings.auxiliary is not None:
         lambdas = dict.fromkeys(lam for block in config.grid.values() for lam in block.lambdas)
-        known = f", for example {next(iter(lambdas))}" if lambdas else ""
-        raise InputError(f"{file}: objective '{objective}' has an auxiliary term; give its weight with --lambda{known}")
+        example = f", for example {next(iter(lambdas))}" if lambdas else ""
+        raise InputError(
+            f"{file}: objective '{objective}' has an auxiliary term; give its weight with --lambda{example}"
+        )
     return given or "0"
 
 
 def check_run(config: Config, run: Run, file: str) -> None:
-    """Refuse a run that the configuration cannot describe.
+    """Reject a run that does not fit the configuration.
 
     Raises:
         InputError: its architecture or objective is not in the configuration, or λ does not fit the objective.
@@ -81,6 +83,6 @@ def check_run(config: Config, run: Run, file: str) -> None:
         if name not in valid:
             raise InputError(f"{file}: '{name}' is not among its {key}; {suggest(name, valid)}")
     if not QUOTED_NUMBER.fullmatch(run.lam):
-        raise InputError(f"--lambda '{run.lam}' is no decimal without trailing zeros such as 0.2")
+        raise InputError(f"--lambda '{run.lam}' is not a valid λ; give a decimal without trailing zeros, such as 0.2")
     if (run.lam != "0") and config.objectives[run.objective].auxiliary is None:
         raise InputError(f"{file}: objective '{run.objective}' has no auxiliary term, so --lambda must be 0")

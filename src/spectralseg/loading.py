@@ -1,7 +1,7 @@
-"""Files that the suite wrote itself, read back: one reader for each kind of file.
+"""Readers of files that the suite wrote itself, one for each format.
 
-A file that is missing, cut, empty, overwritten or of another version ends in one sentence with its name, what is wrong
-and the remedy. ``what`` names the content, as in "metric records"; ``remedy`` is the end of the sentence.
+If a file is missing, truncated, empty, overwritten or of another version, readers raise an :class:`InputError` with its
+name, the cause and the remedy. ``what`` names the content, as in "metric records"; ``remedy`` ends the message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spectralseg.errors import InputError, explained, has_remedy
 from spectralseg.files import regular_file
 from spectralseg.parsing import MAX_JSON_BYTES, parse_json
 
-if TYPE_CHECKING:  # imported where they are used: the workflow's parser needs JSON only
+if TYPE_CHECKING:  # imported where they are used, as the workflow's parser needs JSON only
     import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -29,9 +29,9 @@ Kinds = Mapping[str, type | tuple[type, ...]]
 
 @contextmanager
 def reading(file: Path, what: str, remedy: str) -> Iterator[None]:
-    """Turn whatever parsers raise inside the block into an :class:`InputError` about ``file``.
+    """Turn any exception of a parser inside the block into an :class:`InputError` about ``file``.
 
-    Parsers that meet garbage raise nearly any exception, so none is named: the block must hold parsing only.
+    Parsers can raise nearly any exception on damaged files, so all are caught: the block must contain parsing only.
     """
     try:
         if not file.is_file():
@@ -39,7 +39,7 @@ def reading(file: Path, what: str, remedy: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except MemoryError:  # of this machine, not of the file
+    except MemoryError:  # caused by the machine, not by the file
         raise
     except Exception as error:
         if isinstance(error, OSError) and has_remedy(error):
@@ -48,9 +48,9 @@ def reading(file: Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def unreadable(file: Path, what: str, remedy: str, reason: object) -> InputError:
-    """The error about a file whose content is not what it should be."""
-    words = " ".join(str(reason).split())[:160] or type(reason).__name__
-    return InputError(f"{file}: cannot be read as {what} ({words}); {remedy}")
+    """The error about a file with invalid content."""
+    cause = " ".join(str(reason).split())[:160] or type(reason).__name__
+    return InputError(f"{file}: cannot be read as {what} ({cause}); {remedy}")
 
 
 def read_json(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[str, Any]:  # noqa: B006 - never changed
@@ -58,9 +58,9 @@ def read_json(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[str,
 
     Args:
         file: the file.
-        what: its content, in the words of the message.
+        what: name of its content, for messages.
         remedy: what to do about a damaged file.
-        keys: names that must be there, with the types of their values; ``"data.mean"`` is a name within ``data``.
+        keys: required keys, with the types of their values; ``"data.mean"`` is the key ``mean`` in ``data``.
     """
     with reading(file, what, remedy):
         regular_file(file, MAX_JSON_BYTES, remedy)
@@ -81,7 +81,7 @@ def read_json_lines(file: Path, what: str, remedy: str, keys: Kinds = {}) -> lis
 def read_csv(
     file: Path, what: str, remedy: str, columns: Sequence[str] = (), *, exact: bool = False, **options: Any
 ) -> pd.DataFrame:
-    """A table of text with at least these columns, or exactly these; ``options`` are those of ``pandas.read_csv``."""
+    """A table of text with at least these columns, or exactly these; ``options`` are passed to ``pandas.read_csv``."""
     import pandas as pd
 
     with reading(file, what, remedy):
@@ -93,14 +93,14 @@ def read_csv(
 def read_parquet(
     file: Path, what: str, remedy: str, columns: Sequence[str] | None = None, *, exact: bool = False, **options: Any
 ) -> pa.Table:
-    """A parquet table. Checksums of its pages are verified where they were written.
+    """A parquet table. Checksums of its pages are verified if the file has them.
 
     Args:
         file: the file.
-        what: its content, in the words of the message.
+        what: name of its content, for messages.
         remedy: what to do about a damaged file.
-        columns: those that are read; None reads all.
-        exact: whether the file must have these columns, in this order, and no others.
+        columns: columns to read; None reads all.
+        exact: whether the file must have exactly these columns, in this order.
         options: further options of ``pyarrow.parquet.read_table``.
     """
     from pyarrow import parquet
@@ -112,7 +112,7 @@ def read_parquet(
 
 
 def read_arrays(file: Path, what: str, remedy: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of an ``.npz`` file, without unpickling; of at most :data:`MAX_ARRAY_BYTES` together."""
+    """Arrays of an ``.npz`` file, without unpickling; of at most :data:`MAX_ARRAY_BYTES` in total."""
     import numpy as np
 
     with reading(file, what, remedy), zipfile.ZipFile(file) as archive:
@@ -124,9 +124,9 @@ def read_arrays(file: Path, what: str, remedy: str, names: Sequence[str]) -> dic
 
 
 def read_tensors(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[str, Any]:  # noqa: B006
-    """A dictionary that ``torch.save`` wrote, on the CPU, without unpickling code.
+    """A dictionary that ``torch.save`` wrote, loaded on the CPU without executing pickled code.
 
-    Checksums of the records in the file are verified, which ``torch.load`` does not do.
+    Unlike ``torch.load``, this verifies the checksums of the records in the file.
     """
     import torch
 
@@ -143,7 +143,7 @@ def read_tensors(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[s
 
 def _require(content: Any, keys: Kinds) -> None:
     if not isinstance(content, dict):
-        raise ValueError(f"holds a {type(content).__name__} instead of named values")
+        raise ValueError(f"contains a {type(content).__name__} instead of a mapping")
     for key, kinds in keys.items():
         value: Any = content
         for name in key.split("."):
@@ -154,8 +154,11 @@ def _require(content: Any, keys: Kinds) -> None:
             raise ValueError(f"'{key}' has the wrong type")
 
 
-def _require_columns(names: Sequence[str], due: Sequence[str], kind: str = "column", *, exact: bool = False) -> None:
-    if exact and [name for name in names if not name.startswith("__index_level_")] != list(due):  # an index of pandas
+def _require_columns(
+    names: Sequence[str], required: Sequence[str], kind: str = "column", *, exact: bool = False
+) -> None:
+    columns = [name for name in names if not name.startswith("__index_level_")]  # without an index of pandas
+    if exact and columns != list(required):
         raise ValueError("it has other columns than this version writes")
-    if missing := [name for name in due if name not in names]:
+    if missing := [name for name in required if name not in names]:
         raise ValueError(f"{kind} '{missing[0]}' is missing")

@@ -1,4 +1,4 @@
-"""Locks of open files and folders (``flock``): the kernel lets go of them when their holder ends, however it ends."""
+"""Locks of open files and folders (``flock``), which the kernel releases whenever their process ends."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from spectralseg.errors import InputError, Interrupted
 
 try:
     import fcntl
-except ImportError:  # no such locks on this system
+except ImportError:  # not available on this system
     fcntl = None  # type: ignore[assignment]
 
-# NFS locks files that are open for writing only, and no folders; other file systems have no locks at all.
+# NFS can lock neither folders nor files that are not open for writing; some file systems have no locks at all.
 _UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF}
 _FILE = ".lock"
-_PAUSE = 0.2  # seconds between looks at a folder that another process writes to
+_PAUSE = 0.2  # seconds between attempts to take a lock
 _held: set[int] = set()
 _log = logging.getLogger(__name__)
 
 
 def keep(handle: int) -> int:
-    """Let only this process hold what ``handle`` locks: processes forked from it close their copy."""
+    """Register a handle so that only this process holds its lock: forked processes close their copy."""
     _held.add(handle)
     return handle
 
 
 def release(handle: int) -> None:
-    """Close a handle given to :func:`keep`; nothing in a forked process, which has no copy."""
+    """Close a handle given to :func:`keep`. In a forked process, which has no copy, this does nothing."""
     if handle in _held:
         _held.discard(handle)
         os.close(handle)
 
 
 def try_lock(handle: int) -> bool | None:
-    """Lock an open file or folder; False where another process has it, None where the file system has no locks."""
+    """Lock an open file or folder; False if another process holds the lock, None if the file system has no locks."""
     if fcntl is None:
         return None
     try:
@@ -57,22 +57,22 @@ def try_lock(handle: int) -> bool | None:
 
 @contextlib.contextmanager
 def only_writer(folder: Path, task: str, deadline: float | None = None) -> Iterator[bool]:
-    """Let no other process write to a folder until the block ends, as far as the file system has locks.
+    """Lock a folder so that only this process writes to it in the block, if the file system has locks.
 
-    A process that has the same task, such as one whose workflow was killed, is waited for. The lock is a file in the
-    folder, which NFS knows on all machines; it is removed after the block.
+    If another process holds the lock for the same task, such as one whose workflow was killed, wait for it. The lock is
+    a file in the folder, which also works on NFS across machines; it is removed after the block.
 
     Args:
-        folder: is made if need be.
-        task: what is done there, in the words of a message: "training of ...".
-        deadline: value of ``time.monotonic()`` at which waiting ends.
+        folder: the folder, which is created if it does not exist.
+        task: description of the work for messages, such as "training of ...".
+        deadline: value of ``time.monotonic()`` at which waiting ends; None to wait without a limit.
 
     Returns:
-        Whether another process was waited for.
+        Whether this process had to wait.
 
     Raises:
-        InputError: another process does something else there.
-        Interrupted: the deadline came first.
+        InputError: another process holds the lock for a different task.
+        Interrupted: the deadline was reached while waiting.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file, waited = folder / _FILE, False
@@ -80,13 +80,15 @@ def only_writer(folder: Path, task: str, deadline: float | None = None) -> Itera
         holder = _holder(file)
         if holder.get("task", task) != task:
             raise InputError(
-                f"{folder}: is in use by the {_words(holder)}; wait until it has ended, or choose another folder"
+                f"{folder}: is in use by the {_described(holder)}; wait until it has ended, or choose another folder"
             )
         if not waited:
-            _log.info("%s: waiting for the %s", folder, _words(holder) if holder else "process that writes there")
+            _log.info("%s: waiting for the %s", folder, _described(holder) if holder else "process that holds the lock")
         waited = True
         if deadline is not None and time.monotonic() > deadline:
-            raise Interrupted(f"{folder}: stopped by its time limit before the other process had ended; run it again")
+            raise Interrupted(
+                f"{folder}: the time limit was reached while waiting for another process; rerun the command"
+            )
         time.sleep(_PAUSE)
     try:
         os.ftruncate(handle, 0)
@@ -98,9 +100,9 @@ def only_writer(folder: Path, task: str, deadline: float | None = None) -> Itera
 
 
 def _take(file: Path) -> int | None:
-    """Lock a file, which is made if need be; None where another process has it."""
+    """Lock a file, which is created if it does not exist; None if another process holds the lock."""
     handle = keep(os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666))
-    # Whoever had it removed it: the next look makes a new file.
+    # A file without links was removed by its previous holder: the next attempt creates a new one.
     if try_lock(handle) is False or not os.fstat(handle).st_nlink:
         release(handle)
         return None
@@ -108,19 +110,19 @@ def _take(file: Path) -> int | None:
 
 
 def _holder(file: Path) -> dict[str, str | int]:
-    """What the holder of a lock wrote into its file; nothing where that cannot be read yet."""
+    """What the holder of a lock wrote into its file; empty if it cannot be read yet."""
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def _words(holder: dict[str, str | int]) -> str:
+def _described(holder: dict[str, str | int]) -> str:
     return f"{holder.get('task')} (process {holder.get('process')} on {holder.get('host')})"
 
 
 def _forget() -> None:
-    """In a forked process, such as a worker of a loader: a copy of a lock would keep it when this process is killed."""
+    """Close all locks in a forked process, such as a loader worker: it would hold them after its parent is killed."""
     for handle in _held:
         os.close(handle)
     _held.clear()

@@ -1,8 +1,8 @@
-"""Papermill with notebooks that run in its own process: ``python -m spectralseg.papermill NOTEBOOK OUTPUT``.
+"""Papermill with an in-process engine: ``python -m spectralseg.papermill NOTEBOOK OUTPUT``.
 
-A kernel named python3 may belong to another Python: Jupyter takes the first that it finds, such as one of the user's.
-In the process of papermill there is no kernel to choose, none to start, and no port for two notebooks to compete for.
-Options are those of ``papermill``.
+A kernel named python3 may belong to another Python, as Jupyter takes the first one that it finds. In the process of
+papermill, no kernel has to be chosen or started, and notebooks do not compete for ports. Options are those of
+``papermill``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENGINE = "in-process"
 
 
 class InProcess(Engine):  # type: ignore[misc]
-    """Runs the cells of a notebook one after the other, until one fails."""
+    """Runs the cells of a notebook in order and stops after the first failure."""
 
     @classmethod
     def execute_managed_notebook(
@@ -42,10 +42,10 @@ class InProcess(Engine):  # type: ignore[misc]
         """Fill the outputs of all cells.
 
         Args:
-            nb_man: the notebook, and what papermill wants to be told about its cells.
-            kernel_name: ignored; by it papermill chooses the language of parameters.
-            log_output: whether texts that cells print are printed as well.
-            options: of other engines, ignored.
+            nb_man: the notebook and its callbacks of papermill.
+            kernel_name: ignored; papermill selects the language of parameters by it.
+            log_output: whether the output of cells is also printed.
+            options: options of other engines, ignored.
         """
         nb_man.nb.metadata["language_info"] = {"name": "python", "version": platform.python_version()}
         with _shell() as shell:
@@ -65,7 +65,7 @@ papermill_engines.register(ENGINE, InProcess)
 
 
 class _Publisher(DisplayPublisher):
-    """Adds what cells display to their outputs."""
+    """Appends displayed objects to the outputs of a cell."""
 
     shell: Any
 
@@ -77,7 +77,7 @@ class _Publisher(DisplayPublisher):
 
 
 class _Hook(DisplayHook):
-    """Adds the value of the last expression of a cell to its outputs."""
+    """Appends the value of the last expression of a cell to its outputs."""
 
     shell: Any
 
@@ -91,14 +91,14 @@ class _Hook(DisplayHook):
 
 
 class _Shell(InteractiveShell):
-    """IPython without history, profile and virtual environments of the user, whose outputs go into cells."""
+    """IPython without the user's history, profile and virtual environments; outputs are stored in cells."""
 
     display_pub_class = Type(_Publisher)
     displayhook_class = Type(_Hook)
     outputs: list[NotebookNode]
 
     def run(self, cell: NotebookNode, *, log_output: bool) -> bool:
-        """Run a cell, fill its outputs, and say whether it succeeded."""
+        """Run a cell, fill its outputs, and return whether it succeeded."""
         self.outputs, cell.execution_count = cell.outputs, self.execution_count
         streams = [
             _Stream(name, self.outputs, getattr(sys, name) if log_output else None) for name in ("stdout", "stderr")
@@ -114,7 +114,7 @@ class _Shell(InteractiveShell):
 
 
 class _Stream(io.TextIOBase):
-    """Adds texts to the outputs of a cell, and writes them to a file as well if there is one."""
+    """Appends text to the outputs of a cell, and copies it to another stream if given."""
 
     def __init__(self, name: str, outputs: list[NotebookNode], copy: TextIO | None) -> None:
         self.name, self.outputs, self.copy = name, outputs, copy
@@ -136,9 +136,9 @@ class _Stream(io.TextIOBase):
 
 @contextmanager
 def _shell() -> Iterator[_Shell]:
-    """The one shell of this process, which ``get_ipython()`` of the cells returns."""
+    """The shell of this process, which ``get_ipython()`` returns in cells."""
     settings = Config({"HistoryManager": {"enabled": False}})
-    with tempfile.TemporaryDirectory() as folder:  # else ~/.ipython
+    with tempfile.TemporaryDirectory() as folder:  # instead of ~/.ipython
         shell = _Shell.instance(config=settings, ipython_dir=folder)
         try:
             yield shell
@@ -148,17 +148,20 @@ def _shell() -> Iterator[_Shell]:
 
 
 def _as_text(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Bytes, such as pictures, as notebooks hold them."""
-    return {kind: base64.b64encode(one).decode() if isinstance(one, bytes) else one for kind, one in data.items()}
+    """Outputs by MIME type, with bytes such as images encoded in base64."""
+    return {
+        kind: base64.b64encode(content).decode() if isinstance(content, bytes) else content
+        for kind, content in data.items()
+    }
 
 
 def main() -> None:
-    """Papermill's own command line with this engine."""
+    """Run the command line of papermill with this engine."""
     from papermill.cli import papermill
 
     spare_garbage_collection()
-    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # pictures become outputs
-    logging.getLogger("papermill").setLevel("INFO")  # but not other libraries, which the cells now share a process with
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # figures become outputs
+    logging.getLogger("papermill").setLevel("INFO")  # not the libraries that cells use in the same process
     options = {"engine": ENGINE, "kernel": "python3", "language": "python", "log-level": "WARNING"}
     papermill([*(f"--{name}={value}" for name, value in options.items()), *sys.argv[1:]])
 

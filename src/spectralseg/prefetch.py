@@ -1,4 +1,4 @@
-"""Everything that needs the network, done once where there is one: compute nodes then need none."""
+"""Downloads in advance, on a machine with a network, so that compute nodes need none."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _log = logging.getLogger(__name__)
 
 
 def prefetch(config: Config, specifications: Mapping[str, DatasetSpecification]) -> None:
-    """Fetch the official files of a study into its download folder, and encoder weights into the cache.
+    """Download the official files of a study into its download folder, and encoder weights into the cache.
 
-    One failure does not keep the rest from being fetched.
+    After a failure, the remaining downloads are still tried.
 
     Raises:
-        InputError: names all that could not be had.
+        InputError: lists all failed downloads.
     """
     failures = []
-    for name, choice in config.datasets.items():
-        if choice.source != "official":
-            _log.info("%s: source '%s' needs no download", name, choice.source)
+    for name, dataset in config.datasets.items():
+        if dataset.source != "official":
+            _log.info("%s: source '%s' needs no download", name, dataset.source)
             continue
         try:
-            fetch(specifications[name], Path(config.downloads) / name, mirrors=choice.mirrors)
+            fetch(specifications[name], Path(config.downloads) / name, mirrors=dataset.mirrors)
         except InputError as error:
             failures.append(str(error))
     pretrained = {
-        (a.model, a.encoder, a.encoder_weights)
-        for a in config.architectures.values()
-        if a.encoder_weights and not weights_file(a.encoder_weights)
+        (architecture.model, architecture.encoder, architecture.encoder_weights)
+        for architecture in config.architectures.values()
+        if architecture.encoder_weights and not weights_file(architecture.encoder_weights)
     }
     for model, encoder, weights in sorted(pretrained):
         try:
@@ -43,14 +43,14 @@ def prefetch(config: Config, specifications: Mapping[str, DatasetSpecification])
         except InputError as error:
             failures.append(str(error))
     if failures:
-        raise InputError(f"{len(failures)} could not be fetched: " + " | ".join(failures))
+        raise InputError(f"{len(failures)} downloads failed: " + " | ".join(failures))
 
 
 def fetch_weights(encoder: str, weights: str, model: str = "unet") -> None:
-    """Have pretrained weights of a model's encoder in the cache of the library that loads them.
+    """Download pretrained weights of a model's encoder into the cache of the library that loads them.
 
     Raises:
-        InputError: the encoder or its weights are unknown, or there is no network.
+        InputError: the encoder or its weights are unknown, or the network is unavailable.
     """
     from spectralseg.models import build_model
 

@@ -1,4 +1,4 @@
-"""One progress bar for all long work: a bar in a terminal, a line now and then in a log."""
+"""A progress bar for long work: a bar in a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _Item = TypeVar("_Item")
 
 _LINE = "{desc}: {n_fmt}/{total_fmt} {unit} ({percentage:.0f} %), {rate_fmt}, {elapsed} gone, {remaining} left{postfix}"
 _PAUSE = 30.0  # seconds between lines
-_bars: list[weakref.ref[Any]] = []  # bars that were shown, outer ones before inner ones
+_bars: list[weakref.ref[Any]] = []  # all bars, outer ones before inner ones
 
 
 def progress_bar(items: Iterable[_Item] | None = None, *, desc: str, unit: str, **options: Any) -> tqdm[_Item]:
-    """A ``tqdm`` on stderr that degrades to plain lines where that is no terminal: first, last, and two a minute.
+    """A ``tqdm`` on stderr; without a terminal, it prints lines instead: the first, the last, and two per minute.
 
     Args:
-        items: what to iterate over; None where the caller calls ``update``.
-        desc: what is worked on.
-        unit: what is counted.
+        items: what to iterate over; None if the caller calls ``update``.
+        desc: description of the work.
+        unit: name of one item.
         options: further options of ``tqdm``, such as ``total`` or ``initial``.
     """
     if sys.stderr.isatty():
@@ -35,7 +35,7 @@ def progress_bar(items: Iterable[_Item] | None = None, *, desc: str, unit: str, 
         style = {"mininterval": _PAUSE, "maxinterval": _PAUSE, "file": _Lines(), "ascii": True}
         if options.get("total") is not None or hasattr(items, "__len__"):
             style["bar_format"] = _LINE
-    build: Any = tqdm  # its annotations leave out a bar without items
+    build: Any = tqdm  # its annotations do not allow items=None
     bar: tqdm[_Item] = build(items, desc=one_line(desc), unit=unit, **style, **options)
     _bars[:] = [other for other in _bars if other() is not None]
     _bars.append(weakref.ref(bar))
@@ -44,7 +44,7 @@ def progress_bar(items: Iterable[_Item] | None = None, *, desc: str, unit: str, 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where long work stands: how much of a step is done, of how much, and how much per second."""
+    """Progress of a step: items done, total number of items, and items per second."""
 
     step: str
     unit: str
@@ -54,17 +54,17 @@ class Progress:
 
 
 def current() -> Progress | None:
-    """Where the outermost open bar of this process stands; None without one."""
+    """Progress of the outermost open bar of this process; None without one."""
     for reference in list(_bars):
         bar = reference()
-        if bar is not None and not bar.disable:  # a bar that was closed is disabled
+        if bar is not None and not bar.disable:  # tqdm disables a bar when it is closed
             seconds, done = time.time() - bar.start_t, bar.n - bar.initial
             return Progress(bar.desc, bar.unit, bar.n, bar.total, done / seconds if done and seconds > 0 else None)
     return None
 
 
 class _Lines:
-    """A stream that ends every state of a bar by a line feed, where a terminal would overwrite it."""
+    """A stream that writes every update of a bar as a line of its own."""
 
     def write(self, text: str) -> int:
         if line := text.strip("\r\n "):

@@ -1,4 +1,4 @@
-"""Secrets and control characters stay out of what is printed; secrets also out of what is logged or stored."""
+"""Removal of secrets and control characters from printed text, and of secrets from logs and stored files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import quote, quote_plus
 from spectralseg.errors import one_line
 
 _SECRET_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNORECASE)
-_SHORTEST = 8  # a shorter value would blot out ordinary words
-# A password may hold what should be encoded in an address: everything up to the last @ belongs to the login.
+_SHORTEST = 8  # characters; a shorter value may be an ordinary word
+# A password may contain unencoded special characters: everything up to the last @ belongs to the login.
 _LOGIN = re.compile(r"(?<=://)(?:[^/\s@:]*:[^\s'\"<>]*|[^/\s]*)@")
 _QUERY = re.compile(r"(https?://[^\s?#'\"]+)([?#])[^\s'\")]+")
 _HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
@@ -22,9 +22,11 @@ _GAP = re.compile(r"(?:\s|\\[nrt])*")
 
 
 def redact(text: str) -> str:
-    """``text`` without secrets: values of environment variables named like ``*TOKEN*``, also where they are cut short,
-    percent-encoded or broken into lines; logins and queries of addresses (object stores sign them), authorization
-    headers, and what follows ``password=`` and the like.
+    """``text`` without secrets.
+
+    Removed are values of environment variables named like ``*TOKEN*``, also if truncated, percent-encoded or broken
+    into lines; logins and queries of URLs, as object stores sign URLs in the query; authorization headers; and values
+    after ``password=`` and similar keys.
     """
     for name, value in os.environ.items():
         if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST and not os.path.exists(value):
@@ -37,31 +39,31 @@ def redact(text: str) -> str:
 
 
 def _without(text: str, secret: str) -> str:
-    """``text`` without a secret, or as much of it as is there from its start, with line breaks within."""
+    """``text`` without a secret or the start of it, also if broken into lines."""
     start = re.compile(_GAP.pattern.join(map(re.escape, secret[:_SHORTEST])))
     parts, end = [], 0
-    while found := start.search(text, end):
-        parts.append(text[end : found.start()] + "***")
-        end = found.end()
+    while match := start.search(text, end):
+        parts.append(text[end : match.start()] + "***")
+        end = match.end()
         for character in secret[_SHORTEST:]:
-            place = _GAP.match(text, end).end()  # type: ignore[union-attr]
-            if text[place : place + 1] != character:
+            position = _GAP.match(text, end).end()  # type: ignore[union-attr]
+            if text[position : position + 1] != character:
                 break
-            end = place + 1
+            end = position + 1
     return "".join(parts) + text[end:]
 
 
 def printable(text: str) -> str:
-    """``text`` for a terminal: its lines stay, tabs become spaces, other characters that are not printable are escaped.
+    """``text`` for a terminal: lines are kept, tabs become spaces, other unprintable characters are escaped.
 
-    Files and names from elsewhere may hold sequences that move the cursor, change colours or reverse text.
+    Text from external files may contain sequences that move the cursor, change colours or reverse text.
     """
     return "\n".join(map(one_line, text.expandtabs().split("\n")))
 
 
 class RedactingFormatter(logging.Formatter):
-    """A log format whose lines, tracebacks included, pass :func:`redact` and :func:`printable`."""
+    """A log formatter that applies :func:`redact` and :func:`printable` to all lines, including tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Format a log record."""
         return redact(printable(super().format(record)))

@@ -1,4 +1,4 @@
-"""What is generated from the configuration model, the dataset files and the corruptions: schema and reference pages."""
+"""JSON schema and reference pages, generated from the configuration model, the dataset files and the corruptions."""
 
 from __future__ import annotations
 
@@ -37,38 +37,43 @@ def _with_body(page: Path, body: str) -> str:
 
 
 def write(root: Path) -> list[Path]:
-    """Bring the generated files up to date and return those that changed."""
-    changed = [p for p, text in generated_files(root).items() if not p.is_file() or p.read_text("utf-8") != text]
-    for path in changed:
+    """Update the generated files and return those that changed."""
+    changed = {
+        path: text
+        for path, text in generated_files(root).items()
+        if not path.is_file() or path.read_text("utf-8") != text
+    }
+    for path, text in changed.items():
         with replacing(path) as partial:
-            partial.write_text(generated_files(root)[path], encoding="utf-8")
-    return changed
+            partial.write_text(text, encoding="utf-8")
+    return list(changed)
 
 
 def json_schema() -> str:
-    """JSON schema of the configuration, for editors and for other tools."""
+    """JSON schema of the configuration, for editors and other tools."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema(mode="validation")}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def datasets_table(specifications: Mapping[str, DatasetSpecification]) -> str:
-    """Every dataset file as a row."""
+    """Table of all datasets."""
     rows = [
         (
-            f"`{one.name}`",
-            f"[{one.title}]({one.homepage})" if one.homepage.startswith("http") else one.title,
-            one.modality,
-            ", ".join(one.classes),
-            ", ".join(f"`{name}`" for name in one.ood) or "–",
-            one.licence,
+            f"`{dataset.name}`",
+            f"[{dataset.title}]({dataset.homepage})" if dataset.homepage.startswith("http") else dataset.title,
+            dataset.modality,
+            ", ".join(dataset.classes),
+            ", ".join(f"`{name}`" for name in dataset.ood) or "–",
+            dataset.licence,
         )
-        for one in specifications.values()
+        for dataset in specifications.values()
     ]
-    return "## Datasets\n\n" + _table(("name", "dataset", "modality", "classes", "tested on as well", "licence"), rows)
+    headings = ("name", "dataset", "modality", "classes", "out-of-distribution tests", "licence")
+    return f"## Datasets\n\n{_table(headings, rows)}"
 
 
 def corruptions_tables() -> str:
-    """The corruptions of every kind of modality with the values of their parameters, one table per kind."""
+    """Tables of corruptions and the values of their parameters, one per kind of modality."""
     return "\n".join(f"### {name}\n\n{_corruptions(kind)}" for name, kind in KINDS.items())
 
 
@@ -81,32 +86,33 @@ def _corruptions(kind: Kind) -> str:
         )
         for name, sweep in kind.sweeps.items()
     ]
-    named = f"Modalities that name one of: {', '.join(sorted(kind.words))}.\n\n"
-    return named + _table(("corruption", "severities 1, 2, 3, 4, 5", "source"), rows)
+    words = f"Modalities with one of the words: {', '.join(sorted(kind.words))}.\n\n"
+    return words + _table(("corruption", "severities 1, 2, 3, 4, 5", "source"), rows)
 
 
 def keys_tables() -> str:
-    """Every key of the configuration, one table per model."""
-    return "\n".join(f"## {title}\n\n{lead}\n\n{_keys(model)}" for title, lead, model in _models())
+    """Tables of the configuration keys, one per section."""
+    return "\n".join(f"## {title}\n\n{lead}\n\n{_keys(section)}" for title, lead, section in _sections())
 
 
-def _models() -> Iterable[tuple[str, str, type[BaseModel]]]:
-    """The configuration and the models below it, in the order of their keys."""
+def _sections() -> Iterable[tuple[str, str, type[BaseModel]]]:
+    """Title, introduction and model of the configuration and its sections, in the order of their keys."""
     yield "Top level", "The configuration as a whole.", Config
-    seen: set[type[BaseModel]] = {Config}
+    visited: set[type[BaseModel]] = {Config}
     queue: list[tuple[str, type[BaseModel]]] = [("", Config)]
     while queue:
         prefix, parent = queue.pop(0)
         for key, field in parent.model_fields.items():
-            for model, many in _nested(field.annotation):
-                if model not in seen:
-                    seen.add(model)
-                    path = f"{prefix}{key}.<name>" if many else f"{prefix}{key}"
-                    yield f"`{path}`", (model.__doc__ or "").split("\n")[0], model
-                    queue.append((f"{path}.", model))
+            for section, is_mapping in _nested(field.annotation):
+                if section not in visited:
+                    visited.add(section)
+                    path = f"{prefix}{key}.<name>" if is_mapping else f"{prefix}{key}"
+                    yield f"`{path}`", (section.__doc__ or "").split("\n")[0], section
+                    queue.append((f"{path}.", section))
 
 
 def _nested(annotation: Any) -> Iterable[tuple[type[BaseModel], bool]]:
+    """Sections in the type of a key, each with whether it is a value of a mapping."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation, False
     for argument in typing.get_args(annotation):
@@ -114,10 +120,10 @@ def _nested(annotation: Any) -> Iterable[tuple[type[BaseModel], bool]]:
             yield argument, True
 
 
-def _keys(model: type[BaseModel]) -> str:
-    properties = model.model_json_schema(mode="validation")["properties"]
+def _keys(section: type[BaseModel]) -> str:
+    properties = section.model_json_schema(mode="validation")["properties"]
     rows = []
-    for key, field in model.model_fields.items():
+    for key, field in section.model_fields.items():
         default = "required" if field.default is PydanticUndefined else f"`{_plain(field.default)}`"
         rows.append((f"`{key}`", _type(properties[key]), default, field.description or ""))
     return _table(("key", "values", "default", "meaning"), rows)
@@ -140,7 +146,7 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _limits(schema: dict[str, Any]) -> str:
-    """Limits of a number in words; nothing for other types."""
+    """Limits of a number in words; empty for other types."""
     words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
     return "".join(f" {word} {schema[key]:,}" for key, word in words.items() if key in schema)
 

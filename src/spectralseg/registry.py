@@ -1,4 +1,4 @@
-"""Registries without registration: the modules of a package are its entries, and a new file is a new entry.
+"""Registries: the modules of a package are its entries, so that a new file is a new entry.
 
 Modules whose names start with an underscore are helpers. Listing imports nothing, so that the workflow can check
 names without loading torch.
@@ -35,8 +35,8 @@ def folders_of(package: str) -> list[str]:
     return list(spec.submodule_search_locations)
 
 
-# Models that segmentation-models-pytorch builds under these names. They stand here because the library takes seconds to
-# import; a test compares.
+# Models that segmentation-models-pytorch builds under these names. Listed here because the library takes seconds to
+# import; a test compares both.
 LIBRARY_MODELS = (
     "deeplabv3",
     "deeplabv3plus",
@@ -58,11 +58,11 @@ def model_names() -> list[str]:
     return sorted({*names("spectralseg.models"), *LIBRARY_MODELS})
 
 
-_ENCODERS_OF_TIMM = ("tu-", "timm-")  # prefixes of encoders that are known to timm only
+_ENCODERS_OF_TIMM = ("tu-", "timm-")  # prefixes of encoders that only timm knows
 
 
 def has_library_encoder(model: str, encoder: str) -> bool:
-    """Whether the encoder of a model is one of segmentation-models-pytorch, so that its names can be checked."""
+    """Whether the encoder of a model is one of segmentation-models-pytorch, whose names can be checked."""
     return model in (*LIBRARY_MODELS, "transunet") and not encoder.startswith(_ENCODERS_OF_TIMM)
 
 
@@ -72,8 +72,9 @@ def encoders() -> list[str]:
 
 
 def encoder_weights(encoder: str) -> tuple[str, ...] | None:
-    """Names of the pretrained weights of an encoder, read from the source of segmentation-models-pytorch, which takes
-    seconds to import; None where the library has no such encoder.
+    """Names of the pretrained weights of an encoder; None if segmentation-models-pytorch has no such encoder.
+
+    They are read from the source of the library, which takes seconds to import.
     """
     for file in _encoder_files():
         if f'"{encoder}"' in file.read_text(encoding="utf-8") and encoder in _pretrained(file):
@@ -88,23 +89,23 @@ def _encoder_files() -> list[Path]:
 
 @functools.cache
 def _pretrained(file: Path) -> dict[str, tuple[str, ...]]:
-    """Encoders of a module of the library with the names of their weights."""
-    found = {}
+    """Encoders of a module of the library and the names of their weights."""
+    encoder_weights = {}
     for table in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         for encoder, settings in _items(table):
             for key, weights in _items(settings):
                 if key == "pretrained_settings":
-                    found[encoder] = tuple(name for name, _ in _items(weights))
-    return found
+                    encoder_weights[encoder] = tuple(name for name, _ in _items(weights))
+    return encoder_weights
 
 
 def _items(node: ast.AST) -> list[tuple[str, ast.expr]]:
-    """Entries of a literal dictionary, by their keys."""
+    """Keys and values of a literal dictionary; empty for other nodes."""
     entries = zip(node.keys, node.values, strict=True) if isinstance(node, ast.Dict) else ()
     return [(str(key.value), value) for key, value in entries if isinstance(key, ast.Constant)]
 
 
-# Arguments of models that are not options, and where their values come from.
+# Arguments of models that are not options, each with a remedy.
 _NO_OPTIONS = {
     **dict.fromkeys(("name", "model"), "give it as the key 'model'"),
     **dict.fromkeys(("encoder", "encoder_name"), "give it as the key 'encoder'"),
@@ -112,7 +113,7 @@ _NO_OPTIONS = {
     **dict.fromkeys(("in_channels", "in_chans", "classes"), "it follows from the dataset; leave it out"),
     "activation": "models return raw logits; leave it out",
     "aux_params": "models return logits only; leave it out",
-    # Of timm, to which the library's models pass on what they do not know.
+    # Arguments of timm, to which the models of the library pass unknown ones.
     "num_classes": "encoders have no classifier; leave it out",
     **dict.fromkeys(("features_only", "out_indices"), "the model sets it; leave it out"),
     **dict.fromkeys(
@@ -123,10 +124,10 @@ _NO_OPTIONS = {
 
 
 def check_options(model: str, encoder: str, options: Iterable[str]) -> None:
-    """Refuse names of options that a model does not have, without importing it.
+    """Reject unknown options of a model, without importing it.
 
-    Encoders of timm (``tu-``) take further options, which are known only once they are built: of those, names are
-    refused that look like a misspelt option of the model.
+    Encoders of timm (``tu-``) take further options, which are unknown before the encoder is built. For these encoders,
+    an unknown option is rejected only if it resembles an option of the model.
 
     Raises:
         InputError: names the option and the nearest valid one.
@@ -138,13 +139,13 @@ def check_options(model: str, encoder: str, options: Iterable[str]) -> None:
             raise InputError(f"'{name}' is not an option of a model: {_NO_OPTIONS[name]}")
         if valid is None or name in valid:
             continue
-        passed_on = model in LIBRARY_MODELS and encoder.startswith("tu-")
-        if not passed_on or difflib.get_close_matches(name, valid, n=1, cutoff=0.8):
+        passed_to_timm = model in LIBRARY_MODELS and encoder.startswith("tu-")
+        if not passed_to_timm or difflib.get_close_matches(name, valid, n=1, cutoff=0.8):
             raise InputError(f"model '{model}' has no option '{name}'; {suggest(name, valid)}")
 
 
 def check_objective_options(objective: str, options: Iterable[str]) -> None:
-    """Refuse names of options that an objective does not have, without importing it.
+    """Reject unknown options of an objective, without importing it.
 
     Raises:
         InputError: names the option and the nearest valid one.
@@ -158,59 +159,59 @@ def check_objective_options(objective: str, options: Iterable[str]) -> None:
 
 @functools.cache
 def objective_options(objective: str) -> tuple[str, ...] | None:
-    """Names of an objective's options, read from its source; None where that does not tell.
+    """Names of an objective's options, read from its source; None if the source does not define them statically.
 
-    They are the parameters of the class that the module names ``build``, which has none if it inherits ``__init__``
-    from ``Objective``.
+    The options are the parameters of the class that the module assigns to ``build``. A class that inherits ``__init__``
+    from ``Objective`` has none.
     """
     spec = importlib.machinery.PathFinder.find_spec(objective, folders_of("spectralseg.objectives"))
     if spec is None or spec.origin is None:
         return None
     body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
-    named = [
-        one.value.id
-        for one in body
-        if isinstance(one, ast.Assign)
-        and isinstance(one.value, ast.Name)
-        and any(isinstance(target, ast.Name) and target.id == "build" for target in one.targets)
+    class_names = [
+        statement.value.id
+        for statement in body
+        if isinstance(statement, ast.Assign)
+        and isinstance(statement.value, ast.Name)
+        and any(isinstance(target, ast.Name) and target.id == "build" for target in statement.targets)
     ]
-    classes = [one for one in body if isinstance(one, ast.ClassDef) and one.name in named]
+    classes = [node for node in body if isinstance(node, ast.ClassDef) and node.name in class_names]
     if len(classes) != 1:
         return None
     (build,) = classes
-    for one in build.body:
-        if isinstance(one, ast.FunctionDef) and one.name == "__init__":
-            arguments = one.args
-            names = [each.arg for each in (*arguments.args, *arguments.kwonlyargs) if each.arg != "self"]
-            return None if arguments.kwarg else tuple(names)
+    for method in build.body:
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+            options = [node.arg for node in (*method.args.args, *method.args.kwonlyargs) if node.arg != "self"]
+            return None if method.args.kwarg else tuple(options)
     return () if [ast.unparse(base).rpartition(".")[2] for base in build.bases] == ["Objective"] else None
 
 
 @functools.cache
 def model_options(model: str) -> tuple[str, ...] | None:
-    """Names of a model's options, read from its source; None where that does not tell.
+    """Names of a model's options, read from its source; None if the source does not define them statically.
 
-    Those of :mod:`spectralseg.models` are the keyword-only parameters of ``build``, those of the library the parameters
-    of its classes.
+    For modules of :mod:`spectralseg.models`, they are the keyword-only parameters of ``build``; for models of the
+    library, the parameters of their classes.
     """
     if model not in LIBRARY_MODELS:
         spec = importlib.machinery.PathFinder.find_spec(model, folders_of("spectralseg.models"))
         builders = [] if spec is None or spec.origin is None else _functions(Path(spec.origin), "build")
-        return None if not builders or builders[0].kwarg else tuple(one.arg for one in builders[0].kwonlyargs)
+        return None if not builders or builders[0].kwarg else tuple(node.arg for node in builders[0].kwonlyargs)
     (library,) = folders_of("segmentation_models_pytorch")
     for file in sorted(Path(library).glob("decoders/*/model.py")):
         for builder in _functions(file, "__init__", of=model):
-            arguments = (one.arg for one in (*builder.args, *builder.kwonlyargs))
-            return tuple(name for name in arguments if name != "self" and name not in _NO_OPTIONS)
+            parameters = (node.arg for node in (*builder.args, *builder.kwonlyargs))
+            return tuple(name for name in parameters if name != "self" and name not in _NO_OPTIONS)
     return None
 
 
 def _functions(file: Path, name: str, of: str | None = None) -> list[ast.arguments]:
-    """Parameters of the functions of a name in a module, or in its class ``of``, which is given in lower case."""
+    """Parameters of the functions called ``name`` in a module, or in its class ``of``, which is given in lower case."""
     body: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
     if of is not None:
-        body = [part for one in body if isinstance(one, ast.ClassDef) and one.name.lower() == of for part in one.body]
-    return [one.args for one in body if isinstance(one, ast.FunctionDef) and one.name == name]
+        classes = [node for node in body if isinstance(node, ast.ClassDef) and node.name.lower() == of]
+        body = [statement for node in classes for statement in node.body]
+    return [node.args for node in body if isinstance(node, ast.FunctionDef) and node.name == name]
 
 
 def weights_file(weights: str | None) -> Path | None:
@@ -230,7 +231,7 @@ def load(package: str, name: str, kind: str) -> ModuleType:
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:
-    """The nearest valid name, and all of them."""
+    """The nearest valid name and all valid names, as the end of a message."""
     valid = list(valid)
     near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return (f"did you mean '{near[0]}'? " if near else "") + f"valid: {', '.join(valid)}"

@@ -1,4 +1,4 @@
-"""What a process does with the signals of batch systems."""
+"""Handling of the signals of batch systems."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
-WARNING = getattr(signal, "SIGUSR1", None)  # for sites that warn early (sbatch --signal)
+WARNING = getattr(signal, "SIGUSR1", None)  # sent before the time limit by sites that use sbatch --signal
 SIGNALS = tuple(number for number in (signal.SIGTERM, WARNING) if number is not None)  # sent before a kill
 
 
 @contextlib.contextmanager
 def handled(handlers: Mapping[int, Handler]) -> Iterator[None]:
-    """Handle signals inside the block. Outside the main thread, where Python allows no handlers, nothing changes.
+    """Handle signals inside the block. Outside the main thread, where Python allows no handlers, this does nothing.
 
-    A process in the background, which a shell has ignore SIGINT, goes on ignoring it.
+    A background process for which the shell ignores SIGINT continues to ignore it.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         handlers = {number: handler for number, handler in handlers.items() if number != signal.SIGINT}
@@ -35,24 +35,24 @@ def handled(handlers: Mapping[int, Handler]) -> Iterator[None]:
 
 
 def pass_on() -> None:
-    """Send ``SIGNALS`` on to all child processes, whoever handles them here; for the rest of this process.
+    """Forward ``SIGNALS`` to all child processes, in addition to any handlers, until this process ends.
 
-    SLURM with cgroups signals only the first process of a step, which is Snakemake: it would wait for a training that
-    knows of nothing, or die of the warning.
+    SLURM with cgroups signals only the first process of a step, which is Snakemake. Without forwarding, Snakemake would
+    wait for a training that received no signal, or be killed by the early warning.
     """
     import psutil
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # whatever handlers are set later
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # independent of handlers that are set later
     if WARNING is not None:
         signal.signal(WARNING, lambda *_: None)
 
-    def work() -> None:
+    def forward() -> None:
         while number := os.read(reader, 1):
             if number[0] in SIGNALS:
                 for child in psutil.Process().children(recursive=True):
                     with contextlib.suppress(psutil.NoSuchProcess):
                         child.send_signal(number[0])
 
-    threading.Thread(target=work, name="signals", daemon=True).start()
+    threading.Thread(target=forward, name="signals", daemon=True).start()

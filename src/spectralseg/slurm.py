@@ -1,4 +1,4 @@
-"""What a process asks of the SLURM that it runs under, through SLURM's own commands."""
+"""Queries and requests to SLURM, through its commands."""
 
 from __future__ import annotations
 
@@ -12,122 +12,123 @@ from pathlib import Path
 
 from spectralseg.errors import InputError
 
-_PATIENCE = 180  # seconds that cancelled jobs get to end; KillWait is 30 by default
+_PATIENCE = 180  # seconds to wait for cancelled jobs; SLURM kills them after KillWait, 30 by default
 _log = logging.getLogger(__name__)
 
 
 def seconds_of(duration: str) -> int | None:
     """Seconds of a duration in SLURM's notation: MINUTES, MINUTES:SECONDS, H:MM:SS, D-H, D-H:MM or D-H:MM:SS.
 
-    None if it is in another, as ``UNLIMITED`` is.
+    None for any other text, such as ``UNLIMITED``.
     """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", duration.strip(), re.ASCII)
-    if found is None:
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", duration.strip(), re.ASCII)
+    if match is None:
         return None
-    days, *rest = found.groups()
+    days, *rest = match.groups()
     numbers = [int(number) for number in rest if number]
     units = (3600, 60, 1) if days or len(numbers) == 3 else (60, 1)
     return 86400 * int(days or 0) + sum(unit * number for unit, number in zip(units, numbers, strict=False))
 
 
 def job() -> str | None:
-    """Number of the job that this process is part of, of a task of an array as ``17_3``; None outside of jobs.
+    """ID of the enclosing job, ``17_3`` for a task of a job array; None outside of jobs.
 
-    One task of every array has the number of the whole array as its own, and what is asked of it concerns all.
+    ``SLURM_JOB_ID`` is not enough: for one task of an array, it is the ID of the whole array.
     """
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
 
 
 def time_left() -> float | None:
-    """Seconds until the time limit of the job that this process is part of; None without a job or a limit."""
-    mine = job()
-    if mine is None:
+    """Seconds until the time limit of the enclosing job; None without a job or a limit."""
+    job_id = job()
+    if job_id is None:
         return None
-    end = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer SLURMs only
+    end = os.environ.get("SLURM_JOB_END_TIME", "")  # set by newer versions of SLURM only
     if end.isdecimal():
         return int(end) - time.time()
-    left = _ask("squeue", "--noheader", "--jobs", mine, "--format", "%L")
+    left = _ask("squeue", "--noheader", "--jobs", job_id, "--format", "%L")
     if left is None:
-        _log.warning("SLURM does not say how much time job %s has left; it will be stopped without warning", mine)
+        _log.warning("SLURM does not report the time left for job %s; it will be stopped without warning", job_id)
     return seconds_of(left) if left is not None else None
 
 
 def partition_limit(partition: str | None = None) -> int | None:
-    """Minutes that a partition allows, of several (``a,b``) the most; of the default partition if none is named.
+    """Time limit of a partition in minutes; the longest one of several (``a,b``); None means the default partition.
 
-    None where there is no limit, no such partition, or no SLURM.
+    None if there is no limit, no such partition, or no SLURM.
     """
-    chosen = ("--partition", partition) if partition else ()
-    listed = _ask("sinfo", "--noheader", "--format", "%P|%l", *chosen) if shutil.which("sinfo") else None
-    lines = [line.split("|") for line in (listed or "").splitlines()]
+    option = ("--partition", partition) if partition else ()
+    output = _ask("sinfo", "--noheader", "--format", "%P|%l", *option) if shutil.which("sinfo") else None
+    lines = [line.split("|") for line in (output or "").splitlines()]
     seconds = [seconds_of(limit) for name, limit in lines if partition or name.endswith("*")]
     return max((limit or 0) // 60 for limit in seconds) if seconds and None not in seconds else None
 
 
 def requeue() -> None:
-    """Put the job that this process is part of back in its queue. SLURM ends the process, then or soon after.
+    """Requeue the enclosing job. SLURM then ends this process, immediately or soon after.
 
-    Only while SLURM counts the job as running, as in the time of grace before a preemption: a cancelled job must not
-    come back, and one that SLURM requeues does so by itself.
+    This does nothing unless SLURM reports the job as running, as in the grace time before a preemption: a cancelled job
+    must not be requeued, and SLURM requeues other jobs itself.
     """
-    mine = job()
-    if mine is None:
+    job_id = job()
+    if job_id is None:
         return
-    state = _ask("squeue", "--noheader", "--jobs", mine, "--format", "%T")
+    state = _ask("squeue", "--noheader", "--jobs", job_id, "--format", "%T")
     if state != "RUNNING":
-        _log.info("job %s is not requeued, for it is %s", mine, (state or "not known whether it runs").lower())
+        _log.info("job %s is not requeued: its state is %s", job_id, (state or "unknown").lower())
         return
-    if _ask("scontrol", "requeue", mine) is None:
-        _log.warning("job %s cannot be requeued; the run waits to be started again", mine)
+    if _ask("scontrol", "requeue", job_id) is None:
+        _log.warning("job %s cannot be requeued; rerun the command to resume the run", job_id)
     else:
-        _log.info("job %s is back in its queue", mine)
+        _log.info("job %s is requeued", job_id)
 
 
 def cancel_jobs_named(name: str) -> list[str]:
-    """Cancel the user's jobs of this name, wait until they are gone, and return their numbers.
+    """Cancel the user's jobs with this name, wait until they have ended, and return their IDs.
 
-    Nothing where there is no SLURM.
+    Empty if there is no SLURM.
 
     Raises:
-        InputError: SLURM does not answer, or some are still there after three minutes.
+        InputError: SLURM does not answer, or some jobs have not ended after three minutes.
     """
-    mine = ("squeue", "--user", str(os.getuid()), "--name", name, "--noheader", "--format", "%A")
+    query = ("squeue", "--user", str(os.getuid()), "--name", name, "--noheader", "--format", "%A")
     if not shutil.which("squeue"):
         return []
-    listed = _ask(*mine)
-    if listed is None:
-        raise InputError("SLURM does not answer, and jobs of an earlier run may still be at work; try again later")
-    jobs = sorted(set(listed.split()), key=int)
+    output = _ask(*query)
+    if output is None:
+        raise InputError("SLURM does not answer, and jobs of an earlier run may still be running; try again later")
+    jobs = sorted(set(output.split()), key=int)
     if jobs:
         _ask("scancel", *jobs)
-    until = time.monotonic() + _PATIENCE
-    while jobs and _ask(*mine) != "":
-        if time.monotonic() > until:
+    deadline = time.monotonic() + _PATIENCE
+    while jobs and _ask(*query) != "":
+        if time.monotonic() > deadline:
             raise InputError(f"SLURM jobs {', '.join(jobs)} of an earlier run do not end; end them and try again")
         time.sleep(1)
     return jobs
 
 
 def queued(name: str, logs: Path) -> list[tuple[str, str]]:
-    """The user's jobs of this name that SLURM has not started: where in ``logs`` each writes, and what it waits for.
+    """Log folder and pending reason of the user's jobs with this name that SLURM has not started.
 
-    The first is a folder relative to ``logs``, the second SLURM's word, such as ``Resources`` or ``Priority``. Empty
-    where there is no SLURM, or none that answers, of which a warning tells.
+    Folders are relative to ``logs``; reasons are those of SLURM, such as ``Resources`` or ``Priority``. Empty if there
+    is no SLURM, or if SLURM does not answer, which is logged as a warning.
     """
-    mine = ("--user", str(os.getuid()), "--name", name, "--states", "PENDING", "--array")
-    command = ("squeue", *mine, "--noheader", "--Format", "Reason:|,STDOUT:|")
-    jobs = (_ask(*command, patience=10) or "").splitlines() if shutil.which("squeue") else []
-    found = ((Path(file).parent, reason) for reason, file, _ in (job.split("|") for job in jobs if job.count("|") == 2))
+    query = ("--user", str(os.getuid()), "--name", name, "--states", "PENDING", "--array")
+    command = ("squeue", *query, "--noheader", "--Format", "Reason:|,STDOUT:|")
+    lines = (_ask(*command, patience=10) or "").splitlines() if shutil.which("squeue") else []
+    jobs = (line.split("|") for line in lines if line.count("|") == 2)
+    reasons = ((Path(file).parent, reason) for reason, file, _ in jobs)
     root = logs.resolve()
-    return [(str(folder.relative_to(root)), reason) for folder, reason in found if folder.is_relative_to(root)]
+    return [(str(folder.relative_to(root)), reason) for folder, reason in reasons if folder.is_relative_to(root)]
 
 
 def _ask(*command: str, patience: float = 60) -> str | None:
-    """What a command of SLURM answers; None if it is missing, fails or takes too long, which is logged."""
+    """Output of a SLURM command; None, with a warning, if the command is missing, fails or takes too long."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=True)
+        process = subprocess.run(command, capture_output=True, text=True, timeout=patience, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("%s: %s", command[0], (getattr(error, "stderr", None) or str(error)).strip())
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()

@@ -1,7 +1,7 @@
-"""The results folder of a study: which runs, datasets and pages belong to the study, and what else lies there.
+"""The results folder of a study: its runs, datasets and pages, and other content.
 
-The configuration decides, not what lies in the folder: that may hold results of an earlier configuration, and temporary
-files of killed processes. Everything in a folder without a configuration belongs to its study.
+The configuration defines what belongs to the study: the folder may also contain results of an earlier configuration and
+temporary files of killed processes. Without a configuration, the entire content of the folder belongs to the study.
 """
 
 from __future__ import annotations
@@ -27,43 +27,44 @@ from spectralseg.training.settings import difference, settings_of
 
 _LONGEST = 2**26  # bytes of a dataset.json
 _SINGULAR = {"runs": "run", "datasets": "dataset", "tables": "table", "figures": "figure", "studies": "study"}
-PAGES = {"tables": ".json", "figures": ".png", "studies": ".png"}  # kinds of pages, and the file that stands for one
+# Kinds of pages, and the ending of the file that stands for one.
+PAGES = {"tables": ".json", "figures": ".png", "studies": ".png"}
 _RUN = re.compile(r"([^/]+)/([^/]+)/([^/]+)/lambda(\d+(?:\.\d+)?)/seed(\d{1,19})", re.ASCII)
 
 
 def _nearest(path: Path) -> str:
-    """A question for the file of a similar name in the same folder; empty where there is none."""
-    names = [one.name for one in visible(path.parent.glob("*"))] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
-    return f"did you mean {path.with_name(near[0])}?" if near else ""
+    """A question that suggests the file with the nearest name in the folder; empty if there is none."""
+    names = [file.name for file in visible(path.parent.glob("*"))] if path.parent.is_dir() else []
+    matches = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"did you mean {path.with_name(matches[0])}?" if matches else ""
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """A results folder and the configuration of its study; None where that is not known."""
+    """A results folder and the configuration of its study; None if the configuration is unknown."""
 
     root: Path
     config: Config | None
 
     @property
     def home(self) -> Path:
-        """Working directory of the workflow, from which paths of the configuration start: results are in
-        ``results/<name>`` below it.
+        """Working directory of the workflow, which contains ``results/<name>``; paths of the configuration are relative
+        to it.
         """
         parents = self.root.parents
         return parents[1] if len(parents) > 1 else self.root.absolute().parents[1]
 
     def run_folder(self, run: Run) -> Path:
-        """Folder of a run."""
+        """The folder of a run."""
         return self.root / "runs" / run.folder
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Runs of the study in the order of the grid, also those without a folder."""
+        """Runs of the study in the order of the grid, including those without a folder."""
         return runs_of(self.config) if self.config else self._present_runs
 
     def runs_with(self, file: str) -> list[Run]:
-        """Runs of the study whose folder holds a file, sorted."""
+        """Runs of the study whose folder contains a file, sorted."""
         return sorted(run for run in self.runs if (self.run_folder(run) / file).is_file())
 
     @cached_property
@@ -72,25 +73,25 @@ class StudyFolder:
         return [name for name in self._present_datasets if self.config is None or name in self.config.datasets]
 
     def pages(self, kind: str, suffix: str = "") -> list[Path]:
-        """One file per page of a kind that is there, in the order of the configuration; see :data:`PAGES`."""
+        """Files of the existing pages of a kind, in the order of the configuration; see :data:`PAGES`."""
         files = {file.stem: file for file in self._present_pages(kind, suffix)}
         names = getattr(self.config, kind) if self.config else files
         return [files[name] for name in names if name in files]
 
     @cached_property
     def left_out(self) -> dict[str, int]:
-        """Numbers of runs, datasets and pages in the folder that the study does not name, by kind; none is zero."""
+        """Numbers of runs, datasets and pages in the folder that are not part of the study, by kind, without zeros."""
         present: dict[str, tuple[Sequence[object], Sequence[object]]] = {
             "runs": (self._present_runs, self.runs),
             "datasets": (self._present_datasets, self.datasets),
             **{kind: (self._present_pages(kind), self.pages(kind)) for kind in PAGES},
         }
-        counts = {kind: len(set(there) - set(ours)) for kind, (there, ours) in present.items()}
+        counts = {kind: len(set(content) - set(in_study)) for kind, (content, in_study) in present.items()}
         return {kind: count for kind, count in counts.items() if count}
 
     def outdated(self, run: Run, recorded: Mapping[str, Any]) -> str:
-        """The first setting of a trained run that the study has changed since, as ``training.learning_rate``; empty
-        where there is none, so that the run is not trained again.
+        """The first setting that has changed since a run was trained, such as ``training.learning_rate``; empty if the
+        run need not be retrained.
 
         Args:
             run: a run of the study.
@@ -101,7 +102,7 @@ class StudyFolder:
         card = self._cards.get(run.dataset)
         expected = self._expected(run, card)
         settings = {key: recorded.get(key) for key in expected}
-        if expected["encoder_sha256"] is None:  # no file, or one that is not here any more
+        if expected["encoder_sha256"] is None:  # no file of weights, or one that no longer exists
             del expected["encoder_sha256"], settings["encoder_sha256"]
         if isinstance(training := settings["training"], dict):
             settings["training"] = {key: value for key, value in training.items() if key not in NOT_LEARNED}
@@ -110,29 +111,29 @@ class StudyFolder:
         return difference(settings, expected)
 
     def _expected(self, run: Run, card: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Settings that a run would be trained with now. Of data that are not prepared, or not as the study has them
-        now, only name, image size and source are known.
+        """Settings that a run would be trained with now. If its dataset is not prepared with the current settings, only
+        name, image size and source of the dataset are known.
         """
         assert self.config is not None
         if card is None:
             source = self.config.datasets[run.dataset].source
-            known = {"name": run.dataset, "image_size": self.config.size_of(run.dataset), "source": source}
-            return settings_of(self.config, run, known)
+            data = {"name": run.dataset, "image_size": self.config.size_of(run.dataset), "source": source}
+            return settings_of(self.config, run, data)
         return settings_of(self.config, run, identity_of(card))
 
     def unprepared(self, dataset: str) -> str:
-        """The first key of a prepared dataset that the study has changed since; empty where there is none."""
+        """The first setting that has changed since a dataset was prepared; empty if there is none."""
         card = self._card(dataset)
         return self._changed(dataset, card) if card else ""
 
     def _changed(self, dataset: str, card: Mapping[str, Any]) -> str:
         if self.config is None:
             return ""
-        wanted = {"image_size": self.config.size_of(dataset), "source": self.config.datasets[dataset].source}
-        return difference({key: card.get(key) for key in wanted}, wanted)
+        expected = {"image_size": self.config.size_of(dataset), "source": self.config.datasets[dataset].source}
+        return difference({key: card.get(key) for key in expected}, expected)
 
     def _card(self, dataset: str) -> dict[str, Any]:
-        """Description of a prepared dataset; empty where it is damaged, which reading the dataset tells."""
+        """Description of a prepared dataset; empty if it is damaged, which is reported when the dataset is read."""
         with contextlib.suppress(OSError, InputError):
             card = read_json(self.root / "prepared" / dataset / "dataset.json", _LONGEST, "prepare the dataset again")
             return card if isinstance(card, dict) else {}
@@ -141,34 +142,34 @@ class StudyFolder:
     @cached_property
     def _cards(self) -> dict[str, dict[str, Any]]:
         """Descriptions of the prepared datasets of the study that need not be prepared again."""
-        found = {name: self._card(name) for name in self.datasets}
-        return {name: card for name, card in found.items() if card and not self._changed(name, card)}
+        cards = {name: self._card(name) for name in self.datasets}
+        return {name: card for name, card in cards.items() if card and not self._changed(name, card)}
 
     def refuse_missing_files(self, file: str) -> None:
-        """Refuse files of the configuration that jobs have yet to read and that do not exist.
+        """Reject a configuration that names missing files which pending jobs need.
 
-        Raw files and lists of splits may be gone once their dataset is prepared, weights once their runs are trained.
+        Raw files and split lists may be missing once their dataset is prepared, weights once their runs are trained.
 
         Args:
             file: the configuration, for messages.
 
         Raises:
-            InputError: names the key, the file and the nearest one in its folder.
+            InputError: names the key, the file and the nearest file in its folder.
         """
         for key, path in self._files_to_read():
             if not (self.home / path).exists():
-                near = _nearest(self.home / path)
-                raise InputError(f"{file}: {key}: {path} does not exist; {near or 'correct the path'}")
+                suggestion = _nearest(self.home / path)
+                raise InputError(f"{file}: {key}: {path} does not exist; {suggestion or 'correct the path'}")
 
     def _files_to_read(self) -> Iterator[tuple[str, Path]]:
         assert self.config is not None
-        for name, choice in self.config.datasets.items():
+        for name, dataset in self.config.datasets.items():
             if name in self.datasets:
                 continue
-            if choice.path is not None:
-                yield f"datasets.{name}.path", Path(choice.path)
-            if choice.split is not None and choice.split.endswith(".csv"):
-                yield f"datasets.{name}.split", Path(choice.split)
+            if dataset.path is not None:
+                yield f"datasets.{name}.path", Path(dataset.path)
+            if dataset.split is not None and dataset.split.endswith(".csv"):
+                yield f"datasets.{name}.split", Path(dataset.split)
         for name, architecture in self.config.architectures.items():
             weights = weights_file(architecture.encoder_weights)
             untrained = (run for run in self.runs if not (self.run_folder(run) / "model.pt").exists())
@@ -176,7 +177,7 @@ class StudyFolder:
                 yield f"architectures.{name}.encoder_weights", weights
 
     def left_out_sentence(self) -> str:
-        """``left_out`` in words; empty where there is nothing."""
+        """``left_out`` as a sentence; empty if nothing is left out."""
         parts = (f"{count} {kind if count > 1 else _SINGULAR[kind]}" for kind, count in self.left_out.items())
         text = ", ".join(parts)
         return f"Left out, as the configuration does not name them: {text}." if text else ""
@@ -184,8 +185,8 @@ class StudyFolder:
     @cached_property
     def _present_runs(self) -> list[Run]:
         folders = (folder.relative_to(self.root / "runs").as_posix() for folder in self._run_folders())
-        found = (_RUN.fullmatch(folder) for folder in folders)
-        return sorted(Run(one[1], one[2], one[3], one[4], int(one[5])) for one in found if one)
+        matches = (_RUN.fullmatch(folder) for folder in folders)
+        return sorted(Run(match[1], match[2], match[3], match[4], int(match[5])) for match in matches if match)
 
     def _run_folders(self) -> Iterator[Path]:
         level = [self.root / "runs"]

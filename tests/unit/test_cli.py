@@ -32,7 +32,7 @@ def test_every_step_is_a_command():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_explains_it_and_every_option(command, capsys):
+def test_help_describes_a_command_and_all_its_options(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
     assert stop.value.code == 0
@@ -50,7 +50,7 @@ def test_the_version_is_that_of_the_package(capsys):
 
 
 @pytest.mark.parametrize("arguments", [[], ["none"], ["phantom"], ["phantom", "acdc"], ["train", "--seed", "x"]])
-def test_wrong_usage_exits_with_status_2(arguments, capsys):
+def test_invalid_usage_exits_with_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
     assert stop.value.code == 2
@@ -58,19 +58,19 @@ def test_wrong_usage_exits_with_status_2(arguments, capsys):
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "two", "1.5", "", "1025"])
-def test_threads_are_a_positive_number(threads, capsys):
+def test_threads_must_be_a_positive_number(threads, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["prepare", "toy.smk", "--raw", "raw", "--out", "out", f"--threads={threads}"])
     assert stop.value.code == 2
     assert f"--threads: '{threads}' is not a valid number; give a whole number of 1 or more" in capsys.readouterr().err
 
 
-def refused(capsys, *arguments):
+def rejected(capsys, *arguments):
     status, _, errors = run(capsys, *arguments)
     assert status == 1
     assert "Traceback" not in errors
     (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert errors.rstrip().endswith(line), "the sentence is the last word"
+    assert errors.rstrip().endswith(line), "the message is the last line"
     return line
 
 
@@ -80,33 +80,33 @@ class TestBadInput:
         (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
         return tmp_path / "toy.yaml"
 
-    def test_an_unknown_phantom(self, capsys, tmp_path):
-        assert "'acdd'" in refused(capsys, "phantom", "acdd", "--out", tmp_path)
+    def test_an_unknown_phantom_is_rejected(self, capsys, tmp_path):
+        assert "'acdd'" in rejected(capsys, "phantom", "acdd", "--out", tmp_path)
 
-    def test_a_missing_specification(self, capsys, tmp_path):
+    def test_a_missing_specification_is_rejected(self, capsys, tmp_path):
         for command in ("prepare", "fetch"):
             more = ["--raw", tmp_path] if command == "prepare" else []
-            line = refused(capsys, command, tmp_path / "none.smk", "--out", tmp_path / "out", *more)
+            line = rejected(capsys, command, tmp_path / "none.smk", "--out", tmp_path / "out", *more)
             assert "none.smk" in line
 
-    def test_missing_raw_files(self, capsys, tmp_path, repository):
+    def test_missing_raw_files_are_rejected(self, capsys, tmp_path, repository):
         specification = repository / "workflow" / "rules" / "datasets" / "acdc.smk"
-        line = refused(capsys, "prepare", specification, "--raw", tmp_path / "none", "--out", tmp_path / "out")
+        line = rejected(capsys, "prepare", specification, "--raw", tmp_path / "none", "--out", tmp_path / "out")
         assert str(tmp_path / "none") in line
         (tmp_path / "empty").mkdir()
-        line = refused(capsys, "prepare", specification, "--raw", tmp_path / "empty", "--out", tmp_path / "out")
+        line = rejected(capsys, "prepare", specification, "--raw", tmp_path / "empty", "--out", tmp_path / "out")
         assert str(tmp_path / "empty") in line
 
-    def test_a_folder_that_is_no_prepared_dataset(self, capsys, tmp_path):
-        assert "spectralseg prepare" in refused(capsys, "verify-dataset", tmp_path)
+    def test_a_folder_that_is_not_a_prepared_dataset_is_rejected(self, capsys, tmp_path):
+        assert "spectralseg prepare" in rejected(capsys, "verify-dataset", tmp_path)
 
-    def test_a_broken_configuration(self, capsys, tmp_path, toy):
+    def test_an_invalid_configuration_is_rejected(self, capsys, tmp_path, toy):
         (tmp_path / "bad.yaml").write_text("name: [")
         arguments = ["--data", toy.path, "--architecture", "unet", "--objective", "spatial", "--out", tmp_path / "out"]
-        assert "bad.yaml" in refused(capsys, "train", "--config", tmp_path / "bad.yaml", *arguments)
+        assert "bad.yaml" in rejected(capsys, "train", "--config", tmp_path / "bad.yaml", *arguments)
 
     @pytest.mark.parametrize(
-        ("changes", "named"),
+        ("changes", "name"),
         [
             ({"--architecture": "unett"}, "unett"),
             ({"--objective": "spatil"}, "spatil"),
@@ -116,11 +116,11 @@ class TestBadInput:
         ],
         ids=["architecture", "objective", "lambda", "device", "lambda without auxiliary term"],
     )
-    def test_a_run_that_the_configuration_does_not_know(self, capsys, tmp_path, toy, config_file, changes, named):
+    def test_a_run_outside_the_configuration_is_rejected(self, capsys, tmp_path, toy, config_file, changes, name):
         options = {"--architecture": "unet", "--objective": "spatial", "--device": "cpu", **changes}
         pairs = [part for pair in options.items() for part in pair]
-        line = refused(capsys, "train", "--config", config_file, "--data", toy.path, "--out", tmp_path / "out", *pairs)
-        assert named in line
+        line = rejected(capsys, "train", "--config", config_file, "--data", toy.path, "--out", tmp_path / "out", *pairs)
+        assert name in line
 
     @pytest.mark.parametrize(
         "change",
@@ -131,40 +131,42 @@ class TestBadInput:
         ],
         ids=["option of a model", "encoder", "option of an objective"],
     )
-    def test_an_option_that_a_model_or_objective_does_not_take(self, capsys, tmp_path, toy, study, change):
+    def test_an_unknown_option_of_a_model_or_objective_is_rejected(self, capsys, tmp_path, toy, study, change):
         change(study)
         (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
         run = ["--architecture", "unet", "--objective", "mixed", "--lambda", "0.2", "--out", tmp_path / "out"]
-        refused(capsys, "train", "--config", tmp_path / "toy.yaml", "--data", toy.path, "--device", "cpu", *run)
+        rejected(capsys, "train", "--config", tmp_path / "toy.yaml", "--data", toy.path, "--device", "cpu", *run)
 
     @pytest.mark.parametrize("name", ["spectral", "frc"])
-    def test_a_band_that_the_images_do_not_have(self, capsys, tmp_path, toy, study, name):
+    def test_a_band_beyond_the_frequencies_of_the_images_is_rejected(self, capsys, tmp_path, toy, study, name):
         study["objectives"]["mixed"].update(auxiliary=name, auxiliary_options={"band": [500, 600]})
         (tmp_path / "toy.yaml").write_text(yaml.safe_dump(study))
         run = ["--architecture", "unet", "--objective", "mixed", "--lambda", "0.2", "--out", tmp_path / "out"]
-        line = refused(capsys, "train", "--config", tmp_path / "toy.yaml", "--data", toy.path, "--device", "cpu", *run)
+        line = rejected(capsys, "train", "--config", tmp_path / "toy.yaml", "--data", toy.path, "--device", "cpu", *run)
         assert "the objective does not suit images of" in line
         assert "band" in line
 
-    def test_a_run_folder_that_was_not_trained(self, capsys, tmp_path, toy, config_file):
-        refused(capsys, "evaluate", "--run", tmp_path / "none", "--config", config_file, "--data", toy.path)
+    def test_an_untrained_run_folder_is_rejected(self, capsys, tmp_path, toy, config_file):
+        rejected(capsys, "evaluate", "--run", tmp_path / "none", "--config", config_file, "--data", toy.path)
 
-    def test_runs_that_were_not_evaluated(self, capsys, tmp_path, config_file):
-        line = refused(capsys, "collect", tmp_path / "runs", "--config", config_file, "--out", tmp_path / "out.parquet")
+    def test_runs_without_evaluation_are_rejected(self, capsys, tmp_path, config_file):
+        line = rejected(
+            capsys, "collect", tmp_path / "runs", "--config", config_file, "--out", tmp_path / "out.parquet"
+        )
         assert "toy/unet/spatial/lambda0/seed0/records.parquet" in line
         assert not (tmp_path / "out.parquet").exists()
 
-    def test_records_that_are_no_parquet(self, capsys, tmp_path, config_file):
+    def test_records_that_are_not_parquet_are_rejected(self, capsys, tmp_path, config_file):
         file = tmp_path / "runs" / "toy/unet/spatial/lambda0/seed0/records.parquet"
         file.parent.mkdir(parents=True)
         file.write_bytes(b"no parquet")
-        refused(capsys, "collect", tmp_path / "runs", "--config", config_file, "--out", tmp_path / "out.parquet")
+        rejected(capsys, "collect", tmp_path / "runs", "--config", config_file, "--out", tmp_path / "out.parquet")
 
-    def test_records_that_are_not_there_to_compare(self, capsys, tmp_path):
-        refused(capsys, "compare", tmp_path / "none.parquet", "--out", tmp_path / "out.parquet")
+    def test_missing_records_are_rejected(self, capsys, tmp_path):
+        rejected(capsys, "compare", tmp_path / "none.parquet", "--out", tmp_path / "out.parquet")
 
     @pytest.mark.parametrize("margin", ["0", "-0.1", "nan", "inf", "2mm", "1", "50"])
-    def test_a_margin_that_is_none(self, capsys, tmp_path, margin):
+    def test_an_invalid_margin_is_rejected(self, capsys, tmp_path, margin):
         with pytest.raises(SystemExit) as stopped:
             cli.main(
                 ["compare", str(tmp_path / "r.parquet"), f"--margin={margin}", "--out", str(tmp_path / "o.parquet")]
@@ -174,22 +176,22 @@ class TestBadInput:
 
 
 @pytest.mark.parametrize(
-    ("option", "complaint"),
+    ("option", "message"),
     [
-        ("--method=", "--method: an empty name would be recorded"),
-        ("--method= ", "--method: an empty name would be recorded"),
-        ("--objective=", "--objective: an empty name would be recorded"),
-        ("--trained-on=", "--trained-on: an empty name would be recorded"),
+        ("--method=", "--method: the name is empty"),
+        ("--method= ", "--method: the name is empty"),
+        ("--objective=", "--objective: the name is empty"),
+        ("--trained-on=", "--trained-on: the name is empty"),
         ("--seed=-1", "--seed: '-1' is not a valid seed; give a whole number of 0 or more"),
         ("--seed=1.5", "--seed: '1.5' is not a valid seed"),
         (f"--seed={2**63}", f"--seed: '{2**63}' is not a valid seed"),
     ],
 )
-def test_keys_of_external_records_that_cannot_be_are_refused(capsys, option, complaint):
+def test_invalid_keys_of_external_records_are_rejected(capsys, option, message):
     with pytest.raises(SystemExit) as stopped:
         cli.main(["score", "--predictions=p", "--data=d", "--out=o.parquet", "--method=m", option])
     assert stopped.value.code == 2
-    assert complaint in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_keys_of_external_records_that_cannot_be_are_refused(capsys, option, com
         "plan --devices=10000000",
     ],
 )
-def test_numbers_beyond_the_limits_of_the_configuration_are_refused(capsys, command):
+def test_numbers_beyond_the_limits_of_the_configuration_are_rejected(capsys, command):
     with pytest.raises(SystemExit) as stopped:
         cli.main(command.split())
     assert stopped.value.code == 2
@@ -225,7 +227,7 @@ def test_numbers_beyond_the_limits_of_the_configuration_are_refused(capsys, comm
         "train --config=c --data=d --out=o --architecture=unet --objective=spatial",
     ],
 )
-def test_a_negative_seed_is_refused(capsys, command):
+def test_a_negative_seed_is_rejected(capsys, command):
     with pytest.raises(SystemExit) as stopped:
         cli.main([*command.split(), "--seed=-1"])
     assert stopped.value.code == 2
@@ -233,7 +235,7 @@ def test_a_negative_seed_is_refused(capsys, command):
 
 
 class TestLeakage:
-    def test_what_is_found_is_told_and_written(self, capsys, tmp_path, prepared_phantom):
+    def test_leaks_are_printed_and_written(self, capsys, tmp_path, prepared_phantom):
         folders = [prepared_phantom(name).path for name in ("isic2018", "isic2017")]
         out = tmp_path / "leakage.parquet"
         status, output, _ = run(capsys, "leakage", *folders, "--out", out)
@@ -242,10 +244,10 @@ class TestLeakage:
         assert output.endswith(f"{out}: 3 pairs of datasets compared, 2 with matches\n")
         assert len(pd.read_csv(out.with_suffix(".csv"))) == 3
         assert {"id", "bytes", "near_duplicate"} == set(pd.read_parquet(out)["kind"])
-        line = refused(capsys, "leakage", *folders, "--out", out, "--fail-on-leakage")
+        line = rejected(capsys, "leakage", *folders, "--out", out, "--fail-on-leakage")
         assert line.startswith("error: isic2018 → isic2017: ")
 
-    def test_repeats_within_training_data_are_told_and_stop_nothing(self, capsys, tmp_path, prepared_phantom):
+    def test_duplicates_within_the_training_data_are_reported_and_do_not_fail(self, capsys, tmp_path, prepared_phantom):
         folder = shutil.copytree(prepared_phantom("kvasir_seg").path, tmp_path / "kvasir_seg")
         cases = pd.read_csv(folder / "cases.csv", dtype=str, keep_default_na=False)
         by_part = {part: cases.index[cases["part"] == part][0] for part in ("train", "validation")}
@@ -260,14 +262,14 @@ class TestLeakage:
         assert repeats[["case", "kind", "match"]].to_numpy().tolist() == [[names[0], "bytes", names[1]]]
         assert pd.read_csv(tmp_path / "leakage_development.csv")["matching"].tolist() == [1, 0, 0]
 
-    def test_where_nothing_leaks_nothing_fails(self, capsys, tmp_path, prepared_phantom):
+    def test_an_audit_without_leaks_succeeds(self, capsys, tmp_path, prepared_phantom):
         folders = [prepared_phantom(name).path for name in ("kvasir_seg", "polypgen")]
         out = tmp_path / "leakage.parquet"
         status, output, _ = run(capsys, "leakage", *folders, "--out", out, "--fail-on-leakage")
         assert (status, output) == (0, f"{out}: 3 pairs of datasets compared, 0 with matches\n")
 
-    def test_a_folder_that_is_no_prepared_dataset(self, capsys, tmp_path):
-        assert "spectralseg prepare" in refused(capsys, "leakage", tmp_path, "--out", tmp_path / "leakage.parquet")
+    def test_a_folder_that_is_not_a_prepared_dataset_is_rejected(self, capsys, tmp_path):
+        assert "spectralseg prepare" in rejected(capsys, "leakage", tmp_path, "--out", tmp_path / "leakage.parquet")
         assert not list(tmp_path.iterdir())
 
 
@@ -279,7 +281,7 @@ def test_an_interrupt_exits_with_status_130_and_no_traceback(capsys, monkeypatch
     assert run(capsys, "phantom", "acdc", "--out", tmp_path) == (130, "", "interrupted\n")
 
 
-def test_so_does_one_that_an_import_turns_into_another_exception(capsys, monkeypatch, tmp_path):
+def test_an_interrupt_that_an_import_turns_into_another_exception_exits_with_status_130(capsys, monkeypatch, tmp_path):
     def interrupt(*_, **__):
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
@@ -292,7 +294,7 @@ def test_so_does_one_that_an_import_turns_into_another_exception(capsys, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (OSError(errno.ENOSPC, "", "/disk/file"), "/disk/file: no space left on device; free some disk space"),
         (OSError(errno.EDQUOT, "", "/disk/file"), "/disk/file: disk quota exceeded; free some disk space"),
@@ -301,15 +303,15 @@ def test_so_does_one_that_an_import_turns_into_another_exception(capsys, monkeyp
         (OSError(errno.EIO, ""), "spectralseg phantom: input/output error; check the path and the disk"),
     ],
 )
-def test_what_the_system_refuses_is_told_in_one_sentence(capsys, monkeypatch, tmp_path, error, told):
+def test_errors_of_the_operating_system_are_one_sentence(capsys, monkeypatch, tmp_path, error, message):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr("spectralseg.data.phantom_archives.generate", fail)
-    assert told in refused(capsys, "phantom", "acdc", "--out", tmp_path)
+    assert message in rejected(capsys, "phantom", "acdc", "--out", tmp_path)
 
 
-def test_an_error_of_a_library_in_the_guise_of_the_system_keeps_its_traceback(monkeypatch, tmp_path):
+def test_an_os_error_without_a_number_keeps_its_traceback(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise OSError("no number")
 
@@ -320,42 +322,42 @@ def test_an_error_of_a_library_in_the_guise_of_the_system_keeps_its_traceback(mo
 
 @contextlib.contextmanager
 def closed_pipe(monkeypatch, **options):
-    """Standard output whose reader has gone."""
+    """Standard output without a reader."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb", **options) as raw, io.TextIOWrapper(raw, write_through=options != {}) as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         yield
-        stream.flush()  # as the interpreter does in the end
+        stream.flush()  # as the interpreter does at its exit
         monkeypatch.undo()
 
 
 @pytest.mark.parametrize("options", [{}, {"buffering": 0}])
 @pytest.mark.parametrize("lines", [1, 10_000])
-def test_a_closed_pipe_ends_a_command_in_silence(capfd, monkeypatch, tmp_path, lines, options):
-    """Whether it is noticed while the command prints, or only at its end."""
+def test_a_closed_pipe_ends_a_command_silently(capfd, monkeypatch, tmp_path, lines, options):
+    """It is detected while the command prints, or at its end."""
     monkeypatch.setattr("spectralseg.data.phantom_archives.deliver", lambda *_, **__: ["a line"] * lines)
     with closed_pipe(monkeypatch, **options):
         assert cli.main(["phantom", "acdc", "--out", str(tmp_path)]) == 141
     assert capfd.readouterr().err == ""
 
 
-def test_a_closed_pipe_hides_no_error(capfd, monkeypatch, tmp_path):
+def test_an_error_is_reported_despite_a_closed_pipe(capfd, monkeypatch, tmp_path):
     with closed_pipe(monkeypatch):
         assert cli.main(["verify-dataset", str(tmp_path)]) == 1
     assert "spectralseg prepare" in capfd.readouterr().err
 
 
-def test_a_closed_pipe_within_the_program_is_no_closed_output(capsys, monkeypatch, tmp_path):
+def test_a_broken_pipe_inside_the_program_is_an_error(capsys, monkeypatch, tmp_path):
     def fail(*_, **__):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
     monkeypatch.setattr("spectralseg.data.phantom_archives.generate", fail)
-    assert "spectralseg phantom: broken pipe" in refused(capsys, "phantom", "acdc", "--out", tmp_path)
+    assert "spectralseg phantom: broken pipe" in rejected(capsys, "phantom", "acdc", "--out", tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["verify-dataset", "--help"]])
-def test_a_process_whose_output_nobody_reads_ends_in_silence(arguments):
+def test_a_process_without_a_reader_of_its_output_ends_silently(arguments):
     reader, writer = os.pipe()
     os.close(reader)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -365,7 +367,7 @@ def test_a_process_whose_output_nobody_reads_ends_in_silence(arguments):
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_full_disk_behind_standard_output_is_named(capfd, monkeypatch, tmp_path):
+def test_a_full_disk_of_standard_output_is_reported(capfd, monkeypatch, tmp_path):
     monkeypatch.setattr("spectralseg.data.phantom_archives.deliver", lambda *_, **__: ["a line"])
     with open("/dev/full", "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
@@ -376,11 +378,11 @@ def test_a_full_disk_behind_standard_output_is_named(capfd, monkeypatch, tmp_pat
     )
 
 
-def test_an_input_error_is_one_line_whatever_the_names_of_files():
+def test_an_input_error_is_one_line_for_all_file_names():
     assert str(InputError("a\nb\udcff\x07: ä λ; é")) == r"a\nb\udcff\x07: ä λ; é"
 
 
-def test_an_error_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
+def test_an_internal_error_keeps_its_traceback(monkeypatch, tmp_path):
     def fail(*_, **__):
         raise ZeroDivisionError
 
@@ -400,7 +402,7 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
         "spectralseg.files",
     ],
 )
-def test_what_the_workflow_imports_does_not_import_torch(module):
+def test_modules_that_the_workflow_imports_do_not_import_torch(module):
     heavy = "{'torch', 'segmentation_models_pytorch', 'albumentations', 'cv2'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -424,7 +426,7 @@ def test_the_module_runs_as_a_program():
     assert re.match(r"error: .*'nothing'.*\n$", done.stderr)
 
 
-def test_the_steps_follow_one_another_from_phantom_to_comparison(capsys, tmp_path, repository, study):
+def test_all_steps_from_phantom_to_comparison(capsys, tmp_path, repository, study):
     threads = torch.get_num_threads()
     specification = repository / "workflow" / "rules" / "datasets" / "kvasir_seg.smk"
     study |= {"datasets": {"kvasir_seg": {"source": "phantom"}}}
@@ -445,20 +447,23 @@ def test_the_steps_follow_one_another_from_phantom_to_comparison(capsys, tmp_pat
     shared = ["--config", config, "--data", data, "--device", "cpu", "--threads", 1]
     for objective, lam in (("spatial", "0"), ("mixed", "0.2")):
         folder = runs / f"kvasir_seg/unet/{objective}/lambda{lam}/seed0"
-        chosen = ["--architecture", "unet", "--objective", objective, "--lambda", lam, "--seed", 0]
-        assert run(capsys, "train", *shared, *chosen, "--out", folder)[0] == 0
+        identity = ["--architecture", "unet", "--objective", objective, "--lambda", lam, "--seed", 0]
+        assert run(capsys, "train", *shared, *identity, "--out", folder)[0] == 0
         assert run(capsys, "evaluate", *shared, "--run", folder)[0] == 0
     assert run(capsys, "collect", runs, "--config", config, "--out", tmp_path / "records.parquet")[0] == 0
     assert run(capsys, "compare", tmp_path / "records.parquet", "--out", tmp_path / "comparison.parquet")[0] == 0
-    records, found = pd.read_parquet(tmp_path / "records.parquet"), pd.read_parquet(tmp_path / "comparison.parquet")
-    described = yaml.safe_load(config.read_text()) | {"comparison": {"baseline": "mixed", "margins": {"dsc": 0.02}}}
-    (tmp_path / "described.yaml").write_text(yaml.safe_dump(described))
-    chosen = ["--config", tmp_path / "described.yaml", "--margin", 0.01, "--out", tmp_path / "again.parquet"]
-    assert run(capsys, "compare", tmp_path / "records.parquet", *chosen)[0] == 0
-    again = pd.read_parquet(tmp_path / "again.parquet").groupby("metric")["margin"].first()
+    records, comparison = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("records", "comparison"))
+    study = yaml.safe_load(config.read_text()) | {"comparison": {"baseline": "mixed", "margins": {"dsc": 0.02}}}
+    (tmp_path / "margins.yaml").write_text(yaml.safe_dump(study))
+    options = ["--config", tmp_path / "margins.yaml", "--margin", 0.01, "--out", tmp_path / "again.parquet"]
+    assert run(capsys, "compare", tmp_path / "records.parquet", *options)[0] == 0
+    margins = pd.read_parquet(tmp_path / "again.parquet").groupby("metric")["margin"].first()
     assert set(pd.read_parquet(tmp_path / "again.parquet")["baseline"]) == {"mixed"}
-    assert (again["dsc"], again["iou"]) == (0.02, 0.01)
+    assert (margins["dsc"], margins["iou"]) == (0.02, 0.01)
     assert set(records["objective"]) == {"spatial", "mixed"}
-    assert set(found["objective"]) == {"mixed"}
-    assert len(found) == found[["suite", "corruption", "severity", "protocol", "metric"]].drop_duplicates().shape[0]
+    assert set(comparison["objective"]) == {"mixed"}
+    assert (
+        len(comparison)
+        == comparison[["suite", "corruption", "severity", "protocol", "metric"]].drop_duplicates().shape[0]
+    )
     torch.set_num_threads(threads)

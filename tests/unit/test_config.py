@@ -6,8 +6,8 @@ from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 
 
-def spoil(study, key, value):
-    """Set a dotted key."""
+def set_key(study, key, value):
+    """Set a key given as a dotted path."""
     *path, last = key.split(".")
     for part in path:
         study = study.setdefault(part, {})
@@ -43,7 +43,7 @@ def test_the_configurations_of_the_repository_are_valid(repository):
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_valid_one(study, key, nearest):
-    spoil(study, key, 1)
+    set_key(study, key, 1)
     text = message(study)
     assert f"{key}: unknown key" in text
     assert f"did you mean '{nearest}'?" in text
@@ -82,25 +82,25 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(study, key, nearest)
     ],
 )
 def test_a_wrong_type_or_range_is_an_error_that_names_the_key(study, key, value):
-    spoil(study, key, value)
+    set_key(study, key, value)
     assert message(study).startswith(f"toy.yaml: {key}")
 
 
 def test_off_needs_no_quotes(study):
     """YAML reads it as false."""
-    spoil(study, "training.deterministic", yaml.safe_load("off"))
+    set_key(study, "training.deterministic", yaml.safe_load("off"))
     assert validate_config(study, "toy.yaml").training.deterministic == "off"
 
 
 @pytest.mark.parametrize("name", ["unet", "transunet", "transunet_original", "deeplabv3plus"])
-def test_every_model_can_be_named(study, name):
-    spoil(study, "architectures.unet.model", name)
+def test_every_model_name_is_valid(study, name):
+    set_key(study, "architectures.unet.model", name)
     assert validate_config(study, "toy.yaml").architectures["unet"].model == name
 
 
 @pytest.mark.parametrize("value", [0.2, 1, 1e-3, "1e-3", "0.20", "0.0", ".5", "5.", "-0.1", "+0.1", "00.1", " 0.2", ""])
-def test_a_lambda_that_is_no_canonical_quoted_decimal_is_refused(study, value):
-    spoil(study, "grid.main.lambdas", [value])
+def test_a_lambda_that_is_not_a_canonical_quoted_decimal_is_rejected(study, value):
+    set_key(study, "grid.main.lambdas", [value])
     text = message(study)
     assert "grid.main.lambdas.0" in text
     assert "quoted decimal" in text
@@ -108,38 +108,38 @@ def test_a_lambda_that_is_no_canonical_quoted_decimal_is_refused(study, value):
 
 
 @pytest.mark.parametrize("value", ["0.2\n", "1٢", "٢"])
-def test_a_lambda_that_would_spoil_a_path_is_refused(study, value):
-    spoil(study, "grid.main.lambdas", [value])
+def test_a_lambda_that_is_invalid_in_a_path_is_rejected(study, value):
+    set_key(study, "grid.main.lambdas", [value])
     assert "grid.main.lambdas.0" in message(study)
 
 
 @pytest.mark.parametrize("value", ["0", "1", "10", "0.2", "0.05", "12.5"])
 def test_canonical_lambdas_are_kept_as_written(study, value):
-    spoil(study, "grid.main.lambdas", [value])
+    set_key(study, "grid.main.lambdas", [value])
     assert validate_config(study, "toy.yaml").grid["main"].lambdas == [value]
 
 
 @pytest.mark.parametrize("key", ["encoder", "encoder_weights"])
 @pytest.mark.parametrize("value", ["", "resnet18$(touch PWNED)", "a b", "a/b", "..", "-x", "x;y", "x\n"])
-def test_a_name_that_would_spoil_a_path_or_command_is_refused(study, key, value):
-    spoil(study, f"architectures.unet.{key}", value)
+def test_a_name_that_is_invalid_in_a_path_or_command_is_rejected(study, key, value):
+    set_key(study, f"architectures.unet.{key}", value)
     assert f"architectures.unet.{key}: " in message(study)
 
 
 @pytest.mark.parametrize("value", [None, "imagenet", "noisy-student", "a folder/it's mine.pt"])
 def test_weights_are_a_plain_name_or_any_file(study, value):
-    spoil(study, "architectures.unet.encoder_weights", value)
+    set_key(study, "architectures.unet.encoder_weights", value)
     assert validate_config(study, "toy.yaml").architectures["unet"].encoder_weights == value
 
 
 @pytest.mark.parametrize("text", ["[0.2]", "[1e-3]", "[1.0e-3]", "[0.20]"])
-def test_a_lambda_that_yaml_reads_unquoted_is_refused(study, text):
-    spoil(study, "grid.main.lambdas", yaml.safe_load(text))
+def test_an_unquoted_lambda_is_rejected(study, text):
+    set_key(study, "grid.main.lambdas", yaml.safe_load(text))
     assert "grid.main.lambdas.0" in message(study)
 
 
-def test_severities_of_noise_follow_the_same_rule(study):
-    spoil(study, "evaluation.noise.corruptions", {"gaussian": [0.01]})
+def test_severities_must_be_quoted_decimals_too(study):
+    set_key(study, "evaluation.noise.corruptions", {"gaussian": [0.01]})
     assert "evaluation.noise.corruptions.gaussian.0" in message(study)
 
 
@@ -150,15 +150,15 @@ def test_severities_of_noise_follow_the_same_rule(study):
         ("evaluation.interpretation.layers", ["decoder", "decoder"]),
     ],
 )
-def test_what_would_be_measured_twice_is_refused(study, key, values):
-    spoil(study, key, values)
-    assert f"{key}: '{values[-1]}' is there twice; keep one" in message(study)
-    spoil(study, key, values[:-1])
+def test_duplicates_are_rejected(study, key, values):
+    set_key(study, key, values)
+    assert f"{key}: '{values[-1]}' is listed twice; keep one" in message(study)
+    set_key(study, key, values[:-1])
     validate_config(study, "toy.yaml")
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "named", "nearest"),
+    ("key", "value", "reported_key", "nearest"),
     [
         ("architectures.unet.model", "unett", "architectures.unet.model", "unet"),
         ("objectives.mixed.base", "bce_dyce", "objectives.mixed.base", "bce_dice"),
@@ -171,41 +171,41 @@ def test_what_would_be_measured_twice_is_refused(study, key, values):
         ("evaluation.noise.sweep", ["tooy"], "evaluation.noise.sweep", "toy"),
     ],
 )
-def test_an_unknown_name_is_refused_with_the_nearest_valid_one(study, key, value, named, nearest):
-    spoil(study, key, value)
+def test_an_unknown_name_is_rejected_with_the_nearest_valid_one(study, key, value, reported_key, nearest):
+    set_key(study, key, value)
     text = message(study)
-    assert f"{named}: " in text
+    assert f"{reported_key}: " in text
     assert f"did you mean '{nearest}'?" in text
 
 
-def test_a_dataset_without_a_dataset_file_is_refused_with_the_nearest_one(study, toy_specification):
+def test_a_dataset_without_a_dataset_file_is_rejected_with_the_nearest_one(study, toy_specification):
     toy = toy_specification()
     assert "did you mean 'toys'?" in message(study, known_datasets={"acdc": toy, "toys": toy})
     assert validate_config(study, "toy.yaml", {"toy": toy}).name == "toy"
 
 
-def test_a_sweep_needs_a_dataset_of_the_study_whose_modality_has_one(study, toy_specification):
-    spoil(study, "evaluation.noise.sweep", ["toy"])
+def test_a_sweep_needs_a_dataset_whose_modality_has_one(study, toy_specification):
+    set_key(study, "evaluation.noise.sweep", ["toy"])
     assert "evaluation.noise.sweep: toy: modality 'drawing'" in message(
         study, known_datasets={"toy": toy_specification()}
     )
-    known = {"toy": toy_specification(modality="cranial CT")}
-    assert validate_config(study, "toy.yaml", known).evaluation.noise.sweep == ["toy"]
+    specifications = {"toy": toy_specification(modality="cranial CT")}
+    assert validate_config(study, "toy.yaml", specifications).evaluation.noise.sweep == ["toy"]
 
 
 @pytest.mark.parametrize("key", ["name", "datasets", "architectures", "objectives", "grid"])
 def test_a_missing_key_is_named(study, key):
     del study[key]
-    assert message(study) == f"toy.yaml: {key}: this key is missing"
+    assert message(study) == f"toy.yaml: {key}: this key is missing; add it"
 
 
 def test_a_missing_inner_key_is_named_by_its_path(study):
     del study["grid"]["main"]["seeds"]
-    assert message(study) == "toy.yaml: grid.main.seeds: this key is missing"
+    assert message(study) == "toy.yaml: grid.main.seeds: this key is missing; add it"
 
 
 @pytest.mark.parametrize("raw", [None, [], "text", 3])
-def test_a_configuration_that_is_no_mapping_is_refused(raw):
+def test_a_configuration_that_is_not_a_mapping_is_rejected(raw):
     assert message(raw)
 
 
@@ -215,12 +215,12 @@ def test_an_objective_with_auxiliary_term_needs_lambdas(study):
 
 
 @pytest.mark.parametrize("choice", [{"source": "path"}, {"source": "phantom", "path": "x"}, {"path": "x"}])
-def test_a_path_is_needed_for_source_path_and_only_there(study, choice):
+def test_a_path_is_required_for_source_path_and_not_allowed_for_others(study, choice):
     study["datasets"]["toy"] = choice
     assert "'path'" in message(study)
 
 
-def test_a_file_that_is_missing_or_no_yaml_is_an_input_error_that_names_it(tmp_path):
+def test_a_missing_or_invalid_file_is_an_input_error_with_its_name(tmp_path):
     for content in (None, b"a: [1", b"\xff\xfe\x00bad"):
         file = tmp_path / "broken.yaml"
         if content is not None:
@@ -236,12 +236,12 @@ def test_a_resolved_configuration_reads_back_as_itself(study, tmp_path):
     assert load_config(file) == config
 
 
-def test_an_infinite_learning_rate_is_refused(study):
+def test_an_infinite_learning_rate_is_rejected(study):
     study["training"]["learning_rate"] = float("inf")
     assert "training.learning_rate" in message(study)
 
 
-def test_options_of_an_auxiliary_objective_that_is_not_named_are_refused(study):
+def test_options_without_an_auxiliary_objective_are_rejected(study):
     study["objectives"]["spatial"]["auxiliary_options"] = {"band": [1, 9]}
     text = message(study)
     assert text.startswith("toy.yaml: objectives.spatial: ")
@@ -249,29 +249,29 @@ def test_options_of_an_auxiliary_objective_that_is_not_named_are_refused(study):
 
 
 @pytest.mark.parametrize(
-    ("part", "options", "told"),
+    ("part", "options", "expected"),
     [
         ("base", {"smoth": 1}, "objective 'bce_dice': option 'smoth' is unknown; did you mean 'smooth'?"),
         ("auxiliary", {"bnd": [1, 2]}, "objective 'spectral': option 'bnd' is unknown; did you mean 'band'?"),
     ],
 )
-def test_an_unknown_option_of_an_objective_is_refused_with_the_nearest_one(study, part, options, told):
+def test_an_unknown_option_of_an_objective_is_rejected_with_the_nearest_one(study, part, options, expected):
     study["objectives"]["mixed"][f"{part}_options"] = options
-    assert message(study).startswith(f"toy.yaml: objectives.mixed.{part}_options: {told}")
+    assert message(study).startswith(f"toy.yaml: objectives.mixed.{part}_options: {expected}")
 
 
 @pytest.mark.parametrize(
     ("text", "line", "key"),
     [("name: a\nname: b", 2, "name"), ("grid:\n  main: {seeds: [0],\n    seeds: [1]}", 3, "seeds")],
 )
-def test_a_key_that_is_given_twice_is_refused(tmp_path, text, line, key):
+def test_a_duplicate_key_is_rejected(tmp_path, text, line, key):
     file = tmp_path / "twice.yaml"
     file.write_text(text)
-    with pytest.raises(InputError, match=rf"twice\.yaml: .*line {line}: key '{key}' is there twice"):
+    with pytest.raises(InputError, match=rf"twice\.yaml: .*line {line}: duplicate key '{key}'"):
         load_config(file)
 
 
-def test_a_key_may_replace_one_that_is_merged_from_an_anchor(study, tmp_path):
+def test_a_key_may_override_one_merged_from_an_anchor(study, tmp_path):
     shared = "first: &a {base: bce_dice, form: add}\nsecond: &b {<<: *a, form: convex}\nthird: {<<: *b, form: printed}"
     del study["objectives"]
     for block in study["grid"].values():
@@ -287,14 +287,14 @@ def test_a_key_may_replace_one_that_is_merged_from_an_anchor(study, tmp_path):
 
 
 class TestBaseline:
-    def test_it_needs_runs(self, study):
+    def test_the_baseline_needs_runs(self, study):
         study["grid"]["main"]["objectives"] = ["mixed"]
         assert message(study) == (
             "toy.yaml: comparison.baseline: objective 'spatial' is in no block of the grid; "
             "add its runs or name one of mixed"
         )
 
-    def test_it_has_one_weight_for_each_dataset_and_architecture(self, study):
+    def test_the_baseline_has_one_lambda_per_dataset_and_architecture(self, study):
         study["comparison"] = {"baseline": "mixed"}
         validate_config(study, "toy.yaml")
         study["grid"]["more"] = {**study["grid"]["main"], "architectures": ["transunet"], "lambdas": ["0.5"]}
@@ -340,30 +340,32 @@ def test_notebooks_are_looked_for_in_the_repository_of_the_configuration(study, 
 
 
 def test_a_split_is_one_of_the_dataset_file_or_a_list(study, toy_specification):
-    known = {"toy": toy_specification(alternative_splits={"official": {"random": 0.5}})}
+    specifications = {"toy": toy_specification(alternative_splits={"official": {"random": 0.5}})}
     study["datasets"]["toy"]["split"] = "offical"
-    assert "datasets.toy.split: 'offical' is unknown; did you mean 'official'?" in message(study, known_datasets=known)
+    assert "datasets.toy.split: 'offical' is unknown; did you mean 'official'?" in message(
+        study, known_datasets=specifications
+    )
     for split in ("official", "my/split.csv"):
         study["datasets"]["toy"]["split"] = split
-        validate_config(study, "toy.yaml", known)
+        validate_config(study, "toy.yaml", specifications)
 
 
 @pytest.mark.parametrize(
-    ("encoder", "weights", "told"),
+    ("encoder", "weights", "expected"),
     [
         ("resnet5", None, "encoder: 'resnet5' is unknown; did you mean 'resnet"),
         ("resnet50", "imagnet", "encoder_weights: 'imagnet' is unknown; did you mean 'imagenet'?"),
-        ("resnet50", "weights/mine", "encoder_weights: is not the name of published weights"),
+        ("resnet50", "weights/mine", "encoder_weights: must be the name of published weights"),
         ("resnet18$(touch PWNED)", None, "encoder: String should match pattern"),
     ],
 )
-def test_an_unknown_encoder_and_unknown_weights_are_refused(study, encoder, weights, told):
+def test_unknown_encoders_and_weights_are_rejected(study, encoder, weights, expected):
     study["architectures"]["unet"] = {"model": "unet", "encoder": encoder, "encoder_weights": weights}
-    assert f"toy.yaml: architectures.unet.{told}" in message(study)
+    assert f"toy.yaml: architectures.unet.{expected}" in message(study)
 
 
 @pytest.mark.parametrize("encoder", ["resnet50", "tu-resnet50.a1_in1k", "timm-regnetx_002", "mit_b0"])
-def test_known_encoders_and_weights_are_taken(study, encoder):
+def test_known_encoders_and_weights_are_valid(study, encoder):
     study["architectures"]["unet"] = {"model": "unet", "encoder": encoder, "encoder_weights": "imagenet"}
     validate_config(study, "toy.yaml")
 
@@ -374,28 +376,28 @@ class TestPaths:
     def place(self, study, key, value):
         study["datasets"]["toy"] = {"source": "path", "path": "raw"}
         study["architectures"]["unet"]["options"] = {}
-        spoil(study, key, value)
+        set_key(study, key, value)
         return study
 
     @pytest.mark.parametrize("key", PLACES)
     @pytest.mark.parametrize(
         "value", ["", "  ", "a/{dataset}.csv", "a\n.csv", "\x1b[2J.csv", "-rf.csv", "~nobody-at-all/x.csv"]
     )
-    def test_what_no_command_could_take_is_refused(self, study, key, value):
+    def test_paths_that_are_invalid_in_a_command_are_rejected(self, study, key, value):
         assert message(self.place(study, key, value)).startswith(f"toy.yaml: {key}: ")
 
     @pytest.mark.parametrize("key", PLACES)
-    def test_a_tilde_is_the_home_folder(self, study, key, monkeypatch):
+    def test_a_tilde_expands_to_the_home_folder(self, study, key, monkeypatch):
         monkeypatch.setenv("HOME", "/home/me")
         name = "~/x y/é'\".pt" if "weights" in key else "~/x y/é'\".csv"
-        found = validate_config(self.place(study, key, name), "toy.yaml").model_dump()
+        value = validate_config(self.place(study, key, name), "toy.yaml").model_dump()
         for part in key.split("."):
-            found = found[part]
-        assert found == f"/home/me{name[1:]}"
+            value = value[part]
+        assert value == f"/home/me{name[1:]}"
 
 
 def numbers(schema, path=""):
-    """Every number of a JSON schema, by its path."""
+    """Schemas of all numbers in a JSON schema, by path."""
     if isinstance(schema, dict):
         if schema.get("type") in ("integer", "number"):
             yield path, schema
@@ -407,9 +409,9 @@ def numbers(schema, path=""):
 
 
 def test_every_number_has_limits():
-    found = dict(numbers(Config.model_json_schema()))
-    assert len(found) > 25
-    for path, schema in found.items():
+    schemas = dict(numbers(Config.model_json_schema()))
+    assert len(schemas) > 25
+    for path, schema in schemas.items():
         assert {"maximum", "exclusiveMaximum"} & schema.keys(), path
         assert {"minimum", "exclusiveMinimum"} & schema.keys(), path
 
@@ -427,8 +429,8 @@ def test_every_number_has_limits():
         pytest.param("training.iterations", 10**5000, id="digits"),
     ],
 )
-def test_a_number_beyond_its_limit_is_refused_in_a_short_sentence(study, key, value):
-    spoil(study, key, value)
+def test_a_number_beyond_its_limit_is_rejected_with_a_short_message(study, key, value):
+    set_key(study, key, value)
     text = message(study)
     assert text.startswith(f"toy.yaml: {key}")
     assert len(text) < 500
@@ -436,9 +438,9 @@ def test_a_number_beyond_its_limit_is_refused_in_a_short_sentence(study, key, va
 
 class TestMargins:
     @pytest.mark.parametrize(
-        ("margins", "told"),
+        ("margins", "expected"),
         [
-            ({"hd95": -1}, "comparison.margins.hd95: must be a positive number of at most 10,000, or test"),
+            ({"hd95": -1}, "comparison.margins.hd95: must be a positive number of at most 10,000, or a mapping"),
             ({"hd95": 0}, "comparison.margins.hd95: must be a positive number"),
             ({"hd95": "2 mm"}, "comparison.margins.hd95: must be a positive number"),
             ({"hd95": True}, "comparison.margins.hd95: must be a positive number"),
@@ -448,32 +450,32 @@ class TestMargins:
             ({"hd95": {"tov": 2}}, "comparison.margins.hd95: 'tov' is unknown; did you mean 'toy'?"),
         ],
     )
-    def test_what_is_no_margin_is_refused(self, study, margins, told):
-        spoil(study, "comparison.margins", margins)
-        assert told in message(study)
+    def test_an_invalid_margin_is_rejected(self, study, margins, expected):
+        set_key(study, "comparison.margins", margins)
+        assert expected in message(study)
 
     @pytest.mark.parametrize(
         ("key", "value"),
         [("margin", 50), ("margin", 1), ("margins.dsc", 0.5e2), ("margins.cam_iou", 1), ("margins.nsd", {"toy": 2})],
     )
-    def test_a_margin_of_a_share_in_percentage_points_is_refused(self, study, key, value):
-        spoil(study, f"comparison.{key}", value)
+    def test_a_margin_of_a_share_in_percentage_points_is_rejected(self, study, key, value):
+        set_key(study, f"comparison.{key}", value)
         text = message(study)
         assert text.startswith(f"toy.yaml: comparison.{key}: ")
         assert "between 0 and 1, where 0.005 is half a percentage point" in text
 
-    def test_a_number_or_a_number_per_test_dataset(self, study):
-        spoil(study, "comparison.margins", {"hd95": {"toy": 2}, "dsc": 0.01})
+    def test_a_margin_is_a_number_or_a_number_per_test_dataset(self, study):
+        set_key(study, "comparison.margins", {"hd95": {"toy": 2}, "dsc": 0.01})
         assert validate_config(study, "toy.yaml").comparison.margins == {"hd95": {"toy": 2.0}, "dsc": 0.01}
 
-    def test_distances_have_none_by_default(self, study):
+    def test_distances_have_no_margin_by_default(self, study):
         assert validate_config(study, "toy.yaml").comparison.margins == {}
 
 
-def test_a_dataset_may_have_iterations_of_its_own(study):
-    spoil(study, "training.epochs", 3.0)
+def test_a_dataset_may_override_iterations(study):
+    set_key(study, "training.epochs", 3.0)
     assert validate_config(study, "toy.yaml").training_of("toy").epochs == 3.0
-    spoil(study, "datasets.toy.iterations", 7)
+    set_key(study, "datasets.toy.iterations", 7)
     config = validate_config(study, "toy.yaml")
     assert (config.training_of("toy").iterations, config.training_of("toy").epochs) == (7, None)
     assert config.training_of("toy").model_copy(update={"iterations": 0, "epochs": 3.0}) == config.training.model_copy(
@@ -482,19 +484,19 @@ def test_a_dataset_may_have_iterations_of_its_own(study):
 
 
 class TestImageSize:
-    def test_a_dataset_may_have_its_own(self, study):
-        spoil(study, "datasets.toy.image_size", 64)
+    def test_a_dataset_may_override_it(self, study):
+        set_key(study, "datasets.toy.image_size", 64)
         config = validate_config(study, "toy.yaml")
         assert (config.image_size, config.size_of("toy")) == (32, 64)
 
     @pytest.mark.parametrize("sizes", [{"toy": 64}, {"other": 64}])
-    def test_partners_must_have_the_same(self, study, toy_specification, sizes):
+    def test_partners_must_share_it(self, study, toy_specification, sizes):
         study["datasets"]["other"] = {"source": "phantom"}
         for name, size in sizes.items():
             study["datasets"][name]["image_size"] = size
-        known = {"toy": toy_specification(ood=["other"]), "other": toy_specification(name="other")}
+        specifications = {"toy": toy_specification(ood=["other"]), "other": toy_specification(name="other")}
         with pytest.raises(InputError, match=r"datasets\.other\.image_size: must be (64|32) as that of 'toy'"):
-            validate_config(study, "toy.yaml", known)
+            validate_config(study, "toy.yaml", specifications)
         for name in ("toy", "other"):
             study["datasets"][name]["image_size"] = 64
-        validate_config(study, "toy.yaml", known)
+        validate_config(study, "toy.yaml", specifications)

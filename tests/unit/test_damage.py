@@ -1,4 +1,4 @@
-"""Every file that a study leaves, damaged, through the commands that read it: one sentence that names it."""
+"""Commands that read a damaged output of a study report it in one sentence with its name."""
 
 import shutil
 
@@ -50,8 +50,8 @@ DAMAGES = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, toy):
-    """A study of two runs with everything that it leaves, and a training that was stopped."""
+def study_root(tmp_path_factory, toy):
+    """A study of two runs with all outputs, and an interrupted training."""
     root = tmp_path_factory.mktemp("study")
     shutil.copytree(toy.path, root / PREPARED)
     study = {**STUDY, "evaluation": {**STUDY["evaluation"], "suites": ["iid"], "recheck": 0}}
@@ -59,9 +59,9 @@ def whole(tmp_path_factory, toy):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for objective, folder in RUNS.items():
-            chosen = f"--objective {objective} --lambda {folder.split('lambda')[1].split('/')[0]}"
+            identity = f"--objective {objective} --lambda {folder.split('lambda')[1].split('/')[0]}"
             data = f"--config config.yaml --data {PREPARED} --device cpu"
-            run(f"train {data} --architecture unet {chosen} --out {folder}")
+            run(f"train {data} --architecture unet {identity} --out {folder}")
             run(f"evaluate {data} --run {folder}")
         run("collect runs --config config.yaml --out records.parquet")
         run("compare records.parquet --baseline spatial --out comparisons.parquet")
@@ -79,21 +79,21 @@ def run(command):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_file_is_named_in_one_sentence(name, damage, whole, monkeypatch, capsys):
-    monkeypatch.chdir(whole)
-    file, kept = whole / name, (whole / name).read_bytes()
-    present = set(whole.rglob("*"))
+def test_a_damaged_file_is_reported_in_one_sentence(name, damage, study_root, monkeypatch, capsys):
+    monkeypatch.chdir(study_root)
+    file, content = study_root / name, (study_root / name).read_bytes()
+    present = set(study_root.rglob("*"))
     try:
-        file.write_bytes(DAMAGES[damage](kept))
+        file.write_bytes(DAMAGES[damage](content))
         for command in READERS[name] if damage == "cut" else READERS[name][:1]:
             assert cli.main(COMMANDS[command].split()) == 1, command
-            said = capsys.readouterr().err.splitlines()
-            # Files of a prepared dataset contradict one another: any of them may be named.
-            named = f"error: {PREPARED}/" if name.startswith(PREPARED) else f"error: {name}: "
-            assert said[-1].startswith(named), command
-            assert "; " in said[-1], "a remedy"
-            assert not any("Traceback" in line for line in said)
+            lines = capsys.readouterr().err.splitlines()
+            # Damage makes the files of a prepared dataset inconsistent: any of them may be reported.
+            start = f"error: {PREPARED}/" if name.startswith(PREPARED) else f"error: {name}: "
+            assert lines[-1].startswith(start), command
+            assert "; " in lines[-1], "a remedy"
+            assert not any("Traceback" in line for line in lines)
     finally:
-        file.write_bytes(kept)
-    written = {path for path in whole.rglob("*") if path.is_file() and path.name != "progress.json"} - present
+        file.write_bytes(content)
+    written = {path for path in study_root.rglob("*") if path.is_file() and path.name != "progress.json"} - present
     assert not written, "nothing half-written"

@@ -1,4 +1,4 @@
-"""What the guides show must exist: commands parse, configurations are valid, links lead somewhere."""
+"""The guides are correct: commands parse, configurations are valid, linked files exist."""
 
 import importlib
 import re
@@ -26,7 +26,7 @@ NAMES = [page.name for page in PAGES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_commands_are_known(page):
+def test_commands_are_valid(page):
     text = page.read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL))
     commands = re.findall(r"^(spectralseg .*?)(?:  #.*)?$", blocks, re.MULTILINE)
@@ -36,11 +36,11 @@ def test_commands_are_known(page):
         try:
             cli.parser().parse_args(arguments)
         except SystemExit:
-            pytest.fail(f"{page.name}: '{command}' is no command")
+            pytest.fail(f"{page.name}: '{command}' is not a valid command")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_links_to_files_lead_somewhere(page):
+def test_linked_files_exist(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target

@@ -1,4 +1,4 @@
-"""One lock, what is derived from it, and what tests may find on the machine."""
+"""The lock file, the environments derived from it, and the isolation of tests from SLURM."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def pins(repository):
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
-def test_conda_environment_and_container_follow_from_the_lock(repository, pins):
+def test_conda_environment_and_container_are_derived_from_the_lock(repository, pins):
     done = subprocess.run(
         [sys.executable, repository / "envs" / "derive.py", "--check"], capture_output=True, text=True, check=False
     )
@@ -40,12 +40,15 @@ def test_workarounds_for_the_slurm_executor_are_of_its_version(repository, pins)
 
 def test_every_dependency_is_pinned(repository, pins):
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    names = {canonical(re.match(r"[\w.-]+", requirement).group()) for requirement in wanted}
+    requirements = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    names = {canonical(re.match(r"[\w.-]+", requirement).group()) for requirement in requirements}
     assert names <= {canonical(name) for name in pins}
 
 
-def test_torch_and_torchvision_belong_together(pins):
+def test_torch_and_torchvision_match(pins):
     assert (pins["torch"], pins["torchvision"]) == ("2.13.0", "0.28.0")
     assert pins["albumentations"] == "2.0.8", "the last release under the MIT licence"
 
@@ -63,18 +66,18 @@ def test_the_lock_with_checksums_has_the_same_versions(repository, pins):
     assert dict(line[0].split("==") for line in lines) == {
         name: version for name, version in pins.items() if name not in ("torch", "torchvision")
     }
-    assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", one) for line in lines for one in line[1:])
+    assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", digest) for line in lines for digest in line[1:])
     assert all(len(line) > 1 for line in lines)
     assert "://" not in text
 
 
-def test_environments_are_made_with_checksums(repository):
+def test_environments_are_installed_with_checksums(repository):
     for file in ("Makefile", "envs/Containerfile"):
         text = (repository / file).read_text(encoding="utf-8")
         assert "--no-deps --require-hashes --requirement envs/hashes.lock" in text
 
 
-def test_torchvision_can_be_imported_beside_this_torch():
+def test_torchvision_imports_with_this_torch():
     done = subprocess.run(
         [sys.executable, "-c", "import spectralseg.models, torchvision, timm"],
         capture_output=True,
@@ -88,7 +91,7 @@ def test_tests_find_no_slurm_on_this_machine():
     assert [command for command in sorted(SLURM_COMMANDS) if shutil.which(command)] == []
 
 
-def test_hiding_slurm_leaves_all_other_commands(tmp_path, monkeypatch):
+def test_hiding_slurm_keeps_all_other_commands(tmp_path, monkeypatch):
     login_node, other = tmp_path / "bin", tmp_path / "other"
     for folder, names in {login_node: ("sinfo", "squeue", "mine"), other: ("yours",)}.items():
         folder.mkdir()

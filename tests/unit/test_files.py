@@ -43,7 +43,7 @@ def test_a_file_appears_only_when_the_block_ends(tmp_path):
     assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
 
 
-def test_leftovers_of_a_killed_writer_can_be_removed_and_nothing_else(tmp_path):
+def test_only_leftovers_of_a_killed_writer_are_removed(tmp_path):
     target = tmp_path / "file.txt"
     target.write_text("whole")
     script = "import os, sys, pathlib; from spectralseg.files import replacing\n"
@@ -57,7 +57,7 @@ def test_leftovers_of_a_killed_writer_can_be_removed_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize("writer", [replacing, replacing_folder])
-def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_else(tmp_path, writer):
+def test_the_next_writer_removes_only_leftovers_of_killed_writers(tmp_path, writer):
     leftovers = [tmp_path / f".file.txt.{end}" for end in ("abcd1234", "abcd_234.txt", "00000000")]
     names = (".file.txt.swp", ".file.txt.abcd1234.bak", "file.txt.abcd1234", ".other.abcd1234")
     others = [tmp_path / name for name in names]
@@ -67,31 +67,31 @@ def test_the_next_writer_removes_what_a_killed_one_left_and_nothing_else(tmp_pat
     with writer(tmp_path / "file.txt") as first:
         assert not any(path.exists() for path in leftovers)
         with writer(tmp_path / "file.txt"):
-            assert first.exists(), "its writer lives"
+            assert first.exists(), "its writer is running"
     assert {path.name for path in tmp_path.iterdir()} == {"file.txt", *names}
 
 
-def test_what_is_written_where_the_file_system_has_no_locks_is_never_taken_for_a_leftover(tmp_path, monkeypatch):
+def test_without_locks_temporary_files_are_never_removed_as_leftovers(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "fcntl", None)
     with replacing(tmp_path / "a") as first, replacing(tmp_path / "a"):
         assert first.exists()
 
 
 @pytest.mark.parametrize("writer", [replacing, replacing_folder])
-def test_content_and_names_reach_the_disk_in_this_order(tmp_path, monkeypatch, writer):
-    """A power cut leaves the old or the new."""
-    done, fsync, rename = [], os.fsync, os.rename
-    monkeypatch.setattr(os, "fsync", lambda handle: done.append(os.fstat(handle).st_ino) or fsync(handle))
+def test_content_is_synced_before_the_renaming(tmp_path, monkeypatch, writer):
+    """A power cut leaves either the old or the new file."""
+    events, fsync, rename = [], os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda handle: events.append(os.fstat(handle).st_ino) or fsync(handle))
     for name in ("rename", "replace"):
-        monkeypatch.setattr(os, name, lambda *names: done.append("rename") or rename(*names))
+        monkeypatch.setattr(os, name, lambda *names: events.append("rename") or rename(*names))
     with writer(tmp_path / "target") as partial:
         file = partial / "a.json" if partial.is_dir() else partial
         file.write_text("x")
         inodes = [path.stat().st_ino for path in dict.fromkeys((file, partial))]
-    assert done == [*inodes, "rename", tmp_path.stat().st_ino]
+    assert events == [*inodes, "rename", tmp_path.stat().st_ino]
 
 
-def test_several_files_are_written_before_the_first_takes_its_name(tmp_path):
+def test_all_files_are_written_before_the_first_is_renamed(tmp_path):
     names = [tmp_path / "a.txt", tmp_path / "deep" / "b.txt"]
 
     def write(text, error=None):
@@ -112,16 +112,16 @@ def test_several_files_are_written_before_the_first_takes_its_name(tmp_path):
     assert [len(list(name.parent.iterdir())) for name in names] == [2, 1]
 
 
-def test_a_folder_that_somebody_else_made_meanwhile_stays_as_it_is(tmp_path):
+def test_a_folder_that_another_process_created_meanwhile_is_kept(tmp_path):
     def create():
         with creating_folder(tmp_path / "new") as partial:
-            (partial / "file").write_text("ours")
+            (partial / "file").write_text("created")
             (tmp_path / "new").mkdir()
-            (tmp_path / "new" / "file").write_text("theirs")
+            (tmp_path / "new" / "file").write_text("existing")
 
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         create()
-    assert (tmp_path / "new" / "file").read_text() == "theirs"
+    assert (tmp_path / "new" / "file").read_text() == "existing"
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
@@ -135,7 +135,7 @@ def test_a_table_keeps_its_values_and_notes(tmp_path):
 
 
 @pytest.mark.parametrize("before", [None, "old"])
-def test_an_exception_leaves_what_was_there_and_nothing_else(tmp_path, before):
+def test_an_exception_keeps_the_old_file_and_leaves_no_other(tmp_path, before):
     target = tmp_path / "file.txt"
     if before:
         target.write_text(before)
@@ -152,7 +152,7 @@ def test_an_exception_leaves_what_was_there_and_nothing_else(tmp_path, before):
         assert target.read_text() == before
 
 
-def test_a_killed_writer_leaves_the_old_file_whole(tmp_path):
+def test_a_killed_writer_keeps_the_old_file(tmp_path):
     target = tmp_path / "file.txt"
     target.write_text("old")
     code = (
@@ -166,18 +166,18 @@ def test_a_killed_writer_leaves_the_old_file_whole(tmp_path):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
-def test_a_file_gets_the_permissions_that_the_umask_grants(tmp_path, umask):
+def test_permissions_follow_the_umask(tmp_path, umask):
     previous = os.umask(umask)
     try:
         with replacing(tmp_path / "file.txt") as partial:
             partial.write_text("x")
-        assert os.umask(umask) == umask, "the umask of the process is left alone"
+        assert os.umask(umask) == umask, "the umask of the process is unchanged"
     finally:
         os.umask(previous)
     assert stat.S_IMODE((tmp_path / "file.txt").stat().st_mode) == 0o666 & ~umask
 
 
-def test_a_folder_gets_its_files_when_the_block_ends_and_keeps_others(tmp_path):
+def test_a_folder_gets_its_files_at_the_end_of_the_block_and_keeps_others(tmp_path):
     target = tmp_path / "folder"
     target.mkdir()
     (target / "log.txt").write_text("log")
@@ -196,7 +196,7 @@ def test_a_folder_gets_its_files_when_the_block_ends_and_keeps_others(tmp_path):
 
 
 @pytest.mark.parametrize("moves", [0, 1, 2])
-def test_a_kill_between_two_files_never_leaves_a_description_of_others(tmp_path, monkeypatch, moves):
+def test_a_kill_between_two_files_leaves_no_description(tmp_path, monkeypatch, moves):
     target = tmp_path / "folder"
     target.mkdir()
     for name in ("a.json", "b.npy", "z.npy"):
@@ -221,7 +221,7 @@ def test_a_kill_between_two_files_never_leaves_a_description_of_others(tmp_path,
     assert not (target / "a.json").exists()
 
 
-def test_a_folder_whose_block_fails_is_as_before(tmp_path):
+def test_a_failed_block_keeps_an_existing_folder(tmp_path):
     target = tmp_path / "folder"
     target.mkdir()
     (target / "a.txt").write_text("old")
@@ -237,7 +237,7 @@ def test_a_folder_whose_block_fails_is_as_before(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_new_folder_whose_block_fails_does_not_appear(tmp_path):
+def test_a_failed_block_creates_no_folder(tmp_path):
     def fail():
         with replacing_folder(tmp_path / "deep" / "folder"):
             raise Stop
@@ -248,7 +248,7 @@ def test_a_new_folder_whose_block_fails_does_not_appear(tmp_path):
 
 
 @pytest.mark.parametrize("writer", [replacing, replacing_folder])
-def test_errors_of_the_system_name_what_was_to_be_written(tmp_path, writer):
+def test_errors_of_the_operating_system_name_the_destination(tmp_path, writer):
     def fail(filename):
         with writer(tmp_path / "target") as partial:
             raise OSError(errno.ENOSPC, "No space left on device", filename and filename(partial))
@@ -263,7 +263,7 @@ def test_errors_of_the_system_name_what_was_to_be_written(tmp_path, writer):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_is_not_written_over_a_file(tmp_path):
+def test_a_folder_does_not_replace_a_file(tmp_path):
     (tmp_path / "target").write_text("mine")
 
     def fail():
@@ -275,24 +275,24 @@ def test_a_folder_is_not_written_over_a_file(tmp_path):
     assert (tmp_path / "target").read_text() == "mine"
 
 
-def test_json_is_readable_sorted_and_ends_with_a_line_break(tmp_path):
+def test_json_is_indented_sorted_and_ends_with_a_newline(tmp_path):
     write_json(tmp_path / "a.json", {"b": 1, "a": "λ"})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "a": "λ",\n  "b": 1\n}\n'
 
 
-def test_a_value_that_is_no_json_leaves_no_file(tmp_path):
+def test_a_value_that_is_not_json_leaves_no_file(tmp_path):
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"a": object()})
     assert not list(tmp_path.iterdir())
 
 
-def test_the_checksum_is_that_of_the_bytes(tmp_path):
+def test_the_checksum_is_sha256_of_the_bytes(tmp_path):
     content = os.urandom(100_000)
     (tmp_path / "a").write_bytes(content)
     assert sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
-def test_a_folder_that_is_created_has_nothing_old_in_it(tmp_path):
+def test_a_created_folder_has_only_new_files(tmp_path):
     (tmp_path / "empty").mkdir()
     for target in (tmp_path / "empty", tmp_path / "deep" / "new"):
         with creating_folder(target) as partial:
@@ -300,25 +300,25 @@ def test_a_folder_that_is_created_has_nothing_old_in_it(tmp_path):
             (partial / "below" / "file").write_text("new")
             assert not list(tmp_path.glob("*/file"))
         assert (target / "below" / "file").read_text() == "new"
-        with pytest.raises(InputError, match="is there already"), creating_folder(target) as partial:
-            pytest.fail("was begun")
+        with pytest.raises(InputError, match="already exists"), creating_folder(target) as partial:
+            pytest.fail("the work began")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "empty"]
 
 
-def test_text_in_csv_is_no_formula_and_numbers_stay_numbers():
+def test_csv_text_escapes_formulas_and_keeps_numbers():
     texts = ["=1+1", "+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!D2", "@SUM(A1)", "-HYPERLINK(1)", "plain", "", None]
     numbers = ["-0.5", "+1.2e-3", "-0.1 [-0.2, 0.0]", "-", "−1", "+0.3 ± 0.1", "-5 %"]
     table = pd.DataFrame({"=name": texts[:7], "value": numbers, "n": [-1.5] * 7})
-    found = pd.read_csv(io.StringIO(csv_text(table)), keep_default_na=False, dtype=str)
-    assert list(found.columns) == ["'=name", "value", "n"]
-    assert found["'=name"].tolist() == [*(f"'{text}" for text in texts[:5]), "plain", ""]
-    assert found["value"].tolist() == numbers
-    assert found["n"].tolist() == ["-1.5"] * 7
+    table = pd.read_csv(io.StringIO(csv_text(table)), keep_default_na=False, dtype=str)
+    assert list(table.columns) == ["'=name", "value", "n"]
+    assert table["'=name"].tolist() == [*(f"'{text}" for text in texts[:5]), "plain", ""]
+    assert table["value"].tolist() == numbers
+    assert table["n"].tolist() == ["-1.5"] * 7
     plain = pd.DataFrame({"a": ["x", None], "b": [1, 2], "c": pd.Categorical(["u", "v"]), "d": [True, False]})
     assert csv_text(plain) == plain.to_csv(index=False, lineterminator="\n")
 
 
-def test_a_file_that_goes_while_it_is_looked_at_is_not_there(tmp_path, monkeypatch):
+def test_a_file_that_is_deleted_while_it_is_read_is_missing(tmp_path, monkeypatch):
     file = tmp_path / "progress.json"
     assert read_regular(file, 100, "delete it") is None
     file.write_bytes(b"{}")

@@ -1,4 +1,4 @@
-"""Every kind of file that the suite reads back, damaged in every way, is named in one sentence."""
+"""Damaged files of every format are reported in one sentence."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ READERS = {
     "a.npz": lambda file: read_arrays(file, WHAT, REMEDY, ["a"]),
     "a.pt": lambda file: read_tensors(file, WHAT, REMEDY, {"a": torch.Tensor}),
 }
-LACKING = {
+INCOMPLETE = {
     "a.json": lambda file: file.write_text('{"a": {}}'),
     "a.jsonl": lambda file: file.write_text('{"a": 1}\n{"b": 2}\n'),
     "a.csv": lambda file: file.write_text("b\n2\n"),
@@ -48,14 +48,14 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_what_was_written_is_read(name, tmp_path):
+def test_written_files_are_read(name, tmp_path):
     WRITERS[name](tmp_path / name)
     assert len(READERS[name](tmp_path / name))
 
 
-@pytest.mark.parametrize("damage", [*DAMAGES, "cut", "lacking"])
+@pytest.mark.parametrize("damage", [*DAMAGES, "cut", "incomplete"])
 @pytest.mark.parametrize("name", WRITERS)
-def test_damage_is_told_with_name_and_remedy(name, damage, tmp_path):
+def test_a_damaged_file_is_reported_with_name_and_remedy(name, damage, tmp_path):
     file = tmp_path / name
     WRITERS[name](file)
     if (name, damage) == ("a.jsonl", "empty"):
@@ -63,23 +63,23 @@ def test_damage_is_told_with_name_and_remedy(name, damage, tmp_path):
     if damage == "cut":
         file.write_bytes(b"a\x00\xff" if name == "a.csv" else file.read_bytes()[:-3])
     else:
-        (LACKING[name] if damage == "lacking" else DAMAGES[damage])(file)
-    with pytest.raises(InputError, match=r"cannot be read as a sample \(.+\); write it again$") as caught:
+        (INCOMPLETE[name] if damage == "incomplete" else DAMAGES[damage])(file)
+    with pytest.raises(InputError, match=r"cannot be read as a sample \(.+\); write it again$") as error:
         READERS[name](file)
-    assert str(caught.value).startswith(f"{file}: ")
+    assert str(error.value).startswith(f"{file}: ")
 
 
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, '{"a": ' + "9" * 10_000 + "}", '{"a": {"b": true}}', '{"a": {"b": "1"}}', "[1]"]
 )
-def test_json_that_python_cannot_hold_or_of_other_types_is_refused(text, tmp_path):
+def test_json_that_is_too_deep_or_of_other_types_is_rejected(text, tmp_path):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InputError, match=r"a\.json: cannot be read as a sample"):
         read_json(tmp_path / "a.json", WHAT, REMEDY, {"a.b": int})
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.pt", "a.npz"])
-def test_a_flipped_bit_of_a_value_is_noticed(name, tmp_path):
+def test_a_flipped_bit_is_detected(name, tmp_path):
     file = tmp_path / name
     if name == "a.parquet":
         pd.DataFrame({"a": np.arange(1000)}).to_parquet(
@@ -94,7 +94,7 @@ def test_a_flipped_bit_of_a_value_is_noticed(name, tmp_path):
         READERS[name](file)
 
 
-def test_what_the_system_refuses_has_its_own_remedy(tmp_path, monkeypatch):
+def test_errors_of_the_operating_system_have_their_own_remedy(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -104,7 +104,7 @@ def test_what_the_system_refuses_has_its_own_remedy(tmp_path, monkeypatch):
         read_json(tmp_path / "a.json", WHAT, REMEDY)
 
 
-def test_arrays_that_unpack_to_too_much_are_refused_unread(tmp_path, monkeypatch):
+def test_arrays_beyond_the_limit_are_rejected_before_unpacking(tmp_path, monkeypatch):
     monkeypatch.setattr("spectralseg.loading.MAX_ARRAY_BYTES", 2**20)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was unpacked"))
     file = tmp_path / "a.npz"
@@ -114,7 +114,7 @@ def test_arrays_that_unpack_to_too_much_are_refused_unread(tmp_path, monkeypatch
         READERS["a.npz"](file)
 
 
-def test_compressed_tensors_are_refused(tmp_path):
+def test_compressed_tensors_are_rejected(tmp_path):
     file, packed = tmp_path / "a.pt", tmp_path / "packed.pt"
     torch.save({"a": torch.zeros(2**20)}, file)
     with zipfile.ZipFile(file) as stored, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

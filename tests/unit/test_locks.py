@@ -31,13 +31,13 @@ def other(tmp_path):
     process.communicate()
 
 
-def test_the_lock_leaves_nothing(tmp_path):
+def test_the_lock_file_is_removed(tmp_path):
     with only_writer(tmp_path / "deep" / "run", "training of a") as waited:
         assert not waited
     assert list((tmp_path / "deep" / "run").iterdir()) == []
 
 
-def test_who_does_something_else_is_refused_and_who_does_the_same_waits(tmp_path, other, monkeypatch):
+def test_a_different_task_is_rejected_and_the_same_task_waits(tmp_path, other, monkeypatch):
     with (
         pytest.raises(InputError, match=rf"is in use by the training of a \(process {other.pid} on .*\); wait"),
         only_writer(tmp_path, "training of b"),
@@ -52,7 +52,7 @@ def test_who_does_something_else_is_refused_and_who_does_the_same_waits(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path, other):
+def test_the_lock_of_a_killed_process_does_not_block(tmp_path, other):
     other.kill()
     other.wait()
     assert (tmp_path / ".lock").exists()
@@ -60,7 +60,7 @@ def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path, other):
         assert not waited
 
 
-def test_where_the_file_system_has_no_locks_nothing_is_locked(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_supported(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(locks.errno.ENOLCK, "no locks")
 

@@ -33,7 +33,7 @@ def test_notebooks_run_in_this_interpreter(tmp_path, monkeypatch):
     assert str(tmp_path) not in value.data["text/plain"]
 
 
-def test_outputs_of_every_kind(tmp_path):
+def test_outputs_of_all_types(tmp_path):
     plain, rich, awaited = executed(
         tmp_path,
         "import sys; print('a'); print('b'); print('c', file=sys.stderr)",
@@ -46,15 +46,15 @@ def test_outputs_of_every_kind(tmp_path):
     assert awaited[0].data["text/plain"] == "'f'"
 
 
-def test_a_failing_cell_is_the_last(tmp_path):
+def test_execution_stops_after_a_failing_cell(tmp_path):
     with pytest.raises(PapermillExecutionError, match="division"):
         executed(tmp_path, "1 / 0", "open('reached', 'w')")
     outputs = [cell.get("outputs") for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells]
-    assert [[output.ename for output in one] for one in outputs if one] == [["ZeroDivisionError"]]
+    assert [[output.ename for output in cell] for cell in outputs if cell] == [["ZeroDivisionError"]]
     assert outputs[-1] == []
 
 
-def test_the_process_is_left_as_it_was(tmp_path):
+def test_the_state_of_the_process_is_restored(tmp_path):
     before = sys.stdout, sys.stderr, sys.displayhook, sys.excepthook, sys.modules["__main__"]
     executed(tmp_path, "x = 1")
     assert before == (sys.stdout, sys.stderr, sys.displayhook, sys.excepthook, sys.modules["__main__"])

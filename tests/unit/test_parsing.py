@@ -1,4 +1,4 @@
-"""YAML and JSON of unknown origin cost bounded time and memory, and end in one sentence."""
+"""Untrusted YAML and JSON take bounded time and memory; errors are one sentence."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import regular_file, sha256_of
 from spectralseg.parsing import MAX_BYTES, MAX_DEPTH, read_json, read_yaml, refuse_expanding
 
-LEVELS = 60  # 2^60 values, were they written out
+LEVELS = 60  # of doubling: 2^60 values once expanded
 
 
 def written(tmp_path, text):
@@ -42,21 +42,21 @@ def doubling(first, line):
         "a: " + "x" * MAX_BYTES,
     ],
 )
-def test_yaml_that_expands_nests_or_repeats_without_bound_is_refused(tmp_path, text):
+def test_yaml_beyond_the_limits_is_rejected(tmp_path, text):
     with pytest.raises(InputError, match=r"^[^\n]*file: [^\n]{1,700}$"):
         read_yaml(written(tmp_path, text))
 
 
-def test_yaml_with_aliases_and_merged_mappings_within_bounds_is_read(tmp_path):
+def test_yaml_with_aliases_and_merged_mappings_within_the_limits_is_read(tmp_path):
     file = written(tmp_path, "a: &a {x: 1}\nb: {<<: *a, y: [*a, *a]}\n")
     assert read_yaml(file) == {"a": {"x": 1}, "b": {"x": 1, "y": [{"x": 1}, {"x": 1}]}}
 
 
-def test_values_that_another_parser_built_are_counted_as_written_out():
+def test_expanded_values_of_another_parser_are_counted():
     value = {"x": 1}
     for _ in range(LEVELS):
         value = {"left": value, "right": value}
-    with pytest.raises(InputError, match=r"study\.yaml: holds more than"):
+    with pytest.raises(InputError, match=r"study\.yaml: contains more than"):
         refuse_expanding({"a": value}, "study.yaml")
     value = []
     value.append(value)
@@ -68,7 +68,7 @@ def test_values_that_another_parser_built_are_counted_as_written_out():
 @pytest.mark.parametrize(
     "text", ["[" * 100_000, "[NaN]", "[-Infinity]", "[1e999]", "[" + "9" * 5000 + "]", '{"a": 1, "a": 2}', "{", "1 2"]
 )
-def test_json_that_no_writer_of_the_suite_makes_is_refused(tmp_path, text):
+def test_json_beyond_the_limits_is_rejected(tmp_path, text):
     with pytest.raises(InputError, match="file: "):
         read_json(written(tmp_path, text))
 

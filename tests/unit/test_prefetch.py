@@ -15,25 +15,25 @@ CONTENT = b"archive"
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch):
+def no_pauses(monkeypatch):
     monkeypatch.setattr(https, "PAUSES", (0.0,))
 
 
 @pytest.fixture
 def no_weights(monkeypatch):
-    """What is asked for instead of downloading weights; those of resnet34 cannot be had."""
-    asked = []
+    """Requests for weights, recorded instead of downloaded; those of resnet34 fail."""
+    requests = []
 
     def build(name, in_channels, classes, *, encoder, encoder_weights):
-        asked.append((name, encoder, encoder_weights))
+        requests.append((name, encoder, encoder_weights))
         if encoder == "resnet34":
             raise InputError("weights of 'resnet34' are not in the cache")
 
     monkeypatch.setattr("spectralseg.models.build_model", build)
-    return asked
+    return requests
 
 
-def test_everything_is_fetched_and_every_failure_told(tmp_path, study, toy_specification, no_weights, caplog):
+def test_all_files_are_downloaded_and_all_failures_reported(tmp_path, study, toy_specification, no_weights, caplog):
     caplog.set_level("INFO")
     with serving(CONTENT) as server:
         source = {"file": "a.txt", "url": server.url, "sha256": hashlib.sha256(CONTENT).hexdigest()}
@@ -50,9 +50,7 @@ def test_everything_is_fetched_and_every_failure_told(tmp_path, study, toy_speci
             "own": {**options, "encoder": "resnet18", "encoder_weights": "encoder.pth"},
         }
         server.faults.append(Fault(status=404))
-        with pytest.raises(
-            InputError, match=r"^2 could not be fetched: .*first/a\.txt.*404.* \| weights of 'resnet34'"
-        ):
+        with pytest.raises(InputError, match=r"^2 downloads failed: .*first/a\.txt.*404.* \| weights of 'resnet34'"):
             prefetch.prefetch(validate_config(study, "toy.yaml"), specifications)
     assert [(tmp_path / name / "a.txt").exists() for name in specifications] == [False, False, True, True]
     assert no_weights == [("unet", "resnet18", "imagenet"), ("unet", "resnet34", "imagenet")]
@@ -66,7 +64,7 @@ def test_the_command_reads_configuration_and_dataset_files(repository, monkeypat
     assert "config/absent.yaml" in capsys.readouterr().err
 
 
-def test_without_a_network_the_missing_weights_are_named_with_a_remedy(tmp_path, monkeypatch, capsys):
+def test_missing_weights_without_a_network_are_reported_with_a_remedy(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert cli.main(["weights", "resnet18", "imagenet"]) == 1
@@ -76,7 +74,7 @@ def test_without_a_network_the_missing_weights_are_named_with_a_remedy(tmp_path,
 
 
 def test_weights_in_the_cache_need_no_network(tmp_path, monkeypatch):
-    """A cache as the hub's library lays it out, filled by hand."""
+    """The cache has the layout of huggingface_hub."""
     from segmentation_models_pytorch.encoders import encoders  # after spectralseg.models, which prepares torchvision
 
     folder = tmp_path / "models--smp-hub--resnet18.imagenet"

@@ -5,7 +5,7 @@ from spectralseg import progress
 from spectralseg.progress import progress_bar
 
 
-def test_a_log_gets_whole_lines_and_few_of_them(capsys):
+def test_a_log_gets_few_complete_lines(capsys):
     assert list(progress_bar(range(1000), desc="count", unit="it")) == list(range(1000))
     text = capsys.readouterr().err
     lines = text.splitlines()
@@ -15,13 +15,13 @@ def test_a_log_gets_whole_lines_and_few_of_them(capsys):
     assert "\r" not in text
 
 
-def test_a_log_gets_more_lines_as_time_goes_by(capsys, monkeypatch):
+def test_a_log_gets_more_lines_over_time(capsys, monkeypatch):
     monkeypatch.setattr(progress, "_PAUSE", 0.0)
     list(progress_bar(range(5), desc="count", unit="it"))
     assert len(capsys.readouterr().err.splitlines()) >= 5
 
 
-def test_a_bar_whose_end_is_unknown_still_counts(capsys):
+def test_a_bar_without_a_total_counts(capsys):
     with progress_bar(desc="file", unit="B") as bar:
         bar.update(500)
     assert capsys.readouterr().err.splitlines()[-1].startswith("file: 500B")

@@ -5,14 +5,14 @@ import pytest
 from spectralseg import provenance
 
 
-def test_a_processor_is_called_by_its_name(monkeypatch):
+def test_the_name_of_the_processor_is_read_from_linux(monkeypatch):
     text = "processor\t: 0\nmodel name\t: Some Processor 9000 \nflags\t\t: avx\n"
     monkeypatch.setattr(Path, "read_text", lambda self, **_: text)
     assert provenance.hardware("cpu")["device_name"] == "Some Processor 9000"
 
 
 @pytest.mark.parametrize("text", [None, "processor\t: 0\n"])
-def test_where_linux_does_not_say_its_kind_stands_for_it(text, monkeypatch):
+def test_without_a_name_the_architecture_of_the_processor_is_used(text, monkeypatch):
     def read(self, **_):
         if text is None:
             raise FileNotFoundError

@@ -9,7 +9,7 @@ SECRET = "s3cr/et+Value&0123456789=="
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("λ 0.2 · 3 of 4\n\tdone", "λ 0.2 · 3 of 4\n        done"),
         ("\x1b[2Jgone", "\\x1b[2Jgone"),
@@ -18,8 +18,8 @@ SECRET = "s3cr/et+Value&0123456789=="
         ("\udcff", "\\udcff"),
     ],
 )
-def test_only_printable_characters_and_lines_reach_a_terminal(text, shown):
-    assert printable(text) == shown
+def test_unprintable_characters_are_escaped_and_lines_kept(text, expected):
+    assert printable(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def test_only_printable_characters_and_lines_reach_a_terminal(text, shown):
         f"{SECRET[:4]}\\n  {SECRET[4:20]}\n{SECRET[20:]}",
     ],
 )
-def test_no_part_of_a_secret_of_the_environment_is_left(monkeypatch, form):
+def test_secrets_of_the_environment_are_removed_completely(monkeypatch, form):
     monkeypatch.setenv("SOME_TOKEN", SECRET)
     assert redact(f"before {form} after") == "before *** after"
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("https://me:p@ss@host/file", "https://***@host/file"),
         ("https://me:p/a@ss@host/file: gone", "https://***@host/file: gone"),
@@ -54,11 +54,11 @@ def test_no_part_of_a_secret_of_the_environment_is_left(monkeypatch, form):
         ("set SYNAPSE_AUTH_TOKEN to a personal access token", "set SYNAPSE_AUTH_TOKEN to a personal access token"),
     ],
 )
-def test_logins_queries_headers_and_pairs_are_blotted_out(text, shown):
-    assert redact(text) == shown
+def test_logins_queries_headers_and_pairs_are_redacted(text, expected):
+    assert redact(text) == expected
 
 
-def test_names_of_files_with_tokens_are_no_secret(monkeypatch, tmp_path):
+def test_paths_of_token_files_are_not_secrets(monkeypatch, tmp_path):
     monkeypatch.setenv("TOKEN_FILE", str(tmp_path))
     assert redact(f"{tmp_path}/a: gone") == f"{tmp_path}/a: gone"
 

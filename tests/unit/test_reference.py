@@ -22,7 +22,7 @@ def test_the_page_names_every_dataset(repository):
         assert f"`{file.stem}`" in page
 
 
-def test_the_page_of_corruptions_has_a_row_for_each_with_its_values_and_source(repository):
+def test_the_page_of_corruptions_has_a_row_per_corruption_with_values_and_source(repository):
     page = generated_files(repository)[repository / "docs" / "corruptions.md"]
     assert "| `bias_field` | coefficient 0.3, 0.6, 0.9, 1.2, 1.5 | ROOD-MRI |" in page
     for kind in KINDS.values():

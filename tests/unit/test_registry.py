@@ -27,7 +27,7 @@ def package(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_public_modules_are_the_entries_and_listing_imports_none(package):
+def test_entries_are_public_modules_and_are_listed_without_imports(package):
     assert registry.names(package) == ["alpha", "beta"]
     assert f"{package}.alpha" not in sys.modules
 
@@ -44,24 +44,24 @@ def test_an_entry_is_loaded_by_name(package):
 
 
 @pytest.mark.parametrize("name", ["alhpa", "_private", "alpha.x", "", "../alpha", "os"])
-def test_anything_else_is_refused_with_the_valid_names(package, name):
+def test_an_unknown_entry_is_rejected_with_the_valid_names(package, name):
     with pytest.raises(InputError, match=r"is unknown; .*valid: alpha, beta"):
         registry.load(package, name, "thing")
 
 
-def test_the_nearest_name_is_suggested_and_only_a_near_one():
+def test_the_nearest_name_is_suggested_if_it_is_similar():
     assert registry.suggest("alhpa", ["alpha", "beta"]) == "did you mean 'alpha'? valid: alpha, beta"
     assert registry.suggest("zzz", ["alpha", "beta"]) == "valid: alpha, beta"
 
 
 @pytest.mark.parametrize("name", ["os", "spectralseg.errors", "no_such_package_at_all"])
-def test_what_is_no_package_cannot_be_listed(name):
+def test_a_module_that_is_not_a_package_cannot_be_listed(name):
     with pytest.raises(ModuleNotFoundError):
         registry.names(name)
 
 
 class TestOptionsOfModels:
-    def test_those_of_the_library_are_the_parameters_of_its_classes(self):
+    def test_options_of_library_models_are_the_parameters_of_their_classes(self):
         importlib.import_module("spectralseg.models")  # prepares torchvision for the library
         smp = importlib.import_module("segmentation_models_pytorch")
         given = {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes", "activation"}
@@ -72,9 +72,9 @@ class TestOptionsOfModels:
             assert "encoder_depth" in expected
 
     @pytest.mark.parametrize("name", registry.names("spectralseg.models"))
-    def test_those_of_our_own_are_the_keywords_of_build(self, name):
+    def test_options_of_other_models_are_the_keyword_only_parameters_of_build(self, name):
         parameters = inspect.signature(registry.load("spectralseg.models", name, "model").build).parameters.values()
-        expected = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+        expected = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
         assert list(registry.model_options(name)) == expected
 
     def test_no_model_is_imported(self):
@@ -86,7 +86,7 @@ class TestOptionsOfModels:
         assert "torch" not in done.stderr
 
     @pytest.mark.parametrize(
-        ("model", "encoder", "option", "told"),
+        ("model", "encoder", "option", "message"),
         [
             (
                 "unet",
@@ -110,24 +110,24 @@ class TestOptionsOfModels:
             ("unet", "resnet18", "encoder_weights", "give it as the key 'encoder_weights'"),
         ],
     )
-    def test_others_are_refused_everywhere(self, study, model, encoder, option, told):
-        with pytest.raises(InputError, match=re.escape(told)):
+    def test_unknown_options_are_rejected_by_registry_and_configuration(self, study, model, encoder, option, message):
+        with pytest.raises(InputError, match=re.escape(message)):
             registry.check_options(model, encoder, [option])
         study["architectures"]["unet"] |= {"model": model, "encoder": encoder, "options": {option: 1}}
-        with pytest.raises(InputError, match=r"^toy\.yaml: architectures\.unet\.options: .*" + re.escape(told)):
+        with pytest.raises(InputError, match=r"^toy\.yaml: architectures\.unet\.options: .*" + re.escape(message)):
             validate_config(study, "toy.yaml")
 
-    def test_the_encoders_of_timm_take_their_own(self):
+    def test_encoders_of_timm_take_further_options(self):
         registry.check_options("unet", "tu-resnet18", ["drop_path_rate", "decoder_channels"])
 
-    def test_no_option_needs_no_look(self, monkeypatch):
+    def test_models_without_options_are_not_read(self, monkeypatch):
         monkeypatch.setattr(registry, "model_options", None)
         registry.check_options("unet", "resnet18", {})
 
 
 class TestOptionsOfObjectives:
     @pytest.mark.parametrize("name", registry.names("spectralseg.objectives"))
-    def test_they_are_the_parameters_of_build(self, name):
+    def test_options_are_the_parameters_of_build(self, name):
         build = registry.load("spectralseg.objectives", name, "objective").build
         assert registry.objective_options(name) == tuple(inspect.signature(build).parameters)
 
@@ -142,11 +142,11 @@ class TestOptionsOfObjectives:
             ("from elsewhere import build", None),
         ],
     )
-    def test_where_the_source_does_not_tell_nothing_is_refused(self, tmp_path, monkeypatch, code, options):
-        (tmp_path / "theirs.py").write_text(code)
+    def test_options_that_the_source_does_not_define_are_unknown(self, tmp_path, monkeypatch, code, options):
+        (tmp_path / "custom.py").write_text(code)
         monkeypatch.setattr(registry, "_folders", lambda _: [str(tmp_path)])
         registry.objective_options.cache_clear()
-        assert registry.objective_options("theirs") == options
+        assert registry.objective_options("custom") == options
         registry.objective_options.cache_clear()
 
     def test_no_objective_is_imported(self):
@@ -158,7 +158,7 @@ class TestOptionsOfObjectives:
         assert "torch" not in done.stderr
 
 
-def test_encoders_and_their_weights_are_read_as_the_library_has_them():
+def test_encoders_and_weights_equal_those_of_the_library():
     from segmentation_models_pytorch.encoders import encoders
 
     import spectralseg.models  # noqa: F401 - prepares the import of the library

@@ -9,7 +9,7 @@ from spectralseg.signals import handled
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_signals_are_passed_on_to_children_whoever_handles_them(number):
+def test_signals_are_forwarded_to_children_despite_other_handlers(number):
     child = """
 import signal
 numbers = [signal.SIGTERM, signal.SIGUSR1]
@@ -34,21 +34,21 @@ print(child.communicate()[0], child.returncode)
     assert process.returncode == 0
 
 
-def test_handlers_are_put_back():
+def test_handlers_are_restored():
     before = signal.getsignal(signal.SIGTERM)
     with handled({signal.SIGTERM: signal.SIG_IGN}):
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_another_thread_handles_nothing():
-    found = []
+def test_other_threads_set_no_handlers():
+    handlers = []
 
     def work():
         with handled({signal.SIGTERM: signal.SIG_IGN}):
-            found.append(signal.getsignal(signal.SIGTERM))
+            handlers.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [signal.getsignal(signal.SIGTERM)]
+    assert handlers == [signal.getsignal(signal.SIGTERM)]

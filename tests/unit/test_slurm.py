@@ -1,4 +1,4 @@
-"""With commands of SLURM that write down how they are called; the real ones are for tests/slurm."""
+"""Tests with fake SLURM commands that record their calls; tests/slurm uses real ones."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from spectralseg.errors import InputError
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """Puts a command on the path: a shell script, before which its arguments are written to ``calls``."""
+    """Puts a command on the path: a shell script that first appends its arguments to ``calls``."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
@@ -47,20 +47,20 @@ def job(monkeypatch):
         *((text, None) for text in ("UNLIMITED", "NOT_SET", "INVALID", "", "1h", "-5", "1:2:3:4", "٣")),
     ],
 )
-def test_durations_as_slurm_writes_them(text, seconds):
+def test_durations_in_the_notation_of_slurm(text, seconds):
     assert slurm.seconds_of(text) == seconds
 
 
 class TestTimeLeft:
-    def test_there_is_no_limit_outside_of_a_job(self, monkeypatch):
+    def test_outside_of_a_job_there_is_no_limit(self, monkeypatch):
         monkeypatch.delenv("SLURM_JOB_ID", raising=False)
         assert slurm.time_left() is None
 
-    def test_newer_slurms_tell_the_end_in_the_environment(self, job, monkeypatch):
+    def test_newer_versions_of_slurm_set_the_end_time_in_the_environment(self, job, monkeypatch):
         monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 100))
         assert 98 < slurm.time_left() <= 100
 
-    def test_older_ones_are_asked(self, job, command, tmp_path):
+    def test_older_versions_of_slurm_are_queried(self, job, command, tmp_path):
         command("squeue", "echo 1:02:03")
         assert slurm.time_left() == 3723
         assert (tmp_path / "calls").read_text() == "squeue --noheader --jobs 7 --format %L\n"
@@ -69,15 +69,15 @@ class TestTimeLeft:
         command("squeue", "echo UNLIMITED")
         assert slurm.time_left() is None
 
-    def test_no_answer_is_no_limit_and_is_told(self, job, command, caplog):
+    def test_without_an_answer_there_is_no_limit_and_a_warning(self, job, command, caplog):
         command("squeue", "echo no controller >&2; exit 1")
         assert slurm.time_left() is None
         assert "no controller" in caplog.text
-        assert "does not say how much time job 7 has left" in caplog.text
+        assert "does not report the time left for job 7" in caplog.text
 
 
 class TestQueued:
-    def test_jobs_that_wait_are_told_by_folder_of_their_logs_and_reason(self, command, tmp_path, monkeypatch):
+    def test_pending_jobs_are_listed_by_log_folder_and_reason(self, command, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         files = [
             "Resources|{}/rule_train/a_b_0/%j.log|",
@@ -97,31 +97,31 @@ class TestQueued:
         ]
         assert "--name a1-b2 --states PENDING" in (tmp_path / "calls").read_text()
 
-    def test_nothing_waits_where_there_is_no_slurm(self, tmp_path, monkeypatch, caplog):
+    def test_without_slurm_no_jobs_are_pending(self, tmp_path, monkeypatch, caplog):
         monkeypatch.setenv("PATH", str(tmp_path))
         assert slurm.queued("a1-b2", Path("logs")) == []
         assert not caplog.text
 
-    def test_a_slurm_that_does_not_answer_is_told(self, command, caplog):
+    def test_without_an_answer_a_warning_is_logged(self, command, caplog):
         command("squeue", "echo no controller >&2; exit 1")
         assert slurm.queued("a1-b2", Path("logs")) == []
         assert "no controller" in caplog.text
 
 
 class TestArrays:
-    """One task of each has the number of the array as its own."""
+    """The job ID of one task of an array is that of the whole array."""
 
     @pytest.fixture(autouse=True)
     def task(self, job, monkeypatch):
         monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
 
-    def test_a_task_asks_for_its_own_time(self, command, tmp_path):
+    def test_a_task_queries_its_own_time_limit(self, command, tmp_path):
         command("squeue", "echo 1:00")
         assert slurm.time_left() == 60
         assert "--jobs 7_3 " in (tmp_path / "calls").read_text()
 
-    def test_a_task_requeues_itself_alone(self, command, tmp_path):
+    def test_a_task_requeues_only_itself(self, command, tmp_path):
         command("squeue", "echo RUNNING")
         command("scontrol", "")
         slurm.requeue()
@@ -141,24 +141,24 @@ class TestPartitionLimit:
             ("none", "", None),
         ],
     )
-    def test_it_is_the_most_that_the_chosen_ones_allow(self, command, tmp_path, partition, listed, minutes):
+    def test_the_longest_limit_of_the_partitions_applies(self, command, tmp_path, partition, listed, minutes):
         command("sinfo", f"echo '{listed}'" if listed else "")
         assert slurm.partition_limit(partition) == minutes
         assert (f"--partition {partition}" in (tmp_path / "calls").read_text()) == bool(partition)
 
-    def test_without_slurm_there_is_none(self, tmp_path, monkeypatch):
+    def test_without_slurm_there_is_no_limit(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", str(tmp_path))
         assert slurm.partition_limit() is None
 
 
 class TestRequeue:
-    def test_it_names_the_job(self, job, command, tmp_path):
+    def test_the_enclosing_job_is_requeued(self, job, command, tmp_path):
         command("squeue", "echo RUNNING")
         command("scontrol", "")
         slurm.requeue()
         assert calls(tmp_path)[-1] == "scontrol requeue 7"
 
-    def test_a_refusal_is_told(self, job, command, caplog):
+    def test_a_failure_is_logged(self, job, command, caplog):
         command("squeue", "echo RUNNING")
         command("scontrol", "echo disabled >&2; exit 1")
         slurm.requeue()
@@ -166,13 +166,13 @@ class TestRequeue:
         assert "cannot be requeued" in caplog.text
 
     @pytest.mark.parametrize("answer", ["echo COMPLETING", "true", "exit 1"])
-    def test_a_job_that_slurm_is_ending_does_not_come_back(self, job, command, tmp_path, answer):
+    def test_a_job_that_slurm_is_ending_is_not_requeued(self, job, command, tmp_path, answer):
         command("squeue", answer)
         command("scontrol", "")
         slurm.requeue()
         assert [call.split()[0] for call in calls(tmp_path)] == ["squeue"]
 
-    def test_there_is_nothing_to_do_outside_of_a_job(self, monkeypatch, command, tmp_path):
+    def test_outside_of_a_job_nothing_is_requeued(self, monkeypatch, command, tmp_path):
         monkeypatch.delenv("SLURM_JOB_ID", raising=False)
         command("squeue", "echo RUNNING")
         command("scontrol", "")
@@ -188,41 +188,41 @@ class TestCancellation:
         command("squeue", f"cat {file}")
         return file
 
-    def test_jobs_are_cancelled_and_waited_for(self, queue, command, tmp_path):
+    def test_jobs_are_cancelled_and_awaited(self, queue, command, tmp_path):
         command("scancel", f"(sleep 1.5; : > {queue}) > /dev/null &")
         assert slurm.cancel_jobs_named("a1-b2") == ["9", "11"]
         assert queue.read_text() == ""
-        asked, cancelled, *_ = (tmp_path / "calls").read_text().splitlines()
-        assert asked == f"squeue --user {os.getuid()} --name a1-b2 --noheader --format %A"
-        assert cancelled == "scancel 9 11"
+        query, cancellation, *_ = (tmp_path / "calls").read_text().splitlines()
+        assert query == f"squeue --user {os.getuid()} --name a1-b2 --noheader --format %A"
+        assert cancellation == "scancel 9 11"
         assert slurm.cancel_jobs_named("a1-b2") == []
 
-    def test_jobs_that_stay_are_an_error(self, queue, command, monkeypatch):
+    def test_jobs_that_do_not_end_are_an_error(self, queue, command, monkeypatch):
         monkeypatch.setattr(slurm, "_PATIENCE", 0)
         command("scancel", "")
         with pytest.raises(InputError, match="jobs 9, 11 of an earlier run do not end; end them and try again"):
             slurm.cancel_jobs_named("a1-b2")
 
-    def test_a_slurm_that_does_not_answer_is_an_error(self, command):
+    def test_without_an_answer_cancelling_is_an_error(self, command):
         command("squeue", "echo no controller >&2; exit 1")
-        with pytest.raises(InputError, match="SLURM does not answer, and jobs of an earlier run may still be at work"):
+        with pytest.raises(InputError, match="SLURM does not answer, and jobs of an earlier run may still be running"):
             slurm.cancel_jobs_named("a1-b2")
 
-    def test_jobs_of_which_slurm_does_not_tell_are_waited_for(self, queue, command, tmp_path):
+    def test_failed_queries_do_not_end_the_wait(self, queue, command, tmp_path):
         command("scancel", f"(sleep 1.5; rm {tmp_path}/mute; : > {queue}) > /dev/null & touch {tmp_path}/mute")
         command("squeue", f"[ ! -e {tmp_path}/mute ] && cat {queue}")
         assert slurm.cancel_jobs_named("a1-b2") == ["9", "11"]
         assert queue.read_text() == ""
 
-    def test_without_slurm_there_are_none(self, tmp_path, monkeypatch, caplog):
+    def test_without_slurm_no_jobs_are_cancelled(self, tmp_path, monkeypatch, caplog):
         monkeypatch.setenv("PATH", str(tmp_path))
         assert slurm.cancel_jobs_named("a1-b2") == []
         assert not caplog.text
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "1h", ""])
-def test_a_time_limit_that_is_no_duration_is_refused(text, capsys):
+def test_an_invalid_time_limit_is_rejected(text, capsys):
     with pytest.raises(SystemExit):
         cli.parser().parse_args(["train", "--config=c", "--data=d", "--architecture=a", "--objective=o", "--out=x",
                                  f"--time-limit={text}"])  # fmt: skip
-    assert "is no duration; write MINUTES, H:MM:SS or D-HH:MM:SS" in capsys.readouterr().err
+    assert "is not a valid duration; give MINUTES, H:MM:SS or D-HH:MM:SS" in capsys.readouterr().err

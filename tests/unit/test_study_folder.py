@@ -9,7 +9,7 @@ from spectralseg.study_folder import StudyFolder
 
 @pytest.fixture
 def root(tmp_path):
-    """A results folder with a run, leftovers of killed processes, and names that no run has."""
+    """A results folder with two runs, leftovers of killed processes, and invalid names of runs."""
     root = tmp_path / "results" / "toy"
     for folder in (
         *("toy/unet/spatial/lambda0/seed0", "toy/unet/spatial/lambda0/seed7", "toy/unet/spatial/lambda0/.seed1.x"),
@@ -21,26 +21,26 @@ def root(tmp_path):
     return root
 
 
-def test_the_configuration_decides_which_runs_there_are(config, root):
+def test_the_configuration_defines_the_runs(config, root):
     study = StudyFolder(root, config)
     assert [run.folder for run in study.runs] == ["toy/unet/spatial/lambda0/seed0", "toy/unet/mixed/lambda0.2/seed0"]
     assert [run.folder for run in study.runs_with("run.json")] == ["toy/unet/spatial/lambda0/seed0"]
     assert study.left_out == {"runs": 1}
 
 
-def test_without_a_configuration_everything_that_is_complete_belongs_to_the_study(root):
+def test_without_a_configuration_all_complete_runs_belong_to_the_study(root):
     study = StudyFolder(root, None)
     assert [run.seed for run in study.runs] == [0, 7]
     assert study.left_out == {}
     assert study.left_out_sentence() == ""
 
 
-def test_an_empty_folder_holds_nothing(tmp_path, config):
+def test_an_empty_folder_has_no_content(tmp_path, config):
     for study in (StudyFolder(tmp_path / "none", config), StudyFolder(tmp_path / "none", None)):
         assert (study.datasets, study.pages("tables"), study.left_out) == ([], [], {})
 
 
-def test_paths_of_the_configuration_start_from_the_working_directory_of_the_workflow(tmp_path, monkeypatch):
+def test_paths_of_the_configuration_are_relative_to_the_working_directory_of_the_workflow(tmp_path, monkeypatch):
     assert StudyFolder(tmp_path / "results" / "toy", None).home == tmp_path
     monkeypatch.chdir(tmp_path)
     assert str(StudyFolder(Path("results/toy"), None).home) == "."
@@ -54,7 +54,7 @@ class TestMissingFiles:
 
         return check
 
-    def test_the_key_and_the_nearest_file_are_named(self, study, root, refuse):
+    def test_a_missing_file_is_reported_with_key_and_nearest_file(self, study, root, refuse):
         study["datasets"]["toy"] = {"source": "path", "path": "raw/toys.zip"}
         home = root.parents[1]
         with pytest.raises(
@@ -68,7 +68,7 @@ class TestMissingFiles:
         (home / "raw" / "toys.zip").touch()
         refuse()
 
-    def test_what_is_prepared_and_trained_needs_its_sources_no_more(self, study, root, refuse):
+    def test_sources_of_prepared_datasets_and_trained_runs_may_be_missing(self, study, root, refuse):
         study["datasets"]["toy"] = {"source": "path", "path": "raw", "split": "list.csv"}
         study["architectures"]["unet"]["encoder_weights"] = "weights.pt"
         prepared = root / "prepared" / "toy"

@@ -56,7 +56,7 @@ def test_a_key_that_a_configuration_gives_twice_is_refused(tmp_path):
     file.write_text(f"{file.read_text()}\nimage_size: 64\n")
     done = snakemake(tmp_path, "--dry-run", "--cores", 1, "--configfile", file, check=False)
     assert done.returncode == 1
-    assert "key 'image_size' is there twice; keep one" in done.stdout + done.stderr
+    assert "duplicate key 'image_size'; keep one" in done.stdout + done.stderr
 
 
 def test_the_slurm_profile_is_refused_where_there_is_no_slurm(tmp_path):

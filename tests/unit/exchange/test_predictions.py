@@ -102,7 +102,7 @@ def test_the_description_names_run_weights_and_labels(source):
 def test_a_folder_with_content_is_an_error_and_stays_unchanged(source, tmp_path):
     polyps = source("kvasir_seg")
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there already; remove the folder"):
+    with pytest.raises(InputError, match="already exists and is not empty; remove the folder"):
         predict(polyps.run, polyps.data, tmp_path, device_name="cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 

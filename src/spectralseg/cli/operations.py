@@ -1,0 +1,177 @@
+"""Commands that plan, check and watch a study, and the one that regenerates reference pages."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spectralseg.cli import values
+from spectralseg.cli.command import JSON, SPECIFICATIONS, STUDY, argument, command
+from spectralseg.cli.runs import limit_threads
+from spectralseg.errors import InputError
+from spectralseg.redaction import printable
+
+if TYPE_CHECKING:
+    from spectralseg.config import Config
+    from spectralseg.data.specification import DatasetSpecification
+
+
+@command(
+    STUDY,
+    argument(
+        "--watch",
+        type=values.whole_number("number", 1, 86400),
+        nargs="?",
+        const=5,
+        metavar="SECONDS",
+        help="refresh every SECONDS until the study is complete (default: %(const)s)",
+    ),
+    JSON,
+)
+def status(arguments: argparse.Namespace) -> None:
+    """Show the status of every run of a study, and why runs failed."""
+    import json
+    import time
+
+    from spectralseg.operations.status import FINAL, as_json, as_text, study_queue, study_status
+    from spectralseg.study_folder import StudyFolder
+
+    config, results = _study(arguments.study)
+    queue, queue_time = study_queue(results), time.monotonic()
+    while True:
+        statuses = study_status(config, results, queue)
+        study_folder = StudyFolder(results, config)
+        if arguments.json:
+            text = json.dumps(as_json(config, statuses, queue, study_folder.left_out), indent=2)
+        else:
+            text = as_text(config, statuses, queue, study_folder.left_out_sentence())
+        clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
+        print(clear + printable(text), flush=True)
+        if not arguments.watch or all(run.state in FINAL for run in statuses):
+            return
+        time.sleep(arguments.watch)
+        if time.monotonic() - queue_time > 30:  # spares the SLURM controller, which other users share
+            queue, queue_time = study_queue(results), time.monotonic()
+
+
+@command(
+    STUDY,
+    argument("--quick", action="store_true", help="skip the measurement of data loading and training steps"),
+    argument(
+        "--seconds",
+        type=values.positive_number(3600),
+        default=20.0,
+        help="length of the measurement (default: %(default)s)",
+    ),
+    JSON,
+    SPECIFICATIONS,
+)
+def doctor(arguments: argparse.Namespace) -> None:
+    """Find what would stop or slow down a study on this machine; exit with status 1 if something would stop it."""
+    import json
+
+    from spectralseg.data.specification import read_specifications
+    from spectralseg.files import write_json
+    from spectralseg.operations import doctor as examination
+    from spectralseg.operations.throughput import DOCTOR, THREADS
+
+    specifications = read_specifications(_in_repository(arguments.datasets, arguments.study))
+    config, results = _study(arguments.study, specifications)
+    findings, speed = [], None
+
+    def add(finding: examination.Finding) -> None:
+        findings.append(finding)
+        if not arguments.json:
+            print(printable(str(finding)), flush=True)
+
+    lock = _in_repository(Path("envs/requirements.lock"), arguments.study)
+    for finding in examination.examine(config, specifications, results, lock):
+        add(finding)
+    if not arguments.quick:
+        from spectralseg.operations.speed import measure
+
+        limit_threads(min(THREADS, os.cpu_count() or 1))
+        speed = measure(config, specifications, results, arguments.seconds)
+        write_json(results / DOCTOR, speed)
+        add(examination.measurement(speed))
+    if arguments.json:
+        print(json.dumps(examination.as_json(findings, speed), indent=2))
+    problems = sum(finding.level == "problem" for finding in findings)
+    if problems:
+        raise InputError(f"{problems} of {len(findings)} findings would stop the study; see PROBLEM above")
+
+
+@command(
+    STUDY,
+    argument("--price", type=values.positive_number(1e6), help="price per GPU-hour, any currency"),
+    argument(
+        "--devices",
+        type=values.whole_number("number", 1, 100_000),
+        default=1,
+        help="number of GPUs used in parallel (default: %(default)s)",
+    ),
+    argument(
+        "--runs",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="results folders of other studies, whose runs are measurements of throughput",
+    ),
+    argument(
+        "--benchmarks",
+        type=Path,
+        default=Path("benchmarks/results"),
+        help="folder of benchmarks, used where no run was measured (default: %(default)s)",
+    ),
+    argument(
+        "--on",
+        choices=("gpu", "cpu"),
+        help="device whose benchmarks are used (default: gpu if a GPU or SLURM is present, else cpu)",
+    ),
+    JSON,
+)
+def plan(arguments: argparse.Namespace) -> None:
+    """Estimate the runs, hours, disk space and cost of a study from measured throughput."""
+    import json
+    import shutil
+
+    from spectralseg.operations.devices import visible_devices
+    from spectralseg.operations.plan import as_json, as_text
+    from spectralseg.operations.plan import plan as run
+    from spectralseg.operations.throughput import measured
+
+    config, results = _study(arguments.study)
+    accelerated = bool(visible_devices() or shutil.which("sbatch")) if arguments.on is None else arguments.on == "gpu"
+    benchmarks = _in_repository(arguments.benchmarks, arguments.study)
+    throughput = measured([results, *arguments.runs], benchmarks, accelerated=accelerated)
+    estimate = run(config, results, throughput, price=arguments.price, devices=arguments.devices)
+    print(json.dumps(as_json(estimate), indent=2) if arguments.json else printable(as_text(estimate)))
+
+
+def _study(study: Path, specifications: Mapping[str, DatasetSpecification] | None = None) -> tuple[Config, Path]:
+    """Configuration and results folder of a study, given either its configuration file or its results folder."""
+    from spectralseg.config import load_config
+
+    file = study / "config.yaml" if study.is_dir() else study
+    config = load_config(file, specifications)
+    in_results = study.is_dir() or (file.name == "config.yaml" and (file.parent / "runs").is_dir())
+    return config, file.parent if in_results else Path("results") / config.name
+
+
+def _in_repository(path: Path, study: Path) -> Path:
+    """A path of the repository, which is searched in the working directory, above the study and above this package."""
+    roots = [Path(), *study.absolute().parents, Path(__file__).parents[3]]
+    return next((root / path for root in roots if (root / path).exists()), path)
+
+
+@command(argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)"))
+def docs(arguments: argparse.Namespace) -> None:
+    """Regenerate the JSON schema and the reference pages of configuration and corruptions."""
+    from spectralseg.reference import write
+
+    for path in write(arguments.root):
+        print(f"wrote {path}")

@@ -1,0 +1,140 @@
+"""Commands that collect, compare and report the results of a study."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from spectralseg.cli import values
+from spectralseg.cli.command import argument, command
+from spectralseg.redaction import printable
+
+_RESULTS = argument("results", type=Path, help="results folder of the study, e.g. results/demo")
+
+
+@command(
+    argument("runs", type=Path, help="folder of the runs"),
+    argument("--config", type=Path, required=True, help="configuration file, whose grid lists the runs to collect"),
+    argument("--out", type=Path, required=True, help="parquet file"),
+)
+def collect(arguments: argparse.Namespace) -> None:
+    """Collect the metric records of all runs of a study in one file."""
+    from spectralseg.config import load_config
+    from spectralseg.evaluation.collect import collect as run
+
+    run(load_config(arguments.config), arguments.runs, arguments.out)
+
+
+@command(
+    argument("records", type=Path, help="collected records"),
+    argument("--config", type=Path, help="configuration file, whose section 'comparison' applies"),
+    argument("--baseline", help="objective to compare with (default: that of --config, else spatial)"),
+    argument(
+        "--margin",
+        type=values.margin,
+        help="equivalence margin of metrics between 0 and 1 (default: that of --config, else 0.005)",
+    ),
+    argument("--out", type=Path, required=True, help="parquet file"),
+)
+def compare(arguments: argparse.Namespace) -> None:
+    """Compare objectives with the baseline, with confidence intervals over seeds and patients."""
+    from spectralseg.config import Comparison, load_config
+    from spectralseg.statistics.comparison import compare as run
+    from spectralseg.statistics.margins import Margins
+
+    config = load_config(arguments.config) if arguments.config else None
+    settings = config.comparison if config else Comparison()
+    baseline = arguments.baseline or (config.baseline if config else "spatial")
+    share_margin = settings.margin if arguments.margin is None else arguments.margin
+    run(arguments.records, baseline, arguments.out, Margins(share_margin, settings.margins))
+
+
+@command(
+    _RESULTS,
+    argument("--published", type=Path, required=True, help="folder of claims.csv and the published tables"),
+    argument("--out", type=Path, help="folder for the ledger (default: the results folder)"),
+)
+def claims(arguments: argparse.Namespace) -> None:
+    """Test the claims of the paper against the records of a study."""
+    from spectralseg.reporting.claim_verdicts import build_ledger
+    from spectralseg.reporting.results import Results
+
+    build_ledger(Results(arguments.results), arguments.published).write(arguments.out or arguments.results)
+
+
+@command(
+    argument(
+        "results", type=Path, nargs="?", help="results folder of the study (default: rewrite the page from --out)"
+    ),
+    argument(
+        "--published",
+        type=Path,
+        default=Path("config/published"),
+        help="folder of claims.csv and the published tables (default: %(default)s)",
+    ),
+    argument(
+        "--tuning", type=Path, nargs="*", default=[], help="results folders of the studies that selected the training"
+    ),
+    argument("--out", type=Path, required=True, help="folder for the CSV files; the page is written beside it"),
+)
+def findings(arguments: argparse.Namespace) -> None:
+    """Write the findings of a study as a page, with CSV files of all its numbers."""
+    from spectralseg.reporting.findings import extract, write_page
+    from spectralseg.reporting.results import Results
+
+    folder = arguments.out.absolute()
+    page = folder.with_name(f"{folder.name}.md")
+    if arguments.results:
+        extract(Results(arguments.results, arguments.published), arguments.tuning, folder)
+    write_page(folder, page)
+    print(page)
+
+
+@command(
+    argument("table", help="name of the table, e.g. table_1"),
+    argument("row", help="heading of the row, e.g. 'UNet(ours)'"),
+    argument("column", help="heading of the column, after those above it where it is ambiguous: 'ACDC DSC'"),
+    argument("--results", type=Path, required=True, help="results folder of the study"),
+    argument(
+        "--protocol",
+        choices=("published", "sound"),
+        default="sound",
+        help="metric protocol of the number (default: %(default)s)",
+    ),
+    argument("--line", default="measured", help="line of the row, measured or leak-free (default: %(default)s)"),
+)
+def trace(arguments: argparse.Namespace) -> None:
+    """Show the runs and records behind a number in a table."""
+    from spectralseg.reporting.results import Results
+    from spectralseg.reporting.trace import trace as run
+
+    cell = (arguments.table, arguments.row, arguments.column)
+    print(printable(run(Results(arguments.results), *cell, protocol=arguments.protocol, line=arguments.line).text()))
+
+
+@command(
+    argument("file", type=Path, nargs="+", help="results table as CSV, see docs/audit-a-table.md"),
+    argument("--claims", type=Path, help="CSV file of claims about the tables (default: only audit the tables)"),
+    argument("--unit", choices=["percent", "share"], help="unit of the values (default: percent if any is above 1)"),
+    argument("--out", type=Path, help="CSV file of the findings (default: none)"),
+)
+def audit_table(arguments: argparse.Namespace) -> None:
+    """Find inconsistent numbers in results tables; exit with status 1 if there are any."""
+    from spectralseg.published.consistency import audit
+
+    report = audit(arguments.file, claims=arguments.claims, unit=arguments.unit)
+    if arguments.out:
+        report.write(arguments.out)
+    print(printable(report.text()))
+    report.refuse()
+
+
+@command(
+    _RESULTS,
+    argument("--out", type=Path, help="folder for index.html (default: report/ in the results folder)"),
+)
+def report(arguments: argparse.Namespace) -> None:
+    """Write the report of a study: one HTML page that works offline."""
+    from spectralseg.reporting.report import write_report
+
+    print(write_report(arguments.results, arguments.out))

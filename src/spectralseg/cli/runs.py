@@ -1,0 +1,215 @@
+"""Commands that train, evaluate and export models, or score predictions."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from spectralseg.cli import values
+from spectralseg.cli.command import (
+    CASE_THREADS,
+    CHECKPOINT,
+    CONFIG,
+    DATA,
+    DEVICE,
+    RUN,
+    SPECIFICATION,
+    TORCH_THREADS,
+    argument,
+    command,
+    requeue,
+)
+from spectralseg.redaction import printable
+
+
+@command(
+    CONFIG,
+    DATA,
+    DEVICE,
+    TORCH_THREADS,
+    argument("--architecture", required=True, help="name in the configuration"),
+    argument("--objective", required=True, help="name in the configuration"),
+    argument(
+        "--lambda",
+        dest="lam",
+        help="weight λ of the auxiliary term, as in the configuration (required with such a term, else 0)",
+    ),
+    argument(
+        "--seed",
+        type=values.seed,
+        default=0,
+        help="seed of weights, data order and augmentation (default: %(default)s)",
+    ),
+    argument("--out", type=Path, required=True, help="run folder"),
+    argument(
+        "--time-limit",
+        type=values.duration,
+        help="save a checkpoint and stop within MINUTES, H:MM:SS or D-HH:MM:SS (default: the limit of the SLURM job)",
+    ),
+    requeue,
+)
+def train(arguments: argparse.Namespace) -> None:
+    """Train one run, or resume it if it was interrupted."""
+    deadline = _deadline(arguments.time_limit)  # first, as the imports below take seconds
+
+    from spectralseg.config import load_config
+    from spectralseg.data import open_prepared
+    from spectralseg.grid import Run, check_run, lambda_of
+    from spectralseg.locks import only_writer
+    from spectralseg.operations.heartbeat import heartbeat
+    from spectralseg.operations.leases import device_lease
+
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # compute nodes have no network: weights are in the cache
+    with heartbeat(arguments.out, "train"):
+        config, data = load_config(arguments.config), open_prepared(arguments.data)
+        lam = lambda_of(config, arguments.objective, arguments.lam, str(arguments.config))
+        identity = Run(data.name, arguments.architecture, arguments.objective, lam, arguments.seed)
+        check_run(config, identity, str(arguments.config))
+        with (
+            only_writer(arguments.out, f"training of {identity.folder}", deadline) as waited,
+            device_lease(arguments.device, config.runs_per_gpu) as leased,
+        ):
+            from spectralseg.training.loop import train as run  # imports torch, which reads the choice of device
+
+            limit_threads(arguments.threads)
+            share = config.runs_per_gpu if leased else 1
+            options = {"device_name": arguments.device, "share": share, "deadline": deadline}
+            run(config, identity, data, arguments.out, keep_finished=waited, **options)
+
+
+def _deadline(time_limit: float | None) -> float | None:
+    """The value of ``time.monotonic()`` at which this process must have ended; None without any limit."""
+    from spectralseg import slurm
+
+    limits = [seconds for seconds in (time_limit, slurm.time_left()) if seconds is not None]
+    return time.monotonic() + min(limits) if limits else None
+
+
+def limit_threads(threads: int | None) -> None:
+    """Set the number of CPU threads of torch and OpenCV; None leaves both at their defaults."""
+    if threads:
+        import cv2
+        import torch
+
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)  # OpenCV would use all cores, including those of other jobs
+
+
+@command(
+    CONFIG,
+    DATA,
+    DEVICE,
+    TORCH_THREADS,
+    requeue,
+    argument("--run", type=Path, required=True, help="run folder"),
+    argument("--ood", type=Path, nargs="*", default=[], help="prepared out-of-distribution datasets"),
+    argument("--out", type=Path, help="folder for records and examples (default: the run folder)"),
+)
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Evaluate a trained run in every suite of the configuration."""
+    from spectralseg.config import load_config
+    from spectralseg.data import open_prepared
+    from spectralseg.locks import only_writer
+    from spectralseg.operations.heartbeat import heartbeat
+    from spectralseg.operations.leases import device_lease
+
+    out = arguments.out or arguments.run
+    with heartbeat(out, "evaluate"):
+        config = load_config(arguments.config)
+        data, partners = open_prepared(arguments.data), [open_prepared(partner) for partner in arguments.ood]
+        with (
+            only_writer(out, f"evaluation of {arguments.run.resolve()}"),
+            device_lease(arguments.device, config.runs_per_gpu),
+        ):
+            from spectralseg.evaluation.suites import evaluate as run
+
+            limit_threads(arguments.threads)
+            run(arguments.run, data, partners, config.evaluation, out, device_name=arguments.device)
+
+
+@command(
+    RUN,
+    DATA,
+    argument("--out", type=Path, required=True, help="new folder for one NIfTI or PNG file per case"),
+    CHECKPOINT,
+    DEVICE,
+    TORCH_THREADS,
+)
+def predict(arguments: argparse.Namespace) -> None:
+    """Write the predictions of a trained run for the test cases of a dataset, in native geometry."""
+    from spectralseg.data import open_prepared
+    from spectralseg.operations.leases import device_lease
+
+    data = open_prepared(arguments.data)
+    with device_lease(arguments.device):
+        from spectralseg.exchange.predictions import predict as run
+
+        limit_threads(arguments.threads)
+        run(arguments.run, data, arguments.out, checkpoint=arguments.checkpoint, device_name=arguments.device)
+
+
+@command(
+    argument("--predictions", type=Path, required=True, help="folder of NIfTI or PNG files named by case id"),
+    DATA,
+    argument("--out", type=Path, required=True, help="parquet file"),
+    argument("--method", type=values.name, required=True, help="name of the method, recorded as the architecture"),
+    argument("--objective", type=values.name, default="external", help="objective to record (default: %(default)s)"),
+    argument("--seed", type=values.seed, default=0, help="seed to record (default: %(default)s)"),
+    argument(
+        "--trained-on", type=values.name, help="dataset that the method was trained on (default: the tested dataset)"
+    ),
+    argument("--allow-missing", action="store_true", help="leave out test cases without a file"),
+    argument("--leakage", type=Path, help="leakage.parquet of an audit: also report means without leaked cases"),
+)
+def score(arguments: argparse.Namespace) -> None:
+    """Score external predictions for the test cases of a dataset and report anomalies."""
+    from spectralseg.data import open_prepared
+    from spectralseg.data.audit import read_audit
+    from spectralseg.exchange.scoring import score as run
+    from spectralseg.grid import Run
+
+    data = open_prepared(arguments.data)
+    method = Run(arguments.trained_on or data.name, arguments.method, arguments.objective, "0", arguments.seed)
+    audit = read_audit(arguments.leakage) if arguments.leakage else None
+    scores = run(arguments.predictions, data, method, arguments.out, allow_missing=arguments.allow_missing, audit=audit)
+    print(printable(scores.summary.to_string(index=False, float_format="{:.4f}".format)))
+    print("Calibration metrics are left out: they need probabilities.")
+    if audit is None:
+        print("Leakage of test cases was not checked; give --leakage.")
+    print(*(printable(f"Anomaly: {finding}.") for finding in scores.findings or ["none"]), sep="\n")
+
+
+@command(
+    SPECIFICATION,
+    argument("--raw", type=Path, required=True, help="raw files that the dataset was prepared from"),
+    DATA,
+    argument("--out", type=Path, required=True, help="new folder, named as in nnUNet_raw/Dataset501_Polyps"),
+    CASE_THREADS,
+)
+def export_nnunet(arguments: argparse.Namespace) -> None:
+    """Write a dataset with its split in the raw layout of nnU-Net v2."""
+    from spectralseg.data import open_prepared
+    from spectralseg.data.specification import read_specification
+    from spectralseg.exchange.nnunet import export_nnunet as run
+
+    specification, data = read_specification(arguments.specification), open_prepared(arguments.data)
+    run(specification, arguments.raw, data, arguments.out, threads=arguments.threads)
+
+
+@command(
+    RUN,
+    argument("--data", type=Path, required=True, help="prepared dataset that the run was trained on"),
+    argument("--out", type=Path, required=True, help="new folder for the model and its model card"),
+    argument("--format", choices=["onnx", "torchscript"], default="onnx", help="file format (default: %(default)s)"),
+    CHECKPOINT,
+)
+def export_model(arguments: argparse.Namespace) -> None:
+    """Export a trained model to ONNX or TorchScript, with a parity check and a model card."""
+    from spectralseg.data import open_prepared
+    from spectralseg.exchange.models import export_model as run
+
+    data = open_prepared(arguments.data)
+    parity = run(arguments.run, data, arguments.out, kind=arguments.format, checkpoint=arguments.checkpoint)
+    print(f"{arguments.out}: differs from the original by at most {parity.error:.1e} on {parity.images} images")

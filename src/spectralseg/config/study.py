@@ -1,0 +1,67 @@
+"""The configuration of a study, which holds all sections."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from spectralseg import outputs
+from spectralseg.config.architecture import Architecture
+from spectralseg.config.block import Block
+from spectralseg.config.comparison import Comparison
+from spectralseg.config.dataset import Dataset
+from spectralseg.config.evaluation import Evaluation
+from spectralseg.config.objective import Objective
+from spectralseg.config.training import Training
+from spectralseg.config.values import ImageSize, Name, PathText, Section
+
+
+class Config(Section):
+    """A study: datasets, architectures, objectives, the grid of runs, and how they are trained and evaluated."""
+
+    name: Name = Field(description="results are written to results/<name>")
+    image_size: ImageSize = Field(224, description="side of the prepared images in pixels")
+    fail_on_leakage: bool = Field(False, description="train no run if test cases match training or validation data")
+    validation: float = Field(0.1, gt=0, lt=1, description="share of training groups held out for model selection")
+    reduced_decoding: bool = Field(
+        True,
+        description="decode JPEG images, never masks, at 1/2, 1/4 or 1/8 of their size if at least twice `image_size` "
+        "remains: faster, and on average within one of 255 grey levels; see benchmarks/README.md",
+    )
+    runs_per_gpu: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="trainings or evaluations that share a GPU of this machine; under SLURM, each has its own",
+    )
+    downloads: PathText = Field("results/downloads", description="folder of official archives, shared by studies")
+    datasets: dict[Name, Dataset] = Field(min_length=1)
+    architectures: dict[Name, Architecture] = Field(min_length=1)
+    objectives: dict[Name, Objective] = Field(min_length=1)
+    grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    comparison: Comparison = Comparison()
+    tables: list[Name] = Field(
+        [*(f"table_{number}" for number in range(1, 7)), *outputs.names("tables")],
+        description="modules of spectralseg.reporting.tables, published tables, or your own notebooks",
+    )
+    figures: list[Name] = Field(
+        outputs.names("figures"), description="modules of spectralseg.reporting.figures, or your own notebooks"
+    )
+    studies: list[Name] = Field(
+        outputs.names("studies"), description="modules of spectralseg.reporting.studies, or your own notebooks"
+    )
+
+    def size_of(self, dataset: str) -> int:
+        """Side of the prepared images of a dataset in pixels."""
+        return self.datasets[dataset].image_size or self.image_size
+
+    def training_of(self, dataset: str) -> Training:
+        """Hyper-parameters of the runs on a dataset."""
+        own = self.datasets[dataset].iterations
+        return self.training if own is None else self.training.model_copy(update={"iterations": own, "epochs": None})
+
+    @property
+    def baseline(self) -> str:
+        """The objective that the others are compared with."""
+        return self.comparison.baseline or next(iter(self.objectives))

@@ -67,8 +67,9 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 	python envs/derive.py
 	python envs/hashes.py
 
-docs: .venv/.complete  ## renew what is generated from the configuration model and the dataset files
+docs: .venv/.complete  ## renew what is generated: the configuration schema, reference pages, the picture of the packages
 	spectralseg docs
+	python docs/architecture.py
 
 bench: .venv/.complete  ## measure everything beside other ways of doing the same, and renew benchmarks/README.md
 	for name in prepare metrics objectives intervals reporting dag training; do python benchmarks/$$name.py || exit; done

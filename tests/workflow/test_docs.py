@@ -197,7 +197,7 @@ def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
     assert plan.returncode == status.returncode == 0, plan.stderr + status.stderr
     assert doctor.returncode == ("PROBLEM" in doctor.stdout), doctor.stderr
     assert "money: " in plan.stdout
-    assert "btseg is drawn" in doctor.stdout
+    assert "btseg is a phantom" in doctor.stdout
     assert status.stdout.startswith("demo: 32 runs · 0 done · 0 running · 0 failed · 32 waiting\n")
 
 

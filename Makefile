@@ -1,14 +1,14 @@
-# make demo: the whole workflow on phantoms · make test: all tests · make help: the rest
+# make demo: the whole workflow on phantoms · make test: the tests · make help: all targets
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help demo test test-all test-fast test-slurm lint format lock docs bench clean
 
-help:  ## this list
+help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# The lock with checksums is for this platform; the other one then adds what is left.
+# On this platform, hashes.lock is installed first, with checksums; requirements.lock adds the remaining packages.
 HASHED := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 
 .venv/.complete: envs/requirements.lock envs/hashes.lock pyproject.toml
@@ -26,24 +26,24 @@ demo: .venv/.complete  ## run the whole workflow on synthetic phantoms, into res
 	$(MAKE) --no-print-directory results/demo/report.zip
 	@echo "Open results/demo/report/index.html"
 
-# Only when something that the report shows is newer.
+# Made again only if a file that the report shows is newer.
 results/demo/report.zip: $(wildcard results/demo/cards/*.html results/demo/claims.html results/demo/tables/*.csv \
     results/demo/figures/*.png results/demo/studies/*.html workflow/report/*.rst)
 	$(DEMO) --report $@
 
-test: .venv/.complete  ## all tests but the nightly ones
+test: .venv/.complete  ## all tests except nightly ones
 	pytest -n 2 --dist worksteal
 
-test-all: test  ## also the nightly tests: runs killed again and again, benchmark scripts, pages whose commands train
+test-all: test  ## also nightly tests: repeated kills, benchmark scripts, guides whose commands train
 	pytest -m nightly -n 2 --dist worksteal
 
-test-slurm: .venv/.complete  ## the tests on a SLURM of this machine's own, which they install; skipped where that is impossible
+test-slurm: .venv/.complete  ## tests on a SLURM that they install on this machine; skipped where that is impossible
 	pytest -m slurm -rs tests/slurm
 
-test-fast: .venv/.complete  ## the tests that take less than two minutes together
+test-fast: .venv/.complete  ## fast tests, under two minutes
 	pytest -m "not slow and not workflow and not nightly and not slurm" -n 2
 
-lint: .venv/.complete  ## style, types, workflow lint, derived files
+lint: .venv/.complete  ## check style, types, import layers, workflow and derived files
 	ruff check .
 	ruff format --check .
 	snakefmt --check .
@@ -59,7 +59,7 @@ format: .venv/.complete  ## format everything
 	snakefmt .
 	nbstripout notebooks/*.ipynb
 
-lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derived from it
+lock: .venv/.complete  ## renew the lock file from pyproject.toml, and the files derived from it
 	pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	    --extra workflow --extra reference --extra export --extra dev --constraint envs/constraints.txt \
 	    --output-file envs/requirements.lock pyproject.toml
@@ -67,14 +67,14 @@ lock: .venv/.complete  ## renew the lock from pyproject.toml, and what is derive
 	python envs/derive.py
 	python envs/hashes.py
 
-docs: .venv/.complete  ## renew what is generated: the configuration schema, reference pages, the picture of the packages
+docs: .venv/.complete  ## update generated files: configuration schema, reference pages, picture of the packages
 	spectralseg docs
 	python docs/architecture.py
 
-bench: .venv/.complete  ## measure everything beside other ways of doing the same, and renew benchmarks/README.md
+bench: .venv/.complete  ## run all benchmarks and update benchmarks/README.md
 	for name in prepare metrics objectives intervals reporting dag training; do python benchmarks/$$name.py || exit; done
 	if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then python benchmarks/equivalence.py; fi
 	python benchmarks/page.py
 
-clean:  ## remove results of the demo
+clean:  ## remove the results of the demo
 	rm -rf results/demo

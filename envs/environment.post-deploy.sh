@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# Snakemake runs this in the new conda environment, from the repository root, to add the package itself.
+# Installs the package in the new conda environment. Snakemake runs this script from the repository root.
 set -euo pipefail
 pip install --no-deps --no-build-isolation --editable .

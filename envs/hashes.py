@@ -1,8 +1,7 @@
 """Renew hashes.lock from requirements.lock and the package index: python envs/hashes.py.
 
-hashes.lock has the checksums of the files that pip installs on Linux (x86_64) under each supported Python. torch and
-torchvision are left out: which of their builds, for CPU or one of several CUDA versions, is installed is the user's
-choice, and packages that they need on a GPU come with it.
+hashes.lock has the checksums of the files that pip installs on Linux (x86_64) for each supported Python. It excludes
+torch and torchvision: users choose their build, for CPU or a CUDA version, which brings its own GPU packages.
 """
 
 from __future__ import annotations
@@ -30,14 +29,16 @@ NOTE = """\
 
 
 def resolved(requirements: Iterable[str], *options: str) -> list[dict[str, Any]]:
-    """The files that pip would install, without any options of this machine."""
+    """The files that pip would install, ignoring the pip configuration of this machine."""
     with tempfile.TemporaryDirectory() as folder:
-        wanted, report = Path(folder, "wanted"), Path(folder, "report")
-        wanted.write_text("\n".join(requirements), encoding="utf-8")
+        requirements_file, report = Path(folder, "requirements"), Path(folder, "report")
+        requirements_file.write_text("\n".join(requirements), encoding="utf-8")
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps"]
         environment = {**os.environ, "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
         subprocess.run(
-            [*command, *options, "--report", str(report), "--requirement", str(wanted)], check=True, env=environment
+            [*command, *options, "--report", str(report), "--requirement", str(requirements_file)],
+            check=True,
+            env=environment,
         )
         installed: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["install"]
         return installed
@@ -48,17 +49,18 @@ def main() -> None:
     wanted = {pin.partition("==")[0]: pin for pin in pins() if pin.partition("==")[0] not in LEFT_OUT}
     wheels = [pin for name, pin in wanted.items() if name not in SOURCES]
     platforms = [*PLATFORMS, *(f"manylinux_2_{minor}_x86_64" for minor in GLIBC)]
-    found = resolved(wanted[name] for name in SOURCES)
+    files = resolved(wanted[name] for name in SOURCES)
     for python in PYTHONS:
         with tempfile.TemporaryDirectory() as target:
             options = ["--only-binary=:all:", "--implementation", "cp", "--python-version", python, "--target", target]
-            found += resolved(wheels, *options, *(f"--platform={platform}" for platform in platforms))
+            files += resolved(wheels, *options, *(f"--platform={platform}" for platform in platforms))
     hashes: dict[str, set[str]] = {name: set() for name in wanted}
-    for file in found:
+    for file in files:
         name = file["metadata"]["name"].lower().replace("_", "-").replace(".", "-")
         hashes[name].add(file["download_info"]["archive_info"]["hashes"]["sha256"])
     lines = (
-        f"{pin} {' '.join(f'--hash=sha256:{one}' for one in sorted(hashes[name]))}\n" for name, pin in wanted.items()
+        f"{pin} {' '.join(f'--hash=sha256:{digest}' for digest in sorted(hashes[name]))}\n"
+        for name, pin in wanted.items()
     )
     (HERE / "hashes.lock").write_text(NOTE + "".join(lines), encoding="utf-8")
 

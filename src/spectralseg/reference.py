@@ -86,7 +86,7 @@ def _corruptions(kind: Kind) -> str:
         )
         for name, sweep in kind.sweeps.items()
     ]
-    words = f"Modalities with one of the words: {', '.join(sorted(kind.words))}.\n\n"
+    words = f"For modalities that contain one of these words: {', '.join(sorted(kind.words))}.\n\n"
     return words + _table(("corruption", "severities 1, 2, 3, 4, 5", "source"), rows)
 
 

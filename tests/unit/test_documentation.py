@@ -21,8 +21,9 @@ from spectralseg.outputs import describe
 from spectralseg.published.tables import read_published
 from spectralseg.reporting.results import Results
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-NAMES = [page.name for page in PAGES]
+GUIDES = sorted((REPOSITORY / "docs").glob("*.md"))
+PAGES = [*(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "config/README.md")), *GUIDES]
+NAMES = [str(page.relative_to(REPOSITORY)) for page in PAGES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -40,10 +41,19 @@ def test_commands_are_valid(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_linked_files_exist(page):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+def test_linked_files_and_sections_exist(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
+            file, _, section = target.partition("#")
+            path = page.parent / file if file else page
+            assert path.exists(), target
+            assert not section or section in sections(path), target
+
+
+def sections(page):
+    """The anchors of the headings of a page, as GitHub forms them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_dataset_settings_of_the_data_guide_are_valid():

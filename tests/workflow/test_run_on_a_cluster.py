@@ -58,7 +58,9 @@ def test_the_table_of_resources_is_what_jobs_ask_for(tmp_path):
 
 def test_what_the_page_says_of_site_files_reaches_the_jobs(tmp_path):
     site = {}
-    for text in re.findall(r"^\|[^|`]+(?:`[^`]+`[^|`]+)*\| `([^`]+)` \|$", PAGE.partition("## What")[0], re.M):
+    for text in re.findall(
+        r"^\|[^|`]+(?:`[^`]+`[^|`]+)*\| `([^`]+)` \|$", PAGE.partition("## Requested resources")[0], re.M
+    ):
         for key, value in yaml.safe_load(text).items():
             site[key] = merged(site.get(key), value)
     assert site.keys() == {"default-resources", "set-resources", "jobs", "max-jobs-per-timespan"}

@@ -1,4 +1,4 @@
-"""Which cases and runs a figure shows. The rules look at the reference masks only, never at a prediction."""
+"""Selection of the cases and runs of a figure. The rules use reference masks only, never predictions."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ RULE = (
 
 @dataclass(frozen=True)
 class Method:
-    """A method of the paper: its printed name and the keys of its runs."""
+    """A method: its label and the keys of its runs."""
 
     label: str
     architecture: str
     objective: str
     lam: str
+
+    @property
+    def keys(self) -> tuple[str, str, str]:
+        """Architecture, objective and λ."""
+        return self.architecture, self.objective, self.lam
 
 
 METHODS = (
@@ -40,7 +45,7 @@ METHODS = (
 
 @dataclass(frozen=True)
 class ExampleCase:
-    """One example slice: test dataset, case id, row in the prepared arrays, share of its pixels that is foreground."""
+    """One example slice: test dataset, case id, row in the prepared arrays, foreground area as a share of pixels."""
 
     dataset: str
     case: str
@@ -55,7 +60,7 @@ class ExampleCase:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one run says about one example slice: label map, class probabilities, class activation map."""
+    """Output of one run for one example slice: label map, class probabilities, class activation map."""
 
     labels: NDArray[np.uint8]
     probability: NDArray[np.float16]
@@ -63,26 +68,26 @@ class Prediction:
 
 
 def method_runs(results: Results, dataset: str) -> list[Run]:
-    """The run of each method on a training dataset, all with one seed: the lowest for which any of them exists."""
-    wanted = {(m.architecture, m.objective, m.lam) for m in METHODS}
-    there = [r for r in results.runs() if r.dataset == dataset and (r.architecture, r.objective, r.lam) in wanted]
-    seed = min((run.seed for run in there), default=0)
-    return [Run(dataset, m.architecture, m.objective, m.lam, seed) for m in METHODS]
+    """The run of each method on a training dataset, with the lowest seed that any of them has."""
+    methods = {method.keys for method in METHODS}
+    runs = [r for r in results.runs() if r.dataset == dataset and (r.architecture, r.objective, r.lam) in methods]
+    seed = min((run.seed for run in runs), default=0)
+    return [Run(dataset, *method.keys, seed) for method in METHODS]
 
 
 def example_cases(results: Results, trained_on: str, tested_on: str) -> list[ExampleCase]:
-    """Example slices of a test dataset, as its runs have stored them, or by the same rule where there is no run."""
+    """Example slices of a test dataset that its runs stored, or slices by the same rule where there is no run."""
     data = results.prepared(tested_on)
     for run in method_runs(results, trained_on):
         examples = results.examples(run)
         if examples is not None and tested_on in examples.dataset:
-            found = np.flatnonzero(examples.dataset == tested_on)
-            return [_example(data, str(examples.case[i]), int(examples.row[i])) for i in found]
+            indices = np.flatnonzero(examples.dataset == tested_on)
+            return [_example(data, str(examples.case[i]), int(examples.row[i])) for i in indices]
     return choose_cases(data, COUNT)
 
 
 def choose_cases(data: PreparedDataset, count: int) -> list[ExampleCase]:
-    """Test cases by the rule of the evaluation, whether or not any run exists; none where there is no test case."""
+    """Test cases by the rule of the evaluation, independent of any run; empty if there is no test case."""
     if not (data.cases["part"] == "test").any():
         return []
     return [_example(data, case, row) for case, row in example_rows(data, count)]
@@ -93,7 +98,7 @@ def _example(data: PreparedDataset, case: str, row: int) -> ExampleCase:
 
 
 def predictions(results: Results, runs: Sequence[Run], example: ExampleCase) -> list[Prediction | None]:
-    """What each run says about an example; None where there is no run or the run has no such example."""
+    """The prediction of each run for an example; None if the run or its example is missing."""
     return [_prediction(results, run, example) for run in runs]
 
 

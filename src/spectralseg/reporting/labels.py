@@ -1,4 +1,4 @@
-"""Names of datasets, architectures, objectives and methods as pages and figures print them."""
+"""Labels of datasets, architectures, objectives and methods on pages and in figures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _ARCHITECTURES = {"unet": "UNet", "transunet": "TransUNet"}
 
 
 def dataset_label(name: str) -> str:
-    """Name of a dataset as the paper writes it; other names as they are."""
+    """Name of a dataset as in the paper; other names are unchanged."""
     return _DATASETS.get(name, name)
 
 
 def pair_label(training: str, test: str) -> str:
-    """``ISIC-18 → ISIC-17``, or the one name where both are the same."""
+    """``ISIC-18 → ISIC-17``, or one name if both are the same."""
     return " → ".join(dict.fromkeys((dataset_label(training), dataset_label(test))))
 
 
@@ -34,20 +34,20 @@ def tested_on(cell: Mapping[Any, Any]) -> str:
 
 
 def architecture_label(name: str) -> str:
-    """Name of an architecture as the paper writes it; other names as they are."""
+    """Name of an architecture as in the paper; other names are unchanged."""
     return _ARCHITECTURES.get(name, name)
 
 
 def objective_label(objective: str, lam: str) -> str:
-    """Name of an objective with the weight of its auxiliary term, if it has one: ``spatial_spectral, λ = 0.2``."""
+    """Name of an objective with the weight of its auxiliary term, if any: ``spatial_spectral, λ = 0.2``."""
     return objective if lam == "0" else f"{objective}, λ = {lam}"
 
 
 def method_label(cell: Mapping[Any, Any]) -> str:
-    """A method by the names of the configuration: ``unet spatial_spectral, λ = 0.2``."""
+    """A method by its names in the configuration: ``unet spatial_spectral, λ = 0.2``."""
     return f"{cell['architecture']} {objective_label(cell['objective'], cell['lambda'])}"
 
 
 def plain_label(architecture: str, objective: str, lam: str) -> str:
-    """The same with the architecture's label: ``UNet spatial_spectral, λ = 0.2``."""
+    """:func:`method_label` with the label of the architecture: ``UNet spatial_spectral, λ = 0.2``."""
     return f"{architecture_label(architecture)} {objective_label(objective, lam)}"

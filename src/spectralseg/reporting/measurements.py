@@ -1,4 +1,4 @@
-"""What the cells of a table measure: means, intervals, and differences between methods."""
+"""Measured values of table cells: means, intervals, and differences between methods."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MEASURED = (
     *("baseline", "gain", "gain_low", "gain_high"),
     *_COUNTS,
 )
-LEAK_FREE = "validation"  # of a result that is reported twice: no match in training or validation data
+LEAK_FREE = "validation"  # value of ``leak_free`` for results without matches in training or validation data
 _Cell = Mapping[Any, Any]  # a row of a table of cells
 
 
 class Measurements:
-    """Metric records as the cells of tables ask for them.
+    """Measurements of table cells from metric records.
 
     Args:
         records: metric records.
-        audit: which test cases leak.
+        audit: the leakage audit.
         baseline: objective that the others are compared with.
     """
 
@@ -43,32 +43,31 @@ class Measurements:
         self._columns = Columns(records)
         self._rows: dict[tuple[Any, ...], Any] = dict(records.groupby(list(CONDITION)).indices)  # type: ignore[arg-type]
         self._baseline = baseline
-        self._seen = cache(lambda beyond: set(audit.leaked_cases(beyond)))
+        self._leaks = cache(lambda part: set(audit.leaked_cases(part)))
         self._baseline_lambdas: dict[tuple[Any, ...], list[str]] = {}
-        for condition in self._rows:
-            named = dict(zip(CONDITION, condition, strict=True))
-            if named["objective"] == baseline:
-                self._baseline_lambdas.setdefault(_without_lambda(named), []).append(str(named["lambda"]))
+        for keys in self._rows:
+            condition = dict(zip(CONDITION, keys, strict=True))
+            if condition["objective"] == baseline:
+                self._baseline_lambdas.setdefault(_without_lambda(condition), []).append(str(condition["lambda"]))
         self._arranged = cache(self._arrange)
 
-    def _arrange(self, leak_free: str, condition: tuple[Any, ...]) -> Values:
-        values = self._columns.values(self._rows[condition])
+    def _arrange(self, leak_free: str, keys: tuple[Any, ...]) -> Values:
+        values = self._columns.values(self._rows[keys])
         if not leak_free:
             return values
-        named = dict(zip(CONDITION, condition, strict=True))
-        seen = self._seen(leak_free)
-        # What is pooled over a test set cannot be taken apart.
-        pairs = named["dataset"], named["test_dataset"]
-        leaking = [case == POOLED or (*pairs, case) in seen for case in values.cases]
-        return values.without(np.array(leaking, bool))
+        condition, leaks = dict(zip(CONDITION, keys, strict=True)), self._leaks(leak_free)
+        datasets = condition["dataset"], condition["test_dataset"]
+        # A value that is pooled over a test set includes its leaked cases.
+        leaked = [case == POOLED or (*datasets, case) in leaks for case in values.cases]
+        return values.without(np.array(leaked, bool))
 
     def values(self, cell: _Cell) -> Values | None:
-        """Values of the class, method and condition of a cell, without the cases that it leaves out; None if none."""
-        condition = tuple(cell[name] for name in CONDITION)
-        if condition not in self._rows:
+        """Values of the class, method and condition of a cell, without the cases that it leaves out; None if empty."""
+        keys = tuple(cell[name] for name in CONDITION)
+        if keys not in self._rows:
             return None
-        found = self._arranged(cell["leak_free"], condition).of_class(cell["class"])
-        return found if len(found.classes) else None
+        values = self._arranged(cell["leak_free"], keys).of_class(cell["class"])
+        return values if len(values.classes) else None
 
     def seeds(self, cell: _Cell) -> list[int]:
         """Seeds of the runs that a cell is measured on."""
@@ -76,7 +75,7 @@ class Measurements:
         return [] if values is None else [int(seed) for seed in values.seeds]
 
     def reference(self, cell: _Cell) -> Values | None:
-        """The same of the baseline objective; None for its own cells, and where it has none or several λ."""
+        """Values of the baseline objective; None for a cell of the baseline, or unless the baseline has one λ."""
         if cell["objective"] == self._baseline:
             return None
         same = {**cell, "objective": self._baseline}
@@ -84,30 +83,30 @@ class Measurements:
         return self.values({**same, "lambda": lambdas[0]}) if len(lambdas) == 1 else None
 
     def measure_all(self, cells: Iterable[_Cell]) -> Iterator[dict[str, Any]]:
-        """As :meth:`measure`, of many cells, whose intervals are drawn together."""
+        """Apply :meth:`measure` to many cells and draw their intervals together."""
         remaining = iter(cells)
         while block := list(itertools.islice(remaining, KEPT // 4)):
             sides = [(self.values(cell), self.reference(cell)) for cell in block]
-            samples = [ours for ours, _ in sides if ours is not None]
-            samples += [pair(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
-            draw_together((one.values, one.members, one.outcomes) for one in samples)
+            samples = [values for values, _ in sides if values is not None]
+            samples += [pair(values, other) for values, other in sides if values is not None and other is not None]
+            draw_together((sample.values, sample.members, sample.outcomes) for sample in samples)
             yield from map(self.measure, block)
 
     def measure(self, cell: _Cell) -> dict[str, Any]:
-        """The columns :data:`MEASURED` of a cell, in printed units; without records NaN or zero.
+        """The columns :data:`MEASURED` of a cell, in published units; without records NaN or zero.
 
-        ``measured_low`` and ``measured_high`` are the limits of the 95 % interval of the mean, cut to what the metric
-        can be; ``gain`` is the mean difference to the baseline for the same seeds and cases, with its limits.
+        ``measured_low`` and ``measured_high`` are the limits of the 95 % interval of the mean, clipped to the range of
+        the metric; ``gain`` is the mean difference to the baseline for the same seeds and cases, with its limits.
         """
         values, reference = self.values(cell), self.reference(cell)
-        nothing = dict.fromkeys(MEASURED, np.nan) | {"baseline": self._baseline}
+        empty = dict.fromkeys(MEASURED, np.nan) | {"baseline": self._baseline}
         if values is None:
-            return nothing | dict.fromkeys(_COUNTS, 0)
+            return empty | dict.fromkeys(_COUNTS, 0)
         rule = metric_of(cell["metric"])
         per_seed = pd.Series(values.per_seed) * rule.factor
         low, high = np.clip(rule.factor * np.array(values.interval()[1:]), *rule.limits)
         gain = pair(values, reference).interval() if reference is not None else (np.nan,) * 3
-        return nothing | {
+        return empty | {
             "measured": float(per_seed.mean()),
             "measured_sd": float(per_seed.std(ddof=1)),
             "measured_low": float(low),
@@ -122,20 +121,19 @@ class Measurements:
         }
 
     def lead(self, best: _Cell, others: Iterable[_Cell]) -> float:
-        """The p value that a cell is better than every other: the largest of those of its differences.
+        """The p value that a cell is better than every other one: the largest p value of its differences.
 
-        Testing all of them and taking the best of a column needs no further adjustment (Berger 1982, Gutmann and Maymin
-        1987); several columns do. NaN without others, and where a test over seeds could not reject at 5 % because there
-        are fewer than :func:`~spectralseg.statistics.significance.fewest_seeds`.
+        This intersection-union test needs no adjustment for the choice of the best cell of a column (Berger 1982,
+        Gutmann and Maymin 1987); several columns do. NaN without others, and where a test over seeds cannot reject at
+        5 % because there are fewer than :func:`~spectralseg.statistics.significance.fewest_seeds`.
         """
         direction = "higher" if metric_of(best["metric"]).higher_is_better else "lower"
-        ours, rivals = self.values(best), [self.values(other) for other in others]
-        differences = [pair(ours, rival) for rival in rivals if ours is not None and rival is not None]
-        if not differences or any(
-            one.informative_seeds < fewest_seeds() or one.informative_groups < FEWEST_GROUPS for one in differences
-        ):
+        values, rivals = self.values(best), [self.values(other) for other in others]
+        pairs = [pair(values, rival) for rival in rivals if values is not None and rival is not None]
+        testable = [p.informative_seeds >= fewest_seeds() and p.informative_groups >= FEWEST_GROUPS for p in pairs]
+        if not pairs or not all(testable):
             return float("nan")
-        return max(one.p_values(direction=direction).holds for one in differences)
+        return max(difference.p_values(direction=direction).holds for difference in pairs)
 
 
 def _without_lambda(condition: _Cell) -> tuple[Any, ...]:

@@ -35,8 +35,8 @@ class Study:
 
     Attributes:
         page: question, answer and tables as text.
-        numbers: what they are made of; column ``part`` says which table of the page a row belongs to.
-        figure: the same as a picture.
+        numbers: the values behind the page; column ``part`` names the table of the page that a row belongs to.
+        figure: the figure of the page.
     """
 
     page: Page
@@ -80,22 +80,22 @@ def study_page(
     notes: Iterable[str] = (),
     warnings: Iterable[str] = (),
 ) -> Page:
-    """A page that starts with its question, the answer as far as the data allow, and the runs that it lacks.
+    """A page that starts with the question, the answer as far as the data allow, and the missing runs.
 
     Args:
-        results: the results folder; on phantoms their banner comes first.
+        results: the results folder; the page of phantoms starts with their banner.
         name: name of the study.
         title: the question.
-        answer: in one sentence, then what it rests on, point by point.
-        needed: one sentence for each thing that is missing, with the command that makes it.
-        sections: tables; those without a block are left out.
-        legend: how to read them.
+        answer: the answer in one sentence, then one sentence for each point of evidence.
+        needed: one sentence for each missing input, with the command that makes it.
+        sections: tables; sections without a block are left out.
+        legend: legend of the tables.
         row_headings: headings of their label columns.
         notes: further remarks.
-        warnings: what a reader must know besides the banner.
+        warnings: warnings besides the banner.
     """
     first, *points = answer
-    lacking = " ".join(needed)
+    needs = " ".join(needed)
     return Page(
         name=name,
         title=title,
@@ -104,5 +104,5 @@ def study_page(
         sections=tuple(section for section in sections if section.blocks),
         legend=legend,
         notes=tuple(notes),
-        lead=(("Answer", first, tuple(points)), *([("Needed", lacking, ())] if lacking else [])),
+        lead=(("Answer", first, tuple(points)), *([("Needed", needs, ())] if needs else [])),
     )

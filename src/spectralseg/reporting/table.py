@@ -17,10 +17,10 @@ class Table:
 
     Attributes:
         page: the table as text.
-        cells: its numbers. Of a table of metrics: one row per protocol and published cell, in published units:
-            ``published``, ``published_bold``, what :data:`spectralseg.reporting.measurements.MEASURED` lists,
+        cells: its numbers. A table of metrics has one row per protocol and published cell, in published units:
+            ``published``, ``published_bold``, the columns of :data:`spectralseg.reporting.measurements.MEASURED`,
             ``measured_best``, ``missing_runs`` and the columns that place and select the cell. ``leak_free`` is empty
-            where all cases count; otherwise those with a match in the parts up to the one that it names are left out.
+            where all cases count; otherwise it names the last part whose matching test cases are left out.
     """
 
     page: rendering.Page
@@ -32,7 +32,7 @@ class Table:
         return self.page.name
 
     def csv(self) -> str:
-        """The cells in long format; column ``source`` tells where the data come from."""
+        """The cells in long format; column ``source`` is the origin of the data."""
         return csv_text(self.cells)
 
     def markdown(self) -> str:

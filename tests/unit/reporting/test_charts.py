@@ -1,4 +1,4 @@
-"""Figures of numbers: what they draw is what the records say."""
+"""Charts agree with the records."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def drawn(study, published):
 
 @pytest.fixture
 def without(study, tmp_path):
-    """The study with only the records that a condition holds for."""
+    """The study with only the records that satisfy a condition."""
 
     def keep(condition):
         for name in ("config.yaml", "leakage.parquet"):
@@ -63,21 +63,21 @@ def without(study, tmp_path):
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_counts_of_seeds_and_cases_are_told(drawn, name):
+def test_counts_of_seeds_and_cases_are_given(drawn, name):
     text = prose(drawn[name])
     assert "3 seed" in text or "3 × 5" in text or "Seeds: 0, 1, 2" in text
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_damaged_results_folder_is_no_picture(tmp_path, name):
+def test_an_empty_results_folder_has_no_data(tmp_path, name):
     assert "no data" in texts(build_figure(name, Results(tmp_path)))
 
 
 class TestForest:
     def test_shows_every_effect(self, study, drawn):
         table = Results(study).comparisons
-        chosen = table[(table["class"] == "mean") & (table["protocol"] == "sound") & (table["metric"] == "dsc")]
-        assert f"of {len(chosen)}" in prose(drawn["forest"])
+        effects = table[(table["class"] == "mean") & (table["protocol"] == "sound") & (table["metric"] == "dsc")]
+        assert f"of {len(effects)}" in prose(drawn["forest"])
 
     def test_leaves_out_corrupted_images_first_and_counts_them(self, study, monkeypatch):
         module = import_module("spectralseg.reporting.figures.forest")
@@ -135,8 +135,8 @@ class TestSeverity:
             assert list(line.get_xdata()) == [0, 1, 2, 3, 4, 5]
             assert np.diff(line.get_ydata()) == pytest.approx([-4] * 5, abs=1)
 
-    def test_single_severities_are_told(self, drawn):
-        assert "Corruptions of a single severity: 2 of 4" in prose(drawn["severity"])
+    def test_single_severities_are_counted(self, drawn):
+        assert "Corruptions with a single severity: 2 of 4" in prose(drawn["severity"])
 
     def test_missing_runs_are_counted(self, without):
         results = without(lambda r: (r["suite"] != "noise") | (r["architecture"] == "unet") | (r["dataset"] == "acdc"))
@@ -187,15 +187,15 @@ class TestLambda:
             " and metric == 'dsc' and protocol == 'published'"
         )
         means = 100 * records.groupby("lambda")["value"].mean()
-        line = next(one for one in panels(drawn["lambda_curves"])[0].get_lines() if one.get_marker() == "s")
+        line = next(line for line in panels(drawn["lambda_curves"])[0].get_lines() if line.get_marker() == "s")
         assert line.get_ydata() == pytest.approx(means.to_numpy())
 
-    def test_forms_that_were_not_run_are_told(self, without):
+    def test_forms_without_runs_are_listed(self, without):
         results = without(lambda r: ~r["objective"].isin(["printed", "convex"]))
         text = prose(build_figure("lambda_curves", results))
         assert "Forms that were not run: L + λ(1 − A), as printed; (1 − λ)L + λA." in text
 
-    def test_one_weight_makes_no_curve(self, without):
+    def test_one_weight_is_not_a_curve(self, without):
         assert "no data" in texts(build_figure("lambda_curves", without(lambda r: r["lambda"].isin(["0", "0.2"]))))
 
 
@@ -211,10 +211,10 @@ class TestScatter:
             {**other, "seed": 2, "case": "x", "value": 0.9},
             {**other, "seed": 0, "case": "y", "value": 0.9},
         ]
-        found = per_case(pd.DataFrame(rows), METHODS[0], METHODS[2])
-        assert found.to_dict("records") == [{"case": "x", "before": 50, "after": 40, "change": pytest.approx(-10)}]
+        cases = per_case(pd.DataFrame(rows), METHODS[0], METHODS[2])
+        assert cases.to_dict("records") == [{"case": "x", "before": 50, "after": 40, "change": pytest.approx(-10)}]
 
-    def test_ids_are_cut_in_the_middle_and_told_in_full(self):
+    def test_long_ids_are_shortened_in_the_middle(self):
         assert _short("short", 1.0) == "short"
         cut = _short("a" * 20 + "z" * 20, 0.8)
         assert cut[0] + cut[-1] == "az"
@@ -246,7 +246,7 @@ class TestFrequency:
 
 
 class TestLeakFree:
-    def test_leaves_out_what_matches(self, study):
+    def test_leaves_out_matching_cases(self, study):
         audit = read_audit(study / "leakage.parquet")
         cases = [f"isic2017_{i}" for i in range(5)]
         records = pd.DataFrame({"dataset": "isic2018", "test_dataset": "isic2017", "case": cases})
@@ -264,9 +264,9 @@ class TestCost:
         runs = [Run("acdc", "unet", "spatial", "0", seed) for seed in (0, 1)]
         peaks = [{"resident_mib": 1024, "cuda_mib": 2048}, {"resident_mib": 1024}]
         both = costs({run: {**info, "peak_memory": peaks[0]} for run in runs})
-        one = costs({run: {**info, "peak_memory": peak} for run, peak in zip(runs, peaks, strict=True)})
+        without_device = costs({run: {**info, "peak_memory": peak} for run, peak in zip(runs, peaks, strict=True)})
         assert list(both["memory"]) == [2, 2]
-        assert list(one["memory"]) == [1, 1]
+        assert list(without_device["memory"]) == [1, 1]
         assert "on_device" in both
 
     def test_missing_runs_are_counted(self, study, without, tmp_path):
@@ -274,7 +274,7 @@ class TestCost:
         shutil.copytree(study / "runs", tmp_path / "runs")
         assert "Points without a run: 2." in prose(build_figure("cost", results))
 
-    def test_damaged_settings_are_named(self, study, without, tmp_path):
+    def test_a_damaged_file_is_reported(self, study, without, tmp_path):
         results = without(lambda r: r["seed"] == 0)
         file = tmp_path / "runs" / Run("acdc", "unet", "spatial", "0", 0).folder / "run.json"
         file.parent.mkdir(parents=True)
@@ -286,9 +286,9 @@ class TestCost:
 class TestMethods:
     def test_one_weight_per_objective_in_the_order_of_the_study(self, study):
         results = Results(study)
-        found = series.compared(results, series.read(results, ["dsc"]), limit=3)
-        assert [method.label for method in found.methods] == ["UNet", "TransUNet", "UNet (ours)"]
-        assert found.left_out == 3  # TransUNet with the term, and UNet with its other forms
+        compared = series.compared(results, series.read(results, ["dsc"]), limit=3)
+        assert [method.label for method in compared.methods] == ["UNet", "TransUNet", "UNet (ours)"]
+        assert compared.left_out == 3  # TransUNet with the term, and UNet with its other forms
 
     def test_shares_stay_within_their_range(self):
         rows = pd.DataFrame(
@@ -301,9 +301,9 @@ class TestMethods:
                 "value": [0.2, 1.0],
             }
         )
-        found = series.mean(rows)
-        assert found.estimate == pytest.approx(60)
-        assert (found.low, found.high) == (0, 100)
+        interval = series.mean(rows)
+        assert interval.estimate == pytest.approx(60)
+        assert (interval.low, interval.high) == (0, 100)
         assert all(np.isnan(series.mean(rows[:0])))
 
     def test_no_two_looks_share_colour_or_marker(self):

@@ -48,8 +48,8 @@ def drawn_texts(figure):
     canvas.draw()
     hidden = set(unseen_ticks(figure))
     for text in figure.findobj(Text):
-        shown = text.get_visible() and (text.axes is None or text.axes.get_visible())
-        if shown and text.get_text().strip() and text not in hidden:
+        visible = text.get_visible() and (text.axes is None or text.axes.get_visible())
+        if visible and text.get_text().strip() and text not in hidden:
             yield text, text.get_window_extent(canvas.get_renderer()).transformed(Affine2D().scale(72 / figure.dpi))
 
 
@@ -80,21 +80,21 @@ def test_files(phantom, drawn, tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_fits_a_page_and_can_be_read(phantom, study, name):
+def test_fits_a_page_and_is_legible(phantom, study, name):
     results = Results(phantom if name in WITH_IMAGES else study, PUBLISHED)
     with style.applied():
         figure = build_figure(name, results)
-        found = list(drawn_texts(figure))
+        texts_and_boxes = list(drawn_texts(figure))
     width, height = figure.get_size_inches()
     assert width <= style.PAGE_WIDTH + 1e-6
     assert height <= 10.2
-    for text, box in found:
+    for text, box in texts_and_boxes:
         assert text.get_fontsize() >= 6, text
         assert box.x0 > -1, text
         assert box.y0 > -1, text
         assert box.x1 < 72 * width + 1, text
         assert box.y1 < 72 * height + 1, text
-    for (text, box), (other, near) in itertools.combinations(found, 2):
+    for (text, box), (other, near) in itertools.combinations(texts_and_boxes, 2):
         across, along = (min(a[1], b[1]) - max(a[0], b[0]) for a, b in zip(_sides(box), _sides(near), strict=True))
         assert across < 1.5 or along < 1.5, (text, other)
 
@@ -112,7 +112,7 @@ def test_stamp_and_rule(official, phantom, drawn, name):
 
 
 @pytest.mark.parametrize(("name", "count"), [("figure_5", 0), ("figure_6", 3), ("figure_9", 1)])
-def test_missing_runs_are_shown_and_counted(official, drawn, name, count):
+def test_missing_runs_are_marked_and_counted(official, drawn, name, count):
     text = texts(drawn(name, official)).replace("\n", " ")
     assert text.count("no run") == count
     assert (f"Panels without a run: {count}." if count else "No run is missing.") in text
@@ -120,7 +120,7 @@ def test_missing_runs_are_shown_and_counted(official, drawn, name, count):
 
 @pytest.mark.parametrize("name", OF_CASES)
 def test_without_any_run(official, tmp_path, name):
-    """Cases are then chosen from the prepared datasets alone."""
+    """Cases are then selected from the prepared datasets alone."""
     shutil.copytree(official / "prepared", tmp_path / "prepared")
     text = texts(build_figure(name, Results(tmp_path)))
     assert "no data" not in text
@@ -133,12 +133,12 @@ def test_without_anything(tmp_path, name):
     assert "no data" in texts(build_figure(name, Results(tmp_path)))
 
 
-def test_datasets_that_are_left_out_are_named(official, tmp_path):
+def test_omitted_datasets_are_listed(official, tmp_path):
     shutil.copytree(official / "prepared" / "acdc", tmp_path / "prepared" / "acdc")
     assert "left out (1): Synapse" in texts(build_figure("figure_7", Results(tmp_path))).replace("\n", " ")
 
 
-def test_activation_that_is_not_finite_is_told(official, tmp_path):
+def test_non_finite_activation_is_marked(official, tmp_path):
     shutil.copytree(official / "prepared" / "acdc", tmp_path / "prepared" / "acdc")
     run = method_runs(Results(official), "acdc")[0]
     with np.load(official / "runs" / run.folder / "examples.npz") as stored:
@@ -150,7 +150,7 @@ def test_activation_that_is_not_finite_is_told(official, tmp_path):
     assert (text.count("not finite"), text.count("no run")) == (1, 3)
 
 
-def test_corruptions_are_shown_once_per_kind_of_modality(official, drawn, tmp_path):
+def test_one_row_of_corruptions_per_kind_of_modality(official, drawn, tmp_path):
     text = texts(drawn("corruptions", official))
     for label in ("ISIC-17", "Kvasir-SEG", "MoNuSeg", "Synapse", "ACDC", "patient motion", "specular highlights"):
         assert text.count(label) == 1
@@ -162,7 +162,7 @@ def test_corruptions_are_shown_once_per_kind_of_modality(official, drawn, tmp_pa
     assert "no data" in texts(build_figure("corruptions", Results(tmp_path)))
 
 
-def test_unknown_figure_is_told(official, tmp_path):
+def test_an_unknown_figure_is_an_error(official, tmp_path):
     with pytest.raises(InputError, match="figure_1"):
         write_figure("figure_1", Results(official), tmp_path)
 
@@ -199,7 +199,7 @@ def test_parseval_in_figure_3():
     assert all(np.isnan(variation.changes).all() for variation in vary(np.zeros((48, 48), bool)))
 
 
-def test_no_activation_leaves_the_image():
+def test_without_activation_the_image_remains():
     blended = overlay(np.full((4, 4, 3), 0.5), np.zeros((4, 4)), 0.0)
     assert blended.shape == (4, 4, 3)
     assert np.allclose(blended, 0.4)

@@ -22,7 +22,7 @@ FINDING = "isic2018 → isic2017: 2 of 3 test cases match cases of isic2018 (1 t
 
 @pytest.fixture
 def results(official, published, tmp_path):
-    """Builds a folder with the records of the official one and an audit of one's own."""
+    """Build a folder with the records of the official results and a given audit."""
 
     def build(audit=None):
         pd.read_parquet(official / "records.parquet").to_parquet(tmp_path / "records.parquet")
@@ -49,7 +49,7 @@ def cells_of(table, training, **wanted):
 
 class TestOutOfDistribution:
     @pytest.mark.parametrize("name", ["table_3", "summary"])
-    def test_every_result_is_given_twice(self, official, published, name):
+    def test_every_result_is_reported_twice(self, official, published, name):
         table = build_table(name, Results(official, published))
         twice = table.cells[table.cells["suite"] == "ood"]
         assert twice.groupby("test_dataset")["line"].value_counts().groupby("test_dataset").nunique().eq(1).all()
@@ -61,7 +61,7 @@ class TestOutOfDistribution:
         assert np.isnan(cell["published"])
         assert set(cells_of(table, "kvasir_seg", test_dataset="polypgen", line="leak-free")["cases"]) == {3}
 
-    def test_the_line_below_says_how_many_cases_are_left(self, official, published):
+    def test_the_number_of_remaining_cases_is_given_below(self, official, published):
         text = build_table("table_3", Results(official, published)).markdown()
         assert re.search(
             r"^\| UNet \| published .*\n\|  \| measured .*\n\|  \| − published .*\n\|  \| leak-free ",
@@ -71,7 +71,7 @@ class TestOutOfDistribution:
         assert "| Cases | measured | 3 | 3 | 3 | 3 | 3 | 3 | 3 | 3 |" in text
         assert "| Cases | leak-free | 2 | 2 | 2 | 2 | 3 | 3 | 3 | 3 |" in text
 
-    def test_a_leak_is_told_before_any_number(self, official, phantom, published):
+    def test_leaks_are_reported_before_any_number(self, official, phantom, published):
         table = build_table("table_3", Results(official, published))
         assert table.markdown().splitlines()[0] == f"**Leakage audit. {FINDING}.**"
         assert table.html().index(FINDING) < table.html().index("<table>")
@@ -79,12 +79,12 @@ class TestOutOfDistribution:
         assert build_table("table_3", Results(phantom, published)).page.warnings[0] == BANNER
         assert "Leakage" not in build_table("table_2", Results(official, published)).markdown()
 
-    def test_without_an_audit_the_table_says_so(self, results, published):
+    def test_the_table_reports_a_missing_audit(self, results, published):
         table = build_table("table_3", results())
         assert set(table.cells["line"]) == {"measured"}
         assert "Not audited for leakage: isic2018 → isic2017, kvasir_seg → polypgen; run" in table.markdown()
 
-    def test_where_no_case_is_left_no_run_is_missing(self, official, results, published):
+    def test_without_remaining_cases_no_run_is_missing(self, official, results, published):
         audit = Results(official).leakage
         pair = audit.between("isic2018", "isic2017").iloc[[0]]
         everything = [pair.assign(test_case=f"isic2017_{n}", train_part="train") for n in range(3)]
@@ -95,7 +95,7 @@ class TestOutOfDistribution:
         assert "| leak-free | undef. |" in table.markdown()
 
 
-def test_a_leak_in_the_own_test_set_is_reported_twice_as_well(official, results, published):
+def test_results_on_a_leaked_own_test_set_are_reported_twice(official, results, published):
     audit = Results(official).leakage
     own = (audit.pairs["train_dataset"] == "btseg") & (audit.pairs["test_dataset"] == "btseg")
     pairs = audit.pairs.assign(validation=audit.pairs["validation"].mask(own, 1))
@@ -112,7 +112,7 @@ WITHIN = "isic2018: 1 of 5 validation cases match training cases (v = t), which 
 
 @pytest.fixture
 def repeating(official, results):
-    """An audit that has found a validation case in the training data of isic2018."""
+    """An audit with a validation case in the training data of isic2018."""
     rows = [
         ["isic2018", "validation", "train", 5, 0, 1, WITHIN],
         ["isic2018", "train", "train", 9, 0, 0, ""],
@@ -132,14 +132,14 @@ class TestRepeatsWithinTrainingData:
     def test_they_are_reported_with_the_audit_and_beside_results_of_the_dataset(self, repeating, published):
         text = build_table("leakage", repeating).markdown()
         assert f"**Leakage audit. {WITHIN}.**" in text
-        assert "compared with each other as well: 1 of 2 datasets have matches" in text
+        assert "also compared with each other: 1 of 2 datasets have matches" in text
         for name in ("table_2", "table_3"):
-            told = WITHIN in build_table(name, Results(repeating.root, published)).markdown()
-            assert told == (name == "table_3"), "table_2 does not have the dataset"
+            reported = WITHIN in build_table(name, Results(repeating.root, published)).markdown()
+            assert reported == (name == "table_3"), "table_2 does not have the dataset"
         study = build_study("study_leakage", Results(repeating.root, published))
         assert f"Leakage audit. {WITHIN}." in study.page.warnings
 
-    def test_the_report_begins_with_them(self, repeating):
+    def test_the_report_starts_with_them(self, repeating):
         assert content(repeating, repeating.root)["leaks"] == [FINDING, WITHIN]
 
     def test_they_change_no_number(self, repeating, official, published):
@@ -150,13 +150,13 @@ class TestRepeatsWithinTrainingData:
             ]
             pd.testing.assert_frame_equal(*cells)
 
-    def test_an_audit_that_did_not_look_for_them_says_so(self, official):
+    def test_an_audit_without_them_is_reported(self, official):
         text = build_table("leakage", Results(official)).markdown()
         assert "Training and validation cases were not compared with each other" in text
 
 
 class TestEffect:
-    def test_ever_fewer_cases(self, official):
+    def test_decreasing_subsets_of_cases(self, official):
         results = Results(official)
         table = build_table("leakage_effect", results)
         columns = cells_of(table, "isic2018", architecture="unet", objective="spatial", protocol="sound")
@@ -199,24 +199,24 @@ class TestTable:
         first, second = split_list_cases("isic2018_bcdu_sorted"), split_list_cases("isic2017_official_test")
         matches = exact_matches("id", first, second).assign(train_dataset="isic2018", test_dataset="isic2017")
         counts = count_by_part(matches)
-        told = finding("isic2018", "isic2017", 600, counts)
-        pairs = pd.DataFrame([["isic2018", "isic2017", "ood", 600, 0, *counts.values(), told]], columns=list(PAIRS))
+        text = finding("isic2018", "isic2017", 600, counts)
+        pairs = pd.DataFrame([["isic2018", "isic2017", "ood", 600, 0, *counts.values(), text]], columns=list(PAIRS))
         text = build_table("leakage", results(Audit(pairs, matches[list(LEAKS)]))).markdown()
         assert "**529 = 108 + 61 + 360**" in text
         assert "| 492 | 431 | 71 |" in text
-        assert "ISIC-18 → ISIC-17: by ids alone, 492, 431, 71 test cases would be left." in text
+        assert "ISIC-18 → ISIC-17: by ids alone, 492, 431, 71 test cases would remain." in text
         assert "529 of 600 test cases match cases of isic2018 (108 train, 61 validation, 360 test)" in text
 
-    def test_nothing_is_silent(self, official, results):
+    def test_everything_left_out_is_counted(self, official, results):
         audit = Results(official).leakage
         more = audit.pairs.iloc[[0, 0]].assign(test_dataset=["acdc", "btseg"], role="other", not_hashed=2)
         more["finding"] = ["", "synapse → btseg: 1 of 3 test cases match cases of synapse (1 test)"]
         own = audit.pairs.assign(not_hashed=audit.pairs["test_dataset"].eq("polypgen").astype(int))
         table = build_table("leakage", results(dataclasses.replace(audit, pairs=pd.concat([own, more]))))
         text = table.markdown()
-        assert "Never tested together, but matching" in text
-        assert "without any match: 1 pairs that are never tested together" in text
-        assert "PolypGen: 1 test cases show nothing and are not hashed." in text
+        assert "Matching, but not tested together" in text
+        assert "without any match: 1 pairs that are not tested together" in text
+        assert "PolypGen: 1 test cases are blank and not hashed." in text
         assert len(table.cells) == len(own) + 2
 
     def test_files(self, phantom, tmp_path):

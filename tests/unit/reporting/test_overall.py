@@ -28,20 +28,20 @@ def grid(official, tmp_path):
 
 
 def row(cells, architecture="unet"):
-    (found,) = cells[
+    (row,) = cells[
         (cells["architecture"] == architecture) & (cells["metric"] == "dsc") & (cells["protocol"] == "sound")
     ].to_dict("records")
-    return found
+    return row
 
 
 def test_an_objective_that_helps_everywhere(grid):
     cells = grid()
-    found = row(cells)
+    cell = row(cells)
     assert list(cells.columns) == [*COLUMNS, "source"]
-    assert (found["datasets"], found["seeds"], found["verdict"]) == (6, 3, "better")
-    assert found["difference"] == pytest.approx(2)
+    assert (cell["datasets"], cell["seeds"], cell["verdict"]) == (6, 3, "better")
+    assert cell["difference"] == pytest.approx(2)
     expected = bayesian_signed_rank(np.full(6, 0.02), rope=0.005)
-    assert (found["worse"], found["equivalent"], found["better"]) == pytest.approx(tuple(expected))
+    assert (cell["worse"], cell["equivalent"], cell["better"]) == pytest.approx(tuple(expected))
 
 
 def test_runs_are_compared_in_all_pairs(grid):
@@ -49,18 +49,18 @@ def test_runs_are_compared_in_all_pairs(grid):
     assert row(grid(gain=0.015))["better_than_baseline"] == pytest.approx(8 / 9)
 
 
-def test_a_smaller_difference_than_matters_is_none(grid):
+def test_a_difference_within_the_margin_is_the_same(grid):
     assert row(grid(gain=0.001))["verdict"] == "same"
 
 
 @pytest.mark.parametrize("changes", [{"seeds": 1}, {"seeds": 2}, {"datasets": 5}])
-def test_few_seeds_or_few_datasets_settle_nothing(grid, changes):
-    found = row(grid(**changes))
-    assert found["better"] > 0.9
-    assert found["verdict"] == OPEN
+def test_few_seeds_or_datasets_are_not_settled(grid, changes):
+    cell = row(grid(**changes))
+    assert cell["better"] > 0.9
+    assert cell["verdict"] == OPEN
 
 
-def test_a_missing_baseline_leaves_a_dataset_out(official):
+def test_a_dataset_without_the_baseline_is_left_out(official):
     """There is no TransUNet on BTSeg with the baseline; ACDC's UNet has one seed of it."""
     cells = build_table("overall", Results(official)).cells
     assert row(cells, "transunet")["datasets"] == 5
@@ -72,15 +72,15 @@ def test_no_records_at_all(official, tmp_path):
     assert build_table("overall", Results(tmp_path)).cells.empty
 
 
-def test_the_page_says_how_to_read_it(phantom):
+def test_the_page_has_a_legend(phantom):
     table = build_table("overall", Results(phantom))
     assert set(table.cells["source"]) == {BANNER}
     assert "within 0.5 pp" in table.markdown()
     assert "| unet spatial_spectral, λ = 0.2 | − spatial | 6 | 1 |" in table.markdown()
 
 
-def test_each_dataset_counts_by_its_own_margin(grid, official, tmp_path):
-    """A gain of two points is no difference on one dataset of six, and four times what matters on the others."""
+def test_each_dataset_has_its_own_margin(grid, official, tmp_path):
+    """A gain of two points is within the margin of one dataset of six, and four times the margin of the others."""
     plain = row(grid())
     records = pd.read_parquet(tmp_path / "records.parquet")
     datasets = sorted(set(records["dataset"]))
@@ -96,7 +96,7 @@ def test_each_dataset_counts_by_its_own_margin(grid, official, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     table = build_table("overall", Results(tmp_path))
     expected = bayesian_signed_rank(np.array([0.1, *[4.0] * 5]), rope=1.0)
-    found = row(table.cells)
-    assert (found["worse"], found["equivalent"], found["better"]) == pytest.approx(tuple(expected), abs=0.003)
-    assert found["better"] < plain["better"]
+    cell = row(table.cells)
+    assert (cell["worse"], cell["equivalent"], cell["better"]) == pytest.approx(tuple(expected), abs=0.003)
+    assert cell["better"] < plain["better"]
     assert "within 0.5 or 20 pp" in table.markdown()

@@ -8,7 +8,7 @@ from spectralseg.reporting.tables import build_table
 from spectralseg.reporting.tables.robustness import COLUMNS
 
 METHOD = ["architecture", "objective", "lambda"]
-ASKED = ["case", "class", "corruption", "severity", "value"]
+COLUMNS_USED = ["case", "class", "corruption", "severity", "value"]
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +18,14 @@ def table(study):
 
 def records_of(study, cell, **changes):
     records = pd.read_parquet(study / "records.parquet")
-    chosen = (records["metric"] == "dsc") & records["suite"].isin(["iid", "noise"])
+    selected = (records["metric"] == "dsc") & records["suite"].isin(["iid", "noise"])
     for name, value in {**{key: cell[key] for key in ("protocol", "dataset", *METHOD)}, **changes}.items():
-        chosen &= records[name] == value
-    return records[chosen]
+        selected &= records[name] == value
+    return records[selected]
 
 
 def per_seed(records, function):
-    return [function(part[ASKED]) for _, part in records.groupby("seed")]
+    return [function(part[COLUMNS_USED]) for _, part in records.groupby("seed")]
 
 
 def relative_degradation(values):
@@ -36,11 +36,11 @@ def relative_degradation(values):
 
 
 class TestNumbers:
-    def test_are_those_of_the_definition(self, study, table):
+    def test_losses_follow_the_definition(self, study, table):
         cells = table.cells[table.cells["quantity"] == "rD"]
         for cell in cells.iloc[::5].to_dict("records"):
             seeds = per_seed(records_of(study, cell), relative_degradation)
-            losses = [one.mean() if cell["corruption"] == "mean" else one[cell["corruption"]] for one in seeds]
+            losses = [seed.mean() if cell["corruption"] == "mean" else seed[cell["corruption"]] for seed in seeds]
             assert cell["measured"] == pytest.approx(100 * np.mean(losses))
             assert cell["measured_sd"] == pytest.approx(100 * np.std(losses, ddof=1))
 
@@ -49,14 +49,14 @@ class TestNumbers:
         assert not (cells["objective"] == "spatial").any()
         cell = cells.iloc[0]
         reference = records_of(study, cell, objective="spatial", **{"lambda": "0"})
-        ours = records_of(study, cell)
+        records = records_of(study, cell)
         errors = [
-            mean_corruption_error(*(part.loc[part["seed"] == seed, ASKED] for part in (ours, reference)))
+            mean_corruption_error(*(part.loc[part["seed"] == seed, COLUMNS_USED] for part in (records, reference)))
             for seed in range(3)
         ]
         assert cell["measured"] == pytest.approx(100 * np.mean(errors))
 
-    def test_the_gain_is_the_difference_of_the_measured(self, table):
+    def test_the_gain_is_the_difference_of_the_measured_values(self, table):
         cells = table.cells[table.cells["quantity"] == "rD"].set_index(["protocol", "dataset", "corruption", *METHOD])
         for place, cell in cells[cells["gain"].notna()].iterrows():
             baseline = cells.loc[(*place[:4], "spatial", "0")]
@@ -77,7 +77,7 @@ def changed(study, tmp_path, change):
     return build_table("robustness", Results(tmp_path))
 
 
-def test_a_structure_counts_where_it_is_defined_everywhere(study, tmp_path):
+def test_a_structure_counts_only_if_defined_under_every_condition(study, tmp_path):
     def lose_one(records):
         lost = (records["case"] == "acdc_0") & (records["severity"] == "3") & (records["class"] == "myocardium")
         records.loc[lost & (records["seed"] == 1), "value"] = np.nan
@@ -88,24 +88,24 @@ def test_a_structure_counts_where_it_is_defined_everywhere(study, tmp_path):
     assert set(cells.loc[cells["dataset"] == "acdc", "cases"]) == {5}
 
 
-def test_a_corruption_that_the_baseline_did_not_meet(study, tmp_path):
+def test_a_corruption_without_the_baseline(study, tmp_path):
     def drop(records):
         return records[(records["objective"] != "spatial") | (records["corruption"] != "ghosting")]
 
     cells = changed(study, tmp_path, drop).cells
-    ours = cells[cells["objective"] != "spatial"]
-    assert ours.loc[ours["corruption"] == "ghosting", "gain"].isna().all()
-    assert ours.loc[ours["corruption"] == "bernoulli", "gain"].notna().all()
-    assert ours.loc[ours["quantity"] == "mCE", "measured"].isna().all()
+    others = cells[cells["objective"] != "spatial"]
+    assert others.loc[others["corruption"] == "ghosting", "gain"].isna().all()
+    assert others.loc[others["corruption"] == "bernoulli", "gain"].notna().all()
+    assert others.loc[others["quantity"] == "mCE", "measured"].isna().all()
 
 
-def test_nothing_was_corrupted(study, tmp_path):
+def test_without_corrupted_images(study, tmp_path):
     table = changed(study, tmp_path, lambda records: records[records["suite"] != "noise"])
     assert table.cells.empty
     assert "No test images were corrupted." in table.markdown()
 
 
-def test_a_zero_is_no_error(study, tmp_path):
+def test_a_clean_dice_of_zero_is_undefined(study, tmp_path):
     def fail(records):
         return records.assign(value=records["value"].where(records["objective"] != "printed", 0.0))
 

@@ -24,7 +24,7 @@ from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.significance import holm
 
 NAMES = names("studies")
-EXAMPLES = {  # runs whose predictions are there
+EXAMPLES = {  # runs with stored predictions
     "datasets": ["synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg"],
     "architectures": ["unet", "transunet"],
     "objectives": ["spatial", "spatial_spectral"],
@@ -89,20 +89,20 @@ def about(mean, spread=0.002):
 
 @pytest.fixture
 def study(official, published, tmp_path):
-    """Makes results with the prepared data, examples and audit of the tiny ones, and given records."""
+    """Build results from the prepared data, examples and audit of the tiny study, and from given records."""
 
     def make(records, objectives=tuple(OBJECTIVES)):
         for name in ("prepared", "runs", "leakage.parquet", "leakage.csv"):
             (tmp_path / name).symlink_to(official / name)
-        chosen = {name: OBJECTIVES[name] for name in objectives}
+        configured = {name: OBJECTIVES[name] for name in objectives}
         records = pd.DataFrame(list(records), columns=list(COLUMNS))
         recorded = {name: OBJECTIVES[name] for name in (*EXAMPLES["objectives"], *records["objective"].unique())}
         config = {
             "name": "tiny",
             "datasets": {"kvasir_seg": {}, **{name: {} for name in CLASSES}},
             "architectures": {name: {"model": name} for name in ("unet", "transunet")},
-            "objectives": chosen | recorded,
-            "grid": {"examples": EXAMPLES, **grid_of(records, chosen | recorded)},
+            "objectives": configured | recorded,
+            "grid": {"examples": EXAMPLES, **grid_of(records, configured | recorded)},
         }
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         records.to_parquet(tmp_path / "records.parquet")
@@ -116,7 +116,7 @@ def lead(study):
 
 
 class TestPages:
-    def test_every_study_of_the_configuration_is_here(self):
+    def test_configuration_lists_every_study(self):
         assert Config.model_fields["studies"].default == NAMES
 
     @pytest.mark.parametrize("name", NAMES)
@@ -137,51 +137,51 @@ class TestPages:
         assert not re.search(r"(src|href)=.(?!data:)", page)
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_the_same_results_give_the_same_files(self, official, published, tmp_path, name):
+    def test_equal_results_give_equal_files(self, official, published, tmp_path, name):
         results = Results(official, published)
-        one, other = (build_study(name, results).write(tmp_path / folder) for folder in ("one", "other"))
-        assert [file.read_bytes() for file in one] == [file.read_bytes() for file in other]
-        assert BANNER not in one.md.read_text()
+        first, second = (build_study(name, results).write(tmp_path / folder) for folder in ("first", "second"))
+        assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+        assert BANNER not in first.md.read_text()
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_no_record_is_no_answer(self, study, name):
+    def test_without_records_the_page_states_what_is_needed(self, study, name):
         page = build_study(name, study(rows("spatial", "0", 0.5, metric="nsd"))).page
         assert page.lead[0][1]
         assert page.lead[-1][0] == "Needed"
         assert all(section.blocks for section in page.sections)
 
     @pytest.mark.parametrize("name", ["study_sign", "study_leakage", "study_protocols"])
-    def test_published_numbers_are_asked_for(self, official, name):
+    def test_published_numbers_are_required(self, official, name):
         with pytest.raises(InputError, match="published numbers; give their folder"):
             build_study(name, Results(official))
 
 
 class TestEquation2:
     @pytest.mark.parametrize("side", [16, 33])
-    def test_three_ways_agree_and_bands_add_up(self, side):
+    def test_three_formulas_agree_and_bands_sum_to_the_whole(self, side):
         rng = np.random.default_rng(side)
         reference, probability = (rng.random((2, side, side)) < 0.3).astype(float), rng.random((2, side, side))
-        found = compared(reference, probability)
+        result = compared(reference, probability)
         expected = 2 * (reference * probability).sum((1, 2)) / ((reference + probability**2).sum((1, 2)))
         for name in ("fourier", "closed_form", "squared_dice"):
-            np.testing.assert_allclose(found[name], expected, atol=1e-12)
-        assert (np.abs(found["linear_dice"] - expected) > 0.01).all()
-        parts = [found[f"weight_{band}"] * np.nan_to_num(found[f"similarity_{band}"]) for band in spectra.BANDS]
+            np.testing.assert_allclose(result[name], expected, atol=1e-12)
+        assert (np.abs(result["linear_dice"] - expected) > 0.01).all()
+        parts = [result[f"weight_{band}"] * np.nan_to_num(result[f"similarity_{band}"]) for band in spectra.BANDS]
         np.testing.assert_allclose(sum(parts), expected, atol=1e-12)
 
-    def test_nothing_on_either_side_is_undefined(self):
-        found = compared(np.zeros((1, 8, 8)), np.zeros((1, 8, 8)))
-        assert all(np.isnan(value).all() for value in found.values())
+    def test_two_empty_masks_are_undefined(self):
+        result = compared(np.zeros((1, 8, 8)), np.zeros((1, 8, 8)))
+        assert all(np.isnan(value).all() for value in result.values())
 
-    def test_the_answer(self, official, published):
+    def test_answer(self, official, published):
         study = build_study("study_equation_2", Results(official, published))
         masks = study.numbers["fourier"].notna().sum()
         assert lead(study)["Answer"].startswith(f"The squared Dice: on {masks} predicted masks of 23 runs")
         assert "config/objectives.yaml" in lead(study)["Needed"]
 
-    def test_what_differs_is_told(self, official, published, monkeypatch):
+    def test_a_difference_is_reported(self, official, published, monkeypatch):
         similarity = spectra.similarity
-        monkeypatch.setattr(spectra, "similarity", lambda found: similarity(found) + 0.02)
+        monkeypatch.setattr(spectra, "similarity", lambda crossed: similarity(crossed) + 0.02)
         study = build_study("study_equation_2", Results(official, published))
         assert lead(study)["Answer"].startswith("Not the squared Dice")
         assert "differ by up to 0.02" in lead(study)["Answer"]
@@ -196,20 +196,20 @@ class TestEquation2:
             *rows("squared_dice", "0.2", value, seeds=seeds),
             *rows("squared_dice", "0.3", about(0.5), seeds=seeds),  # of another λ, so not compared
         ]
-        found = build_study("study_equation_2", study(records))
-        assert f"within ± 0.5 percentage points, in {same} of 1 comparison" in lead(found)["Answer"]
-        assert ("Without 3 seeds" in lead(found)["Answer"]) == (seeds != SEEDS)
-        effect = found.numbers[found.numbers["part"] == "effect"].iloc[0]
+        result = build_study("study_equation_2", study(records))
+        assert f"within ± 0.5 percentage points, in {same} of 1 comparison" in lead(result)["Answer"]
+        assert ("Without 3 seeds" in lead(result)["Answer"]) == (seeds != SEEDS)
+        effect = result.numbers[result.numbers["part"] == "effect"].iloc[0]
         assert effect["seeds"] == len(seeds)
         assert effect["margin"] == 0.5
         assert (effect["margin_needed"] <= 0.5) == bool(same)
-        assert "Needed" not in lead(found)
+        assert "Needed" not in lead(result)
 
     def test_controls(self):
-        found = {name: objective(name) for name in OBJECTIVES}
-        assert list(controls(found, "spatial_spectral", "0.2")) == [("squared_dice", "0.2"), ("dice_1_2", "0")]
-        assert list(controls(found, "spatial_spectral", "0.3")) == [("squared_dice", "0.3")]
-        assert list(controls(found, "printed", "0.2")) == []
+        objectives = {name: objective(name) for name in OBJECTIVES}
+        assert list(controls(objectives, "spatial_spectral", "0.2")) == [("squared_dice", "0.2"), ("dice_1_2", "0")]
+        assert list(controls(objectives, "spatial_spectral", "0.3")) == [("squared_dice", "0.3")]
+        assert list(controls(objectives, "printed", "0.2")) == []
 
 
 class TestSign:
@@ -222,19 +222,19 @@ class TestSign:
                     spread = 0.01 if lam == "0.2" else -0.01
                     yield from rows(name, lam, about(0.85 - drop, spread), dataset=dataset, seeds=seeds)
 
-    def test_the_reading_that_falls_is_named(self, study):
-        found = build_study("study_sign", study(self.records()))
-        verdicts = found.numbers[found.numbers["part"] == "change"].groupby("form")["verdict"].unique()
+    def test_the_matching_reading_is_reported(self, study):
+        result = build_study("study_sign", study(self.records()))
+        verdicts = result.numbers[result.numbers["part"] == "change"].groupby("form")["verdict"].unique()
         assert {form: list(kinds) for form, kinds in verdicts.items()} == {
             "add": ["contradicts"],
             "convex": ["contradicts"],
             "printed": ["draws"],
         }
-        answer = lead(found)["Answer"]
+        answer = lead(result)["Answer"]
         assert "by −9.81 on ACDC and −4.70 on Kvasir-SEG" in answer
-        assert "Draws the published changes in DSC: L + λS ('printed')" in answer
-        assert "is not compatible with them: L + λ(1 − S) ('spatial_spectral') and (1 − λ)L" in answer
-        assert "Needed" not in lead(found)
+        assert "Reproduces the published changes in DSC: L + λS ('printed')" in answer
+        assert "is not compatible with the published changes: L + λ(1 − S) ('spatial_spectral') and (1 − λ)L" in answer
+        assert "Needed" not in lead(result)
 
     def test_numbers(self, study):
         numbers = build_study("study_sign", study(self.records())).numbers
@@ -247,12 +247,12 @@ class TestSign:
         assert set(change["cases"]) == {CASES}
 
     @pytest.mark.parametrize("seeds", [[0], [0, 1]])
-    def test_few_seeds_tell_nothing(self, study, seeds):
-        found = build_study("study_sign", study(self.records(seeds=seeds)))
-        assert set(found.numbers["verdict"].dropna()) == {"untold"}
-        assert "Without 3 seeds" in lead(found)["Answer"]
+    def test_few_seeds_are_undecided(self, study, seeds):
+        result = build_study("study_sign", study(self.records(seeds=seeds)))
+        assert set(result.numbers["verdict"].dropna()) == {"untold"}
+        assert "Without 3 seeds" in lead(result)["Answer"]
 
-    def test_missing_forms_are_named(self, study):
+    def test_missing_forms_are_listed(self, study):
         records = [row for row in self.records() if row["objective"] != "printed"]
         needed = lead(build_study("study_sign", study(records)))["Needed"]
         assert "'printed'" in needed
@@ -286,9 +286,9 @@ class TestMidBand:
                 yield from rows(name, lam, about(value), test=test)
                 yield from rows(name, lam, about(10 - 100 * (value - 0.8)), test=test, metric="hd95")
 
-    def test_a_gain_is_found_against_each_reference(self, study):
-        found = build_study("study_mid_band", study(self.records(0.03)))
-        middle = found.numbers[found.numbers["objective"] == "middle"]
+    def test_a_gain_beats_each_reference(self, study):
+        result = build_study("study_mid_band", study(self.records(0.03)))
+        middle = result.numbers[result.numbers["objective"] == "middle"]
         assert set(zip(middle["reference"], middle["against"], strict=True)) == {
             ("baseline", "spatial"),
             ("full band", "spatial_spectral"),
@@ -297,29 +297,29 @@ class TestMidBand:
         assert set(middle["direction"]) == {1}  # more Dice, less distance
         assert set(middle["suite"]) == {"iid", "ood"}
         assert set(middle["improved"]) == {1.0}
-        answer = lead(found)["Answer"]
+        answer = lead(result)["Answer"]
         assert answer.startswith("In 2 of 2 results it beats the baseline, and its control")
         assert "'middle' against the control ('annuli'): DSC better beyond chance in 2 of 2 comparisons" in answer
 
-    def test_what_the_control_gains_as_well_is_no_gain_of_the_band(self, study):
-        found = build_study("study_mid_band", study(self.records(0.03, control=0.03)))
-        answer = lead(found)["Answer"]
+    def test_a_gain_of_the_control_is_not_credited_to_the_band(self, study):
+        result = build_study("study_mid_band", study(self.records(0.03, control=0.03)))
+        answer = lead(result)["Answer"]
         assert answer.startswith("In 0 of 2 results")
         assert "against the baseline ('spatial'): DSC better beyond chance in 2 of 2 comparisons" in answer
-        middle = found.numbers[(found.numbers["objective"] == "middle") & (found.numbers["metric"] == "dsc")]
+        middle = result.numbers[(result.numbers["objective"] == "middle") & (result.numbers["metric"] == "dsc")]
         assert middle.loc[middle["reference"] == "control", "equivalent"].all()
         assert not middle.loc[middle["reference"] == "baseline", "equivalent"].any()
 
     @pytest.mark.parametrize("seeds", [{0}, {0, 1}])
-    def test_few_seeds_decide_nothing(self, study, seeds):
-        found = build_study("study_mid_band", study(row for row in self.records(0.03) if row["seed"] in seeds))
-        assert set(found.numbers["direction"]) == {0}
-        assert "Without 3 seeds" in lead(found)["Answer"]
+    def test_few_seeds_are_undecided(self, study, seeds):
+        result = build_study("study_mid_band", study(row for row in self.records(0.03) if row["seed"] in seeds))
+        assert set(result.numbers["direction"]) == {0}
+        assert "Without 3 seeds" in lead(result)["Answer"]
 
-    def test_distances_are_equivalent_only_within_a_margin_of_their_own(self, study):
+    def test_distances_are_equivalent_only_with_a_margin_for_distances(self, study):
         results = study(self.records(0.0005))
-        found = build_study("study_mid_band", results).numbers
-        distances = found[found["metric"] == "hd95"]
+        result = build_study("study_mid_band", results).numbers
+        distances = result[result["metric"] == "hd95"]
         assert not distances["equivalent"].any()
         assert distances["margin"].isna().all()
         assert distances["margin_needed"].notna().all()
@@ -328,23 +328,23 @@ class TestMidBand:
         again = build_study("study_mid_band", Results(results.root, results.published))
         same = again.numbers[again.numbers["metric"] == "hd95"].groupby("test_dataset")["equivalent"].all()
         assert same.to_dict() == {"kvasir_seg": True, "polypgen": False}
-        told = "Margin of equivalence in HD95, mean over classes:"
-        assert [note for note in again.page.notes if note.startswith(told)] == [f"{told} ± 1 mm or pixels."]
+        prefix = "Margin of equivalence in HD95, mean over classes:"
+        assert [note for note in again.page.notes if note.startswith(prefix)] == [f"{prefix} ± 1 mm or pixels."]
 
-    def test_holm_is_over_the_objectives_of_a_test_set(self, study):
+    def test_holm_adjusts_over_the_objectives_of_a_test_set(self, study):
         numbers = build_study("study_mid_band", study(self.records(0.03))).numbers
         families = numbers.groupby(["test_dataset", "metric", "reference"])
         assert {len(family) for _, family in families} == {1, 3}  # only 'middle' has a control
         for _, family in families:
             np.testing.assert_allclose(family["p_holm"], holm(family["p"]))
 
-    def test_without_a_band_nothing_is_said(self, study):
-        found = build_study("study_mid_band", study(rows("spatial", "0", 0.8), ["spatial", "spatial_spectral"]))
-        assert lead(found)["Answer"].startswith("Nothing can be said")
-        assert "config/objectives.yaml" in lead(found)["Needed"]
-        assert found.numbers.empty
+    def test_without_a_band_there_is_no_conclusion(self, study):
+        result = build_study("study_mid_band", study(rows("spatial", "0", 0.8), ["spatial", "spatial_spectral"]))
+        assert lead(result)["Answer"].startswith("No conclusion")
+        assert "config/objectives.yaml" in lead(result)["Needed"]
+        assert result.numbers.empty
 
-    def test_a_band_of_the_lowest_or_highest_frequencies_is_no_middle_one(self):
+    def test_kinds_and_controls_of_bands(self):
         kinds = {name: Band.of(objective(name)).kind for name in ("middle", "high", "annuli")}
         assert kinds == {"middle": "middle", "high": "other", "annuli": "control"}
         assert Band.of(objective("annuli")).controls(Band.of(objective("middle")))
@@ -354,7 +354,7 @@ class TestMidBand:
 
 class TestLeakage:
     def records(self, cases=3):
-        """The method gains 20 points on the one case that is a training image, and 1 on the others."""
+        """The method gains 20 points on the case that is a training image, and 1 on the others."""
 
         def value(gain):
             return lambda seed, case, protocol: 0.7 + gain * (0.2 if case == 0 else 0.01) + 0.001 * seed
@@ -363,38 +363,37 @@ class TestLeakage:
             yield from rows(name, lam, value(gain), dataset="isic2018", test="isic2017", cases=cases)
             yield from rows(name, lam, value(gain), dataset="kvasir_seg", test="polypgen", cases=3)
 
-    def test_gains_with_and_without_what_leaks(self, study):
-        found = build_study("study_leakage", study(self.records()))
-        numbers = found.numbers[found.numbers["objective"] == "spatial_spectral"]
+    def test_gains_with_and_without_leaked_cases(self, study):
+        result = build_study("study_leakage", study(self.records()))
+        numbers = result.numbers[result.numbers["objective"] == "spatial_spectral"]
         gains = numbers[numbers["protocol"] == "sound"].set_index(["dataset", "leak_free"])["gain"]
         assert gains["isic2018", ""] == pytest.approx((20 + 1 + 1) / 3)
         assert gains["isic2018", "train"] == gains["isic2018", "validation"] == pytest.approx(1)
         assert gains["isic2018", "test"] == pytest.approx(1)
         assert gains["kvasir_seg", "validation"] == gains["kvasir_seg", ""]
         assert set(numbers["published_gain"].round(2)) == {0.37, -3.63}
-        answer = lead(found)["Answer"]
+        answer = lead(result)["Answer"]
         assert "ISIC-18 → ISIC-17: 1 of 3 test cases match" in answer
         assert "published gain +0.37, measured +7.33" in answer
-        assert "+1.00 [+1.00, +1.00] on the leak-free ones" in answer
+        assert "+1.00 [+1.00, +1.00] on leak-free" in answer
         assert "Kvasir-SEG → PolypGen: none of 3 test cases matches" in answer
         assert answer.startswith("1 of 2 pairs of datasets leak")
-        assert found.page.warnings == (
+        assert result.page.warnings == (
             "Leakage audit. isic2018 → isic2017: 2 of 3 test cases match cases of isic2018 (1 train, 1 test).",
         )
 
     @pytest.mark.parametrize(("seeds", "decided"), [([0, 1, 2], 1), ([0, 1], 0), ([0], 0)])
-    def test_few_seeds_decide_nothing(self, study, seeds, decided):
+    def test_few_seeds_are_undecided(self, study, seeds, decided):
         records = [row for row in self.records(cases=4) if row["seed"] in seeds]
         answer = lead(build_study("study_leakage", study(records)))["Answer"]
-        assert f"and {decided} of 1 on the leak-free ones" in answer
+        assert f"and {decided} of 1 on leak-free" in answer
 
-    def test_few_patients_decide_nothing(self, study):
-        answer = lead(build_study("study_leakage", study(self.records(cases=3))))[
-            "Answer"
-        ]  # two without the one that leaks
-        assert "and 0 of 1 on the leak-free ones" in answer
+    def test_few_patients_are_undecided(self, study):
+        records = self.records(cases=3)  # two without the leaked one
+        answer = lead(build_study("study_leakage", study(records)))["Answer"]
+        assert "and 0 of 1 on leak-free" in answer
 
-    def test_an_audit_is_needed(self, study):
+    def test_an_audit_is_required(self, study):
         results = study(self.records())
         (results.root / "leakage.parquet").unlink()
         with pytest.raises(InputError, match="leakage was not audited"):
@@ -409,22 +408,22 @@ class TestProtocols:
             return lambda seed, case, protocol: published if protocol == "published" else sound
 
         records = [*rows("spatial", "0", value(0.8, 0.7)), *rows("spatial_spectral", "0.2", value(0.78, 0.73))]
-        found = build_study("study_protocols", study(records))
-        moves = found.numbers[found.numbers["part"] == "protocol"].set_index("objective")
+        result = build_study("study_protocols", study(records))
+        moves = result.numbers[result.numbers["part"] == "protocol"].set_index("objective")
         assert moves.loc["spatial", "sound"] - moves.loc["spatial", "published"] == pytest.approx(-10)
         assert moves.loc["spatial_spectral", "gain_published"] == pytest.approx(-2)
         assert moves.loc["spatial_spectral", "gain_sound"] == pytest.approx(3)
-        answer = lead(found)["Answer"]
+        answer = lead(result)["Answer"]
         assert "2 results move by 7.50 percentage points on average and 10.00 at most" in answer
         assert "methods differ from the baseline by 3.00, where the paper claims" in answer
         assert "1 of 1 gains change sign, and another method is best in 1 of 1 rankings" in answer
-        entries = found.page.sections[0].blocks[0].rows[0].entries
+        entries = result.page.sections[0].blocks[0].rows[0].entries
         assert [entry.text for entry in entries][-2:] == ["−1.00", "1 of 1"]
 
     def test_four_averagings_of_images(self):
         tp, fp, fn = np.array([[30.0], [1.0]]), np.array([[10.0], [1.0]]), np.array([[0.0], [8.0]])
-        found = of_counts({"tp": tp, "fp": fp, "fn": fn, "tn": 100 - tp - fp - fn})
-        dice, iou = found["dsc"], found["iou"]
+        result = of_counts({"tp": tp, "fp": fp, "fn": fn, "tn": 100 - tp - fp - fn})
+        dice, iou = result["dsc"], result["iou"]
         assert dice["per_image"] == dice["per_case"] == pytest.approx((60 / 70 + 2 / 11) / 2)
         assert dice["pooled"] == pytest.approx(62 / 81)
         background = 2 * 150 / (2 * 150 + 8 + 11)
@@ -432,13 +431,13 @@ class TestProtocols:
         assert iou["per_case"] == pytest.approx((30 / 40 + 1 / 10) / 2)
         assert iou["pooled"] == pytest.approx(31 / 50)
 
-    def test_slices_count_by_their_number(self):
+    def test_volumes_are_weighted_by_their_slices(self):
         counts = {name: np.array([[5.0], [5.0]]) for name in ("tp", "fp", "fn", "tn")}
         slices = {"slice": np.array([[0.8], [0.2]]), "slices": np.array([[3.0], [1.0]])}
         stored = {f"{kind}_{metric}": values for kind, values in slices.items() for metric in ("dsc", "iou")}
-        found = of_counts(counts | stored)
-        assert found["dsc"]["per_image"] == pytest.approx((3 * 0.8 + 0.2) / 4)
-        assert found["dsc"]["per_case"] == pytest.approx(0.5)
+        result = of_counts(counts | stored)
+        assert result["dsc"]["per_image"] == pytest.approx((3 * 0.8 + 0.2) / 4)
+        assert result["dsc"]["per_case"] == pytest.approx(0.5)
 
     def test_averagings_per_case_are_the_sound_protocol(self, study):
         """Counts and Dice of the same predictions."""
@@ -457,7 +456,7 @@ class TestProtocols:
         [
             ("dsc", [30, 20, 10], 1, False),
             ("dsc", [10, 20, 30], -1, True),
-            ("dsc", [20, 20, 10], 2 / math.sqrt(6), False),  # a shared lead is no other lead
+            ("dsc", [20, 20, 10], 2 / math.sqrt(6), False),  # a tie for the best is not another best
             ("hd95", [20, 30, 10], 1 / 3, False),  # the smallest is best
             ("hd95", [10, 20, 30], -1, True),
         ],

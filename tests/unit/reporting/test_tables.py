@@ -64,7 +64,7 @@ def test_undefined_values_are_counted(official, published):
     assert set(aorta["cases"]) == {3}
 
 
-def test_missing_runs_are_shown_and_counted(official, published):
+def test_missing_runs_are_marked_and_counted(official, published):
     table = build_table("table_1", Results(official, published))
     missing = table.cells[(table.cells["row"] == "TransUNet") & (table.cells["group"] == "BTSeg")]
     assert missing["measured"].isna().all()
@@ -137,19 +137,17 @@ def marked(results, published, name="table_1"):
 
 
 class TestWinners:
-    def test_one_that_leads_by_more_than_chance_is_marked(self, seeded, published):
+    def test_a_significant_lead_is_marked(self, seeded, published):
         best = marked(seeded(), published)
         assert set(best["row"]) == {"UNet(ours)"}
         assert set(best["column"]) == {"DSC", "IOU", "SE", "SP"}
         assert set(best["protocol"]) == {"published", "sound"}
 
-    def test_the_direction_counts(self, seeded, published):
-        assert marked(seeded(), published, "table_4").empty, (
-            "the one that stands out is the worst, all others are alike"
-        )
+    def test_lower_is_better_for_errors(self, seeded, published):
+        assert marked(seeded(), published, "table_4").empty, "the outlier is the worst, all others are similar"
         assert set(marked(seeded(gap=-0.05), published, "table_4")["row"]) == {"UNet(ours)"}
 
-    def test_five_seeds_cannot_carry_a_winner(self, seeded, published):
+    def test_five_seeds_are_too_few_for_a_winner(self, seeded, published):
         assert marked(seeded(seeds=5), published).empty
 
     @pytest.mark.parametrize(("p", "marks"), [(0.012, 4), (0.013, 0)])
@@ -160,18 +158,20 @@ class TestWinners:
             {"published": marks, "sound": marks} if marks else {}
         )
 
-    def test_a_lead_is_the_largest_p_value_over_the_others(self, seeded, published):
+    def test_the_p_value_of_a_lead_is_the_largest_over_the_others(self, seeded, published):
         results = seeded()
         cells = build_table("table_1", Results(results.root, published)).cells
         cells = cells[(cells["group"] == "Kvasir-SEG") & (cells["column"] == "DSC") & (cells["protocol"] == "sound")]
         measurements = Measurements(results.records, results.leakage, "spatial")
-        best, others = (cells[(cells["row"] == "UNet(ours)") == ours].to_dict("records") for ours in (True, False))
+        best, others = (
+            cells[(cells["row"] == "UNet(ours)") == is_best].to_dict("records") for is_best in (True, False)
+        )
         assert len(others) == 3
         assert 0 < measurements.lead(best[0], others) < 0.001
         assert measurements.lead(others[0], [*best, *others[1:]]) == 1.0
         assert np.isnan(measurements.lead(best[0], []))
 
-    def test_chance_makes_no_winner(self, seeded, published):
+    def test_noise_has_no_winner(self, seeded, published):
         assert marked(seeded(gap=0.0), published).empty
         assert marked(seeded(gap=0.0005), published).empty
 
@@ -184,17 +184,17 @@ def test_limits_are_those_of_the_statistics(official, published):
     own = cell[[*KEYS, "protocol"]]
     others = own.copy()
     others[["objective", "lambda"]] = "spatial", "0"
-    chosen, baseline = (records[(records[own.index] == keys).all(axis=1)] for keys in (own, others))
+    selected, baseline = (records[(records[own.index] == keys).all(axis=1)] for keys in (own, others))
     cubes = [
         part.pivot(index=["class", "seed"], columns="case", values="value").to_numpy().reshape(-1, 2, 3)
-        for part in (chosen, baseline)
+        for part in (selected, baseline)
     ]
     mean, gain = paired_interval(cubes[0]), paired_interval(cubes[0] - cubes[1])
     assert (cell["measured_low"], cell["measured_high"]) == pytest.approx((max(mean.low, 0), mean.high))
     assert (cell["gain"], cell["gain_low"], cell["gain_high"]) == pytest.approx(gain)
 
 
-def test_differences_stand_below_what_they_are_of(official, published):
+def test_differences_follow_the_measured_row(official, published):
     table = build_table("table_1", Results(official, published))
     row = table.markdown().split("| UNet(ours) |")[1].split("| TransUNet(ours) |")[0].splitlines()
     assert [line.split("|")[2].strip() for line in row[1:]] == ["measured", "− published", "− spatial"]
@@ -205,18 +205,18 @@ def test_differences_stand_below_what_they_are_of(official, published):
     assert "− spatial" not in baseline
 
 
-def test_a_changed_record_changes_the_cells_that_depend_on_it_and_no_other(official, published, tmp_path):
+def test_a_changed_record_changes_only_dependent_cells(official, published, tmp_path):
     records = pd.read_parquet(official / "records.parquet")
     keys = {"dataset": "acdc", "architecture": "unet", "objective": "spatial_spectral", "suite": "iid", "metric": "dsc"}
     keys |= {"protocol": "sound", "class": "myocardium", "seed": 0, "case": "acdc_0"}
-    chosen = (records[list(keys)] == pd.Series(keys)).all(axis=1)
-    assert chosen.sum() == 1
+    selected = (records[list(keys)] == pd.Series(keys)).all(axis=1)
+    assert selected.sum() == 1
     shares = records["metric"] == "dsc"  # alike enough for no interval to reach the ends of what a Dice can be
     records.loc[shares, "value"] = 0.5 + (records.loc[shares, "value"] - 0.5) / 100
     roots = tmp_path / "before", tmp_path / "after"
     for root, change in zip(roots, (0, 0.001), strict=True):
         root.mkdir()
-        records.loc[chosen, "value"] += change
+        records.loc[selected, "value"] += change
         records.to_parquet(root / "records.parquet")
         Results(official).leakage.write(root / "leakage.parquet")
     before, after = (build_table("table_2", Results(root, published)).cells for root in roots)
@@ -280,7 +280,7 @@ def test_files(official, published, tmp_path):
     assert "ACDC Mean DSC ↑" in markdown
 
 
-def test_html_holds_every_number_of_the_markdown(phantom, published):
+def test_html_contains_every_number_of_the_markdown(phantom, published):
     table = build_table("table_1", Results(phantom, published))
     page = table.html()
     assert BANNER in page
@@ -289,7 +289,7 @@ def test_html_holds_every_number_of_the_markdown(phantom, published):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_all_rows_of_an_html_table_are_as_wide(official, published, name):
+def test_all_rows_of_an_html_table_have_equal_width(official, published, name):
     page = build_table(name, Results(official, published)).html()
     tables = re.findall(r"<table[^>]*>(.*?)</table>", page, re.DOTALL)
     assert tables
@@ -316,7 +316,7 @@ def test_summary_has_every_run_on_every_test_set(official):
     assert "published" not in table.markdown().split("## Protocol: sound")[1].split("Measured:")[0]
 
 
-def test_where_all_measure_the_same_none_is_best(official, published, tmp_path):
+def test_ties_have_no_best_cell(official, published, tmp_path):
     records = pd.read_parquet(official / "records.parquet").assign(value=0.5)
     records.to_parquet(tmp_path / "records.parquet")
     table = build_table("table_1", Results(tmp_path, published))
@@ -324,7 +324,7 @@ def test_where_all_measure_the_same_none_is_best(official, published, tmp_path):
     assert not table.cells["measured_best"].any()
 
 
-def test_unknown_protocol_is_told(official, published, tmp_path):
+def test_an_unknown_protocol_is_an_error(official, published, tmp_path):
     records = pd.read_parquet(official / "records.parquet")
     records.loc[0, "protocol"] = "other"
     records.to_parquet(tmp_path / "records.parquet")
@@ -368,16 +368,16 @@ class TestFurtherMetrics:
 
     def test_numbers(self, table):
         cells, records = table[0].cells, table[1]
-        chosen = (cells["metric"] == "nsd") & (cells["suite"] == "iid") & (cells["row"] == "unet spatial")
-        (measured,) = cells.loc[chosen, "measured"]
+        selected = (cells["metric"] == "nsd") & (cells["suite"] == "iid") & (cells["row"] == "unet spatial")
+        (measured,) = cells.loc[selected, "measured"]
         same = (records["architecture"] == "unet") & (records["objective"] == "spatial") & (records["suite"] == "iid")
         assert measured == pytest.approx(100 * records[same].groupby("seed")["value"].mean().mean())
 
-    def test_out_of_distribution_is_given_twice(self, table):
+    def test_out_of_distribution_is_reported_twice(self, table):
         cells = table[0].cells
         assert set(cells.loc[cells["suite"] == "ood", "line"]) == {"measured", "leak-free"}
 
-    def test_without_any_there_is_an_empty_table(self, official):
+    def test_without_records_the_table_is_empty(self, official):
         assert build_table("metrics", Results(official)).cells.empty
 
 

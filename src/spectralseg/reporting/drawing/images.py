@@ -1,4 +1,4 @@
-"""Images and masks of cases as figures show them, label colours, and footers about cases."""
+"""Images and masks of cases in figures, label colours, and footers about cases."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def class_colour(label: int) -> tuple[float, float, float]:
 
 
 def detail(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The part of a slice to show: all of it, or its central third where outlines of many objects would merge."""
+    """The visible part of a slice: all of it, or its central third where outlines of many objects would merge."""
     if min(mask.shape) < _LARGE or ndimage.label(mask)[1] <= _CROWDED:
         return WHOLE
     rows, columns = (slice(side // 3, side - side // 3) for side in mask.shape)
@@ -56,7 +56,7 @@ def dice(prediction: NDArray[Any], reference: NDArray[Any]) -> float:
 
 
 def mean_dice(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """Mean Dice coefficient over the classes that either label map holds; NaN where both are empty."""
+    """Mean Dice coefficient over the classes of either label map; NaN where both are empty."""
     present = np.union1d(prediction, reference)
     values = [dice(prediction == label, reference == label) for label in present[present > 0]]
     return float(np.mean(values)) if values else float("nan")
@@ -65,22 +65,20 @@ def mean_dice(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> fl
 def available(results: Results, names: Iterable[str]) -> tuple[list[str], list[str]]:
     """The datasets among ``names`` that are prepared, and those that are not."""
     names = list(names)
-    there = [name for name in names if name in results.prepared_names]
-    return there, [name for name in names if name not in there]
+    prepared = [name for name in names if name in results.prepared_names]
+    return prepared, [name for name in names if name not in prepared]
 
 
 def case_footer(examples: Sequence[ExampleCase]) -> str:
     """The case ids by dataset."""
-    datasets = dict.fromkeys(example.dataset for example in examples)
-    parts = []
-    for name in datasets:
-        ids = ", ".join(example.case for example in examples if example.dataset == name)
-        parts.append(f"{dataset_label(name)}: {ids}")
-    return "; ".join(parts) + "." if parts else "No case is shown."
+    cases: dict[str, list[str]] = {}
+    for example in examples:
+        cases.setdefault(dataset_label(example.dataset), []).append(example.case)
+    return "; ".join(f"{name}: {', '.join(ids)}" for name, ids in cases.items()) + "." if cases else "No case is shown."
 
 
 def run_footer(runs: Iterable[Run], empty_panels: int, left_out: Sequence[str]) -> str:
-    """The rule of selection, seeds, and how much is missing."""
+    """The rule of selection, the seeds, and the number of missing predictions."""
     seeds = sorted({run.seed for run in runs})
     seed = f"Seed {', '.join(map(str, seeds))}." if seeds else ""
     missing = f"Panels without a run: {empty_panels}." if empty_panels else "No run is missing."
@@ -88,6 +86,6 @@ def run_footer(runs: Iterable[Run], empty_panels: int, left_out: Sequence[str]) 
 
 
 def left_out_footer(names: Sequence[str]) -> str:
-    """Which datasets of the figure are left out because they are not prepared; empty where all are there."""
+    """The datasets of the figure that are not prepared; empty if all are."""
     labels = ", ".join(dataset_label(name) for name in names)
     return f"Not prepared and therefore left out ({len(names)}): {labels}." if names else ""

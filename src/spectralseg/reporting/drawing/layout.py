@@ -1,4 +1,4 @@
-"""A sheet of panels with fixed sizes in inches, a footer that says what is shown, and a stamp for demonstrations."""
+"""Sheets of panels with fixed sizes in inches, with a footer and a stamp on demonstrations."""
 
 from __future__ import annotations
 
@@ -39,9 +39,8 @@ class Sheet:
 
     def row_label(self, row: int, text: str, column: int = 0) -> None:
         """Vertical text left of a panel."""
-        self.panels[row][column].text(
-            -0.06, 0.5, text, rotation=90, ha="right", va="center", transform=self.panels[row][column].transAxes
-        )
+        panel = self.panels[row][column]
+        panel.text(-0.06, 0.5, text, rotation=90, ha="right", va="center", transform=panel.transAxes)
 
     def heading(self, row: int, first: int, last: int, text: str, height: float = 0.2) -> None:
         """Bold text ``height`` inches above the panels ``first`` to ``last`` of a row."""
@@ -83,16 +82,16 @@ def sheet(
         gap: inches between panels.
         wider: extra inches before a column.
         taller: extra inches before a row.
-        below: inches between the panels and what follows, the legend or the footer.
+        below: inches between the panels and the legend or footer.
         legend: entries of a legend for all panels.
 
-    The sheet is at least half a page wide, so that footer and legend have room.
+    The sheet is at least half a page wide, which leaves room for footer and legend.
     """
     xs = _starts(widths, gap, wider or {})
     ys = _starts(heights, gap, taller or {})
     width = max(left + xs[-1] + widths[-1] + right, style.PAGE_WIDTH / 2)
     lines = _wrapped(footer, 0.98 * (width - 2 * _MARGIN))
-    stamp = 0.0 if not demonstration else 1.5 * _FOOTER_LINE
+    stamp = 1.5 * _FOOTER_LINE if demonstration else 0.0
     body = top + ys[-1] + heights[-1]
     entries = _LEGEND_LINE * -(-len(legend) // _legend_columns(width, legend)) + _MARGIN if legend else 0.0
     height = body + below + entries + stamp + _FOOTER_LINE * len(lines) + _MARGIN
@@ -106,42 +105,27 @@ def sheet(
     ]
     if legend:
         _legend(figure, 0.5, 1 - (body + below) / height, legend)
-    figure.text(
-        _MARGIN / width,
-        _MARGIN / height,
-        "\n".join(lines),
-        fontsize=style.SMALL_SIZE,
-        color="#404040",
-        va="bottom",
-        linespacing=1.25,
-    )
+    font: dict[str, Any] = {"fontsize": style.SMALL_SIZE, "va": "bottom"}
+    figure.text(_MARGIN / width, _MARGIN / height, "\n".join(lines), color="#404040", linespacing=1.25, **font)
     if demonstration:
-        figure.text(
-            1 - _MARGIN / width,
-            (_MARGIN + _FOOTER_LINE * len(lines) + 0.3 * _FOOTER_LINE) / height,
-            STAMP,
-            fontsize=style.SMALL_SIZE,
-            weight="bold",
-            ha="right",
-            va="bottom",
-        )
+        above = _MARGIN + _FOOTER_LINE * len(lines) + 0.3 * _FOOTER_LINE
+        figure.text(1 - _MARGIN / width, above / height, STAMP, weight="bold", ha="right", **font)
     return Sheet(figure, panels)
 
 
 def _legend(figure: Figure, x: float, y: float, handles: Sequence[Artist]) -> None:
-    """A legend whose upper middle is at a place of the figure, with as many columns as fit, evenly filled."""
+    """A legend below the point (x, y) of the figure, with as many columns as fit, evenly filled."""
     columns = _legend_columns(figure.get_figwidth(), handles)
-    figure.legend(
+    spacing: dict[str, Any] = {"handlelength": 2.2, "columnspacing": 1.2, "handletextpad": 0.4, "borderpad": 0}
+    legend = figure.legend(
         handles=list(handles),
         loc="upper center",
         bbox_to_anchor=(x, y),
         ncols=columns,
-        handlelength=2.2,
-        columnspacing=1.2,
-        handletextpad=0.4,
-        borderpad=0,
         fontsize=_LEGEND_SIZE,
-    ).set_in_layout(False)
+        **spacing,
+    )
+    legend.set_in_layout(False)
 
 
 def _legend_columns(width: float, handles: Sequence[Artist]) -> int:
@@ -151,17 +135,17 @@ def _legend_columns(width: float, handles: Sequence[Artist]) -> int:
 
 
 def fitting(columns: int, *, left: float = 0.3, right: float = _MARGIN, gap: float = 0.04, extra: float = 0.0) -> float:
-    """Width of each of the columns that together fill a page, less ``extra`` inches between some of them."""
+    """Width of each of the columns that fill a page, with ``extra`` inches between some of them."""
     return (style.PAGE_WIDTH - left - right - gap * (columns - 1) - extra) / columns
 
 
 def stacked(label: str) -> str:
-    """A label with what it has in brackets, or after a comma, on a line of its own."""
+    """A label with a line break before brackets and after commas."""
     return label.replace(" (", "\n(").replace(", ", ",\n")
 
 
 def picture(panel: Axes, image: NDArray[Any], **options: Any) -> None:
-    """Show an image (S, S), (S, S, 1) or (S, S, 3), without axes; grey from 0 to 1 unless told otherwise."""
+    """Show an image (S, S), (S, S, 1) or (S, S, 3), without axes; by default grey from 0 to 1."""
     plane = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     if plane.ndim == 2:
         options = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0, **options}
@@ -183,7 +167,7 @@ def shrink(panel: Axes, factor: float) -> None:
 
 
 def empty(panel: Axes, text: str) -> None:
-    """A panel that says why it is empty."""
+    """Mark a panel as empty and give the reason."""
     bare(panel)
     panel.set_facecolor(style.EMPTY)
     panel.text(0.5, 0.5, text, ha="center", va="center", color=style.FAINT, transform=panel.transAxes)
@@ -197,19 +181,13 @@ def outline(
     dashes: Literal["solid", "dashed", "dotted"] = "solid",
     width: float = 0.9,
 ) -> None:
-    """Contour of a mask, with a dark rim so that it shows on bright and dark ground; nothing for an empty mask."""
-    padded = np.pad(mask.astype(float), 1)  # closes contours at the border of the image
+    """Contour of a mask, with a dark rim that separates it from bright and dark ground; empty masks have none."""
     if not mask.any():
         return
-    lines = panel.contour(
-        np.arange(-1, mask.shape[1] + 1),
-        np.arange(-1, mask.shape[0] + 1),
-        padded,
-        levels=[0.5],
-        colors=[colour],
-        linewidths=width,
-        linestyles=[DASHES[dashes]],
-    )
+    padded = np.pad(mask.astype(float), 1)  # closes contours at the border of the image
+    y, x = (np.arange(-1, side + 1) for side in mask.shape)
+    look: dict[str, Any] = {"colors": [colour], "linewidths": width, "linestyles": [DASHES[dashes]]}
+    lines = panel.contour(x, y, padded, levels=[0.5], **look)
     if dashes == "solid":
         lines.set_path_effects([withStroke(linewidth=width + 0.7, foreground="black", alpha=0.45)])
     panel.set_xlim(-0.5, mask.shape[1] - 0.5)
@@ -218,16 +196,9 @@ def outline(
 
 def note(panel: Axes, text: str) -> None:
     """Small white text on a dark ground in the lower left corner of a panel."""
-    panel.text(
-        0.02,
-        0.025,
-        text,
-        transform=panel.transAxes,
-        fontsize=style.SMALL_SIZE,
-        color="white",
-        va="bottom",
-        bbox={"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.0},
-    )
+    ground = {"facecolor": "black", "alpha": 0.55, "edgecolor": "none", "pad": 1.0}
+    font: dict[str, Any] = {"fontsize": style.SMALL_SIZE, "color": "white", "va": "bottom"}
+    panel.text(0.02, 0.025, text, transform=panel.transAxes, bbox=ground, **font)
 
 
 def _starts(sizes: Sequence[float], gap: float, extra: Mapping[int, float]) -> list[float]:
@@ -240,7 +211,7 @@ def _starts(sizes: Sequence[float], gap: float, extra: Mapping[int, float]) -> l
 
 
 def _wrapped(paragraphs: Sequence[str], width: float) -> list[str]:
-    """Lines of at most ``width`` inches in the footer's font; a longer word stands alone."""
+    """Lines of at most ``width`` inches in the footer's font; a longer word has a line of its own."""
     lines: list[str] = []
     for paragraph in paragraphs:
         line = ""
@@ -255,13 +226,23 @@ def _wrapped(paragraphs: Sequence[str], width: float) -> list[str]:
 
 
 def text_width(text: str) -> float:
-    """Width in inches of a line in the size of footers."""
+    """Width in inches of a line in the font size of footers."""
     font = FontProperties(family=style.FONT, size=style.SMALL_SIZE)
     points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return float(points) / 72
 
 
-def nothing(footer: str, *, demonstration: bool) -> Figure:
+def left_out(items: str, count: int) -> str:
+    """``Rows left out as they do not fit: 3.``; empty for zero."""
+    return f"{items} left out as they do not fit: {count}." if count else ""
+
+
+def paragraph(*sentences: str) -> str:
+    """Join the sentences that are not empty."""
+    return " ".join(filter(None, sentences))
+
+
+def no_data(footer: str, *, demonstration: bool) -> Figure:
     """A sheet for a figure without any data."""
     blank = sheet([4.0], [1.0], [footer], demonstration=demonstration)
     empty(blank.panels[0][0], "no data")

@@ -27,7 +27,7 @@ def save_figure(figure: Figure, name: str, folder: Path | str) -> FigureFiles:
     files = FigureFiles(Path(folder) / f"{name}.pdf", Path(folder) / f"{name}.png")
     with style.applied():
         with replacing(files.pdf) as partial:
-            # Without a date the same results give the same file.
+            # Without a date, equal results give equal files.
             figure.savefig(partial, metadata={"CreationDate": None}, dpi=300)
         with replacing(files.png) as partial:
             figure.savefig(partial, dpi=style.PNG_DPI)
@@ -36,7 +36,7 @@ def save_figure(figure: Figure, name: str, folder: Path | str) -> FigureFiles:
 
 
 def _limit_size(png: Path) -> None:
-    """Bring a picture below the maximum: first fewer colours, then fewer pixels."""
+    """Reduce a picture to the maximum size: first fewer colours, then fewer pixels."""
     if png.stat().st_size <= MAXIMUM_BYTES:
         return
     with Image.open(png) as opened:

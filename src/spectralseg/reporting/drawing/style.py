@@ -21,13 +21,13 @@ ACTIVATION_MAP = "inferno"
 EMPTY = "#F2F2F2"
 FAINT = "#767676"
 
-FONT = "DejaVu Sans"  # ships with matplotlib, so every machine draws the same figure
+FONT = "DejaVu Sans"  # ships with matplotlib, so that figures do not depend on the machine
 TEXT_SIZE = 7.0
-SMALL_SIZE = 6.0  # nothing is smaller, as figures are printed at the size that they are drawn in
+SMALL_SIZE = 6.0  # minimum, as figures are printed in their original size
 PAGE_WIDTH = 7.1  # inches: two columns of a journal, or a page
 PNG_DPI = 150
 
-# One look per method: colour, marker and dashes all differ, so that none is told by its hue alone.
+# One look per method: colour, marker and dashes all differ, so that methods differ without colour as well.
 LOOKS: tuple[dict[str, Any], ...] = (
     {"color": BLUE, "marker": "o", "linestyle": "-"},
     {"color": VERMILLION, "marker": "s", "linestyle": (0, (4, 1.5))},
@@ -52,7 +52,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.0,
     "pdf.fonttype": 42,
-    "text.hinting": "none",  # so that lines are as wide in PNG as in PDF
+    "text.hinting": "none",  # equal line widths in PNG and PDF
     "text.parse_math": False,  # case ids may hold a dollar sign
     "xtick.labelsize": SMALL_SIZE,
     "xtick.major.size": 2.0,
@@ -67,7 +67,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Use the style within the block and leave matplotlib's settings as they were."""
+    """Use the style within the block, then restore matplotlib's settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)

@@ -14,7 +14,7 @@ from spectralseg.reporting.results import Results
 
 
 def build_figure(name: str, results: Results) -> Figure:
-    """Draw a figure. What the results lack is shown as missing.
+    """Draw a figure. Missing results are marked in it.
 
     Raises:
         InputError: there is no such figure, or a file of the results is damaged.

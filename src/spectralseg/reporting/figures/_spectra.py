@@ -1,4 +1,4 @@
-"""Channels whose spectra Figures 2 and 8 show, and the rule by which Figures 2 and 3 select cases."""
+"""Channels of the spectra in Figures 2 and 8, and the rule of case selection of Figures 2 and 3."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from spectralseg.reporting.drawing import layout
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
-_SHOWN = {
+_CORRUPTIONS = {
     "dermoscopy": ("shot_noise", "defocus_blur", "brightness_down"),
     "endoscopy": ("specular_highlights", "motion_blur", "jpeg_compression"),
     "histology": ("saturate", "contrast_down", "pixelate"),
@@ -30,46 +30,49 @@ _SEVERITIES = ("1", "3", "5")
 _BETWEEN = 0.06  # inches, before the panels of a corruption
 _READING = (
     "The first dataset of each kind of modality, clean and under three of its corruptions at severities 1, 3 and 5. "
-    "Case: test case with the median foreground area, of volumes the slice with the largest. The draws are for this "
-    "figure; those of the evaluation depend on the case."
+    "Case: test case with the median foreground area, of volumes the slice with the largest. The random "
+    "draws are specific to this figure; in the evaluation they depend on the case."
 )
 
 
 def build(results: Results) -> Figure:
     """One row per kind of modality among the prepared datasets that have test cases."""
-    chosen: dict[str, PreparedDataset] = {}
+    datasets: dict[str, PreparedDataset] = {}
     for name in results.prepared_names:
         data = results.prepared(name)
         kind = _kind(data)
         if kind and len(data.rows("test")):
-            chosen.setdefault(kind, data)
-    if not chosen:
-        return layout.nothing("No prepared dataset has a severity sweep.", demonstration=results.demonstration)
+            datasets.setdefault(kind, data)
+    if not datasets:
+        return layout.no_data("No prepared dataset has a severity sweep.", demonstration=results.demonstration)
     count = len(_SEVERITIES)
     side = layout.fitting(1 + 3 * count, extra=3 * _BETWEEN)
     sheet = layout.sheet(
         [side] * (1 + 3 * count),
-        [side] * len(chosen),
+        [side] * len(datasets),
         [_READING],
         demonstration=results.demonstration,
         wider=dict.fromkeys(range(1, 1 + 3 * count, count), _BETWEEN),
-        taller=dict.fromkeys(range(1, len(chosen)), 0.2),
+        taller=dict.fromkeys(range(1, len(datasets)), 0.2),
     )
-    for row, kind in enumerate(name for name in _SHOWN if name in chosen):
-        data = chosen[kind]
-        ((name, shown),) = example_rows(data, 1)
+    for row, kind in enumerate(name for name in _CORRUPTIONS if name in datasets):
+        data = datasets[kind]
+        ((name, array_row),) = example_rows(data, 1)
         case = data.cases[data.cases["case"] == name].iloc[0]
         images = data.images[case["first"] : case["first"] + case["slices"]]
-        clean = images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
-        layout.picture(sheet.panels[row][0], clean[shown - case["first"]])
+        clean, slice_index = (
+            images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max),
+            array_row - case["first"],
+        )
+        layout.picture(sheet.panels[row][0], clean[slice_index])
         sheet.heading(row, 0, 0, "clean", height=0.03)
         sheet.row_label(row, dataset_label(data.name))
-        for place, corruption in enumerate(_SHOWN[kind]):
+        for place, corruption in enumerate(_CORRUPTIONS[kind]):
             first = 1 + count * place
             sheet.heading(row, first, first + count - 1, corruption.replace("_", " "), height=0.03)
             for panel, severity in zip(sheet.panels[row][first:], _SEVERITIES, strict=False):
-                found = corrupt(clean, corruption, severity, data.info["modality"], np.random.default_rng(0))
-                layout.picture(panel, found[shown - case["first"]])
+                corrupted = corrupt(clean, corruption, severity, data.info["modality"], np.random.default_rng(0))
+                layout.picture(panel, corrupted[slice_index])
     return sheet.figure
 
 

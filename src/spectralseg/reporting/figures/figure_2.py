@@ -35,19 +35,19 @@ def build(results: Results) -> Figure:
     """Spectrum of an image beside that of its mask, and the share of power below each frequency, per dataset."""
     names, left_out = images.available(results, IN_DISTRIBUTION)
     data = [results.prepared(name) for name in names]
-    chosen = [(d, case) for d in data for case in choose_cases(d, 1)]
-    if not chosen:
-        return layout.nothing(images.left_out_footer(left_out), demonstration=results.demonstration)
+    cases = [(d, case) for d in data for case in choose_cases(d, 1)]
+    if not cases:
+        return layout.no_data(images.left_out_footer(left_out), demonstration=results.demonstration)
     footer = [
         "Spectra: log(1 + amplitude), zero frequency in the centre, classes joined by the root of their summed power; "
         "each panel has its own scale. Curves: share of the power, without the mean, at or below a frequency, mean and "
         f"quartiles over at most {_CURVE_SLICES} evenly spaced test slices with foreground; dots mark 90 %.",
-        images.case_footer([case for _, case in chosen]),
+        images.case_footer([case for _, case in cases]),
         f"{MEDIAN_RULE} {images.left_out_footer(left_out)}",
     ]
     sheet = layout.sheet(
         [1.1] * 4 + [1.72],
-        [1.1] * len(chosen),
+        [1.1] * len(cases),
         footer,
         demonstration=results.demonstration,
         wider={4: 0.4},
@@ -55,7 +55,7 @@ def build(results: Results) -> Figure:
         gap=0.05,
     )
     sheet.column_titles(0, ["Image", "Mask", "Image spectrum", "Mask spectrum", "Cumulative power"])
-    for row, (dataset, case) in enumerate(chosen):
+    for row, (dataset, case) in enumerate(cases):
         panels = sheet.panels[row]
         sheet.row_label(row, dataset_label(dataset.name))
         image, labels = images.shown_image(dataset, case.row), dataset.masks[case.row]
@@ -64,7 +64,7 @@ def build(results: Results) -> Figure:
         layout.picture(panels[1], images.coloured(np.zeros_like(image), labels, 1.0))
         for panel, channels in ((panels[2], grey_channel(image)), (panels[3], class_channels(dataset, labels))):
             layout.picture(panel, spectra.log_magnitude(channels), cmap=style.SPECTRUM_MAP, vmin=0, vmax=None)
-        _power_curves(panels[4], dataset, last=row == len(chosen) - 1)
+        _power_curves(panels[4], dataset, last=row == len(cases) - 1)
     handles = [Line2D([], [], color=colour, linestyle=dash, label=name) for name, colour, dash in _CURVES]
     sheet.panels[0][4].legend(handles=handles, loc="lower right", fontsize=style.SMALL_SIZE)
     return sheet.figure

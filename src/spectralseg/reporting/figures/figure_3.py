@@ -57,16 +57,16 @@ def vary(mask: Mask, seed: int = 0) -> list[Variation]:
 def build(results: Results) -> Figure:
     """How much a mask, its complex spectrum and its amplitude spectrum change when the mask is changed."""
     names, _ = images.available(results, ("kvasir_seg", "isic2018", "btseg", "acdc", "synapse", "monuseg"))
-    chosen = [case for name in names[:1] for case in choose_cases(results.prepared(name), 1)]
-    if not chosen:
-        return layout.nothing("No dataset is prepared.", demonstration=results.demonstration)
-    mask = results.prepared(names[0]).masks[chosen[0].row] > 0
+    cases = [case for name in names[:1] for case in choose_cases(results.prepared(name), 1)]
+    if not cases:
+        return layout.no_data("No dataset is prepared.", demonstration=results.demonstration)
+    mask = results.prepared(names[0]).masks[cases[0].row] > 0
     variations = vary(mask)
     footer = [
         "Solid outline: mask before the change. Spectra: log(1 + amplitude), one scale, zero frequency in the centre. "
         "Bars: ‖after − before‖ / ‖before‖. The complex spectrum changes exactly as much as the mask (Parseval's "
         "theorem); the amplitude alone changes less and does not see shifts at all.",
-        f"{images.case_footer(chosen)} {MEDIAN_RULE} All foreground classes are joined.",
+        f"{images.case_footer(cases)} {MEDIAN_RULE} All foreground classes are joined.",
     ]
     width = layout.fitting(1 + len(variations), left=0.42)
     sheet = layout.sheet(

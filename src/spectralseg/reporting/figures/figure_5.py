@@ -3,9 +3,9 @@
 Actual and predicted outlines of polyps and skin lesions, in and out of distribution (the paper's Figure 5). Cases are
 selected by foreground area alone; their ids are in the footer.
 
-The paper shows cases in which the spectral term improves the outline and does not say how they were selected. Here the
-cases are selected by foreground area alone, so they show ordinary behaviour, good or bad. Three cases per dataset prove
-nothing; the tables carry the evidence.
+The paper shows cases in which the spectral term improves the outline and does not state how they were selected. Here
+the cases are selected by foreground area alone, so they show typical behaviour, good or bad. Three cases per dataset
+are no evidence; see the tables for results over all cases.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from spectralseg.reporting.drawing import images
-from spectralseg.reporting.figures._outlines import contour_figure, strip_of
+from spectralseg.reporting.figures._strips import contour_figure, strip_of
 from spectralseg.reporting.results import Results
 
 

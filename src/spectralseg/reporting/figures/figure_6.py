@@ -13,7 +13,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from spectralseg.reporting.drawing import images
-from spectralseg.reporting.figures._outlines import contour_figure, strip_of
+from spectralseg.reporting.figures._strips import contour_figure, strip_of
 from spectralseg.reporting.results import Results
 
 

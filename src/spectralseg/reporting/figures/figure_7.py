@@ -18,31 +18,23 @@ from scipy import ndimage
 
 from spectralseg.reporting.drawing import images, layout
 from spectralseg.reporting.examples import METHODS
-from spectralseg.reporting.figures._outlines import (
-    LABELS,
-    Strip,
-    footers,
-    heading_of,
-    note_dice,
-    nothing,
-    offsets,
-    strip_of,
-)
+from spectralseg.reporting.figures import _strips
+from spectralseg.reporting.figures._strips import Strip
 from spectralseg.reporting.results import Results
 
 
 def build(results: Results) -> Figure:
     """Colour-coded label maps on ACDC and Synapse; a white box bounds the largest connected error region."""
     names, left_out = images.available(results, ["acdc", "synapse"])
-    strips = [strip_of(results, name, name) for name in names]
+    strips = [_strips.strip_of(results, name, name) for name in names]
     rows = [len(strip.examples) for strip in strips]
     if not sum(rows):
-        return nothing(left_out, results.demonstration)
+        return layout.no_data(images.left_out_footer(left_out), demonstration=results.demonstration)
     footer = [
         "White box: largest connected region of wrong labels. Mean DSC over the classes of the slice.",
-        *footers(strips, left_out),
+        *_strips.footers(strips, left_out),
     ]
-    starts = offsets(rows)
+    starts = _strips.offsets(rows)
     sheet = layout.sheet(
         [1.12] * (2 + len(METHODS)),
         [1.12] * sum(rows),
@@ -59,7 +51,7 @@ def build(results: Results) -> Figure:
 
 
 def largest_error(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -> tuple[slice, slice] | None:
-    """Rows and columns of the largest 8-connected region of wrong labels, or None where every label is right."""
+    """Rows and columns of the largest 8-connected region of wrong labels, or None if all labels are correct."""
     regions, count = ndimage.label(prediction != reference, structure=np.ones((3, 3)))
     if count == 0:
         return None
@@ -71,21 +63,17 @@ def largest_error(prediction: NDArray[np.uint8], reference: NDArray[np.uint8]) -
 def _fill_label_maps(sheet: layout.Sheet, strip: Strip, start: int) -> None:
     if not strip.examples:
         return
-    sheet.heading(start, 0, len(sheet.panels[start]) - 1, heading_of(strip))
-    sheet.column_titles(start, ["Image", "Reference", *LABELS])
-    for row, (example, found) in enumerate(zip(strip.examples, strip.predictions, strict=True), start):
-        panels = sheet.panels[row]
+    sheet.heading(start, 0, len(sheet.panels[start]) - 1, _strips.heading_of(strip))
+    sheet.column_titles(start, ["Image", "Reference", *_strips.LABELS])
+    for panels, (_, example, by_method) in zip(sheet.panels[start:], _strips.rows_of([strip]), strict=False):
         image, reference = images.shown_image(strip.data, example.row), strip.data.masks[example.row]
         layout.picture(panels[0], image)
         layout.note(panels[0], example.area_text)
         layout.picture(panels[1], images.coloured(image, reference))
-        for panel, prediction in zip(panels[2:], found, strict=True):
-            if prediction is None:
-                layout.empty(panel, "no run")
-                continue
+        for panel, prediction in _strips.predicted(panels[2:], by_method):
             layout.picture(panel, images.coloured(image, prediction.labels))
             _box(panel, largest_error(prediction.labels, reference))
-            note_dice(panel, images.mean_dice(prediction.labels, reference))
+            _strips.note_dice(panel, images.mean_dice(prediction.labels, reference))
     colours = [images.class_colour(label) for label in range(1, len(strip.data.classes) + 1)]
     handles = [Patch(color=colour, label=name) for colour, name in zip(colours, strip.data.classes, strict=True)]
     sheet.legend(start + len(strip.examples) - 1, handles)

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.interpretation.localisation import energy_share
 from spectralseg.reporting.drawing import images, layout, style
-from spectralseg.reporting.examples import METHODS, ExampleCase, Prediction, example_cases, method_runs, predictions
+from spectralseg.reporting.examples import METHODS, ExampleCase, Prediction
+from spectralseg.reporting.figures._strips import LABELS, footers, predicted, rows_of, strip_of
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
@@ -32,30 +33,29 @@ DATASETS = ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg")
 def build(results: Results) -> Figure:
     """Class activation maps on the median case of each dataset, on one colour scale per row."""
     names, left_out = images.available(results, DATASETS)
-    runs = {name: method_runs(results, name) for name in names}
-    examples = [case for name in names for case in _middle(example_cases(results, name, name))]
-    if not examples:
-        return layout.nothing(images.left_out_footer(left_out), demonstration=results.demonstration)
-    found = [predictions(results, runs[example.dataset], example) for example in examples]
-    empty = sum(prediction is None for row in found for prediction in row)
+    strips = [strip_of(results, name, name, _middle) for name in names]
+    rows = rows_of(strips)
+    if not rows:
+        return layout.no_data(images.left_out_footer(left_out), demonstration=results.demonstration)
+    case_footer, run_footer = footers(strips, left_out)
     footer = [
         "White outline: actual region. One colour scale per row, from zero to the largest activation of any method "
         "in that row, so that brightness compares within a row. Inside: share of the activation within the actual "
         "region; max: largest activation of the panel.",
-        f"{images.case_footer(examples)} Of the quantiles the middle one is shown.",
-        images.run_footer([run for group in runs.values() for run in group], empty, left_out),
+        f"{case_footer} Of the quantiles the middle one is shown.",
+        run_footer,
     ]
     sheet = layout.sheet(
         [1.22] * (1 + len(METHODS)) + [0.07],
-        [1.22] * len(examples),
+        [1.22] * len(rows),
         footer,
         demonstration=results.demonstration,
         right=0.42,
     )
-    sheet.column_titles(0, ["Image", *(method.label for method in METHODS)])
-    for row, (example, predicted) in enumerate(zip(examples, found, strict=True)):
+    sheet.column_titles(0, ["Image", *LABELS])
+    for row, (data, example, by_method) in enumerate(rows):
         sheet.row_label(row, dataset_label(example.dataset))
-        _fill(sheet, row, results.prepared(example.dataset), example, predicted)
+        _fill(sheet, row, data, example, by_method)
     return sheet.figure
 
 
@@ -70,22 +70,20 @@ def overlay(image: NDArray[np.float64], activation: NDArray[np.float64], largest
 
 
 def _fill(
-    sheet: layout.Sheet, row: int, data: PreparedDataset, example: ExampleCase, found: Sequence[Prediction | None]
+    sheet: layout.Sheet, row: int, data: PreparedDataset, example: ExampleCase, by_method: Sequence[Prediction | None]
 ) -> None:
     panels = sheet.panels[row]
     image, region = images.shown_image(data, example.row), data.masks[example.row] > 0
-    maps = [np.asarray(p.cam, np.float64) if p is not None else None for p in found]
-    largest = max((float(cam.max()) for cam in maps if cam is not None and np.isfinite(cam).all()), default=0.0)
+    maxima = [float(prediction.cam.max()) for prediction in by_method if prediction and _is_finite(prediction)]
+    largest = max(maxima, default=0.0)
     layout.picture(panels[0], image)
     layout.outline(panels[0], region, "white", width=0.6)
     layout.note(panels[0], example.area_text)
-    for panel, cam in zip(panels[1:-1], maps, strict=True):
-        if cam is None:
-            layout.empty(panel, "no run")
-            continue
-        if not np.isfinite(cam).all():
+    for panel, prediction in predicted(panels[1:-1], by_method):
+        if not _is_finite(prediction):
             layout.empty(panel, "not finite")
             continue
+        cam = prediction.cam.astype(np.float64)
         layout.picture(panel, overlay(image, cam, largest))
         layout.outline(panel, region, "white", width=0.6)
         inside = energy_share(cam, region)
@@ -99,10 +97,14 @@ def _fill(
         panels[-1].set_visible(False)
 
 
+def _is_finite(prediction: Prediction) -> bool:
+    return bool(np.isfinite(prediction.cam).all())
+
+
 def _tick(value: float, _: int) -> str:
-    """A number that fits beside the scale, however small."""
+    """A short number beside the scale, in scientific notation below 0.01."""
     return f"{value:.2g}" if value == 0 or value >= 0.01 else f"{value:.1e}".replace("e-0", "e-").replace("-", "−")
 
 
 def _middle(examples: Sequence[ExampleCase]) -> list[ExampleCase]:
-    return [examples[len(examples) // 2]] if examples else []
+    return list(examples[len(examples) // 2 :][:1])

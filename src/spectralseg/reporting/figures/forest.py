@@ -2,16 +2,16 @@
 
 Difference between every objective and the baseline in Dice and Hausdorff distance, per dataset, architecture and λ,
 with 95 % intervals over seeds and cases (paired; with one seed over cases only), the number of seeds and cases, and the
-equivalence margin. What does not fit on a page is left out by a stated rule and counted.
+equivalence margin. Effects that do not fit on a page are left out by a stated rule and counted.
 
-All differences are paired: same seeds, same cases. An interval that contains zero leaves open which of the two is
-better. An interval within the grey band shows that the difference does not matter. Some of many 95 % intervals are
-expected to miss: read them together with the adjusted p values in `comparisons.parquet`.
+All differences are paired: same seeds, same cases. If an interval contains zero, it is undecided which of the two is
+better. If an interval lies within the grey band, the difference is negligible. Some of many 95 % intervals are expected
+to miss the true value: read them together with the adjusted p values in `comparisons.parquet`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.rendering import margins
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import METHOD
 from spectralseg.statistics.verdicts import FEWEST, side
 
 NEEDS = ("comparisons.parquet",)
@@ -40,14 +41,14 @@ _UNITS = {"dsc": "percentage points", "hd95": "mm, or native pixels"}
 _READING = (
     "Value of the objective less that of the baseline '{baseline}', same seeds and cases, mean over foreground "
     "classes, {protocol} protocol. Lines: 95 % intervals over seeds and cases, paired, not adjusted for their number; "
-    "dotted: one seed, so that the interval is about cases only. Filled: at least {fewest}, and zero excluded. Grey "
-    "band: the margin, within which a difference does not matter. {margins} Arrows: the interval continues."
+    "dotted: one seed, interval over cases only. Filled: at least {fewest}, and zero excluded. Grey band: the margin, "
+    "within which a difference is negligible. {margins} Arrows: the interval continues."
 )
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A line of the plot: the heading of a group, or an effect with its numbers by metric."""
+    """A line of the plot: the heading of a group, or an effect with its values by metric."""
 
     text: str
     effects: dict[str, dict[str, Any]]
@@ -61,27 +62,27 @@ class _Line:
 def build(results: Results) -> Figure:
     """One line per condition, architecture, objective and λ.
 
-    Up to :data:`ONE_COLUMN` lines show DSC and HD95, up to :data:`TWO_COLUMNS` DSC alone in two columns. Of more,
-    corrupted images are left out first, then whole conditions from the end; what is left out is counted.
+    Up to :data:`ONE_COLUMN` lines show DSC and HD95, up to :data:`TWO_COLUMNS` show DSC alone in two columns. Of more
+    lines, corrupted images are left out first, then whole conditions from the end; the footer counts them.
     """
     table = results.comparisons
     table = table[(table["class"] == MEAN) & (table["protocol"] == series.PROTOCOL) & table["metric"].isin(_UNITS)]
     groups = _groups(results, table)
     if not groups:
-        return layout.nothing("No objective was compared with a baseline.", demonstration=results.demonstration)
-    shown = _fitting(groups)
-    small = sum(map(len, shown)) <= ONE_COLUMN
-    columns = [[line for group in shown for line in group]] if small else _two(shown)
+        return layout.no_data("No objective was compared with a baseline.", demonstration=results.demonstration)
+    visible = _fitting(groups)
+    small = sum(map(len, visible)) <= ONE_COLUMN
+    columns = [[line for group in visible for line in group]] if small else _two(visible)
     metrics = ["dsc", "hd95"] if small else ["dsc"]
     reading = _READING.format(
         baseline=table["baseline"].iloc[0],
         protocol=series.PROTOCOL,
         fewest=FEWEST,
-        margins=" ".join(_margins(shown, metric) for metric in metrics),
+        margins=" ".join(_margins(visible, metric) for metric in metrics),
     )
-    footer = [reading, _omissions(groups, shown, small)]
+    footer = [reading, _omissions(groups, visible, small)]
     sheet = _sheet(columns, metrics, footer, results.demonstration)
-    limits = {metric: _limit(shown, metric) for metric in metrics}
+    limits = {metric: _limit(visible, metric) for metric in metrics}
     panels = iter(sheet.panels[0])
     for lines in columns:
         for metric in metrics:
@@ -96,7 +97,7 @@ _HANDLES = [
     Line2D(
         [], [], color=style.FAINT, marker="o", markersize=3.5, markerfacecolor="white", linewidth=1, label="undecided"
     ),
-    Patch(color=_BAND, label="does not matter"),
+    Patch(color=_BAND, label="negligible"),
 ]
 
 
@@ -107,24 +108,27 @@ def _groups(results: Results, table: pd.DataFrame) -> list[list[_Line]]:
         suite, dataset, test, corruption, severity = condition
         return (_SUITES.index(suite), series.dataset_order(results, dataset), test, corruption, float(severity))
 
-    found: dict[tuple[str, ...], dict[tuple[str, str, str], dict[str, Any]]] = {}
+    conditions: dict[tuple[str, ...], dict[tuple[str, str, str], dict[str, Any]]] = {}
     for row in table.to_dict("records"):
-        condition, method = (tuple(str(row[key]) for key in keys) for keys in (_CONDITION, series.KEYS))
-        found.setdefault(condition, {}).setdefault(method, {})[row["metric"]] = row  # type: ignore[arg-type]
+        condition, method = (tuple(str(row[key]) for key in keys) for keys in (_CONDITION, METHOD))
+        conditions.setdefault(condition, {}).setdefault(method, {})[row["metric"]] = row  # type: ignore[arg-type]
     groups = []
-    for condition in sorted(found, key=place):
-        methods = found[condition]
-        keys = sorted(methods, key=lambda method: series.order(results, *method))
-        effects = [_Line(plain_label(*method), methods[method]) for method in keys]
+    for condition in sorted(conditions, key=place):
+        methods = sorted(conditions[condition].items(), key=lambda item: series.order(results, *item[0]))
+        effects = [_Line(plain_label(*method), by_metric) for method, by_metric in methods]
         groups.append([_Line(_heading(*condition), {}, condition[0] == "noise"), *effects])
     return groups
 
 
 def _margins(groups: Sequence[list[_Line]], metric: str) -> str:
     """The margin of a metric, e.g. ``DSC: ± 0.5 percentage points.``."""
-    found = [line.effects[metric]["margin"] for group in groups for line in group if metric in line.effects]
-    text = margins((metric_of(metric).factor * margin for margin in found), _UNITS[metric])
+    factor = metric_of(metric).factor
+    text = margins((factor * effect["margin"] for effect in _effects(groups, metric)), _UNITS[metric])
     return f"{metric_of(metric).label}: {text}."
+
+
+def _effects(groups: Iterable[Sequence[_Line]], metric: str) -> list[dict[str, Any]]:
+    return [line.effects[metric] for group in groups for line in group if metric in line.effects]
 
 
 def _heading(suite: str, dataset: str, test: str, corruption: str, severity: str) -> str:
@@ -133,7 +137,7 @@ def _heading(suite: str, dataset: str, test: str, corruption: str, severity: str
 
 
 def _fitting(groups: Sequence[list[_Line]]) -> list[list[_Line]]:
-    """The groups that fit into two columns: all, or without those of corrupted images, or the first of these."""
+    """The groups that fit into two columns: all, or those without corrupted images, or the first of these."""
     if sum(map(len, groups)) > TWO_COLUMNS:
         groups = [group for group in groups if not group[0].corrupted] or groups
     ends = np.cumsum([len(group) for group in groups])
@@ -142,7 +146,7 @@ def _fitting(groups: Sequence[list[_Line]]) -> list[list[_Line]]:
 
 
 def _two(groups: Sequence[list[_Line]]) -> list[list[_Line]]:
-    """Two columns of equal length; a group that is cut repeats its heading."""
+    """Two columns of equal length; a group that is split repeats its heading."""
     lines = [line for group in groups for line in group]
     half = -(-len(lines) // 2)
     half -= lines[half - 1].heading
@@ -151,17 +155,16 @@ def _two(groups: Sequence[list[_Line]]) -> list[list[_Line]]:
     return [lines[:half], [*repeated, *lines[half:]]]
 
 
-def _omissions(groups: Sequence[list[_Line]], shown: Sequence[list[_Line]], small: bool) -> str:
-    effects = [sum(not line.heading for group in some for line in group) for some in (groups, shown)]
-    parts = [f"Effects: {effects[1]} of {effects[0]}."]
-    if not small:
-        parts.append(f"More than {ONE_COLUMN} lines, therefore without HD95.")
-    if effects[0] > effects[1]:
-        left_out = len(groups) - len(shown)
-        parts.append(f"Left out as they do not fit, corrupted images first: {left_out} of {len(groups)} conditions.")
-    undefined = [line.effects["dsc"]["undefined"] for group in shown for line in group if "dsc" in line.effects]
-    parts.append(f"Pairs without a defined Dice difference: {int(sum(undefined))}.")
-    return " ".join(parts)
+def _omissions(groups: Sequence[list[_Line]], visible: Sequence[list[_Line]], small: bool) -> str:
+    total, count = (sum(not line.heading for group in part for line in group) for part in (groups, visible))
+    left_out = f"{len(groups) - len(visible)} of {len(groups)} conditions"
+    undefined = int(sum(effect["undefined"] for effect in _effects(visible, "dsc")))
+    return layout.paragraph(
+        f"Effects: {count} of {total}.",
+        "" if small else f"More than {ONE_COLUMN} lines, therefore without HD95.",
+        f"Left out as they do not fit, corrupted images first: {left_out}." if total > count else "",
+        f"Pairs without a defined Dice difference: {undefined}.",
+    )
 
 
 def _sheet(
@@ -192,9 +195,9 @@ def _sheet(
 
 def _limit(groups: Sequence[list[_Line]], metric: str) -> float:
     """Half the range of the axis: all estimates, and all but the widest tenth of the intervals."""
-    found = [line.effects[metric] for group in groups for line in group if metric in line.effects]
-    values = metric_of(metric).factor * np.array([[one["difference"], one["low"], one["high"]] for one in found])
-    values = np.abs(values[np.isfinite(values).all(1)]) if len(found) else np.empty((0, 3))
+    rows = [[effect["difference"], effect["low"], effect["high"]] for effect in _effects(groups, metric)]
+    values = np.abs(metric_of(metric).factor * np.array(rows, float).reshape(-1, 3))
+    values = values[np.isfinite(values).all(1)]
     if not len(values):
         return 1.0
     widest = values[:, 1:].max(1)
@@ -214,28 +217,27 @@ def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, fir
     panel.set_title(f"Δ {metric_of(metric).label}")
     better = "better →" if higher else "← better"
     panel.set_xlabel(f"{_UNITS[metric]}, {better}")
-    margins_here = {factor * line.effects[metric]["margin"] for line in lines if metric in line.effects}
-    if len(margins_here) == 1 and np.isfinite(margin := margins_here.pop()):
+    distinct = {factor * effect["margin"] for effect in _effects([lines], metric)}
+    if len(distinct) == 1 and np.isfinite(margin := distinct.pop()):
         panel.axvspan(-margin, margin, color=_BAND, linewidth=0)
     panel.axvline(0, color="black", linewidth=0.6)
     inches = panel.get_position().width * panel.figure.get_figwidth()  # type: ignore[union-attr]
     for y, line in enumerate(lines):
+        if line.heading and first:
+            labels = max(layout.text_width(line.text) for line in lines if not line.heading)
+            panel.text(-(labels + 0.1) / inches, y, line.text, transform=across, va="center", weight="bold")
         if line.heading:
-            if first:
-                panel.text(-_left(panel, lines), y, line.text, transform=across, va="center", weight="bold")
             continue
         if first:
-            panel.text(
-                -0.05 / inches, y, line.text, transform=across, ha="right", va="center", fontsize=style.SMALL_SIZE
-            )
+            panel.text(-0.05 / inches, y, line.text, transform=across, **_RIGHT)
         effect = line.effects.get(metric)
         if effect is None or not np.isfinite(effect["difference"]):
             panel.text(0.5, y, "undefined", transform=across, **{**_RIGHT, "ha": "center"}, color=style.FAINT)
             continue
         middle, low, high, margin = (factor * effect[name] for name in ("difference", "low", "high", "margin"))
-        if margins_here and np.isfinite(margin):  # they differ between datasets
+        if distinct and np.isfinite(margin):  # margins differ between datasets
             panel.barh(y, 2 * margin, left=-margin, height=1, color=_BAND, linewidth=0, zorder=0)
-        _effect(panel, y, middle, low, high, limit, better=(middle > 0) == higher, effect=effect)
+        _effect(panel, y, (middle, low, high), limit, better=(middle > 0) == higher, effect=effect)
         if first and numbers:
             text = f"{middle:+.2f} [{low:.2f}, {high:.2f}]"
             panel.text(1 + 1.06 / inches, y, text.replace("-", "−"), transform=across, **_RIGHT)
@@ -249,23 +251,10 @@ def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, fir
 _RIGHT: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": style.SMALL_SIZE}
 
 
-def _left(panel: Axes, lines: Sequence[_Line]) -> float:
-    """Where headings start, in widths of the panel."""
-    inches = panel.get_position().width * panel.figure.get_figwidth()  # type: ignore[union-attr]
-    return (max(layout.text_width(line.text) for line in lines if not line.heading) + 0.1) / inches
-
-
 def _effect(
-    panel: Axes,
-    y: int,
-    middle: float,
-    low: float,
-    high: float,
-    limit: float,
-    *,
-    better: bool,
-    effect: Mapping[Any, Any],
+    panel: Axes, y: int, interval: Sequence[float], limit: float, *, better: bool, effect: Mapping[Any, Any]
 ) -> None:
+    middle, low, high = interval
     seeds = effect["seeds"]
     decided = side(low, high, seeds, effect["groups"]) != 0
     colour = (style.BLUE if better else style.VERMILLION) if decided else style.FAINT

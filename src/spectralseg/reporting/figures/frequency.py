@@ -4,7 +4,7 @@ Power of predictions relative to that of the reference by frequency, and Fourier
 example cases; below, the correlation in three bands over all test cases with 95 % intervals over seeds and cases.
 
 A spectral term is meant to recover detail. The power of the predictions shows whether it does; the Fourier ring
-correlation with the reference shows whether that detail is right.
+correlation with the reference shows whether that detail is correct.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _READING = (
 
 
 class Curves(NamedTuple):
-    """Of the example cases of one method, (cases, bins): log of the ratio of powers, and ring correlation."""
+    """Log of the ratio of powers and ring correlation of the example cases of one method, each (cases, bins)."""
 
     ratio: NDArray[np.float64]
     correlation: NDArray[np.float64]
@@ -52,25 +52,24 @@ def build(results: Results) -> Figure:
     """One column per dataset: ratio of powers, ring correlation of the examples, ring correlation of all cases."""
     records = series.read(results, list(_FRC.values()), suite={"iid"})
     if records.empty:
-        text = "No run was evaluated for interpretation."
-        return layout.nothing(text, demonstration=results.demonstration)
-    shown = series.compared(results, records, limit=_METHODS)
-    datasets = series.datasets(results, records)
-    left_out, datasets = datasets[_COLUMNS:], datasets[:_COLUMNS]
+        return layout.no_data("No run was evaluated for interpretation.", demonstration=results.demonstration)
+    compared, every = series.compared(results, records, limit=_METHODS), series.datasets(results, records)
+    datasets = every[:_COLUMNS]
     prepared = {name: results.prepared(name) for name in datasets if name in results.prepared_names}
-    found = {(n, m): _curves(results, prepared[n], m) for n in prepared for m in shown.methods}
-    counts = sorted({len(one.ratio) for one in found.values() if one is not None})
-    missing = len(datasets) * len(shown.methods) - sum(one is not None for one in found.values())
-    reading = _READING.format(
-        cases=" or ".join(map(str, counts)) or "no", interval=series.INTERVAL, counts=series.counted(records)
-    )
-    remarks = f"{shown.rule} Curves without a run: {missing}."
-    remarks += f" Datasets left out as they do not fit: {len(left_out)}." if left_out else ""
-    handles = [*shown.handles(), Line2D([], [], color="black", linewidth=0.6, label="same power")]
+    curves = {name: [_curves(results, data, method) for method in compared.methods] for name, data in prepared.items()}
+    counts = [len(curve.ratio) for by_method in curves.values() for curve in by_method if curve is not None]
+    cases = " or ".join(map(str, sorted(set(counts)))) or "no"
+    missing = len(datasets) * len(compared.methods) - len(counts)
+    handles = [*compared.handles(), Line2D([], [], color="black", linewidth=0.6, label="same power")]
     sheet = layout.sheet(
         [layout.fitting(_COLUMNS, left=_LEFT, gap=_GAP)] * len(datasets),
         [_HEIGHT] * 3,
-        [reading, remarks],
+        [
+            _READING.format(cases=cases, interval=series.INTERVAL, counts=series.counts_text(records)),
+            layout.paragraph(
+                f"{compared.rule} Curves without a run: {missing}.", layout.left_out("Datasets", len(every[_COLUMNS:]))
+            ),
+        ],
         demonstration=results.demonstration,
         left=_LEFT,
         gap=_GAP,
@@ -82,10 +81,9 @@ def build(results: Results) -> Figure:
     for column, name in enumerate(datasets):
         upper, middle, lower = (row[column] for row in sheet.panels)
         own = records[records["dataset"] == name]
-        _draw_bands(lower, own, shown)
+        _draw_bands(lower, own, compared)
         if name in prepared:
-            curves = [found[name, method] for method in shown.methods]
-            _draw_curves(upper, middle, prepared[name], curves, shown)
+            _draw_curves(upper, middle, prepared[name], curves[name], compared)
         else:
             layout.empty(upper, "not prepared")
             layout.empty(middle, "not prepared")
@@ -98,15 +96,15 @@ def build(results: Results) -> Figure:
 
 
 def half_octaves(side: int) -> NDArray[np.int64]:
-    """First ring of each bin of half an octave at least, from ring 1 up to side / 2."""
+    """First ring of each bin of at least half an octave, from ring 1 up to side / 2."""
     steps = np.unique(np.round(2 ** np.arange(0, np.log2(side / 2) + 0.01, 0.5)).astype(np.int64))
     return steps[steps < side // 2]
 
 
 def _curves(results: Results, data: PreparedDataset, method: Method) -> Curves | None:
-    """The curves of the examples of a method, each the mean over its seeds; None where there is no run."""
-    wanted = (data.name, method.architecture, method.objective, method.lam)
-    runs = [run for run in results.runs() if (run.dataset, run.architecture, run.objective, run.lam) == wanted]
+    """The curves of the examples of a method, each the mean over its seeds; None if there is no run."""
+    keys = (data.name, *method.keys)
+    runs = [run for run in results.runs() if (run.dataset, run.architecture, run.objective, run.lam) == keys]
     per_seed = [curves for run in runs if (curves := _of_run(results, run, data)) is not None]
     if not per_seed:
         return None
@@ -115,18 +113,14 @@ def _curves(results: Results, data: PreparedDataset, method: Method) -> Curves |
 
 def _of_run(results: Results, run: Run, data: PreparedDataset) -> Curves | None:
     examples = results.examples(run)
-    at = np.flatnonzero(examples.dataset == data.name) if examples is not None else ()
-    if examples is None or not len(at):
+    if examples is None or data.name not in examples.dataset:
         return None
     starts = half_octaves(data.masks.shape[-1])
-    curves = [
-        _of_case(
-            spectra.one_hot(examples.prediction[i], len(data.classes)),
-            spectra.one_hot(np.asarray(data.masks[examples.row[i]]), len(data.classes)),
-            starts,
-        )
-        for i in at
-    ]
+    curves = []
+    for index in np.flatnonzero(examples.dataset == data.name):
+        labels = examples.prediction[index], np.asarray(data.masks[examples.row[index]])
+        predicted, reference = (spectra.one_hot(part, len(data.classes)) for part in labels)
+        curves.append(_of_case(predicted, reference, starts))
     return Curves(*(np.array(parts) for parts in zip(*curves, strict=True)))
 
 
@@ -134,7 +128,8 @@ def _of_case(
     predicted: spectra.Real, reference: spectra.Real, starts: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     cross, first, second = spectra.cross_spectra([(predicted, reference)])
-    powers = [np.add.reduceat(_rings(power.sum(0)), starts) for power in (first, second)]
+    rings = [spectra.ring_sums(power.sum(0))[: power.shape[-1] // 2] for power in (first, second)]
+    powers = [np.add.reduceat(ring, starts) for ring in rings]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(powers[0] / powers[1])
     curve = spectra.fourier_ring_correlation(spectra.CrossSpectra(cross, first, second))[:, :-1]
@@ -143,48 +138,43 @@ def _of_case(
     return np.where(np.isfinite(ratio), ratio, np.nan), np.array(correlation)
 
 
-def _rings(power: spectra.Real) -> spectra.Real:
-    """Power in the rings 0..S/2 - 1."""
-    rings: spectra.Real = spectra.ring_sums(power)[: power.shape[-1] // 2]
-    return rings
-
-
 def _mean(values: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
-    """Mean of what is defined; NaN where nothing is."""
+    """Mean of the finite values; NaN without any."""
     defined = np.isfinite(values)
     sums, counts = np.where(defined, values, 0).sum(axis), defined.sum(axis)
-    found: NDArray[np.float64] = np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)
-    return found
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0)
+    return means
 
 
 def _draw_curves(
-    upper: Axes, middle: Axes, data: PreparedDataset, curves: Sequence[Curves | None], shown: series.Compared
+    upper: Axes, middle: Axes, data: PreparedDataset, curves: Sequence[Curves | None], compared: series.Compared
 ) -> None:
     side = data.masks.shape[-1]
     starts = half_octaves(side)
     x = np.sqrt(starts * np.array([*starts[1:], side // 2]))
     upper.axhline(1, color="black", linewidth=0.6)
-    for method, one in zip(shown.methods, curves, strict=True):
-        if one is None:
-            continue
-        for panel, values in ((upper, np.exp(one.ratio)), (middle, one.correlation)):
-            mean = np.exp(_mean(one.ratio, axis=0)) if panel is upper else _mean(values, axis=0)
-            drawn = np.isfinite(mean)
-            low, high = (pick(values[:, drawn], axis=0) for pick in (np.nanmin, np.nanmax))
-            look = shown.look(method)
-            panel.plot(x[drawn], mean[drawn], markersize=1.8, markeredgewidth=0, **look)
-            panel.fill_between(x[drawn], low, high, color=look["color"], alpha=0.12, linewidth=0)
-    if all(one is None for one in curves):
+    if all(curve is None for curve in curves):
         layout.empty(middle, "no run")
         layout.empty(upper, "no run")
         return
+    for method, curve in zip(compared.methods, curves, strict=True):
+        if curve is None:
+            continue
+        for panel, values in ((upper, np.exp(curve.ratio)), (middle, curve.correlation)):
+            mean = np.exp(_mean(curve.ratio, axis=0)) if panel is upper else _mean(values, axis=0)
+            finite = np.isfinite(mean)
+            low, high = (limit(values[:, finite], axis=0) for limit in (np.nanmin, np.nanmax))
+            look = compared.look(method)
+            panel.plot(x[finite], mean[finite], markersize=1.8, markeredgewidth=0, **look)
+            panel.fill_between(x[finite], low, high, color=look["color"], alpha=0.12, linewidth=0)
     upper.set_yscale("log")
     middle.set_ylim(-0.3, 1.02)
     middle.set_yticks([0, 0.5, 1])
+    ticks = [1, 8, 32] if side > 64 else [1, 8]
     for panel in (upper, middle):
         panel.set_xscale("log", base=2)
         panel.set_xlim(1, side / 2)
-        panel.set_xticks([1, 8, 32] if side > 64 else [1, 8], ["1", "8", "32"] if side > 64 else ["1", "8"])
+        panel.set_xticks(ticks, list(map(str, ticks)))
         panel.minorticks_off()
     upper.tick_params(labelbottom=False)
     middle.set_xlabel("cycles per image", labelpad=0.5)
@@ -202,15 +192,13 @@ def _shares(data: PreparedDataset) -> str:
     return " | ".join(f"{share:.0f}" if share >= 10 else f"{share:.1f}" for share in shares) + " %"
 
 
-def _draw_bands(panel: Axes, records: pd.DataFrame, shown: series.Compared) -> None:
-    for number, method in enumerate(shown.methods):
+def _draw_bands(panel: Axes, records: pd.DataFrame, compared: series.Compared) -> None:
+    for number, method in enumerate(compared.methods):
         own = series.of_method(records, method)
-        look, shift = shown.look(method), 0.12 * (number - (len(shown.methods) - 1) / 2)
-        found = [series.mean(own[own["metric"] == metric]) for metric in _FRC.values()]
+        shift = 0.12 * (number - (len(compared.methods) - 1) / 2)
+        intervals = [series.mean(own[own["metric"] == metric]) for metric in _FRC.values()]
         places = [place + shift for place in range(len(_FRC))]
-        panel.plot(places, [one.estimate for one in found], markersize=2.6, markeredgewidth=0, **look)
-        for x, one in zip(places, found, strict=True):
-            series.bar(panel, x, one, look)
+        series.points(panel, places, intervals, compared.look(method), size=2.6)
     panel.set_xticks(range(len(_FRC)), list(_FRC))
     panel.set_xlim(-0.4, len(_FRC) - 0.6)
     panel.set_ylim(-0.3, 1.02)
@@ -220,12 +208,11 @@ def _draw_bands(panel: Axes, records: pd.DataFrame, shown: series.Compared) -> N
 
 def _same_range(panels: Sequence[Axes]) -> None:
     """One logarithmic range for all ratios, wide enough for a factor of two either way."""
-    drawn = [panel for panel in panels if panel.get_yscale() == "log"]
-    limits = [limit for panel in drawn for limit in panel.get_ylim() if limit > 0]
+    logarithmic = [panel for panel in panels if panel.get_yscale() == "log"]
+    limits = [limit for panel in logarithmic for limit in panel.get_ylim() if limit > 0]
     most = min(max([2.0, *limits, *(1 / limit for limit in limits)]), 30.0)
-    for panel in drawn:
+    ticks = [0.1, 1, 10] if most > 10 else [0.5, 1, 2]
+    for panel in logarithmic:
         panel.set_ylim(1 / most, most)
-        panel.set_yticks(
-            [0.1, 1, 10] if most > 10 else [0.5, 1, 2], ["0.1", "1", "10"] if most > 10 else ["0.5", "1", "2"]
-        )
+        panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.minorticks_off()

@@ -10,7 +10,7 @@ baseline, the difference may be zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,7 @@ from spectralseg.published.tables import read_published
 from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import architecture_label, dataset_label
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import rows_where
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Values, pair
 
@@ -41,7 +42,7 @@ _READING = (
 )
 _PAIRED = (
     f"95 % interval of the paired difference to '{{base}}' over seeds and cases ({series.RESAMPLES:,} bootstrap "
-    "resamples; with one seed, over cases only), set upon its line, so that a bar across the line includes zero"
+    "resamples; with one seed, over cases only), drawn at its line: a bar across the line includes zero"
 )
 
 
@@ -50,7 +51,7 @@ def build(results: Results) -> Figure:
     family = _family(results)
     if not family:
         text = "No objective with an auxiliary term was run with several λ."
-        return layout.nothing(text, demonstration=results.demonstration)
+        return layout.no_data(text, demonstration=results.demonstration)
     forms, base = family
     records = series.read(results, list(_METRICS), protocol=PROTOCOL, suite={"iid"})
     curves = records[records["objective"].isin(forms)]
@@ -60,13 +61,13 @@ def build(results: Results) -> Figure:
         key=lambda place: (series.dataset_order(results, place[0]), series.order(results, place[1], "", "0")),
     )
     published = _published(results)
-    left_out, places = places[_ROWS:], places[:_ROWS]
-    shown = pd.concat([curves, records[records["objective"] == base]])
-    shown = shown[pd.MultiIndex.from_frame(shown[["dataset", "architecture"]]).isin(places)]
+    left_out, places = layout.left_out("Rows", len(places[_ROWS:])), places[:_ROWS]
+    records = pd.concat([curves, records[records["objective"] == base]])
+    records = records[pd.MultiIndex.from_frame(records[["dataset", "architecture"]]).isin(places)]
     sheet = layout.sheet(
         [layout.fitting(len(_METRICS), left=_LEFT, gap=_GAP)] * len(_METRICS),
         [1.25] * len(places),
-        _footer(results, forms, base, shown, published, left_out),
+        _footer(forms, base, records, published, left_out),
         demonstration=results.demonstration,
         left=_LEFT,
         gap=_GAP,
@@ -74,14 +75,9 @@ def build(results: Results) -> Figure:
         legend=_handles(forms, base, published),
     )
     for row, (dataset, architecture) in enumerate(places):
-        own = shown[(shown["dataset"] == dataset) & (shown["architecture"] == architecture)]
         for panel, metric in zip(sheet.panels[row], _METRICS, strict=True):
-            cells = published[
-                (published["dataset"] == dataset)
-                & (published["architecture"] == architecture)
-                & (published["metric"] == metric)
-            ]
-            _draw(panel, own[own["metric"] == metric], forms, base, cells)
+            cell = {"dataset": dataset, "architecture": architecture, "metric": metric}
+            _draw(panel, rows_where(records, **cell), forms, base, rows_where(published, **cell))
             panel.set_ylabel(f"{metric_of(metric).label} / {_METRICS[metric]}")
             panel.set_title(f"{dataset_label(dataset)}, {architecture_label(architecture)}")
     for panel in sheet.panels[-1]:
@@ -90,29 +86,29 @@ def build(results: Results) -> Figure:
 
 
 def _family(results: Results) -> tuple[dict[str, Objective], str] | None:
-    """Objectives that differ in the form alone, the first of which has several λ, and their base objective's name."""
+    """Objectives that differ only in form, the first with several λ, and the name of their base objective."""
     config = results.config
     if config is None or not (results.root / "records.parquet").is_file():
         return None
     records = series.read(results, ["dsc"], protocol=PROTOCOL, suite={"iid"})
     counts = records.groupby(["dataset", "architecture", "objective"])["lambda"].nunique()
     several = set(counts[counts > 1].index.get_level_values("objective"))
-    first = next((one for name, one in config.objectives.items() if name in several), None)
+    first = next((objective for name, objective in config.objectives.items() if name in several), None)
     if first is None:
         return None
-    alike = {"form": "add"}
+    added = first.model_copy(update={"form": "add"})
     forms = {
-        name: one
-        for name, one in config.objectives.items()
-        if one.model_copy(update=alike) == first.model_copy(update=alike) and (records["objective"] == name).any()
+        name: objective
+        for name, objective in config.objectives.items()
+        if objective.model_copy(update={"form": "add"}) == added and name in set(records["objective"])
     }
-    plain = first.model_copy(update={"auxiliary": None, "auxiliary_options": {}, "form": "add"})
-    base = next((name for name, one in config.objectives.items() if one == plain), "")
+    plain = added.model_copy(update={"auxiliary": None, "auxiliary_options": {}})
+    base = next((name for name, objective in config.objectives.items() if objective == plain), "")
     return forms, base
 
 
 def _published(results: Results) -> pd.DataFrame:
-    """The cells of Table 6 that are means over classes; none where the published numbers are not given."""
+    """The cells of Table 6 that are means over classes; empty without published numbers."""
     if results.published is None:
         return pd.DataFrame(columns=["dataset", "architecture", "metric", "lambda", "value"])
     cells = read_published(results.published / "table_6.csv").cells
@@ -120,38 +116,29 @@ def _published(results: Results) -> pd.DataFrame:
 
 
 def _footer(
-    results: Results,
-    forms: Mapping[str, Objective],
-    base: str,
-    shown: pd.DataFrame,
-    published: pd.DataFrame,
-    left_out: Sequence[Any],
+    forms: Mapping[str, Objective], base: str, records: pd.DataFrame, published: pd.DataFrame, left_out: str
 ) -> list[str]:
-    one = next(iter(forms.values()))
+    first = next(iter(forms.values()))
     reading = _READING.format(
         protocol=PROTOCOL,
-        base=one.base.replace("_", " "),
-        auxiliary=one.auxiliary,
+        base=first.base.replace("_", " "),
+        auxiliary=first.auxiliary,
         interval=_PAIRED.format(base=base) if base else series.INTERVAL,
-        counts=series.counted(shown),
+        counts=series.counts_text(records),
     )
     absent = [FORMS[form] for form in FORMS if form not in {objective.form for objective in forms.values()}]
-    remarks = [f"Forms that were not run: {'; '.join(absent)}." if absent else "All forms were run."]
-    if base:
-        remarks.append(f"Line: objective '{base}', without the term.")
-    else:
-        remarks.append("The base objective alone was not run.")
-    if len(published):
-        remarks.append("Grey crosses: the paper's Table 6, which names no backbone and gives no unit of HD.")
-    if left_out:
-        remarks.append(f"Rows left out as they do not fit: {len(left_out)}.")
-    return [reading, " ".join(remarks)]
+    remarks = layout.paragraph(
+        f"Forms that were not run: {'; '.join(absent)}." if absent else "All forms were run.",
+        f"Line: objective '{base}', without the term." if base else "The base objective alone was not run.",
+        "Grey crosses: the paper's Table 6, which names no backbone and gives no unit of HD." if len(published) else "",
+        left_out,
+    )
+    return [reading, remarks]
 
 
 def _handles(forms: Mapping[str, Objective], base: str, published: pd.DataFrame) -> list[Line2D]:
-    handles = [
-        Line2D([], [], markersize=3, label=f"{name}: {FORMS[one.form]}", **_look(one)) for name, one in forms.items()
-    ]
+    labels = {f"{name}: {FORMS[objective.form]}": _look(objective) for name, objective in forms.items()}
+    handles = [Line2D([], [], markersize=3, label=label, **look) for label, look in labels.items()]
     if base:
         handles.append(Line2D([], [], color="black", linewidth=0.7, label=base))
     if len(published):
@@ -180,11 +167,11 @@ def _draw(
         own = series.by(records[records["objective"] == name], "lambda")
         lambdas = sorted(own, key=float)
         look, shift = _look(objective), 0.012 * (number - (len(forms) - 1) / 2)
-        found = [series.mean(own[lam]) for lam in lambdas]
+        means = [series.mean(own[lam]) for lam in lambdas]
         places = [float(lam) + shift for lam in lambdas]
-        panel.plot(places, [one.estimate for one in found], markersize=3, markeredgewidth=0, **look)
-        for x, lam, one in zip(places, lambdas, found, strict=True):
-            series.bar(panel, x, _against(own[lam], without) if len(without) else one, look)
+        panel.plot(places, [mean.estimate for mean in means], markersize=3, markeredgewidth=0, **look)
+        for x, lam, mean in zip(places, lambdas, means, strict=True):
+            series.bar(panel, x, _against(own[lam], without) if len(without) else mean, look)
             seeds = own[lam].groupby(["seed", "class"])["value"].mean().groupby("seed").mean() * factor
             panel.plot([x + 0.008] * len(seeds), seeds, ".", color=look["color"], markersize=2.4, markeredgewidth=0)
     if len(published):
@@ -193,7 +180,7 @@ def _draw(
 
 
 def _against(records: pd.DataFrame, without: pd.DataFrame) -> Interval:
-    """Interval of the difference to the objective without the term, upon the mean of that."""
+    """Interval of the difference to the objective without the term, shifted by the mean of that objective."""
     factor = metric_of(records["metric"].iloc[0]).factor
     pairs = pair(*(Values.of(part).of_class(MEAN) for part in (records, without)))
     level = series.mean(without).estimate

@@ -17,6 +17,7 @@ from spectralseg.data.audit import Audit
 from spectralseg.reporting.drawing import layout, series
 from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import rows_where
 
 STAGES = {"": "all\ncases", "train": "not in\ntraining", "validation": "nor\nvalidation", "test": "nor\ntest"}
 _COLUMNS, _ROWS = 3, 4
@@ -24,7 +25,7 @@ _LEFT, _GAP = 0.42, 0.36  # inches
 _READING = (
     "DSC in percent, mean over foreground classes, sound protocol, over all test cases and over those without a match "
     "in the training data, nor in the validation data, nor in the test data of the training dataset (same id, bytes, "
-    "looks or patient). Below: test cases that are left. Bars: {interval}. {counts}"
+    "appearance or patient). Below: number of remaining test cases. Bars: {interval}. {counts}"
 )
 
 
@@ -32,37 +33,34 @@ def build(results: Results) -> Figure:
     """One panel per pair of datasets that differ or whose test cases match training or validation data."""
     audit = results.leakage
     if audit.pairs.empty:
-        return layout.nothing("Leakage was not audited.", demonstration=results.demonstration)
+        return layout.no_data("Leakage was not audited.", demonstration=results.demonstration)
     records = series.read(results, ["dsc"], suite={"iid", "ood"})
-    chosen = audit.reported_twice
     tested = set(zip(records["dataset"], records["test_dataset"], strict=True))
-    pairs = [pair for pair in zip(chosen["train_dataset"], chosen["test_dataset"], strict=True) if pair in tested]
+    reported = audit.reported_twice[["train_dataset", "test_dataset"]].itertuples(index=False, name=None)
+    pairs = [pair for pair in reported if pair in tested]
     if not pairs:
         text = "No run is tested on another dataset, or on test cases that match its training or validation data."
-        return layout.nothing(text, demonstration=results.demonstration)
+        return layout.no_data(text, demonstration=results.demonstration)
     records = records[pd.MultiIndex.from_frame(records[["dataset", "test_dataset"]]).isin(pairs)]
-    shown = series.compared(results, records)
-    left_out = len(pairs[_COLUMNS * _ROWS :])
-    pairs = pairs[: _COLUMNS * _ROWS]
+    compared = series.compared(results, records)
+    left_out, pairs = layout.left_out("Pairs of datasets", len(pairs[_COLUMNS * _ROWS :])), pairs[: _COLUMNS * _ROWS]
     columns = min(len(pairs), _COLUMNS)
     rows = -(-len(pairs) // columns)
-    footer = [_READING.format(interval=series.INTERVAL, counts=series.counted(records)), shown.rule]
-    footer += [f"Pairs of datasets left out as they do not fit: {left_out}."] if left_out else []
+    reading = _READING.format(interval=series.INTERVAL, counts=series.counts_text(records))
     sheet = layout.sheet(
         [layout.fitting(_COLUMNS, left=_LEFT, gap=_GAP)] * columns,
         [1.25] * rows,
-        footer,
+        [reading, compared.rule, left_out],
         demonstration=results.demonstration,
         left=_LEFT,
         gap=_GAP,
         taller=dict.fromkeys(range(1, rows), 0.3),
         below=0.48,
-        legend=shown.handles(),
+        legend=compared.handles(),
     )
     panels = [panel for row in sheet.panels for panel in row]
     for panel, (training, test) in zip(panels, pairs, strict=False):
-        own = records[(records["dataset"] == training) & (records["test_dataset"] == test)]
-        _draw(panel, own, audit, shown)
+        _draw(panel, rows_where(records, dataset=training, test_dataset=test), audit, compared)
         panel.set_title(pair_label(training, test), weight="bold")
     for panel in panels[len(pairs) :]:
         panel.set_visible(False)
@@ -70,23 +68,19 @@ def build(results: Results) -> Figure:
 
 
 def left(records: pd.DataFrame, audit: Audit, part: str) -> pd.DataFrame:
-    """Records of cases without a match in the parts up to ``part``; all where that is empty."""
+    """Records of cases without a match in the parts up to ``part``; all records if ``part`` is empty."""
     if not part:
         return records
     keys = pd.MultiIndex.from_frame(records[["dataset", "test_dataset", "case"]])
     return records[~keys.isin(audit.leaked_cases(part))]
 
 
-def _draw(panel: Axes, records: pd.DataFrame, audit: Audit, shown: series.Compared) -> None:
+def _draw(panel: Axes, records: pd.DataFrame, audit: Audit, compared: series.Compared) -> None:
     stages = [left(records, audit, part) for part in STAGES]
-    for number, method in enumerate(shown.methods):
-        look = shown.look(method)
-        shift = 0.09 * (number - (len(shown.methods) - 1) / 2)
-        found = [series.mean(series.of_method(stage, method)) for stage in stages]
-        places = [place + shift for place in range(len(stages))]
-        panel.plot(places, [one.estimate for one in found], markersize=3, markeredgewidth=0, **look)
-        for x, one in zip(places, found, strict=True):
-            series.bar(panel, x, one, look)
+    for number, method in enumerate(compared.methods):
+        shift = 0.09 * (number - (len(compared.methods) - 1) / 2)
+        intervals = [series.mean(series.of_method(stage, method)) for stage in stages]
+        series.points(panel, [place + shift for place in range(len(stages))], intervals, compared.look(method))
     counts = [stage["case"].nunique() for stage in stages]
     names = [f"{text}\n{count}" for text, count in zip(STAGES.values(), counts, strict=True)]
     panel.set_xticks(range(len(stages)), names)

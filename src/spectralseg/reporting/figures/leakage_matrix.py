@@ -34,7 +34,7 @@ _LEFT, _BETWEEN = 0.95, 0.1
 _READING = (
     "Numbers: test cases that match training or validation data, of all test cases; in brackets those that match test "
     "cases only. Colour: their share, without those in brackets. Framed: own test sets and partners out of "
-    "distribution. Grey: not compared, as the images differ in channels or there is nothing to train or to test on."
+    "distribution. Grey: not compared, as the numbers of channels differ or a dataset has no training or test cases."
 )
 _RULE = (
     "Below: test images of the framed pair with the most matches, each beside its match, evenly spaced in the order of "
@@ -46,9 +46,9 @@ def build(results: Results) -> Figure:
     """Share of test cases that match training data, for every pair of datasets, and examples of the worst pair."""
     audit = results.leakage
     if audit.pairs.empty:
-        return layout.nothing("Leakage was not audited.", demonstration=results.demonstration)
+        return layout.no_data("Leakage was not audited.", demonstration=results.demonstration)
     examples = _examples(audit)
-    # In the order of the pairs, so that datasets that can be compared stand together.
+    # The order of the pairs keeps comparable datasets together.
     names = list(dict.fromkeys(audit.pairs[["train_dataset", "test_dataset"]].to_numpy().ravel()))
     side = layout.fitting(2 * _EXAMPLES, left=_LEFT, extra=_BETWEEN * (_EXAMPLES - 1))
     sheet = layout.sheet(
@@ -75,7 +75,7 @@ def build(results: Results) -> Figure:
 
 
 def _examples(audit: Audit) -> pd.DataFrame:
-    """A few matches of the worst pair, one per test case, with their kinds in words; seen ones where there are any."""
+    """A few matches of the pair with the most leaks, one per test case, preferably leaks, with their kinds."""
     worst = audit.used.iloc[0]
     leaks = audit.between(worst["train_dataset"], worst["test_dataset"])
     kinds = leaks["kind"].map(LABELS).groupby([leaks["test_case"], leaks["train_case"]]).agg(", ".join).rename("kinds")
@@ -113,13 +113,13 @@ def _matrix(panel: Axes, audit: Audit, names: Sequence[str]) -> None:
 
 
 def _cell(panel: Axes, x: int, y: int, pair: dict[Any, Any]) -> None:
-    seen = pair["train"] + pair["validation"]
-    share = seen / pair["cases"]
+    leaks = pair["train"] + pair["validation"]
+    share = leaks / pair["cases"]
     edge = "black" if pair["role"] != "other" else "white"
     box = Rectangle((x + 0.02, y + 0.03), 0.96, 0.94, facecolor=_SHARES(share), edgecolor=edge, linewidth=0.9)
     panel.add_patch(box)
-    text = f"{seen} of {pair['cases']}" + (f" (+{pair['test']})" if pair["test"] else "")
-    colour = "white" if share > 0.6 else "black" if seen or pair["test"] else style.FAINT
+    text = f"{leaks} of {pair['cases']}" + (f" (+{pair['test']})" if pair["test"] else "")
+    colour = "white" if share > 0.6 else "black" if leaks or pair["test"] else style.FAINT
     panel.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=style.SMALL_SIZE, color=colour)
 
 

@@ -36,9 +36,10 @@ _REGIONS = {
 }
 _READING = (
     f"Observed share of foreground against mean predicted probability in {BINS} equal bins, seeds and classes pooled; "
-    f"bins with less than {100 * LEAST_SHARE:g} % of the pixels are left out. Below the diagonal a model is too sure. "
-    "ECE: expected calibration error of the image and, in brackets, within 10 pixels of a boundary, in percent; mean "
-    "over classes and seeds, pooled over the test set. Below: share of the image's pixels per bin, logarithmic."
+    f"bins with less than {100 * LEAST_SHARE:g} % of the pixels are left out. Below the diagonal a model is "
+    "overconfident. ECE: expected calibration error of the image and, in brackets, within 10 pixels of a boundary, in "
+    "percent; mean over classes and seeds, pooled over the test set. Below: share of the image's pixels per bin, "
+    "logarithmic."
 )
 
 
@@ -46,25 +47,21 @@ def build(results: Results) -> Figure:
     """One block per pair of training and test dataset, one diagram per method, its histogram below."""
     bins = results.reliability()
     if bins.empty:
-        return layout.nothing("No run was evaluated for calibration.", demonstration=results.demonstration)
-    shown = series.compared(results, bins, limit=_METHODS)
-    pairs = series.places(results, bins)
-    per_row = _ACROSS // len(shown.methods)
-    left_out = len(pairs[per_row * _BLOCK_ROWS :])
-    pairs = pairs[: per_row * _BLOCK_ROWS]
+        return layout.no_data("No run was evaluated for calibration.", demonstration=results.demonstration)
+    compared, pairs = series.compared(results, bins, limit=_METHODS), series.places(results, bins)
+    count = len(compared.methods)
+    per_row = _ACROSS // count
+    limit = per_row * _BLOCK_ROWS
+    left_out, pairs = layout.left_out("Pairs of datasets", len(pairs[limit:])), pairs[:limit]
     rows = -(-len(pairs) // per_row)
-    columns = per_row * len(shown.methods)
-    starts = dict.fromkeys(range(len(shown.methods), columns, len(shown.methods)), _BETWEEN)
+    columns = per_row * count
+    starts = dict.fromkeys(range(count, columns, count), _BETWEEN)
     width = layout.fitting(columns, left=_LEFT, gap=_GAP, extra=sum(starts.values()))
-    found = dict(iter(bins.groupby(["dataset", "test_dataset"])))
-    methods = {pair: [series.of_method(found[pair], method) for method in shown.methods] for pair in pairs}
+    by_pair = dict(iter(bins.groupby(["dataset", "test_dataset"])))
+    methods = {pair: [series.of_method(by_pair[pair], method) for method in compared.methods] for pair in pairs}
     missing = sum(own.empty for group in methods.values() for own in group)
-    seeds = sorted(bins["seed"].unique())
-    footer = [
-        _READING,
-        f"Seeds: {', '.join(map(str, seeds))}. {shown.rule} Panels without a run: {missing}."
-        + (f" Pairs of datasets left out as they do not fit: {left_out}." if left_out else ""),
-    ]
+    seeds = ", ".join(map(str, sorted(bins["seed"].unique())))
+    footer = [_READING, layout.paragraph(f"Seeds: {seeds}. {compared.rule} Panels without a run: {missing}.", left_out)]
     sheet = layout.sheet(
         [width] * columns,
         list(_HEIGHTS) * rows,
@@ -79,14 +76,14 @@ def build(results: Results) -> Figure:
         legend=_handles(),
     )
     for block in range(rows * per_row):
-        row, first = 2 * (block // per_row), len(shown.methods) * (block % per_row)
-        upper, lower = (sheet.panels[row + k][first : first + len(shown.methods)] for k in (0, 1))
+        row, first = 2 * (block // per_row), count * (block % per_row)
+        upper, lower = (panels[first : first + count] for panels in sheet.panels[row : row + 2])
         if block >= len(pairs):
             for panel in (*upper, *lower):
                 panel.set_visible(False)
             continue
-        sheet.heading(row, first, first + len(shown.methods) - 1, pair_label(*pairs[block]), height=0.28)
-        for diagram, histogram, own, method in zip(upper, lower, methods[pairs[block]], shown.methods, strict=True):
+        sheet.heading(row, first, first + count - 1, pair_label(*pairs[block]), height=0.28)
+        for diagram, histogram, own, method in zip(upper, lower, methods[pairs[block]], compared.methods, strict=True):
             diagram.set_title(layout.stacked(method.label), fontsize=style.SMALL_SIZE)
             _draw(diagram, histogram, own)
             for panel in (diagram, histogram):
@@ -107,7 +104,7 @@ def _handles() -> list[Line2D | Patch]:
 
 
 def curve(bins: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean probability and observed share of foreground of each bin that holds enough pixels, in percent."""
+    """Mean probability and observed share of foreground of each bin with enough pixels, in percent."""
     sums = bins.groupby("bin")[["pixels", "probability", "foreground"]].sum()
     sums = sums[(sums["pixels"] > 0) & (sums["pixels"] >= LEAST_SHARE * sums["pixels"].sum())]
     pixels = sums["pixels"].to_numpy(np.float64)

@@ -4,7 +4,7 @@ Dice of each test case with the method against that with the baseline, and the t
 and stored predictions. The footer gives the rule and the number of seeds and cases.
 
 Means hide which cases gain and which lose. Each point is a case. The cases with the largest loss are numbered and
-shown, with their predictions where these are stored. The rule selects them, whatever they look like.
+shown, with their predictions if stored. They are selected by rule alone.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from spectralseg.reporting.drawing.images import shown_image
 from spectralseg.reporting.examples import Method
 from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.results import Examples, Results
+from spectralseg.reporting.rows import rows_where
 
 WORST = 2
 _PAIRS, _ROWS = 2, 8
@@ -34,10 +35,10 @@ _LARGEST = 0.8  # inches, so that all rows fit on a page
 _LEFT, _RIGHT, _GAP, _BETWEEN, _BEFORE_CASES = 0.48, 0.1, 0.06, 0.5, 0.08  # inches
 _READING = (
     "Each point is a test case: DSC in percent, mean over the classes defined for both methods and over the seeds that "
-    "both have, sound protocol. In the corner: share of cases above the diagonal, which are better; equal ones count "
-    f"half. Numbered: the {WORST} cases that lose most against the baseline, where any loses, with id and change in "
-    "percentage points. They show the slice whose prediction is stored, of the first seed, or else the slice with the "
-    "largest foreground and the reference alone. {counts}"
+    "both have, sound protocol. In the corner: share of cases above the diagonal, which are better; ties count half. "
+    f"Numbered: the {WORST} cases with the largest loss against the baseline, if any, with id and change in percentage "
+    "points. They show the slice with a stored prediction of the first seed, or else the slice with the largest "
+    "foreground and the reference alone. {counts}"
 )
 _OUTLINES: tuple[tuple[str, str, Literal["dotted", "dashed"]], ...] = (
     ("baseline", style.SKY, "dotted"),
@@ -58,12 +59,12 @@ class _Plot:
 def build(results: Results) -> Figure:
     """One row per pair of training and test dataset; per method a scatter plot and its worst cases."""
     records = series.read(results, ["dsc"], suite={"iid", "ood"})
-    methods, without = _methods(results, records)
+    methods, baselines = _methods(results, records)
     if not methods:
-        text = "No method and baseline share an architecture."
-        return layout.nothing(text, demonstration=results.demonstration)
+        return layout.no_data("No method and baseline share an architecture.", demonstration=results.demonstration)
     places = series.places(results, records)
-    rows = [[_plot(results, records, place, without, one) for one in methods[:_PAIRS]] for place in places[:_ROWS]]
+    pairs = [(baselines[method.architecture], method) for method in methods]
+    rows = [[_plot(results, records, place, *pair) for pair in pairs[:_PAIRS]] for place in places[:_ROWS]]
     block, across = 1 + WORST, len(rows[0])
     extra = _BETWEEN * (_PAIRS - 1) + _BEFORE_CASES * _PAIRS
     side = min(layout.fitting(block * _PAIRS, left=_LEFT, right=_RIGHT, gap=_GAP, extra=extra), _LARGEST)
@@ -72,7 +73,7 @@ def build(results: Results) -> Figure:
     sheet = layout.sheet(
         [side] * (block * across),
         [side] * len(rows),
-        _footer(records, rows, methods[_PAIRS:], places[_ROWS:], side),
+        _footer(records, rows, len(methods[_PAIRS:]), len(places[_ROWS:]), side),
         demonstration=results.demonstration,
         left=_LEFT,
         right=_RIGHT,
@@ -83,10 +84,9 @@ def build(results: Results) -> Figure:
         below=0.32,
         legend=_handles(),
     )
-    for number, method in enumerate(methods[:_PAIRS]):
-        name = plain_label(method.architecture, method.objective, method.lam)
+    for number, (baseline, method) in enumerate(pairs[:_PAIRS]):
         first = block * number
-        sheet.heading(0, first, first + WORST, f"{name} against {without[method.architecture].objective}")
+        sheet.heading(0, first, first + WORST, f"{plain_label(*method.keys)} against {baseline.objective}")
         sheet.panels[-1][first].set_xlabel("baseline / %")
     for panels, plots in zip(sheet.panels, rows, strict=True):
         for number, plot in enumerate(plots):
@@ -101,50 +101,43 @@ def build(results: Results) -> Figure:
 def per_case(records: pd.DataFrame, baseline: Method, method: Method) -> pd.DataFrame:
     """Dice in percent of each case that both methods have: ``case``, ``before``, ``after``, ``change``, by case."""
     records = records[records["class"] != WHOLE_CASE]
-    parts = [series.of_method(records, one) for one in (baseline, method)]
+    parts = [series.of_method(records, side) for side in (baseline, method)]
     first, second = (part.set_index(["seed", "case", "class"])["value"] for part in parts)
     both = 100 * pd.concat({"before": first, "after": second}, axis=1).dropna()
     cases = both.groupby(["seed", "case"]).mean().groupby("case").mean()
-    found: pd.DataFrame = cases.assign(change=cases["after"] - cases["before"]).reset_index()
-    return found
+    changes: pd.DataFrame = cases.assign(change=cases["after"] - cases["before"]).reset_index()
+    return changes
 
 
 def _methods(results: Results, records: pd.DataFrame) -> tuple[list[Method], dict[str, Method]]:
     """Methods that have a baseline of their architecture, and the baselines by architecture."""
-    found = series.compared(results, records, limit=len(records) + 1).methods
-    without = {one.architecture: one for one in found if one.objective == results.baseline}
-    return [one for one in found if one.objective != results.baseline and one.architecture in without], without
+    methods = series.compared(results, records, limit=len(records) + 1).methods
+    baselines = {method.architecture: method for method in methods if method.objective == results.baseline}
+    others = [method for method in methods if method.objective != results.baseline]
+    return [method for method in others if method.architecture in baselines], baselines
 
 
-def _plot(
-    results: Results, records: pd.DataFrame, place: tuple[str, str], without: dict[str, Method], method: Method
-) -> _Plot:
-    own = records[(records["dataset"] == place[0]) & (records["test_dataset"] == place[1])]
-    pair = (without[method.architecture], method)
-    cases = per_case(own, *pair)
-    keys = [(one.architecture, one.objective, one.lam) for one in pair]
+def _plot(results: Results, records: pd.DataFrame, place: tuple[str, str], baseline: Method, method: Method) -> _Plot:
+    cases = per_case(rows_where(records, dataset=place[0], test_dataset=place[1]), baseline, method)
+    keys = baseline.keys, method.keys
     seeds = [r.seed for r in results.runs() if r.dataset == place[0] and (r.architecture, r.objective, r.lam) in keys]
     first, second = (results.examples(Run(place[0], *key, min(seeds, default=0))) for key in keys)
     return _Plot(place, cases, cases[cases["change"] < 0].nsmallest(WORST, "change"), (first, second))
 
 
 def _footer(
-    records: pd.DataFrame,
-    rows: Sequence[Sequence[_Plot]],
-    others: Sequence[Method],
-    left_out: Sequence[tuple[str, str]],
-    side: float,
+    records: pd.DataFrame, rows: Sequence[Sequence[_Plot]], other_methods: int, other_pairs: int, side: float
 ) -> list[str]:
     plots = [plot for row in rows for plot in row]
     ids = dict.fromkeys(case for plot in plots for case in plot.worst["case"] if _short(case, side) != case)
-    remarks = [
+    remarks = layout.paragraph(
         "Methods: in the order of the study, one λ per objective, that of the most runs.",
         f"Plots without both runs: {sum(plot.cases.empty for plot in plots)}.",
-        f"Methods left out: {len(others)}." if others else "",
-        f"Pairs of datasets left out as they do not fit: {len(left_out)}." if left_out else "",
+        f"Methods left out: {other_methods}." if other_methods else "",
+        layout.left_out("Pairs of datasets", other_pairs),
         f"Shortened ids: {', '.join(ids)}." if ids else "",
-    ]
-    return [_READING.format(counts=series.counted(records)), " ".join(remark for remark in remarks if remark)]
+    )
+    return [_READING.format(counts=series.counts_text(records)), remarks]
 
 
 def _handles() -> list[Line2D]:
@@ -165,7 +158,7 @@ def _scatter(panel: Axes, plot: _Plot) -> None:
     for number, case in enumerate(plot.worst.to_dict("records"), 1):
         at = (case["before"], case["after"])
         panel.plot(*at, "o", markersize=4.4, markerfacecolor="none", color="black", markeredgewidth=0.6)
-        right = case["before"] >= plot.worst["before"].max()  # numbers of neighbours stand on either side
+        right = case["before"] >= plot.worst["before"].max()  # keeps the numbers of neighbours apart
         drop = (4.5 if right else -4.5, -4.0)
         options = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": style.SMALL_SIZE}
         panel.annotate(str(number), at, xytext=drop, annotation_clip=False, **options)  # type: ignore[arg-type]
@@ -192,16 +185,15 @@ def _overlays(panels: Sequence[Axes], results: Results, plot: _Plot, side: float
 
 
 def _overlay(panel: Axes, data: PreparedDataset, case: str, stored: Sequence[Examples | None]) -> None:
-    """A slice of a case with the outlines of the reference and of the predictions that are stored."""
-    known = [one for one in stored if one is not None]
-    rows = [int(row) for one in known for row in one.row[(one.dataset == data.name) & (one.case == case)]]
+    """A slice of a case with the outlines of the reference and of the stored predictions."""
+    rows = [int(row) for e in stored if e is not None for row in e.row[(e.dataset == data.name) & (e.case == case)]]
     row = rows[0] if rows else _largest(data, case)
     layout.picture(panel, shown_image(data, row))
     layout.outline(panel, data.masks[row] > 0, style.ACTUAL)
-    for one, (_, colour, dashes) in zip(stored, _OUTLINES, strict=True):
-        index = one.find(data.name, case, row) if one is not None else None
-        if one is not None and index is not None:
-            layout.outline(panel, one.prediction[index] > 0, colour, dashes=dashes)
+    for examples, (_, colour, dashes) in zip(stored, _OUTLINES, strict=True):
+        index = examples.find(data.name, case, row) if examples is not None else None
+        if examples is not None and index is not None:
+            layout.outline(panel, examples.prediction[index] > 0, colour, dashes=dashes)
 
 
 def _largest(data: PreparedDataset, case: str) -> int:
@@ -212,7 +204,7 @@ def _largest(data: PreparedDataset, case: str) -> int:
 
 
 def _short(case: str, width: float) -> str:
-    """A case id that fits above a panel of that many inches, cut in its middle if need be."""
+    """A case id that fits above a panel of this width in inches, shortened in its middle if necessary."""
     room = width - layout.text_width("1: ")
     kept = len(case)
     while kept > 4 and layout.text_width(_cut(case, kept)) > room:

@@ -1,7 +1,7 @@
 """Corrupted images by severity.
 
 Dice against the severity of each corruption, one line per method, clean images at the left end, with 95 % intervals
-over seeds and cases. Where a corruption was run at a single severity, the figure says so.
+over seeds and cases. The footer counts corruptions with a single severity.
 
 A method that is better on clean images need not degrade less: compare the slopes, not only the starting points. A
 single severity gives two points, which say little about a curve.
@@ -19,6 +19,7 @@ from spectralseg.metrics.robustness import CLEAN
 from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import METHOD
 
 _COLUMNS, _ROWS = 6, 9
 _HEIGHT = 0.7  # inches
@@ -30,8 +31,8 @@ def build(results: Results) -> Figure:
     records = series.read(results, ["dsc"], suite={"iid", "noise"})
     noisy = records[records["suite"] == "noise"]
     if noisy.empty:
-        return layout.nothing("No test images were corrupted.", demonstration=results.demonstration)
-    shown = series.compared(results, noisy, limit=4)
+        return layout.no_data("No test images were corrupted.", demonstration=results.demonstration)
+    compared = series.compared(results, noisy, limit=4)
     datasets = series.datasets(results, noisy)
     rows = [row for name in datasets for row in _rows(noisy[noisy["dataset"] == name])]
     left_out = sum(len(corruptions) for _, corruptions in rows[_ROWS:])
@@ -40,25 +41,26 @@ def build(results: Results) -> Figure:
     sheet = layout.sheet(
         [layout.fitting(_COLUMNS, left=_LEFT, gap=_GAP)] * columns,
         [_HEIGHT] * len(rows),
-        _footer(records, noisy, shown, left_out),
+        _footer(records, noisy, compared, left_out),
         demonstration=results.demonstration,
         left=_LEFT,
         gap=_GAP,
         top=0.42,
         taller={row: 0.34 + 0.2 * (rows[row][0] != rows[row - 1][0]) for row in range(1, len(rows))},
         below=0.32,
-        legend=shown.handles(),
+        legend=compared.handles(),
     )
     for row, (name, corruptions) in enumerate(rows):
         of_dataset = records[records["dataset"] == name]
         if row == 0 or rows[row - 1][0] != name:
             sheet.heading(row, 0, 0, dataset_label(name))
         for panel, corruption in zip(sheet.panels[row], corruptions, strict=False):
-            _draw(panel, of_dataset[of_dataset["corruption"].isin([CLEAN, corruption])], corruption, shown)
+            _draw(panel, of_dataset[of_dataset["corruption"].isin([CLEAN, corruption])], corruption, compared)
         for panel in sheet.panels[row][len(corruptions) :]:
             panel.set_visible(False)
     for name in datasets:
-        _align([sheet.panels[row][: len(one)] for row, (dataset, one) in enumerate(rows) if dataset == name])
+        of_rows = zip(sheet.panels, rows, strict=True)
+        _align([panels[: len(corruptions)] for panels, (dataset, corruptions) in of_rows if dataset == name])
     for panel in sheet.panels[-1][: len(rows[-1][1])]:
         panel.set_xlabel("severity")
     return sheet.figure
@@ -70,30 +72,29 @@ def _rows(noisy: pd.DataFrame) -> list[tuple[str, list[str]]]:
     return [(name, corruptions[start : start + _COLUMNS]) for start in range(0, len(corruptions), _COLUMNS)]
 
 
-def _footer(records: pd.DataFrame, noisy: pd.DataFrame, shown: series.Compared, left_out: int) -> list[str]:
+def _footer(records: pd.DataFrame, noisy: pd.DataFrame, compared: series.Compared, left_out: int) -> list[str]:
     severities = noisy.groupby(["dataset", "corruption"])["severity"].nunique()
-    of_methods = pd.concat([series.of_method(noisy, method) for method in shown.methods])
-    lines = len(of_methods.groupby(["dataset", "corruption", *series.KEYS]))
+    of_methods = pd.concat([series.of_method(noisy, method) for method in compared.methods])
+    lines = len(of_methods.groupby(["dataset", "corruption", *METHOD]))
     single = int((severities == 1).sum())
-    parts = [
+    return [
         "DSC in percent, mean over foreground classes, sound protocol; 0: clean images. Severities are as in the "
-        f"configuration and not evenly spaced. Bands: {series.INTERVAL}. {series.counted(records)}",
-        f"{shown.rule} Lines without a run: {len(severities) * len(shown.methods) - lines}.",
+        f"configuration and not evenly spaced. Bands: {series.INTERVAL}. {series.counts_text(records)}",
+        f"{compared.rule} Lines without a run: {len(severities) * len(compared.methods) - lines}.",
+        f"Corruptions with a single severity: {single} of {len(severities)}; two points are no curve."
+        if single
+        else "",
+        layout.left_out("Panels", left_out),
     ]
-    if single:
-        parts.append(f"Corruptions of a single severity: {single} of {len(severities)}; two points make no curve.")
-    if left_out:
-        parts.append(f"Panels left out as they do not fit: {left_out}.")
-    return parts
 
 
-def _draw(panel: Axes, records: pd.DataFrame, corruption: str, shown: series.Compared) -> None:
+def _draw(panel: Axes, records: pd.DataFrame, corruption: str, compared: series.Compared) -> None:
     severities = sorted(records["severity"].unique(), key=float)
-    for method in shown.methods:
+    for method in compared.methods:
         points = series.by(series.of_method(records, method), "severity")
-        there = [place for place, one in enumerate(severities) if one in points]
-        if len(there) > 1:  # clean images alone say nothing about corruptions
-            series.band(panel, there, [series.mean(points[severities[place]]) for place in there], shown.look(method))
+        x = [place for place, severity in enumerate(severities) if severity in points]
+        if len(x) > 1:  # not only clean images
+            series.band(panel, x, [series.mean(points[severities[place]]) for place in x], compared.look(method))
     panel.set_title(corruption.replace("_", " "), fontsize=style.SMALL_SIZE)
     panel.set_xticks(range(len(severities)), severities)
     panel.set_xlim(-0.3, len(severities) - 0.7)

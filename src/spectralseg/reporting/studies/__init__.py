@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from spectralseg.outputs import module_of
+from spectralseg.reporting.drawing import style
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.study import Study
 
@@ -15,5 +16,6 @@ def build_study(name: str, results: Results) -> Study:
     Raises:
         InputError: there is no such study, or a file that it needs is missing or damaged.
     """
-    study: Study = importlib.import_module(module_of("studies", name)).build(results)
+    with style.applied():
+        study: Study = importlib.import_module(module_of("studies", name)).build(results)
     return study

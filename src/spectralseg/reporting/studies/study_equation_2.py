@@ -9,7 +9,7 @@ over all pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,22 +30,22 @@ from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import pair
 from spectralseg.statistics.verdicts import margin_needed
 
-ROUNDING = 1e-9  # of values in [0, 1] in double precision; what is further apart is not the same
+ROUNDING = 1e-9  # largest rounding error of values in [0, 1] in double precision
 _BANDS = tuple(spectra.BANDS)
 _LEGEND = (
     "Masks: one for each example slice, run and class, probabilities of the network against the reference; undefined "
-    "where both hold nothing. Weight: share of the joint power in bands of cycles per image, by which Eq. (2) is the "
-    "mean of the similarities within the bands. Linear Dice, without squares in the denominator, for contrast."
+    "where both are empty. Weight: share of the joint power in bands of cycles per image; Eq. (2) is the mean of the "
+    "similarities within the bands with these weights. Linear Dice: without squares in the denominator, for contrast."
 )
 _TEST = (
     "Difference: DSC with the spectral term less that with its control, same seeds and cases, protocol sound, in "
-    "percentage points with the 90 % interval of two one-sided tests. Equivalent from: the margin from which on the "
-    "two would be equivalent."
+    "percentage points with the 90 % interval of two one-sided tests. Equivalent from: the smallest margin with which "
+    "the two are equivalent."
 )
 
 
 def build(results: Results) -> Study:
-    r"""Compare Eq. (2) with the squared Dice, in value on example predictions and in effect where runs allow.
+    r"""Compare Eq. (2) with the squared Dice, in value on example predictions and in effect on training.
 
     In value: by Fourier transform, in closed form :math:`2 \sum yp / (\sum y^2 + \sum p^2)`, and as
     :math:`1 - \sum (y - p)^2 / (\sum y^2 + \sum p^2)`, all in double precision. In effect: DSC of runs with the
@@ -71,9 +71,7 @@ def build(results: Results) -> Study:
         notes=[_TEST] if len(trained) else [],
     )
     numbers = pd.concat([values.assign(part="value"), trained.assign(part="effect")], ignore_index=True)
-    with style.applied():
-        figure = _draw(values, demonstration=results.demonstration)
-    return Study(page, numbers, figure)
+    return Study(page, numbers, _draw(values, demonstration=results.demonstration))
 
 
 _KEYS = ("dataset", "architecture", "objective", "lambda", "seed", "test_dataset", "case", "row", "class")
@@ -95,11 +93,11 @@ def _values(results: Results) -> Iterator[dict[str, Any]]:
         if examples is None:
             continue
         for name in np.unique(examples.dataset):
-            data, chosen = results.prepared(str(name)), np.flatnonzero(examples.dataset == name)
+            data = results.prepared(str(name))
             classes = data.info["classes"]
-            for index in chosen:
+            for index in np.flatnonzero(examples.dataset == name):
                 reference = spectra.one_hot(data.masks[examples.row[index]], len(classes))
-                found = compared(reference, examples.probability[index].astype(np.float64))
+                values = compared(reference, examples.probability[index].astype(np.float64))
                 for place, label in enumerate(classes):
                     yield {
                         **run.keys,
@@ -107,7 +105,7 @@ def _values(results: Results) -> Iterator[dict[str, Any]]:
                         "case": str(examples.case[index]),
                         "row": int(examples.row[index]),
                         "class": label,
-                        **{key: float(value[place]) for key, value in found.items()},
+                        **{key: float(value[place]) for key, value in values.items()},
                     }
 
 
@@ -127,32 +125,28 @@ def compared(reference: spectra.Real, probability: spectra.Real) -> dict[str, sp
     distance, area = ((reference - probability) ** 2).sum(axes), (reference + probability).sum(axes)
     weights, similarities = spectra.band_shares(crossed.first + crossed.second), spectra.band_similarity(crossed)
     with np.errstate(invalid="ignore"):
-        dice = {
-            "closed_form": 2 * product / energy,
-            "squared_dice": 1 - distance / energy,
-            "linear_dice": 2 * product / area,
-        }
+        closed_form, squared, linear = 2 * product / energy, 1 - distance / energy, 2 * product / area
     return {
         "fourier": spectra.similarity(crossed),
-        **dice,
+        **{"closed_form": closed_form, "squared_dice": squared, "linear_dice": linear},
         **{f"weight_{band}": weights[:, place] for place, band in enumerate(_BANDS)},
         **{f"similarity_{band}": similarities[:, place] for place, band in enumerate(_BANDS)},
     }
 
 
 def _trained(results: Results) -> Iterator[dict[str, Any]]:
-    """Every spectral run that has a control: the difference in DSC per dataset, in percentage points."""
-    found = common.objectives(results)
-    records = common.measurements(results, {"dsc"}, {"iid"})
+    """The difference in DSC of every spectral run with a control, per dataset, in percentage points."""
+    objectives = common.objectives(results)
+    measured = common.measurements(results, {"dsc"}, {"iid"})
     cells = common.conditions(results.read(metric={"dsc"}, suite={"iid"}, protocol={"sound"}))
     for cell in cells:
-        if cell["objective"] not in found or not common.is_full_band(found[cell["objective"]]):
+        if cell["objective"] not in objectives or not common.is_full_band(objectives[cell["objective"]]):
             continue
-        for name, lam in controls(found, cell["objective"], cell["lambda"]):
-            ours, theirs = (records.values(one) for one in (cell, {**cell, "objective": name, "lambda": lam}))
-            if ours is None or theirs is None:
+        for name, lam in controls(objectives, cell["objective"], cell["lambda"]):
+            values, control = measured.values(cell), measured.values({**cell, "objective": name, "lambda": lam})
+            if values is None or control is None:
                 continue
-            pairs = pair(ours, theirs)
+            pairs = pair(values, control)
             margin = results.margins.of_share("dsc", cell["test_dataset"])
             tested = equivalence(pairs.values, pairs.members, margin=margin)
             seeds, groups = pairs.informative_seeds, pairs.informative_groups
@@ -173,25 +167,29 @@ def _trained(results: Results) -> Iterator[dict[str, Any]]:
 _SMOOTHING = ("smooth", "smooth_share")
 
 
-def controls(found: Mapping[str, Objective], name: str, lam: str) -> Iterator[tuple[str, str]]:
-    """Objectives that hold a Dice in place of Eq. (2), with their λ.
+def controls(objectives: Mapping[str, Objective], name: str, lam: str) -> Iterator[tuple[str, str]]:
+    """Objectives with a Dice in place of Eq. (2), with their λ.
 
-    Either the auxiliary term is the squared Dice, with the same λ; or there is none, and the Dice of the base objective
-    weighs λ more.
+    Either the auxiliary term is the squared Dice, with the same λ; or there is no auxiliary term, and the weight of the
+    Dice of the base objective is larger by λ.
     """
-    ours = found[name]
-    for other, objective in found.items():
+    spectral = objectives[name]
+    for other, objective in objectives.items():
         options = objective.auxiliary_options
-        alike = (objective.base, objective.base_options, objective.form) == (ours.base, ours.base_options, ours.form)
+        alike = (objective.base, objective.base_options, objective.form) == (
+            spectral.base,
+            spectral.base_options,
+            spectral.form,
+        )
         squared = options.get("denominator") == "squared" and options.keys() <= {"denominator", *_SMOOTHING}
-        # Only where λ adds to the weight: the other forms change the rest as well.
-        heavier = ours.base_options | {"dice_weight": ours.base_options.get("dice_weight", 1.0) + float(lam)}
+        # Only for the form "add": the other forms change the base objective as well.
+        heavier = spectral.base_options | {"dice_weight": spectral.base_options.get("dice_weight", 1.0) + float(lam)}
         if objective.auxiliary == "dice" and alike and squared:
             yield other, lam
         elif (
-            ours.form == "add"
+            spectral.form == "add"
             and objective.auxiliary is None
-            and (objective.base, objective.base_options) == (ours.base, heavier)
+            and (objective.base, objective.base_options) == (spectral.base, heavier)
         ):
             yield other, "0"
 
@@ -199,14 +197,14 @@ def controls(found: Mapping[str, Objective], name: str, lam: str) -> Iterator[tu
 def _identity(values: pd.DataFrame) -> Iterator[str]:
     defined = values.dropna(subset=["fourier"])
     if defined.empty:
-        yield "No example prediction is stored, so nothing can be said of values."
+        yield "No example prediction is stored, so that values cannot be compared."
         return
     largest = max(_largest(defined, "closed_form"), _largest(defined, "squared_dice"))
     where = f"on {common.counted(len(defined), 'predicted mask')} of {len(values.groupby(list(_KEYS[:5])))} runs"
     if largest < ROUNDING:
         yield (
             f"The squared Dice: {where} its value by Fourier transform differs from 2Σyp / (Σy² + Σp²) by at most "
-            f"{largest:.0e}, which is rounding; from the linear Dice by {_largest(defined, 'linear_dice'):.2f}."
+            f"{largest:.0e}, a rounding error; from the linear Dice by {_largest(defined, 'linear_dice'):.2f}."
         )
     else:
         yield f"Not the squared Dice: {where} the two differ by up to {largest:.2g}."
@@ -215,18 +213,18 @@ def _identity(values: pd.DataFrame) -> Iterator[str]:
     edges = [limits[0] for limits in spectra.BANDS.values()]
     yield (
         f"Of its weight, {low} lies below {edges[1]} cycles per image, {mid} between {edges[1]} and {edges[2]}, and "
-        f"{high} above: the lowest band counts {shares[0].mean() / shares[1].mean():.1f} times as much as the middle."
+        f"{high} above: the lowest band has {shares[0].mean() / shares[1].mean():.1f} times the weight of the middle "
+        "band."
     )
 
 
 def _effect(trained: pd.DataFrame) -> Iterator[str]:
     for control, part in trained.groupby("control", sort=False):
-        same, within = int(part["equivalent"].sum()), margins(part["margin"], "percentage points")
+        comparisons, margin = common.counted(len(part), "comparison"), margins(part["margin"], "percentage points")
         yield (
-            f"Training with '{control}' instead gives an equivalent DSC, within {within}, "
-            f"in {same} of {common.counted(len(part), 'comparison')} (differences from "
-            f"{signed(part['low'].min())} to {signed(part['high'].max())} "
-            "at the limits of the 90 % intervals)."
+            f"Training with '{control}' instead gives an equivalent DSC, within {margin}, in "
+            f"{part['equivalent'].sum()} of {comparisons} (differences from {signed(part['low'].min())} to "
+            f"{signed(part['high'].max())} at the limits of the 90 % intervals)."
         )
     yield from common.few(trained)
 
@@ -236,8 +234,8 @@ def _needed(values: pd.DataFrame, trained: pd.DataFrame) -> Iterator[str]:
         yield f"Runs with stored examples: {common.PAPER_STUDY}."
     if trained.empty:
         yield (
-            "No run has both the spectral term and a squared Dice in its place, so that their effect cannot be "
-            f"compared: {common.OBJECTIVES_STUDY}."
+            "No run with the spectral term has a counterpart with a squared Dice in its place, so that their effects "
+            f"cannot be compared: {common.OBJECTIVES_STUDY}."
         )
 
 
@@ -290,7 +288,7 @@ def _largest(values: pd.DataFrame, name: str) -> float:
 def _draw(values: pd.DataFrame, *, demonstration: bool) -> Figure:
     defined = values.dropna(subset=["fourier"])
     if defined.empty:
-        return layout.nothing("No example prediction is stored.", demonstration=demonstration)
+        return layout.no_data("No example prediction is stored.", demonstration=demonstration)
     names = sorted(defined["test_dataset"].unique())
     footer = [
         "Left: one point for each class of each example slice of each run. Right: share of the joint power of "
@@ -312,11 +310,11 @@ def _draw(values: pd.DataFrame, *, demonstration: bool) -> Figure:
     return sheet.figure
 
 
-def _bars(panel: Axes, values: pd.DataFrame, names: Iterable[str]) -> None:
-    names = list(names)
+def _bars(panel: Axes, values: pd.DataFrame, names: list[str]) -> None:
     shares = values.groupby("test_dataset")[[f"weight_{band}" for band in _BANDS]].mean().loc[names] * 100
     start = np.zeros(len(names))
-    for (band, (low, high)), colour, tone in zip(spectra.BANDS.items(), _COLOURS, _INK, strict=True):
+    tones = zip(style.PART_COLOURS.values(), ("white", "white", "black"), strict=True)  # bars and the text in them
+    for (band, (low, high)), (colour, tone) in zip(spectra.BANDS.items(), tones, strict=True):
         ink: dict[str, Any] = {"color": tone, "fontsize": style.SMALL_SIZE}
         width = shares[f"weight_{band}"].to_numpy()
         label = f"{low}–{high}" if np.isfinite(high) else f"≥ {low}"
@@ -330,11 +328,5 @@ def _bars(panel: Axes, values: pd.DataFrame, names: Iterable[str]) -> None:
     panel.invert_yaxis()
     panel.set_xlim(0, 100)
     panel.set_xlabel("weight in Eq. (2), %")
-    panel.legend(
-        title="cycles per image", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=style.SMALL_SIZE,
-        title_fontsize=style.SMALL_SIZE,
-    )  # fmt: skip
-
-
-_COLOURS = tuple(style.PART_COLOURS.values())  # they differ in lightness alone
-_INK = ("white", "white", "black")
+    fonts: dict[str, Any] = {"fontsize": style.SMALL_SIZE, "title_fontsize": style.SMALL_SIZE}
+    panel.legend(title="cycles per image", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, **fonts)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from spectralseg.config import Objective
 from spectralseg.metrics.catalogue import metric_of
@@ -27,10 +26,10 @@ from spectralseg.reporting.labels import tested_on
 from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section, limits, margins, p_text, signed
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import row_where, rows_where
 from spectralseg.reporting.studies import _common as common
 from spectralseg.reporting.studies._common import Effect
 from spectralseg.reporting.study import Study, study_page
-from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.improvement import share_improved
 from spectralseg.statistics.pairing import Paired, Values, pair
@@ -47,19 +46,19 @@ _LEGEND = (
     "intervals over seeds and patients. Full band: Eq. (2) with the same λ. Control: random annuli in place of the "
     "same band. p: Wilcoxon's signed-rank test over patients, adjusted by Holm for the objectives that are compared "
     "with the same reference on the same test set. Improved: share of cases that are better, ties half. ≈: equivalent"
-    f" within the margin of the metric, if it has one; never without {FEWEST}. The CSV says from "
-    "which margin on the two would be equivalent."
+    f" within the margin of the metric, if it has one; never without {FEWEST}. The CSV gives the smallest "
+    "margin with which the two are equivalent."
 )
 
 
 def build(results: Results) -> Study:
-    """Compare every objective whose auxiliary term sees a band of frequencies with what it should beat.
+    """Compare every objective whose auxiliary term uses a band of frequencies with its references.
 
     Raises:
         InputError: records or the configuration are missing or damaged.
     """
-    found = common.objectives(results)
-    bands = {name: Band.of(objective) for name, objective in found.items() if objective.auxiliary_options.get("band")}
+    objectives = common.objectives(results).items()
+    bands = {name: Band.of(objective) for name, objective in objectives if objective.auxiliary_options.get("band")}
     compared = pd.DataFrame(_compare(results, bands), columns=list(_COLUMNS))
     for family in compared.groupby(_FAMILY).indices.values():
         compared.loc[family, "p_holm"] = holm(compared.loc[family, "p"])
@@ -70,49 +69,35 @@ def build(results: Results) -> Study:
         answer=_answer(compared),
         needed=_needed(compared),
         sections=[
-            Section(
-                metric,
-                f"{metric_of(metric).label} {metric_of(metric).arrow}",
-                tuple(_blocks(compared[compared["metric"] == metric])),
-            )
-            for metric in METRICS
+            Section(name, f"{rule.label} {rule.arrow}", tuple(_blocks(rows_where(compared, metric=name))))
+            for name, rule in ((metric, metric_of(metric)) for metric in METRICS)
         ],
         legend=_LEGEND,
         row_headings=("Objective", "less"),
         notes=_notes(compared, bands),
     )
-    with style.applied():
-        figure = _draw(compared[compared["metric"] == "dsc"], demonstration=results.demonstration)
+    figure = _draw(rows_where(compared, metric="dsc"), demonstration=results.demonstration)
     return Study(page, compared.assign(part="difference"), figure)
 
 
 _COLUMNS = (
     *(*_CONDITION, "metric", "objective", "lambda", "kind", "reference", "against"),
     *("estimate", "low", "high", "seeds", "groups", "cases", "direction"),
-    *(
-        "improved",
-        "improved_low",
-        "improved_high",
-        "p",
-        "p_holm",
-        "p_equivalence",
-        "equivalent",
-        "margin",
-        "margin_needed",
-    ),
+    *("improved", "improved_low", "improved_high", "p", "p_holm"),
+    *("p_equivalence", "equivalent", "margin", "margin_needed"),
 )
 
 
 @dataclass(frozen=True)
 class Band:
-    """What an auxiliary term sees.
+    """The frequencies of an auxiliary term.
 
     Attributes:
         term: name of the auxiliary objective.
-        low: in cycles per image.
-        high: likewise, infinite where there is no limit.
-        control: whether random annuli stand in its place.
-        options: all other options, by which a control is matched.
+        low: lower limit in cycles per image.
+        high: upper limit, infinite without one.
+        control: whether random annuli replace the band.
+        options: all other options, which a control shares with its band.
     """
 
     term: str
@@ -132,7 +117,7 @@ class Band:
 
     @property
     def middle(self) -> bool:
-        """Whether it leaves out both the lowest and the highest frequencies."""
+        """Whether the band excludes both the lowest and the highest frequencies."""
         return self.low > 0 and math.isfinite(self.high) and not self.control
 
     @property
@@ -147,20 +132,20 @@ class Band:
 
     @property
     def text(self) -> str:
-        """In words."""
+        """Description of the band."""
         band = f"{self.low:g} to {self.high:g}" if math.isfinite(self.high) else f"from {self.low:g}"
         place = "random annuli in place of " if self.control else ""
         return f"{self.term}, {place}{band} cycles per image"
 
 
 def _compare(results: Results, bands: Mapping[str, Band]) -> Iterator[dict[str, Any]]:
-    """Every run of an objective with a band against each of its references, where both have runs."""
+    """Each objective with a band against each of its references, if both have runs."""
     measured = common.measurements(results, set(METRICS), {"iid", "ood"})
     records = results.read(metric=set(METRICS), suite={"iid", "ood"}, protocol={PROTOCOL}, objective=set(bands))
     for cell in common.conditions(records):
-        ours = measured.values(cell)
-        for reference, name, theirs in _references(results, measured, bands, cell):
-            pairs = pair(ours, theirs) if ours and theirs else None
+        values = measured.values(cell)
+        for reference, name, others in _references(results, measured, bands, cell):
+            pairs = pair(values, others) if values and others else None
             effect = Effect.of(pairs, cell["metric"]) if pairs else None
             if pairs and effect:
                 yield {
@@ -175,80 +160,67 @@ def _compare(results: Results, bands: Mapping[str, Band]) -> Iterator[dict[str, 
 def _references(
     results: Results, measured: Measurements, bands: Mapping[str, Band], cell: Mapping[Any, Any]
 ) -> Iterator[tuple[str, str, Values | None]]:
-    """Kind, name and values of what an objective is compared with."""
-    found, ours = common.objectives(results), cell["objective"]
+    """Kind, name and values of each reference of an objective."""
+    objectives, own = common.objectives(results), cell["objective"]
     yield "baseline", results.baseline, measured.reference(cell)
-    for name, objective in found.items():
-        alike = (objective.base, objective.form) == (found[ours].base, found[ours].form)
+    for name, objective in objectives.items():
+        alike = (objective.base, objective.form) == (objectives[own].base, objectives[own].form)
         if alike and common.is_full_band(objective):
             yield "full band", name, measured.values({**cell, "objective": name})
-        elif alike and name in bands and bands[name].controls(bands[ours]):
+        elif alike and name in bands and bands[name].controls(bands[own]):
             yield "control", name, measured.values({**cell, "objective": name})
 
 
 def _tests(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]:
     rule = metric_of(metric)
-    sign = rule.sign
-    improved = share_improved(sign * pairs.over_classes, pairs.members)
-    same = equivalence(pairs.values, pairs.members, margin=margin) if margin is not None else None
-    narrow = same.interval if same else pairs.interval(level=1 - 2 * LEVEL)
+    improved = share_improved(rule.sign * pairs.over_classes, pairs.members)
+    test = equivalence(pairs.values, pairs.members, margin=margin) if margin is not None else None
+    narrow = test.interval if test else pairs.interval(level=1 - 2 * LEVEL)
     needed = margin_needed(pairs.interval(), narrow, pairs.informative_seeds, pairs.informative_groups)
     return {
         **dict(zip(("improved", "improved_low", "improved_high"), improved, strict=True)),
         "p": wilcoxon(pairs.over_classes, pairs.members),
-        "p_equivalence": same.p if same else math.nan,
-        "equivalent": bool(same and same.equivalent),
+        "p_equivalence": test.p if test else math.nan,
+        "equivalent": bool(test and test.equivalent),
         "margin": math.nan if margin is None else rule.factor * margin,
         "margin_needed": rule.factor * needed,
     }
 
 
-def _effects(rows: pd.DataFrame) -> list[Effect]:
-    return [
-        Effect(
-            row["metric"],
-            Interval(row["estimate"], row["low"], row["high"]),
-            *(row[count] for count in ("seeds", "groups", "cases")),
-        )
-        for row in rows.to_dict("records")
-    ]
-
-
 def _answer(compared: pd.DataFrame) -> Iterator[str]:
     middle = compared[compared["kind"] == "middle"]
     if middle.empty:
-        yield "Nothing can be said: this study has no run of an objective that sees a middle band only."
+        yield "No conclusion: this study has no run of an objective that uses a middle band only."
         return
     dice = middle[(middle["metric"] == "dsc") & (middle["reference"] != "full band")]
     keys = [*_CONDITION, "objective", "lambda"]
-    compared_with_baseline = dice[dice["reference"] == "baseline"].set_index(keys).index
-    dice = dice[pd.MultiIndex.from_frame(dice[keys]).isin(compared_with_baseline)]
+    with_baseline = rows_where(dice, reference="baseline").set_index(keys).index
+    dice = dice[pd.MultiIndex.from_frame(dice[keys]).isin(with_baseline)]
     beats = (dice["direction"] > 0).groupby([dice[name] for name in keys]).all()
     yield (
-        f"In {beats.sum()} of {common.counted(len(beats), 'result')} it beats the baseline, and its control where "
-        "there is one, in DSC beyond chance."
+        f"In {beats.sum()} of {common.counted(len(beats), 'result')} it beats the baseline, and its control if it has "
+        "one, in DSC beyond chance."
     )
     names = dict.fromkeys(f"'{name}'" for name in middle["objective"])
     for reference in REFERENCES:
-        rows = middle[middle["reference"] == reference]
-        parts = [_against(rows[rows["metric"] == metric], metric_of(metric).label) for metric in METRICS]
-        parts = [part for part in parts if part]
-        if parts:
+        rows = rows_where(middle, reference=reference)
+        parts = [_against(rows_where(rows, metric=metric), metric_of(metric).label) for metric in METRICS]
+        if any(parts):
             against = common.listed(dict.fromkeys(f"'{name}'" for name in rows["against"]))
-            who = f"{common.listed(names)} against the {reference} ({against})"
-            yield f"{who}: {'; '.join(parts)}."
+            pairs = f"{common.listed(names)} against the {reference} ({against})"
+            yield f"{pairs}: {'; '.join(filter(None, parts))}."
     yield from common.few(middle)
 
 
 def _against(rows: pd.DataFrame, label: str) -> str:
-    """How often objectives are better in one metric, by intervals and after Holm, and the range of differences."""
+    """Verdicts on the differences in one metric, by intervals and after Holm, and the range of estimates."""
     if rows.empty:
         return ""
-    effects = _effects(rows)
-    clear = int(((rows["p_holm"] <= LEVEL) & (rows["direction"] > 0)).sum())
-    same = f", equivalent in {int(rows['equivalent'].sum())}" if rows["margin"].notna().any() else ""
+    better = int(((rows["p_holm"] <= LEVEL) & (rows["direction"] > 0)).sum())
+    equivalent = f", equivalent in {rows['equivalent'].sum()}" if rows["margin"].notna().any() else ""
     spread = f"{signed(rows['estimate'].min())} to {signed(rows['estimate'].max())}"
-    return f"{label} {common.outcomes(effects)} (better after Holm in {clear}{same}), estimates {spread}"
+    outcomes = common.outcomes(rows["direction"])
+    return f"{label} {outcomes} (better after Holm in {better}{equivalent}), estimates {spread}"
 
 
 def _needed(compared: pd.DataFrame) -> Iterator[str]:
@@ -258,64 +230,56 @@ def _needed(compared: pd.DataFrame) -> Iterator[str]:
         return
     for reference in REFERENCES:
         if reference not in set(middle["reference"]):
-            yield f"No run of the {reference} to compare it with: {common.OBJECTIVES_STUDY}."
+            yield f"No run of the {reference} for comparison: {common.OBJECTIVES_STUDY}."
     if not (middle["suite"] == "ood").any():
         yield f"No test set out of distribution: {common.OBJECTIVES_STUDY}."
 
 
 def _blocks(rows: pd.DataFrame) -> Iterator[Block]:
     for architecture, part in rows.groupby("architecture", sort=False):
-        tested = part[_CONDITION].drop_duplicates().sort_values(["suite"], kind="stable").to_dict("records")
+        tested = _conditions(part)
         lines: list[Line] = []
-        for (name, lam), one in part.groupby(["objective", "lambda"], sort=False):
+        for (name, lam), method in part.groupby(["objective", "lambda"], sort=False):
             label = f"{name}, λ = {lam}"
             for reference in REFERENCES:
-                against = one[one["reference"] == reference]
-                if against.empty:
-                    continue
-                found = [_row(against, condition) for condition in tested]
-                lines.append(Line(label, reference, tuple(Entry(_difference(row)) for row in found)))
-                lines.append(Line("", "", tuple(Entry(_tested(row)) for row in found)))
-                label = ""
-        groups = tuple("In distribution" if one["suite"] == "iid" else "Out of distribution" for one in tested)
-        yield Block(
-            str(architecture),
-            groups,
-            tuple(map(tested_on, tested)),
-            tuple(lines),
-        )
+                row = [row_where(method, reference=reference, **condition) for condition in tested]
+                if any(row):
+                    lines.append(Line(label, reference, tuple(Entry(_difference(cell)) for cell in row)))
+                    lines.append(Line("", "", tuple(Entry(_test(cell)) for cell in row)))
+                    label = ""
+        suites = {"iid": "In distribution", "ood": "Out of distribution"}
+        groups = tuple(suites[condition["suite"]] for condition in tested)
+        yield Block(str(architecture), groups, tuple(map(tested_on, tested)), tuple(lines))
 
 
-def _row(rows: pd.DataFrame, condition: Mapping[Any, Any]) -> dict[Any, Any]:
-    found = rows[np.logical_and.reduce([rows[name] == condition[name] for name in _CONDITION])]
-    return found.to_dict("records")[0] if len(found) else {}
+def _conditions(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    conditions = rows[_CONDITION].drop_duplicates().sort_values("suite", kind="stable")
+    return conditions.to_dict("records")  # type: ignore[return-value]
 
 
-def _difference(row: Mapping[Any, Any]) -> str:
-    if not row:
+def _difference(cell: Mapping[Any, Any]) -> str:
+    if not cell:
         return NO_RUN
-    return f"{limits(row['estimate'], row['low'], row['high'])}{' ≈' if row['equivalent'] else ''}"
+    return f"{limits(cell['estimate'], cell['low'], cell['high'])}{' ≈' if cell['equivalent'] else ''}"
 
 
-def _tested(row: Mapping[Any, Any]) -> str:
-    if not row:
-        return ""
-    return f"p {p_text(row['p_holm'])} · improved {100 * row['improved']:.0f} %"
+def _test(cell: Mapping[Any, Any]) -> str:
+    return f"p {p_text(cell['p_holm'])} · improved {100 * cell['improved']:.0f} %" if cell else ""
 
 
 def _notes(compared: pd.DataFrame, bands: Mapping[str, Band]) -> Iterator[str]:
     for name, band in bands.items():
         yield f"{name}: {band.text}."
     for metric, part in compared.groupby("metric", sort=False):
-        described = metric_of(str(metric))
-        unit = "percentage points" if described.share else described.unit
-        yield f"Margin of equivalence in {described.label}, mean over classes: {margins(part['margin'], unit)}."
+        rule = metric_of(str(metric))
+        unit = "percentage points" if rule.share else rule.unit
+        yield f"Margin of equivalence in {rule.label}, mean over classes: {margins(part['margin'], unit)}."
 
 
 def _draw(rows: pd.DataFrame, *, demonstration: bool) -> Figure:
     if rows.empty:
-        return layout.nothing("No run of an objective that sees a band of frequencies.", demonstration=demonstration)
-    tested = rows[_CONDITION].drop_duplicates().sort_values("suite", kind="stable").to_dict("records")
+        return layout.no_data("No run of an objective that uses a band of frequencies.", demonstration=demonstration)
+    tested = _conditions(rows)
     names = list(dict.fromkeys(rows["objective"]))
     footer = [
         "Difference in DSC in percentage points, same seeds and cases, with 95 % intervals over seeds and patients; "
@@ -336,7 +300,7 @@ def _draw(rows: pd.DataFrame, *, demonstration: bool) -> Figure:
         panel.axvline(0, color="black", linewidth=0.5)
         for y, name in enumerate(names):
             for place, (reference, (colour, marker)) in enumerate(_LOOKS.items()):
-                row = _row(rows[(rows["objective"] == name) & (rows["reference"] == reference)], condition)
+                row = row_where(rows, objective=name, reference=reference, **condition)
                 if row:
                     height = y + 0.22 * (place - 1)
                     panel.plot([row["low"], row["high"]], [height] * 2, color=colour, linewidth=0.8)
@@ -350,11 +314,8 @@ def _draw(rows: pd.DataFrame, *, demonstration: bool) -> Figure:
     kinds = dict(zip(rows["objective"], rows["kind"], strict=True))
     for text in sheet.panels[0][0].get_yticklabels():
         text.set_fontweight("bold" if kinds[text.get_text()] == "middle" else "normal")
-    there = {name: look for name, look in _LOOKS.items() if name in set(rows["reference"])}
-    handles = [
-        Line2D([], [], color=colour, marker=marker, markersize=3, linewidth=0.8, label=f"less {name}")
-        for name, (colour, marker) in there.items()
-    ]
+    references = [name for name in _LOOKS if name in set(rows["reference"])]
+    handles = [common.handle(f"less {name}", *_LOOKS[name], linewidth=0.8) for name in references]
     sheet.legend(0, handles, drop=0.28)
     return sheet.figure
 

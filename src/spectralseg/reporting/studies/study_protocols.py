@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
@@ -31,7 +30,9 @@ from spectralseg.reporting.labels import tested_on
 from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import METHOD, rows_where
 from spectralseg.reporting.studies import _common as common
+from spectralseg.reporting.studies._common import TEST
 from spectralseg.reporting.study import Study, study_page
 from spectralseg.statistics.pairing import Values, mean
 from spectralseg.statistics.ranking import ranking_stability
@@ -55,21 +56,18 @@ AVERAGINGS = {
     "foreground_background": "fore- and background",
 }
 AVERAGED = ("dsc", "iou")
-REFERENCE = "per_case"  # what the sound protocol does
-_TEST = ["dataset", "suite", "test_dataset", "corruption", "severity"]
-_METHOD = ["architecture", "objective", "lambda"]
+REFERENCE = "per_case"  # averaging of the sound protocol
 _LEGEND = (
-    "Means over foreground classes and seeds. Move: sound less published protocol, in printed units (HD95 in pixels "
+    "Means over foreground classes and seeds. Move: sound less published protocol, in published units (HD95 in pixels "
     "under 'published', in millimetres under 'sound' where the spacing is known; ECE and MCE follow other "
     "definitions); mean and largest of absolute values over methods and test sets. Gain: mean absolute difference of "
-    "methods to the baseline, and of the paper's methods in the tables that are named. τ: Kendall's between the "
-    "rankings of methods, mean over test sets; 1 is the same ranking. Other best: test sets on which another method "
-    "is best."
+    "methods to the baseline, and of the paper's methods in the given tables. τ: Kendall's τ between the rankings of "
+    "methods, mean over test sets; 1 for equal rankings. Other best: test sets on which another method is best."
 )
 _AVERAGING = (
     "Averagings of the sound protocol, from stored pixel counts: the mean over images or slices; over cases, volumes "
     "as a whole; of all pixels of the test set together; and the mean of the last for foreground and background. Mean"
-    " over methods; spread is the largest less the smallest. τ: smallest of Kendall's τ between the ranking of "
+    " over methods; spread: largest less smallest. τ: smallest of Kendall's τ between the ranking of "
     "methods per case and under the other averagings; beside it the mean τ and 95 % limits where patients and seeds "
     "are resampled."
 )
@@ -85,7 +83,7 @@ def build(results: Results) -> Study:
     measured = Measurements(records, results.leakage, results.baseline)
     moves = pd.DataFrame(_moves(records, measured), columns=list(_MOVES))
     averaged = pd.DataFrame(_averages(results), columns=list(_AVERAGES))
-    published = _published_gains(results)
+    published = common.published_gains(results, *TABLES)
     protocols = pd.DataFrame(_summaries(moves, published), columns=list(_SUMMARY))
     averagings = pd.DataFrame(_spreads(averaged, measured), columns=list(_SPREADS))
     page = study_page(
@@ -103,13 +101,11 @@ def build(results: Results) -> Study:
         notes=[_AVERAGING] if len(averagings) else [],
     )
     numbers = pd.concat([moves.assign(part="protocol"), averaged.assign(part="averaging")], ignore_index=True)
-    with style.applied():
-        figure = _draw(protocols, averagings, demonstration=results.demonstration)
-    return Study(page, numbers, figure)
+    return Study(page, numbers, _draw(protocols, averagings, demonstration=results.demonstration))
 
 
-_MOVES = (*_TEST, *_METHOD, "metric", *PROTOCOLS, *(f"gain_{protocol}" for protocol in PROTOCOLS))
-_AVERAGES = (*_TEST, *_METHOD, "metric", *AVERAGINGS)
+_MOVES = (*TEST, *METHOD, "metric", *PROTOCOLS, *(f"gain_{protocol}" for protocol in PROTOCOLS))
+_AVERAGES = (*TEST, *METHOD, "metric", *AVERAGINGS)
 _SUMMARY = (
     *("suite", "metric", "tables", "results", "move", "largest", "gain", "published_gain"),
     *("pairs", "reversed", "tau", "tests", "other_best"),
@@ -121,17 +117,15 @@ _SPREADS = (
 
 
 def _moves(records: pd.DataFrame, measured: Measurements) -> Iterator[dict[str, Any]]:
-    """Each result and its gain over the baseline under both protocols, in printed units."""
-    for cell in common.conditions(records, *_TEST, *_METHOD, "metric"):
+    """Each result and its gain over the baseline under both protocols, in published units."""
+    for cell in common.conditions(records, *TEST, *METHOD, "metric"):
         factor = metric_of(cell["metric"]).factor
-        found = [{**cell, "protocol": protocol} for protocol in PROTOCOLS]
-        values = [factor * _mean(measured.values(one)) for one in found]
-        gains = [value - factor * _mean(measured.reference(one)) for value, one in zip(values, found, strict=True)]
-        yield {
-            **{name: cell[name] for name in (*_TEST, *_METHOD, "metric")},
-            **dict(zip(PROTOCOLS, values, strict=True)),
-            **{f"gain_{protocol}": gain for protocol, gain in zip(PROTOCOLS, gains, strict=True)},
-        }
+        row = {name: cell[name] for name in (*TEST, *METHOD, "metric")}
+        for protocol in PROTOCOLS:
+            of_protocol = {**cell, "protocol": protocol}
+            row[protocol] = factor * _mean(measured.values(of_protocol))
+            row[f"gain_{protocol}"] = row[protocol] - factor * _mean(measured.reference(of_protocol))
+        yield row
 
 
 def _mean(values: Values | None) -> float:
@@ -139,80 +133,62 @@ def _mean(values: Values | None) -> float:
 
 
 def _averages(results: Results) -> Iterator[dict[str, Any]]:
-    """Overlap metrics of each method on each test set under four averagings, in printed units."""
+    """Overlap metrics of each method on each test set under four averagings, in published units."""
     stored = [*Counts._fields, *(f"{kind}_{metric}" for kind in ("slice", "slices") for metric in AVERAGED)]
     records = results.read(metric=set(stored), suite={"iid", "ood"}, protocol={"sound"})
-    for tested, part in records.groupby(_TEST, sort=False):
-        table = part.pivot(index=[*_METHOD, "seed", "case"], columns=["metric", "class"], values="value").sort_index()
+    for tested, part in records.groupby(TEST, sort=False):
+        table = part.pivot(index=[*METHOD, "seed", "case"], columns=["metric", "class"], values="value").sort_index()
         classes = table["tp"].columns
         columns = {name: table[name][classes].to_numpy() for name in dict.fromkeys(table.columns.get_level_values(0))}
+        runs: dict[tuple[Any, ...], NDArray[np.int64]] = table.groupby([*METHOD, "seed"]).indices  # type: ignore[assignment]
         per_seed = {
-            run: of_counts({name: values[rows] for name, values in columns.items()})
-            for run, rows in _runs(table).items()
+            run: of_counts({name: values[rows] for name, values in columns.items()}) for run, rows in runs.items()
         }
         for method, metric in itertools.product(dict.fromkeys(run[:-1] for run in per_seed), AVERAGED):
-            found = [means[metric] for run, means in per_seed.items() if run[:-1] == method]
-            means = {name: 100 * float(np.mean([one[name] for one in found])) for name in AVERAGINGS}
-            yield {**dict(zip([*_TEST, *_METHOD], (*tested, *method), strict=True)), "metric": metric, **means}
-
-
-def _runs(table: pd.DataFrame) -> dict[tuple[Any, ...], NDArray[np.int64]]:
-    """Rows of each run."""
-    return dict(table.groupby([*_METHOD, "seed"]).indices)  # type: ignore[arg-type]
+            seeds = [means[metric] for run, means in per_seed.items() if run[:-1] == method]
+            means = {name: 100 * float(np.mean([seed[name] for seed in seeds])) for name in AVERAGINGS}
+            yield {**dict(zip([*TEST, *METHOD], (*tested, *method), strict=True)), "metric": metric, **means}
 
 
 def of_counts(stored: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
-    """The mean over classes of DSC and IoU under each of :data:`AVERAGINGS`, from what is stored of one run.
+    """Mean over classes of DSC and IoU under each of :data:`AVERAGINGS`, from the records of one run.
 
     Args:
-        stored: by name of the metric (cases, classes): the four counts and, of volumes, ``slice_<metric>`` and
-            ``slices_<metric>``, by which the mean over images is that over all slices of the test set.
+        stored: arrays (cases, classes) by name of the metric: the four counts and, for volumes, ``slice_<metric>`` and
+            ``slices_<metric>`` (mean over slices and their number), with which images are averaged over all slices.
     """
     counts = Counts(*(stored[name].astype(np.int64) for name in Counts._fields))
-    found = {}
+    by_metric = {}
     for metric in AVERAGED:
-        means = {name: one.value for name, one in averages(counts, np.arange(len(counts.tp)), metric).items()}
+        means = {name: a.value for name, a in averages(counts, np.arange(len(counts.tp)), metric).items()}
         if f"slice_{metric}" in stored:
             values, sizes = (stored[f"{kind}_{metric}"] for kind in ("slice", "slices"))
             weights = np.where(np.isfinite(values), sizes, 0)
             with np.errstate(invalid="ignore"):
                 means["per_image"] = (np.nan_to_num(values) * weights).sum(0) / weights.sum(0)
-        found[metric] = {name: float(mean(value, 0)) for name, value in means.items()}
-    return found
-
-
-def _published_gains(results: Results) -> pd.DataFrame:
-    """Absolute differences of the paper's methods to its spatial objective; where tables share a cell, each once."""
-    cells = pd.concat([common.published_table(results, name).cells.assign(table=name) for name in TABLES])
-    cells = cells[cells["class"] == MEAN]
-    keys = [*_TEST, "architecture", "metric"]
-    spatial = cells[cells["objective"] == "spatial"].drop_duplicates(keys)[[*keys, "value"]]
-    both = cells[cells["objective"] != "spatial"].merge(spatial, on=keys, suffixes=("", "_spatial"))
-    return both.assign(gain=(both["value"] - both["value_spatial"]).abs()).drop_duplicates(
-        [*keys, "objective", "lambda"]
-    )
+        by_metric[metric] = {name: float(mean(value, 0)) for name, value in means.items()}
+    return by_metric
 
 
 def _summaries(moves: pd.DataFrame, published: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Per suite and metric: how far results move, the gains, and what becomes of the rankings."""
-    order = itertools.product(SUITES, METRICS)
-    for suite, metric in order:
-        part = moves[(moves["suite"] == suite) & (moves["metric"] == metric)].dropna(subset=list(PROTOCOLS))
+    """Per suite and metric: moves of results, gains, and changes of rankings."""
+    for suite, metric in itertools.product(SUITES, METRICS):
+        part = rows_where(moves, suite=suite, metric=metric).dropna(subset=list(PROTOCOLS))
         if part.empty:
             continue
         move = (part["sound"] - part["published"]).abs()
         gains = part.dropna(subset=["gain_sound", "gain_published"])
         ranked = [
             compare_rankings(test["published"], test["sound"], metric)
-            for _, test in part.groupby(_TEST)
+            for _, test in part.groupby(TEST)
             if len(test) > 1
         ]
-        paper = published[(published["suite"] == suite) & (published["metric"] == metric)]
+        paper = rows_where(published, suite=suite, metric=metric)
         yield {
             **{"suite": suite, "metric": metric, "results": len(part)},
             "tables": ", ".join(dict.fromkeys(name.removeprefix("table_") for name in paper["table"])),
             **{"move": move.mean(), "largest": move.max()},
-            **{"gain": gains["gain_sound"].abs().mean(), "published_gain": paper["gain"].mean()},
+            **{"gain": gains["gain_sound"].abs().mean(), "published_gain": paper["published_gain"].abs().mean()},
             "pairs": len(gains),
             "reversed": int((np.sign(gains["gain_sound"]) * np.sign(gains["gain_published"]) < 0).sum()),
             "tau": float(mean(np.array([tau for tau, _ in ranked]), 0)),
@@ -221,23 +197,22 @@ def _summaries(moves: pd.DataFrame, published: pd.DataFrame) -> Iterator[dict[st
 
 
 def compare_rankings(first: ArrayLike, second: ArrayLike, metric: str) -> tuple[float, bool]:
-    """Kendall's τ between the rankings of the same methods by two sets of results, and whether another one is best."""
-    sign = metric_of(metric).sign
-    one, other = sign * np.asarray(first, float), sign * np.asarray(second, float)
-    return float(stats.kendalltau(one, other).statistic), other[one.argmax()] < other.max()
+    """Kendall's τ between the rankings of the same methods by two sets of results, and whether the best differs."""
+    before, after = (metric_of(metric).sign * np.asarray(values, float) for values in (first, second))
+    return float(stats.kendalltau(before, after).statistic), after[before.argmax()] < after.max()
 
 
 def _spreads(averaged: pd.DataFrame, measured: Measurements) -> Iterator[dict[str, Any]]:
-    """Per test set and metric: means over methods under each averaging, and the rankings they give."""
+    """Per test set and metric: means over methods under each averaging, and comparison of the rankings."""
     ordered = averaged.sort_values("suite", kind="stable", key=lambda suite: suite.map(list(SUITES).index))
-    for keys, part in ordered.groupby([*_TEST, "metric"], sort=False):
-        named = dict(zip([*_TEST, "metric"], keys, strict=True))
+    for keys, part in ordered.groupby([*TEST, "metric"], sort=False):
+        test = dict(zip([*TEST, "metric"], keys, strict=True))
         means = part[list(AVERAGINGS)].mean()
         cells = [{**row, "protocol": "sound", "leak_free": "", "class": MEAN} for row in part.to_dict("records")]
         others = [name for name in AVERAGINGS if name != REFERENCE and len(part) > 1]
-        ranked = [compare_rankings(part[REFERENCE], part[name], str(named["metric"])) for name in others]
+        ranked = [compare_rankings(part[REFERENCE], part[name], str(test["metric"])) for name in others]
         yield {
-            **{name: named[name] for name in ("suite", "dataset", "test_dataset", "metric")},
+            **{name: test[name] for name in ("suite", "dataset", "test_dataset", "metric")},
             **means,
             "spread": means.max() - means.min(),
             "gain": _mean_gain(cells, measured),
@@ -249,36 +224,35 @@ def _spreads(averaged: pd.DataFrame, measured: Measurements) -> Iterator[dict[st
 
 
 def _mean_gain(cells: Sequence[Mapping[Any, Any]], measured: Measurements) -> float:
-    """Mean absolute difference to the baseline in printed units; NaN where nothing is compared with it."""
+    """Mean absolute difference to the baseline in published units; NaN without a baseline."""
     gains = [100 * (_mean(measured.values(cell)) - _mean(measured.reference(cell))) for cell in cells]
-    found = [abs(gain) for gain in gains if np.isfinite(gain)]
-    return float(np.mean(found)) if found else float("nan")
+    finite = [abs(gain) for gain in gains if np.isfinite(gain)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
 def _resampled(values: Sequence[Values | None]) -> dict[str, float]:
-    """Kendall's τ where patients and the seeds that all methods share are resampled: mean and limits."""
+    """Kendall's τ with patients and shared seeds resampled: mean and limits."""
     names = ("resampled", "resampled_low", "resampled_high")
-    there = [one for one in values if one is not None]
-    seeds = set.intersection(*({int(seed) for seed in one.seeds} for one in there)) if there else set()
-    same = bool(there) and all(np.array_equal(one.cases, there[0].cases) for one in there)
-    if len(there) < 2 or not seeds or not same:
+    methods = [method for method in values if method is not None]
+    seeds = set.intersection(*({int(seed) for seed in method.seeds} for method in methods)) if methods else set()
+    same = all(np.array_equal(method.cases, methods[0].cases) for method in methods)
+    if len(methods) < 2 or not seeds or not same:
         return dict.fromkeys(names, float("nan"))
-    scores = [mean(one.values[:, np.isin(one.seeds, list(seeds))], 0) for one in there]
-    return dict(zip(names, ranking_stability(np.stack(scores), there[0].groups, resamples=300).tau, strict=True))
+    scores = [mean(method.values[:, np.isin(method.seeds, list(seeds))], 0) for method in methods]
+    return dict(zip(names, ranking_stability(np.stack(scores), methods[0].groups, resamples=300).tau, strict=True))
 
 
 def _protocol_answer(protocols: pd.DataFrame) -> Iterator[str]:
     if protocols.empty:
-        yield "Nothing can be said: there are no records."
+        yield "No conclusion: there are no records."
         return
     larger = protocols[protocols["move"] > protocols["gain"]]
     compared = protocols["gain"].notna().sum()
-    reversed_, pairs = int(protocols["reversed"].sum()), int(protocols["pairs"].sum())
+    changed, gains, other_best, rankings = protocols[["reversed", "pairs", "other_best", "tests"]].sum().astype(int)
     yield (
-        f"From the published to the sound protocol, results move by more than methods differ from the baseline in "
-        f"{len(larger)} of {compared} kinds of results (metric and test set), {reversed_} of {pairs} gains "
-        f"change sign, and another method is best in {int(protocols['other_best'].sum())} "
-        f"of {int(protocols['tests'].sum())} rankings."
+        "From the published to the sound protocol, results move by more than methods differ from the baseline in "
+        f"{len(larger)} of {compared} kinds of results (metric and test set), {changed} of {gains} gains change sign, "
+        f"and another method is best in {other_best} of {rankings} rankings."
     )
     for row in protocols[protocols["metric"] == "dsc"].to_dict("records"):
         claimed = "" if np.isnan(row["published_gain"]) else f", where the paper claims {row['published_gain']:.2f}"
@@ -330,20 +304,13 @@ def _averaging_blocks(averagings: pd.DataFrame) -> Iterator[Block]:
     rows = []
     for row in averagings.to_dict("records"):
         ranked = row["methods"] > 1
+        resampled, low, high = (_text(row[name]) for name in ("resampled", "resampled_low", "resampled_high"))
         texts = (
             *(_text(row[name]) for name in (*AVERAGINGS, "spread", "gain")),
             *(_text(row["tau"]), ("yes" if row["other_best"] else "no") if ranked else NO_RUN),
-            NO_RUN
-            if np.isnan(row["resampled"])
-            else f"{_text(row['resampled'])} [{_text(row['resampled_low'])}, {_text(row['resampled_high'])}]",
+            NO_RUN if resampled == NO_RUN else f"{resampled} [{low}, {high}]",
         )
-        rows.append(
-            Line(
-                tested_on(row),
-                metric_of(row["metric"]).label,
-                tuple(map(Entry, texts)),
-            )
-        )
+        rows.append(Line(tested_on(row), metric_of(row["metric"]).label, tuple(map(Entry, texts))))
     if rows:
         yield Block("", groups, headings, tuple(rows))
 
@@ -354,12 +321,12 @@ def _text(value: float) -> str:
 
 def _draw(protocols: pd.DataFrame, averagings: pd.DataFrame, *, demonstration: bool) -> Figure:
     if protocols.empty:
-        return layout.nothing("There are no records.", demonstration=demonstration)
+        return layout.no_data("There are no records.", demonstration=demonstration)
     rows = protocols[protocols["metric"] != "hd95"]
     dice = averagings[averagings["metric"] == "dsc"]
     footer = [
         "Left: mean absolute move of a result from the published to the sound protocol beside mean absolute gains over "
-        "the baseline, measured and printed, in percentage points. HD95 is left out, as its unit changes. Right: mean "
+        "the baseline, measured and published, in percentage points. Without HD95, as its unit changes. Right: mean "
         "DSC of all methods under four averagings of the same predictions, per test set."
     ]
     sheet = layout.sheet(
@@ -380,12 +347,7 @@ def _draw(protocols: pd.DataFrame, averagings: pd.DataFrame, *, demonstration: b
     left.set_xlim(left=0)
     left.xaxis.set_major_formatter("{x:g}")
     left.xaxis.set_minor_locator(NullLocator())
-    _dots(
-        right,
-        [tested_on(row) for row in dice.to_dict("records")],
-        dice,
-        _AVERAGE_MARKS,
-    )
+    _dots(right, [tested_on(row) for row in dice.to_dict("records")], dice, _AVERAGE_MARKS)
     right.set_xlabel("DSC, %")
     return sheet.figure
 
@@ -404,14 +366,14 @@ _AVERAGE_MARKS = {
 
 
 def _dots(panel: Axes, labels: Sequence[str], rows: pd.DataFrame, marks: Mapping[str, tuple[str, str, str]]) -> None:
-    """One line per row with a mark for each column, a little apart."""
+    """One line per row with a mark for each column, slightly shifted."""
     for y, row in enumerate(rows.to_dict("records")):
-        found = [row[name] for name in marks if np.isfinite(row[name])]
-        panel.plot([min(found), max(found)], [y, y], color="#BBBBBB", linewidth=0.7, zorder=1)
+        finite = [row[name] for name in marks if np.isfinite(row[name])]
+        panel.plot([min(finite), max(finite)], [y, y], color="#BBBBBB", linewidth=0.7, zorder=1)
         for place, (name, (_, colour, marker)) in enumerate(marks.items()):
             height = y + 0.16 * (place - (len(marks) - 1) / 2)
             panel.plot(row[name], height, marker, color=colour, markersize=3, zorder=2)
-    handles = [Line2D([], [], color=c, marker=m, linestyle="", markersize=3, label=t) for t, c, m in marks.values()]
+    handles = [common.handle(*mark, linestyle="") for mark in marks.values()]
     panel.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.4, 1), ncols=2, fontsize=style.SMALL_SIZE)
     panel.set_yticks(range(len(labels)), labels)
     panel.set_ylim(max(len(labels), 1) - 0.5, -0.5)

@@ -1,11 +1,11 @@
-"""Measured cells of tables, beside published ones where there are any.
+"""Measured cells of tables, beside published cells where available.
 
-Per seed a cell is the mean over cases of the defined values of a class, then the mean over classes; over seeds it is
-given as mean ± sample standard deviation, with its differences to the published number and to the baseline objective,
-and their intervals. What is undefined or missing is counted.
+Per seed a cell is the mean over cases of the defined values of a class, then the mean over classes. Over seeds it is
+reported as mean ± sample standard deviation, with its differences to the published number and to the baseline
+objective, and their intervals. Undefined values and missing runs are counted.
 
-What is measured on another dataset, or on test cases that overlap with the training data, is reported twice: over all
-cases, as in the paper, and over those without a leak (:mod:`spectralseg.data.audit`).
+Results on another dataset, or on test cases that overlap with the training data, are reported twice: over all cases, as
+in the paper, and over leak-free cases (:mod:`spectralseg.data.audit`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spectralseg.metrics.catalogue import label_of, metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.published.tables import COLUMNS, PLACE, SELECTION, PublishedTable
 from spectralseg.reporting import rendering
-from spectralseg.reporting.labels import objective_label
+from spectralseg.reporting.labels import method_label
 from spectralseg.reporting.measurements import LEAK_FREE, MEASURED, Measurements
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.table import Table
@@ -38,17 +38,14 @@ _COLUMN = ["protocol", "block", "group", "column", "line"]
 
 def all_runs(results: Results, metrics: Sequence[str]) -> pd.DataFrame:
     """Cells for every run of a study on its own test set and its partners, a column for each metric."""
-    found = results.different([*SELECTION, "metric"], metric=set(metrics), suite={"iid", "ood"})
+    rows = results.different([*SELECTION, "metric"], metric=set(metrics), suite={"iid", "ood"})
     order = {metric: place for place, metric in enumerate(metrics)}
-    found = found.sort_values([*SELECTION, "metric"], key=lambda c: c.map(order) if c.name == "metric" else c)
-    cells = found.assign(
-        row=[
-            f"{architecture} {objective_label(objective, weight)}"
-            for architecture, objective, weight in found[["architecture", "objective", "lambda"]].to_numpy()
-        ],
+    rows = rows.sort_values([*SELECTION, "metric"], key=lambda c: c.map(order) if c.name == "metric" else c)
+    cells = rows.assign(
+        row=[method_label(row) for row in rows.to_dict("records")],
         block="",
-        group=found["dataset"].where(found["suite"] == "iid", found["dataset"] + " → " + found["test_dataset"]),
-        column=found["metric"].map(label_of),
+        group=rows["dataset"].where(rows["suite"] == "iid", rows["dataset"] + " → " + rows["test_dataset"]),
+        column=rows["metric"].map(label_of),
         value=np.nan,
         bold=False,
         **{"class": MEAN},
@@ -57,12 +54,12 @@ def all_runs(results: Results, metrics: Sequence[str]) -> pd.DataFrame:
 
 
 def leak_free(cells: pd.DataFrame) -> pd.DataFrame:
-    """The same cells once more, on a line of their own, over leak-free cases."""
+    """The same cells over leak-free cases, on a separate line."""
     return cells.assign(line="leak-free", leak_free=LEAK_FREE)
 
 
 def step_by_step(cells: pd.DataFrame) -> pd.DataFrame:
-    """The same cells over ever fewer cases, a column for each part that is left out."""
+    """The same cells over decreasing subsets of the cases, one column for each part whose matches are left out."""
     names = {"train": "not in training", "validation": "nor validation", "test": "nor test"}
     return pd.concat([cells.assign(column=name, leak_free=part) for part, name in names.items()])
 
@@ -74,7 +71,7 @@ def reported_twice(audit: Audit) -> set[tuple[str, str]]:
 
 
 def fill(results: Results, published: PublishedTable, again: Callable[[pd.DataFrame], pd.DataFrame]) -> Table:
-    """Measure every cell, and those of :func:`reported_twice` once more as ``again`` says."""
+    """Measure every cell, and the cells of :func:`reported_twice` again as changed by ``again``."""
     audit, cells = results.leakage, published.cells.reset_index(drop=True).assign(line="measured", leak_free="")
     more = again(cells[pairs_of(cells).isin(reported_twice(audit))]).assign(value=np.nan, bold=False)
     cells = pd.concat([cells, more]).sort_index(kind="stable", ignore_index=True)
@@ -83,23 +80,19 @@ def fill(results: Results, published: PublishedTable, again: Callable[[pd.DataFr
     if unknown:
         raise InputError(f"{results.root}: protocol '{unknown[0]}' of the records is unknown; collect them again")
     measurements = Measurements(records, audit, results.baseline)
-    lacking = _lacking(records)
-    told = [
+    missing = _missing_metrics(records)
+    cells = cells.assign(table=published.name, published=cells["value"], published_bold=cells["bold"])
+    selected = [
         {**cell, "protocol": protocol}
         for protocol, cell in itertools.product(rendering.PROTOCOLS, cells.to_dict("records"))
-        if (cell["metric"], protocol) not in lacking
+        if (cell["metric"], protocol) not in missing
     ]
-    rows = [
-        {"table": published.name, "published": cell["value"], "published_bold": cell["bold"]}
-        | {name: cell[name] for name in (*PLACE, "protocol", "line", *SELECTION, "leak_free", "class", "metric")}
-        | measured
-        for cell, measured in zip(told, measurements.measure_all(told), strict=True)
-    ]
+    rows = [cell | measured for cell, measured in zip(selected, measurements.measure_all(selected), strict=True)]
     frame = _complete(pd.DataFrame(rows, columns=[*_CELL, *MEASURED]), measurements)
     page = rendering.Page(
         name=published.name,
         title=published.title,
-        warnings=(*results.banner, *_found(audit, cells)),
+        warnings=(*results.banner, *leak_warnings(audit, cells)),
         row_headings=(published.row_heading, ""),
         sections=rendering.protocol_sections(frame),
         legend=rendering.LEGEND,
@@ -109,26 +102,27 @@ def fill(results: Results, published: PublishedTable, again: Callable[[pd.DataFr
     return Table(page, frame.assign(source=[results.origin(*pair) for pair in pairs]))
 
 
-def _lacking(records: pd.DataFrame) -> set[tuple[str, str]]:
-    """Metrics that one protocol has and the other does not, with the latter: no columns there."""
-    found = set(records[["metric", "protocol"]].drop_duplicates().itertuples(index=False, name=None))
-    return set(itertools.product({metric for metric, _ in found}, rendering.PROTOCOLS)) - found
+def _missing_metrics(records: pd.DataFrame) -> set[tuple[str, str]]:
+    """Metrics with records under one protocol only, each with the other protocol, which gets no column."""
+    recorded = set(records[["metric", "protocol"]].drop_duplicates().itertuples(index=False, name=None))
+    return set(itertools.product({metric for metric, _ in recorded}, rendering.PROTOCOLS)) - recorded
 
 
 def pairs_of(frame: pd.DataFrame) -> pd.MultiIndex:
+    """Training and test dataset of each row."""
     return pd.MultiIndex.from_frame(frame[["dataset", "test_dataset"]])
 
 
-def _found(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
-    """What the audit found between the datasets of a table, and within their training and validation data."""
+def leak_warnings(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
+    """Findings of the audit between the datasets of a table, and within their training and validation data."""
     return (f"Leakage audit. {finding}." for finding in audit.findings(set(pairs_of(cells))))
 
 
 def _remarks(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
     if (cells["leak_free"] != "").any():
         yield (
-            "Leak-free: without test cases that match training or validation data in id, bytes, looks or patient; how "
-            "many are left is said below the columns."
+            "Leak-free: without test cases that match training or validation data in id, bytes, appearance or patient. "
+            "The number of remaining cases is given below the columns."
         )
     audited = set(zip(audit.pairs["train_dataset"], audit.pairs["test_dataset"], strict=True))
     missing = [" → ".join(pair) for pair in dict.fromkeys(pairs_of(cells)) if pair not in audited]
@@ -137,21 +131,21 @@ def _remarks(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
 
 
 def _complete(frame: pd.DataFrame, measurements: Measurements) -> pd.DataFrame:
-    """Add what depends on the whole column: the best measured cell and how many runs are missing.
+    """Add the values that depend on the whole column: the best measured cell and the number of missing runs.
 
-    A column has a best cell where its lead is beyond chance after Holm's adjustment for all columns of its protocol.
+    A column has a best cell if its lead is significant after Holm's adjustment for all columns of its protocol.
     """
     frame = frame.assign(measured_best=False, missing_runs=0)
-    told, leads = frame.to_dict("records"), np.full(len(frame), np.nan)
+    cells, leads = frame.to_dict("records"), np.full(len(frame), np.nan)
     for places in frame.groupby(_COLUMN, sort=False).indices.values():
-        column = {place: told[place] for place in places}
+        column = {place: cells[place] for place in places}
         seeds = {seed for cell in column.values() for seed in measurements.seeds(cell)}
         frame.loc[places, "missing_runs"] = max(len(seeds), 1) - frame.loc[places, "seeds"]
-        sign = metric_of(told[places[0]]["metric"]).sign
-        found = {place: cell for place, cell in column.items() if not np.isnan(cell["measured"])}
-        if len(found) > 1:
-            best, *others = sorted(found, key=lambda place: -sign * found[place]["measured"])
-            leads[best] = measurements.lead(found[best], [found[place] for place in others])
+        sign = metric_of(cells[places[0]]["metric"]).sign
+        measured = {place: cell for place, cell in column.items() if not np.isnan(cell["measured"])}
+        if len(measured) > 1:
+            best, *others = sorted(measured, key=lambda place: -sign * measured[place]["measured"])
+            leads[best] = measurements.lead(measured[best], [measured[place] for place in others])
     for places in frame.groupby("protocol").indices.values():
         frame.loc[places, "measured_best"] = holm(leads[places]) <= LEVEL  # the columns of a protocol are one family
     return frame

@@ -32,35 +32,38 @@ LABELS = {
     "group": "same patient",
     ANY: "any of these",
 }
-ROLES = {"ood": "Out of distribution", "own": "Own test set", "other": "Never tested together, but matching"}
+ROLES = {"ood": "Out of distribution", "own": "Own test set", "other": "Matching, but not tested together"}
 LEGEND = (
-    "Test cases that match a case of the training dataset, as the sum of those with a match in its training + "
-    "validation + test part, each counted under the first of them. Right: how many have no match in the training part; "
-    "in training and validation part; in any. Bold: seen in training or model selection. Datasets whose images differ "
-    "in channels are not compared."
+    "Test cases that match a case of the training dataset, as the sum over its training + validation + test part; each "
+    "is counted under the first part that matches. Right: test cases without a match in the training part; in the "
+    "training and validation part; in any part. Bold: leaks from training or validation data. Datasets with different "
+    "numbers of channels are not compared."
 )
 
 
 def build(results: Results) -> Table:
-    """One row per pair of datasets that a study uses, and per other pair with a match.
+    """One row per pair of datasets that the study uses, and per other pair with a match.
 
-    The cells have one row for each compared pair, matching or not, with columns ``<kind>_<part>`` (test cases whose
-    first match of this kind is in that part), ``any_<part>`` and ``left_<part>`` (without a match up to that part).
+    The cells have one row for each compared pair, with columns ``<kind>_<part>`` (test cases whose first match of this
+    kind is in that part), ``any_<part>`` and ``left_<part>`` (without a match up to that part).
 
     Raises:
         InputError: there was no audit.
     """
     audit = results.require_audit()
     cells = pd.DataFrame([_counts(pair, audit) for pair in audit.pairs.to_dict("records")])
-    shown = cells[(cells["role"] != "other") | (cells["finding"] != "")]
+    visible_pairs = cells[(cells["role"] != "other") | (cells["finding"] != "")]
+    roles = [role for role in ROLES if role in set(visible_pairs["role"])]
     page = Page(
         name="leakage",
         title=title_of(__doc__),
         warnings=(*results.banner, *(f"Leakage audit. {finding}." for finding in audit.findings())),
         row_headings=("Training dataset", "Test dataset"),
-        sections=(Section("", "", tuple(_blocks(shown))),),
+        sections=(
+            Section("", "", tuple(_block(ROLES[role], visible_pairs[visible_pairs["role"] == role]) for role in roles)),
+        ),
         legend=LEGEND,
-        notes=(*_notes(cells, shown), _development_note(audit.development)),
+        notes=(*_notes(cells, visible_pairs), _development_note(audit.development)),
     )
     return Table(page, cells.assign(source=cells["test_dataset"].map(results.origin)))
 
@@ -75,10 +78,6 @@ def _counts(pair: dict[Any, Any], audit: Audit) -> dict[str, Any]:
         **{f"left_{part}": int(left[part]) for part in PARTS},
         "finding": pair["finding"],
     }
-
-
-def _blocks(cells: pd.DataFrame) -> Iterable[Block]:
-    return (_block(title, cells[cells["role"] == role]) for role, title in ROLES.items() if role in set(cells["role"]))
 
 
 def _block(title: str, cells: pd.DataFrame) -> Block:
@@ -105,25 +104,26 @@ def _entry(counts: list[int]) -> Entry:
     return Entry(f"{total} = {' + '.join(map(str, counts))}" if total else "0", bold=counts[-1] < total)
 
 
-def _notes(cells: pd.DataFrame, shown: pd.DataFrame) -> Iterable[str]:
+def _notes(cells: pd.DataFrame, visible_pairs: pd.DataFrame) -> Iterable[str]:
     for pair in cells.to_dict("records"):
         by_id = [pair[f"id_{part}"] for part in PARTS]
         if any(by_id):
-            left = ", ".join(str(pair["cases"] - seen) for seen in itertools.accumulate(by_id))
+            left = ", ".join(str(pair["cases"] - leaks) for leaks in itertools.accumulate(by_id))
             names = f"{dataset_label(pair['train_dataset'])} → {dataset_label(pair['test_dataset'])}"
-            yield f"{names}: by ids alone, {left} test cases would be left."
-    for pair in shown[shown["not_hashed"] > 0].drop_duplicates("test_dataset").to_dict("records"):
-        yield f"{dataset_label(pair['test_dataset'])}: {pair['not_hashed']} test cases show nothing and are not hashed."
-    rest = len(cells) - len(shown)
+            yield f"{names}: by ids alone, {left} test cases would remain."
+    not_hashed = visible_pairs[visible_pairs["not_hashed"] > 0].drop_duplicates("test_dataset")
+    for pair in not_hashed.to_dict("records"):
+        yield f"{dataset_label(pair['test_dataset'])}: {pair['not_hashed']} test cases are blank and not hashed."
+    rest = len(cells) - len(visible_pairs)
     if rest:
-        yield f"Compared as well, without any match: {rest} pairs that are never tested together; see the CSV."
+        yield f"Also compared, without any match: {rest} pairs that are not tested together; see the CSV."
 
 
 def _development_note(development: pd.DataFrame) -> str:
     if development.empty:
-        return "Training and validation cases were not compared with each other; run 'spectralseg leakage' again."
+        return "Training and validation cases were not compared with each other; rerun 'spectralseg leakage'."
     matching = development.loc[development["matching"] > 0, "dataset"].nunique()
     return (
-        "Training and validation cases of each training dataset were compared with each other as well: "
+        "Training and validation cases of each training dataset were also compared with each other: "
         f"{matching} of {development['dataset'].nunique()} datasets have matches."
     )

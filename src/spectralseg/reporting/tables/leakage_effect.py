@@ -16,9 +16,9 @@ from spectralseg.reporting.tables._cells import all_runs, fill, pairs_of, report
 
 _READING = (
     "Columns from left to right: all test cases; without those that match training data; nor validation data; nor the "
-    "test data of the training dataset, so that nothing is shared with the results on its own test set."
+    "test data of the training dataset, so that no case is shared with its own test set."
 )
-_NOTHING = "No run is tested on another dataset, or on test cases that match its training or validation data."
+_NO_RUN = "No run is tested on another dataset, or on test cases that match its training or validation data."
 
 
 def build(results: Results) -> Table:
@@ -29,5 +29,5 @@ def build(results: Results) -> Table:
     """
     cells = all_runs(results, ("dsc",)).assign(column="DSC, all")
     cells = cells[pairs_of(cells).isin(reported_twice(results.require_audit()))]
-    notes = (_NOTHING if cells.empty else _READING,)
+    notes = (_NO_RUN if cells.empty else _READING,)
     return fill(results, PublishedTable("leakage_effect", title_of(__doc__), "Method", notes, cells), step_by_step)

@@ -4,8 +4,8 @@ All runs of this study in the metrics that the paper does not have, mean over fo
 distance, boundary IoU, further calibration errors, scores of class activation maps beside those of random maps, and
 spectra.
 
-Each kind of metric has a block per test set. A better value says nothing while the interval of its difference to the
-baseline contains zero.
+Each kind of metric has a block per test set. A difference to the baseline is inconclusive while its interval contains
+zero.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ METRICS = {
 
 
 def build(results: Results) -> Table:
-    """A block for each kind of metric and test set. A kind of which there are no records has no block.
+    """A block for each kind of metric and test set; a kind without records has no block.
 
     Raises:
         InputError: there are no metric records.
@@ -50,7 +50,7 @@ def build(results: Results) -> Table:
         "pixels where the spacing is not known; ASSD in the same unit. Near boundaries: within 10 pixels. Definitions: "
         "docs/metrics-policy.md and docs/interpretation.md.",
         FALSE_STRUCTURES,
-        "A class activation map follows the segmentation: what it is worth is its distance to a random map.",
+        "A class activation map follows the segmentation: compare its score with that of a random map.",
     )
     cells = pd.concat(blocks or [all_runs(results, ())])
     return fill(results, PublishedTable("metrics", title_of(__doc__), "Method", notes, cells), leak_free)

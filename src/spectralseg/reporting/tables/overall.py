@@ -3,7 +3,7 @@
 Each objective against the baseline over the test sets of all datasets: mean difference, how often a run beats a run of
 the baseline, and the Bayesian signed-rank test's probabilities for another dataset.
 
-Does an objective help on datasets in general? A few datasets are few observations, however many cases they have.
+Does an objective help on datasets in general? Each dataset is one observation, however many cases it has.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import pandas as pd
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.outputs import title_of
-from spectralseg.reporting.labels import objective_label
+from spectralseg.reporting.labels import method_label
 from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import MINUS, Block, Entry, Line, Page, protocol_sections, signed
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import METHOD
 from spectralseg.reporting.table import Table
 from spectralseg.statistics.bayes import bayesian_signed_rank
 from spectralseg.statistics.improvement import probability_of_improvement
@@ -28,12 +29,11 @@ from spectralseg.statistics.pairing import Values, pair
 from spectralseg.statistics.significance import fewest_seeds
 from spectralseg.statistics.verdicts import FEWEST_SEEDS
 
-METRICS = ("dsc", "iou")  # shares, of which a margin makes sense
+METRICS = ("dsc", "iou")  # shares, for which the margin is defined
 OPEN = "not settled"
 CERTAIN = 0.95
-_METHOD = ["architecture", "objective", "lambda"]
 COLUMNS = (
-    *("protocol", "metric", *_METHOD, "baseline", "datasets", "seeds", "difference"),
+    *("protocol", "metric", *METHOD, "baseline", "datasets", "seeds", "difference"),
     *("better_than_baseline", "low", "high", "worse", "equivalent", "better", "verdict"),
 )
 
@@ -42,15 +42,16 @@ def build(results: Results) -> Table:
     """One row per architecture, objective and λ: compared with the baseline over the test sets of all its datasets.
 
     The cells hold the mean over datasets of the paired difference in percentage points; the probability that a run
-    beats a run of the baseline, with its limits; and what the Bayesian signed-rank test believes, with the margin of
-    the study as region of practical equivalence. ``seeds`` counts those that all datasets and both objectives have.
+    beats a run of the baseline, with its limits; and the probabilities of the Bayesian signed-rank test, with the
+    margin of the study as region of practical equivalence. ``seeds`` counts the seeds that all datasets and both
+    objectives share.
 
     Raises:
         InputError: there are no metric records.
     """
     records = results.read(suite={"iid"}, metric=set(METRICS))
     measurements = Measurements(records, results.leakage, results.baseline)
-    conditions = records[["protocol", "metric", *_METHOD, "dataset"]].drop_duplicates()
+    conditions = records[["protocol", "metric", *METHOD, "dataset"]].drop_duplicates()
     conditions = conditions.assign(
         suite="iid",
         test_dataset=conditions["dataset"],
@@ -60,9 +61,9 @@ def build(results: Results) -> Table:
         **{"class": MEAN},
     )
     rows = [
-        {**dict(zip(("protocol", "metric", *_METHOD), keys, strict=True)), "baseline": results.baseline, **told}
-        for keys, part in conditions.groupby(["protocol", "metric", *_METHOD], sort=True)
-        if (told := _over_datasets(measurements, part, results))
+        {**dict(zip(("protocol", "metric", *METHOD), keys, strict=True)), "baseline": results.baseline, **summary}
+        for keys, part in conditions.groupby(["protocol", "metric", *METHOD], sort=True)
+        if (summary := _over_datasets(measurements, part, results))
     ]
     cells = pd.DataFrame(rows, columns=list(COLUMNS))
     page = Page(
@@ -72,50 +73,52 @@ def build(results: Results) -> Table:
         row_headings=("Method", ""),
         sections=protocol_sections(cells, _blocks),
         legend=(
-            f"Own test sets; differences to '{results.baseline}' of the same architecture, mean over datasets, each "
-            "counting alike. Run beats run: how often a run is better than one of the baseline on the same dataset "
-            "(Agarwal et al. 2021), with 95 % limits over runs; 0.5 is neither. Worse, same, better: what to believe "
-            "of another dataset by the Bayesian signed-rank test (Benavoli et al. 2017), same being within "
-            f"{_margins(results, conditions)}. A verdict needs a probability of {CERTAIN:g}, {FEWEST_SEEDS} seeds, and "
-            f"{fewest_seeds()} datasets: with fewer, all differences of one sign would be no wonder."
+            f"Own test sets; differences to '{results.baseline}' of the same architecture, mean over datasets with "
+            "equal weight. Run beats run: probability that a run is better than a run of the baseline on the same "
+            "dataset (Agarwal et al. 2021), with 95 % limits over runs; 0.5 favours neither. Worse, same, better: "
+            "probabilities for another dataset by the Bayesian signed-rank test (Benavoli et al. 2017); same means "
+            f"within {_margins(results, conditions)}. A verdict needs a probability of {CERTAIN:g}, {FEWEST_SEEDS} "
+            f"seeds, and {fewest_seeds()} datasets: with fewer, differences of equal sign may be due to chance."
         ),
         notes=(
-            "The prior of the beliefs holds one more dataset without a difference, which counts where there are few.",
-            "Limits of 'run beats run' resample runs and are too narrow with few: in simulations with three runs per "
-            "dataset they held the truth 73 to 93 % of the time.",
+            "The prior of the signed-rank test is one more dataset without a difference, which matters with few "
+            "datasets.",
+            "Limits of 'run beats run' resample runs and are too narrow with few runs: in simulations with three runs "
+            "per dataset their coverage was 73 to 93 %.",
         ),
     )
     return Table(page, cells.assign(source=results.origin(*results.sources)))
 
 
 def _margins(results: Results, conditions: pd.DataFrame) -> str:
-    """``0.5 pp``, or all margins of the table where datasets or metrics differ."""
+    """``0.5 pp``, or all margins of the table if datasets or metrics differ."""
     tested = conditions[["metric", "test_dataset"]].itertuples(index=False, name=None)
-    found = {results.margins.of_share(*one) for one in tested} or {results.margin}
-    return f"{' or '.join(f'{100 * margin:g}' for margin in sorted(found))} pp"
+    margins = {results.margins.of_share(*pair) for pair in tested} or {results.margin}
+    return f"{' or '.join(f'{100 * margin:g}' for margin in sorted(margins))} pp"
 
 
 def _over_datasets(measurements: Measurements, cells: pd.DataFrame, results: Results) -> dict[str, Any]:
-    """The row of a method from its cells, one per dataset; empty for the baseline and without partners."""
-    found: list[tuple[Values, Values]] = []
+    """The row of a method from its cells, one per dataset; empty without a paired baseline."""
+    sides: list[tuple[Values, Values]] = []
     margins: list[float] = []
     for cell in cells.to_dict("records"):
-        ours, theirs = measurements.values(cell), measurements.reference(cell)
-        if ours is not None and theirs is not None:
-            found.append((ours, theirs))
+        values, reference = measurements.values(cell), measurements.reference(cell)
+        if values is not None and reference is not None:
+            sides.append((values, reference))
             margins.append(results.margins.of_share(cell["metric"], cell["test_dataset"]))
-    pairs = [pair(*both) for both in found]
-    seeds = sorted(set.intersection(*(set(one.seeds) for one in pairs))) if pairs else []
+    pairs = [pair(*both) for both in sides]
+    seeds = sorted(set.intersection(*(set(paired.seeds) for paired in pairs))) if pairs else []
     if not seeds:
         return {}
-    differences = np.array([one.interval(resamples=1).estimate for one in pairs])
+    differences = np.array([paired.interval(resamples=1).estimate for paired in pairs])
     runs = [
-        np.stack([side.per_seed[np.isin(side.seeds, seeds)] for side in sides], 1) for sides in zip(*found, strict=True)
+        np.stack([values.per_seed[np.isin(values.seeds, seeds)] for values in side], 1)
+        for side in zip(*sides, strict=True)
     ]
     improved = probability_of_improvement(*runs)
     belief = bayesian_signed_rank(differences / margins, rope=1.0)  # each in units of the margin of its dataset
-    named = {"worse": belief.worse, "same": belief.equivalent, "better": belief.better}
-    likely = max(named, key=lambda name: named[name])
+    probabilities = {"worse": belief.worse, "same": belief.equivalent, "better": belief.better}
+    verdict, probability = max(probabilities.items(), key=lambda item: item[1])
     datasets = int(np.isfinite(differences).sum())
     settled = len(seeds) >= FEWEST_SEEDS and datasets >= fewest_seeds()
     return {
@@ -124,16 +127,15 @@ def _over_datasets(measurements: Measurements, cells: pd.DataFrame, results: Res
         "difference": metric_of(cells["metric"].iloc[0]).factor * float(np.nanmean(differences)),
         **{"better_than_baseline": improved.estimate, "low": improved.low, "high": improved.high},
         **belief._asdict(),
-        "verdict": likely if settled and named[likely] >= CERTAIN else OPEN,
+        "verdict": verdict if settled and probability >= CERTAIN else OPEN,
     }
 
 
 def _blocks(cells: pd.DataFrame) -> Iterator[Block]:
     headings = ("Datasets", "Seeds", "Difference, pp", "Run beats run", "Worse", "Same", "Better", "Verdict")
     for metric, part in cells.groupby("metric", sort=False):
-        yield Block(
-            metric_of(str(metric)).label, ("",) * len(headings), headings, tuple(map(_row, part.to_dict("records")))
-        )
+        rows = tuple(map(_row, part.to_dict("records")))
+        yield Block(metric_of(str(metric)).label, ("",) * len(headings), headings, rows)
 
 
 def _row(cell: Mapping[Any, Any]) -> Line:
@@ -143,5 +145,4 @@ def _row(cell: Mapping[Any, Any]) -> Line:
         *(f"{cell[name]:.2f}" for name in ("worse", "equivalent", "better")),
         cell["verdict"],
     )
-    label = f"{cell['architecture']} {objective_label(cell['objective'], cell['lambda'])}"
-    return Line(label, f"{MINUS} {cell['baseline']}", tuple(map(Entry, texts)))
+    return Line(method_label(cell), f"{MINUS} {cell['baseline']}", tuple(map(Entry, texts)))

@@ -1,4 +1,4 @@
-"""What corruptions cost.
+"""Robustness to corruptions.
 
 Share of the clean Dice that each corruption costs, with the difference to the baseline and its 95 % interval over seeds
 and patients, and the mean corruption error.
@@ -18,25 +18,26 @@ import pandas as pd
 from spectralseg.metrics.records import MEAN
 from spectralseg.metrics.robustness import CLEAN, mean_corruption_error
 from spectralseg.outputs import title_of
-from spectralseg.reporting.labels import dataset_label, objective_label
+from spectralseg.reporting.labels import dataset_label, method_label
 from spectralseg.reporting.rendering import MINUS, NO_RUN, Block, Entry, Line, Page, limits, protocol_sections
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import METHOD
 from spectralseg.reporting.table import Table
 from spectralseg.statistics.bootstrap import Interval, paired_interval
 
 METRIC = "dsc"
 LOSS, ERROR = "rD", "mCE"
 LEGEND = (
-    "rD: percent of the clean Dice that a corruption costs, over its severities; 0 if nothing is lost. Mean: over "
+    "rD: percent of the clean Dice that a corruption costs, over its severities; 0 without a loss. Mean: over "
     "corruptions. Below, its difference to the baseline with a 95 % interval over seeds and patients. mCE: error (1 "
     f"{MINUS} Dice) under corruption in percent of the baseline's, mean over corruptions; below 100 is more robust, or "
     f"better on clean images already. Mean ± standard deviation over seeds; {NO_RUN} undefined. Left out: structures "
     "of cases and seeds without a Dice under some condition."
 )
-_METHOD = ["architecture", "objective", "lambda"]
 _UNIT = ["seed", "case", "class"]
+_GAIN = ("gain", "gain_low", "gain_high")
 COLUMNS = (
-    *("protocol", "dataset", *_METHOD, "quantity", "corruption", "severities", "baseline"),
+    *("protocol", "dataset", *METHOD, "quantity", "corruption", "severities", "baseline"),
     *("measured", "measured_sd", "gain", "gain_low", "gain_high", "seeds", "cases", "units", "left_out"),
 )
 
@@ -44,23 +45,23 @@ COLUMNS = (
 def build(results: Results) -> Table:
     """One block per dataset whose test images were corrupted, one row per method; see ``docs/corruptions.md``.
 
-    A structure of a case counts only where its Dice is defined under every condition; severities of a corruption count
-    alike.
+    A structure of a case counts only if its Dice is defined under every condition. The severities of a corruption have
+    equal weight.
 
     The cells have one row per protocol, dataset, method, quantity (``rD``, ``mCE``) and corruption
-    (``mean`` over all), in percent; ``units`` counts the structures of cases and seeds behind it, ``left_out`` those
-    without a Dice under some condition.
+    (``mean`` over all), in percent; ``units`` counts the structures of cases and seeds, ``left_out`` those without a
+    Dice under some condition.
 
     Raises:
         InputError: there are no metric records.
     """
     records = results.read(suite={"iid", "noise"}, metric={METRIC})
     noisy = set(records.loc[records["suite"] == "noise", "dataset"])
-    chosen = records[records["dataset"].isin(noisy)]
+    records = records[records["dataset"].isin(noisy)]
     cells = pd.DataFrame(
         [
             {"protocol": protocol, "dataset": dataset, **row}
-            for (protocol, dataset), part in chosen.groupby(["protocol", "dataset"])
+            for (protocol, dataset), part in records.groupby(["protocol", "dataset"])
             for row in _of_dataset(part, results.baseline)
         ],
         columns=list(COLUMNS),
@@ -79,41 +80,41 @@ def build(results: Results) -> Table:
 
 def _of_dataset(records: pd.DataFrame, baseline: str) -> Iterator[dict[str, Any]]:
     """Rows of all methods of a dataset under one protocol."""
-    methods = dict(iter(records.groupby(_METHOD)))
+    methods = dict(iter(records.groupby(METHOD)))
     losses = {method: _losses(part) for method, part in methods.items()}
     for method, part in methods.items():
         references = [key for key in methods if key[:2] == (method[0], baseline)]
         reference = references[0] if len(references) == 1 and method not in references else None
         severities = part[part["corruption"] != CLEAN].groupby("corruption")["severity"].nunique()
-        told = {
-            **dict(zip(_METHOD, method, strict=True)),
+        row = {
+            **dict(zip(METHOD, method, strict=True)),
             "baseline": baseline,
             "seeds": losses[method].index.get_level_values("seed").nunique(),
             "cases": losses[method].index.get_level_values("case").nunique(),
             "units": len(losses[method]),
             "left_out": len(part[_UNIT].drop_duplicates()) - len(losses[method]),
         }
-        for corruption, ours in losses[method].items():
-            about = {
-                "quantity": LOSS,
-                "corruption": corruption,
-                "severities": severities.get(corruption, severities.sum()),
-            }
+        for corruption, loss in losses[method].items():
             gain = (np.nan,) * 3
             if reference and corruption in losses[reference]:
-                gain = _difference(ours - losses[reference][corruption], part)
-            gains = dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
-            yield {**told, **about, **_over_seeds(ours.groupby("seed").mean()), **gains}
+                gain = _difference(loss - losses[reference][corruption], part)
+            yield {
+                **row,
+                **{"quantity": LOSS, "corruption": corruption},
+                "severities": severities.get(corruption, severities.sum()),
+                **_over_seeds(loss.groupby("seed").mean()),
+                **dict(zip(_GAIN, gain, strict=True)),
+            }
         if reference:
             errors = _over_seeds(_errors(part, methods[reference]))
-            yield {**told, "quantity": ERROR, "corruption": MEAN, "severities": severities.sum(), **errors}
+            yield {**row, "quantity": ERROR, "corruption": MEAN, "severities": severities.sum(), **errors}
 
 
 def _losses(records: pd.DataFrame) -> pd.DataFrame:
-    """What each structure of a case contributes to rD, in percent: a row per seed, case and class.
+    """Contribution of each structure of a case to rD, in percent: a row per seed, case and class.
 
-    rD = 1 - noisy / clean is a ratio of means. The contributions, of first order, have exactly the rD of a seed as
-    their mean, and its variance to that order: the mean of a table of them can be resampled, a ratio could not.
+    rD = 1 - noisy / clean is a ratio of means, which cannot be resampled as a mean over cases. The first-order
+    contributions can: their mean is exactly the rD of a seed, and their variance is its variance to first order.
 
     Returns:
         One column per corruption, and ``mean`` over these.
@@ -128,7 +129,7 @@ def _losses(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _difference(differences: pd.Series, records: pd.DataFrame) -> Interval:
-    """Mean difference of contributions that both methods have, with its interval over seeds and patients."""
+    """Mean difference of the contributions to both methods, with its interval over seeds and patients."""
     table = differences.unstack("seed").dropna(how="all")
     groups = records.drop_duplicates("case").set_index("case")["group"]
     if table.empty:
@@ -137,7 +138,7 @@ def _difference(differences: pd.Series, records: pd.DataFrame) -> Interval:
 
 
 def _errors(records: pd.DataFrame, baseline: pd.DataFrame) -> pd.Series:
-    """Mean corruption error of each seed that both have, in percent; none where they met other conditions."""
+    """Mean corruption error of each shared seed, in percent; empty if the conditions differ."""
     conditions = [set(map(tuple, part[["corruption", "severity"]].to_numpy())) for part in (records, baseline)]
     seeds = sorted(set(records["seed"]) & set(baseline["seed"])) if conditions[0] == conditions[1] else []
     columns = ["case", "class", "corruption", "severity", "value"]
@@ -158,7 +159,7 @@ def _blocks(cells: pd.DataFrame) -> Iterator[Block]:
             set(zip(part["quantity"], part["corruption"], strict=True)),
             key=lambda column: (column[0] != LOSS, column[1] == MEAN, column[1]),
         )
-        rows = [_rows(method, cell, columns) for method, cell in part.groupby(_METHOD, sort=False)]
+        rows = [_rows(cells_of_method, columns) for _, cells_of_method in part.groupby(METHOD, sort=False)]
         groups = tuple(f"{LOSS}, %" if quantity == LOSS else "" for quantity, _ in columns)
         headings = tuple(
             f"{corruption if quantity == LOSS else f'{quantity}, %'} ↓" for quantity, corruption in columns
@@ -169,18 +170,15 @@ def _blocks(cells: pd.DataFrame) -> Iterator[Block]:
 _COUNTS = {"Seeds": "seeds", "Cases": "cases", "Left out": "left_out"}
 
 
-def _rows(method: tuple[Any, ...], cells: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> tuple[Line, ...]:
-    found = {(cell["quantity"], cell["corruption"]): cell for cell in cells.to_dict("records")}
-    shown = [found.get(column) for column in columns]
-    first = cells.iloc[0]
-    architecture, objective, weight = method
+def _rows(cells: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> tuple[Line, ...]:
+    by_column = {(cell["quantity"], cell["corruption"]): cell for cell in cells.to_dict("records")}
+    row = [by_column.get(column) for column in columns]
+    first = cells.iloc[0].to_dict()
     counts = tuple(Entry(str(first[name])) for name in _COUNTS.values())
-    label = f"{architecture} {objective_label(objective, weight)}"
-    line = Line(label, "measured", (*map(_measured, shown), *counts))
+    line = Line(method_label(first), "measured", (*map(_measured, row), *counts))
     if cells["gain"].isna().all():
         return (line,)
-    gains = tuple(map(_gain, shown))
-    return line, Line("", f"{MINUS} {first['baseline']}", (*gains, *(Entry("") for _ in counts)))
+    return line, Line("", f"{MINUS} {first['baseline']}", (*map(_gain, row), *(Entry("") for _ in counts)))
 
 
 def _measured(cell: Mapping[Any, Any] | None) -> Entry:
@@ -191,5 +189,5 @@ def _measured(cell: Mapping[Any, Any] | None) -> Entry:
 
 
 def _gain(cell: Mapping[Any, Any] | None) -> Entry:
-    numbers = [np.nan if cell is None else cell[name] for name in ("gain", "gain_low", "gain_high")]
+    numbers = [np.nan if cell is None else cell[name] for name in _GAIN]
     return Entry("" if np.isnan(numbers).any() else limits(*numbers))

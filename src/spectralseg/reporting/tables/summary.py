@@ -23,9 +23,6 @@ def build(results: Results) -> Table:
     Raises:
         InputError: there are no metric records.
     """
-    notes = (
-        "Mean over foreground classes. HD95 in millimetres or pixels, see the protocol.",
-        FALSE_STRUCTURES,
-    )
+    notes = ("Mean over foreground classes. HD95 in millimetres or pixels, see the protocol.", FALSE_STRUCTURES)
     cells = all_runs(results, METRICS)
     return fill(results, PublishedTable("summary", title_of(__doc__), "Method", notes, cells), leak_free)

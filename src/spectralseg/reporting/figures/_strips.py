@@ -1,8 +1,8 @@
-"""Predictions of every method on the same cases, for Figures 5, 6 and 7."""
+"""Predictions of every method on the same cases, for Figures 5 to 9."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +36,35 @@ class Strip:
 
     @property
     def empty_panels(self) -> int:
-        """Number of predictions that are missing."""
+        """Number of missing predictions."""
         return sum(prediction is None for row in self.predictions for prediction in row)
 
 
-def strip_of(results: Results, trained_on: str, tested_on: str) -> Strip:
-    """Examples of a test dataset with the predictions of the methods that were trained on another, or on the same."""
-    runs, examples = method_runs(results, trained_on), example_cases(results, trained_on, tested_on)
-    found = [predictions(results, runs, example) for example in examples]
-    return Strip(results.prepared(tested_on), runs, examples, found)
+def strip_of(
+    results: Results, trained_on: str, tested_on: str, select: Callable[[list[ExampleCase]], list[ExampleCase]] = list
+) -> Strip:
+    """Selected examples of a test dataset with the predictions of the methods trained on a dataset."""
+    runs, examples = method_runs(results, trained_on), select(example_cases(results, trained_on, tested_on))
+    by_example = [predictions(results, runs, example) for example in examples]
+    return Strip(results.prepared(tested_on), runs, examples, by_example)
+
+
+def rows_of(strips: Sequence[Strip]) -> list[tuple[PreparedDataset, ExampleCase, list[Prediction | None]]]:
+    """Dataset, example and predictions for each example of the strips."""
+    return [
+        (strip.data, example, by_method)
+        for strip in strips
+        for example, by_method in zip(strip.examples, strip.predictions, strict=True)
+    ]
+
+
+def predicted(panels: Sequence[Axes], by_method: Sequence[Prediction | None]) -> Iterator[tuple[Axes, Prediction]]:
+    """Panels with their predictions; panels without a run are marked as empty."""
+    for panel, prediction in zip(panels, by_method, strict=True):
+        if prediction is None:
+            layout.empty(panel, "no run")
+        else:
+            yield panel, prediction
 
 
 def contour_figure(bands: Sequence[Sequence[Strip]], left_out: list[str], demonstration: bool) -> Figure:
@@ -52,7 +72,7 @@ def contour_figure(bands: Sequence[Sequence[Strip]], left_out: list[str], demons
     strips = [strip for band in bands for strip in band]
     rows = [max(len(strip.examples) for strip in band) for band in bands]
     if not sum(rows):
-        return nothing(left_out, demonstration)
+        return layout.no_data(images.left_out_footer(left_out), demonstration=demonstration)
     across, columns = max(len(band) for band in bands), 1 + len(METHODS)
     starts, between = offsets(rows), 0.14
     panel = min(layout.fitting(columns * across, left=0.08, extra=between * (across - 1)), _LARGEST)
@@ -80,24 +100,21 @@ def contour_figure(bands: Sequence[Sequence[Strip]], left_out: list[str], demons
 
 
 def _fill_contours(sheet: layout.Sheet, strip: Strip | None, start: int, height: int, first: int) -> None:
-    columns = 1 + len(METHODS)
+    last = first + len(METHODS)
     used = len(strip.examples) if strip else 0
     for row in range(start + used, start + height):
-        for panel in sheet.panels[row][first : first + columns]:
+        for panel in sheet.panels[row][first : last + 1]:
             panel.set_visible(False)
     if strip is None or not strip.examples:
         return
-    sheet.heading(start, first, first + columns - 1, heading_of(strip), height=0.29)
+    sheet.heading(start, first, last, heading_of(strip), height=0.29)
     sheet.column_titles(start, ["Image", *map(layout.stacked, LABELS)], first)
-    for row, (example, found) in enumerate(zip(strip.examples, strip.predictions, strict=True), start):
+    for panels, (_, example, by_method) in zip(sheet.panels[start:], rows_of([strip]), strict=False):
         image, actual = images.shown_image(strip.data, example.row), strip.data.masks[example.row] > 0
         window = images.detail(actual)
-        layout.picture(sheet.panels[row][first], image[window])
-        layout.note(sheet.panels[row][first], example.area_text + (", ×3" if window != images.WHOLE else ""))
-        for panel, prediction in zip(sheet.panels[row][first + 1 : first + columns], found, strict=True):
-            if prediction is None:
-                layout.empty(panel, "no run")
-                continue
+        layout.picture(panels[first], image[window])
+        layout.note(panels[first], example.area_text + (", ×3" if window != images.WHOLE else ""))
+        for panel, prediction in predicted(panels[first + 1 : last + 1], by_method):
             layout.picture(panel, image[window])
             layout.outline(panel, actual[window], style.ACTUAL)
             layout.outline(panel, prediction.labels[window] > 0, style.PREDICTED, dashes="dashed")
@@ -110,14 +127,14 @@ def note_dice(panel: Axes, value: float) -> None:
 
 
 def heading_of(strip: Strip) -> str:
-    """The test dataset, and where it is another one the training dataset."""
+    """The test dataset, preceded by the training dataset if they differ."""
     trained, tested = strip.runs[0].dataset, strip.data.name
     label = dataset_label(tested)
     return label if trained == tested else f"{dataset_label(trained)} → {label} (out of distribution)"
 
 
 def footers(strips: Sequence[Strip], left_out: Sequence[str]) -> list[str]:
-    """Case ids, the rule of selection, and what is missing."""
+    """Two paragraphs: case ids; the rule of selection and the number of missing predictions."""
     examples = [example for strip in strips for example in strip.examples]
     runs = [run for strip in strips for run in strip.runs]
     empty = sum(strip.empty_panels for strip in strips)
@@ -125,10 +142,5 @@ def footers(strips: Sequence[Strip], left_out: Sequence[str]) -> list[str]:
 
 
 def offsets(counts: Sequence[int]) -> list[int]:
-    """Sum of the counts before each."""
+    """Sum of the preceding counts, for each count."""
     return [sum(counts[:index]) for index in range(len(counts))]
-
-
-def nothing(left_out: Sequence[str], demonstration: bool) -> Figure:
-    """A figure without any case."""
-    return layout.nothing(images.left_out_footer(left_out), demonstration=demonstration)

@@ -129,4 +129,4 @@ def test_report_has_captions(finished):
         text = archive.read(pages[0]).decode()
     assert "All runs of this study" in text
     assert "Beyond the paper" in text
-    assert "Synthetic phantom. What the prepared dataset" in text
+    assert "Synthetic phantom. The prepared dataset" in text

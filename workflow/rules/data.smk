@@ -1,4 +1,4 @@
-# Raw archives -> prepared datasets. A dataset file in datasets/ may bring a rule of its own for any of these outputs.
+# Raw archives -> prepared datasets. A dataset file in datasets/ may define its own rule for any of these outputs.
 
 
 rule fetch:
@@ -53,7 +53,7 @@ rule phantom:
         "spectralseg phantom {wildcards.dataset:q} --out {output:q} {params.settings:q} > {log:q} 2>&1"
 
 
-# A checkpoint: once a dataset is prepared, only those runs are planned whose data have changed.
+# A checkpoint: once a dataset is prepared, Snakemake plans only the runs whose data have changed.
 checkpoint prepare:
     input:
         raw=raw_files,

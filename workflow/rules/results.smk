@@ -1,5 +1,5 @@
-# Prepared datasets -> cards. Records -> claims; tables, figures and studies, each by the notebook of its kind, which runs
-# a module of the package, or by a notebook of the user's own. All of it -> one page.
+# Prepared datasets -> cards. Records -> claims, tables, figures and studies. All outputs -> report. The notebook of a
+# table, figure or study is the template of its kind, which runs a module of the package, or the user's own.
 NOTEBOOK = (
     "python -m spectralseg.papermill {input.notebook:q} {output.notebook:q} --log-output --no-progress-bar --cwd ."
     " {params.parameters:q} > {log:q} 2>&1"

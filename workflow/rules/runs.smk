@@ -1,5 +1,5 @@
-# One training and one evaluation job per run. The run folder keeps its checkpoint outside the declared outputs, which
-# Snakemake deletes before every attempt. `exec` replaces the shell, which a signal would end before the command.
+# One training and one evaluation job per run. The checkpoint is not a declared output, because Snakemake deletes those
+# before every attempt. `exec` replaces the shell, so that signals reach the command.
 
 
 rule train:
@@ -37,7 +37,7 @@ rule train:
 rule evaluate:
     input:
         audit_first(),
-        model=ancient("<run>/model.pt"),  # run.json is written with it and decides
+        model=ancient("<run>/model.pt"),  # run.json is written with it and tracks changes
         run="<run>/run.json",
         data=prepared,
         partners=partners,

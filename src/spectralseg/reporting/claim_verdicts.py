@@ -1,10 +1,11 @@
-"""The claims ledger: what the paper says, what this study measured, and whether it holds."""
+"""Verdicts on the claims of the paper: published difference, measured difference, and whether the claim holds."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from spectralseg.statistics.verdicts import (
 )
 
 _METHOD = ("architecture", "objective", "lambda")
-_SIGNS = (1, -1, -1, 1)  # of method and reference, and of those of the gain that is taken off
+_SIGNS = (1, -1, -1, 1)  # of method and reference, and of the two sides of a gain that is subtracted
 _COUNTS = ("hold", "fail", "uncertain", "untested")  # comparisons by verdict
 COLUMNS = (
     *("id", "section", "claim", "published", "measured", "low", "high", "unit"),
@@ -49,10 +50,11 @@ CELL_COLUMNS = (
     *("verdict", "reason"),
     *(*_ADJUSTED, "margin", "margin_needed", "demonstration"),
 )
-_HYPOTHESIS = CELL_COLUMNS[2 : CELL_COLUMNS.index("leak_free")]  # what tells one comparison of a reading from another
-# Protocol, and the parts with whose cases test cases must not match (see :mod:`spectralseg.reporting.tables`).
+_HYPOTHESIS = CELL_COLUMNS[2 : CELL_COLUMNS.index("leak_free")]  # identifies a comparison within a reading
+# Protocol, and the parts that leak-free test cases must not match (see :mod:`spectralseg.reporting.tables`).
 _READINGS = (("sound", ""), ("sound", LEAK_FREE), ("published", ""))
 _UNKNOWN, _NO_CHANCES = Interval(*[float("nan")] * 3), Chances(float("nan"), float("nan"))
+_KEYS = (*SELECTION, "class", "metric")  # identify a published value
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,18 @@ class Judged:
     """One comparison of a claim under one protocol, in printed units.
 
     Attributes:
-        published: the printed difference: that of the text, else that of the table; NaN where neither is printed.
+        published: the published difference: that of the text, else that of the table; NaN if neither gives one.
         measured: mean paired difference with its 95 % interval; NaN without runs.
         seeds: number of seeds that both methods have.
         groups: number of patients or other groups of cases.
-        effective_groups: of equally large ones that would inform as much.
+        effective_groups: number of equally large groups with the same information.
         cases: number of cases.
         undefined: pairs of values without a difference.
         verdict: one of :data:`VERDICTS`.
-        reason: why it is uncertain or untested; otherwise what the verdict rests on.
-        chances: p values of the verdicts "holds" and "does not hold"; NaN where there are too few seeds.
-        margin: largest difference that does not matter; NaN where the metric has none.
-        margin_needed: the margin from which on the difference would be too small to matter.
+        reason: the basis of the verdict, or why it is uncertain or untested.
+        chances: p values of the verdicts "holds" and "does not hold"; NaN with too few seeds.
+        margin: equivalence margin; NaN if the metric has none.
+        margin_needed: the smallest margin within which the difference would be equivalent.
     """
 
     published: float
@@ -94,13 +96,13 @@ class Ledger:
 
     Attributes:
         claims: one row per claim, columns :data:`COLUMNS`, by the ``sound`` protocol over all test cases;
-            ``verdict_leak_free`` without those that match training or validation data. ``published``, ``measured``,
-            the limits and margins are empty for claims of several comparisons; ``hold``, ``fail``, ``uncertain`` and
-            ``untested`` count these by verdict. ``p`` is that of the verdict, the smaller of the two where it is
-            uncertain; ``p_adjusted`` and ``verdict_adjusted`` are those for all claims together.
-        cells: one row per comparison and reading: protocol, and ``leak_free`` as in the tables; columns
+            ``verdict_leak_free`` without leaked test cases. ``published``, ``measured``, the limits and margins are
+            empty for claims of several comparisons; ``hold``, ``fail``, ``uncertain`` and ``untested`` count their
+            verdicts. ``p`` is that of the verdict, or the smaller of the two if it is uncertain; ``p_adjusted`` and
+            ``verdict_adjusted`` are those for all claims together.
+        cells: one row per comparison and reading (protocol, and ``leak_free`` as in the tables), columns
             :data:`CELL_COLUMNS`. p values are adjusted for the different comparisons of a reading.
-        page: the claims for reading.
+        page: the claims as a page.
     """
 
     claims: pd.DataFrame
@@ -121,59 +123,68 @@ class Ledger:
 def build_ledger(results: Results, published: Path | str) -> Ledger:
     """Judge every claim of the paper by the records of a study.
 
-    A claim that one method is better holds if the whole 95 % interval of the paired difference lies on its side, and
-    does not if it lies on the other, or if it holds zero and the difference is shown to be smaller than what matters
-    (two one-sided tests against the margin of the configuration). "No worse" and "similar" are meant up to that margin.
-    Whether the difference has the printed size is no part of the verdict. With fewer than three seeds everything is
-    uncertain; see :func:`spectralseg.statistics.verdicts.judge`. A claim of several comparisons holds if all of them
-    do, or more than half where it says most.
+    A claim that one method is better holds if the whole 95 % interval of the paired difference lies on its side. It
+    does not hold if the interval lies on the other side, or if it contains zero and the difference is equivalent to
+    zero (two one-sided tests against the margin of the configuration). "No worse" and "similar" are meant up to that
+    margin. The verdict does not depend on the published size of the difference. With fewer than three seeds every
+    verdict is uncertain; see :func:`spectralseg.statistics.verdicts.judge`. A claim of several comparisons holds if
+    all of them do, or more than half if it says most.
 
     Adjusted verdicts take all claims together: by Holm's method the chance of any false "holds" among them is at most
     5 %, and so is that of any false "does not hold", however the comparisons depend on each other. The p value of a
-    claim of several comparisons is that of so many of them holding, or failing, as decide it (Benjamini and Heller
-    2008).
+    claim of several comparisons is that of the number of them that must hold, or fail, to decide it (Benjamini and
+    Heller 2008).
 
     Args:
         results: the results folder.
-        published: folder with ``claims.csv``, ``claims_cells.csv`` and the printed tables.
+        published: folder with ``claims.csv``, ``claims_cells.csv`` and the published tables.
 
     Raises:
         InputError: a file is missing or malformed.
     """
     folder = Path(published)
     claims = read_claims(folder / "claims.csv")
-    printed = _printed(visible(folder.glob("table_*.csv")))
-    sides = [side for claim in claims for one in claim.comparisons for side in one.sides]
+    published_values = _published_values(visible(folder.glob("table_*.csv")))
+    sides = [side for claim in claims for comparison in claim.comparisons for side in comparison.sides]
     records = results.read(**{name: {side[name] for side in sides} for name in ("dataset", "test_dataset", "metric")})
     measurements = Measurements(records, results.leakage, results.baseline)
-    judged = {
-        (claim.id, *reading): [_judge(one, reading, measurements, printed, results) for one in claim.comparisons]
-        for claim in claims
-        for reading in _READINGS
-    }
-    rows = [_row(claim, *(judged[claim.id, *reading] for reading in _READINGS)) for claim in claims]
+    rows: list[dict[str, Any]] = []
+    cells: list[dict[str, Any]] = []
+    for claim in claims:
+        readings = [
+            [_judge(comparison, reading, measurements, published_values, results) for comparison in claim.comparisons]
+            for reading in _READINGS
+        ]
+        rows.append(_row(claim, *readings))
+        for reading, judged in zip(_READINGS, readings, strict=True):
+            cells += map(_cell, repeat(claim.id), repeat(reading), claim.comparisons, judged)
     _adjust(rows, [claim.id for claim in claims])
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(demonstration=results.demonstration)
-    cells = [
-        {"id": claim.id, "protocol": reading[0], "leak_free": reading[1], "direction": one.direction, **one.method}
-        | {f"reference_{name}": one.reference[name] for name in _METHOD}
-        | {name: "/".join(side[key] for key in _METHOD) for name, side in zip(MINUS, one.minus, strict=False)}
-        | {**vars(found), **found.measured._asdict(), "measured": found.measured.estimate}
-        for claim in claims
-        for reading in _READINGS
-        for one, found in zip(claim.comparisons, judged[claim.id, *reading], strict=True)
-    ]
     for reading in _READINGS:
         family = [cell for cell in cells if (cell["protocol"], cell["leak_free"]) == reading]
         _adjust(family, ["/".join(str(cell.get(name, "")) for name in _HYPOTHESIS) for cell in family])
-    listed = pd.DataFrame(cells, columns=list(CELL_COLUMNS)).assign(demonstration=results.demonstration)
-    return Ledger(table, listed, _page(table, results))
+    table, comparisons = (
+        pd.DataFrame(lines, columns=list(columns)).assign(demonstration=results.demonstration)
+        for lines, columns in ((rows, COLUMNS), (cells, CELL_COLUMNS))
+    )
+    return Ledger(table, comparisons, _page(table, results))
+
+
+def _cell(claim: str, reading: tuple[str, str], comparison: Comparison, judged: Judged) -> dict[str, Any]:
+    protocol, leak_free = reading
+    minus = zip(MINUS, comparison.minus, strict=False)
+    return {
+        **{"id": claim, "protocol": protocol, "leak_free": leak_free, "direction": comparison.direction},
+        **comparison.method,
+        **{f"reference_{name}": comparison.reference[name] for name in _METHOD},
+        **{name: "/".join(side[key] for key in _METHOD) for name, side in minus},
+        **{**vars(judged), **judged.measured._asdict(), "measured": judged.measured.estimate},
+    }
 
 
 def _adjust(rows: Sequence[dict[str, Any]], hypotheses: Sequence[str]) -> None:
     """Give each row ``p``, ``p_adjusted`` and ``verdict_adjusted`` from its ``verdict`` and ``chances``.
 
-    "Holds" and "does not hold" are a family each, in which every hypothesis that has a p value counts once.
+    "Holds" and "does not hold" are one family each, in which every hypothesis with a p value counts once.
     """
     chances = np.array([row["chances"] for row in rows], np.float64).reshape(-1, 2)
     _, first, family = np.unique(np.array(hypotheses, str), return_index=True, return_inverse=True)
@@ -185,39 +196,38 @@ def _adjust(rows: Sequence[dict[str, Any]], hypotheses: Sequence[str]) -> None:
         row["verdict_adjusted"] = UNCERTAIN if lost else row["verdict"]
 
 
-def _printed(files: Iterable[Path]) -> dict[tuple[str, ...], float]:
-    """Printed values by what selects their records."""
+def _published_values(files: Iterable[Path]) -> dict[tuple[str, ...], float]:
+    """Published values by :data:`_KEYS`."""
     cells = pd.concat([read_published(file).cells for file in files])
-    keys = cells[[*SELECTION, "class", "metric"]].itertuples(index=False, name=None)
-    return dict(zip(keys, cells["value"], strict=True))
+    return dict(zip(cells[list(_KEYS)].itertuples(index=False, name=None), cells["value"], strict=True))
 
 
 def _judge(
     comparison: Comparison,
     reading: tuple[str, str],
     measurements: Measurements,
-    printed: Mapping[Any, float],
+    published_values: Mapping[Any, float],
     results: Results,
 ) -> Judged:
     protocol, leak_free = reading
-    values = [
-        printed.get(tuple(side[key] for key in (*SELECTION, "class", "metric")), np.nan) for side in comparison.sides
-    ]
-    stated = comparison.difference
-    published = float(np.dot(values, _SIGNS[: len(values)])) if stated is None else stated
-    found = [measurements.values({**side, "protocol": protocol, "leak_free": leak_free}) for side in comparison.sides]
-    there = [one for one in found if one is not None]
-    if len(there) < len(found):
-        lacking = [
-            "/".join(side[name] for name in ("dataset", *_METHOD))
-            + f" ({', '.join(side[name] for name in ('suite', 'test_dataset', 'metric'))})"
-            for side, value in zip(comparison.sides, found, strict=True)
-            if value is None
-        ]
-        return Judged(published, _UNKNOWN, 0, 0, 0.0, 0, 0, UNTESTED, f"no records of {' and '.join(lacking)}")
-    pairs = pair(there[0], there[1])
+    sides = comparison.sides
+    published = comparison.difference
+    if published is None:
+        values = [published_values.get(tuple(side[key] for key in _KEYS), np.nan) for side in sides]
+        published = float(np.dot(values, _SIGNS[: len(values)]))
+    samples, missing = [], []
+    for side in sides:
+        sample = measurements.values({**side, "protocol": protocol, "leak_free": leak_free})
+        if sample is None:
+            run = "/".join(side[name] for name in ("dataset", *_METHOD))
+            missing.append(f"{run} ({', '.join(side[name] for name in ('suite', 'test_dataset', 'metric'))})")
+        else:
+            samples.append(sample)
+    if missing:
+        return Judged(published, _UNKNOWN, 0, 0, 0.0, 0, 0, UNTESTED, f"no records of {' and '.join(missing)}")
+    pairs = pair(*samples[:2])
     if comparison.minus:
-        pairs = pair(pairs, pair(there[2], there[3]))
+        pairs = pair(pairs, pair(*samples[2:]))
     rule = metric_of(comparison.method["metric"])
     interval = pairs.interval()
     scaled = Interval(*(rule.factor * part for part in interval))
@@ -227,13 +237,13 @@ def _judge(
         return Judged(published, scaled, *counts, UNTESTED, "the methods share no seed and case with a defined value")
     narrow = pairs.interval(level=1 - 2 * LEVEL)
     margin = results.margin_of({**comparison.method, "protocol": protocol})
-    meant: Any = {"direction": comparison.direction, "higher_is_better": rule.higher_is_better}
-    verdict, reason = judge(interval, seeds, groups, margin=margin, narrow=narrow, **meant)
+    direction: Any = {"direction": comparison.direction, "higher_is_better": rule.higher_is_better}
+    verdict, reason = judge(interval, seeds, groups, margin=margin, narrow=narrow, **direction)
     return Judged(
         *(published, scaled, *counts, verdict, reason),
-        chances=pairs.p_values(margin=margin, **meant) if enough(seeds, groups) else _NO_CHANCES,
+        chances=pairs.p_values(margin=margin, **direction) if enough(seeds, groups) else _NO_CHANCES,
         margin=np.nan if margin is None else rule.factor * margin,
-        margin_needed=rule.factor * margin_needed(interval, narrow, seeds, groups, **meant),
+        margin_needed=rule.factor * margin_needed(interval, narrow, seeds, groups, **direction),
     )
 
 
@@ -241,16 +251,13 @@ def _row(
     claim: Claim, sound: Sequence[Judged], leak_free: Sequence[Judged], published: Sequence[Judged]
 ) -> dict[str, Any]:
     verdict, reason = _conclude(claim, sound)
-    counts = Counter(one.verdict for one in sound)
+    counts = Counter(judged.verdict for judged in sound)
     row = {
-        "id": claim.id,
-        "section": claim.section,
-        "claim": claim.text,
-        "unit": "",
-        "seeds": min((one.seeds for one in sound), default=0),
-        "groups": min((one.groups for one in sound), default=0),
-        "effective_groups": min((one.effective_groups for one in sound), default=0.0),
-        "cases": min((one.cases for one in sound), default=0),
+        **{"id": claim.id, "section": claim.section, "claim": claim.text, "unit": ""},
+        "seeds": min((judged.seeds for judged in sound), default=0),
+        "groups": min((judged.groups for judged in sound), default=0),
+        "effective_groups": min((judged.effective_groups for judged in sound), default=0.0),
+        "cases": min((judged.cases for judged in sound), default=0),
         "comparisons": len(sound),
         **{name: counts[verdict] for name, verdict in zip(_COUNTS, VERDICTS, strict=True)},
         "verdict": verdict,
@@ -262,22 +269,21 @@ def _row(
     if len(sound) != 1:
         return row
     (only,), (comparison,) = sound, claim.comparisons
-    rule = metric_of(comparison.method["metric"])
     numbers = {"published": only.published, **only.measured._asdict(), "measured": only.measured.estimate}
     numbers |= {"margin": only.margin, "margin_needed": only.margin_needed}
-    return row | numbers | {"unit": rule.unit}
+    return row | numbers | {"unit": metric_of(comparison.method["metric"]).unit}
 
 
-def _conclude(claim: Claim, judged: Sequence[Judged]) -> tuple[str, str]:
-    """The verdict on a claim from those on its comparisons, and why."""
-    if not judged:
+def _conclude(claim: Claim, comparisons: Sequence[Judged]) -> tuple[str, str]:
+    """The verdict on a claim from those on its comparisons, and the reason."""
+    if not comparisons:
         return UNTESTED, claim.untestable
-    if len(judged) == 1:
-        return judged[0].verdict, judged[0].reason
-    verdicts = [one.verdict for one in judged]
+    if len(comparisons) == 1:
+        return comparisons[0].verdict, comparisons[0].reason
+    verdicts = [judged.verdict for judged in comparisons]
     counts = Counter(verdicts)
     tally = ", ".join(f"{counts[name]} {'untested' if name == UNTESTED else name}" for name in VERDICTS if counts[name])
-    reason = f"of {len(judged)} comparisons {tally}; {claim.quantifier} must hold"
+    reason = f"of {len(verdicts)} comparisons {tally}; {claim.quantifier} must hold"
     if claim.holds([verdict == HOLDS for verdict in verdicts]):
         return HOLDS, reason
     if not claim.holds([verdict != FAILS for verdict in verdicts]):
@@ -285,13 +291,13 @@ def _conclude(claim: Claim, judged: Sequence[Judged]) -> tuple[str, str]:
     return (UNTESTED if counts[UNTESTED] else UNCERTAIN), reason
 
 
-def _chances(claim: Claim, judged: Sequence[Judged]) -> Chances:
-    """The p values of a claim: that as many of its comparisons as decide it hold, or fail; NaN where none has one."""
-    if not judged:
+def _chances(claim: Claim, comparisons: Sequence[Judged]) -> Chances:
+    """P values of a claim: that enough of its comparisons hold, or fail, to decide it; NaN if none has a p value."""
+    if not comparisons:
         return _NO_CHANCES
-    required = claim.required(len(judged))
-    holds, fails = zip(*(one.chances for one in judged), strict=True)
-    return Chances(partial_conjunction(holds, required), partial_conjunction(fails, len(judged) - required + 1))
+    required = claim.required(len(comparisons))
+    holds, fails = zip(*(judged.chances for judged in comparisons), strict=True)
+    return Chances(partial_conjunction(holds, required), partial_conjunction(fails, len(comparisons) - required + 1))
 
 
 def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
@@ -302,24 +308,7 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
     summary += f"; adjusted for their number {adjusted.get(HOLDS, 0)} hold and {adjusted.get(FAILS, 0)} do not hold"
     stamp = "demonstration: " if results.demonstration else ""
     rows = tuple(
-        rendering.Line(
-            claim["claim"],
-            claim["section"],
-            (
-                rendering.Entry(_number(claim["published"], claim["unit"])),
-                rendering.Entry(_number(claim["measured"], claim["unit"], claim["low"], claim["high"])),
-                rendering.Entry(str(claim["seeds"] or rendering.NO_RUN)),
-                rendering.Entry(str(claim["cases"] or rendering.NO_RUN)),
-                rendering.Entry(stamp + claim["verdict"], bold=claim["verdict"] in (HOLDS, FAILS)),
-                rendering.Entry(rendering.p_text(claim["p"])),
-                rendering.Entry(rendering.p_text(claim["p_adjusted"])),
-                rendering.Entry(stamp + claim["verdict_adjusted"]),
-                rendering.Entry(_margin(claim)),
-                rendering.Entry(stamp + claim["verdict_leak_free"]),
-                rendering.Entry(stamp + claim["verdict_published_protocol"]),
-                rendering.Entry(claim["reason"]),
-            ),
-        )
+        rendering.Line(claim["claim"], claim["section"], tuple(_entries(claim, stamp)))
         for claim in claims.to_dict("records")
     )
     headings = (
@@ -334,28 +323,35 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
         sections=(rendering.Section("", "", (rendering.Block("", ("",) * len(headings), headings, rows),)),),
         legend=(
             "Measured: mean difference for the same seeds and cases with its 95 % interval over seeds and patients, by "
-            "the sound protocol. A direction holds if the whole interval is on its side; it does not if it is on the "
-            "other, or if it holds zero and the difference is shown to be smaller than the margin "
-            f"(comparison.margin, {100 * results.margin:g} pp for shares, and comparison.margins; distances have none "
-            "unless given there). Whether it has the printed size is no part of the verdict. Adjusted: for all claims "
-            "together, by Holm; the chance of any false 'holds' among them is at most 5 %, and so is that of any false "
-            "'does not hold'. p: of the verdict, or where that is uncertain the smaller one of the two. Same from: the "
-            "margin from which on the difference is too small to matter. Leak-free: without test cases that match "
-            "training or validation data."
+            "the sound protocol. A direction holds if the whole interval lies on its side. It does not hold if the "
+            "interval lies on the other side, or if it contains zero and the difference is shown to be smaller than "
+            f"the margin (comparison.margin, {100 * results.margin:g} pp for shares, and comparison.margins; distances "
+            "have none unless given there). The verdict does not depend on the published size of the difference. "
+            "Adjusted: for all claims together, by Holm; the chance of any false 'holds' among them is at most 5 %, "
+            "and so is that of any false 'does not hold'. p: of the verdict, or the smaller of the two if the verdict "
+            "is uncertain. Same from: the smallest margin within which the difference would be equivalent. Leak-free: "
+            "without leaked test cases, which match training or validation data."
         ),
         notes=(
-            "Verdicts that are not adjusted take each claim by itself: of 40 claims without any truth about one holds "
-            "by chance.",
+            "Unadjusted verdicts take each claim by itself: of 40 claims without a true effect, about one holds by "
+            "chance.",
             *rendering.few_patients(claims["effective_groups"]),
-            "Claims of several comparisons are listed one by one in claims_cells.csv.",
+            "Claims of several comparisons are listed comparison by comparison in claims_cells.csv.",
         ),
     )
 
 
-def _margin(claim: Mapping[Any, Any]) -> str:
-    """``± 0.62 pp``; empty where no margin is large enough, and for claims of several comparisons."""
-    needed = claim["margin_needed"]
-    return f"± {needed:.2f} {claim['unit']}".rstrip() if np.isfinite(needed) else ""
+def _entries(claim: Mapping[Any, Any], stamp: str) -> Iterator[rendering.Entry]:
+    unit, needed = claim["unit"], claim["margin_needed"]
+    yield rendering.Entry(_number(claim["published"], unit))
+    yield rendering.Entry(_number(claim["measured"], unit, claim["low"], claim["high"]))
+    yield from (rendering.Entry(str(claim[name] or rendering.NO_RUN)) for name in ("seeds", "cases"))
+    yield rendering.Entry(stamp + claim["verdict"], bold=claim["verdict"] in (HOLDS, FAILS))
+    yield from (rendering.Entry(rendering.p_text(claim[name])) for name in ("p", "p_adjusted"))
+    yield rendering.Entry(stamp + claim["verdict_adjusted"])
+    yield rendering.Entry(f"± {needed:.2f} {unit}".rstrip() if np.isfinite(needed) else "")
+    yield from (rendering.Entry(stamp + claim[f"verdict_{name}"]) for name in ("leak_free", "published_protocol"))
+    yield rendering.Entry(claim["reason"])
 
 
 def _number(value: float, unit: str, low: float = np.nan, high: float = np.nan) -> str:

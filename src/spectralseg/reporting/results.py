@@ -1,9 +1,9 @@
-"""A results folder: metric records, prepared datasets and the example predictions of its runs."""
+"""A results folder: metric records, prepared datasets, and example predictions of its runs."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -39,11 +39,10 @@ from spectralseg.study_folder import StudyFolder
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
 _EVALUATE = "evaluate the run again"
 _RECORDS = "a table of metric records", "collect them again"
-# What pages take from ``run.json``.
-_NOTED: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
-_NAMED = 5  # diverged runs that the banner names
+_RUN_KINDS: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
+_MOST_NAMES = 5  # diverged runs named in the banner
 
-METHOD_KEYS = ("dataset", "architecture", "objective", "lambda")  # of the rows of comparisons
+METHOD_KEYS = RUN_KEYS[:-1]  # of the rows of comparisons
 
 
 @dataclass(frozen=True)
@@ -67,17 +66,17 @@ class Examples:
     cam: NDArray[np.float16]
 
     def find(self, dataset: str, case: str, row: int) -> int | None:
-        """Index of an example, or None where the run has no such example."""
-        found = np.flatnonzero((self.dataset == dataset) & (self.case == case) & (self.row == row))
-        return int(found[0]) if len(found) else None
+        """Index of an example, or None if the run has no such example."""
+        matches = np.flatnonzero((self.dataset == dataset) & (self.case == case) & (self.row == row))
+        return int(matches[0]) if len(matches) else None
 
 
 class Results:
     """A results folder, read lazily.
 
     Args:
-        root: folder with ``records.parquet``, ``prepared/`` and ``runs/``; each may be missing until it is used.
-        published: folder of published numbers (:mod:`spectralseg.published.tables`) for figures that show them.
+        root: folder with ``records.parquet``, ``prepared/`` and ``runs/``; each is needed only when it is read.
+        published: folder of published numbers (:mod:`spectralseg.published.tables`), for outputs that show them.
 
     Raises:
         InputError: the folder does not exist.
@@ -98,8 +97,8 @@ class Results:
     def read(self, **allowed: Collection[str]) -> pd.DataFrame:
         """Metric records whose columns hold one of the allowed values, e.g. ``read(metric={"dsc"})``.
 
-        Only matching rows are held in memory; no match gives an empty table with all columns. The records of runs that
-        diverged are left out unless their metric is asked for; see :attr:`diverged`.
+        Only matching rows are held in memory; no match gives an empty table with all columns. Records of diverged runs
+        are left out unless their metric is requested; see :attr:`diverged`.
 
         Raises:
             InputError: there are no records, or a column of the schema is missing.
@@ -111,7 +110,7 @@ class Results:
         return self._of_the_study(table)
 
     def different(self, columns: Sequence[str], **allowed: Collection[str]) -> pd.DataFrame:
-        """The different values of some columns, all text, together, among what :meth:`read` finds; in no order.
+        """The distinct combinations of some text columns among the records of :meth:`read`, in no order.
 
         Raises:
             InputError: as for :meth:`read`.
@@ -124,22 +123,22 @@ class Results:
         return self._of_the_study(table)[list(columns)].drop_duplicates()
 
     def _read(self, allowed: dict[str, Collection[str]]) -> tuple[Path, pa.Table]:
-        """The file of metric records, and those that :meth:`read` asks for, of all runs."""
+        """The file of metric records, and its matching records of all runs."""
         file = self.root / "records.parquet"
         if not file.is_file():
             raise InputError(f"{file}: there are no metric records; run the workflow until 'collect'")
         if self.config:
-            tested = allowed.get("test_dataset", self.config.datasets)
-            allowed["test_dataset"] = [name for name in tested if name in self.config.datasets]
-        wanted = [(name, sorted(values), True) for name, values in allowed.items()]
+            names = allowed.get("test_dataset", self.config.datasets)
+            allowed["test_dataset"] = [name for name in names if name in self.config.datasets]
+        conditions = [(name, sorted(values), True) for name, values in allowed.items()]
         if "metric" not in allowed:
-            wanted.append(("metric", [DIVERGED], False))
+            conditions.append(("metric", [DIVERGED], False))
         with reading(file, *_RECORDS):
-            return file, _matching(file, wanted)
+            return file, _matching(file, conditions)
 
-    def _of_the_study(self, records: pa.Table) -> pd.DataFrame:
-        found: pd.DataFrame = records.to_pandas()
-        return self.of_the_study(found, RUN_KEYS) if self._foreign else found
+    def _of_the_study(self, table: pa.Table) -> pd.DataFrame:
+        records: pd.DataFrame = table.to_pandas()
+        return self.of_the_study(records, RUN_KEYS) if self._foreign else records
 
     @cached_property
     def _recorded(self) -> set[Run]:
@@ -149,42 +148,42 @@ class Results:
 
     @cached_property
     def _foreign(self) -> set[Run]:
-        """Runs of the records that do not belong to the study, as of a seed that was removed since."""
+        """Runs of the records that do not belong to the study, for example of a seed that was removed."""
         return self._recorded - set(self.study.runs) if self.config else set()
 
     def of_the_study(self, rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-        """Rows about runs of the study, by some of the keys of a run; all of them without a configuration."""
+        """Rows about runs of the study, by some of the keys of a run; all rows without a configuration."""
         if self.config is None:
             return rows
-        ours = {tuple(run.keys[key] for key in keys) for run in self.study.runs}
-        return rows[pd.MultiIndex.from_frame(rows[list(keys)]).isin(ours)].reset_index(drop=True)
+        runs = {tuple(run.keys[key] for key in keys) for run in self.study.runs}
+        return rows[pd.MultiIndex.from_frame(rows[list(keys)]).isin(runs)].reset_index(drop=True)
 
     @cached_property
     def diverged(self) -> dict[Run, str]:
-        """Runs of the records without any value, as they diverged, and why; empty without records."""
+        """Diverged runs, which have no metric values, and the reason; empty without records."""
         if not (self.root / "records.parquet").is_file():
             return {}
-        found = self.read(metric={DIVERGED})
-        return {Run(*keys): flag for *keys, flag in found[[*RUN_KEYS, "flag"]].itertuples(index=False)}
+        records = self.read(metric={DIVERGED})
+        return {Run(*keys): flag for *keys, flag in records[[*RUN_KEYS, "flag"]].itertuples(index=False)}
 
     @cached_property
     def config(self) -> Config | None:
-        """The configuration that the study ran with; None where the folder has none.
+        """The configuration of the study; None if the folder has none.
 
         Raises:
-            InputError: it is damaged.
+            InputError: the file is damaged.
         """
         file = self.root / "config.yaml"
         return load_config(file) if file.is_file() else None
 
     @cached_property
     def study(self) -> StudyFolder:
-        """Which of the folder's runs, datasets and pages belong to the study."""
+        """The folder's runs, datasets and pages that belong to the study."""
         return StudyFolder(self.root, self.config)
 
     @cached_property
     def comparisons(self) -> pd.DataFrame:
-        """Differences to the baseline; see :func:`spectralseg.statistics.comparison.compare`. Empty without any.
+        """Differences to the baseline; see :func:`spectralseg.statistics.comparison.compare`. Empty without the file.
 
         Raises:
             InputError: the file is damaged or of another version.
@@ -192,26 +191,26 @@ class Results:
         file = self.root / "comparisons.parquet"
         if not file.is_file():
             return pd.DataFrame(columns=list(COMPARISON_COLUMNS))
-        told = "a table of comparisons", "compare the records again"
-        found: pd.DataFrame = read_parquet(file, *told, COMPARISON_COLUMNS).to_pandas()
-        return self.of_the_study(found, METHOD_KEYS)
+        expected = "a table of comparisons", "compare the records again"
+        rows: pd.DataFrame = read_parquet(file, *expected, COMPARISON_COLUMNS).to_pandas()
+        return self.of_the_study(rows, METHOD_KEYS)
 
     @cached_property
     def leakage(self) -> Audit:
-        """The leakage audit; one that compared nothing where there was none.
+        """The leakage audit; an empty one without the file.
 
         Raises:
             InputError: its files are damaged.
         """
         file = self.root / "leakage.parquet"
-        found = read_audit(file) if file.is_file() else no_audit()
-        return found.among(self.config.datasets) if self.config else found
+        audit = read_audit(file) if file.is_file() else no_audit()
+        return audit.among(self.config.datasets) if self.config else audit
 
     def require_audit(self) -> Audit:
         """The leakage audit.
 
         Raises:
-            InputError: there was none, or its files are damaged.
+            InputError: there is no audit, or its files are damaged.
         """
         if self.leakage.pairs.empty:
             raise InputError(f"{self.root}: leakage was not audited; run the workflow until 'leakage'")
@@ -226,7 +225,7 @@ class Results:
         """Open a prepared dataset.
 
         Raises:
-            InputError: it is missing or incomplete.
+            InputError: the dataset is missing or incomplete.
         """
         return open_prepared(self.root / "prepared" / name)
 
@@ -234,8 +233,8 @@ class Results:
     def sources(self) -> dict[str, str]:
         """Source of each prepared dataset: ``official``, ``phantom`` or ``path``."""
         files = {name: self.root / "prepared" / name / "dataset.json" for name in self.prepared_names}
-        told = "the description of a dataset", "prepare the dataset again"
-        return {name: str(read_json(file, *told).get("source", "unknown")) for name, file in files.items()}
+        expected = "the description of a dataset", "prepare the dataset again"
+        return {name: str(read_json(file, *expected).get("source", "unknown")) for name, file in files.items()}
 
     @property
     def demonstration(self) -> bool:
@@ -243,42 +242,38 @@ class Results:
         return "phantom" in self.sources.values()
 
     def origin(self, *names: str) -> str:
-        """Where the data of these datasets are from: their sources, once where they agree; of a demonstration, that it
-        is one.
-        """
-        known = dict.fromkeys(self.sources.get(name, "not prepared") for name in names)
-        return BANNER if self.demonstration else ", ".join(known)
+        """The distinct sources of some datasets; for a demonstration, :data:`BANNER`."""
+        sources = dict.fromkeys(self.sources.get(name, "not prepared") for name in names)
+        return BANNER if self.demonstration else ", ".join(sources)
 
     @property
     def banner(self) -> tuple[str, ...]:
-        """What a page must say before any number: that it is a demonstration, and which runs diverged."""
-        return (*((BANNER,) if self.demonstration else ()), *self._divergences())
-
-    def _divergences(self) -> Iterator[str]:
-        if self.diverged:
-            names = [run.folder for run in self.diverged]
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        """Warnings above all numbers of a page: synthetic data, and diverged runs."""
+        warnings = [BANNER] if self.demonstration else []
+        if names := [run.folder for run in self.diverged]:
+            more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
             count = len(self._recorded - self._foreign)
-            yield f"{len(names)} of {count} runs diverged: {', '.join(names[:_NAMED])}{more}."
+            warnings.append(f"{len(names)} of {count} runs diverged: {', '.join(names[:_MOST_NAMES])}{more}.")
+        return tuple(warnings)
 
     @property
     def baseline(self) -> str:
-        """The objective that others are compared with; without a configuration that of the paper."""
+        """The baseline objective; without a configuration that of the paper."""
         return self.config.baseline if self.config else "spatial"
 
     @property
     def margin(self) -> float:
-        """The largest difference of a share that does not matter, unless its metric has a margin of its own."""
+        """The equivalence margin of shares without a margin of their own."""
         return self.margins.shares
 
     @cached_property
     def margins(self) -> Margins:
-        """The largest differences that do not matter; without a configuration the defaults."""
+        """The equivalence margins; without a configuration the defaults."""
         settings = self.config.comparison if self.config else Comparison()
         return Margins(settings.margin, settings.margins)
 
     def margin_of(self, cell: Mapping[Any, Any]) -> float | None:
-        """The margin of a cell by its ``metric``, ``test_dataset`` and ``protocol``, in units of records; None if none.
+        """The margin of a cell by ``metric``, ``test_dataset`` and ``protocol``, in units of records; None if none.
 
         Raises:
             InputError: the metric is unknown.
@@ -287,33 +282,32 @@ class Results:
         return self.margins.of(cell["metric"], cell["test_dataset"], cell["protocol"], share=share)
 
     def runs(self) -> list[Run]:
-        """Runs of the study that have examples, sorted; those that diverged have none."""
+        """Runs of the study with examples, sorted; diverged runs have none."""
         return [run for run in self.study.runs_with("examples.npz") if run not in self.diverged]
 
     def reliability(self) -> pd.DataFrame:
-        """Pixels, sum of probabilities and foreground pixels per bin, of all runs; empty where none was evaluated.
+        """Pixels, sum of probabilities and foreground pixels per bin, of all runs; empty without evaluated runs.
 
         Raises:
             InputError: a file is damaged.
         """
         name = "reliability.parquet"
         files = [self.study.run_folder(run) / name for run in self.study.runs_with(name)]
-        told = "reliability histograms", _EVALUATE, (*RUN_KEYS, *RELIABILITY)
-        frames = [read_parquet(file, *told).to_pandas() for file in files]
+        expected = "reliability histograms", _EVALUATE, (*RUN_KEYS, *RELIABILITY)
+        frames = [read_parquet(file, *expected).to_pandas() for file in files]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*RUN_KEYS, "test_dataset"])
 
     def trained(self) -> dict[Run, dict[str, Any]]:
-        """What training noted in ``run.json``: settings, hardware, seconds, memory and parameters of each run that
-        did not diverge.
+        """Content of ``run.json`` (settings, hardware, seconds, memory, parameters) of each run that did not diverge.
 
         Raises:
             InputError: a file is damaged.
         """
-        found = [run for run in self.study.runs_with("run.json") if run not in self.diverged]
-        return {run: read_run(self.study.run_folder(run)) for run in found}
+        runs = [run for run in self.study.runs_with("run.json") if run not in self.diverged]
+        return {run: read_run(self.study.run_folder(run)) for run in runs}
 
     def examples(self, run: Run) -> Examples | None:
-        """Example predictions of a run, or None where the run has none.
+        """Example predictions of a run, or None if the run has none.
 
         Raises:
             InputError: the file is damaged or lacks an array.
@@ -328,36 +322,35 @@ class Results:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What training noted in ``run.json``.
+    """Content of ``run.json``, which training wrote.
 
     Raises:
         InputError: the file is damaged.
     """
-    return read_json(folder / "run.json", "the description of a run", "train the run again", _NOTED)
+    return read_json(folder / "run.json", "the description of a run", "train the run again", _RUN_KINDS)
 
 
-def _matching(file: Path, wanted: Sequence[tuple[str, Sequence[str], bool]]) -> pa.Table:
-    """Rows of metric records by what their columns hold: ``(column, values, whether it is one of them)``.
+def _matching(file: Path, conditions: Sequence[tuple[str, Sequence[str], bool]]) -> pa.Table:
+    """Metric records that meet all conditions: ``(column, values, whether its value must be among them)``.
 
-    Texts are compared once for each that occurs in a row group, and other columns read only where there are such rows.
+    Each distinct text of a row group is compared once. Other columns are read only from row groups with matches.
     """
     with parquet.ParquetFile(file, page_checksum_verification=True) as stored:
         if missing := [name for name in COLUMNS if name not in stored.schema_arrow.names]:
             raise ValueError(f"column '{missing[0]}' is missing")
-        found = [stored.read_row_groups([], columns=list(COLUMNS))]
-        for number in range(stored.num_row_groups):
-            compared = stored.read_row_group(number, columns=[name for name, *_ in wanted])
-            chosen = functools.reduce(
-                pc.and_, (_holds(compared[name], values, among) for name, values, among in wanted)
-            )
-            if pc.any(chosen).as_py():
-                found.append(stored.read_row_group(number, columns=list(COLUMNS)).filter(chosen))
-        return pa.concat_tables(found).select(COLUMNS)
+        tables = [stored.read_row_groups([], columns=list(COLUMNS))]
+        for group in range(stored.num_row_groups):
+            columns = stored.read_row_group(group, columns=[name for name, *_ in conditions])
+            masks = (_meets(columns[name], values, among) for name, values, among in conditions)
+            mask = functools.reduce(pc.and_, masks)
+            if pc.any(mask).as_py():
+                tables.append(stored.read_row_group(group, columns=list(COLUMNS)).filter(mask))
+        return pa.concat_tables(tables).select(COLUMNS)
 
 
-def _holds(column: pa.ChunkedArray, values: Sequence[str], among: bool) -> pa.Array:
-    """Whether each text of a column is one of some values, or is not."""
+def _meets(column: pa.ChunkedArray, values: Sequence[str], among: bool) -> pa.Array:
+    """Whether each text of a column is among some values, or is not."""
     texts = column.combine_chunks()
     texts = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
-    held = pc.equal(pc.is_in(texts.dictionary, value_set=pa.array(values, pa.string())), among)
-    return held.take(texts.indices)
+    matches = pc.equal(pc.is_in(texts.dictionary, value_set=pa.array(values, pa.string())), among)
+    return matches.take(texts.indices)

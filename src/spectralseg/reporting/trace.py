@@ -1,4 +1,4 @@
-"""From a number in a table back to the runs and records that it was computed from."""
+"""Trace a number in a table back to its runs and records."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from spectralseg.reporting.results import Results
 
 @dataclass(frozen=True)
 class Trace:
-    """Where a cell comes from.
+    """The origin of a cell.
 
     Attributes:
         cell: its row in the CSV of the table.
-        runs: the runs that were measured.
-        records: their metric records, one for each seed, case and class, without the cases that the cell leaves out.
+        runs: the runs behind the cell.
+        records: their metric records, one for each seed, case and class, without the cases that the cell excludes.
     """
 
     cell: pd.Series
@@ -33,12 +33,12 @@ class Trace:
 
     @property
     def recomputed(self) -> float:
-        """The measured number in printed units once more, from the records; NaN without any."""
+        """The measured number recomputed from the records, in printed units; NaN without records."""
         per_class = self.records.groupby(["seed", "class"])["value"].mean()
         return float(per_class.groupby("seed").mean().mean()) * metric_of(self.cell["metric"]).factor
 
     def text(self) -> str:
-        """Cell, runs and records for reading."""
+        """Cell, runs and records as text."""
         cell, rule = self.cell, metric_of(self.cell["metric"])
         condition = (f"{name} {cell[name]}" for name in (*CONDITION, "class"))
         lines = [
@@ -64,39 +64,37 @@ def trace(
         results: the results folder.
         table: name of a table in it, e.g. ``table_1``.
         row: heading of the row, e.g. ``UNet(ours)``.
-        column: heading of the column, with the headings above it where it is there more than once, e.g. ``ACDC DSC``.
+        column: heading of the column, with the headings above it if it is ambiguous, e.g. ``ACDC DSC``.
         protocol: ``published`` or ``sound``.
         line: ``measured`` or ``leak-free``.
 
     Raises:
-        InputError: there is no such table, row, column, protocol or line, or there are several such columns.
+        InputError: the table, row, column, protocol or line does not exist, or the column is ambiguous.
     """
     file = results.root / "tables" / f"{table}.csv"
-    known = [path.stem for path in results.study.pages("tables", ".csv")]
-    if table not in known:
-        raise InputError(f"{file}: there is no such table; {suggest(table, known)}")
-    options: dict[str, Any] = {"dtype": {"lambda": "str", "severity": "str"}, "na_values": _NUMBERS}
+    tables = [path.stem for path in results.study.pages("tables", ".csv")]
+    if table not in tables:
+        raise InputError(f"{file}: there is no such table; {suggest(table, tables)}")
+    empty = {name: [""] for name in ("published", "measured")}
+    options: dict[str, Any] = {"dtype": {"lambda": "str", "severity": "str"}, "na_values": empty}
     cells = read_csv(file, "a table", "make the table again", **options)
     if not {"measured", "line"} <= set(cells):
-        raise InputError(f"{file}: does not hold measured metrics; trace a cell of another table")
-    for name, wanted in {"row": row, "protocol": protocol, "line": line}.items():
-        if wanted not in set(cells[name]):
-            raise InputError(f"{file}: {name} '{wanted}' is unknown; {suggest(wanted, dict.fromkeys(cells[name]))}")
-        cells = cells[cells[name] == wanted]
+        raise InputError(f"{file}: contains no measured metrics; trace a cell of another table")
+    for name, value in {"row": row, "protocol": protocol, "line": line}.items():
+        if value not in set(cells[name]):
+            raise InputError(f"{file}: {name} '{value}' is unknown; {suggest(value, dict.fromkeys(cells[name]))}")
+        cells = cells[cells[name] == value]
     headings = cells.apply(_heading, axis=1)
-    found = cells[[f" {heading}".endswith(f" {column}") for heading in headings]]
-    if len(found) != 1:
-        problem = "stands there several times" if len(found) else "is unknown"
-        valid = headings[found.index] if len(found) else headings
+    matches = cells[[f" {heading}".endswith(f" {column}") for heading in headings]]
+    if len(matches) != 1:
+        problem = "is ambiguous" if len(matches) else "is unknown"
+        valid = headings[matches.index] if len(matches) else headings
         raise InputError(f"{file}: column '{column}' {problem}; valid: {', '.join(valid)}")
-    cell = found.iloc[0]
+    cell = matches.iloc[0]
     records = _records(results, cell)
     runs = records[list(RUN_KEYS)].drop_duplicates().itertuples(index=False, name=None)
-    shown = records[["seed", "group", "case", "class", "value", "flag"]]
-    return Trace(cell, tuple(sorted(Run(*run) for run in runs)), shown.sort_values(["seed", "case", "class"]))
-
-
-_NUMBERS = {name: [""] for name in ("published", "measured")}
+    rows = records[["seed", "group", "case", "class", "value", "flag"]].sort_values(["seed", "case", "class"])
+    return Trace(cell, tuple(sorted(Run(*run) for run in runs)), rows)
 
 
 def _heading(cell: pd.Series) -> str:
@@ -112,6 +110,5 @@ def _records(results: Results, cell: pd.Series) -> pd.DataFrame:
     if not cell["leak_free"]:
         return records
     cases = pd.MultiIndex.from_frame(records[["dataset", "test_dataset", "case"]])
-    return records[
-        ~cases.isin(results.leakage.leaked_cases(cell["leak_free"])) & (records["case"] != POOLED).to_numpy()
-    ]
+    leaked = cases.isin(results.leakage.leaked_cases(cell["leak_free"]))
+    return records[~leaked & (records["case"] != POOLED).to_numpy()]

@@ -77,10 +77,10 @@ def square(name, side, place, *, spacing=None, labels=None, attributes=None, sha
     """A grey image with a bright square of a given side."""
 
     def load():
-        found = np.zeros(shape, np.uint8)
-        found[..., place : place + side, place : place + side] = 1
-        image = np.random.default_rng(side).integers(0, 90, shape) + 150 * found
-        return Sample(image.astype(np.uint8), found if labels is None else labels, spacing)
+        mask = np.zeros(shape, np.uint8)
+        mask[..., place : place + side, place : place + side] = 1
+        image = np.random.default_rng(side).integers(0, 90, shape) + 150 * mask
+        return Sample(image.astype(np.uint8), mask if labels is None else labels, spacing)
 
     return Case(name, name, load, attributes or {})
 
@@ -96,7 +96,7 @@ def heart_page(hearts, tmp_path_factory):
     return Page(card(hearts, tmp_path_factory.mktemp("hearts")))
 
 
-def test_every_fact_is_on_the_page(hearts, heart_page):
+def test_the_page_reports_every_fact(hearts, heart_page):
     info, text = hearts.info, heart_page.text
     for key in ("title", "modality", "licence", "citation", "homepage"):
         assert info[key] in text
@@ -116,7 +116,7 @@ def test_every_fact_is_on_the_page(hearts, heart_page):
     assert "No case was excluded." in text
 
 
-def test_phantoms_are_told_from_real_data(hearts, heart_page, toy, tmp_path):
+def test_phantoms_have_a_banner_and_real_data_none(hearts, heart_page, toy, tmp_path):
     assert PHANTOM in heart_page.text
     page = Page(card(toy, tmp_path))
     assert PHANTOM not in page.text
@@ -139,7 +139,7 @@ def test_exclusions_remarks_and_sources(prepare_cases, toy_cases, toy_specificat
     assert "numpy 9.9" in text
 
 
-def test_cases_that_show_the_same_picture_are_named(prepare_cases, grey, tmp_path):
+def test_leaked_cases_are_reported(prepare_cases, grey, tmp_path):
     parts = {"a": "train", "b": "validation", "c": "test", "d": "train"}
     cases = [square(name, 9 if name == "d" else 8, 3, attributes={"part": part}) for name, part in parts.items()]
     split = {"attribute": "part", "validation": ["validation"], "test": ["test"]}
@@ -150,16 +150,18 @@ def test_cases_that_show_the_same_picture_are_named(prepare_cases, grey, tmp_pat
     assert "training cases match other training cases" not in text
 
 
-@pytest.mark.parametrize(("expected", "told"), [(12, "10 of 12 are here"), (10, ""), (None, "10 are here")])
-def test_a_subset_is_told(prepare_cases, toy_cases, toy_specification, tmp_path, expected, told):
+@pytest.mark.parametrize(
+    ("expected", "warning"), [(12, "the dataset has 10 of 12."), (10, ""), (None, "the dataset has 10.")]
+)
+def test_a_subset_is_reported(prepare_cases, toy_cases, toy_specification, tmp_path, expected, warning):
     specification = toy_specification(expected_cases=expected)
     data = prepare_cases(tmp_path / "data", toy_cases(10), specification, allow_partial=True)
     text = Page(card(data, tmp_path)).text
-    assert told in text
-    assert ("subset of the official cases" in text) == bool(told)
+    assert warning in text
+    assert ("subset of the official cases" in text) == bool(warning)
 
 
-def test_the_page_needs_nothing_else(hearts, tmp_path):
+def test_the_page_is_self_contained(hearts, tmp_path):
     html = card(hearts, tmp_path)
     page = Page(html)
     assert not {"script", "link", "img", "iframe", "object", "embed"} & {tag for tag, _ in page.elements}
@@ -171,7 +173,7 @@ def test_the_page_needs_nothing_else(hearts, tmp_path):
     assert not re.search(r"@import|url\((?!#)", html)
 
 
-def test_the_page_serves_readers_of_all_kinds(heart_page):
+def test_the_page_is_accessible(heart_page):
     assert ("html", {"lang": "en"}) in heart_page.elements
     levels = [int(tag[1]) for tag, _ in heart_page.elements if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
@@ -214,8 +216,8 @@ def test_text_is_escaped(prepare_cases, grey, tmp_path):
     assert long in page.text
 
 
-def test_a_page_stays_small(prepare_cases, toy_specification, tmp_path):
-    """Noise is what compresses worst."""
+def test_the_page_stays_small(prepare_cases, toy_specification, tmp_path):
+    """Noise compresses worst."""
 
     def noise(n):
         labels = np.random.default_rng(n).random((512, 512)) < 0.02
@@ -237,7 +239,7 @@ def test_a_dataset_for_testing_only_of_any_size(prepare_cases, grey, tmp_path, s
     assert "Every case is 50 × 40 pixels" in page.text
 
 
-def test_missing_keys_are_left_out(prepare_cases, toy_cases, tmp_path):
+def test_optional_keys_may_be_missing(prepare_cases, toy_cases, tmp_path):
     data = prepare_cases(tmp_path / "data", toy_cases(10))
     optional = ["modality", "split", "excluded", "licence", "citation", "homepage", "intensity"]
     data = describe(data, **dict.fromkeys([*optional, "expected_cases", "allow_partial", "cases", "slices"]))
@@ -246,7 +248,7 @@ def test_missing_keys_are_left_out(prepare_cases, toy_cases, tmp_path):
     assert "None" not in text
 
 
-def test_spacing_is_told_as_far_as_it_is_known(prepare_cases, grey, tmp_path):
+def test_recorded_spacing_is_reported(prepare_cases, grey, tmp_path):
     spacings = [(0.5, 0.5), (0.5, 0.5), None]
     cases = [square(f"c{n}", 5, 5, spacing=spacing) for n, spacing in enumerate(spacings)]
     text = Page(card(prepare_cases(tmp_path / "some", cases, grey()), tmp_path)).text
@@ -269,12 +271,12 @@ class TestMeasures:
                 assert row["pixels"] == pytest.approx(masks.mean())
                 assert row["slices"] == pytest.approx((sizes > 0).mean())
                 assert row["median"] == pytest.approx(np.median(sizes[sizes > 0]))
-                chosen = hearts.cases[hearts.cases["part"] == part]
-                shown = [
+                cases = hearts.cases[hearts.cases["part"] == part]
+                present = [
                     (np.asarray(hearts.masks[first : first + n]) == label).any()
-                    for first, n in zip(chosen["first"], chosen["slices"], strict=True)
+                    for first, n in zip(cases["first"], cases["slices"], strict=True)
                 ]
-                assert row["cases"] == pytest.approx(np.mean(shown))
+                assert row["cases"] == pytest.approx(np.mean(present))
 
     def test_intensities_agree_with_the_images(self, toy):
         shares, count = intensities(toy)
@@ -284,7 +286,7 @@ class TestMeasures:
             expected, _ = np.histogram(np.asarray(toy.images)[rows][..., channel], BINS, (0, 256))
             np.testing.assert_allclose(shares[channel], expected / expected.sum())
 
-    def test_only_some_images_are_read(self, toy, monkeypatch):
+    def test_images_are_sampled(self, toy, monkeypatch):
         monkeypatch.setattr("spectralseg.reporting.cards.measures.SAMPLE", 3)
         assert intensities(toy)[1] == 3
 
@@ -297,15 +299,15 @@ class TestMeasures:
 
 
 class TestExamples:
-    def test_one_without_foreground_takes_the_last_place(self, prepare_cases, grey, tmp_path):
+    def test_an_empty_case_takes_the_last_place(self, prepare_cases, grey, tmp_path):
         cases = [square(f"c{n:02}", max(0, n - 3), 5) for n in range(30)]
         data = prepare_cases(tmp_path / "data", cases, grey(split={"everything": "test"}))
-        chosen = examples(measure(data))
-        assert [bool(example.outlines) for example in chosen] == [True] * (COUNT - 1) + [False]
-        assert chosen[-1].case == "c00"
-        assert "no foreground" in chosen[-1].caption[1]
+        selected = examples(measure(data))
+        assert [bool(example.outlines) for example in selected] == [True] * (COUNT - 1) + [False]
+        assert selected[-1].case == "c00"
+        assert "no foreground" in selected[-1].caption[1]
 
-    def test_places_that_a_small_part_leaves_go_to_the_others(self, prepare_cases, grey, tmp_path):
+    def test_larger_parts_get_the_places_of_small_ones(self, prepare_cases, grey, tmp_path):
         cases = [square(f"c{n:02}", 3 + n, 5, attributes={"n": str(n)}) for n in range(30)]
         split = {"attribute": "n", "test": ["0"], "validation": ["1", "2"]}
         data = prepare_cases(tmp_path / "data", cases, grey(split=split))
@@ -326,46 +328,46 @@ class TestExamples:
         labels[30, 30] = 2
         ring, dot = outlines(labels, ["ring", "dot"])
         assert (ring.name, dot.name) == ("ring", "dot")
-        assert ring.path.count("M") == 2, "the hole has an outline of its own"
+        assert ring.path.count("M") == 2, "the hole has its own outline"
         assert {"10.5,5.5", "29.5,24.5"} <= set(re.findall(r"[\d.]+,[\d.]+", ring.path))
         assert dot.path == "M30.5,30.5z"
 
 
 class TestBadInput:
-    def spoiled(self, prepare_cases, toy_cases, tmp_path, name, array):
+    def damaged(self, prepare_cases, toy_cases, tmp_path, name, array):
         data = prepare_cases(tmp_path / "data", toy_cases(10))
         np.save(data.path / name, array(np.load(data.path / name)))
         return data.path
 
     @pytest.mark.parametrize(
-        ("name", "array", "told"),
+        ("name", "array", "message"),
         [
             ("masks.npy", lambda a: a[1:], "shape is"),
             ("images.npy", lambda a: a[..., :1], "shape is"),
             ("masks.npy", lambda a: a + 1, "labels above 1"),
         ],
     )
-    def test_arrays_that_do_not_fit_are_told(self, prepare_cases, toy_cases, tmp_path, name, array, told):
-        path = self.spoiled(prepare_cases, toy_cases, tmp_path, name, array)
+    def test_mismatched_arrays_raise(self, prepare_cases, toy_cases, tmp_path, name, array, message):
+        path = self.damaged(prepare_cases, toy_cases, tmp_path, name, array)
         out = tmp_path / "card.html"
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             write_card(path, out)
         assert not out.exists()
 
-    def test_statistics_that_do_not_fit_are_told(self, prepare_cases, toy_cases, tmp_path):
+    def test_mismatched_statistics_raise(self, prepare_cases, toy_cases, tmp_path):
         with pytest.raises(InputError, match=r"'mean' is .*for each channel"):
             describe(prepare_cases(tmp_path / "data", toy_cases(10)), mean=[0.5])
         with pytest.raises(InputError, match=r"'mean' is .*for each channel"):
             write_card(tmp_path / "data", tmp_path / "card.html")
 
-    def test_a_damaged_case_table_is_told(self, prepare_cases, toy_cases, tmp_path):
+    def test_a_damaged_case_table_raises(self, prepare_cases, toy_cases, tmp_path):
         data = prepare_cases(tmp_path / "data", toy_cases(10))
         file = data.path / "cases.csv"
         file.write_text(file.read_text().replace("[40, 40]", "[40, 4", 1))
         with pytest.raises(InputError, match=r"cases\.csv: native shape of case 'case00' cannot be read"):
             write_card(data.path, tmp_path / "card.html")
 
-    def test_no_cases_are_told(self, prepare_cases, toy_cases, tmp_path):
+    def test_no_cases_raise(self, prepare_cases, toy_cases, tmp_path):
         data = prepare_cases(tmp_path / "data", toy_cases(10))
         file = data.path / "cases.csv"
         file.write_text(file.read_text().splitlines()[0] + "\n")
@@ -384,12 +386,12 @@ def test_many_sizes_share_marks():
     numbers = np.random.default_rng(0).integers(500, 5000, (2, 3000)).astype(float)
     with applied():
         chart = native_sizes(*numbers, np.array(["train"] * 3000))
-    assert "3000 different ones" in chart
+    assert "3000 different native sizes" in chart
     assert len(chart) < 500_000
 
 
-def test_axes_are_labelled_in_words_a_browser_shows(hearts, toy, tmp_path):
-    """The renderer of formulas is off, so that a tick label in its language would be shown as it is."""
+def test_tick_labels_contain_no_math_markup(hearts, toy, tmp_path):
+    """SVG text is not rendered as a formula, so math markup would be visible."""
     for data in (hearts, toy):
         assert "mathdefault" not in card(data, tmp_path / data.name)
     with applied():
@@ -397,7 +399,7 @@ def test_axes_are_labelled_in_words_a_browser_shows(hearts, toy, tmp_path):
 
 
 @given(st.floats(0, 1))
-def test_percent_is_short_and_right(share):
+def test_percent_is_short_and_accurate(share):
     text = percent(share).replace("\N{NO-BREAK SPACE}", " ")
     if text.startswith("<"):
         assert 0 < 100 * share < 0.001
@@ -407,11 +409,11 @@ def test_percent_is_short_and_right(share):
         assert len(text) <= 10
 
 
-def test_a_part_without_a_value_is_a_dash():
+def test_percent_of_nan_is_a_dash():
     assert percent(float("nan")) == "–"
 
 
-def test_charts_of_one_page_share_no_id():
+def test_charts_have_unique_ids():
     with applied():
         charts = [native_sizes(np.array([1.0, n]), np.array([2.0, 3]), np.array(["train", "test"])) for n in (5, 6)]
     first, second = (set(re.findall(r' id="([^"]+)"', chart)) for chart in charts)

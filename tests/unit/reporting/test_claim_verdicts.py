@@ -56,7 +56,7 @@ def judge(published, tmp_path):
     return run
 
 
-def one(direction, metric="dsc", name="mean", reference="spatial,0"):
+def comparison(direction, metric="dsc", name="mean", reference="spatial,0"):
     return (direction, metric, name, reference)
 
 
@@ -65,7 +65,7 @@ def one(direction, metric="dsc", name="mean", reference="spatial,0"):
     [
         ("higher", "dsc", 0.02, HOLDS),
         ("higher", "dsc", -0.02, FAILS),
-        ("higher", "dsc", 0.0, FAILS),  # shown to be smaller than the margin
+        ("higher", "dsc", 0.0, FAILS),  # equivalent within the margin
         ("lower", "dsc", -0.02, HOLDS),
         ("lower", "dsc", 0.02, FAILS),
         ("lower", "hd95", -0.02, HOLDS),
@@ -81,7 +81,7 @@ def one(direction, metric="dsc", name="mean", reference="spatial,0"):
     ],
 )
 def test_verdicts_where_the_truth_is_known(judge, direction, metric, gain, verdict):
-    row = judge([one(direction, metric)], list(records(metric, gain))).claims.iloc[0]
+    row = judge([comparison(direction, metric)], list(records(metric, gain))).claims.iloc[0]
     assert row["verdict"] == row["verdict_published_protocol"] == verdict
     factor = 1 if metric == "hd95" else 100
     assert row["measured"] == pytest.approx(factor * gain, abs=factor * 0.001)
@@ -90,14 +90,14 @@ def test_verdicts_where_the_truth_is_known(judge, direction, metric, gain, verdi
 
 
 @pytest.mark.parametrize("direction", ["higher", "lower", "no worse", "similar"])
-def test_noise_decides_nothing(judge, direction):
-    assert judge([one(direction)], list(records("dsc", 0.0, noise=0.3))).claims.iloc[0]["verdict"] == UNCERTAIN
+def test_noise_is_uncertain(judge, direction):
+    assert judge([comparison(direction)], list(records("dsc", 0.0, noise=0.3))).claims.iloc[0]["verdict"] == UNCERTAIN
 
 
 @pytest.mark.parametrize("direction", ["higher", "no worse", "similar"])
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_fewer_than_three_seeds_decide_nothing(judge, direction, seeds):
-    row = judge([one(direction)], list(records("dsc", 0.3, seeds=seeds))).claims.iloc[0]
+def test_fewer_than_three_seeds_are_uncertain(judge, direction, seeds):
+    row = judge([comparison(direction)], list(records("dsc", 0.3, seeds=seeds))).claims.iloc[0]
     assert row["verdict"] == row["verdict_adjusted"] == UNCERTAIN
     assert row["reason"] == f"{seeds} of 3 seeds that a verdict needs"
     assert np.isnan(row[["p", "p_adjusted", "margin_needed"]].astype(float)).all()
@@ -105,13 +105,13 @@ def test_fewer_than_three_seeds_decide_nothing(judge, direction, seeds):
 
 
 @pytest.mark.parametrize("gain", [0.3, -0.3, 0.0])
-def test_three_seeds_do(judge, gain):
+def test_three_seeds_are_enough(judge, gain):
     expected = HOLDS if gain > 0 else FAILS
-    assert judge([one("higher")], list(records("dsc", gain, seeds=3))).claims.iloc[0]["verdict"] == expected
+    assert judge([comparison("higher")], list(records("dsc", gain, seeds=3))).claims.iloc[0]["verdict"] == expected
 
 
-def test_without_runs_a_claim_is_untested_and_says_which_are_lacking(judge):
-    row = judge([one("higher", reference="spatial_spectral,0.5")], list(records("dsc", 0.3))).claims.iloc[0]
+def test_untested_claims_name_the_missing_runs(judge):
+    row = judge([comparison("higher", reference="spatial_spectral,0.5")], list(records("dsc", 0.3))).claims.iloc[0]
     assert row["verdict"] == UNTESTED
     assert row["reason"] == "no records of acdc/unet/spatial_spectral/0.5 (iid, acdc, dsc)"
     assert np.isnan(row["measured"])
@@ -119,9 +119,9 @@ def test_without_runs_a_claim_is_untested_and_says_which_are_lacking(judge):
 
 def test_the_published_difference_is_that_of_the_text_or_else_of_the_table(judge):
     rows = list(records("dsc", 0.02))
-    assert judge([one("higher")], rows, size="0.82").claims.iloc[0]["published"] == 0.82
-    assert judge([one("higher")], rows).claims.iloc[0]["published"] == pytest.approx(89.69 - 88.88)
-    assert np.isnan(judge([one("higher", name="myocardium", metric="nsd")], rows).claims.iloc[0]["published"])
+    assert judge([comparison("higher")], rows, size="0.82").claims.iloc[0]["published"] == 0.82
+    assert judge([comparison("higher")], rows).claims.iloc[0]["published"] == pytest.approx(89.69 - 88.88)
+    assert np.isnan(judge([comparison("higher", name="myocardium", metric="nsd")], rows).claims.iloc[0]["published"])
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_claims_of_several_comparisons(judge, quantifier, gains, verdict):
     for metric, gain in zip(metrics, gains, strict=True):
         if gain is not None:
             rows += records(metric, 0.0, noise=0.3) if gain == "noise" else records(metric, gain)
-    ledger = judge([one("higher", metric) for metric in metrics], rows, quantifier)
+    ledger = judge([comparison("higher", metric) for metric in metrics], rows, quantifier)
     row = ledger.claims.iloc[0]
     assert row["verdict"] == verdict
     assert row[["hold", "fail", "uncertain", "untested"]].sum() == row["comparisons"] == 3
@@ -155,32 +155,32 @@ def test_claims_of_several_comparisons(judge, quantifier, gains, verdict):
     }
 
 
-def test_a_collapsed_seed_is_no_third_seed(judge):
+def test_a_collapsed_seed_does_not_count(judge):
     rows = list(records("dsc", 0.3, seeds=3))
     for row in rows:
         if row["seed"] == 1:
             row["value"] = float("nan")
-    assert judge([one("higher")], rows).claims.iloc[0]["verdict"] == UNCERTAIN
+    assert judge([comparison("higher")], rows).claims.iloc[0]["verdict"] == UNCERTAIN
 
 
-def test_leaking_cases_may_decide_a_claim(judge, tmp_path):
+def test_leaked_cases_may_decide_a_claim(judge, tmp_path):
     rows = list(records("dsc", 0.02))
     for row in rows:  # the gain is all in ten of twenty cases, which training data show as well
         if row["objective"] == "spatial_spectral" and int(row["case"][1:]) >= 10:
             row["value"] -= 0.06
         elif row["objective"] == "spatial_spectral":
             row["value"] += 0.06
-    pairs = pd.DataFrame([["acdc", "acdc", "own", 20, 0, 10, 0, 0, "told"]], columns=list(PAIRS))
+    pairs = pd.DataFrame([["acdc", "acdc", "own", 20, 0, 10, 0, 0, "leak"]], columns=list(PAIRS))
     leaks = [["acdc", "acdc", f"c{case}", "bytes", f"t{case}", "train", np.nan] for case in range(10)]
     Audit(pairs, pd.DataFrame(leaks, columns=list(LEAKS))).write(tmp_path / "leakage.parquet")
-    row = judge([one("higher")], rows).claims.iloc[0]
+    row = judge([comparison("higher")], rows).claims.iloc[0]
     assert row["verdict_leak_free"] == FAILS
     assert row["verdict"] != FAILS
 
 
 def test_protocols_may_disagree(judge):
     rows = [*records("dsc", 0.02, protocols=("sound",)), *records("dsc", -0.02, protocols=("published",))]
-    row = judge([one("higher")], rows).claims.iloc[0]
+    row = judge([comparison("higher")], rows).claims.iloc[0]
     assert (row["verdict"], row["verdict_published_protocol"]) == (HOLDS, FAILS)
 
 
@@ -190,8 +190,8 @@ def test_the_papers_claims_on_a_study_of_its_grid(official, published):
     assert ledger.claims["verdict"].isin([HOLDS, FAILS, UNCERTAIN, UNTESTED]).all()
     lambdas = ledger.claims[ledger.claims["id"].str.startswith("lambda-")]
     assert set(lambdas["verdict"]) == {UNTESTED}, "the tiny study has one λ"
-    told = ledger.claims.set_index("id")["reason"]
-    assert told["state-of-the-art"] == "No other method is in the paper's tables."
+    reasons = ledger.claims.set_index("id")["reason"]
+    assert reasons["state-of-the-art"] == "No other method is in the paper's tables."
     assert not ledger.claims["demonstration"].any()
 
 
@@ -240,7 +240,7 @@ METRICS = ("dsc", "iou", "sensitivity", "accuracy", "nsd", "boundary_iou")
 
 
 class TestAdjustment:
-    def test_a_borderline_claim_among_many_is_not_settled(self, published, tmp_path):
+    def test_a_borderline_claim_among_many_is_uncertain(self, published, tmp_path):
         rows = list(records("dsc", BORDERLINE, noise=0.04))
         for metric in METRICS[1:]:
             rows += records(metric, 0.0, noise=0.3)
@@ -253,7 +253,7 @@ class TestAdjustment:
         assert table.loc["dsc", "p_adjusted"] == pytest.approx(min(6 * alone["p"], 1))
         assert (table.loc["dsc", "verdict"], table.loc["dsc", "verdict_adjusted"]) == (HOLDS, UNCERTAIN)
 
-    def test_clear_claims_stay(self, published, tmp_path):
+    def test_clear_verdicts_survive_adjustment(self, published, tmp_path):
         rows = [row for n, metric in enumerate(METRICS) for row in records(metric, 0.3 * (-1) ** n)]
         claims = {metric: ("all", [("higher", metric)]) for metric in METRICS}
         table = several(published, tmp_path, claims, rows).claims
@@ -318,8 +318,8 @@ class TestAdjustment:
         assert cells["p_adjusted"].to_numpy() == pytest.approx(6 * cells["p"].to_numpy())
 
 
-def test_a_refuted_part_among_many_chances_is_not_settled(published, tmp_path):
-    """Of six comparisons without any truth one is borderline; each by itself refutes the claim."""
+def test_a_borderline_refutation_among_many_is_uncertain(published, tmp_path):
+    """Of six comparisons without a true effect one is borderline; each alone would refute the claim."""
     rows = list(records("dsc", -0.0095, noise=0.04))
     for metric in METRICS[1:]:
         rows += records(metric, 0.0, noise=0.3)
@@ -396,7 +396,7 @@ class TestGains:
         return build_ledger(Results(tmp_path), folder)
 
     @pytest.mark.parametrize(("more", "verdict"), [(0.03, HOLDS), (-0.03, FAILS), (0.0, FAILS)])
-    def test_where_the_truth_is_known(self, published, tmp_path, more, verdict):
+    def test_verdicts_where_the_truth_is_known(self, published, tmp_path, more, verdict):
         ledger = self.ledger(published, tmp_path, more)
         row = ledger.claims.iloc[0]
         assert row["verdict"] == verdict
@@ -405,12 +405,12 @@ class TestGains:
         assert (row["seeds"], row["cases"]) == (5, 20)
         assert set(ledger.cells["minus"]) == {"unet/spatial_spectral/0.2"}
 
-    def test_a_gain_of_both_is_no_difference_of_gains(self, published, tmp_path):
+    def test_equal_gains_are_no_difference_of_gains(self, published, tmp_path):
         """By seed and case: what both gain alike in a case cancels."""
         row = self.ledger(published, tmp_path, 0.0).claims.iloc[0]
         assert row["high"] - row["low"] < 0.5
 
-    def test_a_missing_half_is_named(self, published, tmp_path):
+    def test_missing_sides_are_named(self, published, tmp_path):
         row = self.ledger(published, tmp_path, 0.03, missing=[("unet", "spatial")]).claims.iloc[0]
         assert row["verdict"] == UNTESTED
         assert row["reason"] == "no records of acdc/unet/spatial/0 (iid, acdc, dsc)"

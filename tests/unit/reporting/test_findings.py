@@ -1,4 +1,4 @@
-"""The page of findings: written from its files alone, and no stronger than they are."""
+"""The page of findings: written from its files alone, with no claim stronger than its intervals."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def text(folder):
     return folder.with_suffix(".md").read_text(encoding="utf-8")
 
 
-def test_the_page_and_its_plots_need_the_files_only(folder, text, tmp_path):
+def test_page_and_plots_are_written_from_the_files_alone(folder, text, tmp_path):
     copy = tmp_path / "evidence"
     copy.mkdir()
     for file in folder.iterdir():
@@ -88,7 +88,7 @@ def test_the_page_and_its_plots_need_the_files_only(folder, text, tmp_path):
         assert (copy / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_what_was_drawn_is_found(text):
+def test_the_page_reports_the_simulated_effects(text):
     assert "`spatial_spectral` (λ = 0.2) against the baseline `spatial`: of 4 comparisons in DSC better in 3" in text
     assert (
         f"Against its control `{CONTROL}`: of 4 comparisons in DSC better in 0, worse in 0, equivalent within ±" in text
@@ -100,22 +100,22 @@ def test_what_was_drawn_is_found(text):
 
 def test_every_effect_on_the_page_is_a_row_of_its_file(folder, text):
     effects = pd.read_csv(folder / "effects.csv", dtype={"lambda": "str", "leak_free": "str"}, keep_default_na=True)
-    known = {
+    intervals = {
         tuple(f"{value:+.2f}".replace("-", "−").replace("−0.00", "+0.00") for value in row)
         for limits in (["difference", "low", "high"], ["difference", "narrow_low", "narrow_high"])
         for row in effects[limits].dropna().to_numpy()
     }
     noise = pd.read_csv(folder / "noise.csv")
-    known |= {
+    intervals |= {
         tuple(f"{value:+.2f}".replace("-", "−").replace("−0.00", "+0.00") for value in row)
         for row in noise[["gain", "gain_low", "gain_high"]].dropna().to_numpy()
     }
-    shown = re.findall(r"([+−]\d+\.\d\d) \[([+−]\d+\.\d\d), ([+−]\d+\.\d\d)\]", text)
-    assert len(shown) > 40
-    assert set(shown) <= known
+    printed = re.findall(r"([+−]\d+\.\d\d) \[([+−]\d+\.\d\d), ([+−]\d+\.\d\d)\]", text)
+    assert len(printed) > 40
+    assert set(printed) <= intervals
 
 
-def test_words_follow_from_intervals(folder, text):
+def test_verdicts_follow_from_intervals(folder, text):
     """A cell is called better, worse or equivalent where its interval says so, and nowhere else."""
     table = re.search(r"### ISIC-18\n\n(.*?)\n\n", text, re.DOTALL).group(1).splitlines()[2:]
     effects = pd.read_csv(folder / "effects.csv", dtype={"lambda": "str"}).set_index(
@@ -161,25 +161,25 @@ def test_few_seeds_decide_nothing(study, published, finished, tmp_path):
     assert not effects["equivalent"].any()
 
 
-def test_phantoms_and_missing_runs_are_said_first(folder, tmp_path):
+def test_phantoms_and_missing_runs_are_reported_first(folder, tmp_path):
     copy = tmp_path / "evidence"
     shutil.copytree(folder, copy)
     for name, column, value in (("datasets", "source", "phantom"), ("runs", "state", "missing")):
         pd.read_csv(copy / f"{name}.csv", dtype="str").assign(**{column: value}).to_csv(
             copy / f"{name}.csv", index=False
         )
-    said = writing.text(writing.Numbers(copy), "evidence").split("## Protocol")[0]
-    assert "nothing here says anything about the paper" in said
-    assert "runs are missing or diverged" in said
+    page = writing.text(writing.Numbers(copy), "evidence").split("## Protocol")[0]
+    assert "nothing here says anything about the paper" in page
+    assert "runs are missing or diverged" in page
 
 
-def test_notes_by_hand_join_the_page(folder, tmp_path):
+def test_hand_written_notes_join_the_page(folder, tmp_path):
     copy = tmp_path / "evidence"
     shutil.copytree(folder, copy)
     (copy / "data.md").write_text("Recompressed, all of it.\n")
     (copy / "obstacles.md").write_text("Nothing was in the way.\n")
-    said = writing.text(writing.Numbers(copy), "evidence")
-    assert said.index("Recompressed, all of it.") < said.index("## Effects") < said.index("Nothing was in the way.")
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert page.index("Recompressed, all of it.") < page.index("## Effects") < page.index("Nothing was in the way.")
 
 
 def test_the_command_writes_files_and_page(finished, folder, text, published, tmp_path, capsys):
@@ -201,11 +201,11 @@ def test_the_command_of_the_guide_runs(finished, text, repository, tmp_path, mon
         (tmp_path / name).symlink_to(target)
     monkeypatch.chdir(tmp_path)
     assert cli.main(shlex.split(command)[1:]) == 0
-    said = (tmp_path / "findings.md").read_text(encoding="utf-8")
-    assert said.split("## Data")[0] == text.split("## Data")[0].replace("evidence", "findings")
+    page = (tmp_path / "findings.md").read_text(encoding="utf-8")
+    assert page.split("## Data")[0] == text.split("## Data")[0].replace("evidence", "findings")
 
 
-def test_what_is_missing_is_named(tmp_path, folder, official, published):
+def test_missing_files_raise(tmp_path, folder, official, published):
     with pytest.raises(InputError, match=r"there is no config\.yaml; give the results folder of a study"):
         extract(Results(official, published), [], tmp_path / "out")
     copy = tmp_path / "evidence"
@@ -236,11 +236,11 @@ def test_a_baseline_that_is_a_control_is_compared_once(finished, published, tmp_
         ([0.1, np.nan], "no margin would be enough, because equivalence needs 3"),
     ],
 )
-def test_a_margin_that_is_named_suffices(needed, expected):
+def test_the_reported_margin_is_rounded_up(needed, expected):
     assert expected in writing._all_equivalent(pd.DataFrame({"margin_needed": needed}))
 
 
-def test_the_headline_has_the_weight_of_most_cells_and_then_the_first(folder):
+def test_the_main_weight_is_that_of_most_cells_then_the_first(folder):
     numbers = writing.Numbers(folder)
     assert numbers.weights == {"spatial_spectral": "0.2", CONTROL: "0.2", "printed": "0.2", "convex": "0.2"}
     sweep = numbers.effects[numbers.effects["objective"] == "convex"]
@@ -249,19 +249,19 @@ def test_the_headline_has_the_weight_of_most_cells_and_then_the_first(folder):
     assert "0" not in set(numbers.main(numbers.effects[numbers.effects["objective"] == "convex"])["lambda"])
 
 
-def test_what_has_no_interval_is_not_undecided(folder):
+def test_comparisons_without_interval_are_not_undecided(folder):
     rows = writing._dice(writing.Numbers(folder), writing.Numbers(folder).against(), "spatial_spectral")
     rows = rows.assign(low=[np.nan, *rows["low"][1:]], margin=[0.5, 0.5, 1.0, 2.0])
-    said = writing._outcome(rows)
-    assert said.startswith("of 3 comparisons in DSC (1 comparison more without an interval) better in ")
-    assert "within ± 0.5 or 1 or 2 percentage points" in said
+    page = writing._outcome(rows)
+    assert page.startswith("of 3 comparisons in DSC (1 comparison more without an interval) better in ")
+    assert "within ± 0.5 or 1 or 2 percentage points" in page
     assert (
         writing._outcome(rows.assign(low=np.nan))
         == "no comparison could be made (4 comparisons more without an interval)"
     )
 
 
-def test_the_ends_of_a_sweep_are_paired_and_stand_beside_the_same_network_of_the_paper(text):
+def test_the_ends_of_a_sweep_are_paired_and_compared_with_the_same_network_of_the_paper(text):
     section = text.split("## λ and the sign")[1].split("\n## ")[0]
     acdc, isic = section.split("ISIC-18, UNet")
     assert re.search(
@@ -270,7 +270,7 @@ def test_the_ends_of_a_sweep_are_paired_and_stand_beside_the_same_network_of_the
     assert "the paper's" not in isic
 
 
-def test_a_curve_of_one_validation_says_nothing_of_its_end(folder):
+def test_a_curve_of_one_validation_has_no_final_rise(folder):
     numbers = writing.Numbers(folder)
     curves = numbers.table("curves")
     assert writing._flattened(numbers, curves).startswith(
@@ -279,7 +279,7 @@ def test_a_curve_of_one_validation_says_nothing_of_its_end(folder):
     assert writing._flattened(numbers, curves[curves["iteration"] == 600]) == ""
 
 
-def test_random_maps_get_no_marks():
+def test_random_maps_get_no_verdict():
     row = {"metric": "cam_random_energy_relative", "verdict": "better", "difference": 1.0, "low": 0.5, "high": 1.5}
     assert "better" in writing._entry(row)
     assert "better" not in writing._entry(row, marked=False)

@@ -1,4 +1,4 @@
-"""What the report page is filled with."""
+"""The content of the report page."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting import rendering
-from spectralseg.reporting.rendering.html_table import NOTHING, Cell, number, tables_of
+from spectralseg.reporting.rendering.html_table import DASH, Cell, number, tables_of
 from spectralseg.reporting.report import _json
 from spectralseg.reporting.report.cases import ABSENT, case_browser
 from spectralseg.reporting.report.claims_table import claims_grid, read_claims, verdict_counts
@@ -62,7 +62,7 @@ class TestTables:
         file.write_text(rendering.json_text(page), encoding="utf-8")
         assert rendering.read_page(file) == page
 
-    def test_every_number_of_a_table_is_there(self, official, published, tmp_path):
+    def test_every_number_of_a_table_is_on_the_page(self, official, published, tmp_path):
         table = build_table("table_3", Results(official, published))
         table.write(tmp_path)
         page = rendering.read_page(tmp_path / "table_3.json")
@@ -99,7 +99,7 @@ class TestTables:
         assert grid.spans == [("", 2), ("left", 2), ("", 1)]
         assert [heading for heading, _ in grid.columns[2:]] == list("xyz")
 
-    def test_columns_of_words_are_no_numbers(self):
+    def test_columns_of_words_are_not_numeric(self):
         texts = ("better", "1.5", "of 3 comparisons 2 hold and 1 is untested", rendering.NO_RUN)
         line = rendering.Line("a", "b", tuple(map(rendering.Entry, texts)))
         block = rendering.Block("", ("",) * 4, tuple("vwxy"), (line,))
@@ -127,12 +127,12 @@ class TestEvidence:
         assert [cell.key for cell in grid.rows[0][12:14]] == [0.0002, 0.0166]
         assert len(grid.columns) == len(grid.rows[0])
 
-    def test_no_ledger_is_no_error(self, tmp_path):
+    def test_missing_files_give_none(self, tmp_path):
         assert read_claims(tmp_path / "claims.csv") is None
         assert read_effects(tmp_path / "comparisons.parquet") is None
 
     @pytest.mark.parametrize(
-        ("change", "told"),
+        ("change", "message"),
         [
             (lambda f: f.drop(columns="unit"), "'unit' is missing"),
             (lambda f: f.assign(verdict="yes"), "'yes' is unknown"),
@@ -140,9 +140,9 @@ class TestEvidence:
             (lambda f: f.drop(columns="p_adjusted"), "'p_adjusted' is missing"),
         ],
     )
-    def test_a_ledger_that_cannot_be_shown_is_refused(self, tmp_path, change, told):
+    def test_invalid_claims_raise(self, tmp_path, change, message):
         change(pd.DataFrame([claim(0)])).to_csv(tmp_path / "claims.csv", index=False)
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             read_claims(tmp_path / "claims.csv")
 
     @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ class TestEvidence:
             ("dsc", 0.0, 0.2, "not settled"),
         ],
     )
-    def test_a_reading_needs_an_interval_beside_zero(self, tmp_path, metric, low, high, reading):
+    def test_a_reading_needs_an_interval_without_zero(self, tmp_path, metric, low, high, reading):
         pd.DataFrame([effect(metric, 0.0, low, high)]).to_parquet(tmp_path / "c.parquet")
         effects = read_effects(tmp_path / "c.parquet")
         assert effects["reading"].tolist() == [reading]
@@ -181,7 +181,7 @@ class TestEvidence:
         assert distance[5].bar == pytest.approx((-1, -2 / 3, 1 / 3))
         assert len(grid.columns) == len(dice)
 
-    def test_damaged_comparisons_are_told(self, tmp_path):
+    def test_damaged_comparisons_raise(self, tmp_path):
         file = tmp_path / "c.parquet"
         file.write_bytes(b"PAR1")
         with pytest.raises(InputError, match="cannot be read as comparisons"):
@@ -193,22 +193,22 @@ class TestEvidence:
 
 class TestCases:
     def pair(self, root, label):
-        found = case_browser(Results(root))
-        return next(pair for pair in found["pairs"] if pair["label"] == label)
+        browser = case_browser(Results(root))
+        return next(pair for pair in browser["pairs"] if pair["label"] == label)
 
-    def test_every_value_of_clean_images_is_there(self, official):
+    def test_every_value_of_clean_images_is_listed(self, official):
         records = pd.read_parquet(official / "records.parquet")
         pair = self.pair(official, "ISIC-18 → ISIC-17")
-        chosen = records[(records["test_dataset"] == "isic2017") & (records["metric"] == "dsc")]
-        chosen = chosen[chosen["protocol"] == "published"]
+        rows = records[(records["test_dataset"] == "isic2017") & (records["metric"] == "dsc")]
+        rows = rows[rows["protocol"] == "published"]
         assert pair["classes"] == [["mean", ""]]
         ((*runs,),) = [pair["values"]["published"]["dsc"][0]]
         assert len(runs) == len(pair["runs"]) == 8
         keys = ["architecture", "objective", "lambda"]
-        methods = sorted(chosen[keys].drop_duplicates().itertuples(index=False, name=None))
+        methods = sorted(rows[keys].drop_duplicates().itertuples(index=False, name=None))
         for (method, seed), values in zip(pair["runs"], runs, strict=True):
-            mine = chosen[(chosen[keys].apply(tuple, axis=1) == methods[method]) & (chosen["seed"] == seed)]
-            expected = dict(zip(mine["case"], mine["value"], strict=True))
+            run_rows = rows[(rows[keys].apply(tuple, axis=1) == methods[method]) & (rows["seed"] == seed)]
+            expected = dict(zip(run_rows["case"], run_rows["value"], strict=True))
             assert dict(zip(pair["cases"], values, strict=True)) == {c: round(1e4 * v) for c, v in expected.items()}
 
     def test_the_mean_is_over_defined_classes(self, official):
@@ -233,7 +233,7 @@ class TestCases:
         assert pair["unit"] == {"published": "px", "sound": "mm or px"}
         assert pair["pictures"] == {}
 
-    def test_pictures_show_what_is_stored(self, official):
+    def test_pictures_show_the_stored_predictions(self, official):
         results = Results(official)
         pair = self.pair(official, "Kvasir-SEG → PolypGen")
         assert [pair["cases"][place] for place in pair["pictures"]] == ["polypgen_1", "polypgen_2"]
@@ -249,7 +249,7 @@ class TestCases:
         (outline,) = picture["reference"]
         assert outline == ("polyp", "M2.5,3.5 2.5,4.5 11.5,4.5 11.5,3.5z")
 
-    def test_leaking_cases_are_marked(self, official):
+    def test_leaked_cases_are_marked(self, official):
         pair = self.pair(official, "ISIC-18 → ISIC-17")
         assert [pair["cases"][place] for place in pair["seen"]] == ["isic2017_0"]
 
@@ -264,7 +264,7 @@ class TestCases:
         assert pair["classes"][0] == ["mean", ""]
 
 
-class TestWhatDoesNotBelong:
+class TestForeignRuns:
     """A study shows what its configuration names, whatever else lies in its folder."""
 
     @pytest.fixture
@@ -287,7 +287,7 @@ class TestWhatDoesNotBelong:
         (results.root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         return Results(results.root)
 
-    def test_a_whole_study_shows_everything(self, results):
+    def test_a_complete_study_shows_everything(self, results):
         assert results.prepared_names == ["acdc", "isic2017", "isic2018"]
         assert len(results.runs()) == len(results.trained()) == len(set(results.study.runs))
         assert len(results.records) == len(pd.read_parquet(results.root / "records.parquet"))
@@ -296,7 +296,7 @@ class TestWhatDoesNotBelong:
         assert results.study.left_out == {"tables": 1, "figures": 1}
 
     def test_a_removed_seed_leaves_every_reader(self, results):
-        changed = self.change(results, lambda config: [one.update(seeds=[0, 1]) for one in config["grid"].values()])
+        changed = self.change(results, lambda config: [block.update(seeds=[0, 1]) for block in config["grid"].values()])
         assert {run.seed for run in (*changed.runs(), *changed.trained())} == {0, 1}
         assert set(changed.records["seed"]) == set(changed.reliability()["seed"]) == {0, 1}
         assert set(read_runs(changed)["seed"]) == {0, 1}
@@ -324,7 +324,7 @@ class TestRuns:
         (tmp_path / "runs").mkdir()
         return Results(tmp_path)
 
-    def test_the_grid_decides_and_nothing_is_skipped(self, results):
+    def test_every_run_of_the_grid_is_listed(self, results):
         describe_run(results.root, Run("kvasir_seg", "unet", "spatial", "0", 0))
         describe_run(results.root, Run("kvasir_seg", "unet", "spatial", "0", 7))
         trained = Run("kvasir_seg", "unet", "spatial", "0", 1)
@@ -361,43 +361,45 @@ class TestRuns:
             stream.write(json.dumps({"s": 60.0, "cpu_time": "NA"}) + "\n")
         runs = read_runs(results)
         assert runs["evaluation"].tolist() == [60.0]
-        assert runs["processor"].isna().all(), "no sum of times of which one is unknown"
+        assert runs["processor"].isna().all(), "no sum of times if one is unknown"
 
-    def test_differences_in_origin_show(self, results):
+    def test_differences_in_origin_are_listed(self, results):
         for seed, dirty in enumerate((False, False, True)):
             git = {"commit": "abc", "dirty": dirty}
             describe_run(results.root, Run("toy", "unet", "spatial", "0", seed), git=git)
-        found = dict(origins(results, read_runs(results)))
-        assert found["Commit"] == [("abc", 2), ("abc with uncommitted changes", 1)]
-        assert found["torch"] == [("2.1", 3)]
-        assert found["Data"] == [("trained on a dataset that is not here any more", 3)]
+        origin = dict(origins(results, read_runs(results)))
+        assert origin["Commit"] == [("abc", 2), ("abc with uncommitted changes", 1)]
+        assert origin["torch"] == [("2.1", 3)]
+        assert origin["Data"] == [("trained on a dataset that no longer exists", 3)]
 
-    @pytest.mark.parametrize(("name", "told"), [("run.json", "run.json"), ("train.benchmark.jsonl", "train.benchmark")])
-    def test_damaged_descriptions_are_told(self, results, name, told):
+    @pytest.mark.parametrize(
+        ("name", "message"), [("run.json", "run.json"), ("train.benchmark.jsonl", "train.benchmark")]
+    )
+    def test_damaged_descriptions_raise(self, results, name, message):
         run = Run("toy", "unet", "spatial", "0", 0)
         describe_run(results.root, run)
         (results.root / "runs" / run.folder / name).write_text("{")
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=name):
             read_runs(results)
 
     def test_no_run_at_all(self, results):
         runs = read_runs(results)
         assert cost_grid(runs).rows == []
-        assert [cell.text for cell in cost_grid(runs).feet[0][3:]] == ["0", "0", *[NOTHING] * 5]
+        assert [cell.text for cell in cost_grid(runs).feet[0][3:]] == ["0", "0", *[DASH] * 5]
 
 
 @pytest.mark.parametrize(
     ("value", "options", "text"),
-    [(1234.5, {}, "1,234.50"), (-2, {"digits": 0}, "−2"), (2, {"sign": True}, "+2.00"), (np.nan, {}, NOTHING)],
+    [(1234.5, {}, "1,234.50"), (-2, {"digits": 0}, "−2"), (2, {"sign": True}, "+2.00"), (np.nan, {}, DASH)],
 )
 def test_numbers(value, options, text):
     cell = number(value, **options)
     assert cell.text == text
-    assert cell == (Cell(NOTHING) if np.isnan(value) else Cell(text, key=value))
+    assert cell == (Cell(DASH) if np.isnan(value) else Cell(text, key=value))
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner), max_leaves=5))
-def test_json_in_a_script_says_the_same_and_ends_nothing(value):
+def test_json_in_a_script_round_trips_and_is_escaped(value):
     text = str(_json(value))
     assert json.loads(text) == value
     assert not set(text) & set("<>&")

@@ -59,7 +59,7 @@ def test_runs_and_examples(official):
     assert examples.find("polypgen", "polypgen_2", 1) is None
 
 
-def test_damaged_examples_are_told(official, tmp_path):
+def test_damaged_examples_raise(official, tmp_path):
     run = Run("acdc", "unet", "spatial", "0", 0)
     file = tmp_path / "runs" / run.folder / "examples.npz"
     file.parent.mkdir(parents=True)
@@ -86,18 +86,21 @@ class TestDivergedRuns:
             for run in runs:
                 folder = root / "runs" / run.folder
                 with np.load(folder / "examples.npz") as arrays:
-                    none = {name: arrays[name][:0] for name in arrays}
-                np.savez(folder / "examples.npz", **none)
+                    empty = {name: arrays[name][:0] for name in arrays}
+                np.savez(folder / "examples.npz", **empty)
                 pd.read_parquet(folder / "reliability.parquet")[:0].to_parquet(folder / "reliability.parquet")
                 (folder / "records.parquet").touch()
                 if trained:
-                    told = {**json.loads((folder / "run.json").read_text()), "diverged": "its logits are not finite"}
-                    (folder / "run.json").write_text(json.dumps(told))
+                    description = {
+                        **json.loads((folder / "run.json").read_text()),
+                        "diverged": "its logits are not finite",
+                    }
+                    (folder / "run.json").write_text(json.dumps(description))
             return Results(root)
 
         return build
 
-    def test_they_are_counted_and_named(self, diverge):
+    def test_the_banner_counts_and_names_them(self, diverge):
         run = Run("acdc", "unet", "spatial", "0", 1)
         results = diverge([run])
         assert results.diverged == {run: "its logits are not finite"}
@@ -115,13 +118,13 @@ class TestDivergedRuns:
         assert banner.endswith(" and 1 more.")
 
     @pytest.mark.parametrize("trained", [True, False])
-    def test_the_list_of_runs_says_so(self, diverge, trained):
+    def test_the_list_of_runs_marks_them(self, diverge, trained):
         results = diverge([Run("acdc", "unet", "spatial", "0", 1)], trained)
         states = read_runs(results).set_index(list(RUN_KEYS))["state"]
         assert states["acdc", "unet", "spatial", "0", 1] == "diverged"
         assert (states == "diverged").sum() == 1
 
-    def test_a_study_stands_even_if_its_baseline_diverged(self, diverge, study):
+    def test_outputs_are_built_although_the_baseline_diverged(self, diverge, study):
         results = diverge([run for run in Results(study).runs() if run.objective == "spatial"])
         compare(results.root / "records.parquet", "spatial", results.root / "comparisons.parquet")
         assert results.comparisons["difference"].isna().all()
@@ -130,13 +133,13 @@ class TestDivergedRuns:
         build_figure("cost", results)
         build_figure("reliability", results)
 
-    def test_a_study_stands_even_if_all_diverged(self, diverge, study):
+    def test_outputs_are_built_although_all_diverged(self, diverge, study):
         results = diverge(Results(study).runs())
         compare(results.root / "records.parquet", "spatial", results.root / "comparisons.parquet")
         assert results.comparisons.empty
         assert results.records.empty
         assert "72 of 72 runs diverged" in build_table("summary", results).markdown()
 
-    def test_a_study_without_any_says_nothing(self, study, phantom, tmp_path):
+    def test_without_divergence_there_is_no_warning(self, study, phantom, tmp_path):
         assert Results(study).banner == Results(tmp_path).banner == ()
         assert Results(phantom).banner == (BANNER,)

@@ -19,26 +19,26 @@ def results(official, published, tmp_path_factory):
     for name in ("records.parquet", "leakage.parquet", "leakage.csv"):
         if (official / name).exists():
             shutil.copy(official / name, root)
-    found = Results(root)
-    tables = [build_table(f"table_{number}", Results(found.root, published)) for number in (2, 3, 6)]
-    for table in (*tables, build_table("summary", found), build_table("leakage_effect", found)):
+    results = Results(root)
+    tables = [build_table(f"table_{number}", Results(root, published)) for number in (2, 3, 6)]
+    for table in (*tables, build_table("summary", results), build_table("leakage_effect", results)):
         table.write(root / "tables")
-    return found
+    return results
 
 
 @pytest.mark.parametrize("name", ["table_2", "table_3", "summary", "leakage_effect"])
-def test_every_measured_number_comes_out_again(results, name):
+def test_every_measured_number_is_recomputed(results, name):
     cells = pd.read_csv(results.root / "tables" / f"{name}.csv", keep_default_na=False, na_values={"measured": [""]})
     for cell in cells.iloc[::9].to_dict("records"):
         heading = " ".join(cell[part] for part in ("block", "group", "column") if cell[part])
-        found = trace(results, name, cell["row"], heading, protocol=cell["protocol"], line=cell["line"])
-        assert found.recomputed == pytest.approx(cell["measured"], nan_ok=True)
-        assert len(found.runs) == cell["seeds"]
-        assert len(found.records) == cell["values"]
-        assert found.records["value"].isna().sum() == cell["undefined"]
+        origin = trace(results, name, cell["row"], heading, protocol=cell["protocol"], line=cell["line"])
+        assert origin.recomputed == pytest.approx(cell["measured"], nan_ok=True)
+        assert len(origin.runs) == cell["seeds"]
+        assert len(origin.records) == cell["values"]
+        assert origin.records["value"].isna().sum() == cell["undefined"]
 
 
-def test_leaking_cases_are_not_among_the_records_of_a_leak_free_number(results):
+def test_leak_free_numbers_exclude_leaked_cases(results):
     everything, rest = (
         trace(results, "table_3", "UNet", "ISIC-18 → ISIC-17 DSC", line=line) for line in ("measured", "leak-free")
     )
@@ -47,18 +47,18 @@ def test_leaking_cases_are_not_among_the_records_of_a_leak_free_number(results):
 
 def test_the_command_shows_cell_records_and_runs(results, capsys):
     main(["trace", "table_3", "UNet(ours)", "ISIC-18 → ISIC-17 DSC", "--results", str(results.root)])
-    shown = capsys.readouterr().out
-    assert shown.startswith("table_3 · UNet(ours) · ISIC-18 → ISIC-17 DSC · measured\npublished 94.38\n")
-    assert re.search(r"measured (\d+\.\d\d), from these records \1\n", shown)
-    assert "6 records: dataset isic2018, architecture unet" in shown
-    assert shown.rstrip().endswith("runs/isic2018/unet/spatial_spectral/lambda0.2/seed1")
+    output = capsys.readouterr().out
+    assert output.startswith("table_3 · UNet(ours) · ISIC-18 → ISIC-17 DSC · measured\npublished 94.38\n")
+    assert re.search(r"measured (\d+\.\d\d), from these records \1\n", output)
+    assert "6 records: dataset isic2018, architecture unet" in output
+    assert output.rstrip().endswith("runs/isic2018/unet/spatial_spectral/lambda0.2/seed1")
 
 
 def test_a_cell_without_runs_has_no_records(results):
-    found = trace(results, "table_6", "λ = 0.1", "ACDC DSC")
-    assert found.runs == ()
-    assert math.isnan(found.recomputed)
-    assert "0 records" in found.text()
+    origin = trace(results, "table_6", "λ = 0.1", "ACDC DSC")
+    assert origin.runs == ()
+    assert math.isnan(origin.recomputed)
+    assert "0 records" in origin.text()
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,16 @@ def test_a_cell_without_runs_has_no_records(results):
     [
         (("table_9", "UNet", "DSC"), r"table_9\.csv: there is no such table; did you mean 'table_"),
         (("table_3", "UNot", "DSC"), "row 'UNot' is unknown; did you mean 'UNet'"),
-        (("table_3", "UNet", "DSC"), "column 'DSC' stands there several times; valid: ISIC-18 → ISIC-17 DSC, "),
+        (("table_3", "UNet", "DSC"), "column 'DSC' is ambiguous; valid: ISIC-18 → ISIC-17 DSC, "),
         (("table_3", "UNet", "nothing"), "column 'nothing' is unknown"),
     ],
 )
-def test_what_is_not_there_is_told(results, place, message):
+def test_unknown_cells_raise(results, place, message):
     with pytest.raises(InputError, match=message):
         trace(results, *place)
 
 
-def test_unknown_lines_and_protocols_are_told(results):
+def test_unknown_lines_raise(results):
     with pytest.raises(InputError, match="line 'x' is unknown"):
         trace(results, "table_3", "UNet", "ISIC-18 → ISIC-17 DSC", line="x")
 

@@ -1,6 +1,6 @@
-# What datasets are prepared from.
+# Inputs and settings of dataset preparation.
 #
-# Parameters whose functions take ``input`` do not make Snakemake rerun a job, e.g. where the repository is.
+# A change of a parameter whose function takes ``input`` does not make Snakemake rerun a job, e.g. the repository path.
 from spectralseg.data.fetch import RECEIPTS, terms
 from spectralseg.data.fingerprint import fingerprint
 from spectralseg.data.prepared import FILES as PREPARED_FILES
@@ -13,7 +13,7 @@ def specification_file(wildcards, input):
 
 
 def raw_files(wildcards):
-    """What a dataset is prepared from, as far as the workflow makes it: downloaded archives or phantom archives."""
+    """Inputs of a dataset: a path of the user's, downloaded archives or phantom archives."""
     choice = CONFIG.datasets[wildcards.dataset]
     if choice.source == "path":
         return absent(choice.path)
@@ -23,8 +23,8 @@ def raw_files(wildcards):
 
 
 def raw_folder(wildcards, input):
-    """The path of the raw files. Of official ones, only the receipts are an input: Snakemake would delete an archive
-    that a user put in place, or that took a day to download, before every attempt to fetch it."""
+    """The path of the raw files. Of official files, only the receipts are an input: before every attempt to fetch them,
+    Snakemake would delete archives that the user provided or that took a day to download."""
     choice = CONFIG.datasets[wildcards.dataset]
     if choice.source == "path":
         return choice.path
@@ -33,7 +33,7 @@ def raw_folder(wildcards, input):
 
 @functools.cache
 def content(file):
-    """Checksum of a file or folder of the user's."""
+    """Checksum of a user's file or folder."""
     try:
         return fingerprint(Path(file))
     except InputError as error:
@@ -41,13 +41,13 @@ def content(file):
 
 
 def official_content(wildcards):
-    """Checksums of the official files of a dataset, wherever they come from."""
+    """Checksums of the official files of a dataset, independent of their source."""
     sources = SPECIFICATIONS[wildcards.dataset].sources
     return canonical([(source.file, source.sha256, source.md5) for source in sources])
 
 
 def split_list(wildcards):
-    """A split list of the user's own, or None; published lists belong to the package."""
+    """The user's own split list, or None; published lists are part of the package."""
     split = CONFIG.datasets[wildcards.dataset].split
     return split if split and split.endswith(".csv") else None
 
@@ -57,7 +57,7 @@ def split_file(wildcards):
 
 
 def prepared_from(wildcards):
-    """All that a prepared dataset depends on: other content prepares it again, another date does not."""
+    """Everything that a prepared dataset depends on. Changed content prepares it again, a changed date does not."""
     name = wildcards.dataset
     choice, specification = CONFIG.datasets[name], SPECIFICATIONS[name]
     if choice.source == "path":

@@ -7,11 +7,11 @@ from spectralseg.slurm import partition_limit
 
 
 def is_local():
-    """Whether jobs run on this machine: for a cluster, and inside its jobs, the number of submitted jobs is given."""
+    """Whether jobs run on this machine. On a cluster, and inside its jobs, Snakemake has a number of submitted jobs."""
     return workflow.is_main_process and workflow.resource_settings.nodes is None
 
 
-# Snakemake counts GPUs only if it is told how many there are; otherwise all jobs would start in parallel.
+# Snakemake limits jobs by GPUs only if it knows their number; otherwise all jobs would start in parallel.
 GPU_SLOTS = gpu_slots(CONFIG.runs_per_gpu) if is_local() else 0
 if "gpu" in workflow.global_resources:  # the user sets the number
     GPU_SLOTS = min(GPU_SLOTS, workflow.global_resources["gpu"].value)
@@ -20,12 +20,12 @@ elif GPU_SLOTS:
 
 
 def run_threads(wildcards):
-    """Fewer than usual where jobs on this machine's GPUs would wait for cores instead of for a GPU."""
+    """Threads of a job: fewer if jobs on this machine's GPUs would otherwise wait for CPU cores."""
     return max(1, min(THREADS, workflow.cores // GPU_SLOTS)) if GPU_SLOTS else THREADS
 
 
 def grown(amount, attempt):
-    """Half as much again with every attempt, up to twice: beyond that, no node has it and no partition allows it."""
+    """Adds half of the amount with every retry, up to twice the amount: nodes and partitions rarely allow more."""
     return round(amount * (1 + min(attempt - 1, 2) / 2))
 
 
@@ -39,7 +39,7 @@ def gigabytes(amount):
 
 
 def minutes(amount):
-    """Run time in minutes that grows with every attempt, as far as the partition allows."""
+    """Run time in minutes that grows with every attempt, up to the limit of the partition."""
 
     def runtime(wildcards, attempt):
         return min(grown(amount, attempt), longest())
@@ -49,7 +49,7 @@ def minutes(amount):
 
 @functools.cache
 def longest():
-    """Minutes that the site's partition allows: a job that requests more would stay pending for ever."""
+    """Time limit of the SLURM partition in minutes: a job that requests more would stay pending for ever."""
     if not workflow.is_main_process or is_local():
         return math.inf
     defaults = workflow.resource_settings.default_resources

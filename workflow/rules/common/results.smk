@@ -1,15 +1,15 @@
-# What tables, figures and studies are made of, and the targets of the workflow.
+# Inputs and parameters of tables, figures, studies and claims.
 import csv
 
 
 @functools.cache
 def describe(kind, name):
-    """Texts and needs of a table, figure or study; see spectralseg.outputs."""
+    """Texts and inputs of a table, figure or study; see spectralseg.outputs."""
     return outputs.describe(kind, name, ROOT / "config/published")
 
 
 def notebook_of(kind):
-    """The user's own notebook of a name, or the template of its kind."""
+    """The user's own notebook of this name, or the template of its kind."""
 
     def notebook(wildcards):
         own = repository(f"notebooks/{wildcards[kind]}.ipynb")
@@ -19,8 +19,8 @@ def notebook_of(kind):
 
 
 def needs_of(kinds, kind):
-    """What a table, figure or study reads besides the records, the audit and the folders of the runs. Those of the runs
-    are not listed: records come from the same jobs, and thousands of files in dozens of rules would slow every plan."""
+    """Inputs of a table, figure or study besides the records, the audit and the run folders. Files of runs are not
+    listed: the same jobs write the records, and thousands of files in dozens of rules would slow down planning."""
 
     def needs(wildcards):
         files = describe(kinds, wildcards[kind]).needs
@@ -63,7 +63,7 @@ def subcategory_of(kind):
 
 
 def comparison():
-    """The baseline and the margins: a change makes again what shows them."""
+    """The baseline and the margins: a change reruns the outputs that show them."""
     return canonical({**CONFIG.comparison.model_dump(mode="json"), "baseline": CONFIG.baseline})
 
 
@@ -77,7 +77,7 @@ def claims_files():
 
 
 def leakage_findings():
-    """What the last audit found, in sentences, for the front page of Snakemake's report; none before the audit."""
+    """Findings of the last leakage audit, for the front page of Snakemake's report; empty before the audit."""
     files = [Path(f"{RESULTS}/leakage.csv"), Path(f"{RESULTS}/leakage_development.csv")]
     rows = [row for file in files if file.exists() for row in csv.DictReader(file.read_text("utf-8").splitlines())]
     keys = ("train_dataset", "test_dataset", "dataset")
@@ -85,4 +85,4 @@ def leakage_findings():
     return [row["finding"] for row in of_the_study if row["finding"]]
 
 
-config["leaks"] = leakage_findings()  # the template of the front page sees the configuration only
+config["leaks"] = leakage_findings()  # the template of the front page can read the configuration only

@@ -1,16 +1,16 @@
-# What runs depend on. Parameters hold content, so that a changed date alone retrains nothing.
+# Inputs and settings of runs. Parameters contain checksums, so that a changed date alone retrains nothing.
 from spectralseg.data.prepared import checksum
 from spectralseg.files import sha256_of
 
 
 def prepared(wildcards):
-    """The dataset of a run. Its date does not count, its content does: see ``learned_from``. Until it is prepared,
-    Snakemake plans all that depends on it; afterwards, only runs whose content has changed."""
+    """The dataset of a run. A changed date reruns nothing; ``learned_from`` tracks the content. Until the dataset is
+    prepared, Snakemake plans everything that depends on it; afterwards, only runs with changed content."""
     return ancient(checkpoints.prepare.get(dataset=wildcards.dataset).output.info)
 
 
 def partners(wildcards):
-    """Prepared out-of-distribution datasets of a training dataset, as far as the study has them; as ``prepared``."""
+    """Prepared out-of-distribution datasets of a training dataset that are part of the study; see ``prepared``."""
     names = [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
     return [ancient(checkpoints.prepare.get(dataset=name).output.info) for name in names]
 
@@ -20,7 +20,7 @@ def partner_folders(wildcards, input):
 
 
 def train_settings(wildcards):
-    """All of the configuration that the weights of a run depend on: a change retrains only the runs it affects."""
+    """The configuration that the weights of a run depend on: a change retrains only the affected runs."""
     return canonical(
         {
             "architecture": DUMPED["architectures"][wildcards.architecture],
@@ -31,7 +31,7 @@ def train_settings(wildcards):
 
 
 def learned_from(wildcards):
-    """Checksums of the data and of the file of encoder weights that the weights of a run depend on."""
+    """Checksums of the data and the encoder weights that the weights of a run depend on."""
     file = weights_file(CONFIG.architectures[wildcards.architecture].encoder_weights)
     return [
         checksum(Path(f"{RESULTS}/prepared/{wildcards.dataset}")),
@@ -45,7 +45,7 @@ def content_of_weights(file):
 
 
 def encoder_weights(wildcards):
-    """Pretrained weights, which are downloaded before training, where there is a network."""
+    """Pretrained encoder weights, downloaded before training on a machine with a network."""
     architecture = CONFIG.architectures[wildcards.architecture]
     if architecture.encoder_weights is None:
         return []
@@ -55,13 +55,13 @@ def encoder_weights(wildcards):
 
 
 def model_of_weights(wildcards, input):
-    """A model of the study with this encoder and these weights: it knows where to get them."""
+    """A model of the study with this encoder and these weights, which determines their source."""
     wanted = (wildcards.encoder, wildcards.weights)
     return next(a.model for a in CONFIG.architectures.values() if (a.encoder, a.encoder_weights) == wanted)
 
 
 def evaluation_settings(wildcards):
-    """All of the configuration that the records of a run depend on: corruptions only where its dataset has them."""
+    """The configuration that the records of a run depend on; corruptions only if they apply to its dataset."""
     noise = DUMPED["evaluation"]["noise"]
     applied = {
         "corruptions": noise["corruptions"] if wildcards.dataset in noise["datasets"] else {},
@@ -71,14 +71,14 @@ def evaluation_settings(wildcards):
 
 
 def tested_on(wildcards):
-    """Checksums of the data that the records of a run depend on, besides its weights."""
+    """Checksums of the data that the records of a run depend on, in addition to its weights."""
     names = [wildcards.dataset, *SPECIFICATIONS[wildcards.dataset].ood]
     return [checksum(Path(f"{RESULTS}/prepared/{name}"), "modality") for name in names if name in CONFIG.datasets]
 
 
 def _passed_audit(wildcards):
-    """No file once the audit has passed. The audit is a checkpoint, which orders jobs without becoming an input:
-    neither the key nor another audit retrains anything."""
+    """No file, once the audit has passed. The audit is a checkpoint, which orders jobs without becoming an input:
+    neither a change of ``fail_on_leakage`` nor a new audit retrains anything."""
     checkpoints.leakage.get()
     return []
 

@@ -2,8 +2,8 @@
 
 
 def refuse_arrays():
-    """The executor looks for the files of an array's first job after each of them (its issue 447): those that end before
-    the first count as failed, and what the first has written is removed."""
+    """After each job of an array, the executor checks the files of the first job (its issue 447): jobs that end before
+    the first count as failed, and the outputs of the first are deleted."""
     if getattr(workflow.executor_settings, "array_jobs", None):
         raise WorkflowError(
             "slurm-array-jobs: jobs of an array are taken for failed although they are done, see docs/run-on-a-cluster.md; "
@@ -12,8 +12,8 @@ def refuse_arrays():
 
 
 def stay_with_squeue():
-    """The executor queries SLURM's MinJobAge whenever it checks its jobs, takes the silence of a controller for a value
-    that is too short, and turns to sacct for a day, which does not answer where there is no accounting."""
+    """The executor queries SLURM's MinJobAge whenever it checks its jobs. If the controller does not answer, it assumes
+    a value that is too short and uses sacct for a day, which fails on clusters without accounting."""
     executor = sys.modules.get("snakemake_executor_plugin_slurm")
     query = getattr(executor, "get_min_job_age", None)
     if query and not is_local():

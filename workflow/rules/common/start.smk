@@ -1,4 +1,4 @@
-# What happens before jobs start: one Snakemake per study, no job that a killed one left, and a usable SLURM.
+# Checks before jobs start: one Snakemake per study, no orphaned jobs, and a usable SLURM.
 import re
 import shutil
 import sys
@@ -7,16 +7,16 @@ from spectralseg.operations.exclusive import end_orphans
 from spectralseg.signals import pass_on
 from spectralseg.slurm import cancel_jobs_named
 
-# Training that runs out of time requeues its SLURM job if that job runs nothing else, not the job that the workflow as a
-# whole runs in. An environment variable: a parameter of the rule would retrain when a study moves to another machine.
+# Training that runs out of time requeues its own SLURM job, but not a job that runs the whole workflow. This is an
+# environment variable because a parameter of the rule would retrain when a study moves to another machine.
 if workflow.remote_exec:
     os.environ.update(SPECTRALSEG_REQUEUE="1")
     pass_on()
 
 
 def lock_the_study():
-    """One Snakemake per study, and none of the jobs that a killed one left. Snakemake's own lock would outlive a kill.
-    From now on, SIGTERM ends this machine's jobs with Snakemake: a training saves its checkpoint, as on Ctrl-C."""
+    """Allow one Snakemake per study and end orphaned jobs of a killed one. Snakemake's own lock would outlive a kill.
+    From here on, SIGTERM ends this machine's jobs with Snakemake: training saves its checkpoint, as on Ctrl-C."""
     try:
         LOCK.take()
     except InputError as error:
@@ -28,7 +28,7 @@ def lock_the_study():
 
 
 def refuse_absent_slurm():
-    """Without SLURM's commands, the executor would fail with each job, and the workflow only after all retries."""
+    """Refuse to start without SLURM's commands; otherwise the workflow would fail only after all retries."""
     if workflow.executor_plugin.name == "slurm" and not shutil.which("sbatch"):
         raise WorkflowError(
             "executor 'slurm': there is no command 'sbatch' on this machine; run this on a machine that submits jobs to "
@@ -37,8 +37,8 @@ def refuse_absent_slurm():
 
 
 def cancel_orphans(logs):
-    """Cancel jobs of a killed Snakemake: they would write to the same files as those that start now. All jobs of one
-    Snakemake have one name, which the executor logs; the lock ensures one Snakemake per study."""
+    """Cancel jobs of a killed Snakemake, which would write to the same files as new jobs. All jobs of one Snakemake
+    share a name, which the executor logs; the lock ensures one Snakemake per study."""
     record = Path(f"{RESULTS}/logs/slurm_name.txt")
     try:
         cancelled = cancel_jobs_named(record.read_text("utf-8")) if record.exists() else []

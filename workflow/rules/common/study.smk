@@ -1,4 +1,4 @@
-# The study: its configuration, its runs, and where its results are.
+# The study: its configuration, its runs and its results folder.
 import atexit
 import functools
 import gc
@@ -19,8 +19,8 @@ from spectralseg.operations.exclusive import StudyLock
 from spectralseg.parsing import read_yaml
 from spectralseg.study_folder import StudyFolder
 
-# The plan of a large study is millions of objects that live until the end. Garbage collection among them would take a
-# third of the time; it is switched on again when jobs start.
+# The plan of a large study consists of millions of objects that live until the end. Garbage collection would take a
+# third of the planning time; it is enabled again when jobs start.
 gc.disable()
 atexit.register(gc.freeze)
 
@@ -53,14 +53,14 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
-if set("{}") & set(str(ROOT)):  # those of the configuration are refused with it
+if set("{}") & set(str(ROOT)):  # validation refuses braces in the configuration
     raise WorkflowError(f"{ROOT}: Snakemake reads braces as wildcards; rename the folder")
 
 LOCK = StudyLock(Path(RESULTS)) if workflow.is_main_process else None
 RUNS = runs_of(CONFIG)
 RESOLVED = f"{RESULTS}/config.yaml"
 ENVIRONMENT = str(ROOT / "envs/environment.yaml")
-# Once: thousands of jobs have parts of them as parameters.
+# Computed once: thousands of jobs use parts of them as parameters.
 DUMPED = CONFIG.model_dump(mode="json")
 LEARNED = {name: CONFIG.training_of(name).learned() for name in CONFIG.datasets}
 

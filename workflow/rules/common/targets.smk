@@ -1,5 +1,5 @@
-# What the workflow makes. All outputs are targets: Snakemake would not notice a missing file that only finished jobs need.
-# Archives, downloaded or generated, are left out, so that they may be deleted once the datasets are prepared.
+# Targets of the workflow: all outputs, because Snakemake does not notice a missing file that only finished jobs need.
+# Downloaded and generated archives are no targets, so that they may be deleted once the datasets are prepared.
 RUN_FILES = ["model.pt", "run.json", "history.jsonl", "records.parquet", "reliability.parquet", "examples.npz"]
 
 

@@ -29,7 +29,7 @@ SPECIFICATION = {
     ],
     "reader": "paired_images",
     "reader_options": {
-        # The archive holds a <id>_superpixels.png beside every image.
+        # The archive contains a <id>_superpixels.png beside every image.
         "images": r"ISIC-2017_Test_v2_Data/(?P<id>ISIC_\d{7})\.jpg",
         "masks": r"ISIC-2017_Test_v2_Part1_GroundTruth/(?P<id>ISIC_\d{7})_segmentation\.png",
         "threshold": 127,

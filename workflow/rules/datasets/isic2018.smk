@@ -1,4 +1,4 @@
-# ISIC-2018 Task 1: dermoscopic pictures of skin lesions; only the official training images, divided as BCDU-Net does.
+# ISIC-2018 Task 1: dermoscopic pictures of skin lesions; only the official training images, with the split of BCDU-Net.
 
 SPECIFICATION = {
     "name": "isic2018",
@@ -35,10 +35,10 @@ SPECIFICATION = {
         "masks": r"ISIC2018_Task1_Training_GroundTruth/(?P<id>ISIC_\d{7})_segmentation\.png",
         "threshold": 127,
     },
-    # No patient or lesion is known, so that a case is its own group.
+    # The lesion and patient are unknown, so each case is its own group.
     "split": {"list": "isic2018_bcdu_sorted"},
     "id_namespace": "isic_archive",
     "expected_cases": 2594,
-    # 529 of the 600 images of that set are among these training images: see the leakage audit.
+    # 529 of its 600 test images are among these training images: see the leakage audit.
     "ood": ["isic2017"],
 }

@@ -24,7 +24,7 @@ SPECIFICATION = {
         "masks": r"masks/{id}\.jpg",
         "threshold": 127,
     },
-    # No patient or video is known, so that a case is its own group.
+    # The video and patient are unknown, so each case is its own group.
     "split": {"list": "kvasir_seg_official"},
     "expected_cases": 1000,
     "ood": ["polypgen"],

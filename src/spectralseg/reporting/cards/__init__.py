@@ -1,4 +1,4 @@
-"""Dataset cards: one self-contained page about a prepared dataset, pictures first."""
+"""Dataset cards: one self-contained page about a prepared dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spectralseg.reporting.rendering.html import write_html
 
 
 def write_card(prepared: Path | str, out: Path | str) -> None:
-    """Write the card of a prepared dataset as one HTML page that needs no other file.
+    """Write the card of a prepared dataset as one self-contained HTML page.
 
     The same dataset gives the same bytes. Arrays are never held in memory as a whole.
 
@@ -25,5 +25,5 @@ def write_card(prepared: Path | str, out: Path | str) -> None:
     """
     measures = measure(open_prepared(prepared))
     with charts.applied():
-        found = content(measures)
-    write_html(Path(out), "card.html", found, percent=charts.percent, number="{:,}".format)
+        values = content(measures)
+    write_html(Path(out), "card.html", values, percent=charts.percent, number="{:,}".format)

@@ -1,4 +1,4 @@
-"""What the template of a dataset card is filled with. Text stays plain here; the template escapes it."""
+"""The variables of the template of a dataset card. Text stays plain here; the template escapes it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from spectralseg.reporting.cards import charts, pictures
 from spectralseg.reporting.cards.measures import Measures, intensities
 from spectralseg.reporting.drawing import style
 from spectralseg.reporting.drawing.images import class_colour
+from spectralseg.reporting.rendering.html_table import Cell, Grid, columns
 
 SOURCES = {"official": "official files", "phantom": "synthetic phantom", "path": "files given by the user"}
 PHANTOM = (
-    "Synthetic phantom: drawn by a program in the native layout of the original. "
-    "Of the real dataset this page tells only modality, classes, licence and citation."
+    "Synthetic phantom: generated in the native layout of the original. "
+    "Only modality, classes, licence and citation on this page are those of the real dataset."
 )
 MOST_VALUES = 12
 _OPTIONAL = ("modality", "licence", "citation", "homepage")
-_OF_A_SOURCE = ("file", "url", "bytes", "sha256", "fetched")
+_SOURCE = ("file", "url", "bytes", "sha256", "fetched")
 _PUBLISHED = {True: "as published", False: "not as published", None: "no checksum is published"}
 
 Terms = list[tuple[str, str]]
 
 
 def content(measures: Measures) -> dict[str, Any]:
-    """Texts, numbers, charts and pictures by their names in the template; call within :func:`charts.applied`."""
+    """Texts, numbers, charts and pictures by variable of the template; call within :func:`charts.applied`."""
     data, info = measures.data, measures.data.info
     unit = "slices" if measures.volumes else "images"
     histograms, sampled = intensities(data)
-    remarks = ((case, remark) for case, found in info.get("remarks", {}).items() for remark in found)
+    remarks = ((case, remark) for case, texts in info.get("remarks", {}).items() for remark in texts)
     return {
         "info": {**dict.fromkeys(_OPTIONAL, ""), **info},
         "source": SOURCES.get(str(info["source"]), str(info["source"])),
@@ -50,14 +51,14 @@ def content(measures: Measures) -> dict[str, Any]:
         "examples": pictures.examples(measures),
         "rules": pictures.rules(measures),
         "facts": _facts(measures),
-        "counts": _counts(measures),
+        "counts": _rows(measures.counts.T if measures.volumes else measures.counts.drop(columns="slices").T),
         "split": _split(info.get("split", {})),
-        "balance": _balance(measures),
+        "balance": _balance(measures, unit),
         "balance_chart": charts.class_balance(measures.balance, measures.parts, unit),
         "size_chart": charts.size_ridges(measures.foreground_by_part, unit),
         "geometry": _geometry(measures),
         "intensity_chart": charts.intensity(histograms, info["mean"], info["std"]),
-        "statistics": list(zip(dict(charts.channels(info["channels"])), info["mean"], info["std"], strict=True)),
+        "statistics": _statistics(measures),
         "sampled": charts.counted(sampled, unit),
         "bins": histograms.shape[1],
         "attributes": {name: _rows(table) for name, table in measures.attributes.items() if len(table) <= MOST_VALUES},
@@ -71,17 +72,17 @@ def content(measures: Measures) -> dict[str, Any]:
 
 
 def _subset(measures: Measures) -> str:
-    """A sentence where only a part of the official cases may be there."""
+    """A warning if a subset of the official cases was accepted."""
     info, cases = measures.data.info, len(measures.data.cases)
     expected = info.get("expected_cases")
     if not info.get("allow_partial") or expected == cases:
         return ""
     complete = f" of {expected:,}" if expected else ""
-    return f"Not necessarily complete: a subset of the official cases was accepted, and {cases:,}{complete} are here."
+    return f"Possibly incomplete: a subset of the official cases was accepted; the dataset has {cases:,}{complete}."
 
 
 def _facts(measures: Measures) -> Terms:
-    """Key figures and what they count."""
+    """Key figures: numbers, and what they count."""
     info, totals = measures.data.info, measures.counts.sum()
     channels = {1: "channel, grey", 3: "channels, colour"}
     cases, empty = "volumes" if measures.volumes else "images", len(measures.empty_cases)
@@ -96,43 +97,56 @@ def _facts(measures: Measures) -> Terms:
     ]
 
 
-def _counts(measures: Measures) -> list[tuple[str, dict[str, int]]]:
-    """Cases, groups and, of volumes, slices by part."""
-    return _rows(measures.counts.T if measures.volumes else measures.counts.drop(columns="slices").T)
-
-
 def _rows(table: pd.DataFrame) -> list[tuple[str, dict[str, int]]]:
     """A table of counts as labels and counts by part."""
     return [(str(label), {str(part): int(n) for part, n in row.items()}) for label, row in table.iterrows()]
 
 
 def _split(rule: Mapping[str, Any]) -> Terms:
-    """The split rule in words, with provenance and checksum."""
-    said = {
+    """The split rule as text, with provenance and checksum."""
+    texts = {
         "list": f"list {rule.get('list')}, by {rule.get('key', 'case')}",
         "attribute": f"by attribute {rule.get('attribute')}: test where it is {', '.join(rule.get('test', ()))}",
         "random": f"{charts.percent(rule.get('random', 0))} of the groups are the test part, in an order fixed by name",
         "everything": "the whole dataset is the test part",
     }
-    terms = [("Rule", sentence) for key, sentence in said.items() if rule.get(key) is not None]
+    terms = [("Rule", text) for key, text in texts.items() if rule.get(key) is not None]
     if rule.get("validation"):
         terms += [("Validation", f"where {rule.get('attribute')} is {', '.join(rule['validation'])}")]
     names = {"provenance": "Provenance", "sha256": "SHA-256 of the list"}
     return terms + [(name, str(rule[key])) for key, name in names.items() if rule.get(key)]
 
 
-def _balance(measures: Measures) -> list[tuple[str, list[Any]]]:
-    """Each class with its shares in each part."""
-    return [(str(name), list(rows.itertuples())) for name, rows in measures.balance.groupby("class", sort=False)]
+def _balance(measures: Measures, unit: str) -> Grid:
+    """Share of pixels and frequency of each class in each part."""
+    shares = {"pixels": "of pixels", "slices": f"in {unit}", **({"cases": "in volumes"} if measures.volumes else {})}
+    rows = [
+        [Cell(str(name)), *(Cell(charts.percent(share)) for share in rows[list(shares)].to_numpy().ravel())]
+        for name, rows in measures.balance.groupby("class", sort=False)
+    ]
+    groups = ("", *(part for part in measures.parts for _ in shares)) if len(measures.parts) > 1 else ()
+    headings = columns(("class",), [*shares.values()] * len(measures.parts))
+    return Grid("balance", "Share of pixels, and share of images with the class", headings, rows, groups=groups)
+
+
+def _statistics(measures: Measures) -> Grid:
+    info = measures.data.info
+    part = "training part" if "train" in measures.parts else "dataset"
+    rows = [
+        [Cell(channel), Cell(f"{mean:.4f}"), Cell(f"{std:.4f}")]
+        for (channel, _), mean, std in zip(charts.channels(info["channels"]), info["mean"], info["std"], strict=True)
+    ]
+    headings = columns(("channel",), ("mean", "standard deviation"))
+    return Grid("statistics", f"Over every pixel of the {part}, intensities scaled to 0 to 1", headings, rows)
 
 
 def _geometry(measures: Measures) -> dict[str, list[Any]]:
-    """Native sizes and spacing: a chart of what varies, a sentence on what does not."""
+    """Native sizes and spacing: a chart of each quantity that varies, a sentence on each that does not."""
     table, parts = measures.geometry, measures.data.cases["part"].to_numpy()
-    sentences, drawn = [], []
+    sentences, plots = [], []
     if len(table[["width", "height"]].drop_duplicates()) > 1:
-        chart = charts.native_sizes(table["width"].to_numpy(), table["height"].to_numpy(), parts)
-        drawn += [("Width and height", chart)]
+        sizes = charts.native_sizes(table["width"].to_numpy(), table["height"].to_numpy(), parts)
+        plots += [("Width and height", sizes)]
     else:
         sentences += [f"Every case is {table['width'][0]:.0f} × {table['height'][0]:.0f} pixels (width × height)."]
     if (table["row"].isna() | (table["row"] == table["column"])).all():
@@ -144,24 +158,24 @@ def _geometry(measures: Measures) -> dict[str, list[Any]]:
         "column": ("Spacing of columns", "mm", "mm"),
         "slice": ("Spacing of slices", "mm", "mm"),
     }
-    for column, (title, axis, measured_in) in labels.items():
+    for column, (title, axis, unit) in labels.items():
         values = table[column].to_numpy() if column in table else np.array([])
         different = np.unique(values[~np.isnan(values)])
         if len(different) > 1:
-            drawn += [(title, charts.histogram(values, parts, title, axis))]
+            plots += [(title, charts.histogram(values, parts, title, axis))]
         elif len(different) == 1:
             which = " that records it" if np.isnan(values).any() else ""
-            sentences += [f"{title}: {different[0]:.4g} {measured_in} in every case{which}."]
-    known = int(measures.geometry["row"].notna().sum())
-    if not known:
-        sentences += ["The files record no spacing, so that distances are in pixels."]
-    elif known < len(table):
-        sentences += [f"Spacing is recorded for {known:,} of {len(table):,} cases."]
-    return {"sentences": sentences, "charts": drawn}
+            sentences += [f"{title}: {different[0]:.4g} {unit} in every case{which}."]
+    recorded = int(measures.geometry["row"].notna().sum())
+    if not recorded:
+        sentences += ["The files record no spacing, so distances are in pixels."]
+    elif recorded < len(table):
+        sentences += [f"Spacing is recorded for {recorded:,} of {len(table):,} cases."]
+    return {"sentences": sentences, "charts": plots}
 
 
 def _by_phrase(remarks: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
-    """Phrases with the cases that they are said of, the most frequent first."""
+    """Phrases with their cases, the most frequent phrase first."""
     cases: dict[str, list[str]] = {}
     for case, phrase in remarks:
         cases.setdefault(phrase, []).append(case)
@@ -169,7 +183,7 @@ def _by_phrase(remarks: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]
 
 
 def _preparation(measures: Measures) -> Terms:
-    """How the dataset was prepared, as far as it is recorded."""
+    """Recorded settings of the preparation."""
     data, info = measures.data, measures.data.info
     terms = [("Image size", f"{info['image_size']} × {info['image_size']} pixels, stored as {data.images.dtype}")]
     if "intensity" in info:
@@ -182,15 +196,23 @@ def _preparation(measures: Measures) -> Terms:
 
 
 def _source(file: Mapping[str, Any]) -> dict[str, Any]:
-    """A source archive with every key that the template shows."""
+    """A source archive with every key that the template needs."""
     remark = _PUBLISHED[file["published_checksum"]] if "published_checksum" in file else ""
-    return {**dict.fromkeys(_OF_A_SOURCE, ""), **file, "remark": remark}
+    return {**dict.fromkeys(_SOURCE, ""), **file, "remark": remark}
 
 
-def _files(measures: Measures) -> list[tuple[str, int, str]]:
-    """Name, bytes and checksum of each prepared file; dataset.json holds the checksums of the others."""
+def _files(measures: Measures) -> Grid:
+    """Name, bytes and checksum of each prepared file; dataset.json records the checksums of the others."""
     path, recorded = measures.data.path, measures.data.info["files"]
-    return [(name, (path / name).stat().st_size, recorded.get(name) or sha256_of(path / name)) for name in FILES]
+    rows = [
+        [
+            Cell(name),
+            Cell(f"{(path / name).stat().st_size:,}"),
+            Cell(recorded.get(name) or sha256_of(path / name), kind="checksum"),
+        ]
+        for name in FILES
+    ]
+    return Grid("files", "Prepared files", columns(("file",), ("bytes",), ("SHA-256",)), rows)
 
 
 def _intensity(rule: Mapping[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""Charts of a dataset card as inline SVG whose text stays text. Parts differ in lightness and marker, not in hue."""
+"""Charts of a dataset card as inline SVG with text elements. Parts differ in lightness and marker, not in hue."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from spectralseg.reporting.cards.measures import Values
 from spectralseg.reporting.drawing import style
 from spectralseg.reporting.drawing.images import class_colour
 
-_WIDE, _HALF, _QUARTER = 1040, 500, 248  # CSS pixels, of which an inch has 96
+_WIDE, _HALF, _QUARTER = 1040, 500, 248  # CSS pixels, 96 per inch
 _INK, _AXIS, _GRID = "#222222", "#767676", "#E4E4E4"
 _DARKEST = style.PART_COLOURS["train"]
 _MARKERS = {"train": "o", "validation": "D", "test": "s"}
 _CHANNELS = {1: [("grey", _INK)], 3: [("red", style.VERMILLION), ("green", style.GREEN), ("blue", style.BLUE)]}
-_SPREAD = 20  # ratio of largest to smallest from which on an axis is logarithmic
+_SPREAD = 20  # an axis is logarithmic above this ratio of largest to smallest value
 _MOST_BINS = 30
 _LONGEST_LABEL = 26
 _SPACE = "\N{NO-BREAK SPACE}"
@@ -59,7 +59,7 @@ _SCREEN: dict[Any, Any] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Use the look of the figures, in sizes for a screen, within the block."""
+    """Use the style of the figures, in sizes for a screen, within the block."""
     with style.applied():
         matplotlib.rcParams.update(_SCREEN)
         yield
@@ -74,7 +74,7 @@ def percent(share: float) -> str:
 
 
 def counted(number: int, unit: str) -> str:
-    """A number with its unit, which is given in plural."""
+    """A number with its unit; ``unit`` is a plural."""
     return f"{number:,} {unit[:-1] if number == 1 else unit}"
 
 
@@ -89,7 +89,7 @@ def class_balance(balance: pd.DataFrame, parts: Sequence[str], unit: str) -> str
     Args:
         balance: see :attr:`Measures.balance`.
         parts: parts in order.
-        unit: what a row of the arrays is called, in plural.
+        unit: name of a row of the arrays, in plural.
     """
     names = list(dict.fromkeys(balance["class"]))
     lines = np.arange(len(names))
@@ -106,7 +106,7 @@ def class_balance(balance: pd.DataFrame, parts: Sequence[str], unit: str) -> str
     presence.set_xlim(0, 100)
     _in_percent(presence, "x")
     pixels.set_xlabel("share of all pixels")
-    presence.set_xlabel(f"share of {unit} that show the class")
+    presence.set_xlabel(f"share of {unit} with the class")
     size.set_xlabel(f"size where present, share of the {unit[:-1]}\n(mark: median, line: 5 to 95 % quantile)")
     pixels.set_yticks(lines, [_short(name) for name in names])
     pixels.set_ylim(len(names) - 0.5, -0.5)
@@ -119,42 +119,42 @@ def class_balance(balance: pd.DataFrame, parts: Sequence[str], unit: str) -> str
     colours = [class_colour(label) for label in range(1, len(names) + 1)]
     swatches = pixels.scatter(0 * lines, lines, s=52, marker="s", color=colours, transform=before_the_axis)
     swatches.set(edgecolor=_AXIS, linewidth=0.5, clip_on=False)
-    told = (
+    phrases = (
         f"{row['class']}, {row['part']}: {percent(row['pixels'])} of the pixels, in {percent(row['slices'])} of the "
         f"{unit}, median size {percent(row['median'])}"
         for _, row in balance.iterrows()
     )
-    return _inline(figure, f"Class balance. {'; '.join(told)}.")
+    return _inline(figure, f"Class balance. {'; '.join(phrases)}.")
 
 
 def size_ridges(sizes: Mapping[str, Values], unit: str) -> str:
     """Distribution of foreground size in each part, one above the other, each scaled to its own peak.
 
     Args:
-        sizes: share of foreground in each row of a part; rows without any are counted beside the ridge.
-        unit: what a row of the arrays is called, in plural.
+        sizes: share of foreground in each row of a part; rows without foreground are counted beside the ridge.
+        unit: name of a row of the arrays, in plural.
     """
     figure = _figure(_WIDE, 76 + 74 * len(sizes))
     panels = np.atleast_1d(figure.subplots(len(sizes), 1, sharex=True))
-    everything = np.concatenate(list(sizes.values()))
-    edges = _share_bins(everything)
-    told = []
+    all_sizes = np.concatenate(list(sizes.values()))
+    edges = _share_bins(all_sizes)
+    phrases = []
     for panel, (part, values) in zip(panels, sizes.items(), strict=True):
-        some = values[values > 0]
-        _ridge(panel, 100 * some, edges, part)
-        empty = f", {len(values) - len(some):,} empty" if len(some) < len(values) else ""
-        median = f"median {percent(float(np.median(some)))}" if len(some) else "no foreground"
+        positive = values[values > 0]
+        _ridge(panel, 100 * positive, edges, part)
+        empty = f", {len(values) - len(positive):,} empty" if len(positive) < len(values) else ""
+        median = f"median {percent(float(np.median(positive)))}" if len(positive) else "no foreground"
         lines = [part, counted(len(values), unit) + empty, median]
         panel.set_ylabel("\n".join(lines), rotation=0, ha="right", va="center")
-        told.append(", ".join(lines))
-    _share_axis(panels[-1], pd.Series(everything))
+        phrases.append(", ".join(lines))
+    _share_axis(panels[-1], pd.Series(all_sizes))
     panels[-1].set_xlim(edges[0], edges[-1])
     panels[-1].set_xlabel(f"foreground, share of the {unit[:-1]}")
-    return _inline(figure, f"Distribution of foreground size. {'; '.join(told)}.")
+    return _inline(figure, f"Distribution of foreground size. {'; '.join(phrases)}.")
 
 
 def native_sizes(widths: Values, heights: Values, parts: NDArray[Any]) -> str:
-    """Native widths and heights in pixels; the area of a mark grows with the number of its cases.
+    """Native widths and heights in pixels; the area of a mark grows with its number of cases.
 
     Sizes that differ by less than a twentieth of the range share a mark.
     """
@@ -172,28 +172,23 @@ def native_sizes(widths: Values, heights: Values, parts: NDArray[Any]) -> str:
     panel.set_ylabel("height in pixels")
     different = len(np.unique([widths, heights], axis=1).T)
     ranges = f"widths {widths.min():.0f} to {widths.max():.0f}, heights {heights.min():.0f} to {heights.max():.0f}"
-    return _inline(figure, f"Native sizes: {different} different ones, {ranges} pixels.")
+    return _inline(figure, f"{different} different native sizes: {ranges} pixels.")
 
 
 def histogram(values: Values, parts: NDArray[Any], title: str, unit: str) -> str:
-    """How many cases have which value, parts stacked; NaN is left out."""
-    known = ~np.isnan(values)
-    stacks = {part: values[known & (parts == part)] for part in style.PART_COLOURS}
+    """Number of cases by value, parts stacked; NaN is left out."""
+    defined = ~np.isnan(values)
+    stacks = [values[defined & (parts == part)] for part in style.PART_COLOURS]
     figure = _figure(_QUARTER, 240)
     panel = figure.subplots()
-    panel.hist(
-        list(stacks.values()),
-        bins=_bins(values[known]).tolist(),
-        stacked=True,
-        color=[style.PART_COLOURS[part] for part in stacks],
-        edgecolor="white",
-        linewidth=0.5,
-    )
+    colours = list(style.PART_COLOURS.values())
+    bins = _bins(values[defined]).tolist()
+    panel.hist(stacks, bins=bins, stacked=True, color=colours, edgecolor="white", linewidth=0.5)
     panel.grid(axis="x", visible=False)
     panel.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     panel.set_xlabel(unit)
     panel.set_ylabel("cases")
-    low, median, high = np.quantile(values[known], [0, 0.5, 1])
+    low, median, high = np.quantile(values[defined], [0, 0.5, 1])
     return _inline(figure, f"{title} of the cases, in {unit}: {low:.4g} to {high:.4g}, median {median:.4g}.")
 
 
@@ -214,10 +209,10 @@ def intensity(shares: Values, mean: Sequence[float], std: Sequence[float]) -> st
     _in_percent(panel, "y")
     if len(names) > 1:
         panel.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, handlelength=1.2, ncols=len(names))
-    told = (
+    phrases = (
         f"{name}: mean {m:.3f}, standard deviation {s:.3f}" for (name, _), m, s in zip(names, mean, std, strict=True)
     )
-    return _inline(figure, f"Histogram of intensities. {'; '.join(told)}.")
+    return _inline(figure, f"Histogram of intensities. {'; '.join(phrases)}.")
 
 
 def _figure(width: int, height: int) -> Figure:
@@ -230,7 +225,7 @@ def _mark(panel: Axes, x: pd.Series, y: NDArray[Any], part: str) -> None:
 
 
 def _stepped(values: Values) -> Values:
-    """Whole numbers rounded to steps of a twentieth of their range, which bounds how many there are."""
+    """Integers rounded to steps of a twentieth of their range, which limits the number of different values."""
     step = max(1.0, float(np.ptp(values)) / 20)
     rounded: Values = values.min() + np.round(step * np.round((values - values.min()) / step))
     return rounded
@@ -249,7 +244,7 @@ def _ridge(panel: Axes, values: Values, edges: Values, part: str) -> None:
 
 
 def _share_bins(shares: Values) -> Values:
-    """Bins in percent: of equal width, or of equal ratio where the shares that are not zero spread widely."""
+    """Bins in percent: of equal width, or of equal ratio if the positive shares spread widely."""
     values = 100 * shares[shares > 0]
     low, high = min(values, default=0), max(values, default=100)
     if _logarithmic(values):
@@ -258,7 +253,7 @@ def _share_bins(shares: Values) -> Values:
 
 
 def _share_axis(panel: Axes, shares: pd.Series) -> None:
-    """A horizontal axis in percent, logarithmic where the shares that are not zero spread widely."""
+    """A horizontal axis in percent, logarithmic if the positive shares spread widely."""
     values = 100 * shares[shares > 0].to_numpy()
     if _logarithmic(values):
         panel.set_xscale("log")
@@ -275,7 +270,7 @@ def _logarithmic(values: Values) -> bool:
 
 
 def _bins(values: Values) -> Values:
-    """Bins of equal width; whole numbers get a bin each as long as there are few."""
+    """Bins of equal width; integers get one bin each if their range is small."""
     low, high = float(values.min()), float(values.max())
     if (values == values.round()).all() and high - low < _MOST_BINS:
         return np.arange(low, high + 2) - 0.5
@@ -291,10 +286,10 @@ def _short(name: str) -> str:
 
 
 def _inline(figure: Figure, description: str) -> str:
-    """A figure as an SVG element, the same for the same figure, with ids that no other figure of a page has."""
+    """A figure as an SVG element: deterministic, with ids that are unique on the page."""
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": description}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser brings its own fonts
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser uses its own fonts
         figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = stream.getvalue()
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg[svg.index("<svg") :])

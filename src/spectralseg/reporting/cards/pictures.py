@@ -1,4 +1,4 @@
-"""Example pictures of a dataset card: the image as JPEG, the outlines of its labels as vectors over it."""
+"""Example pictures of a dataset card: the image as JPEG, with the outlines of its labels as vectors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,9 @@ from spectralseg.reporting.cards.measures import Measures
 from spectralseg.reporting.drawing.images import class_colour, detail, shown_image
 
 COUNT = 12
-_RULE = "Cases at evenly spaced quantiles of foreground area in each part{slices}. "
-_SLICES = ", with the slice of the largest foreground"
-_EMPTY = "The first of {count} cases without foreground takes the last place of its part. "
-_SQUARE = "Images are prepared, thus square; sizes are native, width × height."
 _LARGEST = 256
 _QUALITY = 88
-_STAIRS, _STAIRS_OF_LENGTH = 0.7, 0.01  # pixels, and share of its length, by which an outline may deviate
+_TOLERANCE, _RELATIVE_TOLERANCE = 0.7, 0.01  # largest deviation of an outline, in pixels and as share of its length
 _MANY = 30
 
 
@@ -53,35 +49,38 @@ class Example:
 
     @property
     def many(self) -> bool:
-        """Whether there are so many outlines that thick lines would hide the picture."""
+        """Whether the outlines are so many that thick lines would hide the picture."""
         return sum(outline.path.count("M") for outline in self.outlines) > _MANY
 
 
 def examples(measures: Measures) -> list[Example]:
-    """Up to :data:`COUNT` examples, as many of each part as there are cases and places.
+    """Up to :data:`COUNT` examples, divided equally among the parts as far as they have cases.
 
-    A case without foreground, where the dataset has one, takes the last place of its part.
+    If the dataset has a case without foreground, the first takes the last place of its part.
     """
     data = measures.data
     places = _places(measures.counts["cases"], COUNT)
     empty = data.cases.iloc[measures.empty_cases[:1]]
-    chosen = []
+    selected = []
     for part in measures.parts:
         last = [(str(case), int(first)) for case, first in empty[empty["part"] == part][["case", "first"]].to_numpy()]
         rows = dict.fromkeys([*example_rows(data, places[part] - len(last), part), *last])
-        chosen += [_example(measures, case, row) for case, row in rows]
-    return chosen
+        selected += [_example(measures, case, row) for case, row in rows]
+    return selected
 
 
 def rules(measures: Measures) -> str:
-    """How the examples were chosen and what they show."""
+    """How the examples are selected and shown."""
     empty = len(measures.empty_cases)
-    said = _RULE.format(slices=_SLICES if measures.volumes else "")
-    return said + (_EMPTY.format(count=empty) if empty else "") + _SQUARE
+    slices = ", with the slice of the largest foreground" if measures.volumes else ""
+    sentences = [f"Cases at evenly spaced quantiles of foreground area in each part{slices}."]
+    if empty:
+        sentences.append(f"The first of {empty} cases without foreground takes the last place of its part.")
+    return " ".join([*sentences, "Images are prepared, thus square; sizes are native, width × height."])
 
 
 def outlines(labels: NDArray[np.uint8], classes: list[str]) -> Iterator[Outline]:
-    """Outline of each class that labels (H, W) hold: through the centres of its outermost pixels, without stairs."""
+    """Smoothed outline of each class in labels (H, W), through the centres of its outermost pixels."""
     for label in np.unique(labels[labels > 0]).tolist():
         contours, _ = cv2.findContours((labels == label).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         path = "".join(f"M{_points(contour)}z" for contour in contours)
@@ -89,7 +88,7 @@ def outlines(labels: NDArray[np.uint8], classes: list[str]) -> Iterator[Outline]
 
 
 def _places(cases: pd.Series, count: int) -> dict[str, int]:
-    """Divide places equally; what a small part cannot fill goes to the larger ones."""
+    """Divide places equally; larger parts get the places that a small part cannot fill."""
     places: dict[str, int] = {}
     for rank, (part, size) in enumerate(cases.sort_values(kind="stable").items()):
         places[str(part)] = min(int(size), (count - sum(places.values())) // (len(cases) - rank))
@@ -98,25 +97,25 @@ def _places(cases: pd.Series, count: int) -> dict[str, int]:
 
 def _example(measures: Measures, case: str, row: int) -> Example:
     data, position = measures.data, int(measures.row_cases[row])
-    about, native = data.cases.iloc[position], measures.geometry.iloc[position]
+    entry, native = data.cases.iloc[position], measures.geometry.iloc[position]
     labels = data.masks[row]
     window = detail(labels > 0)
-    shown = np.ascontiguousarray(labels[window])
+    visible = np.ascontiguousarray(labels[window])
     share = float(measures.foreground[row])
     size = f"{native['width']:.0f} × {native['height']:.0f} px"
-    place = f"slice {row - int(about['first']) + 1} of {about['slices']} · " if measures.volumes else ""
-    zoom = " · central third" if shown.shape != labels.shape else ""
+    place = f"slice {row - int(entry['first']) + 1} of {entry['slices']} · " if measures.volumes else ""
+    zoom = " · central third" if visible.shape != labels.shape else ""
     return Example(
         case=case,
-        caption=(f"{about['part']} · {size}", f"{place}{percent(share) if share else 'no'} foreground{zoom}"),
+        caption=(f"{entry['part']} · {size}", f"{place}{percent(share) if share else 'no'} foreground{zoom}"),
         jpeg=jpeg(shown_image(data, row)[window]),
-        side=len(shown),
-        outlines=tuple(outlines(shown, data.classes)),
+        side=len(visible),
+        outlines=tuple(outlines(visible, data.classes)),
     )
 
 
 def jpeg(image: NDArray[np.float64]) -> str:
-    """An image (H, W, 1 or 3) in [0, 1] as JPEG in base64, reduced to 256 pixels where it is larger."""
+    """An image (H, W, 1 or 3) in [0, 1] as JPEG in base64, reduced to at most 256 pixels."""
     plane = image[..., 0] if image.shape[-1] == 1 else image
     if len(plane) > _LARGEST:
         plane = np.clip(resize_image(plane, _LARGEST), 0, 1)
@@ -126,7 +125,7 @@ def jpeg(image: NDArray[np.float64]) -> str:
 
 
 def _points(contour: NDArray[Any]) -> str:
-    """A contour without the stairs of its pixels."""
-    tolerance = min(_STAIRS, _STAIRS_OF_LENGTH * cv2.arcLength(contour, True))
+    """A contour without its pixel steps, as the points of an SVG path."""
+    tolerance = min(_TOLERANCE, _RELATIVE_TOLERANCE * cv2.arcLength(contour, True))
     smooth = cv2.approxPolyDP(contour, tolerance, closed=True)
     return " ".join(f"{x + 0.5:g},{y + 0.5:g}" for x, y in smooth[:, 0].tolist())

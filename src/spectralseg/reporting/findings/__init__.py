@@ -1,7 +1,6 @@
-"""A page that says what a study found, and the numbers that it is written from.
+"""A page of the findings of a study.
 
-:func:`extract` turns a results folder into small CSV files; :func:`write_page` writes the page from these alone, so
-that nothing on it can come from elsewhere.
+:func:`extract` reduces a results folder to small CSV files; :func:`write_page` writes the page from these files alone.
 """
 
 from spectralseg.reporting.findings.extract import extract

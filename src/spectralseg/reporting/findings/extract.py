@@ -1,4 +1,4 @@
-"""The numbers of a study as small CSV files, which stay when the results folder is gone."""
+"""The numbers of a study as small CSV files, which outlive the results folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from spectralseg.config import Config
+from spectralseg.data.splits import PARTS
 from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv, read_json_lines
@@ -21,7 +22,7 @@ from spectralseg.reporting.studies import _common as common
 from spectralseg.reporting.studies.study_equation_2 import controls
 from spectralseg.reporting.tables import robustness
 from spectralseg.statistics.equivalence import equivalence
-from spectralseg.statistics.pairing import Paired, Values, mean, pair
+from spectralseg.statistics.pairing import Values, mean, pair
 from spectralseg.statistics.power import Components
 from spectralseg.statistics.verdicts import margin_needed, side
 
@@ -37,7 +38,7 @@ METRICS = (*SEGMENTATION, *CALIBRATION, *INTERPRETATION)
 TO_SETTLE = (0.5, 1.8)  # percentage points: the smallest and the largest gain in DSC of the paper's abstract
 BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
 METHOD = ("dataset", "architecture", "objective", "lambda")
-"""What identifies a method on a dataset."""
+"""Columns that identify a method on a dataset."""
 EFFECTS = (
     *METHOD,
     *("reference", "reference_lambda", "metric", "protocol", "leak_free"),
@@ -53,8 +54,8 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
 
     Args:
         results: the finished study, with its configuration.
-        tuning: results folders of the studies on which training was chosen, on validation data of the baseline.
-        out: the folder; what it holds under other names stays.
+        tuning: results folders of the studies that selected the training settings, by validation data of the baseline.
+        out: the folder; other files in it are kept.
 
     Raises:
         InputError: the study has no configuration, no claims or no records, or a file is damaged.
@@ -88,71 +89,71 @@ def _short(value: Any) -> Any:
 
 
 def _effects(results: Results) -> Iterator[dict[str, Any]]:
-    """Every method against the baseline, and Eq. (2) against its controls, each with and without cases that leak."""
-    measured = common.measurements(results, set(METRICS), {"iid"})
-    found = results.different(CONDITION, metric=set(METRICS), suite={"iid"}).sort_values(list(CONDITION))
-    objectives = common.objectives(results)
+    """Every method against the baseline, and Eq. (2) against its controls, with and without leaked test cases."""
+    measurements = common.measurements(results, set(METRICS), {"iid"})
+    conditions = results.different(CONDITION, metric=set(METRICS), suite={"iid"}).sort_values(list(CONDITION))
     pairs = results.leakage.reported_twice
     leaking = set(pairs.loc[pairs["train_dataset"] == pairs["test_dataset"], "train_dataset"])
-    for condition in found.to_dict("records"):
+    for condition in conditions.to_dict("records"):
         for leak_free in ("", LEAK_FREE) if condition["dataset"] in leaking else ("",):
             cell = {**condition, "class": MEAN, "leak_free": leak_free}
-            yield from _of_cell(results, measured, cell, objectives)
+            values = measurements.values(cell)
+            for name, lam, reference in _references(results, measurements, cell):
+                if values is not None and reference is not None:
+                    yield {
+                        **{key: cell[key] for key in (*METHOD, "metric", "protocol", "leak_free")},
+                        **{"reference": name, "reference_lambda": lam},
+                        **_effect(values, reference, cell, results.margin_of(cell)),
+                    }
 
 
-def _of_cell(
-    results: Results, measured: Measurements, cell: Mapping[Any, Any], objectives: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
-    ours = measured.values(cell)
-    references = [(results.baseline, "", measured.reference(cell))]
+def _references(
+    results: Results, measurements: Measurements, cell: Mapping[Any, Any]
+) -> Iterator[tuple[str, str, Values | None]]:
+    """Objective, λ and values of what a cell is compared with: the baseline, controls, the smallest λ of its sweep."""
+    yield results.baseline, "", measurements.reference(cell)
+    objectives = common.objectives(results)
     if common.is_full_band(objectives[cell["objective"]]):
         others = list(controls(objectives, cell["objective"], cell["lambda"]))
         if first := _first_of_sweep(results, cell):
             others.append((cell["objective"], first))
-        references += [
-            (name, lam, measured.values({**cell, "objective": name, "lambda": lam}))
-            for name, lam in others
-            if name != results.baseline
-        ]
-    for name, lam, theirs in references:
-        if ours is not None and theirs is not None:
-            yield {
-                **{key: cell[key] for key in (*METHOD, "metric", "protocol", "leak_free")},
-                "reference": name,
-                "reference_lambda": lam,
-                **_effect(ours, theirs, cell, results.margin_of(cell)),
-            }
+        for name, lam in others:
+            if name != results.baseline:
+                yield name, lam, measurements.values({**cell, "objective": name, "lambda": lam})
 
 
 def _first_of_sweep(results: Results, cell: Mapping[Any, Any]) -> str:
-    """The smallest λ of an objective on a dataset and network, where a cell has the largest of more than two."""
-    same = [run for run in results.study.runs if all(run.keys[key] == cell[key] for key in METHOD[:3])]
-    weights = sorted({run.lam for run in same}, key=float)
+    """The smallest λ of an objective on a dataset and network, if the cell has the largest of more than two."""
+    sweep = [run.lam for run in results.study.runs if all(run.keys[key] == cell[key] for key in METHOD[:3])]
+    weights = sorted(set(sweep), key=float)
     return weights[0] if cell["metric"] == "dsc" and len(weights) > 2 and weights[-1] == cell["lambda"] else ""
 
 
-def _effect(ours: Values, theirs: Values, cell: Mapping[Any, Any], margin: float | None) -> dict[str, Any]:
-    rule, pairs = metric_of(cell["metric"]), pair(ours, theirs)
-    tested = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes) if margin else None
+def _effect(values: Values, reference: Values, cell: Mapping[Any, Any], margin: float | None) -> dict[str, Any]:
+    rule, pairs = metric_of(cell["metric"]), pair(values, reference)
+    test = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes) if margin else None
     interval = pairs.interval()
-    narrow = tested.interval if tested else pairs.interval(level=0.9)
+    narrow = test.interval if test else pairs.interval(level=0.9)
     components = Components.of(pairs.values, pairs.members, outcomes=pairs.outcomes)
-    needed = margin_needed(interval, narrow, pairs.informative_seeds, pairs.informative_groups)
+    sizes = pairs.informative_seeds, pairs.informative_groups
     scaled = {
-        "measured": float(mean(ours.per_seed, 0)),
-        "reference_measured": float(mean(theirs.per_seed, 0)),
+        "measured": float(mean(values.per_seed, 0)),
+        "reference_measured": float(mean(reference.per_seed, 0)),
         **dict(zip(("difference", "low", "high"), interval, strict=True)),
         "narrow_low": narrow.low,
         "narrow_high": narrow.high,
         "margin": float("nan") if margin is None else margin,
-        "margin_needed": needed,
+        "margin_needed": margin_needed(interval, narrow, *sizes),
         "detectable": components.detectable() if components else float("nan"),
     }
+    equivalent = bool(test and test.equivalent)
+    # Equivalence comes first: a difference that is too small to matter is not reported as better or worse.
+    verdicts = {1: BETTER, -1: WORSE, 0: UNDECIDED}
     return {
         **{name: rule.factor * value for name, value in scaled.items()},
-        "p_equivalence": tested.p if tested else float("nan"),
-        "equivalent": bool(tested and tested.equivalent),
-        "verdict": _verdict(pairs, bool(tested and tested.equivalent), higher_is_better=rule.higher_is_better),
+        "p_equivalence": test.p if test else float("nan"),
+        "equivalent": equivalent,
+        "verdict": EQUIVALENT if equivalent else verdicts[rule.sign * side(interval.low, interval.high, *sizes)],
         "seeds": pairs.informative_seeds,
         "groups": pairs.informative_groups,
         "cases": len(pairs.cases),
@@ -161,18 +162,9 @@ def _effect(ours: Values, theirs: Values, cell: Mapping[Any, Any], margin: float
 
 
 def _sizes(components: Components, factor: float) -> dict[str, int | None]:
-    """Seeds and groups that would show the differences of the paper."""
+    """Numbers of seeds and groups that would detect the differences of the paper."""
     kinds = {"seeds": components.seeds_for, "groups": components.groups_for}
     return {f"{kind}_for_{size}": needed(size / factor) for size in TO_SETTLE for kind, needed in kinds.items()}
-
-
-def _verdict(pairs: Paired, equivalent: bool, *, higher_is_better: bool) -> str:
-    """Equivalence comes first: a difference that is beyond chance and too small to matter does not matter."""
-    interval = pairs.interval()
-    sign = side(interval.low, interval.high, pairs.informative_seeds, pairs.informative_groups)
-    if equivalent or not sign:
-        return EQUIVALENT if equivalent else UNDECIDED
-    return BETTER if (sign > 0) == higher_is_better else WORSE
 
 
 def _datasets(results: Results, config: Config) -> Iterator[dict[str, Any]]:
@@ -183,36 +175,31 @@ def _datasets(results: Results, config: Config) -> Iterator[dict[str, Any]]:
             "dataset": name,
             "source": data.info["source"],
             "image_size": data.info["image_size"],
-            **{f"{part}_cases": int((cases["part"] == part).sum()) for part in ("train", "validation", "test")},
+            **{f"{part}_cases": int((cases["part"] == part).sum()) for part in PARTS},
             **{f"{part}_groups": cases.loc[cases["part"] == part, "group"].nunique() for part in ("train", "test")},
-            **{f"{part}_images": len(data.rows(part)) for part in ("train", "validation", "test")},
+            **{f"{part}_images": len(data.rows(part)) for part in PARTS},
             **{f"{array}_sha256": data.info["files"].get(f"{array}.npy", "") for array in ("images", "masks")},
         }
 
 
 def _runs(results: Results) -> Iterator[dict[str, Any]]:
-    """What each run cost and on what it was made."""
+    """Cost, hardware and versions of each run. A plus sign after a commit marks uncommitted changes."""
     for row in read_runs(results).to_dict("records"):
         description = row["description"]
+        hardware, git = description.get("hardware", {}), description.get("git", {})
         yield {
             **{key: row[key] for key in (*METHOD, "seed", "state")},
             **{key: row[key] for key in ("training", "evaluation", "processor", "resident", "parameters")},
             **{key: row[key] for key in ("iterations", "best_iteration", "validation_dice")},
-            "device": description.get("hardware", {}).get("device_name", ""),
-            "threads": description.get("hardware", {}).get("threads", ""),
-            "commit": _commit(description.get("git", {})),
+            **{"device": hardware.get("device_name", ""), "threads": hardware.get("threads", "")},
+            "commit": f"{str(git.get('commit', ''))[:12]}{'+' if git.get('dirty') else ''}",
             "weights_sha256": str(description.get("weights_sha256", ""))[:16],
             **description.get("versions", {}),
         }
 
 
-def _commit(git: Mapping[str, Any]) -> str:
-    """Beginning of a commit; with a plus sign where the source tree had changes of its own."""
-    return f"{str(git.get('commit', ''))[:12]}{'+' if git.get('dirty') else ''}"
-
-
 def _curves(studies: Iterable[Results]) -> pd.DataFrame:
-    """Validation Dice during training: mean over the seeds of each method, and how many they are."""
+    """Validation Dice during training: mean over the seeds of each method, and their number."""
     keys = [*METHOD, "learning_rate", "iterations", "iteration"]
     rows = [row for results in studies for row in _histories(results)]
     by_iteration = pd.DataFrame(rows, columns=[*keys, "seed", _VALIDATION]).groupby(keys, sort=False)[_VALIDATION]
@@ -220,10 +207,10 @@ def _curves(studies: Iterable[Results]) -> pd.DataFrame:
 
 
 def _histories(results: Results) -> Iterator[dict[str, Any]]:
-    words = "a training log", "train the run again"
+    expected = "a training log", "train the run again"
     for run, description in results.trained().items():
         rate = description["training"].get("learning_rate")
         settings = {"learning_rate": rate, "iterations": description.get("iterations")}
-        for line in read_json_lines(results.study.run_folder(run) / "history.jsonl", *words):
+        for line in read_json_lines(results.study.run_folder(run) / "history.jsonl", *expected):
             if line.get(_VALIDATION) is not None:
                 yield {**run.keys, **settings, "iteration": line["iteration"], _VALIDATION: line[_VALIDATION]}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -33,26 +35,29 @@ def draw(numbers: Numbers, folder: Path) -> None:
 
 
 def _forest(numbers: Numbers) -> Figure:
-    """Differences to the baseline in DSC: a panel for each dataset, a line for each architecture and objective."""
-    rows = numbers.main(numbers.against())
-    rows = rows[(rows["metric"] == "dsc") & (rows["protocol"] == "sound")].dropna(subset=["low"])
+    """Differences to the baseline in DSC: a panel per dataset, a line per architecture and objective."""
+    rows = numbers.main(_dice(numbers))
     datasets = [name for name in numbers.config.datasets if name in set(rows["dataset"])]
     methods = list(dict.fromkeys(zip(rows["architecture"], rows["objective"], rows["lambda"], strict=True)))
     with style.applied():
         figure = Figure(figsize=(9.5, 1.1 + _LINE * 1.6 * max(len(methods), 1)), layout="constrained")
         panels = figure.subplots(1, max(len(datasets), 1), sharey=True, squeeze=False)[0]
         for panel, dataset in zip(panels, datasets, strict=False):
-            _effects_of(panel, rows[rows["dataset"] == dataset].to_dict("records"), methods)
+            _intervals(panel, rows[rows["dataset"] == dataset].to_dict("records"), methods)
             panel.set_title(dataset_label(dataset))
             panel.set_xlabel("difference in DSC, percentage points")
-        panels[0].set_yticks(
-            range(len(methods)), [f"{architecture_label(a)}, {objective_label(o, w)}" for a, o, w in methods]
-        )
+        labels = [f"{architecture_label(a)}, {objective_label(o, w)}" for a, o, w in methods]
+        panels[0].set_yticks(range(len(methods)), labels)
         panels[0].set_ylim(len(methods) - 0.5, -0.5)
     return figure
 
 
-def _effects_of(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tuple[str, str, str]]) -> None:
+def _dice(numbers: Numbers) -> pd.DataFrame:
+    rows = numbers.against()
+    return rows[(rows["metric"] == "dsc") & (rows["protocol"] == "sound")].dropna(subset=["low"])
+
+
+def _intervals(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tuple[str, str, str]]) -> None:
     if margins := [row["margin"] for row in rows if row["margin"] == row["margin"]]:
         panel.axvspan(-margins[0], margins[0], color="0.9", zorder=0, linewidth=0)
     panel.axvline(0, color="0.4", linewidth=0.8, zorder=1)
@@ -65,13 +70,14 @@ def _effects_of(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tupl
 
 
 def _curves(numbers: Numbers) -> Figure:
-    """Validation Dice against iterations: a panel for each dataset and architecture, a line for each objective."""
+    """Validation Dice against iterations: a panel per dataset and architecture, a line per objective."""
     curves = numbers.ordered(numbers.main(numbers.table("curves")))
     cells = list(dict.fromkeys(zip(curves["dataset"], curves["architecture"], strict=True)))
     objectives = list(dict.fromkeys(curves["objective"]))
     with style.applied():
-        figure = Figure(figsize=(9.5, 2.4 * max(1, -(-len(cells) // 3)) + 0.5), layout="constrained")
-        panels = figure.subplots(max(1, -(-len(cells) // 3)), min(3, max(1, len(cells))), squeeze=False).ravel()
+        height, width = max(1, math.ceil(len(cells) / 3)), min(3, max(1, len(cells)))  # in panels
+        figure = Figure(figsize=(9.5, 2.4 * height + 0.5), layout="constrained")
+        panels = figure.subplots(height, width, squeeze=False).ravel()
         for panel, (dataset, architecture) in zip(panels, cells, strict=False):
             part = curves[(curves["dataset"] == dataset) & (curves["architecture"] == architecture)]
             for colour, name in zip(_COLOURS * 3, objectives, strict=False):
@@ -89,9 +95,8 @@ def _curves(numbers: Numbers) -> Figure:
 
 
 def _sweep(numbers: Numbers) -> Figure:
-    """Difference in DSC to the baseline against λ, with 95 % intervals, where there are more than two λ."""
-    rows = numbers.against()
-    rows = rows[(rows["metric"] == "dsc") & (rows["protocol"] == "sound")].dropna(subset=["low"])
+    """Difference in DSC to the baseline against λ, with 95 % intervals, for sweeps of more than two λ."""
+    rows = _dice(numbers)
     several = rows.groupby(["dataset", "architecture", "objective"])["lambda"].transform("nunique")
     rows = rows[several > 2].assign(weight=lambda frame: frame["lambda"].astype(float))
     cells = list(dict.fromkeys(zip(rows["dataset"], rows["architecture"], strict=True)))

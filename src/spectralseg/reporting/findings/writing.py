@@ -1,9 +1,9 @@
-"""The page of findings, written from the extracted CSV files alone: no number of it is typed."""
+"""The page of findings, written from the extracted CSV files alone: every number on it is computed from them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from spectralseg.config import Config, load_config
+from spectralseg.data.splits import PARTS
 from spectralseg.files import replacing
 from spectralseg.loading import read_csv
 from spectralseg.metrics.catalogue import metric_of
@@ -29,8 +30,9 @@ from spectralseg.reporting.findings.extract import (
 )
 from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
 from spectralseg.reporting.rendering import MINUS, NO_RUN, few_patients, limits, margins, signed
+from spectralseg.reporting.rendering.markdown import pipe_table
 from spectralseg.reporting.studies._common import counted, is_full_band, listed
-from spectralseg.statistics.verdicts import FEWEST
+from spectralseg.statistics.verdicts import FEWEST, UNTESTED
 
 MAIN_PROTOCOL, PROTOCOLS = "sound", ("sound", "published")
 _MARKS = {BETTER: "**better**", WORSE: "**worse**", EQUIVALENT: "equivalent", UNDECIDED: ""}
@@ -44,7 +46,10 @@ _MAPS = {
     "spectral_similarity": "Eq. (2) on hard labels",
     "frc_mid": "Fourier ring correlation, middle band",
 }
-NUMBERS = ("effects", "noise", "claims", "datasets", "leakage", "runs", "curves", "tuning", "published")
+
+_CELL = ["dataset", "architecture"]
+
+Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,22 @@ class Numbers:
         return load_config(self.folder / CONFIG)
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of :data:`NUMBERS`; names and λ are text, an empty cell is NaN or an empty text."""
-        texts = dict.fromkeys((*METHOD, "reference", "reference_lambda", "metric", "protocol", "leak_free"), "str")
-        words = "the numbers of a study", "run 'spectralseg findings' again"
-        file = self.folder / f"{name}.csv"
-        frame = read_csv(file, *words, dtype=texts, keep_default_na=True)
-        present = [column for column in texts if column in frame]
-        return frame.fillna(dict.fromkeys(present, ""))
+        """One of the CSV files; names and λ are text, an empty cell is NaN or an empty text."""
+        texts = (*METHOD, "reference", "reference_lambda", "metric", "protocol", "leak_free")
+        expected = "the numbers of a study", "run 'spectralseg findings' again"
+        options: dict[str, Any] = {"dtype": dict.fromkeys(texts, "str"), "keep_default_na": True}
+        frame = read_csv(self.folder / f"{name}.csv", *expected, **options)
+        return frame.fillna({column: "" for column in texts if column in frame})
+
+    def notes(self, name: str) -> Iterator[str]:
+        """The text of a hand-written Markdown file in the folder, if it exists."""
+        file = self.folder / name
+        if file.is_file():
+            yield file.read_text(encoding="utf-8").strip()
 
     @cached_property
     def effects(self) -> pd.DataFrame:
-        """Differences of methods."""
+        """Differences between methods."""
         return self.table("effects")
 
     def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -85,35 +95,40 @@ class Numbers:
 
     def against(self, reference: str | None = None, *, leak_free: str = "") -> pd.DataFrame:
         """Effects against the baseline, or another reference."""
-        chosen = self.effects["reference"] == (reference or self.config.baseline)
-        return self.ordered(self.effects[chosen & (self.effects["leak_free"] == leak_free)])
+        return self.ordered(select(self.effects, reference=reference or self.config.baseline, leak_free=leak_free))
 
     @cached_property
     def weights(self) -> dict[str, str]:
-        """The λ of the headline of each objective with an auxiliary term: the one on most datasets and networks, of
-        several the first of the configuration.
+        """The main λ of each objective with an auxiliary term: the λ of most datasets and networks; of equally many,
+        the first of the configuration.
         """
         order = list(dict.fromkeys(lam for block in self.config.grid.values() for lam in block.lambdas))
-        cells: dict[Any, int] = (
-            self.effects.drop_duplicates(list(METHOD)).groupby(["objective", "lambda"]).size().to_dict()
-        )
-        found: dict[str, str] = {}
+        methods = self.effects.drop_duplicates(list(METHOD))
+        cells: dict[Any, int] = methods.groupby(["objective", "lambda"]).size().to_dict()
+        weights: dict[str, str] = {}
         for name, lam in sorted(cells, key=lambda key: (-cells[key], order.index(key[1]) if key[1] in order else -1)):
             if self.config.objectives[name].auxiliary is not None and float(lam):
-                found.setdefault(name, lam)
-        return found
+                weights.setdefault(name, lam)
+        return weights
 
     def main(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows at the λ of the headline, and those of objectives without an auxiliary term."""
+        """The rows at the main λ, and those of objectives without an auxiliary term."""
         return frame[frame["lambda"] == frame["objective"].map(lambda name: self.weights.get(name, "0"))]
 
 
+def select(rows: pd.DataFrame, **values: str | Iterable[str]) -> pd.DataFrame:
+    """Rows whose columns hold a value, or one of several."""
+    for column, value in values.items():
+        rows = rows[rows[column].isin([value] if isinstance(value, str) else [*value])]
+    return rows
+
+
 def write_page(folder: Path, page: Path) -> None:
-    """Draw the plots of extracted numbers into their folder, and write the page that shows them.
+    """Draw the plots into the folder of the extracted numbers, and write the page that shows them.
 
     Args:
-        folder: of :func:`~spectralseg.reporting.findings.extract.extract`; ``data.md`` there is hand-written and joins
-            the section on the data.
+        folder: of :func:`~spectralseg.reporting.findings.extract.extract`; the hand-written files ``data.md`` and
+            ``obstacles.md`` in it join the sections on data and cost.
         page: the Markdown file; links to the folder are relative to it.
 
     Raises:
@@ -126,27 +141,26 @@ def write_page(folder: Path, page: Path) -> None:
 
 
 def text(numbers: Numbers, link: str) -> str:
-    """The page as Markdown; ``link`` is how it reaches the folder of numbers."""
-    sections: tuple[tuple[str, Callable[[Numbers, str], Iterable[str]]], ...] = (
-        ("", _head),
-        ("Protocol", _protocol),
-        ("Data", _data),
-        ("Learning rate and iterations", _tuning),
-        ("Effects", _effects),
-        ("Is it a squared Dice?", _control),
-        ("λ and the sign", _sweep),
-        ("Calibration", _calibration),
-        ("Noise", _noise),
-        ("Activation maps and spectra", _maps),
-        ("The paper's claims", _claims),
-        ("Statistical power", _power),
-        ("Limits", _limits),
-        ("Cost, versions and files", _cost),
-    )
+    """The page as Markdown; ``link`` is the relative address of the folder of numbers."""
+    sections: dict[str, Callable[[Numbers, str], Iterable[str]]] = {
+        "": _head,
+        "Protocol": _protocol,
+        "Data": _data,
+        "Learning rate and iterations": _tuning,
+        "Effects": _effects,
+        "Is it a squared Dice?": _control,
+        "λ and the sign": _sweep,
+        "Calibration": _calibration,
+        "Noise": _noise,
+        "Activation maps and spectra": _maps,
+        "The paper's claims": _claims,
+        "Statistical power": _power,
+        "Limits": _limits,
+        "Cost, versions and files": _cost,
+    }
     parts = ["# Does the objective help?"]
-    for heading, section in sections:
-        paragraphs = [paragraph for paragraph in section(numbers, link) if paragraph]
-        if paragraphs:
+    for heading, section in sections.items():
+        if paragraphs := [paragraph for paragraph in section(numbers, link) if paragraph]:
             parts += [*([f"## {heading}"] if heading else []), *paragraphs]
     return "\n\n".join(parts) + "\n"
 
@@ -156,38 +170,39 @@ def answer(numbers: Numbers) -> list[str]:
     name = _subject(numbers)
     if name is None:
         return ["No objective of this study has Eq. (2) over all frequencies."]
-    ours = _dice(numbers, numbers.against(), name)
-    sentences = [f"{_named(numbers, name)} against the baseline `{numbers.config.baseline}`: {_outcome(ours)}."]
-    for reference in _controls(numbers, name):
-        rows = _dice(numbers, numbers.against(reference), name)
-        sentences.append(f"Against its control `{reference}`: {_outcome(rows)}.")
-    return sentences
+    weight = numbers.weights.get(name, "0")
+    label = f"`{name}`" if weight == "0" else f"`{name}` (λ = {weight})"
+    outcome = _outcome(_dice(numbers, numbers.against(), name))
+    return [
+        f"{label} against the baseline `{numbers.config.baseline}`: {outcome}.",
+        *(
+            f"Against its control `{reference}`: {_outcome(_dice(numbers, numbers.against(reference), name))}."
+            for reference in _controls(numbers, name)
+        ),
+    ]
 
 
 def _subject(numbers: Numbers) -> str | None:
     """The objective that the study is about: Eq. (2) over all frequencies, added as a loss."""
     objectives = numbers.config.objectives.items()
-    return next((name for name, one in objectives if is_full_band(one) and one.form == "add"), None)
+    return next((name for name, objective in objectives if is_full_band(objective) and objective.form == "add"), None)
 
 
 def _controls(numbers: Numbers, name: str) -> list[str]:
-    ours = numbers.main(numbers.effects[numbers.effects["objective"] == name])
-    return [
-        reference for reference in dict.fromkeys(ours["reference"]) if reference not in (name, numbers.config.baseline)
-    ]
+    references = dict.fromkeys(numbers.main(select(numbers.effects, objective=name))["reference"])
+    return [reference for reference in references if reference not in (name, numbers.config.baseline)]
 
 
 def _dice(numbers: Numbers, frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    chosen = (frame["objective"] == name) & (frame["metric"] == "dsc") & (frame["protocol"] == MAIN_PROTOCOL)
-    return numbers.main(frame[chosen])
+    return numbers.main(select(frame, objective=name, metric="dsc", protocol=MAIN_PROTOCOL))
 
 
 def _outcome(rows: pd.DataFrame) -> str:
     """What comparisons in DSC say together, no stronger than their intervals."""
     rows, impossible = rows.dropna(subset=["low"]), int(rows["low"].isna().sum())
-    beside = f" ({counted(impossible, 'comparison')} more without an interval)" if impossible else ""
+    more = f" ({counted(impossible, 'comparison')} more without an interval)" if impossible else ""
     if rows.empty:
-        return f"no comparison could be made{beside}"
+        return f"no comparison could be made{more}"
     counts = rows["verdict"].value_counts()
     unit = "percentage points"
     phrases = [
@@ -197,58 +212,55 @@ def _outcome(rows: pd.DataFrame) -> str:
         f"undecided in {counts.get(UNDECIDED, 0)}",
     ]
     spread = f"{signed(rows['difference'].min())} to {signed(rows['difference'].max())}"
-    return f"of {counted(len(rows), 'comparison')} in DSC{beside} {listed(phrases)}; differences from {spread} {unit}"
-
-
-def _named(numbers: Numbers, name: str) -> str:
-    weight = numbers.weights.get(name, "0")
-    return f"`{name}`" if weight == "0" else f"`{name}` (λ = {weight})"
+    return f"of {counted(len(rows), 'comparison')} in DSC{more} {listed(phrases)}; differences from {spread} {unit}"
 
 
 def _head(numbers: Numbers, link: str) -> Iterator[str]:
     yield f"![Differences to the baseline in DSC with 95 % intervals]({link}/forest.svg)"
     yield " ".join(answer(numbers))
-    missing = (numbers.table("runs")["state"] != "evaluated").sum()
-    if missing:
-        yield f"**Unfinished: {missing} of {len(numbers.table('runs'))} runs are missing or diverged.**"
+    states = numbers.table("runs")["state"]
+    if missing := (states != "evaluated").sum():
+        yield f"**Unfinished: {missing} of {len(states)} runs are missing or diverged.**"
     if "phantom" in set(numbers.table("datasets")["source"]):
-        yield "**Drawn from synthetic phantoms: nothing here says anything about the paper.**"
+        yield "**Measured on synthetic phantoms: nothing here says anything about the paper.**"
     yield (
         "*Better* and *worse*: the 95 % interval over seeds and patients excludes zero. *Equivalent*: the 90 % "
-        f"interval lies within the margin, whether it excludes zero or not. Either needs {FEWEST}. Nothing is adjusted "
-        f"for the number of comparisons. Every number is computed from the files in [{link}/]({link}/)."
+        f"interval lies within the margin, whether it excludes zero or not. Either needs {FEWEST}. Verdicts are not "
+        f"adjusted for the number of comparisons. Every number is computed from the files in [{link}/]({link}/)."
     )
 
 
 def _protocol(numbers: Numbers, link: str) -> Iterator[str]:
     config, training = numbers.config, numbers.config.training
     steps = [f"{most:.0f} on {dataset_label(name)}" for name, most in _iterations(numbers).items()]
-    rows = [
-        (
-            f"`{name}`" + (" (baseline)" if name == config.baseline else ""),
-            f"{one.base}{_options(one.base_options)}",
-            f"{one.auxiliary or NO_RUN}{_options(one.auxiliary_options)}",
-            one.form if one.auxiliary else NO_RUN,
-            numbers.weights.get(name, "0") if one.auxiliary else NO_RUN,
+    rows = []
+    for name, objective in config.objectives.items():
+        auxiliary = (
+            f"{objective.auxiliary}{_options(objective.auxiliary_options)}",
+            objective.form,
+            numbers.weights.get(name, "0"),
         )
-        for name, one in config.objectives.items()
-    ]
-    yield _table(("objective", "base L", "auxiliary A", "form", "λ"), rows)
+        rows.append(
+            (
+                f"`{name}`" + (" (baseline)" if name == config.baseline else ""),
+                f"{objective.base}{_options(objective.base_options)}",
+                *(auxiliary if objective.auxiliary else (NO_RUN,) * 3),
+            )
+        )
+    yield pipe_table(("objective", "base L", "auxiliary A", "form", "λ"), rows)
     yield (
         f"*add*: L + λA. *printed*: L + λ(1 {MINUS} A), the sign of Eq. (3). All runs: SGD with batches of "
         f"{training.batch_size}, learning rate {training.learning_rate:g} ({training.schedule}), momentum "
-        f"{training.momentum:g}, weight decay {training.weight_decay:g}; iterations: {listed(steps)}. Same initial "
-        "weights, order of the data and test cases for each seed, so that differences are paired. The best validation "
-        f"Dice chooses the weights. [Configuration]({link}/{CONFIG})."
+        f"{training.momentum:g}, weight decay {training.weight_decay:g}; iterations: {listed(steps)}. For each seed, "
+        "all objectives share initial weights, data order and test cases, so that differences are paired. The "
+        f"checkpoint with the best validation Dice is evaluated. [Configuration]({link}/{CONFIG})."
     )
 
 
 def _iterations(numbers: Numbers) -> dict[str, float]:
     """The longest run on each dataset."""
-    return {
-        str(name): most
-        for name, most in numbers.table("runs").groupby("dataset", sort=False)["iterations"].max().dropna().items()
-    }
+    longest = numbers.table("runs").groupby("dataset", sort=False)["iterations"].max().dropna()
+    return {str(name): most for name, most in longest.items()}
 
 
 def _options(options: Any) -> str:
@@ -256,52 +268,45 @@ def _options(options: Any) -> str:
 
 
 def _data(numbers: Numbers, link: str) -> Iterator[str]:
-    parts = ("train", "validation", "test")
     rows = [
         (
-            dataset_label(row["dataset"]),
-            row["source"],
-            f"{row['image_size']}",
-            *(f"{row[f'{part}_cases']} ({row[f'{part}_images']})" for part in parts),
-            f"{row['test_groups']}",
+            *(dataset_label(row["dataset"]), row["source"], row["image_size"]),
+            *(f"{row[f'{part}_cases']} ({row[f'{part}_images']})" for part in PARTS),
+            row["test_groups"],
         )
         for row in numbers.table("datasets").to_dict("records")
     ]
-    yield _table(("dataset", "source", "pixels", *(f"{part} cases (images)" for part in parts), "test patients"), rows)
-    notes = numbers.folder / "data.md"
-    if notes.is_file():
-        yield notes.read_text(encoding="utf-8").strip()
+    headings = ("dataset", "source", "pixels", *(f"{part} cases (images)" for part in PARTS), "test patients")
+    yield pipe_table(headings, rows)
+    yield from numbers.notes("data.md")
     leaks = numbers.table("leakage")
     if leaks.empty:
-        yield "Overlap of training and test data was not audited."
-    own = leaks[leaks["train_dataset"] == leaks["test_dataset"]]
-    for row in own.to_dict("records"):
-        if isinstance(row["finding"], str) and row["finding"]:
-            yield f"Leakage audit. {row['finding']}."
+        yield "The overlap of training and test data was not audited."
+    for finding in leaks[leaks["train_dataset"] == leaks["test_dataset"]]["finding"]:
+        if isinstance(finding, str) and finding:
+            yield f"Leakage audit. {finding}."
 
 
 def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
-    tried = numbers.table("tuning")
-    tried = tried[tried["objective"] == numbers.config.baseline]
-    if not tried.empty:
-        keys = ["dataset", "architecture", "learning_rate", "iterations"]
-        best: dict[Any, float] = tried.groupby(keys)["validation_dice"].max().to_dict()
-        networks = list(dict.fromkeys(key[:2] for key in best))
+    baseline = numbers.config.baseline
+    tuning = select(numbers.table("tuning"), objective=baseline)
+    if not tuning.empty:
+        keys = [*_CELL, "learning_rate", "iterations"]
+        best: dict[Any, float] = tuning.groupby(keys)["validation_dice"].max().to_dict()
         settings = sorted({key[2:] for key in best})
-        headings = [f"{rate:g}, {iterations}" for rate, iterations in settings]
         rows = [
             (
                 f"{dataset_label(network[0])} {architecture_label(network[1])}",
                 *(_number(best.get((*network, *setting)), 100, 1) for setting in settings),
             )
-            for network in networks
+            for network in dict.fromkeys(key[:2] for key in best)
         ]
         yield (
-            f"Tried for the baseline `{numbers.config.baseline}` alone, on validation data, with "
-            f"{counted(int(tried['seeds'].max()), 'seed')}. Best validation Dice in percent for each learning rate and "
-            "number of iterations:"
+            f"Tuned for the baseline `{baseline}` alone, on validation data, with "
+            f"{counted(int(tuning['seeds'].max()), 'seed')}. Best validation Dice in percent for each learning rate "
+            "and number of iterations:"
         )
-        yield _table(("", *headings), rows)
+        yield pipe_table(("", *(f"{rate:g}, {iterations}" for rate, iterations in settings)), rows)
     curves = numbers.table("curves")
     if not curves.empty:
         yield f"![Validation Dice during training]({link}/curves.svg)"
@@ -309,75 +314,75 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
 
 
 def _flattened(numbers: Numbers, curves: pd.DataFrame) -> str:
-    """How much validation Dice still rose in the last sixth of training; empty without validations before and in it."""
+    """The rise of validation Dice in the last sixth of training; empty unless validations lie before and in it."""
     rises: dict[str, list[float]] = {}
     for _, curve in numbers.main(curves).groupby(list(METHOD), sort=False):
         early = curve["iteration"] <= curve["iterations"] * 5 / 6
         if early.any() and not early.all():
             dice = 100 * curve["validation_dice"]
             rises.setdefault(str(curve["dataset"].iloc[0]), []).append(dice.iloc[-1] - dice[early].iloc[-1])
+    if not rises:
+        return ""
     phrases = [f"{signed(sum(rise) / len(rise), 1)} on {dataset_label(name)}" for name, rise in rises.items()]
-    return (
-        f"In the last sixth of training, mean validation Dice changes by {listed(phrases)} percentage points."
-        if phrases
-        else ""
-    )
+    return f"In the last sixth of training, mean validation Dice changes by {listed(phrases)} percentage points."
 
 
 def _effects(numbers: Numbers, link: str) -> Iterator[str]:
     yield (
-        f"Value of each objective less that of `{numbers.config.baseline}`, mean over classes, with the 95 % interval. "
-        "DSC, NSD (within 2 mm, or 2 pixels where the spacing is not known) and false structures in percentage points, "
-        "HD95 in mm or pixels, lower is better for the last two. *Published*: the paper's protocol, traps included; "
-        "*sound*: ours, see [the metrics policy](metrics-policy.md)."
+        f"Difference of each objective to `{numbers.config.baseline}`, mean over classes, with the 95 % interval. "
+        "DSC, NSD (within 2 mm, or 2 pixels where the spacing is unknown) and false structures are in percentage "
+        "points, HD95 is in mm or pixels; lower is better for the last two. *Published*: the paper's protocol, traps "
+        "included; *sound*: ours, see [the metrics policy](metrics-policy.md)."
     )
+    columns = [("dsc", protocol) for protocol in PROTOCOLS]
+    columns += [(metric, MAIN_PROTOCOL) for metric in SEGMENTATION[1:]]
     for dataset in numbers.config.datasets:
-        leaking = numbers.effects[(numbers.effects["dataset"] == dataset) & (numbers.effects["leak_free"] != "")]
-        for leak_free in ("", *dict.fromkeys(leaking["leak_free"])):
-            rows = numbers.main(numbers.against(leak_free=leak_free))
-            rows = rows[rows["dataset"] == dataset]
+        readings = select(numbers.effects, dataset=dataset)["leak_free"]
+        for leak_free in ("", *dict.fromkeys(readings[readings != ""])):
+            rows = select(numbers.main(numbers.against(leak_free=leak_free)), dataset=dataset)
             if len(rows):
-                yield f"### {dataset_label(dataset)}" + (", without test cases that leak" if leak_free else "")
-                columns = [("dsc", protocol) for protocol in PROTOCOLS]
-                columns += [(metric, MAIN_PROTOCOL) for metric in SEGMENTATION[1:]]
+                yield f"### {dataset_label(dataset)}" + (", without leaked test cases" if leak_free else "")
                 yield _effect_table(rows, columns)
                 yield _sizes(rows)
 
 
 def _effect_table(rows: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> str:
-    headings = [f"{metric_of(metric).label}, {protocol}" for metric, protocol in columns]
-    cells = {(*_method(row), row["metric"], row["protocol"]): row for row in rows.to_dict("records")}
-    methods = dict.fromkeys(_method(row) for row in rows.to_dict("records"))
-    lines = [
-        (
-            f"{architecture_label(method[0])} `{method[1]}`",
-            *(_entry(cells.get((*method, *column))) for column in columns),
-        )
-        for method in methods
-    ]
-    return _table(("", *headings), lines)
+    headings = {column: f"{metric_of(column[0]).label}, {column[1]}" for column in columns}
+    return _method_table(rows, ("metric", "protocol"), headings, _entry)
 
 
-def _method(row: Any) -> tuple[str, str]:
-    return str(row["architecture"]), objective_label(str(row["objective"]), str(row["lambda"]))
+def _method_table(
+    rows: pd.DataFrame, keys: Sequence[str], headings: Mapping[Any, str], text_of: Callable[[Any], str]
+) -> str:
+    """A table with one row per method; ``headings`` are those of the columns, by the values of ``keys``."""
+    cells: dict[str, dict[Any, Row]] = {}
+    for row in rows.to_dict("records"):
+        method = f"{architecture_label(row['architecture'])} `{objective_label(row['objective'], row['lambda'])}`"
+        cells.setdefault(method, {})[tuple(row[key] for key in keys)] = row
+    lines = [(method, *(text_of(row.get(key)) for key in headings)) for method, row in cells.items()]
+    return pipe_table(("", *headings.values()), lines)
 
 
-def _entry(row: Any, *, marked: bool = True) -> str:
+def _entry(row: Row | None, *, marked: bool = True) -> str:
+    """A difference with its 95 % interval and its verdict."""
     if row is None or row["low"] != row["low"]:
         return NO_RUN
-    digits = metric_of(row["metric"]).digits
     mark = _MARKS[row["verdict"]] if marked else ""
-    return f"{limits(row['difference'], row['low'], row['high'], digits=digits)} {mark}".strip()
+    return f"{limits(row['difference'], row['low'], row['high'], digits=_digits(row))} {mark}".strip()
+
+
+def _digits(row: Row) -> int:
+    return metric_of(row["metric"]).digits
 
 
 def _sizes(rows: pd.DataFrame) -> str:
-    """Seeds and patients behind a table, and what the latter mean for it."""
-    rows = rows[(rows["protocol"] == MAIN_PROTOCOL) & (rows["metric"] == "dsc")].dropna(subset=["low"])
-    phrases = [
-        f"{name}: {_range(rows[column])}."
-        for name, column in (("Seeds", "seeds"), ("Test patients or images", "groups"))
-    ]
-    return " ".join([*phrases, *few_patients(rows["groups"])]) if len(rows) else ""
+    """Numbers of seeds and patients behind a table, and a warning where patients are few."""
+    rows = select(rows, protocol=MAIN_PROTOCOL, metric="dsc").dropna(subset=["low"])
+    if rows.empty:
+        return ""
+    columns = {"Seeds": "seeds", "Test patients or images": "groups"}
+    phrases = [f"{name}: {_range(rows[column])}." for name, column in columns.items()]
+    return " ".join([*phrases, *few_patients(rows["groups"])])
 
 
 def _range(counts: pd.Series[int]) -> str:
@@ -388,80 +393,73 @@ def _range(counts: pd.Series[int]) -> str:
 def _control(numbers: Numbers, link: str) -> Iterator[str]:
     name = _subject(numbers)
     for reference in _controls(numbers, name) if name else []:
-        chosen = numbers.main(numbers.against(reference))
-        chosen = chosen[(chosen["objective"] == name) & chosen["metric"].isin([*SEGMENTATION, *CALIBRATION])]
+        effects = numbers.main(select(numbers.against(reference), objective=name or "", metric="dsc"))
         rows = [
             (
-                dataset_label(row["dataset"]),
-                architecture_label(row["architecture"]),
+                *_cell(row),
                 f"{metric_of(row['metric']).label}, {row['protocol']}",
-                limits(
-                    row["difference"], row["narrow_low"], row["narrow_high"], digits=metric_of(row["metric"]).digits
-                ),
+                limits(row["difference"], row["narrow_low"], row["narrow_high"], digits=_digits(row)),
                 f"±{row['margin']:g}" if row["margin"] == row["margin"] else NO_RUN,
                 _MARKS[EQUIVALENT] if row["equivalent"] else "",
             )
-            for row in chosen[chosen["metric"] == "dsc"].to_dict("records")
+            for row in effects.to_dict("records")
         ]
-        dice = chosen[(chosen["metric"] == "dsc") & (chosen["protocol"] == MAIN_PROTOCOL)]
-        yield f"`{name}` less `{reference}`: the difference with the 90 % interval of two one-sided tests."
-        yield _table(("dataset", "architecture", "metric", "difference", "margin", ""), rows)
+        yield f"Difference of `{name}` to `{reference}` with the 90 % interval of two one-sided tests."
+        yield pipe_table((*_CELL, "metric", "difference", "margin", ""), rows)
+        dice = select(effects, protocol=MAIN_PROTOCOL)
         if len(dice):
             yield (
-                f"{_capital(counted(int(dice['equivalent'].sum()), 'comparison'))} of {len(dice)} under "
+                f"{counted(int(dice['equivalent'].sum()), 'comparison')} of {len(dice)} under "
                 f"'{MAIN_PROTOCOL}' are equivalent; {_all_equivalent(dice)}."
             )
 
 
+def _cell(row: Row) -> tuple[str, str]:
+    return dataset_label(row["dataset"]), architecture_label(row["architecture"])
+
+
 def _all_equivalent(dice: pd.DataFrame) -> str:
-    """From which margin on all comparisons would be equivalent, rounded up."""
+    """The smallest margin within which all comparisons would be equivalent, rounded up."""
     if dice["margin_needed"].isna().any():
         return f"no margin would be enough, because equivalence needs {FEWEST}"
     return f"all would be with a margin of {math.ceil(100 * dice['margin_needed'].max()) / 100:.2f} percentage points"
 
 
 def _sweep(numbers: Numbers, link: str) -> Iterator[str]:
-    rows = numbers.against()
-    rows = rows[(rows["metric"] == "dsc") & (rows["protocol"] == MAIN_PROTOCOL)]
-    full = [name for name, one in numbers.config.objectives.items() if is_full_band(one)]
-    rows = rows[rows["objective"].isin(full)]
-    several = rows.groupby(["dataset", "architecture"])["lambda"].nunique()
+    full = [name for name, objective in numbers.config.objectives.items() if is_full_band(objective)]
+    rows = select(numbers.against(), metric="dsc", protocol=MAIN_PROTOCOL, objective=full)
+    several = rows.groupby(_CELL)["lambda"].nunique()
     for dataset, architecture in several[several > 2].index:
-        part = rows[(rows["dataset"] == dataset) & (rows["architecture"] == architecture)]
-        weights = sorted(set(part["lambda"]), key=float)
-        printed = numbers.table("published")
-        alike = (printed["dataset"] == dataset) & (printed["architecture"] == architecture)
-        printed = printed[alike & (printed["column"] == "DSC")].set_index("lambda")["value"]
-        lines = [("Table 6 of the paper, DSC", *(_number(printed.get(lam)) for lam in weights))] if len(printed) else []
+        cell = {"dataset": dataset, "architecture": architecture}
+        sweep = select(rows, **cell)
+        weights = sorted(set(sweep["lambda"]), key=float)
+        published = select(numbers.table("published"), column="DSC", **cell).set_index("lambda")["value"]
+        lines = []
+        if len(published):
+            lines.append(("Table 6 of the paper, DSC", *(_number(published.get(weight)) for weight in weights)))
         for name in full:
-            ours = part[part["objective"] == name].set_index("lambda").to_dict("index")
-            if ours:
-                lines.append((f"`{name}` less the baseline", *(_entry(ours.get(lam)) for lam in weights)))
+            if effects := select(sweep, objective=name).set_index("lambda").to_dict("index"):
+                lines.append((f"`{name}` less the baseline", *(_entry(effects.get(weight)) for weight in weights)))
         yield f"{dataset_label(dataset)}, {architecture_label(architecture)}: DSC under '{MAIN_PROTOCOL}' against λ."
-        yield _table(("", *(f"λ = {lam}" for lam in weights)), lines)
-        yield from _ends(numbers, dataset, architecture, full, printed)
+        yield pipe_table(("", *(f"λ = {weight}" for weight in weights)), lines)
+        for name in full:
+            ends = select(numbers.against(name), objective=name, protocol=MAIN_PROTOCOL, **cell)
+            yield from (_ends(row, published) for row in ends.to_dict("records"))
     if (several > 2).any():
         yield f"![Difference in DSC to the baseline against λ]({link}/sweep.svg)"
 
 
-def _ends(
-    numbers: Numbers, dataset: str, architecture: str, names: Sequence[str], printed: pd.Series[float]
-) -> Iterator[str]:
-    """The largest λ against the smallest, paired, beside what the paper's table says."""
-    for name in names:
-        rows = numbers.against(name)
-        here = (rows["dataset"] == dataset) & (rows["architecture"] == architecture) & (rows["objective"] == name)
-        for row in rows[here & (rows["protocol"] == MAIN_PROTOCOL)].to_dict("records"):
-            first, last = row["reference_lambda"], row["lambda"]
-            paper = ""
-            if {first, last} <= set(printed.index):
-                paper = f"; the paper's DSC changes by {signed(printed[last] - printed[first])}"
-            yield f"`{name}` from λ = {first} to λ = {last}: {_entry(row)} percentage points{paper}."
+def _ends(row: Row, published: pd.Series[float]) -> str:
+    """The difference of the largest λ to the smallest, paired, and that of the paper's table."""
+    first, last = row["reference_lambda"], row["lambda"]
+    paper = ""
+    if {first, last} <= set(published.index):
+        paper = f"; the paper's DSC changes by {signed(published[last] - published[first])}"
+    return f"`{row['objective']}` from λ = {first} to λ = {last}: {_entry(row)} percentage points{paper}."
 
 
 def _calibration(numbers: Numbers, link: str) -> Iterator[str]:
-    rows = numbers.main(numbers.against())
-    rows = rows[rows["metric"].isin(CALIBRATION)]
+    rows = select(numbers.main(numbers.against()), metric=CALIBRATION)
     if rows.empty:
         return
     yield "Differences to the baseline; lower is better. ECE and Brier score in percentage points."
@@ -471,30 +469,20 @@ def _calibration(numbers: Numbers, link: str) -> Iterator[str]:
 
 
 def _noise(numbers: Numbers, link: str) -> Iterator[str]:
-    noise = numbers.table("noise")
-    noise = noise[(noise["protocol"] == MAIN_PROTOCOL) & (noise["quantity"] == "rD")]
+    noise = select(numbers.table("noise"), protocol=MAIN_PROTOCOL, quantity="rD")
     if noise.empty:
         return
-    corruptions = list(dict.fromkeys(noise["corruption"]))
     yield (
-        "Percent of the clean Dice that a corruption costs (0: nothing), and in brackets its difference to the "
+        "Percent of the clean Dice that a corruption costs (0: no loss), and in brackets its difference to the "
         "baseline with the 95 % interval; below zero is more robust."
     )
     for dataset, part in noise.groupby("dataset", sort=False):
-        cells = {(*_method(row), row["corruption"]): row for row in numbers.main(part).to_dict("records")}
-        methods = dict.fromkeys(key[:2] for key in cells)
-        lines = [
-            (
-                f"{architecture_label(method[0])} `{method[1]}`",
-                *(_cost_of(cells.get((*method, c))) for c in corruptions),
-            )
-            for method in methods
-        ]
         yield f"{dataset_label(str(dataset))}:"
-        yield _table(("", *corruptions), lines)
+        headings = {(name,): name for name in noise["corruption"].unique()}
+        yield _method_table(numbers.main(part), ("corruption",), headings, _loss)
 
 
-def _cost_of(row: Any) -> str:
+def _loss(row: Row | None) -> str:
     if row is None or row["measured"] != row["measured"]:
         return NO_RUN
     gain = row["gain"]
@@ -502,58 +490,50 @@ def _cost_of(row: Any) -> str:
 
 
 def _maps(numbers: Numbers, link: str) -> Iterator[str]:
-    rows = numbers.main(numbers.against())
-    rows = rows[rows["metric"].isin(_MAPS) & (rows["protocol"] == MAIN_PROTOCOL)]
-    rows = rows[rows["objective"] == _subject(numbers)]
+    name = _subject(numbers)
+    rows = numbers.main(select(numbers.against(), metric=_MAPS, protocol=MAIN_PROTOCOL, objective=name or ()))
     if rows.empty:
         return
+    rows = rows.sort_values("metric", key=lambda names: names.map(list(_MAPS).index), kind="stable")
     lines = [
         (
-            dataset_label(row["dataset"]),
-            architecture_label(row["architecture"]),
-            _MAPS[row["metric"]],
-            f"{row['reference_measured']:.{metric_of(row['metric']).digits}f}",
+            *(*_cell(row), _MAPS[row["metric"]], f"{row['reference_measured']:.{_digits(row)}f}"),
             _entry(row, marked="random" not in row["metric"]),
         )
-        for row in rows.sort_values("metric", key=lambda names: names.map(list(_MAPS).index), kind="stable").to_dict(
-            "records"
-        )
-        if row["low"] == row["low"]
+        for row in rows.dropna(subset=["low"]).to_dict("records")
     ]
     yield (
-        f"`{_subject(numbers)}` against the baseline on the test cases that interpretation looks at, "
-        f"{numbers.config.evaluation.interpretation.cases} of each dataset at most. What such scores are worth is "
-        "explained in [interpretation](interpretation.md): a map that is no better than a random one explains nothing."
+        f"`{name}` against the baseline on the test cases that are interpreted, at most "
+        f"{numbers.config.evaluation.interpretation.cases} of each dataset. [Interpretation](interpretation.md) "
+        "says what such scores are worth: a map that is no better than a random one explains nothing."
     )
-    yield _table(("dataset", "architecture", "score", "baseline", "difference"), lines)
+    yield pipe_table((*_CELL, "score", "baseline", "difference"), lines)
 
 
 def _claims(numbers: Numbers, link: str) -> Iterator[str]:
     claims = numbers.table("claims")
-    tested = claims[pd.to_numeric(claims["comparisons"]) > 0]
-    here = tested[tested["verdict"] != "cannot be tested with this data"]
-    counts = here["verdict"].value_counts()
-    phrases = listed([f"{count} {verdict}" for verdict, count in counts.items()])
+    tested = claims[(pd.to_numeric(claims["comparisons"]) > 0) & (claims["verdict"] != UNTESTED)]
+    phrases = listed([f"{count} {verdict}" for verdict, count in tested["verdict"].value_counts().items()])
     yield (
-        f"Of {len(claims)} claims of the paper {len(here)} can be tested with these datasets: {phrases or 'none'}. The "
-        "others need datasets, networks or measurements that this study does not have."
+        f"Of {len(claims)} claims of the paper {len(tested)} can be tested with these datasets: {phrases or 'none'}. "
+        "The others need datasets, networks or measurements that this study does not have."
     )
-    lines = [(row["section"], row["claim"], row["verdict"], row["reason"]) for row in here.to_dict("records")]
-    yield _table(("section", "claim", "verdict", "why"), lines)
+    lines = tested[["section", "claim", "verdict", "reason"]].itertuples(index=False, name=None)
+    yield pipe_table(("section", "claim", "verdict", "why"), lines)
 
 
 def _power(numbers: Numbers, link: str) -> Iterator[str]:
-    rows = numbers.main(numbers.against())
-    rows = rows[(rows["protocol"] == MAIN_PROTOCOL) & (rows["objective"] == _subject(numbers))]
-    rows = rows[rows["metric"].isin([*SEGMENTATION, *CALIBRATION]) & rows["detectable"].notna()]
+    rows = select(
+        numbers.main(numbers.against()),
+        protocol=MAIN_PROTOCOL,
+        objective=_subject(numbers) or (),
+        metric=(*SEGMENTATION, *CALIBRATION),
+    ).dropna(subset=["detectable"])
     if rows.empty:
         return
     lines = [
         (
-            dataset_label(row["dataset"]),
-            architecture_label(row["architecture"]),
-            metric_of(row["metric"]).label,
-            f"{row['detectable']:.{metric_of(row['metric']).digits}f}",
+            *(*_cell(row), metric_of(row["metric"]).label, f"{row['detectable']:.{_digits(row)}f}"),
             *(_needed(row, f"{kind}_for_{size}") for size in TO_SETTLE for kind in ("seeds", "groups")),
         )
         for row in rows.to_dict("records")
@@ -561,16 +541,16 @@ def _power(numbers: Numbers, link: str) -> Iterator[str]:
     sizes = [f"{kind} for {size}" for size in TO_SETTLE for kind in ("seeds", "patients")]
     low, high = TO_SETTLE
     yield (
-        "The smallest true difference that a study of this size finds with a probability of 80 %, from the variance of "
-        "the differences between seeds and patients; and how many seeds (with these patients) or patients (with these "
-        f"seeds) would find a difference of {low} or {high} percentage points of DSC, the range of the paper's gains. "
-        "'None': no number does, as the other source alone is too large. The variances are estimates from few seeds: "
-        "take the numbers as orders of magnitude."
+        "The smallest true difference that a study of this size detects with a probability of 80 %, from the variance "
+        "of the differences between seeds and patients; and how many seeds (with these patients) or patients (with "
+        f"these seeds) would detect a difference of {low} or {high} percentage points of DSC, the range of the paper's "
+        "gains. 'None': no number does, because the other source of variance alone is too large. The variances are "
+        "estimates from few seeds: take the numbers as orders of magnitude."
     )
-    yield _table(("dataset", "architecture", "metric", "detectable", *sizes), lines)
+    yield pipe_table((*_CELL, "metric", "detectable", *sizes), lines)
 
 
-def _needed(row: Any, name: str) -> str:
+def _needed(row: Row, name: str) -> str:
     if row["metric"] != "dsc":
         return ""
     return f"{row[name]:.0f}" if row[name] == row[name] else "none"
@@ -579,60 +559,50 @@ def _needed(row: Any, name: str) -> str:
 def _limits(numbers: Numbers, link: str) -> Iterator[str]:
     datasets = numbers.table("datasets")
     sizes, longest = sorted(set(datasets["image_size"])), max(_iterations(numbers).values(), default=0)
-    names = [dataset_label(name) for name in datasets["dataset"]]
-    yield "\n".join(
-        f"- {point}"
-        for point in (
-            f"Images of {listed([f'{size}' for size in sizes])} pixels, at most {longest:.0f} iterations and "
-            "small networks: whether the same holds at full size and after full training is not known from this.",
-            f"{listed(names)} alone: what holds on other data is not known from this.",
-            "Objectives were not tuned one by one: the learning rate is the baseline's, which favours it if anything.",
-            "An undecided comparison is no evidence of equality: see the section on statistical power.",
-        )
+    points = (
+        f"Images of {listed(map(str, sizes))} pixels, at most {longest:.0f} iterations and small networks: this does "
+        "not show whether the same holds at full size and after full training.",
+        f"{listed(map(dataset_label, datasets['dataset']))} only: this does not show what holds on other data.",
+        "Objectives were not tuned individually: the learning rate is the baseline's, which favours it if anything.",
+        "An undecided comparison is no evidence of equality: see the section on statistical power.",
     )
+    yield "\n".join(f"- {point}" for point in points)
 
 
 def _cost(numbers: Numbers, link: str) -> Iterator[str]:
     runs = numbers.table("runs")
-    done = runs[runs["state"] == "evaluated"]
-    if done.empty:
+    evaluated = select(runs, state="evaluated")
+    if evaluated.empty:
         return
-    total = done[["training", "evaluation"]].sum() / 3600
-    used = done[["device", "threads"]].drop_duplicates().itertuples(index=False, name=None)
-    devices = listed([f"{device} with {counted(int(threads), 'thread')}" for device, threads in used])
+    total = evaluated[["training", "evaluation"]].sum() / 3600
+    hardware = evaluated[["device", "threads"]].drop_duplicates().itertuples(index=False, name=None)
+    devices = listed([f"{device} with {counted(int(threads), 'thread')}" for device, threads in hardware])
     yield (
-        f"{len(done)} runs took {total['training']:.1f} hours of training and {total['evaluation']:.1f} hours of "
+        f"{len(evaluated)} runs took {total['training']:.1f} hours of training and {total['evaluation']:.1f} hours of "
         f"evaluation on {devices}."
     )
-    by = done.groupby(["dataset", "architecture"], sort=False)[["training", "evaluation", "resident"]].mean()
+    costs = evaluated.groupby(_CELL, sort=False)[["training", "evaluation", "resident"]].mean().reset_index()
     lines = [
-        (dataset_label(d), architecture_label(a), _number(t / 60, 1, 1), _number(e / 60, 1, 1), _number(r, 1, 0))
-        for (d, a), (t, e, r) in zip(by.index, by.to_numpy(), strict=True)
+        (
+            *_cell(row),
+            *(_number(row[name] / 60, 1, 1) for name in ("training", "evaluation")),
+            _number(row["resident"], 1, 0),
+        )
+        for row in costs.to_dict("records")
     ]
-    yield _table(("dataset", "architecture", "training, min", "evaluation, min", "memory, MiB"), lines)
+    yield pipe_table((*_CELL, "training, min", "evaluation, min", "memory, MiB"), lines)
     versions = list(runs.columns)[list(runs.columns).index("weights_sha256") + 1 :]
-    phrases = [f"{name} {'/'.join(map(str, done[name].dropna().unique()))}" for name in versions]
-    commits = [str(commit) for commit in done["commit"].dropna().unique()]
+    phrases = [f"{name} {'/'.join(map(str, evaluated[name].dropna().unique()))}" for name in versions]
+    commits = [str(commit) for commit in evaluated["commit"].dropna().unique()]
     yield f"Versions: {', '.join(phrases)}; {counted(len(commits), 'commit')} of SpectralSeg: {', '.join(commits)}."
     digests = [
-        (dataset_label(row["dataset"]), str(row["images_sha256"])[:16], str(row["masks_sha256"])[:16])
+        (dataset_label(row["dataset"]), *(str(row[f"{array}_sha256"])[:16] for array in ("images", "masks")))
         for row in numbers.table("datasets").to_dict("records")
     ]
-    yield "Beginnings of the SHA-256 checksums of the prepared data, whole in the files:"
-    yield _table(("dataset", "images", "masks"), digests)
-    notes = numbers.folder / "obstacles.md"
-    if notes.is_file():
-        yield notes.read_text(encoding="utf-8").strip()
+    yield "First 16 characters of the SHA-256 checksums of the prepared data; the files hold all:"
+    yield pipe_table(("dataset", "images", "masks"), digests)
+    yield from numbers.notes("obstacles.md")
 
 
 def _number(value: float | None, factor: float = 1.0, digits: int = 2) -> str:
     return NO_RUN if value is None or value != value else f"{factor * value:.{digits}f}"
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [headings, ("---",) * len(headings), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

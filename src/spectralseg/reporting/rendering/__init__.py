@@ -1,4 +1,4 @@
-"""Tables as text: Markdown, LaTeX, HTML and JSON, all from the same :class:`Page`."""
+"""A :class:`Page` of tables as Markdown, LaTeX, HTML and JSON."""
 
 from spectralseg.reporting.rendering.blocks import COUNTS, LEGEND, UNDEFINED, few_patients, protocol_sections
 from spectralseg.reporting.rendering.html import html

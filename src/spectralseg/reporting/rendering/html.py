@@ -14,7 +14,7 @@ from spectralseg.reporting.rendering.page import Page
 
 
 def html(page: Page, picture: str = "") -> str:
-    """A self-contained page with one heading per section; ``picture`` is the address of one to show first, if any."""
+    """A self-contained page with one heading per section; ``picture`` is the address of an optional first picture."""
     return fill("page.html", {"page": page, "sections": tables_of(page), "picture": picture})
 
 
@@ -22,9 +22,9 @@ def fill(template: str, content: Mapping[str, Any], **filters: Callable[..., Any
     """Fill a template.
 
     Args:
-        template: its name.
-        content: the values of its variables; a missing one is an error.
-        filters: further filters of the template by name.
+        template: name of the template.
+        content: values by variable of the template; a missing variable is an error.
+        filters: additional filters of the template by name.
     """
     environment = Environment(
         loader=PackageLoader("spectralseg.reporting"),
@@ -38,6 +38,6 @@ def fill(template: str, content: Mapping[str, Any], **filters: Callable[..., Any
 
 
 def write_html(file: Path, template: str, content: Mapping[str, Any], **filters: Callable[..., Any]) -> None:
-    """Fill a template, see :func:`fill`, and write the page, complete or not at all."""
+    """Fill a template, see :func:`fill`, and write the page atomically."""
     with replacing(file) as partial:
         partial.write_text(fill(template, content, **filters), encoding="utf-8")

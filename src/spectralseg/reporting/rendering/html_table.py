@@ -1,4 +1,4 @@
-"""Tables of HTML pages: rows of plain cells, which the report sorts and filters."""
+"""Tables of HTML pages, which the report sorts and filters."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from spectralseg.reporting.rendering.numbers import MINUS, NO_RUN
 from spectralseg.reporting.rendering.page import Block, Entry, Line, Page
 
-NOTHING = "–"
+DASH = "–"
 NUMBER, WORDS, PROSE = "number", "words", "prose"
-_LONG = 26  # texts of more characters are wrapped
+_LONG = 26  # longer texts, in characters, are wrapped
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Cell:
     """A cell.
 
     Attributes:
-        text: what it shows.
-        key: what it is sorted by, if not by its text.
-        kind: its style; empty for plain text.
+        text: the text.
+        key: sort key; None sorts by the text.
+        kind: CSS class; empty for plain text.
         bold: whether the text is bold.
         bar: low end, middle and high end of an interval on a scale from -1 to 1, drawn beside the text.
-        link: address that the text leads to; empty for none.
+        link: address of a link; empty for none.
     """
 
     text: str
@@ -43,14 +43,13 @@ class Grid:
     """A table.
 
     Attributes:
-        name: its id on the page; of letters, digits, ``-`` and ``_``.
-        caption: its caption.
-        columns: headings, and whether the column holds numbers.
-        rows: one cell per column; the first names the row.
+        name: id on the page: letters, digits, ``-`` and ``_``.
+        caption: the caption.
+        columns: headings, and whether the column contains numbers; see :func:`columns`.
+        rows: one cell per column; the first is the heading of the row.
         feet: rows that stay at the bottom.
-        groups: headings above those of the columns, each over adjacent columns of the same; empty for none.
-        choices: headings of columns of which a reader can choose a value, with the value that is chosen at first;
-            empty for all of them.
+        groups: one heading per column, printed once above adjacent columns that share it; empty for none.
+        choices: headings of columns with a drop-down filter, and its initial value; empty for all values.
     """
 
     name: str
@@ -68,7 +67,7 @@ class Grid:
 
     @property
     def options(self) -> list[tuple[int, str, str, list[str]]]:
-        """Of each column to choose from: number, heading, value chosen at first, all values in order of appearance."""
+        """The drop-down filters: number of the column, heading, initial value, all values in order of appearance."""
         return [
             (place, heading, self.choices[heading], list(dict.fromkeys(row[place].text for row in self.rows)))
             for place, (heading, _) in enumerate(self.columns)
@@ -76,17 +75,22 @@ class Grid:
         ]
 
 
+def columns(*headings: Sequence[str]) -> tuple[tuple[str, bool], ...]:
+    """Columns of text, then columns of numbers, then again of text, and so on, by their headings."""
+    return tuple((name, place % 2 == 1) for place, names in enumerate(headings) for name in names)
+
+
 def number(value: float, digits: int = 2, sign: bool = False) -> Cell:
-    """A number with so many decimals and thousands apart; a dash where it is not finite."""
+    """A number with thousands separators and a fixed number of decimals; a dash if it is not finite."""
     if not np.isfinite(value):
-        return Cell(NOTHING)
+        return Cell(DASH)
     return Cell(f"{value:{'+' if sign else ''},.{digits}f}".replace("-", MINUS), key=float(value))
 
 
 def tables_of(page: Page) -> list[tuple[str, list[Grid]]]:
-    """Sections of a page: the title of each, and one grid per block.
+    """Title and grids of each section of a page, one grid per block.
 
-    A row without a label belongs to the one above and is given its label, which identifies it once rows are sorted.
+    A row without a label belongs to the row above and gets its label, which identifies it when rows are sorted.
     """
     numbers = itertools.count()
     return [
@@ -98,7 +102,10 @@ def tables_of(page: Page) -> list[tuple[str, list[Grid]]]:
 def _grid(page: Page, block: Block, name: str) -> Grid:
     kinds = [_kind(column) for column in zip(*(line.entries for line in block.rows), strict=True)]
     kinds = kinds or [NUMBER] * len(block.headings)
-    labels = list(itertools.accumulate((line.label for line in block.rows), _or_above))
+    rows, label = [], ""
+    for line in block.rows:
+        label = line.label or label
+        rows.append(_row(line, label, kinds))
     return Grid(
         name=name,
         caption=block.title,
@@ -107,17 +114,13 @@ def _grid(page: Page, block: Block, name: str) -> Grid:
             *((heading, kind == NUMBER) for heading, kind in zip(block.headings, kinds, strict=True)),
         ),
         groups=("", "", *block.groups) if any(block.groups) else (),
-        rows=[_row(line, label, kinds) for line, label in zip(block.rows, labels, strict=True)],
+        rows=rows,
         feet=[_row(line, line.label, kinds) for line in block.counts],
     )
 
 
-def _or_above(above: str, label: str) -> str:
-    return label or above
-
-
 def _kind(entries: Sequence[Entry]) -> str:
-    """What a column holds: numbers, on the right; words, on the left; or prose, words on several lines."""
+    """Content of a column: numbers (aligned right), words (aligned left), or prose (words on several lines)."""
     texts = [entry.text for entry in entries if entry.text not in ("", NO_RUN)]
     if sum(text[0].isalpha() for text in texts) <= len(texts) / 2:
         return NUMBER
@@ -125,19 +128,14 @@ def _kind(entries: Sequence[Entry]) -> str:
 
 
 def _row(line: Line, label: str, kinds: Sequence[str]) -> list[Cell]:
-    entries = [
-        Cell(
-            entry.text,
-            key=_leading_number(entry.text) if kind == NUMBER else None,
-            kind=PROSE if kind == PROSE else "",
-            bold=entry.bold,
-        )
-        for entry, kind in zip(line.entries, kinds, strict=True)
-    ]
-    return [Cell(label, kind="" if line.label else "repeated"), Cell(line.kind, kind="which"), *entries]
+    cells = [Cell(label, kind="" if line.label else "repeated"), Cell(line.kind, kind="which")]
+    for entry, kind in zip(line.entries, kinds, strict=True):
+        key = _leading_number(entry.text) if kind == NUMBER else None
+        cells.append(Cell(entry.text, key, kind=PROSE if kind == PROSE else "", bold=entry.bold))
+    return cells
 
 
 def _leading_number(text: str) -> float | None:
-    """The number that a text starts with: 86.6 of ``86.60 ± 0.31``; None where it starts with none."""
+    """The number at the start of a text: 86.6 of ``86.60 ± 0.31``; None if there is none."""
     match = re.match(r"[-−+]?\d[\d,]*(\.\d+)?", text)
     return float(match[0].replace("−", "-").replace(",", "")) if match else None

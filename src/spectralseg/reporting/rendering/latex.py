@@ -5,24 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from spectralseg.reporting.rendering.numbers import MINUS
 from spectralseg.reporting.rendering.page import Block, Line, Page
 
-_WIDTH = 84  # characters of all columns, beside some 25 for the labels
-_FLOATS = 12  # tables in a row; LaTeX holds 18 until it finds a place for them
+_WIDTH = 84  # characters of all columns, besides about 25 for the labels
+_FLOATS = 12  # tables between page breaks; LaTeX holds at most 18 unplaced floats
 
 
 def latex(page: Page) -> str:
-    """One ``table`` environment per section, or several that each fit on a page."""
+    """One ``table`` environment per section, or several if the section does not fit on a page."""
     lines, floats = ["% Needs \\usepackage{booktabs,graphicx}."], itertools.count(1)
     for section in page.sections:
         parts = [part for block in section.blocks for part in _parts(block)] or [Block("", (), (), ())]
         for number, part in enumerate(parts, 1):
             more = f"Part {number} of {len(parts)}" if len(parts) > 1 else ""
-            told = (f"{text}." for text in (page.title, section.title, part.title, more) if text)
-            caption = " ".join((*page.warnings, *told))
+            titles = (f"{text}." for text in (page.title, section.title, part.title, more) if text)
+            caption = " ".join((*page.warnings, *titles))
             keys = (page.name.replace("_", "-"), section.key, str(number) if number > 1 else "")
             lines += ["\\begin{table*}", "\\centering", f"\\caption{{{escape_latex(caption)}}}"]
             lines += [f"\\label{{tab:{'-'.join(key for key in keys if key)}}}", "\\footnotesize"]
@@ -35,7 +35,7 @@ def latex(page: Page) -> str:
 
 
 def _parts(block: Block) -> Iterable[Block]:
-    """A block cut into parts that stay readable on a page; a group is only cut if it is too wide by itself."""
+    """A block split into parts that fit on a page; a group is split only if it is too wide by itself."""
     columns = zip(*(line.entries for line in (*block.rows, *block.counts)), strict=True)
     widths = [max(_entry_width(entry.text) for entry in entries) for entries in columns]
     first = start = 0
@@ -52,7 +52,7 @@ def _parts(block: Block) -> Iterable[Block]:
 
 
 def _entry_width(text: str) -> float:
-    """Characters of an entry; its spread is set smaller."""
+    """Width of an entry in characters; its spread is printed smaller."""
     value, spread = _split(text)
     return len(value) + 0.6 * len(spread) + 2
 
@@ -65,7 +65,7 @@ def _slice(block: Block, columns: slice) -> Block:
 
 
 def _tabular(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
-    # Natural width where the table fits, shrunk to the line where it does not.
+    # Natural width if the table fits, else shrunk to the line width.
     yield "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"
     yield f"\\begin{{tabular}}{{ll{'r' * len(block.headings)}}}"
     yield "\\toprule"
@@ -74,7 +74,7 @@ def _tabular(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
         yield " & & " + " & ".join(f"\\multicolumn{{{n}}}{{c}}{{{escape_latex(g)}}}" for g, n in spans) + " \\\\"
         ends = list(itertools.accumulate(n for _, n in spans))
         yield " ".join(f"\\cmidrule(lr){{{e - n + 3}-{e + 2}}}" for (g, n), e in zip(spans, ends, strict=True) if g)
-    yield _row([*row_headings, *block.headings])
+    yield " & ".join(escape_latex(text) for text in (*row_headings, *block.headings)) + " \\\\"
     yield "\\midrule"
     for line, below in itertools.zip_longest(block.rows, block.rows[1:]):
         yield _line_row(line)
@@ -94,19 +94,14 @@ def _line_row(line: Line) -> str:
 
 
 def _value(text: str) -> str:
-    """A value, its spread or interval in smaller type."""
+    """A value, with its spread or interval in smaller type."""
     value, spread = _split(text)
     return escape_latex(value) + (f"{{\\tiny\\,{escape_latex(spread.strip())}}}" if spread else "")
 
 
 def _split(text: str) -> tuple[str, str]:
-    found = re.fullmatch(r"(.*?)( ± .*| \[.*)?", text)
-    assert found is not None  # anything matches
-    return found[1], found[2] or ""
-
-
-def _row(texts: Sequence[str]) -> str:
-    return " & ".join(escape_latex(text) for text in texts) + " \\\\"
+    start = re.search(r" ± | \[", text)
+    return (text[: start.start()], text[start.start() :]) if start else (text, "")
 
 
 _ESCAPES = {
@@ -127,5 +122,5 @@ _ESCAPES = {
 
 
 def escape_latex(text: str) -> str:
-    """Text with the characters that LaTeX would interpret, and the symbols that it lacks, replaced by commands."""
+    """Text with LaTeX's special characters escaped and unsupported symbols replaced by commands."""
     return "".join(_ESCAPES.get(character, character) for character in text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from spectralseg.reporting.rendering.page import Block, Page
 
@@ -17,18 +18,21 @@ def markdown(page: Page) -> str:
         lines += [f"## {section.title}", ""] if section.title else []
         for block in section.blocks:
             lines += [f"### {block.title}", ""] if block.title else []
-            lines += [*_pipe_table(block, page.row_headings), ""]
+            lines += [_block_table(block, page.row_headings), ""]
     lines += [page.legend, "", *(f"- {note}" for note in page.notes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _pipe_table(block: Block, row_headings: tuple[str, str]) -> Iterable[str]:
+def pipe_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], rules: Sequence[str] = ()) -> str:
+    """A pipe table; ``rules`` align its columns, e.g. ``--:`` to the right."""
+    lines = (headings, rules or ["---"] * len(headings), *rows)
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _block_table(block: Block, row_headings: tuple[str, str]) -> str:
     headings = [f"{group} {heading}".strip() for group, heading in zip(block.groups, block.headings, strict=True)]
-    yield _pipes([*row_headings, *headings])
-    yield _pipes([":--", ":--", *("--:" for _ in headings)])
-    for line in (*block.rows, *block.counts):
-        yield _pipes([line.label, line.kind, *(f"**{e.text}**" if e.bold else e.text for e in line.entries)])
-
-
-def _pipes(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+    rows = [
+        (line.label, line.kind, *(f"**{entry.text}**" if entry.bold else entry.text for entry in line.entries))
+        for line in (*block.rows, *block.counts)
+    ]
+    return pipe_table([*row_headings, *headings], rows, [":--", ":--", *["--:"] * len(headings)])

@@ -1,4 +1,4 @@
-"""A page: a table, the claims or a study as text. Markdown, LaTeX, HTML and the report render it."""
+"""The content of a page: a table, the claims or a study. Markdown, LaTeX, HTML and the report render it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PROTOCOLS = {
     "published": "as the paper most likely computed the metrics, traps included; distances in pixels",
     "sound": "as current guidance asks for; distances in millimetres where the spacing is known",
 }
-_WHAT = "a page of results", "remove it and run the workflow again"
+_EXPECTED = "a page of results", "delete it and run the workflow again"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Text of a cell."""
+    """A cell."""
 
     text: str
     bold: bool = False
@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A row: its label, what its second column says, and its entries."""
+    """A row: its two label columns, and its entries."""
 
     label: str
     kind: str
@@ -36,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows under common headings; adjacent columns of one group share a heading above. ``counts`` are the last rows."""
+    """Rows under common headings. Adjacent columns of one group share a heading above; ``counts`` are the last rows."""
 
     title: str
     groups: tuple[str, ...]
@@ -47,7 +47,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page with a heading of its own; ``key`` distinguishes it in LaTeX labels."""
+    """A part of a page with its own heading; ``key`` identifies it in LaTeX labels."""
 
     key: str
     title: str
@@ -60,13 +60,13 @@ class Page:
 
     Attributes:
         name: name of the table, e.g. ``table_1``.
-        title: its title.
-        warnings: what a reader must know before any number.
+        title: the title.
+        warnings: sentences above all numbers.
         row_headings: headings of the two label columns.
         sections: the parts of the table.
-        legend: how to read the entries.
+        legend: explanation of the entries.
         notes: further remarks.
-        lead: paragraphs below the title: the word that one starts with, its text, and points that follow as a list.
+        lead: paragraphs below the title: first word in bold, text, and points of a list.
     """
 
     name: str
@@ -93,10 +93,10 @@ def read_page(file: Path) -> Page:
     """Read a page that was written as JSON.
 
     Raises:
-        InputError: the file is missing or is not such a page.
+        InputError: the file is missing or is not a valid page.
     """
-    content = read_json(file, *_WHAT)
-    with reading(file, *_WHAT):
+    content = read_json(file, *_EXPECTED)
+    with reading(file, *_EXPECTED):
         sections = tuple(
             Section(section["key"], section["title"], tuple(map(_block, section["blocks"])))
             for section in content.pop("sections")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from spectralseg.errors import InputError
 from spectralseg.loading import read_csv
 from spectralseg.reporting.rendering import p_text, signed
-from spectralseg.reporting.rendering.html_table import NOTHING, Cell, Grid, number
+from spectralseg.reporting.rendering.html_table import DASH, Cell, Grid, columns, number
 from spectralseg.statistics.verdicts import VERDICTS
 
 COLUMNS = (
@@ -36,44 +37,40 @@ def read_claims(file: Path) -> pd.DataFrame | None:
 
 
 def verdict_counts(claims: pd.DataFrame, column: str = "verdict") -> dict[str, int]:
-    """How many claims have each verdict, also where none has."""
+    """Number of claims with each verdict, zeros included."""
     return {verdict: int((claims[column] == verdict).sum()) for verdict in VERDICTS}
 
 
 def claims_grid(claims: pd.DataFrame) -> Grid:
     """The claims ledger, one row per claim."""
-    columns = {
-        **dict.fromkeys(("Id", "Claim", "Verdict", "Stamp"), False),
-        **dict.fromkeys(("Published", "Measured", "95 % interval"), True),
-        **dict.fromkeys(("Unit", "Reason", "Section"), False),
-        **dict.fromkeys(("Seeds", "Cases", "p", "Adjusted p"), True),
-        **{"Adjusted verdict": False, "Same from ±": True},
-    }
     return Grid(
         name="claims-table",
         caption="Each claim of the paper with its verdict",
-        columns=tuple(columns.items()),
+        columns=columns(
+            *(("Id", "Claim", "Verdict", "Stamp"), ("Published", "Measured", "95 % interval")),
+            *(("Unit", "Reason", "Section"), ("Seeds", "Cases", "p", "Adjusted p")),
+            *(("Adjusted verdict",), ("Same from ±",)),
+        ),
         rows=[_claim(row) for row in claims.to_dict("records")],
         choices={"Verdict": "", "Adjusted verdict": "", "Section": ""},
     )
 
 
 def _claim(row: Mapping[Any, str]) -> list[Cell]:
-    low, high = row["low"], row["high"]
+    low, high = (_number(row[name], signed) for name in ("low", "high"))
     return [
-        Cell(row["id"]),
-        Cell(row["claim"]),
-        Cell(row["verdict"], kind=f"verdict v{VERDICTS.index(row['verdict'])}"),
+        *(Cell(row[name]) for name in ("id", "claim")),
+        _verdict(row["verdict"]),
         Cell("demonstration" if demonstrates(row["demonstration"]) else ""),
-        *(_signed(row[name]) for name in ("published", "measured")),
-        Cell(f"{_signed(low).text} to {_signed(high).text}", key=_float(low)) if low and high else Cell(NOTHING),
+        *(_number(row[name], signed) for name in ("published", "measured")),
+        Cell(f"{low.text} to {high.text}", key=low.key) if row["low"] and row["high"] else Cell(DASH),
         Cell(row["unit"]),
         Cell(row["reason"], kind="prose"),
         Cell(row["section"]),
-        *(_given(row[name]) for name in ("seeds", "cases")),
-        *(_share(row[name]) for name in ("p", "p_adjusted")),
-        Cell(row["verdict_adjusted"], kind=f"verdict v{VERDICTS.index(row['verdict_adjusted'])}"),
-        Cell(NOTHING) if (needed := _float(row["margin_needed"])) is None else number(needed),
+        *(_number(row[name], lambda value: f"{value:.0f}") for name in ("seeds", "cases")),
+        *(_number(row[name], p_text) for name in ("p", "p_adjusted")),
+        _verdict(row["verdict_adjusted"]),
+        _number(row["margin_needed"], lambda value: number(value).text),
     ]
 
 
@@ -82,22 +79,14 @@ def demonstrates(text: str) -> bool:
     return text.lower() not in ("", "false")
 
 
-def _signed(text: str) -> Cell:
-    value = _float(text)
-    return Cell(NOTHING) if value is None else Cell(signed(value), key=value)
+def _verdict(verdict: str) -> Cell:
+    return Cell(verdict, kind=f"verdict v{VERDICTS.index(verdict)}")
 
 
-def _share(text: str) -> Cell:
-    value = _float(text)
-    return Cell(NOTHING) if value is None else Cell(p_text(value), key=value)
-
-
-def _given(text: str) -> Cell:
-    return Cell(text or NOTHING, key=_float(text))
-
-
-def _float(text: str) -> float | None:
+def _number(text: str, formatted: Callable[[float], str]) -> Cell:
+    """A number of the CSV file; a dash where it is empty or not finite."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return None
+        return Cell(DASH)
+    return Cell(formatted(value), key=value) if math.isfinite(value) else Cell(DASH)

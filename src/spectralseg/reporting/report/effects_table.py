@@ -1,4 +1,4 @@
-"""Effects, that is differences to the baseline, as a table of the report page."""
+"""Effects (differences to the baseline) as a table of the report page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spectralseg.loading import read_parquet
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.labels import objective_label, pair_label
-from spectralseg.reporting.rendering.html_table import NOTHING, Cell, Grid, number
+from spectralseg.reporting.rendering.html_table import DASH, Cell, Grid, columns, number
 from spectralseg.statistics.verdicts import side
 
 METRICS = ("dsc", "nsd", "hd95", "false_structure", "ece")
@@ -29,10 +29,10 @@ _EFFECTS = (
 
 
 def read_effects(file: Path) -> pd.DataFrame | None:
-    """Comparisons of the main metrics, mean over classes, in printed units; None where there are none.
+    """Comparisons of the main metrics, mean over classes, in printed units; None if there is no file.
 
-    Column ``reading`` says whether the interval lies on one side of zero: ``better``, ``worse`` or ``not settled``,
-    as all are that rest on too few seeds; see :func:`spectralseg.statistics.verdicts.judge`.
+    Column ``reading`` says whether the interval lies on one side of zero: ``better``, ``worse`` or ``not settled``.
+    With too few seeds, all are not settled; see :func:`spectralseg.statistics.verdicts.judge`.
 
     Raises:
         InputError: the file is damaged or lacks a column.
@@ -52,9 +52,9 @@ def read_effects(file: Path) -> pd.DataFrame | None:
 
 
 def headline(effects: pd.DataFrame) -> dict[str, int]:
-    """How many comparisons of Dice on clean images, under the sound protocol, have each reading."""
-    chosen = effects["suite"].isin(["iid", "ood"]) & (effects["metric"] == "dsc") & (effects["protocol"] == "sound")
-    counts = Counter(effects.loc[chosen, "reading"])
+    """Number of comparisons of Dice on clean images, under the sound protocol, with each reading."""
+    clean = effects["suite"].isin(["iid", "ood"]) & (effects["metric"] == "dsc") & (effects["protocol"] == "sound")
+    counts = Counter(effects.loc[clean, "reading"])
     return {reading: counts[reading] for reading in (BETTER, WORSE, OPEN)}
 
 
@@ -62,32 +62,24 @@ def effects_grid(effects: pd.DataFrame) -> Grid:
     """One row per comparison; intervals are drawn on one scale per metric and protocol."""
     ends = effects[["low", "high", "difference"]].abs().max(axis=1)
     widest = ends.groupby([effects["metric"], effects["protocol"]]).transform("max")
-    rows = [_effect(row, scale) for row, scale in zip(effects.to_dict("records"), widest, strict=True)]
-    effect, counts = (
-        ("Difference", "95 % interval"),
-        ("Cases improved", "p (Holm)", "Same from ±", *(n.capitalize() for n in _COUNTS)),
-    )
-    texts = ("Data", "Images", "Architecture", "Objective")
     return Grid(
         name="effects-table",
         caption="Differences to the baseline, mean over classes",
-        columns=(
-            *((name, False) for name in texts),
-            *((name, True) for name in effect),
-            ("Reading", False),
-            *((name, True) for name in counts),
-            *((name, False) for name in ("Metric", "Protocol")),
+        columns=columns(
+            *(("Data", "Images", "Architecture", "Objective"), ("Difference", "95 % interval"), ("Reading",)),
+            ("Cases improved", "p (Holm)", "Same from ±", *(name.capitalize() for name in _COUNTS)),
+            ("Metric", "Protocol"),
         ),
-        rows=rows,
+        rows=[_effect(row, scale) for row, scale in zip(effects.to_dict("records"), widest, strict=True)],
         choices={"Data": "", "Architecture": "", "Metric": "DSC", "Protocol": "sound", "Reading": ""},
     )
 
 
 def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
     digits = metric_of(row["metric"]).digits
-    low, middle, high = (number(row[name], digits, sign=True) for name in ("low", "difference", "high"))
-    ends = (float(row["low"]), float(row["difference"]), float(row["high"]))
-    bar = (ends[0] / scale, ends[1] / scale, ends[2] / scale) if np.isfinite(ends).all() and scale > 0 else None
+    interval = row["low"], row["difference"], row["high"]
+    low, middle, high = (number(value, digits, sign=True) for value in interval)
+    bar: Any = tuple(value / scale for value in interval) if np.isfinite(interval).all() and scale > 0 else None
     images = "clean" if row["corruption"] == "none" else f"{row['corruption']} {row['severity']}"
     share = number(100 * row["improved"], 0)
     return [
@@ -96,7 +88,7 @@ def _effect(row: Mapping[Any, Any], scale: float) -> list[Cell]:
         Cell(row["architecture"]),
         Cell(objective_label(row["objective"], row["lambda"])),
         middle,
-        Cell(f"{low.text} to {high.text}" if bar else NOTHING, key=low.key, bar=bar),
+        Cell(f"{low.text} to {high.text}" if bar else DASH, key=low.key, bar=bar),
         Cell(row["reading"], kind=f"reading {row['reading'].replace(' ', '-')}"),
         Cell(f"{share.text} %", key=share.key) if share.key is not None else share,
         number(row["p_holm"], 3),

@@ -1,4 +1,4 @@
-"""What the template of the report is filled with. Text stays plain here; the template escapes it."""
+"""The variables of the report's template. Text stays plain here; the template escapes it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import pandas as pd
 from PIL import Image
 
 from spectralseg import __version__
+from spectralseg.data.splits import PARTS
 from spectralseg.outputs import describe
 from spectralseg.redaction import redact
 from spectralseg.reporting.cards.card import SOURCES
 from spectralseg.reporting.drawing.style import ACTUAL, PREDICTED
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.rendering import few_patients, read_page
-from spectralseg.reporting.rendering.html_table import Cell, Grid, number, tables_of
+from spectralseg.reporting.rendering.html_table import Cell, Grid, columns, number, tables_of
 from spectralseg.reporting.report.cases import case_browser
 from spectralseg.reporting.report.claims_table import claims_grid, demonstrates, read_claims, verdict_counts
 from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
-from spectralseg.reporting.report.runs import EVALUATED, MISSING, cost_grid, origins, read_runs, runs_grid
+from spectralseg.reporting.report.runs import EVALUATED, MISSING, TRAINED, cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.results import METHOD_KEYS, Results
 from spectralseg.statistics.verdicts import FEWEST
 
@@ -34,23 +35,21 @@ Facts = list[tuple[str, str]]
 
 
 def content(results: Results, out: Path) -> dict[str, Any]:
-    """Texts, tables and pictures by their names in the template.
+    """Texts, tables and pictures by variable of the template.
 
     Args:
         results: the results folder.
-        out: folder of the page, from which links start.
+        out: folder of the page; links are relative to it.
 
     Raises:
         InputError: there are no metric records, or a file of the results is damaged.
     """
     config, resolved = results.config, results.root / "config.yaml"
-    runs = read_runs(results)
+    runs, browser = read_runs(results), case_browser(results)
     claims = read_claims(results.root / "claims.csv")
     effects = read_effects(results.root / "comparisons.parquet")
     if effects is not None:
         effects = results.of_the_study(effects, METHOD_KEYS)
-    browser = case_browser(results)
-    verdicts = verdict_counts(claims) if claims is not None else {}
     return {
         "study": config.name if config else results.root.resolve().name,
         "version": __version__,
@@ -58,7 +57,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "leaks": results.leakage.findings(),
         "audited": len(results.leakage.pairs),
         "facts": _facts(results, runs, browser),
-        "verdicts": verdicts,
+        "verdicts": verdict_counts(claims) if claims is not None else {},
         "adjusted": verdict_counts(claims, "verdict_adjusted") if claims is not None else {},
         "fewest": FEWEST,
         "headline": headline(effects) if effects is not None else {},
@@ -83,8 +82,9 @@ def content(results: Results, out: Path) -> dict[str, Any]:
 
 
 def _facts(results: Results, runs: pd.DataFrame, browser: dict[str, Any]) -> Facts:
-    """Key figures and what they count."""
+    """Key figures: numbers, and what they count."""
     cases = sum(int((results.prepared(name).cases["part"] == "test").sum()) for name in results.prepared_names)
+    seeds = runs["seed"].nunique()
     values = [
         value
         for pair in browser["pairs"]
@@ -97,7 +97,7 @@ def _facts(results: Results, runs: pd.DataFrame, browser: dict[str, Any]) -> Fac
         (f"{(runs['state'] == EVALUATED).sum():,} of {len(runs):,}", "runs evaluated"),
         (f"{len(results.prepared_names):,}", "datasets"),
         (f"{cases:,}", "test cases"),
-        (f"{runs['seed'].nunique():,}", "seeds" if runs["seed"].nunique() != 1 else "seed"),
+        (f"{seeds:,}", "seeds" if seeds != 1 else "seed"),
         (f"{len(values):,}", "values of cases below"),
         (f"{values.count(None):,}", "of them undefined"),
         (f"{runs[['training', 'evaluation']].sum().sum() / 3600:,.1f} h", "training and evaluation"),
@@ -105,10 +105,10 @@ def _facts(results: Results, runs: pd.DataFrame, browser: dict[str, Any]) -> Fac
 
 
 def _absent(results: Results, runs: pd.DataFrame) -> list[str]:
-    """Sentences on what a reader would look for in vain."""
+    """Sentences on missing and left-out runs."""
     states = runs["state"].value_counts()
-    said = {MISSING: "of the grid are not trained", "trained": "are trained and not evaluated"}
-    sentences = [f"{states[state]} runs {text}." for state, text in said.items() if state in states]
+    texts = {MISSING: "of the grid are not trained", TRAINED: "are trained and not evaluated"}
+    sentences = [f"{states[state]} runs {text}." for state, text in texts.items() if state in states]
     return [*sentences, *filter(None, [results.study.left_out_sentence()])]
 
 
@@ -127,7 +127,7 @@ def _tables(results: Results, out: Path) -> list[dict[str, Any]]:
 
 
 def _figures(results: Results, out: Path, kind: str) -> list[dict[str, Any]]:
-    """Every figure of a kind, reduced, with links to the full ones and to the page of a study."""
+    """Every figure of a kind, reduced, with links to the full figure and to the page of a study."""
     return [
         {
             "name": file.stem,
@@ -141,14 +141,14 @@ def _figures(results: Results, out: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def _answer(file: Path) -> str:
-    """The sentence that the page of a study begins with; empty where there is no such page."""
+    """The first sentence of the page of a study; empty without a page."""
     return "".join(text for word, text, _ in read_page(file).lead if word == "Answer") if file.is_file() else ""
 
 
 def _links(file: Path, suffixes: Iterable[str], out: Path) -> dict[str, str]:
-    """Relative addresses of the formats of a file that are there, by name of the format."""
-    there = (file.with_suffix(f".{suffix}") for suffix in suffixes)
-    return {path.suffix[1:].upper(): _address(path, out) for path in there if path.is_file()}
+    """Relative addresses of the existing formats of a file, by name of the format."""
+    paths = (file.with_suffix(f".{suffix}") for suffix in suffixes)
+    return {path.suffix[1:].upper(): _address(path, out) for path in paths if path.is_file()}
 
 
 def _address(file: Path, out: Path) -> str:
@@ -156,19 +156,18 @@ def _address(file: Path, out: Path) -> str:
 
 
 def _thumbnail(file: Path) -> dict[str, Any]:
-    """A picture that is at most :data:`THUMBNAIL` pixels wide, as WebP in base64, with its width and height."""
-    with Image.open(file) as opened:
-        picture = opened.convert("RGB")
+    """A picture of at most :data:`THUMBNAIL` pixels in width, as WebP in base64, with its width and height."""
+    with Image.open(file) as original:
+        picture = original.convert("RGB")
     picture.thumbnail((THUMBNAIL, 10 * THUMBNAIL), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     picture.save(stream, "WEBP", quality=80, method=6)
-    coded = base64.b64encode(stream.getvalue()).decode("ascii")
-    return {"webp": coded, "width": picture.width, "height": picture.height}
+    webp = base64.b64encode(stream.getvalue()).decode("ascii")
+    return {"webp": webp, "width": picture.width, "height": picture.height}
 
 
 def datasets_grid(results: Results, out: Path) -> Grid:
-    """One row per prepared dataset, with a link to its card where there is one."""
-    texts, numbers = ("Dataset", "Modality", "Source", "Classes"), ("Training", "Validation", "Test", "Left out")
+    """One row per prepared dataset, with a link to its card if it has one."""
     rows = []
     for name in results.prepared_names:
         data = results.prepared(name)
@@ -180,13 +179,15 @@ def datasets_grid(results: Results, out: Path) -> Grid:
                 Cell(data.modality),
                 Cell(SOURCES.get(data.info["source"], data.info["source"])),
                 Cell(", ".join(data.classes)),
-                *(number(int(parts.get(part, 0)), 0) for part in ("train", "validation", "test")),
+                *(number(int(parts.get(part, 0)), 0) for part in PARTS),
                 number(len(data.info.get("excluded", {})), 0),
                 Cell(str(data.info.get("licence", ""))),
             ]
         )
-    columns = (*((text, False) for text in texts), *((text, True) for text in numbers), ("Licence", False))
-    return Grid("datasets-table", "Prepared datasets; numbers of cases", columns, rows)
+    headings = columns(
+        ("Dataset", "Modality", "Source", "Classes"), ("Training", "Validation", "Test", "Left out"), ("Licence",)
+    )
+    return Grid("datasets-table", "Prepared datasets; numbers of cases", headings, rows)
 
 
 def checksums_grid(results: Results) -> Grid:
@@ -196,5 +197,5 @@ def checksums_grid(results: Results) -> Grid:
         for name in results.prepared_names
         for file, digest in results.prepared(name).info["files"].items()
     ]
-    columns = (("Dataset", False), ("File", False), ("SHA-256", False))
-    return Grid("checksums-table", "Checksums of the prepared files", columns, rows)
+    headings = columns(("Dataset", "File", "SHA-256"))
+    return Grid("checksums-table", "Checksums of the prepared files", headings, rows)

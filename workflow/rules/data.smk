@@ -83,7 +83,7 @@ checkpoint prepare:
 
 checkpoint leakage:
     input:
-        audited(),
+        dataset_descriptions(),
     output:
         leaks="<results>/leakage.parquet",
         pairs="<results>/leakage.csv",
@@ -97,7 +97,7 @@ checkpoint leakage:
         mem_mb=gigabytes(4),
         runtime=minutes(30),
     params:
-        folders=audited_folders,
+        folders=dataset_folders,
         settings=audit_settings,
     shell:
         "spectralseg leakage {params.folders:q} {params.settings:q} --out {output.leaks:q} > {log:q} 2>&1"

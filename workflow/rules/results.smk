@@ -32,7 +32,7 @@ rule claims:
     input:
         records="<results>/records.parquet",
         leaks="<results>/leakage.parquet",
-        prepared=audited(),
+        prepared=dataset_descriptions(),
         claims=claims_files(),
     output:
         csv=multiext("<results>/claims", ".csv", ".md", "_cells.csv"),

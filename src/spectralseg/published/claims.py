@@ -16,15 +16,15 @@ from typing import Any
 
 from spectralseg.errors import InputError
 from spectralseg.metrics.catalogue import metric_of
+from spectralseg.metrics.records import METHOD_KEYS
 from spectralseg.published.tables import read_commented, require_columns
 from spectralseg.statistics.verdicts import DIRECTIONS
 
 QUANTIFIERS = ("all", "most")
 COLUMNS = ("id", "section", "claim", "quantifier", "untestable")
-_METHOD = ("architecture", "objective", "lambda")
 MINUS = ("minus", "minus_reference")  # optional columns
 _CELL = ("dataset", "suite", "test_dataset", "corruption", "severity", "class", "metric")
-CELL_COLUMNS = ("claim", "direction", "size", *_CELL, *_METHOD, *(f"reference_{name}" for name in _METHOD))
+CELL_COLUMNS = ("claim", "direction", "size", *_CELL, *METHOD_KEYS, *(f"reference_{name}" for name in METHOD_KEYS))
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def _comparison(file: Path, row: Mapping[Any, Any]) -> Comparison:
         )
     metric_of(row["metric"])
     cell = {name: row[name] for name in _CELL}
-    method = cell | {name: row[name] for name in _METHOD}
-    reference = cell | {name: row[f"reference_{name}"] for name in _METHOD}
+    method = cell | {name: row[name] for name in METHOD_KEYS}
+    reference = cell | {name: row[f"reference_{name}"] for name in METHOD_KEYS}
     if method == reference:
         raise InputError(f"{subject}: a method is compared with itself; name another reference")
     return Comparison(row["direction"], row["size"] or None, method, reference, _minus(subject, row, method, reference))
@@ -155,11 +155,11 @@ def _minus(
         return ()
     parts = [text.split("/") for text in texts]
     for name, text, part in zip(MINUS, texts, parts, strict=True):
-        if len(part) != len(_METHOD):
+        if len(part) != len(METHOD_KEYS):
             raise InputError(
                 f"{subject}: {name} '{text}' is not a method; write architecture/objective/λ in both columns"
             )
-    gain = tuple({**method, **dict(zip(_METHOD, part, strict=True))} for part in parts)
+    gain = tuple({**method, **dict(zip(METHOD_KEYS, part, strict=True))} for part in parts)
     if gain[0] == gain[1] or gain == (method, reference):
         raise InputError(f"{subject}: a method or gain is compared with itself; name another in 'minus'")
     return gain

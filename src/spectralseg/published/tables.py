@@ -17,11 +17,12 @@ import pandas as pd
 from spectralseg.errors import InputError
 from spectralseg.files import read_text
 from spectralseg.metrics.catalogue import metric_of
+from spectralseg.metrics.records import CONDITION_KEYS, METHOD_KEYS
 
 _MAX_BYTES = 2**24
 _MOST_COLUMNS, _LONGEST_CELL = 1000, 2000
 PLACE = ("block", "group", "column", "row")
-SELECTION = ("dataset", "architecture", "objective", "lambda", "suite", "test_dataset", "corruption", "severity")
+SELECTION = ("dataset", *METHOD_KEYS, *CONDITION_KEYS)
 COLUMNS = ("row", "block", "group", "column", "value", "bold", *SELECTION, "class", "metric")
 
 

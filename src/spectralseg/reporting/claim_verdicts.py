@@ -14,6 +14,7 @@ import pandas as pd
 
 from spectralseg.files import csv_text, visible, write_texts
 from spectralseg.metrics.catalogue import metric_of
+from spectralseg.metrics.records import METHOD_KEYS
 from spectralseg.published.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.published.tables import SELECTION, read_published
 from spectralseg.reporting import rendering
@@ -34,7 +35,6 @@ from spectralseg.statistics.verdicts import (
     margin_needed,
 )
 
-_METHOD = ("architecture", "objective", "lambda")
 _SIGNS = (1, -1, -1, 1)  # of method and reference, and of the two sides of a gain that is subtracted
 _COUNTS = ("hold", "fail", "uncertain", "untested")  # comparisons by verdict
 COLUMNS = (
@@ -175,8 +175,8 @@ def _cell(claim: str, reading: tuple[str, str], comparison: Comparison, judged: 
     return {
         **{"id": claim, "protocol": protocol, "leak_free": leak_free, "direction": comparison.direction},
         **comparison.method,
-        **{f"reference_{name}": comparison.reference[name] for name in _METHOD},
-        **{name: "/".join(side[key] for key in _METHOD) for name, side in minus},
+        **{f"reference_{name}": comparison.reference[name] for name in METHOD_KEYS},
+        **{name: "/".join(side[key] for key in METHOD_KEYS) for name, side in minus},
         **{**vars(judged), **judged.measured._asdict(), "measured": judged.measured.estimate},
     }
 
@@ -219,7 +219,7 @@ def _judge(
     for side in sides:
         sample = measurements.values({**side, "protocol": protocol, "leak_free": leak_free})
         if sample is None:
-            run = "/".join(side[name] for name in ("dataset", *_METHOD))
+            run = "/".join(side[name] for name in ("dataset", *METHOD_KEYS))
             missing.append(f"{run} ({', '.join(side[name] for name in ('suite', 'test_dataset', 'metric'))})")
         else:
             samples.append(sample)

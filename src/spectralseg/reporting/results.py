@@ -42,7 +42,7 @@ _RECORDS = "a table of metric records", "collect them again"
 _RUN_KINDS: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
 _MOST_NAMES = 5  # diverged runs named in the banner
 
-METHOD_KEYS = RUN_KEYS[:-1]  # of the rows of comparisons
+COMPARED_KEYS = RUN_KEYS[:-1]  # of the rows of comparisons
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Results:
             return pd.DataFrame(columns=list(COMPARISON_COLUMNS))
         expected = "a table of comparisons", "compare the records again"
         rows: pd.DataFrame = read_parquet(file, *expected, COMPARISON_COLUMNS).to_pandas()
-        return self.of_the_study(rows, METHOD_KEYS)
+        return self.of_the_study(rows, COMPARED_KEYS)
 
     @cached_property
     def leakage(self) -> Audit:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-METHOD = ["architecture", "objective", "lambda"]
+from spectralseg.metrics.records import METHOD_KEYS
+
+METHOD = list(METHOD_KEYS)
 PAIR = ["dataset", "test_dataset"]
 
 

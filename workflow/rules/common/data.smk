@@ -16,7 +16,7 @@ def raw_files(wildcards):
     """Inputs of a dataset: a path of the user's, downloaded archives or phantom archives."""
     choice = CONFIG.datasets[wildcards.dataset]
     if choice.source == "path":
-        return absent(choice.path)
+        return if_missing(choice.path)
     if choice.source == "phantom":
         return f"{RESULTS}/raw/{wildcards.dataset}"
     return f"{CONFIG.downloads}/{wildcards.dataset}/{RECEIPTS}"
@@ -53,7 +53,7 @@ def split_list(wildcards):
 
 
 def split_file(wildcards):
-    return absent(split_list(wildcards) or os.curdir)
+    return if_missing(split_list(wildcards) or os.curdir)
 
 
 def prepared_from(wildcards):
@@ -99,11 +99,11 @@ def phantom_settings(wildcards):
     return ["--cases", phantom.cases, "--side", phantom.side, "--seed", phantom.seed]
 
 
-def audited():
+def dataset_descriptions():
     return expand(f"{RESULTS}/prepared/{{dataset}}/dataset.json", dataset=CONFIG.datasets)
 
 
-def audited_folders(wildcards, input):
+def dataset_folders(wildcards, input):
     return [os.path.dirname(file) for file in input]
 
 

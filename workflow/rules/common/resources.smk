@@ -24,7 +24,7 @@ def run_threads(wildcards):
     return max(1, min(THREADS, workflow.cores // GPU_SLOTS)) if GPU_SLOTS else THREADS
 
 
-def grown(amount, attempt):
+def with_attempts(amount, attempt):
     """Adds half of the amount with every retry, up to twice the amount: nodes and partitions rarely allow more."""
     return round(amount * (1 + min(attempt - 1, 2) / 2))
 
@@ -33,7 +33,7 @@ def gigabytes(amount):
     """Memory in MB that grows with every attempt."""
 
     def mem_mb(wildcards, attempt):
-        return grown(1000 * amount, attempt)
+        return with_attempts(1000 * amount, attempt)
 
     return mem_mb
 
@@ -42,13 +42,13 @@ def minutes(amount):
     """Run time in minutes that grows with every attempt, up to the limit of the partition."""
 
     def runtime(wildcards, attempt):
-        return min(grown(amount, attempt), longest())
+        return min(with_attempts(amount, attempt), partition_minutes())
 
     return runtime
 
 
 @functools.cache
-def longest():
+def partition_minutes():
     """Time limit of the SLURM partition in minutes: a job that requests more would stay pending for ever."""
     if not workflow.is_main_process or is_local():
         return math.inf

@@ -50,7 +50,7 @@ def encoder_weights(wildcards):
     if architecture.encoder_weights is None:
         return []
     if weights_file(architecture.encoder_weights):
-        return absent(architecture.encoder_weights)
+        return if_missing(architecture.encoder_weights)
     return ancient(f"{RESULTS}/weights/{architecture.encoder}/{architecture.encoder_weights}")
 
 

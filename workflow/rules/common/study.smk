@@ -94,7 +94,7 @@ def canonical(value):
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
-def absent(file):
+def if_missing(file):
     """A file of the user's if it is missing, which Snakemake then reports before it starts anything. As an input it
     would count by its date: a date in the future fails the job, any later one repeats it."""
     return [] if os.path.exists(file) else file

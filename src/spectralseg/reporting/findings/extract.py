@@ -14,7 +14,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv, read_json_lines
 from spectralseg.metrics.catalogue import metric_of
-from spectralseg.metrics.records import MEAN
+from spectralseg.metrics.records import MEAN, RUN_KEYS
 from spectralseg.reporting.measurements import CONDITION, LEAK_FREE, Measurements
 from spectralseg.reporting.report.runs import read_runs
 from spectralseg.reporting.results import Results
@@ -37,7 +37,7 @@ INTERPRETATION = (
 METRICS = (*SEGMENTATION, *CALIBRATION, *INTERPRETATION)
 TO_SETTLE = (0.5, 1.8)  # percentage points: the smallest and the largest gain in DSC of the paper's abstract
 BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
-METHOD = ("dataset", "architecture", "objective", "lambda")
+METHOD = RUN_KEYS[:-1]
 """Columns that identify a method on a dataset."""
 EFFECTS = (
     *METHOD,

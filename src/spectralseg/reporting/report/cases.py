@@ -22,10 +22,10 @@ from spectralseg.reporting.measurements import LEAK_FREE
 from spectralseg.reporting.report.effects_table import METRICS
 from spectralseg.reporting.report.overlays import overlays
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.rows import METHOD
 
 ABSENT = -1  # no record; None is an undefined value
 _SUITES = ("iid", "ood")
-_METHOD = ["architecture", "objective", "lambda"]
 
 
 def case_browser(results: Results) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def _pair(results: Results, training: str, test: str, records: pd.DataFrame, lea
     data = results.prepared(test) if test in results.prepared_names else None
     groups = records.groupby("case")["group"].first()
     cases = list(groups.index)
-    methods = _distinct(records, _METHOD)
-    runs = _distinct(records, [*_METHOD, "seed"])
+    methods = _distinct(records, METHOD)
+    runs = _distinct(records, [*METHOD, "seed"])
     labels = data.classes if data else []
     present = set(records["class"])
     classes = [name for name in labels if name in present] or sorted(present - {WHOLE_CASE}) or [WHOLE_CASE]
@@ -100,7 +100,7 @@ def _values(records: pd.DataFrame, classes: list[str], runs: list[tuple[Any, ...
         values = np.full((len(classes), len(runs), len(cases)), -np.inf)
         places = (
             pd.Index(classes).get_indexer(pd.Index(rows["class"])),
-            pd.MultiIndex.from_tuples(runs).get_indexer(pd.MultiIndex.from_frame(rows[[*_METHOD, "seed"]])),
+            pd.MultiIndex.from_tuples(runs).get_indexer(pd.MultiIndex.from_frame(rows[[*METHOD, "seed"]])),
             pd.Index(cases).get_indexer(pd.Index(rows["case"])),
         )
         values[places] = rows["value"].to_numpy()

@@ -25,7 +25,7 @@ from spectralseg.reporting.report.cases import case_browser
 from spectralseg.reporting.report.claims_table import claims_grid, demonstrates, read_claims, verdict_counts
 from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
 from spectralseg.reporting.report.runs import EVALUATED, MISSING, TRAINED, cost_grid, origins, read_runs, runs_grid
-from spectralseg.reporting.results import METHOD_KEYS, Results
+from spectralseg.reporting.results import COMPARED_KEYS, Results
 from spectralseg.statistics.verdicts import FEWEST
 
 THUMBNAIL = 720  # pixels
@@ -49,7 +49,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
     claims = read_claims(results.root / "claims.csv")
     effects = read_effects(results.root / "comparisons.parquet")
     if effects is not None:
-        effects = results.of_the_study(effects, METHOD_KEYS)
+        effects = results.of_the_study(effects, COMPARED_KEYS)
     return {
         "study": config.name if config else results.root.resolve().name,
         "version": __version__,

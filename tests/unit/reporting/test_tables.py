@@ -211,7 +211,7 @@ def test_a_changed_record_changes_only_dependent_cells(official, published, tmp_
     keys |= {"protocol": "sound", "class": "myocardium", "seed": 0, "case": "acdc_0"}
     selected = (records[list(keys)] == pd.Series(keys)).all(axis=1)
     assert selected.sum() == 1
-    shares = records["metric"] == "dsc"  # alike enough for no interval to reach the ends of what a Dice can be
+    shares = records["metric"] == "dsc"  # similar enough to keep intervals within [0, 1]
     records.loc[shares, "value"] = 0.5 + (records.loc[shares, "value"] - 0.5) / 100
     roots = tmp_path / "before", tmp_path / "after"
     for root, change in zip(roots, (0, 0.001), strict=True):

@@ -28,7 +28,7 @@ _HEIGHT = 0.95  # inches
 _LEFT, _GAP = 0.42, 0.3  # inches
 _COSTS = {"seconds": "training time", "memory": "peak memory / GiB"}
 _READING = (
-    "DSC in percent on the own test set, mean over foreground classes, sound protocol, against what a run costs, mean "
+    "DSC in percent on the own test set, mean over foreground classes, sound protocol, against the cost of a run, mean "
     "over seeds. In the legend: parameters in millions. Vertical bars: {interval}. Horizontal bars: smallest and "
     "largest of the seeds. Memory: peak during training, {memory}. {counts}"
 )

@@ -65,7 +65,7 @@ def build(results: Results) -> Figure:
     footer = [
         "Solid outline: mask before the change. Spectra: log(1 + amplitude), one scale, zero frequency in the centre. "
         "Bars: ‖after − before‖ / ‖before‖. The complex spectrum changes exactly as much as the mask (Parseval's "
-        "theorem); the amplitude alone changes less and does not see shifts at all.",
+        "theorem); the amplitude alone changes less and is invariant to shifts.",
         f"{images.case_footer(cases)} {MEDIAN_RULE} All foreground classes are joined.",
     ]
     width = layout.fitting(1 + len(variations), left=0.42)

@@ -39,7 +39,7 @@ _SUITES = ("iid", "ood", "noise")
 _CONDITION = ("suite", "dataset", "test_dataset", "corruption", "severity")
 _UNITS = {"dsc": "percentage points", "hd95": "mm, or native pixels"}
 _READING = (
-    "Value of the objective less that of the baseline '{baseline}', same seeds and cases, mean over foreground "
+    "Value of the objective minus that of the baseline '{baseline}', same seeds and cases, mean over foreground "
     "classes, {protocol} protocol. Lines: 95 % intervals over seeds and cases, paired, not adjusted for their number; "
     "dotted: one seed, interval over cases only. Filled: at least {fewest}, and zero excluded. Grey band: the margin, "
     "within which a difference is negligible. {margins} Arrows: the interval continues."

@@ -3,8 +3,8 @@
 Dice against the severity of each corruption, one line per method, clean images at the left end, with 95 % intervals
 over seeds and cases. The footer counts corruptions with a single severity.
 
-A method that is better on clean images need not degrade less: compare the slopes, not only the starting points. A
-single severity gives two points, which say little about a curve.
+A method that is better on clean images does not necessarily degrade less: compare the slopes, not only the starting
+points. A single severity gives two points, which are no curve.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Value of Eq. (2) on stored predictions beside Dice coefficients, how its weight is distributed over frequencies, and
 runs with the spectral term tested for equivalence with runs that have a Dice in its place.
 
-The paper calls its similarity of spectra a term of its own. By Parseval's theorem, a sum over all frequencies is a sum
-over all pixels.
+The paper presents its similarity of spectra as a new term. By Parseval's theorem, a sum over all frequencies equals a
+sum over all pixels.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LEGEND = (
     "similarities within the bands with these weights. Linear Dice: without squares in the denominator, for contrast."
 )
 _TEST = (
-    "Difference: DSC with the spectral term less that with its control, same seeds and cases, protocol sound, in "
+    "Difference: DSC with the spectral term minus that with its control, same seeds and cases, protocol sound, in "
     "percentage points with the 90 % interval of two one-sided tests. Equivalent from: the smallest margin with which "
     "the two are equivalent."
 )
@@ -278,7 +278,7 @@ def _effect_blocks(trained: pd.DataFrame) -> Iterator[Block]:
             for row in part.to_dict("records")
         )
         headings = ("Difference in DSC", "p", "Equivalent", "Equivalent from", "Seeds × cases")
-        yield Block(f"{objective}, λ = {lam}, less {control}", ("",) * len(headings), headings, rows)
+        yield Block(f"{objective}, λ = {lam}, minus {control}", ("",) * len(headings), headings, rows)
 
 
 def _largest(values: pd.DataFrame, name: str) -> float:

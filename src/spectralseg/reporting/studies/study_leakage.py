@@ -39,9 +39,9 @@ _LOOKS = tuple(
 )
 _Audited = Mapping[Any, Mapping[Any, Any]]  # row of the audit by training and test dataset
 _LEGEND = (
-    f"DSC, mean over foreground classes, protocol '{PROTOCOL}'; the CSV holds the other as well. Columns from left to "
+    f"DSC, mean over foreground classes, protocol '{PROTOCOL}'; the CSV contains both. Columns from left to "
     "right leave out more test cases: those that match training data of the training dataset, validation data, and "
-    "test data. Gain: less the baseline for the same seeds and cases. In brackets 95 % intervals over seeds and "
+    "test data. Gain: difference to the baseline, same seeds and cases. In brackets 95 % intervals over seeds and "
     "patients."
 )
 
@@ -176,7 +176,7 @@ def _draw(cells: pd.DataFrame, *, demonstration: bool) -> Figure:
     left_out = len(cells[METHOD].drop_duplicates()) - len(methods)
     footer = [
         "Means over seeds with 95 % intervals over seeds and patients (with one seed over patients only), over all "
-        "test cases and decreasing subsets. Gain: less the baseline for the same seeds and cases. Stars: published "
+        "test cases and decreasing subsets. Gain: difference to the baseline, same seeds and cases. Stars: published "
         "gains." + (f" Methods left out: {left_out}." if left_out else "")
     ]
     pairs = list(cells[PAIR].drop_duplicates().itertuples(index=False, name=None))

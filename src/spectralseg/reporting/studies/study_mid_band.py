@@ -42,7 +42,7 @@ REFERENCES = ("baseline", "full band", "control")
 _CONDITION = ["dataset", "architecture", "suite", "test_dataset"]
 _FAMILY = [*_CONDITION, "metric", "reference"]
 _LEGEND = (
-    f"Differences of the objective less its reference, same seeds and cases, protocol '{PROTOCOL}', with 95 % "
+    f"Differences of the objective minus its reference, same seeds and cases, protocol '{PROTOCOL}', with 95 % "
     "intervals over seeds and patients. Full band: Eq. (2) with the same λ. Control: random annuli in place of the "
     "same band. p: Wilcoxon's signed-rank test over patients, adjusted by Holm for the objectives that are compared "
     "with the same reference on the same test set. Improved: share of cases that are better, ties half. ≈: equivalent"
@@ -73,7 +73,7 @@ def build(results: Results) -> Study:
             for name, rule in ((metric, metric_of(metric)) for metric in METRICS)
         ],
         legend=_LEGEND,
-        row_headings=("Objective", "less"),
+        row_headings=("Objective", "minus"),
         notes=_notes(compared, bands),
     )
     figure = _draw(rows_where(compared, metric="dsc"), demonstration=results.demonstration)
@@ -315,7 +315,7 @@ def _draw(rows: pd.DataFrame, *, demonstration: bool) -> Figure:
     for text in sheet.panels[0][0].get_yticklabels():
         text.set_fontweight("bold" if kinds[text.get_text()] == "middle" else "normal")
     references = [name for name in _LOOKS if name in set(rows["reference"])]
-    handles = [common.handle(f"less {name}", *_LOOKS[name], linewidth=0.8) for name in references]
+    handles = [common.handle(f"minus {name}", *_LOOKS[name], linewidth=0.8) for name in references]
     sheet.legend(0, handles, drop=0.28)
     return sheet.figure
 

@@ -58,7 +58,7 @@ AVERAGINGS = {
 AVERAGED = ("dsc", "iou")
 REFERENCE = "per_case"  # averaging of the sound protocol
 _LEGEND = (
-    "Means over foreground classes and seeds. Move: sound less published protocol, in published units (HD95 in pixels "
+    "Means over foreground classes and seeds. Move: sound minus published protocol, in published units (HD95 in pixels "
     "under 'published', in millimetres under 'sound' where the spacing is known; ECE and MCE follow other "
     "definitions); mean and largest of absolute values over methods and test sets. Gain: mean absolute difference of "
     "methods to the baseline, and of the paper's methods in the given tables. τ: Kendall's τ between the rankings of "
@@ -67,7 +67,7 @@ _LEGEND = (
 _AVERAGING = (
     "Averagings of the sound protocol, from stored pixel counts: the mean over images or slices; over cases, volumes "
     "as a whole; of all pixels of the test set together; and the mean of the last for foreground and background. Mean"
-    " over methods; spread: largest less smallest. τ: smallest of Kendall's τ between the ranking of "
+    " over methods; spread: largest minus smallest. τ: smallest of Kendall's τ between the ranking of "
     "methods per case and under the other averagings; beside it the mean τ and 95 % limits where patients and seeds "
     "are resampled."
 )

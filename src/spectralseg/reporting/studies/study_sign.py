@@ -1,11 +1,11 @@
 """Which reading of the sign reproduces Table 6?
 
-Results against the weight λ for each form of the objective beside the published ones, and what the largest λ does under
-each.
+Results against the weight λ for each form of the objective, beside the published results, and the change at the
+largest λ under each form.
 
 Eq. (2) is a similarity, and the paper adds it to a loss. Three readings are possible: reward similarity, reward
-disagreement as printed, or interpolate. Each predicts another effect of a large weight λ, and the paper's Table 6 shows
-one effect.
+disagreement as printed, or interpolate. Each predicts a different effect of a large weight λ, and the paper's Table 6
+shows one of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FORMS = {"add": "L + λ(1 − S)", "printed": "L + λS", "convex": "(1 − λ)L 
 _CELL = ["dataset", "architecture", "test_dataset", "group", "column", "metric"]
 _LEGEND = (
     "S is the similarity of Eq. (2), L the spatial loss. Below each λ the mean with its 95 % interval over seeds and "
-    f"patients, protocol '{PROTOCOL}'; the CSV holds the other as well. Change: result at λ = {TO} less that at λ = "
+    f"patients, protocol '{PROTOCOL}'; the CSV contains both. Change: result at λ = {TO} minus that at λ = "
     f"{FROM}, same seeds and cases. It reproduces the published change if its interval contains it and not zero; it is "
     f"undecided if the interval contains both, or without {FEWEST}."
 )
@@ -66,8 +66,8 @@ def build(results: Results) -> Study:
     Raises:
         InputError: published numbers, records or the configuration are missing or damaged.
     """
-    printed = common.published_table(results, "table_6")
-    cells = printed.cells
+    table = common.published_table(results, "table_6")
+    cells = table.cells
     objectives = common.objectives(results).items()
     forms = {name: objective.form for name, objective in objectives if common.is_full_band(objective)}
     measured = common.measurements(results, set(cells["metric"]), {"iid"})
@@ -85,7 +85,7 @@ def build(results: Results) -> Study:
         ],
         legend=_LEGEND,
         row_headings=("Objective", ""),
-        notes=printed.notes,
+        notes=table.notes,
     )
     numbers = pd.concat([changes.assign(part="change"), curves.assign(part="curve")], ignore_index=True)
     figure = _draw(cells, rows_where(curves, protocol=PROTOCOL), demonstration=results.demonstration)
@@ -102,9 +102,9 @@ _CHANGES = (
 def _curves(cells: pd.DataFrame, forms: Mapping[str, str], measured: Measurements) -> Iterator[dict[str, Any]]:
     """The measured value of each objective in each cell of the table, if it has runs."""
     for protocol in PROTOCOLS:
-        for printed in cells.to_dict("records"):
+        for published in cells.to_dict("records"):
             for name, form in forms.items():
-                cell = {**printed, "objective": name, "protocol": protocol, "leak_free": ""}
+                cell = {**published, "objective": name, "protocol": protocol, "leak_free": ""}
                 measurement = measured.measure(cell)
                 if np.isfinite(measurement["measured"]):
                     yield {
@@ -113,7 +113,7 @@ def _curves(cells: pd.DataFrame, forms: Mapping[str, str], measured: Measurement
                         "low": measurement["measured_low"],
                         "high": measurement["measured_high"],
                         **{key: measurement[key] for key in ("measured", "seeds", "cases")},
-                        "published": printed["value"],
+                        "published": published["value"],
                     }
 
 
@@ -205,8 +205,8 @@ def _curve_blocks(cells: pd.DataFrame, curves: pd.DataFrame) -> Iterator[Block]:
     for (name, form), part in rows_where(curves, protocol=PROTOCOL).groupby(["objective", "form"], sort=False):
         rows = []
         for lam in cells["lambda"].unique():
-            printed, row = ([row_where(t, **column, **{"lambda": lam}) for column in columns] for t in (cells, part))
-            texts = [metric_of(cell["metric"]).text(cell["value"]) for cell in printed]
+            published, row = ([row_where(t, **column, **{"lambda": lam}) for column in columns] for t in (cells, part))
+            texts = [metric_of(cell["metric"]).text(cell["value"]) for cell in published]
             rows.append(Line(f"λ = {lam}", "published", tuple(map(Entry, texts))))
             rows.append(Line("", "measured", tuple(Entry(_mean(cell) if cell else NO_RUN) for cell in row)))
         yield _block(f"{name}: {FORMS[str(form)]}", columns, rows)
@@ -252,10 +252,10 @@ def _draw(cells: pd.DataFrame, curves: pd.DataFrame, *, demonstration: bool) -> 
 _PUBLISHED: dict[str, Any] = {"color": "black", "marker": "D", "markersize": 2.6, "linestyle": (0, (3, 1.5))}
 
 
-def _panel(panel: Axes, printed: pd.DataFrame, curves: pd.DataFrame) -> None:
-    panel.plot(printed["lambda"].astype(float), printed["value"], **_PUBLISHED)
+def _panel(panel: Axes, published: pd.DataFrame, curves: pd.DataFrame) -> None:
+    panel.plot(published["lambda"].astype(float), published["value"], **_PUBLISHED)
     for place, (_, part) in enumerate(curves.groupby("objective", sort=False)):
         part = part.assign(x=part["lambda"].astype(float) + 0.018 * (place + 1)).sort_values("x")
         common.error_bars(panel, part["x"], part, ("measured", "low", "high"), *_LOOKS[part["form"].iloc[0]])
     panel.set_xlabel("λ")
-    panel.set_xticks(sorted(printed["lambda"].astype(float).unique()))
+    panel.set_xticks(sorted(published["lambda"].astype(float).unique()))

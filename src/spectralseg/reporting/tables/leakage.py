@@ -1,11 +1,11 @@
 """Leaked test cases.
 
 Test cases that also occur in a training dataset: same id, same bytes, near-duplicate by perceptual hash, same patient
-or family; and how many test cases remain without a match. Above it, validation cases that match training cases, and
+or family; and the number of test cases without a match. Above it, validation cases that match training cases, and
 duplicates within training data. The CSV has one row for each compared pair of datasets.
 
 Every test set is compared with every training dataset of equal channels. A result on a test image that the model was
-trained on says little about new images.
+trained on is no evidence for new images.
 """
 
 from __future__ import annotations

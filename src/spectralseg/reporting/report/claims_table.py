@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def read_claims(file: Path) -> pd.DataFrame | None:
-    """The claims ledger as text, one row per claim; None where there is none.
+    """The claims ledger as text, one row per claim; None without the file.
 
     Raises:
         InputError: a column is missing, or a verdict is unknown.

@@ -116,6 +116,14 @@ def test_the_page_reports_every_fact(hearts, heart_page):
     assert "No case was excluded." in text
 
 
+def test_classes_have_the_same_colours_everywhere(hearts, tmp_path):
+    page = card(hearts, tmp_path)
+    swatch = r'<i class="swatch" style="background:(#\w+)"></i>([\w ]+)'
+    legend, table = (re.findall(before + swatch, page) for before in ("<li>", '<th scope="row">'))
+    assert [name for _, name in legend] == list(hearts.classes)
+    assert table == legend
+
+
 def test_phantoms_have_a_banner_and_real_data_none(hearts, heart_page, toy, tmp_path):
     assert PHANTOM in heart_page.text
     page = Page(card(toy, tmp_path))

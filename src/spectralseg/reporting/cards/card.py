@@ -121,8 +121,11 @@ def _balance(measures: Measures, unit: str) -> Grid:
     """Share of pixels and frequency of each class in each part."""
     shares = {"pixels": "of pixels", "slices": f"in {unit}", **({"cases": "in volumes"} if measures.volumes else {})}
     rows = [
-        [Cell(str(name)), *(Cell(charts.percent(share)) for share in rows[list(shares)].to_numpy().ravel())]
-        for name, rows in measures.balance.groupby("class", sort=False)
+        [
+            Cell(str(name), colour=to_hex(class_colour(label))),
+            *(Cell(charts.percent(share)) for share in rows[list(shares)].to_numpy().ravel()),
+        ]
+        for label, (name, rows) in enumerate(measures.balance.groupby("class", sort=False), 1)
     ]
     groups = ("", *(part for part in measures.parts for _ in shares)) if len(measures.parts) > 1 else ()
     headings = columns(("class",), [*shares.values()] * len(measures.parts))

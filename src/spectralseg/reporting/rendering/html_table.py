@@ -28,6 +28,7 @@ class Cell:
         bold: whether the text is bold.
         bar: low end, middle and high end of an interval on a scale from -1 to 1, drawn beside the text.
         link: address of a link; empty for none.
+        colour: of a swatch before the text; empty for none.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Cell:
     bold: bool = False
     bar: tuple[float, float, float] | None = None
     link: str = ""
+    colour: str = ""
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,8 @@ def build(results: Results) -> Figure:
         ((name, array_row),) = example_rows(data, 1)
         case = data.cases[data.cases["case"] == name].iloc[0]
         images = data.images[case["first"] : case["first"] + case["slices"]]
-        clean, slice_index = (
-            images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max),
-            array_row - case["first"],
-        )
+        clean = images.astype(np.float32) / np.float32(np.iinfo(images.dtype).max)
+        slice_index = array_row - case["first"]
         layout.picture(sheet.panels[row][0], clean[slice_index])
         sheet.heading(row, 0, 0, "clean", height=0.03)
         sheet.row_label(row, dataset_label(data.name))

@@ -144,7 +144,7 @@ class TestOptionsOfObjectives:
     )
     def test_options_that_the_source_does_not_define_are_unknown(self, tmp_path, monkeypatch, code, options):
         (tmp_path / "custom.py").write_text(code)
-        monkeypatch.setattr(registry, "_folders", lambda _: [str(tmp_path)])
+        monkeypatch.setattr(registry, "folders_of", lambda _: [str(tmp_path)])
         registry.objective_options.cache_clear()
         assert registry.objective_options("custom") == options
         registry.objective_options.cache_clear()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from pydantic.fields import FieldInfo
 
 from spectralseg.config import Config
 from spectralseg.corruptions.severities import KINDS, Kind
@@ -124,9 +124,14 @@ def _keys(section: type[BaseModel]) -> str:
     properties = section.model_json_schema(mode="validation")["properties"]
     rows = []
     for key, field in section.model_fields.items():
-        default = "required" if field.default is PydanticUndefined else f"`{_plain(field.default)}`"
-        rows.append((f"`{key}`", _type(properties[key]), default, field.description or ""))
+        rows.append((f"`{key}`", _type(properties[key]), _default(field), field.description or ""))
     return _table(("key", "values", "default", "meaning"), rows)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return "all" if field.default_factory else f"`{_plain(field.default)}`"
 
 
 def _plain(value: Any) -> str:

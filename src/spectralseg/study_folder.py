@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from spectralseg.config import NOT_LEARNED, Config
+from spectralseg.config import NOT_LEARNED, QUOTED_NUMBER, Config
 from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError
 from spectralseg.files import visible
@@ -29,7 +29,11 @@ _LONGEST = 2**26  # bytes of a dataset.json
 _SINGULAR = {"runs": "run", "datasets": "dataset", "tables": "table", "figures": "figure", "studies": "study"}
 # Kinds of pages, and the ending of the file that stands for one.
 PAGES = {"tables": ".json", "figures": ".png", "studies": ".png"}
-_RUN = re.compile(r"([^/]+)/([^/]+)/([^/]+)/lambda(\d+(?:\.\d+)?)/seed(\d{1,19})", re.ASCII)
+_RUN = re.compile(
+    r"(?P<dataset>[^/]+)/(?P<architecture>[^/]+)/(?P<objective>[^/]+)"
+    rf"/lambda(?P<lam>{QUOTED_NUMBER.pattern})/seed(?P<seed>\d{{1,19}})",
+    re.ASCII,
+)
 
 
 def _nearest(path: Path) -> str:
@@ -186,7 +190,11 @@ class StudyFolder:
     def _present_runs(self) -> list[Run]:
         folders = (folder.relative_to(self.root / "runs").as_posix() for folder in self._run_folders())
         matches = (_RUN.fullmatch(folder) for folder in folders)
-        return sorted(Run(match[1], match[2], match[3], match[4], int(match[5])) for match in matches if match)
+        return sorted(
+            Run(match["dataset"], match["architecture"], match["objective"], match["lam"], int(match["seed"]))
+            for match in matches
+            if match
+        )
 
     def _run_folders(self) -> Iterator[Path]:
         level = [self.root / "runs"]

@@ -11,7 +11,9 @@ from spectralseg.config import Config
 from spectralseg.errors import InputError
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published"
-DEFAULTS = [(kind, name) for kind in outputs.KINDS for name in Config.model_fields[kind].get_default()]
+DEFAULTS = [
+    (kind, name) for kind in outputs.KINDS for name in Config.model_fields[kind].get_default(call_default_factory=True)
+]
 MODULES = [(kind, name) for kind in outputs.KINDS for name in outputs.names(kind)]
 
 

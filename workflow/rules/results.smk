@@ -152,7 +152,7 @@ rule report_page:
         records="<results>/records.parquet",
         comparisons="<results>/comparisons.parquet",
         leaks="<results>/leakage.parquet",
-        claims=claims_ledger(),
+        claims=claim_verdicts(),
         cards=cards(),
         tables=tables(),
         figures=figures(),

@@ -52,14 +52,14 @@ def compare(arguments: argparse.Namespace) -> None:
 @command(
     _RESULTS,
     argument("--published", type=Path, required=True, help="folder of claims.csv and the published tables"),
-    argument("--out", type=Path, help="folder for the ledger (default: the results folder)"),
+    argument("--out", type=Path, help="folder for the verdicts (default: the results folder)"),
 )
 def claims(arguments: argparse.Namespace) -> None:
     """Test the claims of the paper against the records of a study."""
-    from spectralseg.reporting.claim_verdicts import build_ledger
+    from spectralseg.reporting.claim_verdicts import build_claim_verdicts
     from spectralseg.reporting.results import Results
 
-    build_ledger(Results(arguments.results), arguments.published).write(arguments.out or arguments.results)
+    build_claim_verdicts(Results(arguments.results), arguments.published).write(arguments.out or arguments.results)
 
 
 @command(

@@ -42,14 +42,16 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     comparison: Comparison = Comparison()
     tables: list[Name] = Field(
-        [*(f"table_{number}" for number in range(1, 7)), *outputs.names("tables")],
+        default_factory=lambda: [*(f"table_{number}" for number in range(1, 7)), *outputs.names("tables")],
         description="modules of spectralseg.reporting.tables, published tables, or your own notebooks",
     )
     figures: list[Name] = Field(
-        outputs.names("figures"), description="modules of spectralseg.reporting.figures, or your own notebooks"
+        default_factory=lambda: outputs.names("figures"),
+        description="modules of spectralseg.reporting.figures, or your own notebooks",
     )
     studies: list[Name] = Field(
-        outputs.names("studies"), description="modules of spectralseg.reporting.studies, or your own notebooks"
+        default_factory=lambda: outputs.names("studies"),
+        description="modules of spectralseg.reporting.studies, or your own notebooks",
     )
 
     def size_of(self, dataset: str) -> int:

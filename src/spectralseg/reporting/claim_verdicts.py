@@ -91,7 +91,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class ClaimVerdicts:
     """All claims with their verdicts.
 
     Attributes:
@@ -120,7 +120,7 @@ class Ledger:
         return write_texts(folder, contents)
 
 
-def build_ledger(results: Results, published: Path | str) -> Ledger:
+def build_claim_verdicts(results: Results, published: Path | str) -> ClaimVerdicts:
     """Judge every claim of the paper by the records of a study.
 
     A claim that one method is better holds if the whole 95 % interval of the paired difference lies on its side. It
@@ -166,7 +166,7 @@ def build_ledger(results: Results, published: Path | str) -> Ledger:
         pd.DataFrame(lines, columns=list(columns)).assign(demonstration=results.demonstration)
         for lines, columns in ((rows, COLUMNS), (cells, CELL_COLUMNS))
     )
-    return Ledger(table, comparisons, _page(table, results))
+    return ClaimVerdicts(table, comparisons, _page(table, results))
 
 
 def _cell(claim: str, reading: tuple[str, str], comparison: Comparison, judged: Judged) -> dict[str, Any]:

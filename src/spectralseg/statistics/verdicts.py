@@ -1,4 +1,4 @@
-"""Verdicts on claims from intervals: one rule for the ledger, tables, figures, studies and the report."""
+"""Verdicts on claims from intervals: one rule for claims, tables, figures, studies and the report."""
 
 from __future__ import annotations
 

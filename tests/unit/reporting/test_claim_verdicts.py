@@ -9,7 +9,7 @@ from tests.standins.study import grid_of
 from spectralseg.cli import main
 from spectralseg.data.audit import LEAKS, PAIRS, Audit
 from spectralseg.metrics.records import COLUMNS
-from spectralseg.reporting.claim_verdicts import FAILS, HOLDS, UNCERTAIN, UNTESTED, build_ledger
+from spectralseg.reporting.claim_verdicts import FAILS, HOLDS, UNCERTAIN, UNTESTED, build_claim_verdicts
 from spectralseg.reporting.results import BANNER, Results
 
 CELLS = (
@@ -51,7 +51,7 @@ def judge(published, tmp_path):
         ]
         (folder / "claims_cells.csv").write_text(CELLS + "".join(lines))
         pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
-        return build_ledger(Results(tmp_path), folder)
+        return build_claim_verdicts(Results(tmp_path), folder)
 
     return run
 
@@ -185,7 +185,7 @@ def test_protocols_may_disagree(judge):
 
 
 def test_the_papers_claims_on_a_study_of_its_grid(official, published):
-    ledger = build_ledger(Results(official), published)
+    ledger = build_claim_verdicts(Results(official), published)
     assert ledger.claims["id"].is_unique
     assert ledger.claims["verdict"].isin([HOLDS, FAILS, UNCERTAIN, UNTESTED]).all()
     lambdas = ledger.claims[ledger.claims["id"].str.startswith("lambda-")]
@@ -226,7 +226,7 @@ def several(published, tmp_path, claims, rows, config=None):
     if config:
         study = CONFIG | {"grid": grid_of(records, CONFIG["objectives"]), "comparison": config}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(study))
-    return build_ledger(Results(tmp_path), folder)
+    return build_claim_verdicts(Results(tmp_path), folder)
 
 
 CONFIG = {
@@ -393,7 +393,7 @@ class TestGains:
         heading = CELLS.replace("\n", ",minus,minus_reference\n")
         (folder / "claims_cells.csv").write_text(heading + row + "unet/spatial_spectral/0.2,unet/spatial/0\n")
         pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
-        return build_ledger(Results(tmp_path), folder)
+        return build_claim_verdicts(Results(tmp_path), folder)
 
     @pytest.mark.parametrize(("more", "verdict"), [(0.03, HOLDS), (-0.03, FAILS), (0.0, FAILS)])
     def test_verdicts_where_the_truth_is_known(self, published, tmp_path, more, verdict):

@@ -8,7 +8,7 @@ from spectralseg.config import Config
 from spectralseg.outputs import KINDS
 from spectralseg.papermill import ENGINE
 
-DEFAULTS = {kind: Config.model_fields[kind].get_default() for kind in KINDS}
+DEFAULTS = {kind: Config.model_fields[kind].get_default(call_default_factory=True) for kind in KINDS}
 WRITTEN = {
     "tables": ("csv", "json", "md", "tex", "html"),
     "figures": ("pdf", "png"),

@@ -117,7 +117,7 @@ def lead(study):
 
 class TestPages:
     def test_configuration_lists_every_study(self):
-        assert Config.model_fields["studies"].default == NAMES
+        assert Config.model_fields["studies"].get_default(call_default_factory=True) == NAMES
 
     @pytest.mark.parametrize("name", NAMES)
     def test_files(self, phantom, published, tmp_path, name):

@@ -72,8 +72,8 @@ def published_folder(wildcards, input):
 
 
 def claims_files():
-    tables = [f"table_{number}" for number in range(1, 7)]
-    return [repository(f"config/published/{name}.csv") for name in ("claims", "claims_cells", *tables)]
+    files = sorted((ROOT / "config/published").glob("*.csv"))
+    return [repository(file) for file in files if file.name.startswith(("claims", "table_"))]
 
 
 def leakage_findings():

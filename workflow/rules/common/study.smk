@@ -10,7 +10,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from spectralseg import outputs
-from spectralseg.config import validate_config
+from spectralseg.config import QUOTED_NUMBER, validate_config
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
@@ -76,7 +76,7 @@ wildcard_constraints:
     dataset="|".join(SPECIFICATIONS),
     architecture="|".join(CONFIG.architectures),
     objective="|".join(CONFIG.objectives),
-    lam=r"\d+(\.\d+)?",
+    lam=QUOTED_NUMBER.pattern,
     seed=r"\d+",
     encoder="[^/]+",
     weights="[^/]+",

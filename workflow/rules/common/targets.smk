@@ -33,7 +33,7 @@ def cards():
     return expand(f"{RESULTS}/cards/{{dataset}}.html", dataset=CONFIG.datasets)
 
 
-def claims_ledger():
+def claim_verdicts():
     return [f"{RESULTS}/{name}" for name in ("claims.csv", "claims_cells.csv", "claims.md", "claims.html")]
 
 

@@ -22,14 +22,14 @@ COLUMNS = (
 
 
 def read_claims(file: Path) -> pd.DataFrame | None:
-    """The claims ledger as text, one row per claim; None without the file.
+    """The verdicts on the claims as text, one row per claim; None without the file.
 
     Raises:
         InputError: a column is missing, or a verdict is unknown.
     """
     if not file.is_file():
         return None
-    claims = read_csv(file, "a claims ledger", "run 'spectralseg claims' again", COLUMNS)
+    claims = read_csv(file, "verdicts on claims", "run 'spectralseg claims' again", COLUMNS)
     for verdict in pd.concat([claims["verdict"], claims["verdict_adjusted"]]):
         if verdict not in VERDICTS:
             raise InputError(f"{file}: verdict '{verdict}' is unknown; use one of {', '.join(VERDICTS)}")
@@ -42,7 +42,7 @@ def verdict_counts(claims: pd.DataFrame, column: str = "verdict") -> dict[str, i
 
 
 def claims_grid(claims: pd.DataFrame) -> Grid:
-    """The claims ledger, one row per claim."""
+    """The verdicts, one row per claim."""
     return Grid(
         name="claims-table",
         caption="Each claim of the paper with its verdict",

@@ -79,12 +79,12 @@ def write_study(folder: Path, seeds: int) -> Path:
 def timed(command: Sequence[object], **options: Any) -> tuple[float, float, str]:
     """Wall time and processor time of a command in seconds, and what it printed."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    process = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
     after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
-    if done.returncode:
-        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return wall, used, done.stdout + done.stderr
+    if process.returncode:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{process.stdout[-2000:]}{process.stderr[-2000:]}")
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu_seconds, process.stdout + process.stderr
 
 
 def snakemake(
@@ -97,31 +97,36 @@ def snakemake(
 
 def turns(ways: dict[str, Callable[[], tuple[float, float, str]]], repeats: int) -> dict[str, Any]:
     """Median times of several ways that take turns, and how many times as long as the last each takes."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    timings: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, work in ways.items():
-            found[name].append(work()[:2])
-    peer = found[list(ways)[-1]]
+            timings[name].append(work()[:2])
+    peer = timings[list(ways)[-1]]
     return {
         name: {
             "seconds": round(statistics.median(wall for wall, _ in times), 3),
-            "processor_seconds": round(statistics.median(used for _, used in times), 3),
+            "processor_seconds": round(statistics.median(cpu_seconds for _, cpu_seconds in times), 3),
             "times_as_long": round(statistics.median(a[1] / b[1] for a, b in zip(times, peer, strict=True)), 2),
             "seconds_of_all_runs": [round(wall, 3) for wall, _ in times],
         }
-        for name, times in found.items()
+        for name, times in timings.items()
     }
 
 
 def planning(count: int, repeats: int, folder: Path) -> dict[str, Any]:
-    """Dry runs of a study that nothing was done of."""
+    """Dry runs of a study without results."""
     config = write_study(folder, max(1, count // CELLS))
     plain = folder / "plain.smk"
     total = len(runs(load_config(config)))
     plain.write_text(PLAIN.format(count=total, cells=CELLS), encoding="utf-8")
-    ours = snakemake(folder, "--dry-run", "--quiet", "--configfile", config)
-    theirs = snakemake(folder, "--dry-run", "--quiet", snakefile=plain)
-    return {"runs": total, "ways": turns({"spectralseg": lambda: timed(ours), "plain": lambda: timed(theirs)}, repeats)}
+    workflow_command = snakemake(folder, "--dry-run", "--quiet", "--configfile", config)
+    baseline_command = snakemake(folder, "--dry-run", "--quiet", snakefile=plain)
+    return {
+        "runs": total,
+        "ways": turns(
+            {"spectralseg": lambda: timed(workflow_command), "plain": lambda: timed(baseline_command)}, repeats
+        ),
+    }
 
 
 def another_seed(count: int, repeats: int, folder: Path) -> dict[str, Any]:
@@ -175,7 +180,7 @@ def jobs(count: int, folder: Path, *options: object) -> dict[str, Any]:
     settings = [*options, "--quiet", "all", "--set-threads", "train=1", "--configfile", config]
     command = snakemake(folder, *settings, "--", *targets)
     start = time.time()
-    wall, used, _ = timed(command, env={**os.environ, **path})
+    wall, cpu_seconds, _ = timed(command, env={**os.environ, **path})
     started = [float(line) for line in log.read_text().split()]
     if len(started) != count:
         sys.exit(f"{len(started)} jobs were started instead of {count}")
@@ -183,7 +188,7 @@ def jobs(count: int, folder: Path, *options: object) -> dict[str, Any]:
         "jobs": count,
         "seconds_to_first_job": round(started[0] - start, 3),
         "milliseconds_per_job": round(1000 * (wall - (started[0] - start)) / count, 1),
-        "processor_milliseconds_per_job": round(1000 * used / count, 1),
+        "processor_milliseconds_per_job": round(1000 * cpu_seconds / count, 1),
     }
 
 

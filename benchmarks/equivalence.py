@@ -1,9 +1,8 @@
-"""Measure whether the fast way of training learns what the plain one does: the same seeds, trained both ways.
+"""Measure whether fast training learns what the baseline implementation does: the same seeds, trained both ways.
 
-The plain way is float32 with the default layout, one image at a time through albumentations, kernel by kernel. The
-fast way has all that makes training faster, and bf16 unless another precision is asked for. What is compared is the
-curve of the objective and of validation Dice, with the spread over seeds as the yardstick. See benchmarks/README.md for
-what was found.
+The baseline implementation is float32 with the default layout, one image at a time through albumentations, kernel by
+kernel. Fast training has every speed-up, and bf16 unless ``--precision`` says otherwise. Compared are the curves of
+the objective and of validation Dice, relative to the spread over seeds. Results: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -52,19 +51,19 @@ def study(options: argparse.Namespace, changes: dict[str, Any]) -> Config:
 
 def summary(curves: dict[str, dict[str, list[list[float]]]]) -> dict[str, dict[str, float]]:
     """For each curve: the mean difference between the ways over the last half, and what seeds differ by."""
-    found = {}
+    curve_summaries = {}
     for key in CURVES:
         plain, fast = (np.array(curves[way][key]) for way in ("plain", "fast"))
         half = plain.shape[1] // 2
         late = [curve[:, half:].mean(1) for curve in (plain, fast)]
-        found[key] = {
+        curve_summaries[key] = {
             "plain": float(late[0].mean()),
             "fast": float(late[1].mean()),
             "mean_difference": float((late[1] - late[0]).mean()),
             "largest_difference_of_a_seed": float(np.abs(late[1] - late[0]).max()),
             "standard_deviation_over_seeds": float(np.sqrt(np.mean([one.var(ddof=1) for one in late]))),
         }
-    return found
+    return curve_summaries
 
 
 def report(outcome: Mapping[str, Any]) -> str:
@@ -72,10 +71,10 @@ def report(outcome: Mapping[str, Any]) -> str:
     headings = ["mean over the last half of a run", *next(iter(outcome["summary"].values()))]
     rows = [[key, *(f"{value:.4f}" for value in found.values())] for key, found in outcome["summary"].items()]
     settings = outcome["settings"]
-    shown = "{model}, {encoder}, {size} x {size}, {iterations} iterations, {seeds} seeds, {precision}".format(
+    settings_text = "{model}, {encoder}, {size} x {size}, {iterations} iterations, {seeds} seeds, {precision}".format(
         **{"precision": "bf16", **settings}
     )
-    return f"{machine.markdown([heading.replace('_', ' ') for heading in headings], rows)}\n\n{shown}"
+    return f"{machine.markdown([heading.replace('_', ' ') for heading in headings], rows)}\n\n{settings_text}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

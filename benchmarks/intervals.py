@@ -136,15 +136,16 @@ def coverage(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     shapes = list(itertools.product(DESIGNS, options.seeds, options.patients))
     for design, seeds, patients in tqdm(shapes, desc="coverage", unit="design"):
-        held = {way: np.zeros(options.studies) for way in INTERVALS}
+        covered = {way: np.zeros(options.studies) for way in INTERVALS}
         width = {way: np.zeros(options.studies) for way in INTERVALS}
         for number in range(options.studies):
             values = study(np.random.default_rng(number), design, seeds, patients)
             for way, interval in INTERVALS.items():
                 low, high = interval(values, options.resamples, number % STREAMS)
-                held[way][number], width[way][number] = low <= 0 <= high, high - low
+                covered[way][number], width[way][number] = low <= 0 <= high, high - low
         found = {
-            way: {"coverage": round(100 * held[way].mean(), 2), "width": round(width[way].mean(), 4)} for way in held
+            way: {"coverage": round(100 * covered[way].mean(), 2), "width": round(width[way].mean(), 4)}
+            for way in covered
         }
         rows.append({"design": design, "seeds": seeds, "patients": patients, "ways": found})
     return rows

@@ -28,10 +28,10 @@ def describe(packages: Iterable[str]) -> dict[str, Any]:
 def memory(key: str) -> float | None:
     """An entry of Linux's account of this process in MiB; other systems have none."""
     try:
-        found = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        match = re.search(rf"{key}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
         return None
-    return int(found.group(1)) / 1024 if found else None
+    return int(match.group(1)) / 1024 if match else None
 
 
 def write(outcome: Mapping[str, Any], out: Path | None, name: str) -> Path:
@@ -46,8 +46,8 @@ def write(outcome: Mapping[str, Any], out: Path | None, name: str) -> Path:
 
 def device(outcome: Mapping[str, Any]) -> str:
     """Name of the accelerator or processor that was measured."""
-    where = outcome["machine"]
-    return str(where.get("device_name") or where["processor"])
+    machine_info = outcome["machine"]
+    return str(machine_info.get("device_name") or machine_info["processor"])
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

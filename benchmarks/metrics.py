@@ -204,12 +204,14 @@ def take_turns(name: str, repeats: int, ways: Mapping[str, Callable[[], Any]]) -
             start = time.perf_counter()
             values[way] = function()
             seconds[way].append(time.perf_counter() - start)
-    ours = seconds[next(iter(ways))]
+    reference_seconds = seconds[next(iter(ways))]
     return {
         way: {
             "seconds": round(statistics.median(mine), 5),
-            "times_ours": round(statistics.median(b / a for a, b in zip(ours, mine, strict=True)), 2),
-            "times_ours_range": [round(pick(b / a for a, b in zip(ours, mine, strict=True)), 2) for pick in (min, max)],
+            "times_ours": round(statistics.median(b / a for a, b in zip(reference_seconds, mine, strict=True)), 2),
+            "times_ours_range": [
+                round(pick(b / a for a, b in zip(reference_seconds, mine, strict=True)), 2) for pick in (min, max)
+            ],
             "agrees": _agree(values[way], values, way),
         }
         for way, mine in seconds.items()

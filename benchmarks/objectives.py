@@ -91,7 +91,7 @@ def measure(channels: int, options: argparse.Namespace, device: torch.device) ->
     scale = (channels, options.batch, options.size, device)
     step = training_step(*scale)
     step()
-    whole = statistics.median(seconds(step, device, 1) for _ in range(options.steps))
+    step_seconds = statistics.median(seconds(step, device, 1) for _ in range(options.steps))
     del step
     logits, masks = scene(*scale)
     work = {name: functools.partial(loss_step, built, logits, masks) for name, built in objectives().items()}
@@ -107,12 +107,12 @@ def measure(channels: int, options: argparse.Namespace, device: torch.device) ->
         if name != BASE
     }
     return {
-        "step_ms": round(1000 * whole, 3),
+        "step_ms": round(1000 * step_seconds, 3),
         "base_ms": round(1000 * statistics.median(runs[BASE]), 3),
         "added": {
             name: {
                 "ms": round(1000 * statistics.median(times), 3),
-                "percent_of_step": round(100 * statistics.median(times) / whole, 3),
+                "percent_of_step": round(100 * statistics.median(times) / step_seconds, 3),
                 "ms_of_all_runs": [round(1000 * one, 3) for one in times],
             }
             for name, times in added.items()

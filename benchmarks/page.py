@@ -1,7 +1,7 @@
 """Fill benchmarks/README.md with what was measured.
 
-A line ``<!-- measured: NAME -->`` starts a block that ends with ``<!-- end -->``; in between stands what the function
-``report`` of NAME.py makes of each file results/NAME_*.json. All else on the page is written by hand.
+A line ``<!-- measured: NAME -->`` starts a block that ends with ``<!-- end -->``; between them is the output of
+``report`` in NAME.py for each file results/NAME_*.json. The rest of the page is edited manually.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def heading(outcome: Mapping[str, Any]) -> str:
 
 
 def filled(text: str) -> str:
-    """The page with all its blocks made anew."""
+    """The page with all blocks regenerated."""
     return BLOCK.sub(lambda found: f"{found[1]}{block(found[2])}\n{found[3]}", text)
 
 

@@ -1,8 +1,8 @@
-"""How long ``spectralseg prepare`` takes, and how much memory, beside the plain way of doing the same.
+"""How long ``spectralseg prepare`` takes, and how much memory, compared with a baseline implementation.
 
-The plain way is what most preparation scripts do: decode in full with Pillow or nibabel, resize, save one file per
-image or slice. Each measurement is one process; all ways take turns on the same synthetic photographs and volumes.
-See benchmarks/README.md for what was found.
+The baseline implementation is what most preparation scripts do: decode in full with Pillow or nibabel, resize, save one
+file per image or slice. Each measurement is one process; all ways take turns on the same synthetic photographs and
+volumes. Results: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LARGE_PHOTOGRAPHS = 6  # about how many are drawn, as that takes seconds each
 MIRRORS = [np.s_[::rows, ::columns] for rows in (1, -1) for columns in (1, -1)]
 
 
-# What ``prepare`` is told; None is the plain way.
+# Options of ``prepare``; None is the baseline implementation.
 WAYS: dict[str, dict[str, Any] | None] = {
     "plain": None,
     "1 thread": {"threads": 1},
@@ -96,7 +96,7 @@ def _draw(name: str, folder: Path, cases: int, side: int) -> None:
             unpack(archive, folder)
 
 
-# The plain way.
+# The baseline implementation.
 
 
 def plain(specification: DatasetSpecification, raw: Path, out: Path) -> None:
@@ -163,7 +163,7 @@ def compare(dataset: str, raw: Path, scratch: Path, repeats: int) -> dict[str, A
 
 
 def _summary(runs: list[dict[str, float]], plain_runs: list[dict[str, float]]) -> dict[str, Any]:
-    """Medians, and how many times faster than the plain way of the same turn."""
+    """Medians, and how many times faster than the baseline implementation of the same turn."""
     faster = sorted(other["seconds"] / one["seconds"] for one, other in zip(runs, plain_runs, strict=True))
     return {
         **{key: round(statistics.median(run[key] for run in runs), 3) for key in runs[0] if runs[0][key] is not None},
@@ -191,8 +191,8 @@ def pixel_differences(raw: Path, scratch: Path) -> dict[str, Any]:
         }
 
 
-def _difference(one: Any, other: Any) -> dict[str, float]:
-    difference = one[:].astype(np.int16) - other[:]
+def _difference(images: Any, reference_images: Any) -> dict[str, float]:
+    difference = images[:].astype(np.int16) - reference_images[:]
     size = np.abs(difference)
     return {
         "mean": round(float(difference.mean()), 4),
@@ -207,27 +207,27 @@ def _difference(one: Any, other: Any) -> dict[str, float]:
 
 def benchmark(options: argparse.Namespace) -> dict[str, Any]:
     """Draw, measure and describe."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark.") as name:
         scratch = Path(name)
         for grain in options.grain:
             raw = scratch / f"photographs{grain}"
             draw_photographs(raw, options.photographs, options.side, grain)
-            found[f"photographs, grain {grain:g}"] = {
+            results[f"photographs, grain {grain:g}"] = {
                 "input": _inputs(raw, "*.jpg"),
                 "ways": compare("isic2018", raw, scratch, options.repeats),
                 "pixel_differences": pixel_differences(raw, scratch),
             }
         raw = scratch / "volumes"
         draw_volumes(raw, options.volumes, options.volume_side, options.slices)
-        found["volumes"] = {
+        results["volumes"] = {
             "input": _inputs(raw, "Training/img/*.gz"),
             "ways": compare("synapse", raw, scratch, options.repeats),
         }
     return {
         **describe(PACKAGES),
         "settings": {"image_size": SIZE, **{k: v for k, v in vars(options).items() if k not in ("out", "run")}},
-        "results": found,
+        "results": results,
     }
 
 

@@ -68,19 +68,19 @@ def measure(command: Sequence[str | Path], log: Path) -> Cost:
 def joining(folder: Path, times: Sequence[int], repeats: int, log: Path) -> list[dict[str, Any]]:
     """Costs of joining the records of all runs, each run taken once, or several times for a larger study."""
     rows = []
-    for many in times:
+    for copies in times:
         costs: dict[str, list[Cost]] = {"spectralseg": [], "pandas": []}
         out = folder / "joined.parquet"
-        for turn in tqdm(range(repeats), desc=f"join {many} times", unit="turn", disable=None):
+        for turn in tqdm(range(repeats), desc=f"join {copies} times", unit="turn", disable=None):
             ways = {
-                "spectralseg": [COLLECT, folder / "runs", out, folder / "config.yaml", str(many)],
-                "pandas": [PANDAS, folder / "runs", out, str(many)],
+                "spectralseg": [COLLECT, folder / "runs", out, folder / "config.yaml", str(copies)],
+                "pandas": [PANDAS, folder / "runs", out, str(copies)],
             }
             for way in list(ways)[:: -1 if turn % 2 else 1]:
                 costs[way].append(measure([sys.executable, "-c", *ways[way]], log))
         count = pyarrow.parquet.read_metadata(out).num_rows
         out.unlink()
-        runs = many * len(list((folder / "runs").glob("*/*/*/*/*")))
+        runs = copies * len(list((folder / "runs").glob("*/*/*/*/*")))
         rows.append({"runs": runs, "rows": count, **{way: _middle(found) for way, found in costs.items()}})
     return rows
 
@@ -110,14 +110,16 @@ def making(folder: Path, config: Config, notebooks: Collection[str], log: Path) 
             for name in getattr(config, kind)
             if name in notebooks or not notebooks
         }
-        made = {name: job.result()._asdict() for name, job in tqdm(jobs.items(), desc="notebooks", disable=None)}
+        notebook_costs = {
+            name: job.result()._asdict() for name, job in tqdm(jobs.items(), desc="notebooks", disable=None)
+        }
     together = perf_counter() - start
     costs["report"] = measure([*command, "report", folder, "--out", folder / "report"], log)._asdict()
     return {
         "steps": costs,
-        "notebooks": made,
+        "notebooks": notebook_costs,
         "notebooks_seconds": round(together, 1),
-        "notebooks_processor_seconds": round(sum(one["processor_seconds"] for one in made.values()), 1),
+        "notebooks_processor_seconds": round(sum(one["processor_seconds"] for one in notebook_costs.values()), 1),
         "report_megabytes": round((folder / "report" / "index.html").stat().st_size / 1e6, 2),
     }
 

@@ -38,11 +38,11 @@ COUNTS = ("tp", "fp", "fn", "tn")
 
 
 class Test(NamedTuple):
-    """Test part of a dataset: cases, slices of each, and how many training cases another test set shows as well."""
+    """Test part of a dataset: cases, slices per case, and training cases that overlap with another test set."""
 
     cases: int
     slices: int = 1
-    shown: int = 0
+    overlapping_cases: int = 0
 
 
 TESTS = {
@@ -50,7 +50,7 @@ TESTS = {
     "acdc": Test(40, 6),
     "kvasir_seg": Test(120),
     "polypgen": Test(1537),
-    "isic2018": Test(520, shown=169),
+    "isic2018": Test(520, overlapping_cases=169),
     "isic2017": Test(600),
     "monuseg": Test(14),
     "btseg": Test(613),
@@ -79,7 +79,9 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
     (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     specifications = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
     tests = {
-        name: test._replace(cases=max(4, round(share * test.cases)), shown=round(share * test.shown))
+        name: test._replace(
+            cases=max(4, round(share * test.cases)), overlapping_cases=round(share * test.overlapping_cases)
+        )
         for name, test in TESTS.items()
     }
     masks = {name: _prepare(folder, specifications[name], tests[name], side) for name in tests}
@@ -90,55 +92,55 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
     return config
 
 
-def _prepare(folder: Path, known: DatasetSpecification, test: Test, side: int) -> NDArray[np.uint8]:
+def _prepare(folder: Path, specification: DatasetSpecification, test: Test, side: int) -> NDArray[np.uint8]:
     """A prepared dataset of test cases, then some training cases, with one ellipse per class; returns its masks."""
-    out, rng = folder / "prepared" / known.name, np.random.default_rng(len(known.name))
+    out, rng = folder / "prepared" / specification.name, np.random.default_rng(len(specification.name))
     out.mkdir(parents=True)
-    count, classes = (test.cases + test.shown) * test.slices, len(known.classes)
+    count, classes = (test.cases + test.overlapping_cases) * test.slices, len(specification.classes)
     y, x = np.mgrid[:side, :side] / side
     masks = np.zeros((count, side, side), np.uint8)
     for row, label in itertools.product(range(count), range(1, classes + 1)):
         centre, radii = rng.uniform(0.2, 0.8, 2), rng.uniform(0.05, 0.2, 2)
         masks[row][((y - centre[0]) / radii[0]) ** 2 + ((x - centre[1]) / radii[1]) ** 2 < 1] = label
     images = np.lib.format.open_memmap(
-        out / "images.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, known.channels)
+        out / "images.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, specification.channels)
     )
     for row in range(count):
         noise = rng.integers(0, 60, (side, side, 1), np.uint8)
         images[row] = noise + (masks[row] * (150 // classes))[..., None]
     np.save(out / "masks.npy", masks)
     (out / "native_labels.bin").touch()
-    size = "[" + ", ".join(map(str, [test.slices] * (known.dimensions == 3) + [side, side])) + "]"
+    size = "[" + ", ".join(map(str, [test.slices] * (specification.dimensions == 3) + [side, side])) + "]"
     rows = [
         [
-            *(f"{known.name}_{case:04}", f"{part}{case // 2}", part),
+            *(f"{specification.name}_{case:04}", f"{part}{case // 2}", part),
             *(case * test.slices, test.slices, size, "", 0, 0, "", "", "{}", "", ""),
         ]
-        for case in range(test.cases + test.shown)
+        for case in range(test.cases + test.overlapping_cases)
         for part in ("test" if case < test.cases else "train",)
     ]
     pd.DataFrame(rows, columns=list(CASE_COLUMNS)).to_csv(out / "cases.csv", index=False)
-    card = known.model_dump(mode="json", exclude={"intensity"})
+    card = specification.model_dump(mode="json", exclude={"intensity"})
     card |= {"format": FORMAT, "source": "phantom", "image_size": side, "files": {}}
-    card |= {"mean": [0.5] * known.channels, "std": [0.2] * known.channels}
-    card |= {"id_namespace": known.id_namespace or known.name}
+    card |= {"mean": [0.5] * specification.channels, "std": [0.2] * specification.channels}
+    card |= {"id_namespace": specification.id_namespace or specification.name}
     (out / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
     return masks
 
 
-def _audit(tests: dict[str, Test], known: dict[str, DatasetSpecification]) -> Audit:
-    """Every dataset against itself, and against its partners, whose first cases the last training cases show."""
+def _audit(tests: dict[str, Test], specifications: dict[str, DatasetSpecification]) -> Audit:
+    """Every dataset against itself and its partners; its last training cases equal the first cases of each partner."""
     pairs, leaks = [], []
-    for training, test in [*((n, n) for n in tests), *((n, other) for n in tests for other in known[n].ood)]:
-        seen = min(tests[training].shown, tests[test].cases) if training != test else 0
-        counts = {"train": seen, "validation": 0, "test": 0}
-        told = finding(training, test, tests[test].cases, counts)
+    for training, test in [*((n, n) for n in tests), *((n, other) for n in tests for other in specifications[n].ood)]:
+        overlap_count = min(tests[training].overlapping_cases, tests[test].cases) if training != test else 0
+        counts = {"train": overlap_count, "validation": 0, "test": 0}
+        finding_text = finding(training, test, tests[test].cases, counts)
         role = "own" if training == test else "ood"
-        pairs.append([training, test, role, tests[test].cases, 0, *counts.values(), told])
+        pairs.append([training, test, role, tests[test].cases, 0, *counts.values(), finding_text])
         first = tests[training].cases
         leaks += [
             [training, test, f"{test}_{n:04}", "bytes", f"{training}_{first + n:04}", "train", np.nan]
-            for n in range(seen)
+            for n in range(overlap_count)
         ]
     return Audit(pd.DataFrame(pairs, columns=list(PAIRS)), pd.DataFrame(leaks, columns=list(LEAKS)))
 
@@ -146,14 +148,14 @@ def _audit(tests: dict[str, Test], known: dict[str, DatasetSpecification]) -> Au
 def _run(
     folder: Path,
     run: Run,
-    known: dict[str, DatasetSpecification],
+    specifications: dict[str, DatasetSpecification],
     tests: dict[str, Test],
     masks: dict[str, NDArray[np.uint8]],
     config: Config,
     card: Mapping[str, Any],
 ) -> None:
     folder.mkdir(parents=True)
-    names = [run.dataset, *known[run.dataset].ood]
+    names = [run.dataset, *specifications[run.dataset].ood]
     rng = np.random.default_rng([ord(letter) for letter in run.folder])
     conditions = [("iid" if name == run.dataset else "ood", name, "none", "0") for name in names]
     noise = config.evaluation.noise
@@ -161,7 +163,7 @@ def _run(
         conditions += [
             ("noise", run.dataset, kind, level) for kind, levels in noise.corruptions.items() for level in levels
         ]
-    frames = [_records(known[name], tests[name], suite, rng) for suite, name, *_ in conditions]
+    frames = [_records(specifications[name], tests[name], suite, rng) for suite, name, *_ in conditions]
     keyed = [
         frame.assign(suite=suite, test_dataset=test, corruption=corruption, severity=severity)
         for frame, (suite, test, corruption, severity) in zip(frames, conditions, strict=True)
@@ -173,14 +175,14 @@ def _run(
             {"suite": suite, "test_dataset": test, "class": name, "region": region, "bin": number}
             for suite, test, corruption, _ in conditions
             if corruption == "none"
-            for name, region, number in itertools.product(known[test].classes, ("image", "band"), range(15))
+            for name, region, number in itertools.product(specifications[test].classes, ("image", "band"), range(15))
         ]
     )
     pixels = rng.integers(1000, 9000, len(bins))
     middle = (bins["bin"] + 0.5) / 15
     bins = bins.assign(pixels=pixels, probability=middle * pixels, foreground=(0.9 * middle * pixels).astype(int))
     pd.DataFrame({**run.keys}, index=bins.index).join(bins).to_parquet(folder / "reliability.parquet", index=False)
-    _examples(folder, names, tests, masks, known, rng)
+    _examples(folder, names, tests, masks, specifications, rng)
     info: dict[str, Any] = {"seconds": 5000.0, "iterations": 14000, "best_iteration": 9000, "validation_dice": 0.8}
     info |= {"parameters": 32_500_000, "peak_memory": {"resident_mib": 3000.0, "cuda_mib": 6000.0}}
     info |= {
@@ -194,22 +196,24 @@ def _run(
         (folder / f"{name}.benchmark.jsonl").write_text(json.dumps({"s": 5000.0, "cpu_time": 6000.0}) + "\n")
 
 
-def _records(known: DatasetSpecification, test: Test, suite: str, rng: np.random.Generator) -> pd.DataFrame:
+def _records(specification: DatasetSpecification, test: Test, suite: str, rng: np.random.Generator) -> pd.DataFrame:
     """Records of a condition: a Dice per case and class, from which the other values follow roughly."""
     calibrated = suite != "noise"
-    asked = [(protocol, metric) for protocol in POLICY for metric in (*COUNTS, *POLICY[protocol])]
-    if known.dimensions == 3:
-        asked += [("sound", f"{prefix}_{metric}") for metric in OVERLAP for prefix in ("slice", "slices")]
+    requested_metrics = [(protocol, metric) for protocol in POLICY for metric in (*COUNTS, *POLICY[protocol])]
+    if specification.dimensions == 3:
+        requested_metrics += [("sound", f"{prefix}_{metric}") for metric in OVERLAP for prefix in ("slice", "slices")]
     if calibrated:
-        asked += [("published", metric) for metric in CALIBRATION[:2]]
-        asked += [("sound", f"{prefix}{metric}") for metric in CALIBRATION for prefix in ("", "band_")]
-    asked += [("sound", metric) for metric in SPECTRAL_METRICS] if calibrated else []
-    cases = [f"{known.name}_{case:04}" for case in range(test.cases)]
-    difficulty = np.random.default_rng(test.cases).normal(1.6, 0.8, (test.cases, len(known.classes)))
+        requested_metrics += [("published", metric) for metric in CALIBRATION[:2]]
+        requested_metrics += [("sound", f"{prefix}{metric}") for metric in CALIBRATION for prefix in ("", "band_")]
+    requested_metrics += [("sound", metric) for metric in SPECTRAL_METRICS] if calibrated else []
+    cases = [f"{specification.name}_{case:04}" for case in range(test.cases)]
+    difficulty = np.random.default_rng(test.cases).normal(1.6, 0.8, (test.cases, len(specification.classes)))
     dice = 1 / (1 + np.exp(-difficulty - rng.normal(0, 0.1) - rng.normal(0, 0.3, difficulty.shape)))
-    frame = pd.DataFrame(itertools.product(cases, known.classes), columns=["case", "class"]).assign(dice=dice.ravel())
+    frame = pd.DataFrame(itertools.product(cases, specification.classes), columns=["case", "class"]).assign(
+        dice=dice.ravel()
+    )
     whole = pd.DataFrame({"case": cases, "class": WHOLE_CASE, "dice": dice.mean(1)})
-    parts = list(_values(frame, asked, rng))
+    parts = list(_values(frame, requested_metrics, rng))
     parts += list(_values(whole, [("sound", metric) for metric in CAM_METRICS], rng)) if calibrated else []
     if calibrated:
         pooled = frame.groupby("class", sort=False)["dice"].mean().reset_index().assign(case=POOLED)
@@ -225,9 +229,11 @@ def _records(known: DatasetSpecification, test: Test, suite: str, rng: np.random
     ).drop(columns="dice")
 
 
-def _values(frame: pd.DataFrame, asked: list[tuple[str, str]], rng: np.random.Generator) -> Iterator[pd.DataFrame]:
+def _values(
+    frame: pd.DataFrame, requested_metrics: list[tuple[str, str]], rng: np.random.Generator
+) -> Iterator[pd.DataFrame]:
     noise = rng.normal(0, 0.01, len(frame))
-    for protocol, metric in asked:
+    for protocol, metric in requested_metrics:
         dice = frame["dice"]
         if metric in COUNTS or metric.startswith("slices_"):
             value = (5000 * dice).round()
@@ -247,20 +253,23 @@ def _examples(
     names: list[str],
     tests: dict[str, Test],
     masks: dict[str, NDArray[np.uint8]],
-    known: dict[str, DatasetSpecification],
+    specifications: dict[str, DatasetSpecification],
     rng: np.random.Generator,
 ) -> None:
     """Three examples per test dataset, their predictions the masks moved a little."""
-    chosen = [(name, case) for name in names for case in np.linspace(0, tests[name].cases - 1, 3).astype(int)]
-    rows = [int(case) * tests[name].slices for name, case in chosen]
+    selected_cases = [(name, case) for name in names for case in np.linspace(0, tests[name].cases - 1, 3).astype(int)]
+    rows = [int(case) * tests[name].slices for name, case in selected_cases]
     labels = np.stack(
-        [np.roll(masks[name][row], rng.integers(-4, 5, 2), (0, 1)) for (name, _), row in zip(chosen, rows, strict=True)]
+        [
+            np.roll(masks[name][row], rng.integers(-4, 5, 2), (0, 1))
+            for (name, _), row in zip(selected_cases, rows, strict=True)
+        ]
     )
-    classes = range(1, len(known[names[0]].classes) + 1)
+    classes = range(1, len(specifications[names[0]].classes) + 1)
     np.savez_compressed(
         folder / "examples.npz",
-        dataset=np.array([name for name, _ in chosen]),
-        case=np.array([f"{name}_{case:04}" for name, case in chosen]),
+        dataset=np.array([name for name, _ in selected_cases]),
+        case=np.array([f"{name}_{case:04}" for name, case in selected_cases]),
         row=np.array(rows),
         prediction=labels,
         probability=np.stack([labels == label for label in classes], 1).astype(np.float16),

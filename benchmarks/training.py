@@ -1,8 +1,8 @@
-"""Measure training beside the plain loop of published code, and each measure that makes it faster by leaving it out.
+"""Measure training against a baseline implementation, and each speed-up by leaving it out.
 
-The plain loop is what most published code does: a DataLoader whose workers augment one image at a time with
-albumentations, kernels launched one by one, and the loss read in every step. It has the same network, objective,
-optimizer and augmentation. See benchmarks/README.md for what was found.
+The baseline implementation is what most published code does: a DataLoader whose workers augment one image at a
+time with albumentations, kernels launched one by one, and the loss read in every step. It has the same network,
+objective, optimizer and augmentation. Results: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Clocked(Iterator[Any]):
 
 
 class Pictures(Dataset[tuple[Tensor, Tensor]]):
-    """The plain way to a sample: normalised and augmented by albumentations."""
+    """Samples of the baseline implementation: normalised and augmented by albumentations."""
 
     def __init__(self, data: PreparedDataset, rotate: float) -> None:
         rows = data.rows("train")
@@ -121,7 +121,7 @@ def plain(
     workers: int,
     half: torch.dtype | None,
 ) -> tuple[Step, Clocked]:
-    """The plain loop, with mixed precision as it is usually added."""
+    """The baseline implementation, with mixed precision as it is usually added."""
     import segmentation_models_pytorch as smp  # after the package, which makes torchvision importable
 
     torch.use_deterministic_algorithms(False)
@@ -175,21 +175,21 @@ def steps_of(
     """Functions that make the step of each way."""
     cuda = device.type == "cuda"
     best = {"batch_size": batch, "workers": workers, "precision": "auto"}
-    made: dict[str, Callable[[], tuple[Step, Clocked]]] = {
+    builders: dict[str, Callable[[], tuple[Step, Clocked]]] = {
         PLAIN[0]: lambda: plain(name, encoder, data, batch, device, workers, None)
     }
     half = resolve("auto", device) == "bf16"
     if half:
-        made[PLAIN[1]] = lambda: plain(name, encoder, data, batch, device, workers, torch.bfloat16)
+        builders[PLAIN[1]] = lambda: plain(name, encoder, data, batch, device, workers, torch.bfloat16)
     for way, options in (CUDA if cuda else CPU).items():
         if options.get("precision") == "fp32" and not half:
             continue  # as "ours"
-        made[way] = lambda options=options: ours(name, encoder, data, Training(**{**best, **options}), device)
-    return made
+        builders[way] = lambda options=options: ours(name, encoder, data, Training(**{**best, **options}), device)
+    return builders
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
@@ -252,25 +252,27 @@ def peaks() -> dict[str, float]:
         work()
         return amount / min(seconds(work, torch.device("cuda"), 1) for _ in range(10))
 
-    found, size = {}, 8192
+    peak_rates, size = {}, 8192
     for key, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        one, other = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
+        first, second = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
         before = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = True  # convolutions do so unless told otherwise
-        found[key] = best(lambda one=one, other=other: one @ other, 2 * size**3)
+        torch.backends.cuda.matmul.allow_tf32 = True  # convolutions do so by default
+        peak_rates[key] = best(lambda first=first, second=second: first @ second, 2 * size**3)
         torch.backends.cuda.matmul.allow_tf32 = before
     source = torch.randn(2**28, device="cuda")
     target = torch.empty_like(source)
-    found["bytes"] = best(lambda: target.copy_(source), 2 * source.nbytes)
-    return found
+    peak_rates["bytes"] = best(lambda: target.copy_(source), 2 * source.nbytes)
+    return peak_rates
 
 
-def floor(name: str, data: PreparedDataset, batch: int, precision: str, found: dict[str, float]) -> dict[str, float]:
+def floor(
+    name: str, data: PreparedDataset, batch: int, precision: str, peak_rates: dict[str, float]
+) -> dict[str, float]:
     """The floor of our step, kernel by kernel."""
     settings = Training(batch_size=batch, precision=precision, cuda_graph=False, fused=False)
     step, _ = ours(name, ENCODER, data, settings, torch.device("cuda"))
     step()
-    with Floor(found, precision != "fp32") as mode:
+    with Floor(peak_rates, precision != "fp32") as mode:
         step()
     return {"ms": 1000 * mode.seconds, "gflop": mode.flops / 1e9, "gigabytes": mode.bytes / 1e9}
 
@@ -279,22 +281,22 @@ def measure(
     data: PreparedDataset, name: str, batch: int, device: torch.device, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Images per second of each way, turn by turn."""
-    made = steps_of(data, name, options.encoder, batch, device, options.workers)
-    chosen = {way: build for way, build in made.items() if way in PRINCIPAL or not options.principal}
-    rates: dict[str, list[float]] = {way: [] for way in chosen}
-    waits: dict[str, list[float]] = {way: [] for way in chosen}
-    more: dict[str, dict[str, Any]] = {way: {} for way in chosen}
+    builders = steps_of(data, name, options.encoder, batch, device, options.workers)
+    selected_builders = {way: build for way, build in builders.items() if way in PRINCIPAL or not options.principal}
+    rates: dict[str, list[float]] = {way: [] for way in selected_builders}
+    waits: dict[str, list[float]] = {way: [] for way in selected_builders}
+    more: dict[str, dict[str, Any]] = {way: {} for way in selected_builders}
     for turn in range(options.repeats):
-        ways = [way for way in chosen if way in PRINCIPAL or turn == 0]
+        ways = [way for way in selected_builders if way in PRINCIPAL or turn == 0]
         for way in tqdm(ways, desc=f"{name}, batch {batch}, turn {turn + 1}", unit="way"):
             if device.type == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            step, stream = chosen[way]()
+            step, stream = selected_builders[way]()
             seconds(step, device, options.warm_up)
-            waited, taken = stream.seconds, seconds(step, device, options.iterations)
-            rates[way].append(options.iterations * batch / taken)
-            waits[way].append((stream.seconds - waited) / taken)
+            waited, elapsed = stream.seconds, seconds(step, device, options.iterations)
+            rates[way].append(options.iterations * batch / elapsed)
+            waits[way].append((stream.seconds - waited) / elapsed)
             if device.type == "cuda" and turn == 0:
                 more[way]["peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
                 if way in PRINCIPAL:
@@ -303,38 +305,42 @@ def measure(
     reference = {peer: rates[peer] for peer in PLAIN if peer in rates}
     return {
         way: {
-            "images_per_second": statistics.median(found),
-            "of_all_turns": found,
+            "images_per_second": statistics.median(way_rates),
+            "of_all_turns": way_rates,
             "waits": statistics.median(waits[way]),
             **{
-                f"times_{peer}": statistics.median(mine / theirs for mine, theirs in zip(found, rate, strict=False))
-                for peer, rate in reference.items()
+                f"times_{peer}": statistics.median(
+                    rate / peer_rate for rate, peer_rate in zip(way_rates, peer_rates, strict=False)
+                )
+                for peer, peer_rates in reference.items()
             },
             **more[way],
         }
-        for way, found in rates.items()
+        for way, way_rates in rates.items()
     }
 
 
-def _one_of_many(number: int, start: Any, folder: str, name: str, batch: int, iterations: int, told: Any) -> None:
+def _one_of_many(
+    number: int, start: Any, folder: str, name: str, batch: int, iterations: int, timing_queue: Any
+) -> None:
     device, settings = torch.device("cuda"), Training(batch_size=batch, precision="bf16")
     step, _ = ours(name, ENCODER, open_prepared(Path(folder)), settings, device)
     seconds(step, device, 25)
     start.wait()
     began = time.monotonic()
     seconds(step, device, iterations)
-    told.put((number, began, time.monotonic()))
+    timing_queue.put((number, began, time.monotonic()))
 
 
 def together(folder: Path, name: str, batch: int, runs: int, iterations: int) -> float:
     """Images per second of several processes on one device."""
     context = multiprocessing.get_context("spawn")
-    start, told = context.Barrier(runs), context.Queue()
-    shared = (start, str(folder), name, batch, iterations, told)
+    start, timing_queue = context.Barrier(runs), context.Queue()
+    shared = (start, str(folder), name, batch, iterations, timing_queue)
     processes = [context.Process(target=_one_of_many, args=(number, *shared)) for number in range(runs)]
     for process in processes:
         process.start()
-    spans = [told.get(timeout=300) for _ in processes]
+    spans = [timing_queue.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
     return runs * iterations * batch / (max(end for *_, end in spans) - min(begin for _, begin, _ in spans))
@@ -342,7 +348,7 @@ def together(folder: Path, name: str, batch: int, runs: int, iterations: int) ->
 
 @contextmanager
 def multi_process_service() -> Iterator[None]:
-    """CUDA's service that lets kernels of several processes run beside each other instead of by turns."""
+    """CUDA's service that lets kernels of several processes run in parallel instead of by turns."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), folder)
         subprocess.run(["nvidia-cuda-mps-control", "-d"], check=True)
@@ -390,7 +396,7 @@ def report(outcome: Mapping[str, Any]) -> str:
         for runs, rate in outcome.get(key, {}).items():
             times = rate / outcome["results"]["unet, 8"][PLAIN[0]]["images_per_second"]
             lines.append(
-                f"{runs} runs of unet with batches of 8 at once{service}: {rate:.0f} images/s in all, {times:.1f} "
+                f"{runs} runs of unet with batches of 8 in parallel{service}: {rate:.0f} images/s in all, {times:.1f} "
                 f"times one run of {PLAIN[0]}."
             )
     return "\n\n".join(lines)
@@ -411,7 +417,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--warm-up", type=int, help="steps before the clock runs (default: 25; 2 on a CPU)")
     parser.add_argument("--iterations", type=int, help="steps measured (default: 100; 4 on a CPU)")
     parser.add_argument("--repeats", type=int, help="turns of all ways (default: 3; 5 on a CPU)")
-    parser.add_argument("--runs", nargs="*", type=int, default=[2, 4], help="runs at once on a GPU (default: 2 and 4)")
+    parser.add_argument("--runs", nargs="*", type=int, default=[2, 4], help="parallel runs on a GPU (default: 2 and 4)")
     parser.add_argument("--mps", action="store_true", help="the same also under CUDA's multi-process service")
     options = parser.parse_args(argv)
     device = choose_device(options.device)

@@ -147,14 +147,14 @@ def _temporary_file(path: Path) -> Iterator[Path]:
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
         os.close(handle)
-        held = _hold(Path(name), os.O_RDWR)
-        if held is not None:
+        lock_handle = _hold(Path(name), os.O_RDWR)
+        if lock_handle is not None:
             break
     try:
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
-        locks.release(held)
+        locks.release(lock_handle)
 
 
 def _hold(path: Path, flags: int) -> int | None:

@@ -1,7 +1,8 @@
 """Readers of files that the suite wrote itself, one for each format.
 
 If a file is missing, truncated, empty, overwritten or of another version, readers raise an :class:`InputError` with its
-name, the cause and the remedy. ``what`` names the content, as in "metric records"; ``remedy`` ends the message.
+name, the cause and the remedy. ``what`` names the content, as in "metric records". The message ends with
+``remedy``.
 """
 
 from __future__ import annotations

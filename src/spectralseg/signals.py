@@ -37,8 +37,8 @@ def handled(handlers: Mapping[int, Handler]) -> Iterator[None]:
 def pass_on() -> None:
     """Forward ``SIGNALS`` to all child processes, in addition to any handlers, until this process ends.
 
-    SLURM with cgroups signals only the first process of a step, which is Snakemake. Without forwarding, Snakemake would
-    wait for a training that received no signal, or be killed by the early warning.
+    SLURM with cgroups signals only the first process of a step, which is Snakemake. Without forwarding, the training
+    process receives no signal and Snakemake waits for it, or ``SIGUSR1`` kills Snakemake.
     """
     import psutil
 

@@ -28,7 +28,7 @@ class Command:
 
 
 def name_of(function: Callable[..., object]) -> str:
-    """The name on the command line of the command that runs a function."""
+    """Command-line name of a function."""
     return function.__name__.replace("_", "-")
 
 

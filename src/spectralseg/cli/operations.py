@@ -54,7 +54,7 @@ def status(arguments: argparse.Namespace) -> None:
         if not arguments.watch or all(run.state in FINAL for run in statuses):
             return
         time.sleep(arguments.watch)
-        if time.monotonic() - queue_time > 30:  # spares the SLURM controller, which other users share
+        if time.monotonic() - queue_time > 30:  # limit queries to the shared SLURM controller
             queue, queue_time = study_queue(results), time.monotonic()
 
 

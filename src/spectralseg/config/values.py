@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 QUOTED_NUMBER = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
-PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of encoders and their weights, which become part of paths
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # encoder and weight names become path components
 LARGEST_SEED = 2**63 - 1  # records store seeds as 64-bit integers
 _LARGEST_QUOTED, _LONGEST_QUOTED = 1e6, 16
 

@@ -259,7 +259,7 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
     of the block refers to paths in ``raw`` instead of temporary ones.
 
     Raises:
-        InputError: ``raw`` does not exist, an archive cannot be unpacked, or its content lies beside it.
+        InputError: ``raw`` does not exist, an archive cannot be unpacked, or its unpacked content is next to it.
     """
     if not raw.exists():
         raise InputError(f"{raw}: does not exist; give a folder or an archive in the official layout")

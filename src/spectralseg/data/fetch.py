@@ -149,8 +149,8 @@ def receipts_of_given(specification: DatasetSpecification, raw: Path) -> list[di
 
     Another checksum than published is recorded, but not an error.
     """
-    given = ((raw if raw.is_file() and raw.name == s.file else raw / s.file, s) for s in specification.sources)
-    receipts = [_receipt(file, source) for file, source in given if file.is_file()]
+    candidates = ((raw if raw.is_file() and raw.name == s.file else raw / s.file, s) for s in specification.sources)
+    receipts = [_receipt(file, source) for file, source in candidates if file.is_file()]
     for receipt in receipts:
         if receipt["published_checksum"] is False:
             _log.warning("%s: its checksum is not the published one; the dataset card says so", receipt["file"])

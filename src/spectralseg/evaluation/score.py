@@ -101,17 +101,19 @@ def _score(
 ) -> Iterator[Score]:
     overlaps = {name: function(counts) for name, function in OVERLAP.items()}
     worst, width = diagonal(reference.shape, spacing), boundary_width(reference.shape, spacing)
-    whole = bounding_box(prediction | reference)
-    prediction, reference = prediction[whole], reference[whole]
+    crop = bounding_box(prediction | reference)
+    prediction, reference = prediction[crop], reference[crop]
     boxes = zip(*(ndimage.find_objects(labels, len(counts.tp)) for labels in (prediction, reference)), strict=True)
-    for k, pair in enumerate(boxes):
-        label, box = k + 1, _joint_box(*pair, dimensions=reference.ndim)
+    for class_index, pair in enumerate(boxes):
+        label, box = class_index + 1, _joint_box(*pair, dimensions=reference.ndim)
         for name, count in counts._asdict().items():
-            yield Score(label, protocol, name, float(count[k]), "")
-        case = policy.situation(int(counts.tp[k] + counts.fp[k]), int(counts.tp[k] + counts.fn[k]))
+            yield Score(label, protocol, name, float(count[class_index]), "")
+        case = policy.situation(
+            int(counts.tp[class_index] + counts.fp[class_index]), int(counts.tp[class_index] + counts.fn[class_index])
+        )
         masks = prediction[box] == label, reference[box] == label
         distances = SurfaceDistances.between(*masks, spacing)
-        values = {name: float(value[k]) for name, value in overlaps.items()}
+        values = {name: float(value[class_index]) for name, value in overlaps.items()}
         if protocol == "published":
             values |= {"hd95": distances.hausdorff95("pooled")}
         else:

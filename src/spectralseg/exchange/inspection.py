@@ -75,11 +75,11 @@ class Inspection:
         unchanged = self._dice(np.arange(len(self._overlap)))
         # Several may apply: in a mirrored body, left and right kidney are swapped too. Only the best one is reported.
         explanations = [*self._relabelled(), *self._moved()]
-        what, dice = max(explanations, key=lambda explanation: explanation[1])  # labels first if equal
+        explanation, dice = max(explanations, key=lambda candidate: candidate[1])  # labels first if equal
         if dice - unchanged > MIN_GAIN:
             yield (
-                f"{what}, the predictions would agree with the reference far better: Dice over all classes and cases "
-                f"{dice:.2f} instead of {unchanged:.2f}"
+                f"{explanation}, the predictions would agree with the reference far better: "
+                f"Dice over all classes and cases {dice:.2f} instead of {unchanged:.2f}"
             )
 
     def _relabelled(self) -> Iterator[tuple[str, float]]:
@@ -92,8 +92,8 @@ class Inspection:
             _, actual = linear_sum_assignment(self._overlap[first:, first:], maximize=True)
             order = np.concatenate([np.arange(first), actual + first])
             meaning = ", ".join(f"{label} is {names[order[label]]}" for label in range(first, len(names)))
-            what = "with labels in another order" if len(names) > 2 else "with background and object exchanged"
-            yield f"{what} ({meaning})", self._dice(order)
+            explanation = "with labels in another order" if len(names) > 2 else "with background and object exchanged"
+            yield f"{explanation} ({meaning})", self._dice(order)
 
     def _moved(self) -> Iterator[tuple[str, float]]:
         """Other orientations, with their Dice coefficients."""

@@ -21,9 +21,7 @@ from spectralseg.errors import InputError
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 
-_REMEDY_OF_READERS = re.compile(
-    "; [^;]*(archive|as published|intact copy|single frame|exclude the case|download)[^;]*$"
-)
+_REMEDY_OF_READERS = re.compile("; [^;]*(archive|published|intact copy|single frame|exclude the case|download)[^;]*$")
 
 
 def file_ending(data: PreparedDataset) -> str:

@@ -124,7 +124,7 @@ def _files(predictions: Path, data: PreparedDataset, cases: pd.DataFrame, allow_
         InputError: the folder does not exist, a file matches no case, or a case has no file and this is not allowed.
     """
     if not predictions.is_dir():
-        raise InputError(f"{predictions}: there is no such folder; give the folder of the predictions")
+        raise InputError(f"{predictions}: the folder does not exist; give the folder of the predictions")
     endings, ids = file_endings(data), [str(case) for case in cases["case"]]
     pairing = pair(predictions, data.cases["case"].tolist(), endings)
     files = {case: pairing.files[case] for case in ids if case in pairing.files}

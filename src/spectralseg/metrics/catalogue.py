@@ -16,15 +16,15 @@ DISTANCE = "mm or pixels"
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. Stored values times ``factor`` are printed with ``digits`` decimals.
+    """One metric. Stored values times ``factor`` are displayed with ``digits`` decimals.
 
     Attributes:
         name: as in metric records.
         label: heading in tables and on axes.
         higher_is_better: whether larger values are better.
-        factor: from stored to printed values.
-        digits: decimals of printed values.
-        unit: of printed differences: :data:`PERCENTAGE_POINTS`, :data:`DISTANCE`, or empty.
+        factor: from stored to displayed values.
+        digits: decimals of displayed values.
+        unit: of displayed differences: :data:`PERCENTAGE_POINTS`, :data:`DISTANCE`, or empty.
         compared: whether ``comparisons.parquet`` holds its differences.
         headings: of published tables, in lower case without spaces and punctuation.
     """
@@ -50,17 +50,17 @@ class Metric:
 
     @property
     def share(self) -> bool:
-        """Whether values lie between 0 and 1 and are printed in percent."""
+        """Whether values lie between 0 and 1 and are displayed in percent."""
         return self.unit == PERCENTAGE_POINTS
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Smallest and largest possible value, in printed units."""
+        """Smallest and largest possible value, in displayed units."""
         least = 0.0 if self.unit else float("-inf")
         return least, self.factor if self.share else float("inf")
 
     def text(self, value: float) -> str:
-        """Format a value that is in printed units."""
+        """Format a value that is in displayed units."""
         return f"{value:.{self.digits}f}"
 
 

@@ -20,7 +20,7 @@ from spectralseg.errors import InputError
 from spectralseg.locks import try_lock
 
 MARK = "SPECTRALSEG_STUDY"  # environment variable of all processes that a scheduler on this machine starts
-_MAX_BYTES = 200  # of the name of a holder
+_MAX_BYTES = 200  # maximum bytes of a holder's name
 _PATIENCE = 60.0  # seconds for a training to save its checkpoint
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class StudyLock:
 
 
 def _pauses() -> Iterator[None]:
-    """Moments of several attempts, as processes that check the lock hold it for an instant."""
+    """Yield ten times with pauses: other processes hold the lock briefly to check it."""
     for number in range(10):
         time.sleep(0.1 if number else 0)
         yield

@@ -94,14 +94,14 @@ def _free_slot(slots: dict[Path, Device]) -> tuple[Path, int]:
     """Wait for a free slot, and take one of the device with the most free slots."""
     logged = False
     while True:
-        taken = {slot: handle for slot in slots if (handle := _try(slot)) is not None}
-        if taken:
-            free = Counter(slots[slot].identity for slot in taken)
-            best = max(taken, key=lambda slot: free[slots[slot].identity])
-            for slot, handle in taken.items():
+        acquired = {slot: handle for slot in slots if (handle := _try(slot)) is not None}
+        if acquired:
+            free = Counter(slots[slot].identity for slot in acquired)
+            best = max(acquired, key=lambda slot: free[slots[slot].identity])
+            for slot, handle in acquired.items():
                 if slot != best:
                     locks.release(handle)
-            return best, taken[best]
+            return best, acquired[best]
         if not logged:
             _log.info("waiting for a device")
             logged = True

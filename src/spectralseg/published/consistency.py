@@ -47,7 +47,7 @@ from spectralseg.published.tables import SELECTION
 CHECKS = ("check", "covered", "findings")
 FINDINGS = ("table", "check", "name", "class", "metric", "printed", "bound", "excess", "finding")
 _WHOLE = ("", MEAN, "all")  # not a single class
-_SLACK = 1e-9  # for floating-point errors; far below the rounding of printed numbers
+_SLACK = 1e-9  # for floating-point errors; far below the rounding of published numbers
 
 Values = NDArray[np.float64]
 Cell = Mapping[Any, Any]  # a row of PrintedTable.values and its file

@@ -155,7 +155,7 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def half_digit(number: str) -> float:
-    """Half a unit in the last digit of a printed number: 0.005 for ``88.40``."""
+    """Half a unit in the last digit of a published number: 0.005 for ``88.40``."""
     return 0.5 * 10.0 ** int(Decimal(number).as_tuple().exponent)
 
 
@@ -177,7 +177,7 @@ def _numbers(file: Path, values: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scales(file: Path, values: pd.DataFrame, family: Sequence[str], unit: str | None) -> dict[str, float]:
-    """The printed value of 1, for each metric of a family in the table.
+    """The published value of 1, for each metric of a family in the table.
 
     Raises:
         InputError: the unit is ambiguous, as one metric of counts looks like a share and another like percent.

@@ -78,9 +78,9 @@ class Measurements:
         """Values of the baseline objective; None for a cell of the baseline, or unless the baseline has one λ."""
         if cell["objective"] == self._baseline:
             return None
-        same = {**cell, "objective": self._baseline}
-        lambdas = self._baseline_lambdas.get(_without_lambda(same), [])
-        return self.values({**same, "lambda": lambdas[0]}) if len(lambdas) == 1 else None
+        baseline_cell = {**cell, "objective": self._baseline}
+        lambdas = self._baseline_lambdas.get(_without_lambda(baseline_cell), [])
+        return self.values({**baseline_cell, "lambda": lambdas[0]}) if len(lambdas) == 1 else None
 
     def measure_all(self, cells: Iterable[_Cell]) -> Iterator[dict[str, Any]]:
         """Apply :meth:`measure` to many cells and draw their intervals together."""
@@ -102,16 +102,16 @@ class Measurements:
         empty = dict.fromkeys(MEASURED, np.nan) | {"baseline": self._baseline}
         if values is None:
             return empty | dict.fromkeys(_COUNTS, 0)
-        rule = metric_of(cell["metric"])
-        per_seed = pd.Series(values.per_seed) * rule.factor
-        low, high = np.clip(rule.factor * np.array(values.interval()[1:]), *rule.limits)
+        metric = metric_of(cell["metric"])
+        per_seed = pd.Series(values.per_seed) * metric.factor
+        low, high = np.clip(metric.factor * np.array(values.interval()[1:]), *metric.limits)
         gain = pair(values, reference).interval() if reference is not None else (np.nan,) * 3
         return empty | {
             "measured": float(per_seed.mean()),
             "measured_sd": float(per_seed.std(ddof=1)),
             "measured_low": float(low),
             "measured_high": float(high),
-            **{name: rule.factor * part for name, part in zip(("gain", "gain_low", "gain_high"), gain, strict=True)},
+            **{name: metric.factor * part for name, part in zip(("gain", "gain_low", "gain_high"), gain, strict=True)},
             "cases": int(values.recorded.sum(2).max(initial=0)),
             "groups": values.informative_groups,
             "effective_groups": round(values.effective_groups, 1),

@@ -86,7 +86,7 @@ class Results:
         self.root = Path(root)
         self.published = Path(published) if published is not None else None
         if not self.root.is_dir():
-            raise InputError(f"{self.root}: there is no such results folder; run the workflow first")
+            raise InputError(f"{self.root}: the results folder does not exist; run the workflow first")
         self._examples = cache(self._load_examples)
 
     @cached_property

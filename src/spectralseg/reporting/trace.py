@@ -33,18 +33,18 @@ class Trace:
 
     @property
     def recomputed(self) -> float:
-        """The measured number recomputed from the records, in printed units; NaN without records."""
+        """The measured number recomputed from the records, in displayed units; NaN without records."""
         per_class = self.records.groupby(["seed", "class"])["value"].mean()
         return float(per_class.groupby("seed").mean().mean()) * metric_of(self.cell["metric"]).factor
 
     def text(self) -> str:
         """Cell, runs and records as text."""
-        cell, rule = self.cell, metric_of(self.cell["metric"])
+        cell, metric = self.cell, metric_of(self.cell["metric"])
         condition = (f"{name} {cell[name]}" for name in (*CONDITION, "class"))
         lines = [
             " · ".join(part for part in (cell["table"], cell["row"], _heading(cell), cell["line"]) if part),
-            f"published {rule.text(cell['published'])}" if pd.notna(cell["published"]) else "not published",
-            f"measured {rule.text(cell['measured'])}, from these records {rule.text(self.recomputed)}",
+            f"published {metric.text(cell['published'])}" if pd.notna(cell["published"]) else "not published",
+            f"measured {metric.text(cell['measured'])}, from these records {metric.text(self.recomputed)}",
             "",
             f"{len(self.records)} records: {', '.join(condition)}",
             *(["", self.records.to_string(index=False)] if len(self.records) else []),

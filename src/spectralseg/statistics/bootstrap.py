@@ -155,7 +155,7 @@ class _Sample(NamedTuple):
 
 KEPT = 512  # distributions, of 80 kB each
 _BLOCK = 8  # samples in one product
-_MANY = 64  # groups; with fewer, one product per sample is fast, and a joint one may round differently
+_MANY = 64  # groups; below this, one product per sample is fast; a batched product may round differently
 _drawn: OrderedDict[tuple[object, ...], tuple[float, NDArray[np.float64]]] = OrderedDict()
 
 

@@ -65,7 +65,7 @@ def restore(folder: Path, learner: Learner, settings: dict[str, Any], last: int)
     Args:
         folder: the run folder.
         learner: gets the saved weights, optimizer state and random number generators.
-        settings: all that the weights depend on.
+        settings: everything the weights depend on.
         last: number of iterations of the run.
 
     Raises:

@@ -238,7 +238,7 @@ class TestBadPredictions:
         (tmp_path / "empty" / "labelsTs").mkdir()
         text = refused(example.data, tmp_path / "empty", tmp_path / "r", "have no file", allow_missing=True)
         assert text.endswith("; give a folder with one .png file per case; this one holds labelsTs")
-        refused(example.data, tmp_path / "none", tmp_path / "r", "there is no such folder")
+        refused(example.data, tmp_path / "none", tmp_path / "r", "the folder does not exist")
 
     def test_a_file_without_a_case_is_an_error(self, copied, tmp_path):
         example, folder, first = copied("kvasir_seg")

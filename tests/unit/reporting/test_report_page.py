@@ -141,7 +141,7 @@ class TestFile:
         assert cli.main(["report", str(finished_study), "--out", str(tmp_path / "r")]) == 0
         assert capsys.readouterr().out.strip() == str(tmp_path / "r" / "index.html")
         assert cli.main(["report", str(tmp_path / "none")]) == 1
-        assert "there is no such results folder" in capsys.readouterr().err
+        assert "the results folder does not exist" in capsys.readouterr().err
 
     def test_no_records_raise(self, tmp_path):
         (tmp_path / "empty").mkdir()

@@ -49,7 +49,7 @@ def minutes(amount):
 
 @functools.cache
 def partition_minutes():
-    """Time limit of the SLURM partition in minutes: a job that requests more would stay pending for ever."""
+    """Time limit of the SLURM partition in minutes: a job that requests more would stay pending indefinitely."""
     if not workflow.is_main_process or is_local():
         return math.inf
     defaults = workflow.resource_settings.default_resources

@@ -1,6 +1,6 @@
 """Show a run of Snakemake as stages, share and time left: PYTHONPATH=workflow/scripts snakemake --logger stages.
 
-Failed jobs are shown in full with their logs. What Snakemake says besides is in its own log, below .snakemake/log.
+Failed jobs are shown in full with their logs. Other Snakemake output goes to .snakemake/log.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]
 
     def emit(self, record: LogRecord) -> None:
         """Show what a record says, if anything."""
-        event, told = getattr(record, "event", None), record.__dict__
+        event, fields = getattr(record, "event", None), record.__dict__
         if event == LogEvent.RUN_INFO:
-            self._total = Counter({rule: count for rule, count in told["stats"].items() if rule != "total"})
+            self._total = Counter({rule: count for rule, count in fields["stats"].items() if rule != "total"})
         elif event == LogEvent.JOB_INFO:
-            self._running[told["jobid"]] = told["rule_name"]
+            self._running[fields["jobid"]] = fields["rule_name"]
         elif event == LogEvent.JOB_FINISHED:
-            self._done[self._running.pop(told["job_id"], "")] += 1
+            self._done[self._running.pop(fields["job_id"], "")] += 1
         elif event in _FAILURES:
-            self._running.pop(told.get("jobid", -1), None)
+            self._running.pop(fields.get("jobid", -1), None)
             self._write(self._failures.format(record))
         elif event is None and (record.levelno >= WARNING or record.getMessage().startswith(_TOLD)):
             self._write(record.getMessage())
@@ -67,11 +67,11 @@ class LogHandler(LogHandlerBase):  # type: ignore[misc]
         total, done = (
             sum(WORK.get(rule, _OTHER) * n for rule, n in jobs.items()) for jobs in (self._total, self._done)
         )
-        share, gone = min(done / total, 1.0) if total else 0.0, now - self._start
+        share, elapsed = min(done / total, 1.0) if total else 0.0, now - self._start
         running = Counter(self._running.values())
         stages = [f"{rule} {self._done[rule] + n} of {self._total[rule]}" for rule, n in running.items()]
-        left = f", about {_clock(gone * (1 / share - 1))} left" if share > 0.02 else ""
-        return f"{', '.join(stages) or 'done'}: {share:.0%}, {_clock(gone)} gone{left}"
+        left = f", about {_clock(elapsed * (1 / share - 1))} left" if share > 0.02 else ""
+        return f"{', '.join(stages) or 'done'}: {share:.0%}, {_clock(elapsed)} gone{left}"
 
     def _write(self, text: str) -> None:
         sys.stderr.write(("\r\033[K" if sys.stderr.isatty() else "") + text.rstrip("\n") + "\n")

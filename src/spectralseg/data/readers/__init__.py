@@ -81,7 +81,7 @@ def _check_options(reader: str, read: Callable[..., Any], root: Path, options: d
         raise InputError(f"reader '{reader}' does not take these 'reader_options': {error}") from None
     try:
         kinds = get_type_hints(read)
-    except NameError:  # of names that are imported for type checking only
+    except NameError:  # names imported only for type checking
         kinds = {}
     for key, value in options.items():
         try:

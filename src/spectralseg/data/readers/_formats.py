@@ -98,7 +98,7 @@ def read_nifti(path: Path) -> Volume:
         raise InputError(f"{path}: the header gives no usable axes; replace it by an intact copy")
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MILLIMETRES:
-        raise InputError(f"{path}: the header gives lengths in an unknown unit (code {unit}); take it as published")
+        raise InputError(f"{path}: the header gives lengths in an unknown unit (code {unit}); use the published file")
     zooms *= _MILLIMETRES[unit]
     if not _is_unit(affine):
         affine[:3] *= _MILLIMETRES[unit]
@@ -115,7 +115,7 @@ def _refuse_contradiction(path: Path, zooms: NDArray[np.float64], sides: NDArray
     if not np.allclose(sides, zooms, rtol=_ROUNDING):
         raise InputError(
             f"{path}: pixdim gives voxels of {_millimetres(zooms)}, the affine of {_millimetres(sides)}; "
-            "correct the header, or take the file as published"
+            "correct the header, or use the published file"
         )
 
 
@@ -181,15 +181,14 @@ def whole_labels(
         if not all(is_whole(plane, tolerance).all() for plane in array.T):
             raise InputError(
                 f"{path}: label values are not whole numbers; "
-                + (remedy or "take the label file as published, not resampled")
+                + (remedy or "use the published label file, not a resampled one")
             )
         array = np.rint(array)
     low, high = array.min(), array.max()
     if low < 0 or high > largest:
         value = low if low < 0 else high
         raise InputError(
-            f"{path}: label value {value:g} is unknown, expected 0..{largest}; "
-            + (remedy or "take the file as published")
+            f"{path}: label value {value:g} is unknown, expected 0..{largest}; " + (remedy or "use the published file")
         )
     labels: NDArray[np.uint8] = array.astype(np.uint8, copy=False)
     return labels
@@ -201,7 +200,7 @@ def refuse_other_grid(path: Path, label: Volume, image: Volume) -> None:
     if not np.allclose(label.zooms, image.zooms, rtol=_ROUNDING):
         raise InputError(
             f"{path}: labels have voxels of {_millimetres(label.zooms)}, the image of {_millimetres(image.zooms)}; "
-            "take both as published"
+            "use both published files"
         )
 
 
@@ -211,7 +210,9 @@ def refuse_other_place(path: Path, label: Volume, image: Volume) -> None:
     See :func:`spectralseg.data.geometry.coincide`.
     """
     if not coincide(label.affine, image.affine, image.array.shape):
-        raise InputError(f"{path}: labels and image lie differently in space (affines differ); take both as published")
+        raise InputError(
+            f"{path}: labels and image lie differently in space (affines differ); use both published files"
+        )
 
 
 def refuse_other_shape(path: Path, labels: NDArray[Any], image: NDArray[Any]) -> None:

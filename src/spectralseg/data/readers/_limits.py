@@ -209,10 +209,10 @@ def _voxel_bytes(path: Path, header: Any) -> tuple[int, int]:
     refuse_larger(path, "the volume", shape, MAX_VOXELS)
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
-        raise InputError(f"{path}: holds {dtype} instead of plain numbers; take the file as published")
+        raise InputError(f"{path}: holds {dtype} instead of plain numbers; use the published file")
     if not all(_SMALLEST_MM < zoom < 1 / _SMALLEST_MM for zoom in header["pixdim"][1:4]):
         raise InputError(f"{path}: the header gives no usable voxel size; replace it by an intact copy")
     offset = float(header["vox_offset"])
     if not header.single_vox_offset <= offset < 2**31:
-        raise InputError(f"{path}: its header places the voxels at byte {offset:g}; take the file as published")
+        raise InputError(f"{path}: its header places the voxels at byte {offset:g}; use the published file")
     return int(offset), int(offset) + math.prod(shape) * int(dtype.itemsize)

@@ -97,7 +97,7 @@ def read_tile(path: Path) -> Tiff:
             kind = getattr(page.photometric, "name", "unknown")
             raise InputError(
                 f"{path}: is {page.dtype} of shape {page.shape} ({kind}), not an 8-bit RGB image; "
-                "take the tile as published"
+                "use the published tile"
             )
     return read_tiff(path, path.read_bytes())
 

@@ -77,7 +77,7 @@ def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample
     image, label = read_nifti(image_path), read_nifti(label_path)
     for path, volume in ((image_path, image), (label_path, label)):
         if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
-            raise InputError(f"{path}: the header does not give the patient's axes; take the file as published")
+            raise InputError(f"{path}: the header does not give the patient's axes; use the published file")
     refuse_other_grid(label_path, label, image)
     refuse_other_place(label_path, label, image)
     geometry = Geometry(label.affine, DISPLAY[::-1])

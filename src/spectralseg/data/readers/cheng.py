@@ -62,9 +62,7 @@ def _case(path: Path, folds: NDArray[np.int64]) -> Case:
         pid = "".join(map(chr, _numbers(path, file, "cjdata/PID", _MOST_CHARACTERS))).strip()
         tumour = int(_numbers(path, file, "cjdata/label", 1)[0])
     if not pid or tumour not in TUMOURS:
-        raise InputError(
-            f"{path}: has no patient number or an unknown tumour type {tumour}; take the file as published"
-        )
+        raise InputError(f"{path}: has no patient number or an unknown tumour type {tumour}; use the published file")
     attributes = {"fold": str(folds[number - 1]), "tumour": TUMOURS[tumour], "pid": pid}
     return Case(f"{number:04d}", family(pid), partial(_load, path), attributes, path)
 
@@ -93,7 +91,7 @@ def _read_folds(root: Path) -> NDArray[np.int64]:
             refuse_larger(path, "'cvind'", shapes["cvind"], _MOST_SLICES)
             values = np.ravel(scipy.io.loadmat(path, variable_names=["cvind"])["cvind"])
     if values.dtype.kind not in "iuf" or not np.isin(values, (1, 2, 3, 4, 5)).all():
-        raise InputError(f"{path}: fold numbers other than 1..5; take the file as published")
+        raise InputError(f"{path}: fold numbers other than 1..5; use the published file")
     return values.astype(np.int64)
 
 
@@ -112,16 +110,16 @@ def _numbers(path: Path, file: h5py.File, name: str, most: int, axes: int | None
     group = file
     for part in name.split("/"):
         if not isinstance(group.get(part, getlink=True), h5py.HardLink):
-            raise InputError(f"{path}: '{name}' is missing or a link; take the file as published")
+            raise InputError(f"{path}: '{name}' is missing or a link; use the published file")
         group = group[part]
     dataset = group
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb" or dataset.shape is None:
-        raise InputError(f"{path}: '{name}' holds no numbers; take the file as published")
+        raise InputError(f"{path}: '{name}' holds no numbers; use the published file")
     if axes is not None and dataset.ndim != axes:
-        raise InputError(f"{path}: '{name}' has {dataset.ndim} axes instead of {axes}; take the file as published")
+        raise InputError(f"{path}: '{name}' has {dataset.ndim} axes instead of {axes}; use the published file")
     refuse_larger(path, f"'{name}'", dataset.shape, most)
     if dataset.external or dataset.is_virtual:
-        raise InputError(f"{path}: '{name}' lies in another file; take the file as published")
+        raise InputError(f"{path}: '{name}' lies in another file; use the published file")
     _refuse_packed(path, name, dataset)
     refuse_hollow(path, f"'{name}'", dataset.nbytes, dataset.id.get_storage_size())
     array: NDArray[Any] = dataset[()]
@@ -134,11 +132,11 @@ def _refuse_packed(path: Path, name: str, dataset: h5py.Dataset) -> None:
         return
     elements = math.prod(dataset.chunks)
     if elements > max(dataset.size, _LARGE_CHUNK):
-        raise InputError(f"{path}: '{name}' lies in chunks of {elements} numbers; take the file as published")
+        raise InputError(f"{path}: '{name}' lies in chunks of {elements} numbers; use the published file")
     properties = dataset.id.get_create_plist()
     filters = {properties.get_filter(number)[0] for number in range(properties.get_nfilters())}
     if not filters <= {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
-        raise InputError(f"{path}: '{name}' is compressed by other filters than MATLAB's; take the file as published")
+        raise InputError(f"{path}: '{name}' is compressed by other filters than MATLAB's; use the published file")
     if h5py.h5z.FILTER_DEFLATE not in filters:
         return
     size = elements * dataset.dtype.itemsize
@@ -146,4 +144,4 @@ def _refuse_packed(path: Path, name: str, dataset: h5py.Dataset) -> None:
         skipped, packed = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)
         # Chunks with skipped filters are not compressed.
         if not skipped and len(isal_zlib.decompressobj().decompress(packed, size + 1)) > size:
-            raise InputError(f"{path}: '{name}' inflates to more than its {size} bytes; take the file as published")
+            raise InputError(f"{path}: '{name}' inflates to more than its {size} bytes; use the published file")

@@ -103,13 +103,13 @@ def _refuse_bomb(path: Path, text: str) -> None:
     left = _MOST_ELEMENTS
 
     def refuse(*_: object) -> None:
-        raise InputError(f"{path}: declares a document type, which is refused; take the file as published")
+        raise InputError(f"{path}: declares a document type, which is refused; use the published file")
 
     def count(*_: object) -> None:
         nonlocal left
         left -= 1
         if left < 0:
-            raise InputError(f"{path}: holds more than {_MOST_ELEMENTS} elements; take the file as published")
+            raise InputError(f"{path}: holds more than {_MOST_ELEMENTS} elements; use the published file")
 
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = refuse

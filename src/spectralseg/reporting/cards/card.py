@@ -32,7 +32,7 @@ Terms = list[tuple[str, str]]
 
 
 def content(measures: Measures) -> dict[str, Any]:
-    """Texts, numbers, charts and pictures by variable of the template; call within :func:`charts.applied`."""
+    """Template variables of a card: texts, numbers, charts, images. Call within :func:`charts.applied`."""
     data, info = measures.data, measures.data.info
     unit = "slices" if measures.volumes else "images"
     histograms, sampled = intensities(data)

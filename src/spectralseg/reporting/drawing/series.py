@@ -127,12 +127,12 @@ def mean(records: pd.DataFrame) -> Interval:
     """
     if records.empty:
         return Interval(*[float("nan")] * 3)
-    rule = metric_of(records["metric"].iloc[0])
+    metric = metric_of(records["metric"].iloc[0])
     interval = Values.of(records).of_class(MEAN).interval(resamples=RESAMPLES)
-    share = rule.factor > 1
-    least, most = (0.0 if share or not rule.higher_is_better else -np.inf), (rule.factor if share else np.inf)
-    low, high = np.clip([rule.factor * interval.low, rule.factor * interval.high], least, most)
-    return Interval(rule.factor * interval.estimate, float(low), float(high))
+    share = metric.factor > 1
+    least, most = (0.0 if share or not metric.higher_is_better else -np.inf), (metric.factor if share else np.inf)
+    low, high = np.clip([metric.factor * interval.low, metric.factor * interval.high], least, most)
+    return Interval(metric.factor * interval.estimate, float(low), float(high))
 
 
 def band(panel: Axes, x: Sequence[float], intervals: Sequence[Interval], look: Mapping[str, Any]) -> None:

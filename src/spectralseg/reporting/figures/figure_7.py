@@ -4,7 +4,7 @@ Label maps on ACDC and Synapse (the paper's Figure 7). A white box bounds the la
 Cases are selected by foreground area alone; their ids are in the footer.
 
 The paper argues from these maps that the spectral term helps to separate neighbouring structures. The white boxes are
-computed, not placed by eye. A large box with few wrong pixels is a thin error along a border.
+computed, not placed by eye. A large box with few wrong pixels indicates a thin error along the boundary.
 """
 
 from __future__ import annotations

@@ -150,8 +150,8 @@ def _two(groups: Sequence[list[_Line]]) -> list[list[_Line]]:
     lines = [line for group in groups for line in group]
     half = -(-len(lines) // 2)
     half -= lines[half - 1].heading
-    above = next(line for line in reversed(lines[: half + 1]) if line.heading)
-    repeated = [] if lines[half].heading else [_Line(f"{above.text} (continued)", {})]
+    last_heading = next(line for line in reversed(lines[: half + 1]) if line.heading)
+    repeated = [] if lines[half].heading else [_Line(f"{last_heading.text} (continued)", {})]
     return [lines[:half], [*repeated, *lines[half:]]]
 
 

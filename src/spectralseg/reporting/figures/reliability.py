@@ -125,15 +125,16 @@ def _draw(diagram: Axes, histogram: Axes, bins: pd.DataFrame) -> None:
         histogram.set_visible(False)
         return
     diagram.plot([0, 100], [0, 100], color=style.FAINT, linewidth=0.6)
-    errors, above = {}, 0.0
+    errors, calibration_gap = {}, 0.0
     for region, look in _REGIONS.items():
         own = bins[bins["region"] == region]
         probability, observed = curve(own)
-        above += float((observed - probability).sum())
+        calibration_gap += float((observed - probability).sum())
         diagram.plot(probability, observed, markersize=1.8, markeredgewidth=0, clip_on=False, **look)
         errors[region] = expected_error(own)
     text = f"ECE\n{errors['image']:.1f} ({errors['band']:.1f})"
-    (x, across), (y, up) = ((0.98, "right"), (0.04, "bottom")) if above > 0 else ((0.03, "left"), (0.98, "top"))
+    upper_left, lower_right = ((0.03, "left"), (0.98, "top")), ((0.98, "right"), (0.04, "bottom"))
+    (x, across), (y, up) = lower_right if calibration_gap > 0 else upper_left
     diagram.text(x, y, text, transform=diagram.transAxes, ha=across, va=up, fontsize=style.SMALL_SIZE)
     counts = bins[bins["region"] == "image"].groupby("bin")["pixels"].sum()
     share = 100 * counts / counts.sum()

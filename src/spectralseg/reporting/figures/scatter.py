@@ -103,8 +103,8 @@ def per_case(records: pd.DataFrame, baseline: Method, method: Method) -> pd.Data
     records = records[records["class"] != WHOLE_CASE]
     parts = [series.of_method(records, side) for side in (baseline, method)]
     first, second = (part.set_index(["seed", "case", "class"])["value"] for part in parts)
-    both = 100 * pd.concat({"before": first, "after": second}, axis=1).dropna()
-    cases = both.groupby(["seed", "case"]).mean().groupby("case").mean()
+    paired_dice = 100 * pd.concat({"before": first, "after": second}, axis=1).dropna()
+    cases = paired_dice.groupby(["seed", "case"]).mean().groupby("case").mean()
     changes: pd.DataFrame = cases.assign(change=cases["after"] - cases["before"]).reset_index()
     return changes
 

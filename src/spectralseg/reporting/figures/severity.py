@@ -4,7 +4,7 @@ Dice against the severity of each corruption, one line per method, clean images 
 over seeds and cases. The footer counts corruptions with a single severity.
 
 A method that is better on clean images does not necessarily degrade less: compare the slopes, not only the starting
-points. A single severity gives two points, which are no curve.
+points. A single severity gives two points, which do not form a curve.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _footer(records: pd.DataFrame, noisy: pd.DataFrame, compared: series.Compare
         "DSC in percent, mean over foreground classes, sound protocol; 0: clean images. Severities are as in the "
         f"configuration and not evenly spaced. Bands: {series.INTERVAL}. {series.counts_text(records)}",
         f"{compared.rule} Lines without a run: {len(severities) * len(compared.methods) - lines}.",
-        f"Corruptions with a single severity: {single} of {len(severities)}; two points are no curve."
+        f"Corruptions with a single severity: {single} of {len(severities)}; two points do not form a curve."
         if single
         else "",
         layout.left_out("Panels", left_out),

@@ -130,7 +130,7 @@ def _first_of_sweep(results: Results, cell: Mapping[Any, Any]) -> str:
 
 
 def _effect(values: Values, reference: Values, cell: Mapping[Any, Any], margin: float | None) -> dict[str, Any]:
-    rule, pairs = metric_of(cell["metric"]), pair(values, reference)
+    metric, pairs = metric_of(cell["metric"]), pair(values, reference)
     test = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes) if margin else None
     interval = pairs.interval()
     narrow = test.interval if test else pairs.interval(level=0.9)
@@ -150,14 +150,14 @@ def _effect(values: Values, reference: Values, cell: Mapping[Any, Any], margin: 
     # Equivalence comes first: a difference that is too small to matter is not reported as better or worse.
     verdicts = {1: BETTER, -1: WORSE, 0: UNDECIDED}
     return {
-        **{name: rule.factor * value for name, value in scaled.items()},
+        **{name: metric.factor * value for name, value in scaled.items()},
         "p_equivalence": test.p if test else float("nan"),
         "equivalent": equivalent,
-        "verdict": EQUIVALENT if equivalent else verdicts[rule.sign * side(interval.low, interval.high, *sizes)],
+        "verdict": EQUIVALENT if equivalent else verdicts[metric.sign * side(interval.low, interval.high, *sizes)],
         "seeds": pairs.informative_seeds,
         "groups": pairs.informative_groups,
         "cases": len(pairs.cases),
-        **(_sizes(components, rule.factor) if components and cell["metric"] == "dsc" else {}),
+        **(_sizes(components, metric.factor) if components and cell["metric"] == "dsc" else {}),
     }
 
 

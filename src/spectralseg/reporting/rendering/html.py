@@ -23,7 +23,7 @@ def fill(template: str, content: Mapping[str, Any], **filters: Callable[..., Any
 
     Args:
         template: name of the template.
-        content: values by variable of the template; a missing variable is an error.
+        content: template variables and their values; a missing variable is an error.
         filters: additional filters of the template by name.
     """
     environment = Environment(

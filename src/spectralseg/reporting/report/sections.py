@@ -35,7 +35,7 @@ Facts = list[tuple[str, str]]
 
 
 def content(results: Results, out: Path) -> dict[str, Any]:
-    """Texts, tables and pictures by variable of the template.
+    """Template variables of the report: texts, tables, images.
 
     Args:
         results: the results folder.

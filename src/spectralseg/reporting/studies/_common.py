@@ -92,9 +92,9 @@ def published_gains(results: Results, *tables: str) -> pd.DataFrame:
     cells = pd.concat([published_table(results, name).cells.assign(table=name) for name in tables])
     cells, keys = cells[cells["class"] == MEAN], [*TEST, "architecture", "metric"]
     spatial = cells[cells["objective"] == "spatial"].drop_duplicates(keys)[[*keys, "value"]]
-    both = cells[cells["objective"] != "spatial"].merge(spatial, on=keys, suffixes=("", "_spatial"))
-    both = both.assign(published_gain=both["value"] - both["value_spatial"])
-    return both.drop_duplicates([*keys, "objective", "lambda"])
+    gains = cells[cells["objective"] != "spatial"].merge(spatial, on=keys, suffixes=("", "_spatial"))
+    gains = gains.assign(published_gain=gains["value"] - gains["value_spatial"])
+    return gains.drop_duplicates([*keys, "objective", "lambda"])
 
 
 def measurements(results: Results, metrics: Collection[str], suites: Collection[str]) -> Measurements:

@@ -114,7 +114,7 @@ def pairs_of(frame: pd.DataFrame) -> pd.MultiIndex:
 
 
 def leak_warnings(audit: Audit, cells: pd.DataFrame) -> Iterable[str]:
-    """Findings of the audit between the datasets of a table, and within their training and validation data."""
+    """Leakage-audit findings for the datasets of a table."""
     return (f"Leakage audit. {finding}." for finding in audit.findings(set(pairs_of(cells))))
 
 

@@ -79,6 +79,11 @@ def own_names(repository: Path) -> list[str]:
     return sorted({*notebooks, *tables} - set(KINDS.values()))
 
 
+def has_templates(repository: Path) -> bool:
+    """Whether a folder has the notebook templates."""
+    return all((repository / "notebooks" / f"{template}.ipynb").is_file() for template in KINDS.values())
+
+
 def describe(kind: str, name: str, published: Path | str | None = None) -> Output:
     """Texts and needs of a table, figure or study.
 

@@ -328,15 +328,26 @@ def test_a_page_may_be_a_notebook_of_ones_own_and_is_of_one_kind(study):
 
 
 def test_notebooks_are_looked_for_in_the_repository_of_the_configuration(study, tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "mine.ipynb").touch()
     file = tmp_path / "results" / "toy" / "config.yaml"
-    file.parent.mkdir(parents=True)
+    executed = file.parent / "notebooks"
+    for folder, names in {tmp_path / "notebooks": ("mine", "table", "figure", "study"), executed: ("other",)}.items():
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / f"{name}.ipynb").touch()
     file.write_text(yaml.safe_dump({**study, "tables": ["mine"]}))
     assert load_config(file).tables == ["mine"]
     file.write_text(yaml.safe_dump({**study, "tables": ["other"]}))
     with pytest.raises(InputError, match="tables: 'other' is unknown"):
         load_config(file)
+
+
+def test_executed_notebooks_of_a_results_folder_limit_no_names(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "results" / "toy" / "config.yaml"
+    (file.parent / "notebooks").mkdir(parents=True)
+    (file.parent / "notebooks" / "summary.ipynb").touch()
+    file.write_text(yaml.safe_dump({**study, "tables": ["table_3"]}))
+    assert load_config(file).tables == ["table_3"]
 
 
 def test_a_split_is_one_of_the_dataset_file_or_a_list(study, toy_specification):

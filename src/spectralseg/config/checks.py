@@ -15,7 +15,6 @@ from spectralseg.config.comparison import SHARE_MARGIN, Comparison
 from spectralseg.config.study import Config
 from spectralseg.corruptions import CORRUPTIONS, conditions_of
 from spectralseg.errors import InputError
-from spectralseg.files import visible
 from spectralseg.parsing import read_yaml, refuse_expanding
 
 if TYPE_CHECKING:
@@ -89,10 +88,11 @@ def load_config(path: Path, known_datasets: Mapping[str, DatasetSpecification] |
 def _own_outputs_near(path: Path) -> list[str] | None:
     """Names that the repositories of a configuration add to those of the package; None if there is no repository.
 
-    A repository has notebooks: the working directory, or a folder above the file.
+    A repository, the working directory or a folder above the file, has the notebook templates. Folders of executed
+    notebooks do not count.
     """
     roots = dict.fromkeys([Path.cwd(), *path.absolute().parents, *path.resolve().parents])
-    repositories = [root for root in roots if any(visible((root / "notebooks").glob("*.ipynb")))]
+    repositories = [root for root in roots if outputs.has_templates(root)]
     return [name for root in repositories for name in outputs.own_names(root)] if repositories else None
 
 

@@ -18,7 +18,7 @@ from spectralseg.statistics.comparison import compare
 
 
 def test_folder_must_exist(tmp_path):
-    with pytest.raises(InputError, match="no such results folder"):
+    with pytest.raises(InputError, match="the results folder does not exist"):
         Results(tmp_path / "none")
 
 

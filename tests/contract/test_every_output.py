@@ -1,4 +1,4 @@
-"""What every table, figure and study has, and that nothing else must be told of it."""
+"""Every table, figure and study has its texts and a builder, and is found by its file alone."""
 
 import importlib
 import inspect

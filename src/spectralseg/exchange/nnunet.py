@@ -18,7 +18,7 @@ from spectralseg.data.readers import options_of, read_cases
 from spectralseg.data.resize import resize_labels
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
-from spectralseg.exchange.labels import file_ending, file_name, write_array
+from spectralseg.exchange.label_files import file_ending, file_name, write_array
 from spectralseg.files import creating_folder, sha256_of, write_json
 from spectralseg.progress import progress_bar
 

@@ -10,7 +10,7 @@ from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
 from spectralseg.evaluation.predict import check_trained_on, load_predictor, native_labels, predicted_cases
-from spectralseg.exchange.labels import file_ending, file_name, write_array
+from spectralseg.exchange.label_files import file_ending, file_name, write_array
 from spectralseg.files import creating_folder, sha256_of, write_json
 from spectralseg.progress import progress_bar
 from spectralseg.run_folder import WEIGHTS, read_settings

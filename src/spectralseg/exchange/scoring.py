@@ -17,9 +17,9 @@ from spectralseg.data.resize import resize_labels
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
 from spectralseg.evaluation.score import Score, score_labels
+from spectralseg.exchange.case_matching import pair
 from spectralseg.exchange.inspection import Inspection
-from spectralseg.exchange.labels import file_endings, file_name, read_labels
-from spectralseg.exchange.pairing import pair
+from spectralseg.exchange.label_files import file_endings, file_name, read_labels
 from spectralseg.files import replacing, write_parquet
 from spectralseg.grid import Run
 from spectralseg.metrics.policy import FALSE_STRUCTURE, POLICY
@@ -48,10 +48,10 @@ def score(
     """Score external predictions, report anomalies, and write metric records to the parquet file ``out``.
 
     Each test case has one file, named by its id, in native geometry and with labels 0..K: NIfTI for volumes, PNG for
-    images. :func:`spectralseg.exchange.pairing.pair` defines which names match, and
-    :func:`spectralseg.exchange.labels.read_labels` which orientations of volumes are accepted. Metrics and protocols
-    are those of the evaluation, without calibration, which needs probabilities. Under ``published``, images are resized
-    to network resolution by nearest neighbour; volumes are scored as they are.
+    images. :func:`spectralseg.exchange.case_matching.pair` defines which names match, and
+    :func:`spectralseg.exchange.label_files.read_labels` which orientations of volumes are accepted. Metrics and
+    protocols are those of the evaluation, without calibration, which needs probabilities. Under ``published``, images
+    are resized to network resolution by nearest neighbour; volumes are scored as they are.
 
     Args:
         predictions: folder of the label maps; files with other suffixes than those of the dataset are ignored and
@@ -67,7 +67,7 @@ def score(
 
     Raises:
         InputError: a case has no file, a file no case, or a file cannot be scored; see
-            :func:`spectralseg.exchange.labels.read_labels`.
+            :func:`spectralseg.exchange.label_files.read_labels`.
     """
     with replacing(out) as partial:  # fails before the work if the file cannot be written
         return _score(predictions, data, method, partial, allow_missing, audit)

@@ -13,7 +13,7 @@ from spectralseg.data.readers import read_cases
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
 from spectralseg.evaluation.predict import load_predictor, native_labels
-from spectralseg.exchange.labels import file_name, read_labels, write_array
+from spectralseg.exchange.label_files import file_name, read_labels, write_array
 from spectralseg.exchange.predictions import predict
 from spectralseg.files import sha256_of
 from spectralseg.run_folder import read_settings

@@ -14,7 +14,7 @@ from spectralseg.grid import Run
 from spectralseg.interpretation import spectra
 from spectralseg.metrics.calibration import Reliability
 from spectralseg.reporting.drawing import series, style
-from spectralseg.reporting.examples import METHODS
+from spectralseg.reporting.example_cases import METHODS
 from spectralseg.reporting.figures import build_figure
 from spectralseg.reporting.figures.cost import costs
 from spectralseg.reporting.figures.forest import _Line, _two

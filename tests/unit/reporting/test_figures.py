@@ -16,7 +16,7 @@ from spectralseg.outputs import names
 from spectralseg.reporting.drawing import style
 from spectralseg.reporting.drawing.layout import STAMP
 from spectralseg.reporting.drawing.saving import MAXIMUM_BYTES, save_figure
-from spectralseg.reporting.examples import example_cases, method_runs
+from spectralseg.reporting.example_cases import example_cases, method_runs
 from spectralseg.reporting.figures import build_figure, write_figure
 from spectralseg.reporting.figures.figure_3 import vary
 from spectralseg.reporting.figures.figure_7 import largest_error

@@ -18,10 +18,10 @@ from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting import rendering
 from spectralseg.reporting.rendering.html_table import DASH, Cell, number, tables_of
 from spectralseg.reporting.report import _json
-from spectralseg.reporting.report.cases import ABSENT, case_browser
+from spectralseg.reporting.report.case_browser import ABSENT, case_browser
 from spectralseg.reporting.report.claims_table import claims_grid, read_claims, verdict_counts
 from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
-from spectralseg.reporting.report.runs import cost_grid, origins, read_runs, runs_grid
+from spectralseg.reporting.report.runs_table import cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.sections import _figures
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table

@@ -11,7 +11,7 @@ from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS, COMPACT, RUN_KEYS, divergence_record
 from spectralseg.reporting.figures import build_figure
-from spectralseg.reporting.report.runs import read_runs
+from spectralseg.reporting.report.runs_table import read_runs
 from spectralseg.reporting.results import BANNER, Results
 from spectralseg.reporting.tables import build_table
 from spectralseg.statistics.comparison import compare

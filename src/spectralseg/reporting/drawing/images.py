@@ -13,7 +13,7 @@ from scipy import ndimage
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.grid import Run
 from spectralseg.reporting.drawing import style
-from spectralseg.reporting.examples import RULE, ExampleCase
+from spectralseg.reporting.example_cases import RULE, ExampleCase
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import COLUMNS, MEAN, POOLED
 from spectralseg.reporting.drawing import style
-from spectralseg.reporting.examples import METHODS, Method
+from spectralseg.reporting.example_cases import METHODS, Method
 from spectralseg.reporting.labels import plain_label
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import METHOD, rows_where

@@ -13,7 +13,14 @@ from matplotlib.lines import Line2D
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.grid import Run
 from spectralseg.reporting.drawing import images, layout, style
-from spectralseg.reporting.examples import METHODS, ExampleCase, Prediction, example_cases, method_runs, predictions
+from spectralseg.reporting.example_cases import (
+    METHODS,
+    ExampleCase,
+    Prediction,
+    example_cases,
+    method_runs,
+    predictions,
+)
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from spectralseg.grid import Run
 from spectralseg.reporting.drawing import layout, series
-from spectralseg.reporting.examples import Method
+from spectralseg.reporting.example_cases import Method
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import METHOD

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.interpretation import spectra
 from spectralseg.reporting.drawing import images, layout, style
-from spectralseg.reporting.examples import choose_cases
+from spectralseg.reporting.example_cases import choose_cases
 from spectralseg.reporting.figures._spectra import MEDIAN_RULE, class_channels, grey_channel
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from spectralseg.interpretation import spectra
 from spectralseg.reporting.drawing import images, layout, style
-from spectralseg.reporting.examples import choose_cases
+from spectralseg.reporting.example_cases import choose_cases
 from spectralseg.reporting.figures._spectra import MEDIAN_RULE
 from spectralseg.reporting.results import Results
 

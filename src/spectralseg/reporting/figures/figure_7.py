@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spectralseg.reporting.drawing import images, layout
-from spectralseg.reporting.examples import METHODS
+from spectralseg.reporting.example_cases import METHODS
 from spectralseg.reporting.figures import _strips
 from spectralseg.reporting.figures._strips import Strip
 from spectralseg.reporting.results import Results

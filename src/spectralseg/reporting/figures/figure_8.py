@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.interpretation import spectra
 from spectralseg.reporting.drawing import images, layout, style
-from spectralseg.reporting.examples import METHODS, ExampleCase, Prediction
+from spectralseg.reporting.example_cases import METHODS, ExampleCase, Prediction
 from spectralseg.reporting.figures._spectra import class_channels
 from spectralseg.reporting.figures._strips import LABELS, footers, predicted, rows_of, strip_of
 from spectralseg.reporting.labels import dataset_label

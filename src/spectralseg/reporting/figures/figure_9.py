@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from spectralseg.data.prepared import PreparedDataset
 from spectralseg.interpretation.localisation import energy_share
 from spectralseg.reporting.drawing import images, layout, style
-from spectralseg.reporting.examples import METHODS, ExampleCase, Prediction
+from spectralseg.reporting.example_cases import METHODS, ExampleCase, Prediction
 from spectralseg.reporting.figures._strips import LABELS, footers, predicted, rows_of, strip_of
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results

@@ -23,7 +23,7 @@ from spectralseg.data.prepared import PreparedDataset
 from spectralseg.grid import Run
 from spectralseg.interpretation import spectra
 from spectralseg.reporting.drawing import layout, series, style
-from spectralseg.reporting.examples import Method
+from spectralseg.reporting.example_cases import Method
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 

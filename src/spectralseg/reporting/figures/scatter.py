@@ -24,7 +24,7 @@ from spectralseg.grid import Run
 from spectralseg.metrics.records import WHOLE_CASE
 from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.drawing.images import shown_image
-from spectralseg.reporting.examples import Method
+from spectralseg.reporting.example_cases import Method
 from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.results import Examples, Results
 from spectralseg.reporting.rows import rows_where

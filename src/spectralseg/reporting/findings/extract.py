@@ -16,7 +16,7 @@ from spectralseg.loading import read_csv, read_json_lines
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN, RUN_KEYS
 from spectralseg.reporting.measurements import CONDITION, LEAK_FREE, Measurements
-from spectralseg.reporting.report.runs import read_runs
+from spectralseg.reporting.report.runs_table import read_runs
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import _common as common
 from spectralseg.reporting.studies.study_equation_2 import controls

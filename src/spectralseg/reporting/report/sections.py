@@ -21,10 +21,18 @@ from spectralseg.reporting.drawing.style import ACTUAL, PREDICTED
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.rendering import few_patients, read_page
 from spectralseg.reporting.rendering.html_table import Cell, Grid, columns, number, tables_of
-from spectralseg.reporting.report.cases import case_browser
+from spectralseg.reporting.report.case_browser import case_browser
 from spectralseg.reporting.report.claims_table import claims_grid, demonstrates, read_claims, verdict_counts
 from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
-from spectralseg.reporting.report.runs import EVALUATED, MISSING, TRAINED, cost_grid, origins, read_runs, runs_grid
+from spectralseg.reporting.report.runs_table import (
+    EVALUATED,
+    MISSING,
+    TRAINED,
+    cost_grid,
+    origins,
+    read_runs,
+    runs_grid,
+)
 from spectralseg.reporting.results import COMPARED_KEYS, Results
 from spectralseg.statistics.verdicts import FEWEST
 

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from spectralseg.errors import InputError
-from spectralseg.exchange.pairing import pair
+from spectralseg.exchange.case_matching import pair
 
 PNG, NIFTI = (".png",), (".nii.gz", ".nii")
 NFC, NFD = (unicodedata.normalize(form, "Fälle-é") for form in ("NFC", "NFD"))

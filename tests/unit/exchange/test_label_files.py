@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spectralseg.errors import InputError
-from spectralseg.exchange.labels import read_labels
+from spectralseg.exchange.label_files import read_labels
 
 SLOPE, UNIT = (112, "<2f"), (123, "<b")
 

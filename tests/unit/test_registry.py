@@ -159,10 +159,8 @@ class TestOptionsOfObjectives:
 
 
 def test_encoders_and_weights_equal_those_of_the_library():
-    from segmentation_models_pytorch.encoders import encoders
-
-    import spectralseg.models  # noqa: F401 - prepares the import of the library
-
+    importlib.import_module("spectralseg.models")  # prepares the import of the library
+    encoders = importlib.import_module("segmentation_models_pytorch.encoders").encoders
     assert registry.encoders() == sorted(encoders)
     for name, encoder in encoders.items():
         assert registry.encoder_weights(name) == tuple(encoder["pretrained_settings"])

@@ -17,7 +17,7 @@ import yaml
 from spectralseg import cli
 from spectralseg.config import Architecture, validate_config
 
-from .conftest import REPOSITORY, environment, snakemake
+from .conftest import REPOSITORY, TINY, environment, snakemake, write_config
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -222,3 +222,22 @@ def test_choosing_gpus_and_parts_of_a_study_as_documented(tmp_path):
     (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     study = yaml.safe_load((REPOSITORY / "config" / "demo.yaml").read_text(encoding="utf-8"))
     assert validate_config({**study, **yaml.safe_load(block)}, page).runs_per_gpu == 3
+
+
+def test_own_notebooks_and_published_tables_need_nothing_else(tmp_path):
+    repository = tmp_path / "repository"
+    copy_repository(repository)
+    shutil.copy(repository / "notebooks" / "table.ipynb", repository / "notebooks" / "mine.ipynb")
+    published = repository / "config" / "published"
+    shutil.copy(published / "table_3.csv", published / "table_7.csv")
+    config = write_config(tmp_path, {**TINY, "tables": ["mine", "table_7", "summary"]})
+    arguments = ("--dry-run", "--printshellcmds", "--cores", 1, "--configfile", config)
+    done = snakemake(tmp_path, *arguments, repository=repository)
+    text = done.stdout + done.stderr
+    executed = re.findall(r"spectralseg\.papermill \S*/notebooks/(\w+)\.ipynb \S+ .*-p name (\S+) ", text)
+    assert {name: template for template, name in executed} == {
+        **{"mine": "mine", "table_7": "table", "summary": "table"},
+        **{"figure_5": "figure", "study_equation_2": "study"},
+    }
+    rules = re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)", text, re.MULTILINE)
+    assert {rule for rule, inputs in rules if "published/table_7.csv" in inputs} == {"table", "claims"}

@@ -25,7 +25,8 @@ def needs_of(kinds, kind):
     def needs(wildcards):
         files = describe(kinds, wildcards[kind]).needs
         return [
-            repository(f"config/{file}") if file.startswith(outputs.PUBLISHED) else f"{RESULTS}/{file}" for file in files
+            repository(f"config/{file}") if file.startswith(outputs.PUBLISHED) else f"{RESULTS}/{file}"
+            for file in files
         ]
 
     return needs

@@ -28,6 +28,12 @@ SMALL_OPTIONS = {
     "unet": {"decoder_channels": [16, 16, 8, 8, 8]},
     "transunet": {"width": 32, "layers": 2, "heads": 4, "decoder_channels": [16, 16, 8, 8]},
 }
+_SMALL_GRCSF = {
+    "decoder_channels": [16, 16, 8, 8, 8],
+    **{"rcu_strides": [8, 4], "rcu_window": 4, "rcu_width": 8, "rcu_heads": 2},
+    **{"mae_patch": 8, "mae_width": 16, "mae_layers": 1, "mae_heads": 2},
+    **{"mae_decoder_width": 16, "mae_decoder_layers": 1, "mae_decoder_heads": 2},
+}
 
 SPECIFICATION = {
     "name": "toy",
@@ -263,7 +269,11 @@ def small_model():
 
     def build(name, channels=3, outputs=1, **options):
         torch.manual_seed(0)
-        small = {"transunet_original": {"encoder": "resnet50", "width": 48, "layers": 1, "heads": 4}, **SMALL_OPTIONS}
+        small = {
+            "transunet_original": {"encoder": "resnet50", "width": 48, "layers": 1, "heads": 4},
+            "grcsf": _SMALL_GRCSF,
+            **SMALL_OPTIONS,
+        }
         with pytest.MonkeyPatch.context() as patch:  # one block per stage in place of three, four and nine
             patch.setattr(hybrids, "_resnetv2", lambda layers, **given: resnet([1] * len(layers), **given))
             return build_model(name, channels, outputs, **{"encoder": SMALL_ENCODER, **small.get(name, {}), **options})

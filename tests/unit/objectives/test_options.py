@@ -190,3 +190,14 @@ def test_objectives_do_not_synchronise_with_the_device(name, options, channels, 
     loss = build_objective(name, **options)(logits, torch.zeros(2, 96, 96, dtype=torch.uint8, device="meta"))
     loss.backward()
     assert logits.grad.shape == logits.shape
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_dice_focal_is_the_sum_of_dice_and_focal(outputs):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, outputs, 8, 8, generator=generator)
+    masks = torch.randint(0, max(2, outputs), (2, 8, 8), generator=generator)
+    both = build_objective("dice_focal", dice_weight=0.5, focal_weight=2.0, gamma=1.5, smooth=3.0)(logits, masks)
+    dice = build_objective("dice", smooth=3.0)(logits, masks)
+    focal = build_objective("focal", gamma=1.5)(logits, masks)
+    torch.testing.assert_close(both, 0.5 * dice + 2 * focal)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -11,14 +14,18 @@ from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
 
 
-def model_of(architecture: Architecture, channels: int, outputs: int) -> nn.Module:
-    """The model of a configuration for images of ``channels`` channels and logits of ``outputs``."""
+def model_of(architecture: Architecture, channels: int, outputs: int, pretrained: Sequence[Path] = ()) -> nn.Module:
+    """The model of a configuration for images of ``channels`` channels and logits of ``outputs``.
+
+    Without the files of its pretraining, a model gets untrained masked autoencoders.
+    """
     return build_model(
         architecture.model,
         channels,
         outputs,
         encoder=architecture.encoder,
         encoder_weights=architecture.encoder_weights,
+        pretrained=pretrained,
         **architecture.options,
     )
 

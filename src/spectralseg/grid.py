@@ -56,6 +56,11 @@ def runs(config: Config) -> list[Run]:
     return list(unique_runs)
 
 
+def folder_of(keys: Mapping[str, Any]) -> str:
+    """Folder of a run or of a pretraining, of its keys, below the folder of its kind."""
+    return Run.of(keys).folder if "objective" in keys else "/".join(map(str, keys.values()))
+
+
 def lambda_of(config: Config, objective: str, given: str | None, file: str) -> str:
     """λ of a run: as given, or ``"0"`` for an objective without an auxiliary term.
 

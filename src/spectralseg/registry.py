@@ -108,6 +108,7 @@ def _items(node: ast.AST) -> list[tuple[str, ast.expr]]:
 # Arguments of models that are not options, each with a remedy.
 _NO_OPTIONS = {
     **dict.fromkeys(("name", "model"), "give it as the key 'model'"),
+    "mae": "give names under 'pretraining' as the key 'pretrained'",
     **dict.fromkeys(("encoder", "encoder_name"), "give it as the key 'encoder'"),
     "encoder_weights": "give it as the key 'encoder_weights'",
     **dict.fromkeys(("in_channels", "in_chans", "classes"), "it follows from the dataset; leave it out"),
@@ -194,15 +195,26 @@ def model_options(model: str) -> tuple[str, ...] | None:
     library, the parameters of their classes.
     """
     if model not in LIBRARY_MODELS:
-        spec = importlib.machinery.PathFinder.find_spec(model, folders_of("spectralseg.models"))
-        builders = [] if spec is None or spec.origin is None else _functions(Path(spec.origin), "build")
-        return None if not builders or builders[0].kwarg else tuple(node.arg for node in builders[0].kwonlyargs)
+        keywords = _keywords(model)
+        return None if keywords is None else tuple(name for name in keywords if name not in _NO_OPTIONS)
     (library,) = folders_of("segmentation_models_pytorch")
     for file in sorted(Path(library).glob("decoders/*/model.py")):
         for builder in _functions(file, "__init__", of=model):
             parameters = (node.arg for node in (*builder.args, *builder.kwonlyargs))
             return tuple(name for name in parameters if name != "self" and name not in _NO_OPTIONS)
     return None
+
+
+def takes_pretrained(model: str) -> bool:
+    """Whether a model uses pretrained masked autoencoders: its ``build`` has the keyword ``mae``."""
+    return model not in LIBRARY_MODELS and "mae" in (_keywords(model) or ())
+
+
+def _keywords(model: str) -> tuple[str, ...] | None:
+    """Keyword-only parameters of the function ``build`` of a module; None if its source does not define them."""
+    spec = importlib.machinery.PathFinder.find_spec(model, folders_of("spectralseg.models"))
+    builders = [] if spec is None or spec.origin is None else _functions(Path(spec.origin), "build")
+    return None if not builders or builders[0].kwarg else tuple(node.arg for node in builders[0].kwonlyargs)
 
 
 def _functions(file: Path, name: str, of: str | None = None) -> list[ast.arguments]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
@@ -10,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from spectralseg.errors import InputError
 from spectralseg.files import dump_json, replacing_all, sha256_of
-from spectralseg.grid import Run
+from spectralseg.grid import folder_of
 from spectralseg.loading import Kinds, read_json, read_tensors, reading
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from spectralseg.data import PreparedDataset
+
 WEIGHTS, DESCRIPTION, HISTORY = "model.pt", "run.json", "history.jsonl"
 CHECKSUM = "weights_sha256"  # key of the description
 
 _RETRAIN = "train the run again"
+_REPEAT = "run 'spectralseg pretrain' again"
 _KEYS: Kinds = {  # keys of the description that later steps read
     "run.dataset": str,
     "run.architecture": str,
@@ -43,6 +47,8 @@ _KEYS: Kinds = {  # keys of the description that later steps read
     "parameters": int,
     "versions.spectralseg": str,
 }
+PRETRAINING_KEYS: Kinds = {"run.dataset": str, "run.pretraining": str, "training": dict, "data": dict, CHECKSUM: str}
+"""As above, of a pretraining."""
 _log = logging.getLogger(__name__)
 
 
@@ -72,13 +78,17 @@ def write_tensors(file: Path, content: Mapping[str, Any]) -> None:
             raise
 
 
-def read_settings(run: Path) -> dict[str, Any]:
+def read_settings(run: Path, keys: Kinds = _KEYS) -> dict[str, Any]:
     """The description of a finished run, from its ``run.json``.
+
+    Args:
+        run: the run folder.
+        keys: required keys; :data:`PRETRAINING_KEYS` for a pretraining.
 
     Raises:
         InputError: the folder holds no finished run, or the file is damaged.
     """
-    return read_json(run / DESCRIPTION, "the description of a finished run", _RETRAIN, _KEYS)
+    return read_json(run / DESCRIPTION, "the description of a finished run", _RETRAIN, keys)
 
 
 def check_weights(run: Path, description: Mapping[str, Any]) -> None:
@@ -116,6 +126,55 @@ def read_weights(run: Path, description: Mapping[str, Any], checkpoint: str) -> 
     return weights
 
 
+def recorded_file(file: Path, run: Path) -> dict[str, str]:
+    """How a run records the file of a pretraining: its path relative to the run folder, and its checksum."""
+    return {"file": os.path.relpath(file, run), "sha256": sha256_of(file)}
+
+
+def pretrained_files(run: Path, description: Mapping[str, Any]) -> list[Path]:
+    """Files of the masked autoencoders that a run was trained with, in their order.
+
+    Raises:
+        InputError: a file is missing or has changed since.
+    """
+    files = []
+    for entry in description.get("pretrained", []):
+        file = Path(os.path.normpath(run / entry["file"]))
+        if not file.is_file():
+            raise InputError(
+                f"{file}: {run} was trained with this file, which is missing; restore it or pretrain again"
+            )
+        if sha256_of(file) != entry["sha256"]:
+            raise InputError(f"{file}: has changed since {run} was trained with it; {_RETRAIN}")
+        files.append(file)
+    return files
+
+
+def refuse_other_pretraining(file: Path, name: str, data: PreparedDataset) -> None:
+    """Refuse a masked autoencoder that was trained on other data, whose training part may hold test cases of these.
+
+    Args:
+        file: weights of a pretraining, beside its description.
+        name: expected name of the pretraining.
+        data: the dataset.
+
+    Raises:
+        InputError: there is no finished pretraining, or it has another name, dataset, split or image size.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: the pretrained masked autoencoder is missing; run 'spectralseg pretrain'")
+    description = read_json(file.with_name(DESCRIPTION), "the description of a pretraining", _REPEAT, PRETRAINING_KEYS)
+    if sha256_of(file) != description[CHECKSUM]:
+        raise InputError(f"{file}: is damaged, as its checksum differs from {DESCRIPTION}; {_REPEAT}")
+    if description["run"]["pretraining"] != name:
+        raise InputError(
+            f"{file}: is the pretraining '{description['run']['pretraining']}', not '{name}'; give its file"
+        )
+    if description["data"] != data.identity:
+        kind = "image size" if description["data"].get("image_size") != data.info["image_size"] else "dataset or split"
+        raise InputError(f"{file}: was pretrained on another {kind} than {data.path}; {_REPEAT}")
+
+
 def refuse_other_run(out: Path, keys: Mapping[str, Any]) -> None:
     """Refuse to replace a finished run by another run.
 
@@ -125,20 +184,20 @@ def refuse_other_run(out: Path, keys: Mapping[str, Any]) -> None:
     if not (out / DESCRIPTION).exists():
         return
     try:
-        current = read_settings(out)["run"]
+        current = read_settings(out, PRETRAINING_KEYS if "pretraining" in keys else _KEYS)["run"]
     except InputError:  # a damaged run is replaced
         return
     if current != keys:
         raise InputError(
-            f"{out}: holds another run, {Run.of(current).folder}; choose another folder, or remove this one to train "
-            f"{Run.of(keys).folder} here"
+            f"{out}: holds another run, {folder_of(current)}; choose another folder, or remove this one to train "
+            f"{folder_of(keys)} here"
         )
 
 
-def finished(out: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a folder holds a complete run of these settings."""
+def finished(out: Path, settings: Mapping[str, Any], keys: Kinds = _KEYS) -> bool:
+    """Whether a folder holds a complete run of these settings; ``keys`` as in :func:`read_settings`."""
     try:
-        description = read_settings(out)
+        description = read_settings(out, keys)
         check_weights(out, description)
     except InputError:
         return False

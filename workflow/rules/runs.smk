@@ -1,5 +1,35 @@
-# One training and one evaluation job per run. The checkpoint is not a declared output, because Snakemake deletes those
+# One job per masked autoencoder and dataset, and one training and one evaluation job per run. The checkpoint is not a declared output, because Snakemake deletes those
 # before every attempt. `exec` replaces the shell, so that signals reach the command.
+
+
+rule pretrain:
+    input:
+        audit_first(),
+        data=prepared,
+    output:
+        model="<pretraining>/model.pt",
+        run="<pretraining>/run.json",
+        history="<pretraining>/history.jsonl",
+    log:
+        "<pretraining>/pretrain.log",
+    benchmark:
+        "<pretraining>/pretrain.benchmark.jsonl"
+    conda:
+        ENVIRONMENT
+    threads: run_threads
+    resources:
+        gpu=1,
+        mem_mb=gigabytes(12),
+        runtime=minutes(240),
+    params:
+        config=RESOLVED,
+        data=subpath(input.data, parent=True),
+        out=subpath(output.model, parent=True),
+        settings=pretraining_settings,
+        content=pretrained_on,
+    shell:
+        "exec spectralseg pretrain --config {params.config:q} --data {params.data:q} --threads {threads}"
+        " --name {wildcards.pretraining:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule train:
@@ -7,6 +37,7 @@ rule train:
         audit_first(),
         data=prepared,
         weights=encoder_weights,
+        pretrained=pretrained_models,
     output:
         model="<run>/model.pt",
         run="<run>/run.json",
@@ -26,12 +57,13 @@ rule train:
         config=RESOLVED,
         data=subpath(input.data, parent=True),
         out=subpath(output.model, parent=True),
+        pretrained=pretrained_option,
         settings=train_settings,
         content=learned_from,
     shell:
         "exec spectralseg train --config {params.config:q} --data {params.data:q} --threads {threads}"
         " --architecture {wildcards.architecture:q} --objective {wildcards.objective:q} --lambda {wildcards.lam:q}"
-        " --seed {wildcards.seed:q} --out {params.out:q} > {log:q} 2>&1"
+        " --seed {wildcards.seed:q} {params.pretrained:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule evaluate:
@@ -41,6 +73,7 @@ rule evaluate:
         run="<run>/run.json",
         data=prepared,
         partners=partners,
+        pretrained=pretrained_models,
     output:
         records="<run>/records.parquet",
         reliability="<run>/reliability.parquet",

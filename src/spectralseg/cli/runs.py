@@ -23,6 +23,51 @@ from spectralseg.cli.command import (
 )
 from spectralseg.redaction import printable
 
+TIME_LIMIT = argument(
+    "--time-limit",
+    type=values.duration,
+    help="save a checkpoint and stop within MINUTES, H:MM:SS or D-HH:MM:SS (default: the limit of the SLURM job)",
+)
+
+
+@command(
+    CONFIG,
+    DATA,
+    DEVICE,
+    TORCH_THREADS,
+    argument("--name", required=True, help="name under 'pretraining' in the configuration"),
+    argument("--out", type=Path, required=True, help="folder for weights, description and training log"),
+    TIME_LIMIT,
+    requeue,
+)
+def pretrain(arguments: argparse.Namespace) -> None:
+    """Train a masked autoencoder on the training part of a dataset, or resume it if it was interrupted."""
+    deadline = _deadline(arguments.time_limit)  # first, as the imports below take seconds
+
+    from spectralseg.config import load_config
+    from spectralseg.data import open_prepared
+    from spectralseg.errors import InputError
+    from spectralseg.locks import only_writer
+    from spectralseg.operations.heartbeat import heartbeat
+    from spectralseg.operations.leases import device_lease
+    from spectralseg.registry import suggest
+
+    with heartbeat(arguments.out, "pretrain"):
+        config, data = load_config(arguments.config), open_prepared(arguments.data)
+        if arguments.name not in config.pretraining:
+            valid = suggest(arguments.name, config.pretraining) if config.pretraining else "add it"
+            raise InputError(f"{arguments.config}: '{arguments.name}' is not under 'pretraining'; {valid}")
+        with (
+            only_writer(arguments.out, f"pretraining {data.name}/{arguments.name}", deadline) as waited,
+            device_lease(arguments.device, config.runs_per_gpu) as leased,
+        ):
+            from spectralseg.training.pretraining import pretrain as run  # imports torch
+
+            limit_threads(arguments.threads)
+            share = config.runs_per_gpu if leased else 1
+            options = {"device_name": arguments.device, "share": share, "deadline": deadline}
+            run(config, arguments.name, data, arguments.out, keep_finished=waited, **options)
+
 
 @command(
     CONFIG,
@@ -44,10 +89,14 @@ from spectralseg.redaction import printable
     ),
     argument("--out", type=Path, required=True, help="run folder"),
     argument(
-        "--time-limit",
-        type=values.duration,
-        help="save a checkpoint and stop within MINUTES, H:MM:SS or D-HH:MM:SS (default: the limit of the SLURM job)",
+        "--pretrained",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="model.pt of each pretraining that the architecture names, in this order",
     ),
+    TIME_LIMIT,
     requeue,
 )
 def train(arguments: argparse.Namespace) -> None:
@@ -76,6 +125,7 @@ def train(arguments: argparse.Namespace) -> None:
             limit_threads(arguments.threads)
             share = config.runs_per_gpu if leased else 1
             options = {"device_name": arguments.device, "share": share, "deadline": deadline}
+            options["pretrained"] = arguments.pretrained
             run(config, identity, data, arguments.out, keep_finished=waited, **options)
 
 

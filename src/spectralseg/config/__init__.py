@@ -7,6 +7,7 @@ from spectralseg.config.comparison import Comparison
 from spectralseg.config.dataset import Dataset, Phantom
 from spectralseg.config.evaluation import Evaluation, Interpretation, Noise
 from spectralseg.config.objective import Objective
+from spectralseg.config.pretraining import Pretraining
 from spectralseg.config.study import Config
 from spectralseg.config.training import NOT_LEARNED, Training
 from spectralseg.config.values import QUOTED_NUMBER
@@ -24,6 +25,7 @@ __all__ = [
     "Noise",
     "Objective",
     "Phantom",
+    "Pretraining",
     "Training",
     "load_config",
     "validate_config",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from spectralseg.config.values import PLAIN_NAME, Name, PathText, Section
 from spectralseg.registry import weights_file
@@ -21,6 +21,15 @@ class Architecture(Section):
         "imagenet", description="pretrained weights of the encoder: name, file or null; see docs/train-a-run.md"
     )
     options: dict[str, Any] = Field({}, description="options of the model, by parameter name")
+    pretrained: list[Name] = Field(
+        [], description="names under `pretraining`, one per residual map of a model such as `grcsf`"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``pretrained`` out where it is empty, so that no run of an earlier version is outdated."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "pretrained" or value}
 
     @field_validator("encoder_weights")
     @classmethod

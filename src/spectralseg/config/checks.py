@@ -61,6 +61,7 @@ def validate_config(
             registry.check_options(architecture.model, architecture.encoder, architecture.options)
         except InputError as error:
             raise InputError(f"{file}: architectures.{name}.options: {error}") from None
+    _check_pretraining(config, file)
     for name, objective in config.objectives.items():
         for part in ("base", "auxiliary"):
             try:
@@ -105,6 +106,37 @@ def _check_sizes(config: Config, known_datasets: Mapping[str, DatasetSpecificati
                     f"{file}: datasets.{partner}.image_size: must be {config.size_of(name)} as that of '{name}', whose "
                     "runs are tested on it"
                 )
+
+
+def _check_pretraining(config: Config, file: str) -> None:
+    """Reject masked autoencoders that do not fit the images, and names for a model that uses none."""
+    for name, pretraining in config.pretraining.items():
+        try:
+            pretraining.sizes.check()
+        except InputError as error:
+            raise InputError(f"{file}: pretraining.{name}: {error}") from None
+    for name, architecture in config.architectures.items():
+        if architecture.pretrained and not registry.takes_pretrained(architecture.model):
+            raise InputError(
+                f"{file}: architectures.{name}.pretrained: model '{architecture.model}' uses no masked autoencoder; "
+                "remove the key"
+            )
+    for dataset, name in pretrainings(config):
+        try:
+            config.pretraining[name].sizes.patches(config.size_of(dataset))
+        except InputError as error:
+            raise InputError(f"{file}: pretraining.{name}, for dataset '{dataset}': {error}") from None
+
+
+def pretrainings(config: Config) -> list[tuple[str, str]]:
+    """Dataset and name of each masked autoencoder that the runs of the grid use."""
+    names = {
+        (dataset, name): None
+        for block in config.grid.values()
+        for dataset, architecture in itertools.product(block.datasets, block.architectures)
+        for name in config.architectures[architecture].pretrained
+    }
+    return list(names)
 
 
 def _check_margins(comparison: Comparison, file: str) -> None:
@@ -156,6 +188,9 @@ def _references(
     for name, architecture in config.architectures.items():
         yield f"architectures.{name}.model", architecture.model, registry.model_names()
         yield from _encoder_references(f"architectures.{name}", architecture)
+        yield from (
+            (f"architectures.{name}.pretrained", entry, config.pretraining) for entry in architecture.pretrained
+        )
     for name, objective in config.objectives.items():
         valid = registry.names("spectralseg.objectives")
         yield f"objectives.{name}.base", objective.base, valid

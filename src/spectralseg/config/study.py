@@ -11,6 +11,7 @@ from spectralseg.config.comparison import Comparison
 from spectralseg.config.dataset import Dataset
 from spectralseg.config.evaluation import Evaluation
 from spectralseg.config.objective import Objective
+from spectralseg.config.pretraining import Pretraining
 from spectralseg.config.training import Training
 from spectralseg.config.values import ImageSize, Name, PathText, Section
 
@@ -36,6 +37,7 @@ class Config(Section):
     downloads: PathText = Field("results/downloads", description="folder of official archives, shared by studies")
     datasets: dict[Name, Dataset] = Field(min_length=1)
     architectures: dict[Name, Architecture] = Field(min_length=1)
+    pretraining: dict[Name, Pretraining] = Field({}, description="masked autoencoders that architectures use")
     objectives: dict[Name, Objective] = Field(min_length=1)
     grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
     training: Training = Training()

@@ -19,7 +19,7 @@ from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError
 from spectralseg.loading import reading
 from spectralseg.preprocessing import standardise
-from spectralseg.run_folder import DESCRIPTION, WEIGHTS, read_weights
+from spectralseg.run_folder import DESCRIPTION, WEIGHTS, pretrained_files, read_weights
 
 _BLOCK = 1 << 20
 
@@ -109,11 +109,12 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
     if reason := settings.get("diverged"):
         raise Diverged(run, reason)
     data = settings["data"]
+    pretrained = pretrained_files(run, settings)
     with reading(run / DESCRIPTION, "the description of a finished run", "train the run again"):
         # The weights come from the run; pretrained weights might need the network.
         architecture = Architecture.model_validate({**settings["architecture"], "encoder_weights": None})
         outputs = 1 if len(data["classes"]) == 1 else len(data["classes"]) + 1
-        model = model_of(architecture, data["channels"], outputs)
+        model = model_of(architecture, data["channels"], outputs, pretrained)
         mean, std = (torch.tensor(data[key], dtype=torch.float32, device=device) for key in ("mean", "std"))
     weights = read_weights(run, settings, checkpoint)
     with reading(run / WEIGHTS, "the weights that its run.json describes", "train the run again"):

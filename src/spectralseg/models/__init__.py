@@ -9,8 +9,10 @@ list of feature maps and a ``decoder`` that takes such a list, so that interpret
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -35,6 +37,7 @@ def build_model(
     *,
     encoder: str = "resnet50",
     encoder_weights: str | None = None,
+    pretrained: Sequence[Path] = (),
     **options: Any,
 ) -> nn.Module:
     """Build a model.
@@ -48,6 +51,7 @@ def build_model(
             its cache or the network. A file holds a ``state_dict`` (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), for
             encoders of timm with the array names of timm or of segmentation-models-pytorch; for ``transunet_original``
             and vision transformers of timm, it may be a file published by Google (``.npz``).
+        pretrained: files of ``spectralseg pretrain``, for models such as ``grcsf``.
         options: options of the model. With an encoder of timm (``tu-``), models of the library pass unknown options to
             the encoder.
 
@@ -62,12 +66,16 @@ def build_model(
     if not _is_count(classes):
         raise InputError(f"classes cannot be {classes!r}; give 1 for binary tasks, else foreground classes + 1")
     registry.check_options(name, encoder, options)
+    if pretrained and not registry.takes_pretrained(name):
+        raise InputError(f"model '{name}' uses no masked autoencoder; leave 'pretrained' out")
     if name in registry.LIBRARY_MODELS:
         build: Any = partial(_from_library, name)
     else:
         build = registry.load(__name__, name, "model").build
     try:
-        model: nn.Module = build(in_channels, classes, encoder, encoder_weights, **options)
+        model: nn.Module = build(
+            in_channels, classes, encoder, encoder_weights, **options, **({"mae": pretrained} if pretrained else {})
+        )
     except InputError:
         raise
     except Exception as error:  # libraries raise exceptions of any type, even AssertionError and ZeroDivisionError

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from spectralseg.errors import InputError
 from spectralseg.models._compensation import CompensatingDecoder, GlobalUnit, RegionUnit
-from spectralseg.models._masked_autoencoder import ResidualMap, Sizes, as_buffers, load_residual_map, untrained_map
+from spectralseg.models._masked_autoencoder import ResidualMap, as_buffers, load_residual_map, untrained_map
 from spectralseg.models._weights import with_weights
+from spectralseg.patches import Sizes
 
 _CHOICES = {
     "gcu_map": ("one_minus_cos", "cos", "off"),
@@ -53,7 +54,7 @@ def build(
     map_role: str = "attention",
     map_source: str = "own",
     decoder_channels: Sequence[int] = (256, 128, 64, 32, 16),
-    mae: Sequence[str | Path] = (),
+    mae: Sequence[Path] = (),
     mae_ratios: Sequence[float] = (0.5, 0.75),
     mae_patch: int = 16,
     mae_width: int = 384,
@@ -125,7 +126,7 @@ def build(
     maps: list[ResidualMap] = []
     if rcu or map_role == "channels":
         sizes = (mae_patch, mae_width, mae_layers, mae_heads, mae_decoder_width, mae_decoder_layers, mae_decoder_heads)
-        maps = [load_residual_map(Path(file), in_channels) for file in mae] or [
+        maps = [load_residual_map(file, in_channels) for file in mae] or [
             untrained_map(in_channels, Sizes(ratio, *sizes)) for ratio in mae_ratios
         ]
     decoder = CompensatingDecoder(channels, decoder_channels)

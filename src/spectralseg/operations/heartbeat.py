@@ -37,12 +37,15 @@ _MAX_SECONDS = 1e9  # larger estimates are omitted
 _Count = Annotated[float, Field(ge=0, le=1e15)]
 
 
+Task = Literal["pretrain", "train", "evaluate"]
+
+
 @dataclass(frozen=True)
 class Beat:
     """Content of the file.
 
     Attributes:
-        task: ``train`` or ``evaluate``.
+        task: ``pretrain``, ``train`` or ``evaluate``.
         host: machine of the process.
         process: process id; ``namespace`` and ``born`` distinguish processes with the same id.
         namespace: PID namespace of the process.
@@ -62,7 +65,7 @@ class Beat:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    task: Literal["train", "evaluate"]
+    task: Task
     host: str
     process: Annotated[int, Field(ge=0, lt=2**31)]
     namespace: str
@@ -99,7 +102,7 @@ _BEAT = TypeAdapter(Beat)
 
 
 @contextlib.contextmanager
-def heartbeat(folder: Path, task: Literal["train", "evaluate"]) -> Iterator[None]:
+def heartbeat(folder: Path, task: Task) -> Iterator[None]:
     """Write the heartbeat of a task to ``folder``, as soon as that exists, until the block ends.
 
     Raises:

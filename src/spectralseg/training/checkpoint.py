@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
-from spectralseg.grid import Run
+from spectralseg.grid import folder_of
 from spectralseg.loading import read_tensors, reading
 from spectralseg.run_folder import write_tensors
 from spectralseg.training.learner import Learner
@@ -34,7 +34,7 @@ class TrainingProgress:
         iteration: optimizer steps done.
         loss_sum: sum of the objective since the last validation.
         loss_count: number of iterations in the sum.
-        best_score: best validation Dice so far.
+        best_score: best validation score so far.
         best_iteration: its iteration.
         best: its weights.
         history: one entry per validation.
@@ -45,7 +45,7 @@ class TrainingProgress:
     iteration: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
-    best_score: float = -1.0
+    best_score: float = -math.inf
     best_iteration: int = 0
     best: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
@@ -59,7 +59,9 @@ def save(folder: Path, progress: TrainingProgress, learner: Learner, settings: d
         write_tensors(partial, {"settings": settings, "progress": vars(progress), "learner": learner.state_dict()})
 
 
-def restore(folder: Path, learner: Learner, settings: dict[str, Any], last: int) -> TrainingProgress:
+def restore(
+    folder: Path, learner: Learner, settings: dict[str, Any], last: int, score: str = "validation_dice"
+) -> TrainingProgress:
     """Load the checkpoint into the learner; start from zero if there is none, or one of other settings or data.
 
     Args:
@@ -67,6 +69,7 @@ def restore(folder: Path, learner: Learner, settings: dict[str, Any], last: int)
         learner: gets the saved weights, optimizer state and random number generators.
         settings: everything the weights depend on.
         last: number of iterations of the run.
+        score: key of the validation score in the history.
 
     Raises:
         InputError: the file is damaged, its values are impossible, or it is the checkpoint of another run.
@@ -77,7 +80,7 @@ def restore(folder: Path, learner: Learner, settings: dict[str, Any], last: int)
     content = read_tensors(path, _WHAT, _REMEDY, {"settings.run": dict, "progress": dict, "learner": dict})
     saved = content["settings"]
     with reading(path, _WHAT, _REMEDY):
-        other = Run.of(saved["run"]).folder if saved["run"] != settings["run"] else None
+        other = folder_of(saved["run"]) if saved["run"] != settings["run"] else None
     if other:
         raise InputError(f"{path}: is the checkpoint of another run, {other}; choose another folder or delete the file")
     if saved != settings:
@@ -85,16 +88,16 @@ def restore(folder: Path, learner: Learner, settings: dict[str, Any], last: int)
         return TrainingProgress()
     with reading(path, _WHAT, _REMEDY):
         progress = TrainingProgress(**content["progress"])
-        _check(progress, last)
+        _check(progress, last, score)
         learner.load_state_dict(content["learner"])
     _log.info("resume at iteration %d", progress.iteration)
     return progress
 
 
-def _check(progress: TrainingProgress, last: int) -> None:
+def _check(progress: TrainingProgress, last: int, score: str) -> None:
     """Raise a :class:`ValueError` if training cannot reach these values."""
     steps = [entry["iteration"] for entry in progress.history]
-    scores = {entry["iteration"]: entry["validation_dice"] for entry in progress.history}
+    scores = {entry["iteration"]: entry[score] for entry in progress.history}
     numbers = [value for entry in progress.history for value in (*entry.values(), progress.best_score)]
     best = progress.best
     possible = {
@@ -102,7 +105,8 @@ def _check(progress: TrainingProgress, last: int) -> None:
         "history": all(map(_is_count, steps)) and steps == sorted(set(steps)) and all(map(_is_number, numbers)),
         "loss_count": progress.loss_count == progress.iteration - (steps[-1] if steps else 0),
         "loss_sum": _is_number(progress.loss_sum),
-        "best_iteration": scores.get(progress.best_iteration, -1.0) == progress.best_score,
+        "best_iteration": scores.get(progress.best_iteration) == progress.best_score or not scores,
+        "best_score": bool(scores) or progress.best_score < 0,
         "best": bool(best) == bool(steps) and all(isinstance(value, Tensor) for value in best.values()),
         "seconds": _is_number(progress.seconds) and progress.seconds >= 0,
         "slowest": _is_number(progress.slowest) and progress.slowest >= 0,

@@ -55,16 +55,30 @@ class Learner:
         fused, captured = cuda and training.fused, cuda and training.fused and training.cuda_graph
         # A CUDA graph reads the learning rate from the memory of the device.
         rate = torch.tensor(training.learning_rate, device=self.device) if captured else training.learning_rate
-        self.optimizer = torch.optim.SGD(
-            model.parameters(),
-            rate,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
-            fused=fused or None,  # None: the default of torch
-        )
+        self.optimizer = self.optimizer_of(training, rate, fused or None)  # None: the default of torch
         self._step = CapturedStep(self._update) if captured else self._update
         self.clip, self.precision = training.gradient_clip, resolve(training.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def optimizer_of(self, training: Training, rate: float | Tensor, fused: bool | None) -> torch.optim.Optimizer:
+        """The optimizer of the weights."""
+        return torch.optim.SGD(
+            self.model.parameters(),
+            rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            fused=fused,
+        )
+
+    def loss(self, images: Tensor, masks: Tensor) -> Tensor:
+        """The objective of a batch, a scalar."""
+        value: Tensor = self.objective(self.logits(images), masks.to(self.device, non_blocking=True))
+        return value
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Model input (B, C, S, S) of images (B, S, S, channels) in [0, 1] on any device."""
+        inputs = standardise(images.to(self.device, non_blocking=True), self.mean, self.std)
+        return inputs.contiguous(memory_format=self.layout)  # images are stored with channels last
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits (B, C, S, S) of images (B, S, S, channels) in [0, 1] on any device.
@@ -72,9 +86,7 @@ class Learner:
         Raises:
             InputError: the model does not fit the task; see :func:`first_logits`.
         """
-        inputs = standardise(images.to(self.device, non_blocking=True), self.mean, self.std)
-        inputs = inputs.contiguous(memory_format=self.layout)  # images are stored with channels last
-        dtype = AUTOCAST[self.precision]
+        inputs, dtype = self.inputs(images), AUTOCAST[self.precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             if self.model.training in self._verified:
                 logits: Tensor = self.model(inputs)
@@ -99,7 +111,7 @@ class Learner:
         return self._step(images, masks)
 
     def _update(self, images: Tensor, masks: Tensor) -> Tensor:
-        loss: Tensor = self.objective(self.logits(images), masks.to(self.device, non_blocking=True))
+        loss = self.loss(images, masks)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         if self.clip is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,22 @@ from tqdm import tqdm
 
 from spectralseg import provenance
 from spectralseg.building import model_of, objective_of
-from spectralseg.config import Config
+from spectralseg.config import Config, Training
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError, Interrupted
 from spectralseg.files import remove_leftovers
 from spectralseg.grid import Run
 from spectralseg.progress import progress_bar
-from spectralseg.run_folder import DESCRIPTION, HISTORY, WEIGHTS, finished, refuse_other_run, write_run
+from spectralseg.run_folder import (
+    DESCRIPTION,
+    HISTORY,
+    WEIGHTS,
+    finished,
+    recorded_file,
+    refuse_other_pretraining,
+    refuse_other_run,
+    write_run,
+)
 from spectralseg.seeds import seed_of
 from spectralseg.torch_setup import choose_device, make_deterministic
 from spectralseg.training import checkpoint
@@ -38,9 +48,23 @@ _log = logging.getLogger(__name__)
 
 
 def learner_of(
-    config: Config, run: Run, data: PreparedDataset, device: torch.device, *, pretrained: bool = True
+    config: Config,
+    run: Run,
+    data: PreparedDataset,
+    device: torch.device,
+    *,
+    pretrained: bool = True,
+    autoencoders: Sequence[Path] = (),
 ) -> Learner:
     """Build the learner of a run. Its first step rejects a model that does not fit the data.
+
+    Args:
+        config: the study.
+        run: one of its runs.
+        data: its prepared dataset.
+        device: device to train on.
+        pretrained: load pretrained weights of the encoder.
+        autoencoders: files of pretrained masked autoencoders; without them, the model gets untrained ones.
 
     Raises:
         InputError: the model or the objective cannot be built; the message names its key in the configuration.
@@ -49,7 +73,7 @@ def learner_of(
     if not pretrained:
         architecture = architecture.model_copy(update={"encoder_weights": None})
     try:
-        model = model_of(architecture, data.info["channels"], data.outputs).to(device)
+        model = model_of(architecture, data.info["channels"], data.outputs, autoencoders).to(device)
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
     try:
@@ -66,6 +90,7 @@ def train(
     data: PreparedDataset,
     out: Path,
     *,
+    pretrained: Sequence[Path] = (),
     device_name: str = "auto",
     share: int = 1,
     deadline: float | None = None,
@@ -86,6 +111,7 @@ def train(
         run: what to train.
         data: the prepared dataset of the run.
         out: the run folder.
+        pretrained: files of the masked autoencoders that the architecture names, in this order.
         device_name: torch device, or ``auto``.
         share: maximal number of runs that share the device; recorded, because training times depend on it.
         deadline: value of ``time.monotonic()`` at which the process must have ended. Training stops early enough to
@@ -100,39 +126,52 @@ def train(
         _log.info("%s: already trained by another process", out)
         return
     with stop_requests(deadline) as request:
-        TrainingRun(config, run, data, out, choose_device(device_name), share, request).train()
+        SegmentationRun(config, run, data, out, choose_device(device_name), share, request, pretrained).train()
 
 
-class TrainingRun:
-    """The training of one run, from its checkpoint to its outputs; see :func:`train`."""
+class TrainingRun(ABC):
+    """A training, from its checkpoint to its outputs.
 
+    Args:
+        learner: what is trained.
+        training: hyper-parameters.
+        settings: everything the weights depend on.
+        data: the prepared dataset.
+        seed: of order and augmentation.
+        out: folder of the outputs.
+        share: maximal number of processes that share the device.
+        request: says when to stop.
+    """
+
+    score_name = "validation_dice"
+    score_label = "validation Dice"
     log: TrainingLog
     bar: tqdm[Any]
 
     def __init__(
         self,
-        config: Config,
-        run: Run,
+        learner: Learner,
+        training: Training,
+        settings: dict[str, Any],
         data: PreparedDataset,
+        seed: int,
         out: Path,
-        device: torch.device,
         share: int,
         request: StopRequest,
     ) -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in (checkpoint.FILE, WEIGHTS, DESCRIPTION, HISTORY):
-            remove_leftovers(out / name)
-        refuse_other_run(out, run.keys)
-        self.data, self.out, self.device, self.request = data, out, device, request
-        self.training, self.seed, self.share = config.training_of(run.dataset), run.seed, share
-        # Equal for all objectives of a seed, whose runs are compared as pairs.
-        make_deterministic(self.training.deterministic, seed_of("initialisation", run.seed))
-        self.learner = learner_of(config, run, data, device)
-        self.settings = settings_of(config, run, data.identity)
-        self.last = iterations(self.training, len(data.rows("train")))
-        self.validation_batch_size = config.evaluation.batch_size
+        self.learner, self.training, self.settings, self.data = learner, training, settings, data
+        self.seed, self.out, self.share, self.request, self.device = seed, out, share, request, learner.device
+        self.last = iterations(training, len(data.rows("train")))
         self.losses: list[Tensor] = []  # stay on the device until they are read
         self.rate = 0.0
+
+    @abstractmethod
+    def score(self) -> float:
+        """The validation score, of which larger values are better; NaN if an output is not finite."""
+
+    @abstractmethod
+    def write(self, best: dict[str, Tensor], last: dict[str, Tensor], description: dict[str, Any]) -> None:
+        """Write the outputs, but for the training log."""
 
     def train(self) -> None:
         """Train to the last iteration, or until a stop is requested."""
@@ -179,7 +218,7 @@ class TrainingRun:
 
     def restore(self) -> None:
         """Restore the checkpoint, if any, and open the training log and the progress bar."""
-        self.progress = checkpoint.restore(self.out, self.learner, self.settings, self.last)
+        self.progress = checkpoint.restore(self.out, self.learner, self.settings, self.last, self.score_name)
         self.request.slowest = self.progress.slowest
         self.validation = validation_part(self.data, self.device)
         self.timed = time.monotonic()
@@ -193,10 +232,14 @@ class TrainingRun:
 
     def step(self, images: Tensor, masks: Tensor) -> None:
         """One optimizer step."""
-        self.rate = learning_rate(self.training, self.progress.iteration, self.last)
+        self.rate = self.learning_rate()
         self.losses.append(self.learner.step(images, masks, self.rate))
         self.progress.iteration += 1
         self.bar.update()
+
+    def learning_rate(self) -> float:
+        """Learning rate of the current iteration."""
+        return learning_rate(self.training, self.progress.iteration, self.last)
 
     def read_losses(self) -> None:
         """Read the losses since the last reading from the device, which makes the host wait.
@@ -238,7 +281,7 @@ class TrainingRun:
             Diverged: a loss or a logit is not finite, or fp16 training skips every step.
         """
         self.read_losses()
-        score = validation_dice(self.learner, self.validation, len(self.data.classes), self.validation_batch_size)
+        score = self.score()
         if math.isnan(score):
             raise Diverged(self.out, f"the logits of the validation part are not finite {self.position}")
         if self.learner.stalled:
@@ -246,11 +289,11 @@ class TrainingRun:
         progress, iteration = self.progress, self.progress.iteration
         loss = progress.loss_sum / progress.loss_count
         progress.loss_sum, progress.loss_count = 0.0, 0
-        progress.history.append({"iteration": iteration, "loss": loss, "validation_dice": score})
-        _log.info("iteration %d: loss %.4f, validation Dice %.4f", iteration, loss, score)
+        progress.history.append({"iteration": iteration, "loss": loss, self.score_name: score})
+        _log.info("iteration %d: loss %.4f, %s %.4f", iteration, loss, self.score_label, score)
         if score > progress.best_score:
             progress.best_score, progress.best_iteration, progress.best = score, iteration, self.learner.weights()
-        self.log.scalars(iteration, {"validation_dice": score})
+        self.log.scalars(iteration, {self.score_name: score})
         self.log.write(progress.history)
 
     def make_up_validation(self) -> None:
@@ -293,7 +336,7 @@ class TrainingRun:
             "iterations": self.progress.iteration,
             "diverged": diverged,
             "best_iteration": None if diverged else self.progress.best_iteration,
-            "validation_dice": None if diverged else self.progress.best_score,
+            self.score_name: None if diverged or not self.progress.history else self.progress.best_score,
             "parameters": sum(parameter.numel() for parameter in self.learner.model.parameters()),
             "seconds": round(self.progress.seconds, 2),
             "peak_memory": provenance.peak_memory(),
@@ -301,5 +344,69 @@ class TrainingRun:
             "versions": provenance.versions(),
             "git": provenance.git_revision(),
         }
-        write_run(self.out, {"best": best, "last": last}, description)  # equal weights are stored once
+        self.write(best, last, description)
         (self.out / checkpoint.FILE).unlink(missing_ok=True)
+
+
+class SegmentationRun(TrainingRun):
+    """The training of one run; see :func:`train`."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        data: PreparedDataset,
+        out: Path,
+        device: torch.device,
+        share: int,
+        request: StopRequest,
+        pretrained: Sequence[Path] = (),
+    ) -> None:
+        prepare_folder(out, run.keys)
+        training = config.training_of(run.dataset)
+        # Equal for all objectives of a seed, whose runs are compared as pairs.
+        make_deterministic(training.deterministic, seed_of("initialisation", run.seed))
+        self.pretrained = pretrained_by_name(config, run, data, pretrained)
+        learner = learner_of(config, run, data, device, autoencoders=pretrained)
+        settings = settings_of(config, run, data.identity)
+        super().__init__(learner, training, settings, data, run.seed, out, share, request)
+        self.validation_batch_size = config.evaluation.batch_size
+
+    def score(self) -> float:
+        """Dice of the validation part."""
+        return validation_dice(self.learner, self.validation, len(self.data.classes), self.validation_batch_size)
+
+    def write(self, best: dict[str, Tensor], last: dict[str, Tensor], description: dict[str, Any]) -> None:
+        """Write weights and description of the run."""
+        if self.pretrained:
+            description["pretrained"] = [recorded_file(file, self.out) for file in self.pretrained.values()]
+        write_run(self.out, {"best": best, "last": last}, description)  # equal weights are stored once
+
+
+def prepare_folder(out: Path, keys: Mapping[str, Any]) -> None:
+    """Make the folder of a training, without temporary files of killed processes.
+
+    Raises:
+        InputError: it holds another run.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (checkpoint.FILE, WEIGHTS, DESCRIPTION, HISTORY):
+        remove_leftovers(out / name)
+    refuse_other_run(out, keys)
+
+
+def pretrained_by_name(config: Config, run: Run, data: PreparedDataset, files: Sequence[Path]) -> dict[str, Path]:
+    """Files of the masked autoencoders of a run, by their name in the configuration.
+
+    Raises:
+        InputError: a file is missing or superfluous, or was pretrained on other data than those of the run.
+    """
+    names = config.architectures[run.architecture].pretrained
+    if len(names) != len(files):
+        raise InputError(
+            f"architecture '{run.architecture}' uses {len(names)} masked autoencoders, but --pretrained gives "
+            f"{len(files)}; give the files of {', '.join(names) or 'none'}"
+        )
+    for name, file in zip(names, files, strict=True):
+        refuse_other_pretraining(file, name, data)
+    return dict(zip(names, files, strict=True))

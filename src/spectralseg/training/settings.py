@@ -23,7 +23,7 @@ def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, 
     """
     architecture = config.architectures[run.architecture]
     encoder = weights_file(architecture.encoder_weights)
-    return {
+    settings = {
         "run": run.keys,
         "architecture": architecture.model_dump(mode="json"),
         "encoder_sha256": _checksum(encoder, encoder.stat().st_mtime_ns) if encoder and encoder.is_file() else None,
@@ -31,6 +31,16 @@ def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, 
         "training": config.training_of(run.dataset).learned(),
         "data": dict(data),
     }
+    if architecture.pretrained:
+        settings["pretraining"] = {name: pretraining_of(config, run.dataset, name) for name in architecture.pretrained}
+    return settings
+
+
+def pretraining_of(config: Config, dataset: str, name: str) -> dict[str, Any]:
+    """Settings that a masked autoencoder depends on, besides the data, as plain values."""
+    pretraining = config.pretraining[name]
+    training = pretraining.training(config.training_of(dataset)).learned()
+    return {**pretraining.model_dump(mode="json"), "training": training}
 
 
 @functools.cache

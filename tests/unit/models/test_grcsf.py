@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from tests.conftest import SMALL_ENCODER
@@ -177,7 +179,8 @@ def test_every_part_can_be_changed(options):
         ({"rcu_strides": [32]}, "option 'rcu_strides': 32 is not a stride of the decoder, \\[16, 8, 4, 2, 1\\]"),
         ({"rcu_heads": 7}, "'rcu_width' is 64; it must be a multiple of 'rcu_heads', 7"),
         ({"map_source": "other"}, "pretraining stores the maps of other cases; name it under 'pretrained'"),
-        ({"mae": ["missing.pt"]}, "missing.pt: the pretrained masked autoencoder is missing"),
+        ({"mae": []}, "give names under 'pretraining' as the key 'pretrained'"),
+        ({"pretrained": [Path("missing.pt")]}, "missing.pt: the pretrained masked autoencoder is missing"),
     ],
 )
 def test_options_that_are_not_valid_are_an_error(options, message):

@@ -4,12 +4,13 @@ from torch.nn import functional
 
 from spectralseg.errors import InputError
 from spectralseg.models import _masked_autoencoder as mae
+from spectralseg.patches import Sizes
 
 SMALL = {"patch": 4, "width": 16, "layers": 1, "heads": 2, "decoder_width": 8, "decoder_layers": 1, "decoder_heads": 2}
 
 
 def sizes(ratio=0.5, **changes):
-    return mae.Sizes(ratio, **{**SMALL, **changes})
+    return Sizes(ratio, **{**SMALL, **changes})
 
 
 def images(count=3, channels=1, side=16):
@@ -33,7 +34,7 @@ def test_patches_hold_rows_columns_channels():
 
 @pytest.mark.parametrize(("ratio", "groups"), [(0.5, 2), (0.75, 4), (0.9, 10)])
 def test_every_patch_is_visible_in_one_group(ratio, groups):
-    assert mae.Sizes(ratio).groups == groups
+    assert Sizes(ratio).groups == groups
     parts = mae.partition(400, groups)
     assert parts.shape == (groups, 400 // groups)
     assert sorted(parts.flatten().tolist()) == list(range(400))

@@ -1,6 +1,7 @@
 # Inputs and settings of runs. Parameters contain checksums, so that a changed date alone retrains nothing.
 from spectralseg.data.prepared import checksum
 from spectralseg.files import sha256_of
+from spectralseg.training.settings import pretraining_of
 
 
 def prepared(wildcards):
@@ -19,15 +20,39 @@ def partner_folders(wildcards, input):
     return [os.path.dirname(file) for file in input.partners]
 
 
+def pretraining_settings(wildcards):
+    """The configuration that a masked autoencoder depends on."""
+    return canonical(pretraining_of(CONFIG, wildcards.dataset, wildcards.pretraining))
+
+
+def pretrained_on(wildcards):
+    """Checksum of the data that a masked autoencoder depends on."""
+    return checksum(Path(f"{RESULTS}/prepared/{wildcards.dataset}"))
+
+
+def pretrained_models(wildcards):
+    """Masked autoencoders of an architecture. A changed date reruns nothing; ``train_settings`` has their settings."""
+    names = CONFIG.architectures[wildcards.architecture].pretrained
+    return [ancient(f"{RESULTS}/pretraining/{wildcards.dataset}/{name}/model.pt") for name in names]
+
+
+def pretrained_option(wildcards, input):
+    return ["--pretrained", *input.pretrained] if input.pretrained else []
+
+
 def train_settings(wildcards):
     """The configuration that the weights of a run depend on: a change retrains only the affected runs."""
-    return canonical(
-        {
-            "architecture": DUMPED["architectures"][wildcards.architecture],
-            "objective": DUMPED["objectives"][wildcards.objective],
-            "training": LEARNED[wildcards.dataset],
+    architecture = CONFIG.architectures[wildcards.architecture]
+    settings = {
+        "architecture": DUMPED["architectures"][wildcards.architecture],
+        "objective": DUMPED["objectives"][wildcards.objective],
+        "training": LEARNED[wildcards.dataset],
+    }
+    if architecture.pretrained:
+        settings["pretraining"] = {
+            name: pretraining_of(CONFIG, wildcards.dataset, name) for name in architecture.pretrained
         }
-    )
+    return canonical(settings)
 
 
 def learned_from(wildcards):

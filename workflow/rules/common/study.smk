@@ -69,6 +69,7 @@ pathvars:
     results=RESULTS,
     downloads=CONFIG.downloads,
     prepared=f"{RESULTS}/prepared/{{dataset}}",
+    pretraining=f"{RESULTS}/pretraining/{{dataset}}/{{pretraining}}",
     run=f"{RESULTS}/runs/{{dataset}}/{{architecture}}/{{objective}}/lambda{{lam}}/seed{{seed}}",
 
 
@@ -76,6 +77,7 @@ wildcard_constraints:
     dataset="|".join(SPECIFICATIONS),
     architecture="|".join(CONFIG.architectures),
     objective="|".join(CONFIG.objectives),
+    pretraining="|".join(CONFIG.pretraining) or "none",
     lam=QUOTED_NUMBER.pattern,
     seed=r"\d+",
     encoder="[^/]+",

@@ -1,11 +1,33 @@
-"""Sizes of masked autoencoders, and how they split an image into patches."""
+"""Sizes of masked autoencoders and of attention windows, and how they split images."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from spectralseg.errors import InputError
+
+STRIDES = (16, 8, 4)  # of the decoder maps that have a region compensation unit, unless configured
+WINDOW = 7  # side of its windows in pixels of the map, unless configured
+
+
+def check_windows(side: int, strides: Sequence[int] = STRIDES, window: int = WINDOW) -> None:
+    """Check that attention windows tile the decoder maps of images of ``side`` x ``side`` pixels.
+
+    Raises:
+        InputError: names the map and what to change.
+    """
+    for stride in strides:
+        size = side // stride
+        if not size:
+            raise InputError(f"images of {side} x {side} pixels have no map at stride {stride}; correct 'rcu_strides'")
+        if side % (stride * window):
+            raise InputError(
+                f"windows of {window} pixels do not tile the {size} x {size} map at stride {stride} of images of "
+                f"{side} x {side} pixels; use a multiple of {stride * window} for 'image_size', or change 'rcu_window' "
+                "or 'rcu_strides'"
+            )
 
 
 @dataclass(frozen=True)

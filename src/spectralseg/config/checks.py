@@ -16,6 +16,7 @@ from spectralseg.config.study import Config
 from spectralseg.corruptions import CORRUPTIONS, conditions_of
 from spectralseg.errors import InputError
 from spectralseg.parsing import read_yaml, refuse_expanding
+from spectralseg.patches import STRIDES, WINDOW, check_windows
 
 if TYPE_CHECKING:
     from spectralseg.data.specification import DatasetSpecification
@@ -62,6 +63,7 @@ def validate_config(
         except InputError as error:
             raise InputError(f"{file}: architectures.{name}.options: {error}") from None
     _check_pretraining(config, file)
+    _check_windows(config, file)
     for name, objective in config.objectives.items():
         for part in ("base", "auxiliary"):
             try:
@@ -126,6 +128,24 @@ def _check_pretraining(config: Config, file: str) -> None:
             config.pretraining[name].sizes.patches(config.size_of(dataset))
         except InputError as error:
             raise InputError(f"{file}: pretraining.{name}, for dataset '{dataset}': {error}") from None
+
+
+def _check_windows(config: Config, file: str) -> None:
+    """Reject attention windows that do not tile the maps: training would fail after the pretraining."""
+    for block in config.grid.values():
+        for dataset, name in itertools.product(block.datasets, block.architectures):
+            architecture = config.architectures[name]
+            options = architecture.options
+            if not registry.takes_pretrained(architecture.model) or options.get("rcu") is False:
+                continue
+            try:
+                check_windows(
+                    config.size_of(dataset), options.get("rcu_strides", STRIDES), options.get("rcu_window", WINDOW)
+                )
+            except InputError as error:
+                raise InputError(f"{file}: architectures.{name}.options, for dataset '{dataset}': {error}") from None
+            except (TypeError, ZeroDivisionError):
+                continue  # a value of the wrong type, which the model rejects
 
 
 def pretrainings(config: Config) -> list[tuple[str, str]]:

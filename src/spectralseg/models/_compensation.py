@@ -10,7 +10,7 @@ from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spectralseg.errors import InputError
+from spectralseg.patches import check_windows
 
 _EPS = 1e-6  # of the cosine similarity
 _HIDDEN = 64  # units of the importance score
@@ -109,12 +109,8 @@ class RegionUnit(nn.Module):
             InputError: the windows do not tile X.
         """
         height, width = features.shape[-2:]
-        if height % self.window or width % self.window:
-            raise InputError(
-                f"windows of {self.window} pixels do not tile the {height} x {width} map at stride {self.stride}; "
-                f"use a multiple of {self.window * self.stride} for 'image_size', or change 'rcu_window' or "
-                "'rcu_strides'"
-            )
+        for side in (height, width):
+            check_windows(side * self.stride, [self.stride], self.window)
         pixels = self._windows(features)  # (B, windows, pixels, C)
         query = self._split(self.query(pixels))
         total = torch.zeros_like(pixels)

@@ -23,7 +23,7 @@ from spectralseg.errors import InputError
 from spectralseg.models._compensation import CompensatingDecoder, GlobalUnit, RegionUnit
 from spectralseg.models._masked_autoencoder import ResidualMap, as_buffers, load_residual_map, untrained_map
 from spectralseg.models._weights import with_weights
-from spectralseg.patches import Sizes
+from spectralseg.patches import STRIDES, WINDOW, Sizes
 
 _CHOICES = {
     "gcu_map": ("one_minus_cos", "cos", "off"),
@@ -45,8 +45,8 @@ def build(
     gcu_se: bool = True,
     gcu_reduction: int = 16,
     rcu: bool = True,
-    rcu_strides: Sequence[int] = (16, 8, 4),
-    rcu_window: int = 7,
+    rcu_strides: Sequence[int] = STRIDES,
+    rcu_window: int = WINDOW,
     rcu_width: int = 64,
     rcu_heads: int = 8,
     rcu_importance: bool = True,

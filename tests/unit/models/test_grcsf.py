@@ -190,6 +190,6 @@ def test_options_that_are_not_valid_are_an_error(options, message):
 
 def test_windows_that_do_not_tile_a_map_are_an_error():
     with pytest.raises(
-        InputError, match="windows of 7 pixels do not tile the 8 x 8 map at stride 8; use a multiple of 56"
+        InputError, match="windows of 7 pixels do not tile the 8 x 8 map at stride 8 of images of 64 x 64 pixels; use"
     ):
         small(rcu_strides=[8], rcu_window=7)(pictures())

@@ -76,6 +76,16 @@ def test_the_example_of_the_page_on_corruptions_is_valid():
     assert all(f"| `{name}` | " in text for name in CORRUPTIONS)
 
 
+def test_the_example_of_the_page_on_grcsf_is_valid():
+    text = (REPOSITORY / "docs" / "grcsf.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    specifications = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
+    config = validate_config(yaml.safe_load(block), "grcsf.md", specifications)
+    assert len(runs(config)) == 8 * 2 * 6
+    names = {name for architecture in config.architectures.values() for name in architecture.options}
+    assert names <= set(re.findall(r"[a-z_]+", text))
+
+
 def test_the_table_of_splits_names_every_dataset_and_alternative():
     text = (REPOSITORY / "docs" / "get-the-data.md").read_text(encoding="utf-8")
     table = text.partition("## Splits")[2]

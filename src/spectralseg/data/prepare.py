@@ -28,9 +28,10 @@ from spectralseg.data.patterns import composed
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
 from spectralseg.data.readers import options_of, read_cases
 from spectralseg.data.resize import resize_image, resize_labels
-from spectralseg.data.specification import DatasetSpecification, Intensity, Split
+from spectralseg.data.specification import DatasetSpecification, Intensity, Lesions, Split
 from spectralseg.errors import InputError
 from spectralseg.files import replacing_folder, sha256_of
+from spectralseg.metrics.lesions import lesion_sizes, pixel_size
 from spectralseg.progress import progress_bar
 
 _LARGEST_SIDE = 4096  # pixels
@@ -269,10 +270,33 @@ def _prepare_case(
         "axes": sample.geometry.axes if sample.geometry else "",
         "foreground": "no foreground" not in remarks,
         "remarks": [*sample.remarks, *remarks],
+        "lesions": _lesion_sizes(specification.lesions, sample) if part == "test" else None,
         "mean": mean,
         "mean_square": deviation**2 + mean**2,
     }
     return _PreparedCase(images, masks, native, columns)
+
+
+def _lesion_sizes(rule: Lesions | None, sample: Sample) -> NDArray[np.int64] | None:
+    """Pixels of each lesion of a case, (n,); None without lesion metrics."""
+    if rule is None:
+        return None
+    masks = (sample.labels == label for label in range(1, int(sample.labels.max()) + 1))
+    return np.concatenate([np.empty(0, np.int64), *(lesion_sizes(mask, rule.connectivity) for mask in masks)])
+
+
+def _describe_lesions(rule: Lesions, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rule, with the terciles of the sizes of the test set's lesions, all classes together.
+
+    Sizes are in mm² or mm³, or in pixels unless every test case has a spacing. Without any lesion, the terciles are 0.
+    """
+    tested = [row for row in rows if row["part"] == "test"]
+    pixels = [pixel_size(json.loads(row["spacing"])) if row["spacing"] else None for row in tested]
+    known = None not in pixels
+    sizes = [row["lesions"] * (pixel if known else 1) for row, pixel in zip(tested, pixels, strict=True)]
+    together = np.concatenate(sizes)
+    limits = np.quantile(together, (1 / 3, 2 / 3), method="inverted_cdf") if together.size else np.zeros(2)
+    return {**rule.model_dump(), "size_limits": limits.tolist(), "size_unit": "mm" if known else "pixels"}
 
 
 def _remarks(images: NDArray[Any], labels: NDArray[np.uint8]) -> list[str]:
@@ -384,6 +408,7 @@ def _describe(
         "expected_cases": specification.expected_cases,
         "intensity": specification.intensity.model_dump(exclude_none=True) if specification.intensity else None,
         "channels": specification.channels,
+        **({"lesions": _describe_lesions(specification.lesions, rows)} if specification.lesions else {}),
         **choices,
         "id_namespace": specification.id_namespace or specification.name,
         "ood": list(specification.ood),

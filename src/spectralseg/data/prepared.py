@@ -61,6 +61,17 @@ DEFLATE = 1032  # maximum compression ratio of deflate
 _PARTS = {"train", "validation", "test"}
 
 
+class _Lesions(BaseModel):
+    """The key ``lesions`` of dataset.json; see :class:`spectralseg.data.specification.Lesions`."""
+
+    model_config = ConfigDict(strict=True)
+
+    connectivity: Literal[4, 8, 6, 18, 26] | None
+    agatston: bool
+    size_limits: Annotated[list[float], Field(min_length=2, max_length=2)]
+    size_unit: Literal["mm", "pixels"]
+
+
 class _Card(BaseModel):
     """Keys of dataset.json that later steps use; further ones are allowed."""
 
@@ -84,6 +95,7 @@ class _Card(BaseModel):
     homepage: str = ""
     expected_cases: int | None = None
     intensity: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] | None = None
+    lesions: _Lesions | None = None
     split: dict[str, Any] = {}
     excluded: dict[str, str] = {}
     remarks: dict[str, list[str]] = {}
@@ -211,11 +223,12 @@ def identity_of(info: Mapping[str, Any]) -> dict[str, Any]:
 def checksum(path: Path, *further: str) -> str | None:
     """Checksum of :func:`identity_of` and of ``further`` keys of ``dataset.json``; None without a prepared dataset.
 
-    Only ``dataset.json`` is read, which contains the checksums of the other files.
+    Keys that the file lacks are left out. Only ``dataset.json`` is read, which contains the checksums of the other
+    files.
     """
     try:
         info = read_json(path / "dataset.json", _MAX_CARD)
-        content = identity_of(info) | {key: info.get(key) for key in further}
+        content = identity_of(info) | {key: info[key] for key in further if key in info}
     except (InputError, AttributeError):
         return None
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

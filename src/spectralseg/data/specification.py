@@ -13,7 +13,7 @@ import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from spectralseg.errors import InputError
 from spectralseg.files import read_text
@@ -74,6 +74,18 @@ class Intensity(_Strict):
         return percentiles
 
 
+class Lesions(_Strict):
+    """Metrics of single lesions (:mod:`spectralseg.metrics.lesions`), in addition to those of every dataset."""
+
+    connectivity: Literal[4, 8, 6, 18, 26] | None = Field(
+        None,
+        description="neighbours of a pixel within a lesion: 4 or 8 in images, 6, 18 or 26 in volumes; default: all",
+    )
+    agatston: bool = Field(
+        False, description="also Agatston scores; needs CT volumes with a 'window' that are not resampled"
+    )
+
+
 class Split(_Strict):
     """How cases are split: exactly one rule. Without a validation part, one is drawn from the training part."""
 
@@ -112,6 +124,7 @@ class DatasetSpecification(_Strict):
     reader: str = Field(description="module in spectralseg/data/readers")
     reader_options: dict[str, Any] = {}
     intensity: Intensity | None = None
+    lesions: Lesions | None = Field(None, description="metrics of single lesions; none by default")
     split: Split
     alternative_splits: dict[str, Split] = Field({}, description="further splits that a configuration may choose")
     id_namespace: str | None = Field(
@@ -124,7 +137,30 @@ class DatasetSpecification(_Strict):
     def shaping(self) -> dict[str, Any]:
         """The keys that a prepared dataset depends on: all but descriptive ones, sources and splits."""
         descriptive = {"title", "licence", "citation", "homepage", "sources", "split", "alternative_splits"}
-        return self.model_dump(mode="json", exclude=descriptive)
+        content = self.model_dump(mode="json", exclude=descriptive)
+        # Without lesions, the content is that of specifications from before the key existed.
+        return {key: value for key, value in content.items() if key != "lesions" or value is not None}
+
+    @field_validator("lesions")
+    @classmethod
+    def _possible_lesions(cls, lesions: Lesions | None, info: ValidationInfo) -> Lesions | None:
+        if lesions is None or "dimensions" not in info.data:
+            return lesions
+        # Imported here, as the workflow reads specifications and needs no metrics.
+        from spectralseg.metrics.lesions import CALCIUM, CONNECTIVITIES, DENSEST
+
+        dimensions, intensity = info.data["dimensions"], info.data.get("intensity")
+        valid = CONNECTIVITIES[dimensions]
+        if lesions.connectivity not in (None, *valid):
+            names = ", ".join(map(str, valid))
+            raise ValueError(f"connectivity {lesions.connectivity} is not one of {dimensions}-D; choose from {names}")
+        low, high = (intensity and intensity.window) or (CALCIUM, CALCIUM)
+        if lesions.agatston and not (dimensions == 3 and low < CALCIUM and high >= DENSEST):
+            raise ValueError(
+                f"'agatston' needs volumes with an intensity window from below {CALCIUM:g} to at least {DENSEST:g} "
+                "Hounsfield units; give that window, or remove 'agatston'"
+            )
+        return lesions
 
     @field_validator("classes")
     @classmethod

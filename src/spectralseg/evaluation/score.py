@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spectralseg.data.resize import resize_labels
+from spectralseg.evaluation.lesions import LesionRule, score_lesions
 from spectralseg.evaluation.predict import native_labels, to_labels
 from spectralseg.metrics import policy
 from spectralseg.metrics.averaging import OVERLAP, over_units
@@ -28,7 +29,7 @@ TOLERANCE = 2.0  # of the normalised surface Dice, in millimetres if the spacing
 
 
 class Score(NamedTuple):
-    """A value of a metric; see :mod:`spectralseg.metrics.records`."""
+    """A value of a metric; see :mod:`spectralseg.metrics.records`. Label 0 is the foreground as a whole."""
 
     label: int
     protocol: str
@@ -43,6 +44,7 @@ def score_segmentation(
     native: NDArray[np.uint8],
     spacing: Sequence[float] | None,
     classes: int,
+    lesions: LesionRule | None = None,
 ) -> Iterator[Score]:
     """Overlap and surface distance of a case.
 
@@ -59,8 +61,9 @@ def score_segmentation(
         native: reference in native geometry, (H, W) or (D, H, W).
         spacing: millimetres per native axis, or None.
         classes: number of foreground classes.
+        lesions: rule of the case for lesion metrics, under ``sound``; None without them.
     """
-    yield from score_labels(*predictions(probabilities, native.shape), masks, native, spacing, classes)
+    yield from score_labels(*predictions(probabilities, native.shape), masks, native, spacing, classes, lesions)
 
 
 def score_labels(
@@ -70,6 +73,7 @@ def score_labels(
     native: NDArray[np.uint8],
     spacing: Sequence[float] | None,
     classes: int,
+    lesions: LesionRule | None = None,
 ) -> Iterator[Score]:
     """As :func:`score_segmentation`, from the labels of each protocol; see :func:`predictions`."""
     reference = native if native.ndim == 3 else np.asarray(masks[0])
@@ -79,6 +83,9 @@ def score_labels(
     yield from _score("sound", sound, native, spacing, Counts(*(count.sum(0) for count in slices)))
     if native.ndim == 3:
         yield from _score_slices(slices)
+    if lesions is not None:
+        for score in score_lesions(sound, native, spacing, classes, lesions):
+            yield Score(score.label, "sound", score.metric, score.value, score.flag)
 
 
 def predictions(

@@ -17,6 +17,7 @@ from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError
 from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import example_rows
+from spectralseg.evaluation.lesions import LesionRule
 from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor, predicted_cases, to_labels
 from spectralseg.evaluation.recheck import Labelled, recheck
 from spectralseg.evaluation.score import Score, predictions, reliabilities, score_reliabilities, score_segmentation
@@ -25,7 +26,7 @@ from spectralseg.interpretation.cam import seg_grad_cam
 from spectralseg.interpretation.scores import Score as InterpretationScore
 from spectralseg.interpretation.scores import cam_scores, spectral_scores
 from spectralseg.metrics.calibration import Reliability
-from spectralseg.metrics.records import COLUMNS, POOLED, RELIABILITY, RUN_KEYS, divergence_record
+from spectralseg.metrics.records import COLUMNS, POOLED, RELIABILITY, RUN_KEYS, WHOLE_CASE, divergence_record
 from spectralseg.preprocessing import to_float
 from spectralseg.progress import progress_bar
 from spectralseg.run_folder import CHECKSUM, read_settings
@@ -137,7 +138,7 @@ class _ConditionResult:
 
     def add(self, case: str, group: str, scores: Iterable[tuple[int, str, str, float, str]], prefix: str = "") -> None:
         """Add scores (label, protocol, metric, value, flag); label 0 is the whole foreground."""
-        names, keys = ["all", *self.condition.data.classes], tuple(self.condition.keys.values())
+        names, keys = [WHOLE_CASE, *self.condition.data.classes], tuple(self.condition.keys.values())
         for label, protocol, metric, value, flag in scores:
             self.rows.append((*keys, case, group, names[label], protocol, prefix + metric, value, flag))
 
@@ -161,7 +162,7 @@ def _evaluate_condition(
     example_set = {row for _, row in example_rows(data, evaluation.examples)} if condition.clean else set()
     count = min(evaluation.recheck, len(cases)) if condition.clean else 0
     sampled = set(rng.choice(cases["case"], count, replace=False))
-    result = _ConditionResult(condition)
+    result, lesions = _ConditionResult(condition), LesionRule.of(data)
     label = f"{condition.suite} {data.name} {condition.corruption} {condition.severity}".removesuffix(" none 0")
     for case, probabilities in progress_bar(
         predicted_cases(predictor, cases, condition.images), desc=label, unit="case", total=len(cases)
@@ -172,7 +173,8 @@ def _evaluate_condition(
             data.native_labels(name),
             data.spacing(name),
         )
-        scores = list(score_segmentation(probabilities, masks, native, spacing, len(data.classes)))
+        rule = lesions and lesions.of_case(data, name)
+        scores = list(score_segmentation(probabilities, masks, native, spacing, len(data.classes), rule))
         result.add(name, case["group"], scores)
         if name in sampled:
             result.sample += _to_recheck(name, probabilities, masks, native, spacing, scores)

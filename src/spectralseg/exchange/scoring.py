@@ -16,6 +16,7 @@ from spectralseg.data.audit import Audit
 from spectralseg.data.resize import resize_labels
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
+from spectralseg.evaluation.lesions import LesionRule
 from spectralseg.evaluation.score import Score, score_labels
 from spectralseg.exchange.case_matching import pair
 from spectralseg.exchange.inspection import Inspection
@@ -23,7 +24,7 @@ from spectralseg.exchange.label_files import file_endings, file_name, read_label
 from spectralseg.files import replacing, write_parquet
 from spectralseg.grid import Run
 from spectralseg.metrics.policy import FALSE_STRUCTURE, POLICY
-from spectralseg.metrics.records import COLUMNS
+from spectralseg.metrics.records import COLUMNS, WHOLE_CASE
 from spectralseg.progress import progress_bar
 
 _log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ def _score(
     cases = condition.cases()
     files = _files(predictions, data, cases, allow_missing)
     keys = (*method.keys.values(), *condition.keys.values())
+    names, lesions = [WHOLE_CASE, *data.classes], LesionRule.of(data)
     rows: list[tuple[Any, ...]] = []
     inspection = Inspection(data.classes)
     leaks = None if audit is None else _leaked_cases(audit, method.dataset, data.name, set(files))
@@ -90,8 +92,8 @@ def _score(
         name, group = str(case["case"]), str(case["group"])
         labels, native = read_labels(files[name], data, name), data.native_labels(name)
         inspection.add(name, labels, native)
-        for label, protocol, metric, value, flag in _scores(labels, native, data, case):
-            rows.append((*keys, name, group, data.classes[label - 1], protocol, metric, value, flag))
+        for label, protocol, metric, value, flag in _scores(labels, native, data, case, lesions):
+            rows.append((*keys, name, group, names[label], protocol, metric, value, flag))
     records = pd.DataFrame(rows, columns=list(COLUMNS))
     write_parquet(out, records)
     summary, findings = summarise(records), tuple(inspection.findings())
@@ -176,11 +178,16 @@ def _remedy_for_missing(case: str, endings: Sequence[str], others: Sequence[Path
 
 
 def _scores(
-    labels: NDArray[np.uint8], native: NDArray[np.uint8], data: PreparedDataset, case: pd.Series
+    labels: NDArray[np.uint8],
+    native: NDArray[np.uint8],
+    data: PreparedDataset,
+    case: pd.Series,
+    lesions: LesionRule | None,
 ) -> Iterator[Score]:
     masks: NDArray[np.uint8] = np.asarray(data.masks[case["first"] : case["first"] + case["slices"]])
     published = labels if data.volumes else resize_labels(labels, (masks.shape[1], masks.shape[2]))
-    return score_labels(published, labels, masks, native, data.spacing(case["case"]), len(data.classes))
+    spacing, rule = data.spacing(case["case"]), lesions and lesions.of_case(data, case["case"])
+    return score_labels(published, labels, masks, native, spacing, len(data.classes), rule)
 
 
 def summarise(records: pd.DataFrame) -> pd.DataFrame:

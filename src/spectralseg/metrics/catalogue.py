@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from spectralseg.errors import InputError
+from spectralseg.metrics.lesions import STRATA
 
 PERCENTAGE_POINTS = "pp"
 DISTANCE = "mm or pixels"
@@ -24,7 +25,8 @@ class Metric:
         higher_is_better: whether larger values are better.
         factor: from stored to displayed values.
         digits: decimals of displayed values.
-        unit: of displayed differences: :data:`PERCENTAGE_POINTS`, :data:`DISTANCE`, or empty.
+        unit: of displayed differences: :data:`PERCENTAGE_POINTS`, :data:`DISTANCE`, another unit of values that are
+            not negative, or empty.
         compared: whether ``comparisons.parquet`` holds its differences.
         headings: of published tables, in lower case without spaces and punctuation.
     """
@@ -90,6 +92,16 @@ _SEGMENTATION = (
     _distance("assd", "ASSD", "assd", "asd"),
     _error("false_structure", "False structures", compared=True),
 )
+_LESIONS = (
+    Metric("lesion_f1", "Lesion F1", compared=True),
+    Metric("lesion_sensitivity", "Lesion SE", compared=True),
+    Metric("lesion_precision", "Lesion precision", compared=True),
+    *(Metric(f"lesion_sensitivity_{stratum}", f"Lesion SE, {stratum}") for stratum in STRATA),
+    _error("lesion_count_difference", "Lesion count difference", factor=1.0, unit="lesions"),
+    _error("volume_difference", "Volume difference, ml", factor=1.0, unit="ml"),
+    _error("agatston_difference", "Agatston difference", factor=1.0, digits=1, unit="Agatston units"),
+    Metric("risk_agreement", "Risk category agreement"),
+)
 _CALIBRATION = (
     _error("ece", "ECE", compared=True, headings=("ece",)),
     _error("mce", "MCE", compared=True, headings=("mce",)),
@@ -128,6 +140,7 @@ CATALOGUE: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         *_SEGMENTATION,
+        *_LESIONS,
         *_CALIBRATION,
         *(_of_map(name, label) for name, label in _MAPS.items()),
         *(

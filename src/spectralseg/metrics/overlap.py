@@ -64,6 +64,11 @@ def sensitivity(counts: Counts) -> NDArray[np.float64]:
     return _ratio(counts.tp, counts.tp + counts.fn)
 
 
+def precision(counts: Counts) -> NDArray[np.float64]:
+    """TP / (TP + FP) per class in [0, 1]; NaN where the prediction is empty."""
+    return _ratio(counts.tp, counts.tp + counts.fp)
+
+
 def specificity(counts: Counts) -> NDArray[np.float64]:
     """TN / (TN + FP) per class in [0, 1]; NaN where the reference fills the image."""
     return _ratio(counts.tn, counts.tn + counts.fp)

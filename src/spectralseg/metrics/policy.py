@@ -10,12 +10,15 @@ al. 2024) and the BraTS evaluation: misses and false structures get the worst va
 empty reference, which is correct, the best. Every case thus has a value for every method, so that paired differences
 include false structures. Their rate is an endpoint of its own, :data:`FALSE_STRUCTURE`.
 
-A protocol has the metrics of its table, in that order.
+A protocol has the metrics of its table, in that order. Those of :data:`LESIONS` are recorded only for datasets whose
+specification has ``lesions``.
 """
 
 from __future__ import annotations
 
 from typing import Literal
+
+from spectralseg.metrics.lesions import STRATA
 
 Situation = Literal["present", "missed", "spurious", "absent"]
 Entry = float | Literal["computed", "diagonal", "undefined"]
@@ -27,6 +30,21 @@ _SHARE: dict[str, Entry] = {"missed": 0.0, "spurious": 0.0, "absent": 1.0}
 _DISTANCE: dict[str, Entry] = {"missed": "diagonal", "spurious": "diagonal", "absent": 0.0}
 _DETECTION: dict[str, Entry] = {"missed": "computed", "spurious": "undefined", "absent": "undefined"}
 _COMPUTED: dict[str, Entry] = {"missed": "computed", "spurious": "computed", "absent": "computed"}
+
+_EXACTNESS: dict[str, Entry] = {"missed": "undefined", "spurious": "computed", "absent": "undefined"}
+
+# Metrics of lesion segmentation; see spectralseg.metrics.lesions.
+LESIONS: dict[str, dict[str, Entry]] = {
+    "lesion_f1": _SHARE,
+    "lesion_sensitivity": _DETECTION,
+    "lesion_precision": _EXACTNESS,
+    **{f"lesion_sensitivity_{stratum}": _DETECTION for stratum in STRATA},
+    "lesion_count_difference": _COMPUTED,
+    "volume_difference": _COMPUTED,
+    "precision": _EXACTNESS,
+    "agatston_difference": _COMPUTED,
+    "risk_agreement": _COMPUTED,
+}
 
 POLICY: dict[str, dict[str, dict[str, Entry]]] = {
     "published": {
@@ -47,13 +65,21 @@ POLICY: dict[str, dict[str, dict[str, Entry]]] = {
         "assd": _DISTANCE,
         "nsd": _SHARE,
         "boundary_iou": _SHARE,
+        **LESIONS,
     },
 }
 # 1 for a false structure, else 0; recorded where the reference is empty only. Its mean is the rate of false structures
 # among empty cases, whatever values the policy gives them.
 FALSE_STRUCTURE = "false_structure"
+NO_VOLUME, NO_SPACING = "no volume", "no spacing"
 # Reasons other than a missing structure for which a metric is undefined.
-NOT_DEFINED = {"specificity": "no background", "accuracy": "no pixels"}
+NOT_DEFINED = {
+    "specificity": "no background",
+    "accuracy": "no pixels",
+    "volume_difference": NO_VOLUME,
+    **dict.fromkeys(("agatston_difference", "risk_agreement"), NO_SPACING),
+    **{f"lesion_sensitivity_{stratum}": "no lesion of this size" for stratum in STRATA},
+}
 
 
 def situation(predicted: int, present: int) -> Situation:

@@ -27,6 +27,12 @@ Metrics of a class of a case: the pixel counts ``tp``, ``fp``, ``fn``, ``tn``; t
 prediction is not, else 0); and where the suite has calibration, ``ece``, ``mce`` and, under ``sound``,
 ``ace``, ``brier``, ``nll`` and all five with the prefix ``band_`` near the boundary.
 
+Where the dataset has ``lesions``, a class also has, under ``sound``, the numbers of lesions ``lesion_tp``,
+``lesion_fp`` and ``lesion_fn``, the volumes ``volume`` (predicted) and ``volume_reference`` in millilitres, and the
+metrics of :data:`spectralseg.metrics.policy.LESIONS`. With Agatston scores, the foreground as a whole has ``agatston``
+(predicted), ``agatston_reference``, ``agatston_difference`` and ``risk_agreement`` (1 if both scores are in one risk
+category, else 0).
+
 The same calibration metrics with the prefix ``pooled_`` are those of all pixels of the test set together. Where the
 suite has interpretation, the records hold ``CAM_METRICS`` and ``SPECTRAL_METRICS`` of
 :mod:`spectralseg.interpretation.scores`, too.
@@ -55,7 +61,7 @@ POOLED = "pooled"
 WHOLE_CASE = "all"
 MEAN = "mean"
 DIVERGED = "diverged"
-OUTCOMES = frozenset({"false_structure"})  # metrics that are 1 or 0 in each case
+OUTCOMES = frozenset({"false_structure", "risk_agreement"})  # metrics that are 1 or 0 in each case
 METHOD_KEYS = ("architecture", "objective", "lambda")
 RUN_KEYS = ("dataset", *METHOD_KEYS, "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")

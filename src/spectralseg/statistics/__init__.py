@@ -1,5 +1,6 @@
 """Paired comparisons of objectives over seeds and patients. See ``docs/statistics.md``."""
 
+from spectralseg.statistics.agreement import intraclass_correlation, weighted_kappa
 from spectralseg.statistics.bayes import Belief, bayesian_signed_rank
 from spectralseg.statistics.bootstrap import Interval, paired_interval
 from spectralseg.statistics.equivalence import Equivalence, equivalence
@@ -20,6 +21,7 @@ __all__ = [
     "equivalence",
     "fewest_seeds",
     "holm",
+    "intraclass_correlation",
     "judge",
     "paired_interval",
     "partial_conjunction",
@@ -28,5 +30,6 @@ __all__ = [
     "share_improved",
     "sign_flip",
     "smallest_p",
+    "weighted_kappa",
     "wilcoxon",
 ]

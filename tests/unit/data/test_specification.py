@@ -164,3 +164,35 @@ def test_descriptive_keys_do_not_shape_the_dataset(toy_specification):
     assert toy_specification(title="Other", licence="none", citation="none", homepage="none").shaping() == before
     for change in ({"reader_options": {"threshold": 3}}, {"classes": ["ring"]}, {"exclude": {"1": "blurred"}}):
         assert toy_specification(**change).shaping() != before
+
+
+def test_lesions_shape_the_dataset_only_where_they_are_given(toy_specification):
+    plain = toy_specification()
+    assert plain.lesions is None
+    assert "lesions" not in plain.shaping()
+    assert toy_specification(lesions={}).shaping()["lesions"] == {"connectivity": None, "agatston": False}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"lesions": {"connectivity": 26}}, r"key 'lesions': connectivity 26 is not one of 2-D; choose from 4, 8"),
+        ({"lesions": {"connectivity": 5}}, r"key 'lesions\.connectivity'"),
+        ({"lesions": {"agatston": True}}, r"key 'lesions': 'agatston' needs volumes with an intensity window"),
+        (
+            {"dimensions": 3, "channels": 1, "intensity": {"window": [-200, 399]}, "lesions": {"agatston": True}},
+            r"window from below 130 to at least 400 Hounsfield units; give that window, or remove 'agatston'",
+        ),
+        (
+            {"dimensions": 3, "channels": 1, "intensity": {"percentiles": [0, 99]}, "lesions": {"agatston": True}},
+            r"key 'lesions': 'agatston' needs volumes",
+        ),
+    ],
+)
+def test_lesion_metrics_that_cannot_be_computed_are_refused(tmp_path, keys, message):
+    refuse(write(tmp_path, **keys), message)
+
+
+def test_agatston_scores_of_volumes_with_a_wide_window_are_accepted(toy_specification):
+    keys = {"dimensions": 3, "channels": 1, "intensity": {"window": [-200, 1000]}}
+    assert toy_specification(**keys, lesions={"connectivity": 6, "agatston": True}).lesions.agatston

@@ -16,6 +16,7 @@ from spectralseg.evaluation.predict import Predictor
 from spectralseg.evaluation.recheck import recheck
 from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.grid import Run
+from spectralseg.metrics.policy import LESIONS
 from spectralseg.metrics.records import COLUMNS, divergence, read_records
 from spectralseg.run_folder import read_settings, write_run
 from spectralseg.training import loop
@@ -126,6 +127,25 @@ class TestEvaluate:
                 for score in expected:
                     value = values[score.protocol, score.metric]
                     assert value == pytest.approx(score.value, rel=1e-4, nan_ok=True), score
+
+    def test_lesions_add_records_and_change_none(
+        self, records, toy, tmp_path, fixed_model, prepare_cases, toy_cases, toy_specification
+    ):
+        specification = toy_specification(lesions={"connectivity": 4})
+        data = prepare_cases(tmp_path / "lesions", toy_cases(), specification)
+        run = run_folder(tmp_path / "other", data)
+        suites.evaluate(run, data, [], evaluation(), run, device_name="cpu")
+        after = read_records(run / "records.parquet")
+        added = after["metric"].isin([*LESIONS, *("lesion_tp", "lesion_fp", "lesion_fn", "volume", "volume_reference")])
+        before = records[records["suite"] != "ood"].reset_index(drop=True)
+        pd.testing.assert_frame_equal(after[~added].reset_index(drop=True), before)
+        assert set(after[added]["protocol"]) == {"sound"}
+        assert set(after[added]["suite"]) == {"iid", "noise"}
+        f1 = after[after["metric"] == "lesion_f1"]
+        assert f1.groupby(["suite", "corruption", "severity"]).size().tolist() == [3, 3, 3, 3]
+        assert f1["value"].between(0, 1).all()
+        assert f1["value"].max() > 0
+        assert set(after[after["metric"] == "volume"]["flag"]) == {"no volume"}
 
     def test_the_model_is_neither_perfect_nor_useless(self, records):
         dice = records[(records["metric"] == "dsc") & (records["suite"] == "iid")]["value"]

@@ -6,6 +6,7 @@ from spectralseg.metrics import policy
 
 OWN, WORST = 0.37, 123.0
 UNDEFINED = math.nan
+STRATA = [f"lesion_sensitivity_{size}" for size in ("small", "medium", "large")]
 # For missed, spurious and absent. TransUNet: Dice 1 and distance 0 for a false structure, else 0 and 0.
 COMMON = {
     "sensitivity": (OWN, UNDEFINED, UNDEFINED),
@@ -17,6 +18,12 @@ TABLE = {
     "sound": {
         **dict.fromkeys(("dsc", "iou", "nsd", "boundary_iou"), (0, 0, 1)),
         **dict.fromkeys(("hd95", "assd"), (WORST, WORST, 0)),
+        "lesion_f1": (0, 0, 1),
+        **dict.fromkeys(("lesion_sensitivity", *STRATA), (OWN, UNDEFINED, UNDEFINED)),
+        **dict.fromkeys(("lesion_precision", "precision"), (UNDEFINED, OWN, UNDEFINED)),
+        **dict.fromkeys(
+            ("lesion_count_difference", "volume_difference", "agatston_difference", "risk_agreement"), (OWN, OWN, OWN)
+        ),
         **COMMON,
     },
 }
@@ -57,6 +64,21 @@ def test_undefined_values_of_present_structures_are_flagged():
     value, flag = policy.apply("sound", "specificity", "present", UNDEFINED, WORST)
     assert math.isnan(value)
     assert flag == "no background"
+
+
+def test_lesion_metrics_are_those_of_the_sound_protocol_only():
+    assert policy.LESIONS.items() <= policy.POLICY["sound"].items()
+    assert not policy.LESIONS.keys() & policy.POLICY["published"].keys()
+
+
+@pytest.mark.parametrize(
+    ("metric", "flag"),
+    [("volume_difference", "no volume"), ("risk_agreement", "no spacing"), (STRATA[0], "no lesion of this size")],
+)
+def test_undefined_lesion_metrics_have_their_reason_as_flag(metric, flag):
+    value, reason = policy.apply("sound", metric, "missed", UNDEFINED, WORST)
+    assert math.isnan(value)
+    assert reason == flag
 
 
 def test_an_unknown_metric_is_an_error():

@@ -98,7 +98,9 @@ def evaluation_settings(wildcards):
 def tested_on(wildcards):
     """Checksums of the data that the records of a run depend on, in addition to its weights."""
     names = [wildcards.dataset, *SPECIFICATIONS[wildcards.dataset].ood]
-    return [checksum(Path(f"{RESULTS}/prepared/{name}"), "modality") for name in names if name in CONFIG.datasets]
+    return [
+        checksum(Path(f"{RESULTS}/prepared/{name}"), "modality", "lesions") for name in names if name in CONFIG.datasets
+    ]
 
 
 def _passed_audit(wildcards):

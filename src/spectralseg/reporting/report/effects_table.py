@@ -17,7 +17,7 @@ from spectralseg.reporting.labels import objective_label, pair_label
 from spectralseg.reporting.rendering.html_table import DASH, Cell, Grid, columns, number
 from spectralseg.statistics.verdicts import side
 
-METRICS = ("dsc", "nsd", "hd95", "false_structure", "ece")
+METRICS = ("dsc", "nsd", "hd95", "lesion_f1", "false_structure", "ece")
 BETTER, WORSE, OPEN = "better", "worse", "not settled"
 _READINGS = {1: BETTER, -1: WORSE, 0: OPEN}
 _CONDITION = ("dataset", "architecture", "suite", "test_dataset", "corruption", "severity", "protocol", "metric")

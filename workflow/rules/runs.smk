@@ -10,6 +10,8 @@ rule pretrain:
         model="<pretraining>/model.pt",
         run="<pretraining>/run.json",
         history="<pretraining>/history.jsonl",
+        quality="<pretraining>/map_quality.csv",
+        picture="<pretraining>/residual_maps.png",
     log:
         "<pretraining>/pretrain.log",
     benchmark:

@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spectralseg.cli import values
 from spectralseg.cli.command import (
@@ -22,6 +23,9 @@ from spectralseg.cli.command import (
     requeue,
 )
 from spectralseg.redaction import printable
+
+if TYPE_CHECKING:
+    from spectralseg.data import PreparedDataset
 
 TIME_LIMIT = argument(
     "--time-limit",
@@ -67,6 +71,24 @@ def pretrain(arguments: argparse.Namespace) -> None:
             share = config.runs_per_gpu if leased else 1
             options = {"device_name": arguments.device, "share": share, "deadline": deadline}
             run(config, arguments.name, data, arguments.out, keep_finished=waited, **options)
+            _show_residual_maps(arguments, data)
+
+
+def _show_residual_maps(arguments: argparse.Namespace, data: PreparedDataset) -> None:
+    """Measure the residual maps of a pretraining, and draw examples, beside its weights."""
+    from spectralseg.evaluation.residual_maps import map_quality
+    from spectralseg.files import replacing
+    from spectralseg.reporting.drawing.residual_maps import draw_residual_maps
+    from spectralseg.run_folder import WEIGHTS
+    from spectralseg.torch_setup import choose_device
+
+    quality, examples = map_quality(arguments.out / WEIGHTS, data, choose_device(arguments.device))
+    figure = draw_residual_maps(examples, f"{data.name}: {arguments.name}")
+    with replacing(arguments.out / "map_quality.csv") as table:
+        quality.to_csv(table, index=False)
+    with replacing(arguments.out / "residual_maps.png") as picture:
+        figure.savefig(picture, format="png", dpi=150)
+    print(printable(quality.groupby("map")["auroc"].mean().round(3).to_string()) if len(quality) else "no foreground")
 
 
 @command(

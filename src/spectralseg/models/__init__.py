@@ -24,6 +24,10 @@ from spectralseg.redaction import redact
 
 ensure_operators()
 
+from spectralseg.models._masked_autoencoder import load_residual_map, untrained_map  # noqa: E402
+
+__all__ = ["available", "build_model", "load_residual_map", "untrained_map"]
+
 
 def available() -> list[str]:
     """Names of the models; a new module in this package is a new model."""

@@ -173,6 +173,18 @@ class ResidualMap(nn.Module):
         mean = (error * hidden).sum(0) / hidden.sum(0)
         return unpatchify(mean[None], patch, image.shape[-1])[0]
 
+    @torch.no_grad()
+    def reconstruction(self, images: Tensor) -> Tensor:
+        """Mean reconstruction (B, C, S, S) of the passes in which a patch is hidden, of standardised images."""
+        sizes, side = self.autoencoder.sizes, images.shape[-1]
+        groups = partition(sizes.patches(side), sizes.groups).to(images.device)
+        total = torch.zeros_like(patchify(images.float(), sizes.patch))
+        for group in groups:
+            visible = group.expand(len(images), -1)
+            hidden = hidden_patches(visible, total.shape[1])[..., None]
+            total += self.autoencoder(images.float(), visible) * hidden
+        return unpatchify(total / (len(groups) - 1), sizes.patch, side)
+
     def forward(self, images: Tensor) -> Tensor:
         """Scaled maps (B, 1, S, S) in [0, 1], of standardised images (B, C, S, S)."""
         return (self.raw(images) / self.scale).clamp(0, 1)

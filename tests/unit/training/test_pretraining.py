@@ -10,9 +10,12 @@ from spectralseg.config import validate_config
 from spectralseg.data import open_prepared
 from spectralseg.errors import InputError, Interrupted
 from spectralseg.evaluation.predict import load_predictor
+from spectralseg.evaluation.residual_maps import map_quality
 from spectralseg.grid import Run
+from spectralseg.metrics.ranking import auroc
 from spectralseg.models._masked_autoencoder import load_residual_map
 from spectralseg.preprocessing import standardise, to_float
+from spectralseg.reporting.drawing.residual_maps import draw_residual_maps
 from spectralseg.run_folder import read_settings
 from spectralseg.training import loop, pretraining
 from spectralseg.training.settings import settings_of
@@ -272,3 +275,22 @@ def test_maps_of_other_cases_can_be_trained(toy, tmp_path, pretrained):
     maps = predictor.model.residual_maps(inputs_of(toy, toy.rows("validation")))
     assert float(maps.min()) >= 0
     assert 0 < float(maps.max()) <= 1
+
+
+def test_maps_are_measured_and_drawn_for_validation_cases(toy, pretrained):
+    quality, examples = map_quality(pretrained / "model.pt", toy, torch.device("cpu"))
+    cases = toy.cases[toy.cases["part"] == "validation"]
+    assert set(quality["case"]) <= set(cases["case"])
+    assert set(quality["map"]) == {"residual", "untrained", "intensity"}
+    case = cases[cases["case"] == quality["case"].iloc[0]].iloc[0]
+    image, mask = to_float(toy.images[case["first"]]), toy.masks[case["first"]]
+    inside = image.max(2) > 0
+    trained = load_residual_map(pretrained / "model.pt", 3).eval()
+    expected = auroc(trained.raw(inputs_of(toy, [case["first"]]))[0, 0].numpy()[inside], mask[inside] > 0)
+    rows = quality[quality["case"] == case["case"]].set_index("map")
+    assert rows.loc["residual", "auroc"] == pytest.approx(expected)
+    assert rows.loc["intensity", "auroc"] == pytest.approx(auroc(image.mean(2)[inside], mask[inside] > 0))
+    assert 1 <= len(examples) <= 4
+    figure = draw_residual_maps(examples, "toy: half")
+    assert len(figure.axes) == 3 * len(examples)
+    assert draw_residual_maps([], "toy: half").axes[1].texts[0].get_text() == "no validation case has foreground"

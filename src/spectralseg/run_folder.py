@@ -150,16 +150,17 @@ def pretrained_files(run: Path, description: Mapping[str, Any]) -> list[Path]:
     return files
 
 
-def refuse_other_pretraining(file: Path, name: str, data: PreparedDataset) -> None:
-    """Refuse a masked autoencoder that was trained on other data, whose training part may hold test cases of these.
+def refuse_other_pretraining(file: Path, name: str, data: PreparedDataset, settings: Mapping[str, Any]) -> None:
+    """Refuse a masked autoencoder of other settings or data, whose training part may hold test cases of these data.
 
     Args:
         file: weights of a pretraining, beside its description.
         name: expected name of the pretraining.
         data: the dataset.
+        settings: current settings of the pretraining.
 
     Raises:
-        InputError: there is no finished pretraining, or it has another name, dataset, split or image size.
+        InputError: there is no finished pretraining, or it has another name, dataset, split, image size or settings.
     """
     if not file.is_file():
         raise InputError(f"{file}: the pretrained masked autoencoder is missing; run 'spectralseg pretrain'")
@@ -173,6 +174,9 @@ def refuse_other_pretraining(file: Path, name: str, data: PreparedDataset) -> No
     if description["data"] != data.identity:
         kind = "image size" if description["data"].get("image_size") != data.info["image_size"] else "dataset or split"
         raise InputError(f"{file}: was pretrained on another {kind} than {data.path}; {_REPEAT}")
+    recorded = _comparable(description, settings)
+    if changed := [key for key, value in settings.items() if recorded.get(key) != value]:
+        raise InputError(f"{file}: was pretrained with another '{changed[0]}' than the configuration has; {_REPEAT}")
 
 
 def refuse_other_run(out: Path, keys: Mapping[str, Any]) -> None:
@@ -201,5 +205,10 @@ def finished(out: Path, settings: Mapping[str, Any], keys: Kinds = _KEYS) -> boo
         check_weights(out, description)
     except InputError:
         return False
-    description["training"] = {name: description["training"].get(name) for name in settings["training"]}
-    return (out / HISTORY).is_file() and all(description.get(key) == value for key, value in settings.items())
+    recorded = _comparable(description, settings)
+    return (out / HISTORY).is_file() and all(recorded.get(key) == value for key, value in settings.items())
+
+
+def _comparable(description: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A description without hyper-parameters that do not affect the weights."""
+    return {**description, "training": {key: description["training"].get(key) for key in settings["training"]}}

@@ -38,7 +38,7 @@ from spectralseg.training import checkpoint
 from spectralseg.training.batches import batch_of, batches
 from spectralseg.training.learner import Learner
 from spectralseg.training.schedule import iterations, learning_rate
-from spectralseg.training.settings import settings_of
+from spectralseg.training.settings import pretraining_of, settings_of
 from spectralseg.training.stop import StopRequest, stop_requests
 from spectralseg.training.training_log import TrainingLog
 from spectralseg.training.validation import validation_dice, validation_part
@@ -408,5 +408,5 @@ def pretrained_by_name(config: Config, run: Run, data: PreparedDataset, files: S
             f"{len(files)}; give the files of {', '.join(names) or 'none'}"
         )
     for name, file in zip(names, files, strict=True):
-        refuse_other_pretraining(file, name, data)
+        refuse_other_pretraining(file, name, data, pretraining_of(config, run.dataset, name))
     return dict(zip(names, files, strict=True))

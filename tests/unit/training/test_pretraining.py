@@ -194,6 +194,11 @@ class TestRefused:
         message = f"{file}: is the pretraining 'untrained', not 'half'; give its file"
         self.check(config_of(), toy, [file], message, tmp_path / "run")
 
+    def test_one_of_other_settings(self, toy, tmp_path):
+        file = pretrain(config_of(learning_rate=0.1), toy, tmp_path / "half")
+        message = f"{file}: was pretrained with another 'learning_rate' than the configuration has; run"
+        self.check(config_of(), toy, [file], message, tmp_path / "run")
+
     def test_a_damaged_one(self, toy, tmp_path):
         file = pretrain(config_of(), toy, tmp_path / "half")
         file.write_bytes(file.read_bytes()[:-1] + b"x")

@@ -31,9 +31,9 @@ def pretrained_on(wildcards):
 
 
 def pretrained_models(wildcards):
-    """Masked autoencoders of an architecture. A changed date reruns nothing; ``train_settings`` has their settings."""
+    """Masked autoencoders of an architecture."""
     names = CONFIG.architectures[wildcards.architecture].pretrained
-    return [ancient(f"{RESULTS}/pretraining/{wildcards.dataset}/{name}/model.pt") for name in names]
+    return [f"{RESULTS}/pretraining/{wildcards.dataset}/{name}/model.pt" for name in names]
 
 
 def pretrained_option(wildcards, input):

@@ -23,11 +23,11 @@ from spectralseg.data import splits
 from spectralseg.data.archives import unpacked
 from spectralseg.data.cases import Case, Sample
 from spectralseg.data.fetch import read_receipts, receipts_of_given
+from spectralseg.data.fit import FITTINGS, uncropped_side
 from spectralseg.data.parallel import map_in_order
 from spectralseg.data.patterns import composed
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
 from spectralseg.data.readers import options_of, read_cases
-from spectralseg.data.resize import resize_image, resize_labels
 from spectralseg.data.specification import DatasetSpecification, Intensity, Lesions, Split
 from spectralseg.errors import InputError
 from spectralseg.files import replacing_folder, sha256_of
@@ -55,7 +55,7 @@ def prepare(
     reduced_decoding: bool = True,
     threads: int = 1,
 ) -> None:
-    """Read, split, resize and write a dataset into the folder ``out``, complete or not at all.
+    """Read, split, resize or crop, and write a dataset into the folder ``out``, complete or not at all.
 
     Args:
         specification: of the dataset.
@@ -159,6 +159,9 @@ def intensity_limits(image: NDArray[Any], intensity: Intensity | None) -> tuple[
         return 0.0, 255.0
     if intensity.percentiles is not None:
         low, high = (float(value) for value in np.percentile(image, intensity.percentiles))
+    elif intensity.nonzero_percentiles is not None:
+        nonzero = image[image != 0] if image.any() else image
+        low, high = (float(value) for value in np.percentile(nonzero, intensity.nonzero_percentiles))
     elif intensity.window is not None:
         low, high = intensity.window
     return low, high
@@ -238,11 +241,11 @@ def _dtype(specification: DatasetSpecification) -> type[np.unsignedinteger[Any]]
 def _prepare_case(
     specification: DatasetSpecification, parts: dict[str, str], size: int, reduced_decoding: bool, case: Case
 ) -> _PreparedCase:
-    reduced = case.load_reduced if reduced_decoding else None
+    reduced = case.load_reduced if reduced_decoding and specification.fit == "resize" else None
     sample = reduced(_SPARE * size) if reduced else case.load()
     _check_sample(specification, case, sample)
     try:
-        images, masks = _resample(sample, specification, size)
+        images, masks = _fit(sample, specification, size)
     except InputError as error:
         raise InputError(f"{specification.name}: case '{case.id}' {error}") from None
     except MemoryError:
@@ -365,22 +368,34 @@ def _valid_spacing(spacing: Sequence[float], axes: int) -> bool:
     return len(spacing) == axes and all(0 < step < math.inf for step in spacing)
 
 
-def _resample(sample: Sample, specification: DatasetSpecification, size: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Resize slice by slice, to limit memory for floating-point numbers; 8-bit colours keep their values."""
+def _fit(sample: Sample, specification: DatasetSpecification, size: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Resize or crop slice by slice, to limit memory for floating-point numbers; 8-bit colours keep their values."""
+    fit_image, fit_labels = FITTINGS[specification.fit]
     low, high = intensity_limits(sample.image, specification.intensity)
     planes = sample.image if specification.dimensions == 3 else sample.image[None]
     labels = sample.labels if specification.dimensions == 3 else sample.labels[None]
+    if specification.fit == "crop":
+        _refuse_to_crop(labels, size)
     height, width = (side / sample.reduction for side in labels.shape[1:])
     images = np.empty((len(planes), size, size, specification.channels), _dtype(specification))
     masks = np.empty((len(planes), size, size), np.uint8)
     for z, plane in enumerate(planes):
         if specification.intensity is None:
-            images[z] = resize_image(plane, size, (height, width)).reshape(images.shape[1:])
+            images[z] = fit_image(plane, size, (height, width)).reshape(images.shape[1:])
         else:
-            resized = resize_image(normalise(plane, low, high), size, (height, width)).reshape(images.shape[1:])
-            images[z] = np.clip(resized, 0, 1) * np.iinfo(images.dtype).max + 0.5
-        masks[z] = resize_labels(labels[z], (size, size))
+            fitted = fit_image(normalise(plane, low, high), size, (height, width)).reshape(images.shape[1:])
+            images[z] = np.clip(fitted, 0, 1) * np.iinfo(images.dtype).max + 0.5
+        masks[z] = fit_labels(labels[z], (size, size))
     return images, masks
+
+
+def _refuse_to_crop(labels: NDArray[np.uint8], size: int) -> None:
+    """Raise an :class:`InputError` without case id if the crop would lose labelled pixels."""
+    if (side := uncropped_side(labels, size)) > size:
+        raise InputError(
+            f"has labelled pixels outside of its central {size} x {size} pixels; set 'image_size' of the dataset to at "
+            f"least {side}, or exclude the case"
+        )
 
 
 def _describe(
@@ -407,6 +422,7 @@ def _describe(
         "dimensions": specification.dimensions,
         "expected_cases": specification.expected_cases,
         "intensity": specification.intensity.model_dump(exclude_none=True) if specification.intensity else None,
+        **specification.model_dump(include={"fit"}),
         "channels": specification.channels,
         **({"lesions": _describe_lesions(specification.lesions, rows)} if specification.lesions else {}),
         **choices,

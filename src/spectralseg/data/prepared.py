@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from spectralseg.data.specification import Fit
 from spectralseg.errors import InputError
 from spectralseg.files import regular_file, sha256_of
 from spectralseg.parsing import read_json
@@ -95,6 +96,7 @@ class _Card(BaseModel):
     homepage: str = ""
     expected_cases: int | None = None
     intensity: dict[str, Annotated[list[float], Field(min_length=2, max_length=2)]] | None = None
+    fit: Fit = "resize"
     lesions: _Lesions | None = None
     split: dict[str, Any] = {}
     excluded: dict[str, str] = {}
@@ -145,6 +147,12 @@ class PreparedDataset:
     def volumes(self) -> bool:
         """Whether cases are volumes, segmented slice by slice, instead of images."""
         return bool(self.info["dimensions"] == 3)
+
+    @property
+    def fit(self) -> Fit:
+        """How slices were brought to the network size, see :mod:`spectralseg.data.fit`."""
+        fit: Fit = self.info.get("fit", "resize")
+        return fit
 
     @cached_property
     def images(self) -> NDArray[Any]:

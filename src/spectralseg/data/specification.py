@@ -19,6 +19,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import read_text
 from spectralseg.parsing import refuse_expanding
 
+Fit = Literal["resize", "crop"]  # implemented in spectralseg.data.fit
 _MAX_BYTES = 2**20
 # Names with another meaning in records and predictions, see spectralseg.metrics.records.
 RESERVED_CLASSES = ("all", "background", "mean")
@@ -47,16 +48,32 @@ class SourceFile(_Strict):
     built_on_request: bool = Field(False, description="the server builds it on request: accept another checksum")
 
 
+# Defaults of keys that were added later are left out of recorded specifications, so that datasets prepared before stay
+# valid.
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_resize(value: object) -> bool:
+    return value == "resize"
+
+
 class Intensity(_Strict):
-    """How native intensities are mapped to [0, 1]: exactly one of the keys. The default divides 8-bit images by 255."""
+    """How native intensities are mapped to [0, 1]: exactly one of the keys. The default divides 8-bit images by 255.
+
+    ``nonzero_percentiles`` suits images whose background was set to zero: its share differs between cases.
+    """
 
     window: tuple[float, float] | None = Field(None, description="clip to these values (Hounsfield units for CT)")
     percentiles: tuple[float, float] | None = Field(None, description="clip each case to its own percentiles")
+    nonzero_percentiles: tuple[float, float] | None = Field(
+        None, description="clip each case to percentiles of its values other than 0", exclude_if=_is_none
+    )
 
     @model_validator(mode="after")
     def _one_key(self) -> Intensity:
-        if (self.window is None) == (self.percentiles is None):
-            raise ValueError("give exactly one of 'window' and 'percentiles'")
+        if sum(rule is not None for rule in (self.window, self.percentiles, self.nonzero_percentiles)) != 1:
+            raise ValueError("give exactly one of 'window', 'percentiles' and 'nonzero_percentiles'")
         return self
 
     @field_validator("window")
@@ -66,7 +83,7 @@ class Intensity(_Strict):
             raise ValueError(f"{list(window)} is not a window; give the lower, then the upper value, e.g. [-125, 275]")
         return window
 
-    @field_validator("percentiles")
+    @field_validator("percentiles", "nonzero_percentiles")
     @classmethod
     def _ascending_percentiles(cls, percentiles: tuple[float, float] | None) -> tuple[float, float] | None:
         if percentiles is not None and not 0 <= percentiles[0] < percentiles[1] <= 100:
@@ -124,7 +141,13 @@ class DatasetSpecification(_Strict):
     reader: str = Field(description="module in spectralseg/data/readers")
     reader_options: dict[str, Any] = {}
     intensity: Intensity | None = None
-    lesions: Lesions | None = Field(None, description="metrics of single lesions; none by default")
+    fit: Fit = Field(
+        "resize",
+        description="how slices reach the network size: 'resize' resamples them whatever their aspect ratio, 'crop' "
+        "crops or zero-pads them about their centre",
+        exclude_if=_is_resize,
+    )
+    lesions: Lesions | None = Field(None, description="metrics of single lesions; none by default", exclude_if=_is_none)
     split: Split
     alternative_splits: dict[str, Split] = Field({}, description="further splits that a configuration may choose")
     id_namespace: str | None = Field(
@@ -137,9 +160,7 @@ class DatasetSpecification(_Strict):
     def shaping(self) -> dict[str, Any]:
         """The keys that a prepared dataset depends on: all but descriptive ones, sources and splits."""
         descriptive = {"title", "licence", "citation", "homepage", "sources", "split", "alternative_splits"}
-        content = self.model_dump(mode="json", exclude=descriptive)
-        # Without lesions, the content is that of specifications from before the key existed.
-        return {key: value for key, value in content.items() if key != "lesions" or value is not None}
+        return self.model_dump(mode="json", exclude=descriptive)
 
     @field_validator("lesions")
     @classmethod

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
+from spectralseg.data.fit import crop_or_pad
 from spectralseg.errors import InputError
 from spectralseg.metrics import policy
 from spectralseg.metrics.lesions import agatston_score, match_lesions, pixel_size, risk_category, volume
@@ -106,22 +107,12 @@ def _test_cases(data: PreparedDataset) -> list[str]:
 def _kept_pixels(data: PreparedDataset, case: str) -> bool:
     """Whether the slices of a case were cropped or padded, not resampled."""
     size = data.info["image_size"]
-    return data.info.get("fit") == "crop" or data.native_shape(case)[1:] == (size, size)
+    return data.fit == "crop" or data.native_shape(case)[1:] == (size, size)
 
 
 def _uncropped(planes: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     """Slices (D, S, S) in native geometry (D, H, W), 0 outside; the inverse of cropping or padding to S."""
-    native = np.zeros(shape, planes.dtype)
-    (rows, native_rows), (columns, native_columns) = (_overlap(planes.shape[1], side) for side in shape[1:])
-    native[:, native_rows, native_columns] = planes[:, rows, columns]
-    return native
-
-
-def _overlap(size: int, side: int) -> tuple[slice, slice]:
-    """The pixels along an axis that a centred crop of ``size`` pixels shares with a side, within each of the two."""
-    common = min(size, side)
-    start, native = (size - common) // 2, (side - common) // 2
-    return slice(start, start + common), slice(native, native + common)
+    return np.stack([crop_or_pad(plane, (shape[1], shape[2])) for plane in planes])
 
 
 def score_lesions(

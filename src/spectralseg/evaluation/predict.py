@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from spectralseg.building import model_of
 from spectralseg.config import Architecture
 from spectralseg.data import PreparedDataset
+from spectralseg.data.fit import FITTINGS
+from spectralseg.data.specification import Fit
 from spectralseg.errors import Diverged, InputError
 from spectralseg.loading import reading
 from spectralseg.preprocessing import standardise
@@ -150,20 +152,36 @@ def to_labels(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
     return labels
 
 
-def native_labels(probabilities: NDArray[np.float32], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Labels in native geometry, from bilinearly interpolated probabilities, slice by slice.
+def native_labels(probabilities: NDArray[np.float32], shape: Sequence[int], fit: Fit = "resize") -> NDArray[np.uint8]:
+    """Labels in native geometry, slice by slice.
 
-    Only native pixels whose four neighbours have different labels are interpolated; if the four labels are equal, any
-    weighted mean of their probabilities has the same label.
+    Resized slices are labelled from bilinearly interpolated probabilities. Only native pixels whose four neighbours
+    have different labels are interpolated; if the four labels are equal, any weighted mean of their probabilities has
+    the same label. Cropped slices need no interpolation; pixels outside of the crop are background.
 
     Args:
         probabilities: (N, C, S, S), one row per slice.
         shape: native (H, W) or (D, H, W).
+        fit: how slices were brought to the network size.
     """
+    if fit == "crop":
+        return refit_labels(to_labels(probabilities), shape, fit).reshape(shape)
     labels = np.empty((len(probabilities), *shape[-2:]), np.uint8)
     for plane, plane_labels in zip(probabilities, labels, strict=True):
         _interpolate_labels(plane, plane_labels)
     return labels.reshape(shape)
+
+
+def refit_labels(labels: NDArray[np.uint8], shape: Sequence[int], fit: Fit) -> NDArray[np.uint8]:
+    """Label maps (N, S, S) at native size (N, H, W), without probabilities.
+
+    Args:
+        labels: labels at network resolution.
+        shape: native (H, W) or (D, H, W).
+        fit: how slices were brought to the network size; resized ones are resized by nearest neighbour.
+    """
+    height, width = shape[-2:]
+    return np.stack([FITTINGS[fit].labels(plane, (height, width)) for plane in labels])
 
 
 def _interpolate_labels(plane: NDArray[np.float32], out: NDArray[np.uint8]) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spectralseg.data.resize import resize_labels
+from spectralseg.data.specification import Fit
 from spectralseg.evaluation.lesions import LesionRule, score_lesions
-from spectralseg.evaluation.predict import native_labels, to_labels
+from spectralseg.evaluation.predict import native_labels, refit_labels, to_labels
 from spectralseg.metrics import policy
 from spectralseg.metrics.averaging import OVERLAP, over_units
 from spectralseg.metrics.calibration import Reliability
@@ -44,12 +44,14 @@ def score_segmentation(
     native: NDArray[np.uint8],
     spacing: Sequence[float] | None,
     classes: int,
+    fit: Fit = "resize",
     lesions: LesionRule | None = None,
 ) -> Iterator[Score]:
     """Overlap and surface distance of a case.
 
     ``published`` follows the TransUNet protocol: images are scored at network resolution, volumes after a
-    nearest-neighbour zoom of the labels to native size. HD95 is the percentile of the pooled distances, in pixels.
+    nearest-neighbour zoom of the labels to native size (cropped volumes: after padding them). HD95 is the percentile of
+    the pooled distances, in pixels.
 
     ``sound`` scores images and volumes in native geometry, from interpolated probabilities. HD95 is the larger of the
     two directed percentiles, in millimetres if the spacing is known. For volumes it also gives means over slices, each
@@ -61,9 +63,10 @@ def score_segmentation(
         native: reference in native geometry, (H, W) or (D, H, W).
         spacing: millimetres per native axis, or None.
         classes: number of foreground classes.
+        fit: how slices were brought to the network size.
         lesions: rule of the case for lesion metrics, under ``sound``; None without them.
     """
-    yield from score_labels(*predictions(probabilities, native.shape), masks, native, spacing, classes, lesions)
+    yield from score_labels(*predictions(probabilities, native.shape, fit), masks, native, spacing, classes, lesions)
 
 
 def score_labels(
@@ -89,14 +92,12 @@ def score_labels(
 
 
 def predictions(
-    probabilities: NDArray[np.float32], shape: Sequence[int]
+    probabilities: NDArray[np.float32], shape: Sequence[int], fit: Fit = "resize"
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Labels to score under ``published`` and under ``sound``, for a case of native ``shape``."""
     labels = to_labels(probabilities)
-    if len(shape) == 3:
-        size = (shape[1], shape[2])
-        return np.stack([resize_labels(plane, size) for plane in labels]), native_labels(probabilities, shape)
-    return labels[0], native_labels(probabilities, shape)
+    published = refit_labels(labels, shape, fit) if len(shape) == 3 else labels[0]
+    return published, native_labels(probabilities, shape, fit)
 
 
 def _score(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from spectralseg.config import Evaluation
 from spectralseg.data import PreparedDataset
+from spectralseg.data.specification import Fit
 from spectralseg.errors import Diverged, InputError
 from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import example_rows
@@ -174,10 +175,10 @@ def _evaluate_condition(
             data.spacing(name),
         )
         rule = lesions and lesions.of_case(data, name)
-        scores = list(score_segmentation(probabilities, masks, native, spacing, len(data.classes), rule))
+        scores = list(score_segmentation(probabilities, masks, native, spacing, len(data.classes), data.fit, rule))
         result.add(name, case["group"], scores)
         if name in sampled:
-            result.sample += _to_recheck(name, probabilities, masks, native, spacing, scores)
+            result.sample += _to_recheck(name, probabilities, masks, native, spacing, data.fit, scores)
         if calibrated:
             sums = reliabilities(probabilities, masks, len(data.classes))
             result.add(name, case["group"], score_reliabilities(sums))
@@ -202,10 +203,11 @@ def _to_recheck(
     masks: NDArray[np.uint8],
     native: NDArray[np.uint8],
     spacing: Sequence[float] | None,
+    fit: Fit,
     scores: Sequence[Score],
 ) -> Iterator[Labelled]:
     """A case for the independent check under both protocols, with the recorded values that the policy did not set."""
-    published, sound = predictions(probabilities, native.shape)
+    published, sound = predictions(probabilities, native.shape, fit)
     arrays = {
         "published": (published, native if native.ndim == 3 else masks[0], None),
         "sound": (sound, native, spacing),

@@ -107,7 +107,7 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         array, scaling = _on_grid(path, volume, geometry, shape, data.spacing(case)), volume.scaling
         shape, tolerance = geometry.in_file_order(shape), volume.tolerance
     if array.shape != tuple(shape):
-        remedy = _remedy_for_shape(array.shape, tuple(shape), data.info["image_size"])
+        remedy = _remedy_for_shape(array.shape, tuple(shape), data)
         raise InputError(f"{path}: has shape {array.shape}, the case {tuple(shape)}; {remedy}")
     labels = _to_labels(path, array, len(data.classes), scaling, tolerance)
     return labels if geometry is None else geometry.from_file(labels)
@@ -156,12 +156,14 @@ def _on_grid(
     return volume.array
 
 
-def _remedy_for_shape(actual: tuple[int, ...], shape: tuple[int, ...], prepared: int) -> str:
+def _remedy_for_shape(actual: tuple[int, ...], shape: tuple[int, ...], data: PreparedDataset) -> str:
     """The remedy for a label map of another shape, (H, W) or in the order of the axes in the file."""
     if sorted(actual) == sorted(shape):
         return "its axes are in another order; write it with the axes, and the affine, of the case"
+    prepared = data.info["image_size"]
     if sorted(actual).count(prepared) >= 2:
-        return f"it has the {prepared} pixels of the prepared images; resize it to the native size of the case"
+        back = {"resize": "resize it", "crop": "crop or pad it about its centre"}[data.fit]
+        return f"it has the {prepared} pixels of the prepared images; {back} to the native size of the case"
     return "give labels in native geometry"
 
 

@@ -71,7 +71,7 @@ def model_card(
         **{key: settings[key] for key in ("iterations", "best_iteration", "validation_dice")},
         version=settings["versions"]["spectralseg"],
         trained=settings["data"],
-        data={"intensity": None, **data.info},
+        data={"intensity": None, "fit": data.fit, **data.info},
         outputs=data.outputs,
         results=[] if records is None else list(_results(records)),
         input=INPUT,

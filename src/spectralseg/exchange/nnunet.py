@@ -13,9 +13,9 @@ import numpy as np
 from spectralseg.data import PreparedDataset
 from spectralseg.data.archives import unpacked
 from spectralseg.data.cases import Case, Sample
+from spectralseg.data.fit import FITTINGS
 from spectralseg.data.parallel import map_in_order
 from spectralseg.data.readers import options_of, read_cases
-from spectralseg.data.resize import resize_labels
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
 from spectralseg.exchange.label_files import file_ending, file_name, write_array
@@ -79,11 +79,11 @@ def _write_case(folder: Path, data: PreparedDataset, cases: Mapping[str, Case], 
 
 
 def _refuse_other_case(data: PreparedDataset, case: Case, row: dict[str, Any], sample: Sample) -> None:
-    size = data.info["image_size"]
+    size, fit_labels = data.info["image_size"], FITTINGS[data.fit].labels
     planes = sample.labels.reshape(-1, *sample.labels.shape[-2:])
     masks = data.masks[row["first"] : row["first"] + row["slices"]]
     same = len(planes) == len(masks) and all(
-        np.array_equal(resize_labels(plane, (size, size)), mask) for plane, mask in zip(planes, masks, strict=True)
+        np.array_equal(fit_labels(plane, (size, size)), mask) for plane, mask in zip(planes, masks, strict=True)
     )
     if not same or sample.labels.shape != data.native_shape(case.id):
         problem = "labels"

@@ -49,7 +49,7 @@ def predict(
         predicted = predicted_cases(predictor, cases, condition.images)
         for case, probabilities in progress_bar(predicted, desc=f"predict {data.name}", unit="case", total=len(cases)):
             name = str(case["case"])
-            labels = native_labels(probabilities, data.native_shape(name))
+            labels = native_labels(probabilities, data.native_shape(name), data.fit)
             write_array(folder / file_name(name, ending), labels, data.geometry(name), data.spacing(name))
         write_json(
             folder / DESCRIPTION,

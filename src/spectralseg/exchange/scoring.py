@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
 from spectralseg.data.audit import Audit
-from spectralseg.data.resize import resize_labels
+from spectralseg.data.fit import FITTINGS
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
 from spectralseg.evaluation.lesions import LesionRule
@@ -52,7 +52,7 @@ def score(
     images. :func:`spectralseg.exchange.case_matching.pair` defines which names match, and
     :func:`spectralseg.exchange.label_files.read_labels` which orientations of volumes are accepted. Metrics and
     protocols are those of the evaluation, without calibration, which needs probabilities. Under ``published``, images
-    are resized to network resolution by nearest neighbour; volumes are scored as they are.
+    are brought to network resolution like the masks of the dataset; volumes are scored as they are.
 
     Args:
         predictions: folder of the label maps; files with other suffixes than those of the dataset are ignored and
@@ -185,7 +185,7 @@ def _scores(
     lesions: LesionRule | None,
 ) -> Iterator[Score]:
     masks: NDArray[np.uint8] = np.asarray(data.masks[case["first"] : case["first"] + case["slices"]])
-    published = labels if data.volumes else resize_labels(labels, (masks.shape[1], masks.shape[2]))
+    published = labels if data.volumes else FITTINGS[data.fit].labels(labels, (masks.shape[1], masks.shape[2]))
     spacing, rule = data.spacing(case["case"]), lesions and lesions.of_case(data, case["case"])
     return score_labels(published, labels, masks, native, spacing, len(data.classes), rule)
 

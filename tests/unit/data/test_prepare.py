@@ -16,6 +16,7 @@ import pytest
 from spectralseg.data import open_prepared, phantoms, verify_prepared
 from spectralseg.data.archives import unpack
 from spectralseg.data.cases import Case, Sample
+from spectralseg.data.fit import FITTINGS, Fitting
 from spectralseg.data.geometry import Geometry
 from spectralseg.data.prepare import intensity_limits, normalise, prepare
 from spectralseg.data.prepared import FILES, FORMAT
@@ -437,7 +438,7 @@ class TestInvalidDatasets:
         def exhausted(*_):
             raise MemoryError
 
-        monkeypatch.setattr("spectralseg.data.prepare.resize_labels", exhausted)
+        monkeypatch.setitem(FITTINGS, "resize", Fitting(resize_image, exhausted))
         with pytest.raises(InputError, match=r"case 'case00' of shape \(40, 40, 3\) does not fit in memory"):
             prepare_cases(tmp_path / "toy", toy_cases())
 

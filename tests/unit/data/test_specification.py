@@ -196,3 +196,13 @@ def test_lesion_metrics_that_cannot_be_computed_are_refused(tmp_path, keys, mess
 def test_agatston_scores_of_volumes_with_a_wide_window_are_accepted(toy_specification):
     keys = {"dimensions": 3, "channels": 1, "intensity": {"window": [-200, 1000]}}
     assert toy_specification(**keys, lesions={"connectivity": 6, "agatston": True}).lesions.agatston
+
+
+def test_defaults_of_later_keys_do_not_shape_the_dataset(toy_specification):
+    """Datasets prepared before these keys existed must stay valid."""
+    before = toy_specification(intensity={"percentiles": [0, 100]}).shaping()
+    assert before["intensity"] == {"window": None, "percentiles": [0.0, 100.0]}
+    assert "fit" not in before
+    assert toy_specification(intensity={"percentiles": [0, 100]}, fit="resize").shaping() == before
+    cropped = toy_specification(intensity={"nonzero_percentiles": [0, 100]}, fit="crop").shaping()
+    assert (cropped["fit"], cropped["intensity"]["nonzero_percentiles"]) == ("crop", [0.0, 100.0])

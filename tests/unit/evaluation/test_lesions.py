@@ -138,7 +138,7 @@ class TestHounsfieldUnits:
                 result.append(padded[:, size + rows : 2 * size + rows, size + columns : 2 * size + columns])
             return result[0].astype(np.uint16)[..., None], result[1].astype(np.uint8)
 
-        monkeypatch.setattr(preparation, "_resample", crop)
+        monkeypatch.setattr(preparation, "_fit", crop)
         data = prepared(shape=(4, *side), **CALCIUM)
         data.info["fit"] = "crop"
         case = held_out(data)[0]

@@ -27,6 +27,7 @@ MOST_VALUES = 12
 _OPTIONAL = ("modality", "licence", "citation", "homepage")
 _SOURCE = ("file", "url", "bytes", "sha256", "fetched")
 _PUBLISHED = {True: "as published", False: "not as published", None: "no checksum is published"}
+_FITS = {"resize": "resampled to the image size", "crop": "cropped or padded, without resampling"}
 
 Terms = list[tuple[str, str]]
 
@@ -189,6 +190,7 @@ def _preparation(measures: Measures) -> Terms:
     """Recorded settings of the preparation."""
     data, info = measures.data, measures.data.info
     terms = [("Image size", f"{info['image_size']} × {info['image_size']} pixels, stored as {data.images.dtype}")]
+    terms += [("Fit", _FITS[data.fit])]
     if "intensity" in info:
         terms += [("Intensity", _intensity(info["intensity"]))]
     if "reduced_decoding" in info:
@@ -222,5 +224,9 @@ def _intensity(rule: Mapping[str, Any] | None) -> str:
     if rule is None:
         return "8-bit values divided by 255"
     kind, (low, high) = next(iter(rule.items()))
-    limits = {"window": f"{low:g} to {high:g}", "percentiles": f"its own {low:g} and {high:g} % percentiles"}
+    limits = {
+        "window": f"{low:g} to {high:g}",
+        "percentiles": f"its own {low:g} and {high:g} % percentiles",
+        "nonzero_percentiles": f"the {low:g} and {high:g} % percentiles of its nonzero values",
+    }
     return f"each case clipped to {limits[kind]}, then scaled to 0 to 1"

@@ -18,6 +18,7 @@ import tifffile
 from spectralseg.data import phantoms
 from spectralseg.data.readers import monuseg, read_cases
 from spectralseg.data.readers._formats import Volume, reorient
+from spectralseg.data.readers._polygons import fill_polygon
 from spectralseg.data.readers.cheng import family
 from spectralseg.data.specification import read_specification
 from spectralseg.data.splits import assign, read_list
@@ -457,7 +458,7 @@ def test_monuseg_phantom_has_short_overlapping_and_protruding_regions(raw, sampl
         areas = []
         for polygon in result:
             mask = np.zeros((side, side), np.uint8)
-            monuseg.fill_polygon(mask, polygon)
+            fill_polygon(mask, polygon)
             areas.append(int(mask.sum()))
         total = int(samples["monuseg"][tile].labels.sum())
         assert max(areas) < total <= sum(areas)
@@ -531,7 +532,7 @@ def test_monuseg_rasteriser_agrees_with_an_independent_one(whole):
         polygons.append(np.rint(polygon) if whole else polygon)
     actual = np.zeros((110, 120), np.uint8)
     for polygon in polygons:
-        monuseg.fill_polygon(actual, polygon)
+        fill_polygon(actual, polygon)
     assert dice(actual, fill_independently(polygons, actual.shape)) >= 0.999
     outlined = np.zeros_like(actual)
     for polygon in polygons:

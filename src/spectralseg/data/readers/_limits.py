@@ -9,7 +9,7 @@ import contextlib
 import io
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -69,6 +69,11 @@ def refuse_transparent(path: Path, alpha: NDArray[Any], opaque: int) -> None:
     """Raise an :class:`InputError` unless all alpha values of the image ``path`` are ``opaque``."""
     if (alpha != opaque).any():
         raise InputError(f"{path}: is partly transparent; save it without alpha channel")
+
+
+def usable_voxel_size(sides: Iterable[float]) -> bool:
+    """Whether all sides of a voxel, in any unit of length, are positive and plausible."""
+    return all(_SMALLEST_MM < side < 1 / _SMALLEST_MM for side in sides)
 
 
 class Picture(NamedTuple):
@@ -210,7 +215,7 @@ def _voxel_bytes(path: Path, header: Any) -> tuple[int, int]:
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise InputError(f"{path}: holds {dtype} instead of plain numbers; use the published file")
-    if not all(_SMALLEST_MM < zoom < 1 / _SMALLEST_MM for zoom in header["pixdim"][1:4]):
+    if not usable_voxel_size(header["pixdim"][1:4]):
         raise InputError(f"{path}: the header gives no usable voxel size; replace it by an intact copy")
     offset = float(header["vox_offset"])
     if not header.single_vox_offset <= offset < 2**31:

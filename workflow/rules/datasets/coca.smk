@@ -13,5 +13,8 @@ SPECIFICATION = {
     # It is not documented whether patients without annotation file were annotated.
     "reader_options": {"missing_xml": "exclude", "threshold": 130},
     "intensity": {"window": [-200, 1000]},
+    # Lesions of a few pixels would vanish if slices were resampled.
+    "fit": "crop",
+    "lesions": {"connectivity": 6, "agatston": True},
     "split": {"random": 0.2, "provenance": "SpectralSeg; no official split is published"},
 }

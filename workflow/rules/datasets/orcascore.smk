@@ -11,6 +11,9 @@ SPECIFICATION = {
     "homepage": "https://orcascore.grand-challenge.org/",
     "reader": "orcascore",
     "intensity": {"window": [-200, 1000]},
+    # Lesions of a few pixels would vanish if slices were resampled.
+    "fit": "crop",
+    "lesions": {"connectivity": 6, "agatston": True},
     # Only 32 patients have labels: four folds by patient number, each with all four vendors.
     "split": {
         "attribute": "patient",

@@ -60,7 +60,7 @@ def test_dataset_settings_of_the_data_guide_are_valid():
     text = (REPOSITORY / "docs" / "get-the-data.md").read_text(encoding="utf-8")
     specifications = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         for name, settings in yaml.safe_load(block)["datasets"].items():
             choice = Dataset.model_validate(settings)

@@ -12,6 +12,7 @@ import gzip
 import itertools
 import math
 import re
+import shlex
 import stat
 import tarfile
 import zipfile
@@ -33,6 +34,13 @@ _MOST_MEMBERS = 200_000
 _MOST_FOLDERS = 64  # nested
 _CHUNK = 2**20
 _LOCAL_HEADER = 30  # bytes before every member of a zip, without its name
+# Commands that decrypt files of openssl, as ATLAS is distributed, by their first bytes: base64 text, and binary.
+_OPENSSL = {
+    b"U2FsdGVkX1": "openssl aes-256-cbc -md sha256 -d -a -in {name} -out decrypted.tar.gz",
+    b"Salted__": "openssl aes-256-cbc -md sha256 -d -in {name} -out decrypted.tar.gz",
+}
+_CCRYPT = {".cpt": "ccrypt -d {name}"}  # by suffix, as its files have no typical first bytes
+_ENCRYPTED_SUFFIXES = (*_CCRYPT, ".enc")
 _BY_HAND = "if you trust it, unpack it by hand and give the folder"
 
 
@@ -47,8 +55,9 @@ def unpack(archive: Path, folder: Path) -> None:
     Nested archives are not unpacked.
 
     Raises:
-        InputError: the archive is damaged or encrypted, would write outside ``folder``, has links, devices, duplicate
-            names or overlapping members, or expands to more than its size or the disk allows.
+        InputError: the archive is damaged or encrypted (the message has the command that decrypts a file of openssl or
+            ccrypt), would write outside ``folder``, has links, devices, duplicate names or overlapping members, or
+            expands to more than its size or the disk allows.
     """
     target = replacing_folder(folder, durable=False)
     with _readable(archive, f"unpacked to {folder.parent}"), _opened(archive) as members, target as partial_folder:
@@ -83,7 +92,19 @@ def _readable(archive: Path, purpose: str) -> Iterator[None]:
         raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again") from None
 
 
+def _refuse_encrypted(file: Path) -> None:
+    """Raise an :class:`InputError` with the command to decrypt a file of openssl or ccrypt, whatever its name."""
+    with file.open("rb") as stream:
+        head = stream.read(16)
+    commands = [command for start, command in _OPENSSL.items() if head.startswith(start)]
+    commands += [command for suffix, command in _CCRYPT.items() if file.name.lower().endswith(suffix)]
+    if commands:
+        command = commands[0].format(name=shlex.quote(file.name))
+        raise InputError(f"{file}: is still encrypted; decrypt it with your key, and give the result: {command}")
+
+
 def _opened(archive: Path) -> contextlib.AbstractContextManager[Iterable[_Member]]:
+    _refuse_encrypted(archive)
     return _zip(archive) if archive.name.lower().endswith(".zip") else _tar(archive)
 
 
@@ -259,12 +280,17 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
     of the block refers to paths in ``raw`` instead of temporary ones.
 
     Raises:
-        InputError: ``raw`` does not exist, an archive cannot be unpacked, or its unpacked content is next to it.
+        InputError: ``raw`` does not exist, an archive is encrypted or cannot be unpacked, or its unpacked content is
+            next to it.
     """
     if not raw.exists():
         raise InputError(f"{raw}: does not exist; give a folder or an archive in the official layout")
     entries = sorted(raw.iterdir()) if raw.is_dir() else [raw]
     archives = [entry for entry in entries if is_archive(entry)]
+    for entry in entries:
+        if entry.is_file() and (entry == raw or entry.name.lower().endswith(_ENCRYPTED_SUFFIXES)):
+            with _readable(entry, "read"):
+                _refuse_encrypted(entry)
     if not raw.is_dir() and not archives:
         raise InputError(f"{raw}: is neither a folder nor an archive; give one of {', '.join(SUFFIXES)}")
     if not archives:

@@ -14,6 +14,7 @@ _DATASETS = {
     "isic2017": "ISIC-17",
     "monuseg": "MoNuSeg",
     "btseg": "BTSeg",
+    "atlas": "ATLAS",
 }
 _ARCHITECTURES = {"unet": "UNet", "transunet": "TransUNet"}
 

@@ -1,9 +1,13 @@
 import gzip
 import io
 import itertools
+import os
 import random
 import re
+import shlex
+import shutil
 import stat
+import subprocess
 import tarfile
 import zipfile
 from types import SimpleNamespace
@@ -377,3 +381,27 @@ def test_clutter_of_file_managers_does_not_collide(tmp_path):
     make_zip(raw / "a.zip", {".DS_Store": b"archived", "a.txt": b"a"})
     with archives.unpacked(raw, tmp_path / "scratch") as found:
         assert [path.name for path in find_files(found, "a.zip/*")] == ["a.txt"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+@pytest.mark.parametrize("base64", [True, False])
+@pytest.mark.parametrize("name", ["a b.tar.gz", "a.enc"])
+def test_the_command_for_an_encrypted_archive_decrypts_it(tmp_path, name, base64):
+    make_tar(tmp_path / "plain.tar.gz", {"a.txt": b"a"}, "w:gz")
+    key = {"shell": False, "check": True, "cwd": tmp_path, "capture_output": True, "env": {**os.environ, "KEY": "k"}}
+    encrypt = ["openssl", "aes-256-cbc", "-md", "sha256", "-pass", "env:KEY", "-in", "plain.tar.gz", "-out", name]
+    subprocess.run([*encrypt, *(["-a"] if base64 else [])], **key)
+    (tmp_path / "plain.tar.gz").unlink()
+    for raw in (tmp_path / name, tmp_path):
+        with pytest.raises(InputError, match="is still encrypted; decrypt it with your key") as caught:
+            archives.unpacked(raw, tmp_path / "scratch").__enter__()
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    command = shlex.split(str(caught.value).rpartition(": ")[2])
+    subprocess.run([*command, "-pass", "env:KEY"], **key)
+    archives.verify(tmp_path / command[-1])
+
+
+def test_fetch_refuses_an_encrypted_archive_as_well(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"Salted__" + bytes(40))
+    with pytest.raises(InputError, match=r"a\.zip: is still encrypted"):
+        archives.verify(tmp_path / "a.zip")

@@ -47,9 +47,8 @@ def valid(tmp_path_factory):
         if name not in made:
             archives, content = tmp_path_factory.mktemp(f"{name}_archives"), tmp_path_factory.mktemp(name)
             for file in phantoms.generate(name, archives, cases=3, side=24, seed=2):
-                if file.suffix == ".zip":
-                    with zipfile.ZipFile(file) as archive:
-                        archive.extractall(content)
+                if file.name.endswith((".zip", ".tar.gz")):
+                    shutil.unpack_archive(file, content)
                 else:
                     shutil.copy(file, content)
             made[name] = archives, content

@@ -10,7 +10,7 @@ from tests.conftest import DATASET_FILES, STUDY
 
 from spectralseg.config import Config, validate_config
 from spectralseg.data import PreparedDataset, open_prepared, phantoms
-from spectralseg.data.archives import unpack
+from spectralseg.data.archives import is_archive, unpack
 from spectralseg.data.prepare import prepare
 from spectralseg.data.specification import DatasetSpecification, read_specification
 from spectralseg.exchange.predictions import predict
@@ -67,7 +67,7 @@ def build(name, folder):
     specification, raw = read_specification(DATASET_FILES / f"{name}.smk"), folder / "raw"
     raw.mkdir()
     for file in phantoms.generate(name, folder / "archives", cases=8, side=48, seed=1):
-        if file.suffix == ".zip":
+        if is_archive(file):
             unpack(file, raw / file.stem)
         else:
             file.rename(raw / file.name)

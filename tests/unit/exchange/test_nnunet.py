@@ -13,7 +13,7 @@ from spectralseg.data.readers import read_cases
 from spectralseg.errors import InputError
 from spectralseg.exchange.nnunet import export_nnunet
 
-NAMES = ["synapse", "acdc", "kvasir_seg", "btseg"]
+NAMES = ["synapse", "acdc", "atlas", "kvasir_seg", "btseg"]
 
 
 @pytest.fixture(scope="module")

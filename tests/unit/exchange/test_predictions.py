@@ -25,6 +25,8 @@ def label_file(volumes, case):
     (image,) = (
         example.image for example in read_cases(of.reader, volumes.raw, of.reader_options) if example.id == case
     )
+    if of.name == "atlas":
+        return image.with_name(image.name.replace("_T1w", "_label-L_desc-T1lesion_mask"))
     if of.name == "synapse":
         return image.parent.parent / "label" / image.name.replace("img", "label")
     return image.with_name(image.name.replace(".nii.gz", "_gt.nii.gz"))
@@ -34,10 +36,11 @@ def expected_labels(example, case):
     """Native labels of a case, predicted separately."""
     predictor = load_predictor(example.run, read_settings(example.run), "best", 4, "cpu")
     row = example.data.cases[example.data.cases["case"] == case].iloc[0]
-    return native_labels(predictor(Condition("iid", example.data).images(row)), example.data.native_labels(case).shape)
+    probabilities = predictor(Condition("iid", example.data).images(row))
+    return native_labels(probabilities, example.data.native_labels(case).shape, example.specification.fit)
 
 
-@pytest.mark.parametrize("name", ["synapse", "acdc"])
+@pytest.mark.parametrize("name", ["synapse", "acdc", "atlas"])
 def test_predicted_volumes_have_the_grid_of_the_source(name, source):
     volumes = source(name)
     for case in volumes.tested:
@@ -51,7 +54,7 @@ def test_predicted_volumes_have_the_grid_of_the_source(name, source):
     assert len(list(volumes.predictions.iterdir())) == len(volumes.tested) + 1
 
 
-@pytest.mark.parametrize("name", ["synapse", "acdc"])
+@pytest.mark.parametrize("name", ["synapse", "acdc", "atlas"])
 def test_predicted_labels_are_at_the_positions_of_their_voxels(name, source):
     volumes = source(name)
     matches = set()

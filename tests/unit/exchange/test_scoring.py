@@ -35,7 +35,7 @@ def copied(source, tmp_path):
     return make
 
 
-@pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
+@pytest.mark.parametrize("name", ["acdc", "atlas", "kvasir_seg"])
 def test_exported_predictions_get_the_scores_of_the_evaluation(name, source, tmp_path):
     example = source(name)
     evaluate(example.run, example.data, [], example.config.evaluation, tmp_path, device_name="cpu")
@@ -69,7 +69,7 @@ def test_predictions_of_a_method_trained_elsewhere_are_out_of_distribution(sourc
     assert set(records["suite"]) == {"ood"}
 
 
-@pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
+@pytest.mark.parametrize("name", ["acdc", "atlas", "kvasir_seg"])
 def test_the_reference_has_perfect_scores(name, copied, tmp_path):
     example, folder, _ = copied(name)
     for case in example.tested:
@@ -348,7 +348,7 @@ class TestBadPredictions:
         assert changed
         pd.testing.assert_frame_equal(read_records(tmp_path / "first"), read_records(tmp_path / "second"))
 
-    @pytest.mark.parametrize("name", ["acdc", "kvasir_seg"])
+    @pytest.mark.parametrize("name", ["acdc", "atlas", "kvasir_seg"])
     def test_damaged_files_are_an_error(self, copied, tmp_path, name):
         example, folder, first = copied(name)
         first.write_bytes(first.read_bytes()[:60])

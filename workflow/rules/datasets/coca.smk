@@ -6,7 +6,7 @@ SPECIFICATION = {
     "classes": ["coronary calcification"],
     "dimensions": 3,
     "channels": 1,
-    "licence": "Stanford University dataset research use agreement; registered access, do not redistribute",
+    "licence": "registered access under the research use agreement of Stanford University; do not redistribute",
     "citation": "Stanford AIMI. COCA: coronary calcium and chest CTs. Related paper of the group: Eng D, et al. Automated coronary calcium scoring using deep learning with multicenter external validation. npj Digit Med 4:88, 2021. doi:10.1038/s41746-021-00460-1",
     "homepage": "https://stanfordaimi.azurewebsites.net/datasets/e8ca74dc-8dd4-4340-815a-60b41f6cb2aa",
     "reader": "coca",

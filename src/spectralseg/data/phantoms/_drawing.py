@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
+import tarfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,6 +74,21 @@ def zip_members(path: Path, members: dict[str, bytes], *, compress: bool = False
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = method
             archive.writestr(info, content)
+    return path
+
+
+def tar_members(path: Path, members: dict[str, bytes]) -> Path:
+    """Write a ``.tar.gz`` whose bytes depend on the members only (fixed times, modes and owners)."""
+    with (
+        replacing(path) as partial,
+        partial.open("wb") as file,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
     return path
 
 

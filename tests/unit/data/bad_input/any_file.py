@@ -37,6 +37,7 @@ ENTRIES = [
     Entry("a label file is missing", dataset, on(LABEL[dataset], Path.unlink), says)
     for dataset, says in {
         "acdc": r"patient049_frame01_gt\.nii\.gz: Info\.cfg gives this frame as E[DS], but the file is missing",
+        "atlas": r"sub-r001s001_\S+_T1w\.nii\.gz: the lesion mask of this scan is missing; restore it",
         "btseg": r"no file matches 'cvind\.mat'",
         "isic2017": r"ISIC_\d+\.jpg: 1 of \d images, this one first, have no mask",
         "isic2018": r"ISIC_\d+\.jpg: 1 of \d images, this one first, have no mask",

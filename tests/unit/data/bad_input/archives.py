@@ -10,6 +10,7 @@ from tests.unit.data.bad_input.entry import Entry, first, on, replaced, rewritte
 
 ARCHIVE = {
     "acdc": "ACDC.zip",
+    "atlas": "ATLAS_R2.0.tar.gz",
     "btseg": "brainTumorDataPublic_1-766.zip",
     "isic2017": "ISIC-2017_Test_v2_Data.zip",
     "isic2018": "ISIC2018_Task1_Training_GroundTruth.zip",

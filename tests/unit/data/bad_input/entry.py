@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-DATASETS = ("acdc", "btseg", "isic2017", "isic2018", "kvasir_seg", "monuseg", "polypgen", "synapse")
+DATASETS = ("acdc", "atlas", "btseg", "isic2017", "isic2018", "kvasir_seg", "monuseg", "polypgen", "synapse")
 # One case each, relative to the unpacked phantom.
 IMAGE = {
+    "atlas": "ATLAS_2/Training/R001/sub-r001s001/ses-1/anat/sub-*_T1w.nii.gz",
     "acdc": "ACDC/database/training/patient049/patient049_frame01.nii.gz",
     "btseg": "[0-9]*.mat",
     "isic2017": "ISIC-2017_Test_v2_Data/*.jpg",
@@ -17,6 +18,7 @@ IMAGE = {
     "synapse": "RawData/Training/img/*.nii.gz",
 }
 LABEL = {
+    "atlas": "ATLAS_2/Training/R001/sub-r001s001/ses-1/anat/sub-*_mask.nii.gz",
     "acdc": "ACDC/database/training/patient049/patient049_frame01_gt.nii.gz",
     "btseg": "cvind.mat",
     "isic2017": "ISIC-2017_Test_v2_Part1_GroundTruth/*.png",

@@ -100,7 +100,9 @@ def _refuse_encrypted(file: Path) -> None:
     commands += [command for suffix, command in _CCRYPT.items() if file.name.lower().endswith(suffix)]
     if commands:
         command = commands[0].format(name=shlex.quote(file.name))
-        raise InputError(f"{file}: is still encrypted; decrypt it with your key, and give the result: {command}")
+        raise InputError(
+            f"{file}: is still encrypted; decrypt it with your key, and give the result without it: {command}"
+        )
 
 
 def _opened(archive: Path) -> contextlib.AbstractContextManager[Iterable[_Member]]:
@@ -287,8 +289,9 @@ def unpacked(raw: Path, scratch: Path) -> Iterator[Path]:
         raise InputError(f"{raw}: does not exist; give a folder or an archive in the official layout")
     entries = sorted(raw.iterdir()) if raw.is_dir() else [raw]
     archives = [entry for entry in entries if is_archive(entry)]
-    for entry in entries:
-        if entry.is_file() and (entry == raw or entry.name.lower().endswith(_ENCRYPTED_SUFFIXES)):
+    others = [entry for entry in entries if entry.is_file() and entry not in archives]
+    for entry in others:
+        if entry == raw or entry.name.lower().endswith(_ENCRYPTED_SUFFIXES):
             with _readable(entry, "read"):
                 _refuse_encrypted(entry)
     if not raw.is_dir() and not archives:

@@ -140,6 +140,14 @@ class TestCard:
         assert "{{" not in text
         assert "None" not in text
 
+    def test_the_card_of_cropped_images_says_so(self, source, tmp_path):
+        strokes = source("atlas")
+        export_model(strokes.run, strokes.data, tmp_path / "out", kind="torchscript")
+        text = (tmp_path / "out" / "README.md").read_text()
+        assert "clipped to the percentiles 0.5 to 99.5 of the nonzero values of the case and scaled" in text
+        assert "cropped or zero-padded about their centre to 32 × 32 pixels, without resampling." in text
+        assert "resized" not in text
+
     def test_the_card_has_results_with_numbers_of_cases(self, card):
         text, hearts = card
         rows = re.findall(r"^\| acdc \| (\w+) \| (\w+) \| (\S+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)

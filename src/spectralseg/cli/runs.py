@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spectralseg.cli import values
 from spectralseg.cli.command import (
@@ -25,6 +27,7 @@ from spectralseg.cli.command import (
 from spectralseg.redaction import printable
 
 if TYPE_CHECKING:
+    from spectralseg.config import Config
     from spectralseg.data import PreparedDataset
 
 TIME_LIMIT = argument(
@@ -51,9 +54,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
     from spectralseg.errors import InputError
-    from spectralseg.locks import only_writer
     from spectralseg.operations.heartbeat import heartbeat
-    from spectralseg.operations.leases import device_lease
     from spectralseg.registry import suggest
 
     with heartbeat(arguments.out, "pretrain"):
@@ -61,17 +62,31 @@ def pretrain(arguments: argparse.Namespace) -> None:
         if arguments.name not in config.pretraining:
             valid = suggest(arguments.name, config.pretraining) if config.pretraining else "add it"
             raise InputError(f"{arguments.config}: '{arguments.name}' is not under 'pretraining'; {valid}")
-        with (
-            only_writer(arguments.out, f"pretraining {data.name}/{arguments.name}", deadline) as waited,
-            device_lease(arguments.device, config.runs_per_gpu) as leased,
-        ):
+        with _training(arguments, config, f"pretraining {data.name}/{arguments.name}", deadline) as options:
             from spectralseg.training.pretraining import pretrain as run  # imports torch
 
-            limit_threads(arguments.threads)
-            share = config.runs_per_gpu if leased else 1
-            options = {"device_name": arguments.device, "share": share, "deadline": deadline}
-            run(config, arguments.name, data, arguments.out, keep_finished=waited, **options)
+            run(config, arguments.name, data, arguments.out, **options)
             _show_residual_maps(arguments, data)
+
+
+@contextmanager
+def _training(
+    arguments: argparse.Namespace, config: Config, what: str, deadline: float | None
+) -> Iterator[dict[str, Any]]:
+    """Wait to be the only writer of the output folder and for a device; yields options of the training.
+
+    Enter it before torch is imported, which reads the choice of device.
+    """
+    from spectralseg.locks import only_writer
+    from spectralseg.operations.leases import device_lease
+
+    with (
+        only_writer(arguments.out, what, deadline) as waited,
+        device_lease(arguments.device, config.runs_per_gpu) as leased,
+    ):
+        limit_threads(arguments.threads)
+        share = config.runs_per_gpu if leased else 1
+        yield {"device_name": arguments.device, "share": share, "deadline": deadline, "keep_finished": waited}
 
 
 def _show_residual_maps(arguments: argparse.Namespace, data: PreparedDataset) -> None:
@@ -128,9 +143,7 @@ def train(arguments: argparse.Namespace) -> None:
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
     from spectralseg.grid import Run, check_run, lambda_of
-    from spectralseg.locks import only_writer
     from spectralseg.operations.heartbeat import heartbeat
-    from spectralseg.operations.leases import device_lease
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # compute nodes have no network: weights are in the cache
     with heartbeat(arguments.out, "train"):
@@ -138,17 +151,10 @@ def train(arguments: argparse.Namespace) -> None:
         lam = lambda_of(config, arguments.objective, arguments.lam, str(arguments.config))
         identity = Run(data.name, arguments.architecture, arguments.objective, lam, arguments.seed)
         check_run(config, identity, str(arguments.config))
-        with (
-            only_writer(arguments.out, f"training of {identity.folder}", deadline) as waited,
-            device_lease(arguments.device, config.runs_per_gpu) as leased,
-        ):
-            from spectralseg.training.loop import train as run  # imports torch, which reads the choice of device
+        with _training(arguments, config, f"training of {identity.folder}", deadline) as options:
+            from spectralseg.training.loop import train as run  # imports torch
 
-            limit_threads(arguments.threads)
-            share = config.runs_per_gpu if leased else 1
-            options = {"device_name": arguments.device, "share": share, "deadline": deadline}
-            options["pretrained"] = arguments.pretrained
-            run(config, identity, data, arguments.out, keep_finished=waited, **options)
+            run(config, identity, data, arguments.out, pretrained=arguments.pretrained, **options)
 
 
 def _deadline(time_limit: float | None) -> float | None:

@@ -123,7 +123,7 @@ def _check_pretraining(config: Config, file: str) -> None:
                 f"{file}: architectures.{name}.pretrained: model '{architecture.model}' uses no masked autoencoder; "
                 "remove the key"
             )
-    for dataset, name in pretrainings(config):
+    for dataset, name in config.pretrainings:
         try:
             config.pretraining[name].sizes.patches(config.size_of(dataset))
         except InputError as error:
@@ -146,17 +146,6 @@ def _check_windows(config: Config, file: str) -> None:
                 raise InputError(f"{file}: architectures.{name}.options, for dataset '{dataset}': {error}") from None
             except (TypeError, ZeroDivisionError):
                 continue  # a value of the wrong type, which the model rejects
-
-
-def pretrainings(config: Config) -> list[tuple[str, str]]:
-    """Dataset and name of each masked autoencoder that the runs of the grid use."""
-    names = {
-        (dataset, name): None
-        for block in config.grid.values()
-        for dataset, architecture in itertools.product(block.datasets, block.architectures)
-        for name in config.architectures[architecture].pretrained
-    }
-    return list(names)
 
 
 def _check_margins(comparison: Comparison, file: str) -> None:

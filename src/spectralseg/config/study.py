@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from pydantic import Field
 
 from spectralseg import outputs
@@ -64,6 +66,17 @@ class Config(Section):
         """Hyper-parameters of the runs on a dataset."""
         own = self.datasets[dataset].iterations
         return self.training if own is None else self.training.model_copy(update={"iterations": own, "epochs": None})
+
+    @property
+    def pretrainings(self) -> list[tuple[str, str]]:
+        """Dataset and name of each masked autoencoder that the runs of the grid use, without duplicates."""
+        used = {
+            (dataset, name): None
+            for block in self.grid.values()
+            for dataset, architecture in itertools.product(block.datasets, block.architectures)
+            for name in self.architectures[architecture].pretrained
+        }
+        return list(used)
 
     @property
     def baseline(self) -> str:

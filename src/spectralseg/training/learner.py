@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 
 from spectralseg.config import Training
 from spectralseg.errors import InputError
-from spectralseg.objectives import Objective
 from spectralseg.preprocessing import standardise
 from spectralseg.training.cuda_graph import CapturedStep
 from spectralseg.training.precision import AUTOCAST, resolve
@@ -36,7 +36,7 @@ class Learner:
     def __init__(
         self,
         model: nn.Module,
-        objective: Objective,
+        objective: Callable[[Tensor, Tensor], Tensor],
         training: Training,
         mean: list[float],
         std: list[float],
@@ -72,8 +72,7 @@ class Learner:
 
     def loss(self, images: Tensor, masks: Tensor) -> Tensor:
         """The objective of a batch, a scalar."""
-        value: Tensor = self.objective(self.logits(images), masks.to(self.device, non_blocking=True))
-        return value
+        return self.objective(self.logits(images), masks.to(self.device, non_blocking=True))
 
     def inputs(self, images: Tensor) -> Tensor:
         """Model input (B, C, S, S) of images (B, S, S, channels) in [0, 1] on any device."""

@@ -52,7 +52,7 @@ class MaskedLearner(Learner):
         inputs, sizes, dtype = self.inputs(images), self.model.sizes, AUTOCAST[self.precision]
         visible = random_visible(len(inputs), sizes.patches(inputs.shape[-1]), sizes.groups, self.device)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-            return self.model.loss(inputs, visible)
+            return self.objective(inputs, visible)
 
 
 class PretrainingRun(TrainingRun):
@@ -80,7 +80,7 @@ class PretrainingRun(TrainingRun):
         training = pretraining.training(config.training_of(data.name))
         make_deterministic(training.deterministic, seed_of("pretraining", pretraining.seed))
         model = MaskedAutoencoder(data.info["channels"], self.sizes).to(device)
-        learner = MaskedLearner(model, _no_objective, training, data.info["mean"], data.info["std"])  # type: ignore[arg-type]
+        learner = MaskedLearner(model, model.loss, training, data.info["mean"], data.info["std"])
         super().__init__(learner, training, settings, data, pretraining.seed, out, share, request)
         self.last = pretraining.iterations
 
@@ -192,7 +192,3 @@ def _raw_map(residual_map: ResidualMap, learner: Learner, data: PreparedDataset,
     inputs = learner.inputs(torch.from_numpy(to_float(data.images[row : row + 1])))
     raw: NDArray[np.float32] = residual_map.raw(inputs)[:, 0].cpu().numpy()
     return raw
-
-
-def _no_objective(logits: Tensor, masks: Tensor) -> Tensor:
-    raise NotImplementedError("a masked autoencoder has a loss of its own")

@@ -1,7 +1,5 @@
 # Targets of the workflow: all outputs, because Snakemake does not notice a missing file that only finished jobs need.
 # Downloaded and generated archives are no targets, so that they may be deleted once the datasets are prepared.
-from spectralseg.config.checks import pretrainings
-
 RUN_FILES = ["model.pt", "run.json", "history.jsonl", "records.parquet", "reliability.parquet", "examples.npz"]
 
 
@@ -30,7 +28,7 @@ def missing_run_files():
 def pretraining_files():
     return [
         f"{RESULTS}/pretraining/{dataset}/{name}/{file}"
-        for dataset, name in pretrainings(CONFIG)
+        for dataset, name in CONFIG.pretrainings
         for file in ("model.pt", "run.json", "history.jsonl", "map_quality.csv", "residual_maps.png")
     ]
 

@@ -12,7 +12,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.geometry import coincide
+from spectralseg.data.cases import Sample
+from spectralseg.data.geometry import Geometry, coincide
 from spectralseg.data.readers._limits import open_volume
 from spectralseg.errors import InputError, explained
 
@@ -22,6 +23,10 @@ _ROUNDING = 0.01  # relative rounding error of headers
 WHOLE = 2e-3  # tolerance of floating-point labels, below 1/255
 _SCALED = 1e-2  # maximum tolerance of labels that the header scales
 _SINGLE = 4 * float(np.finfo(np.float32).eps)  # relative error of single-precision computations
+
+# With indices that grow to the left, posterior and superior, slices (z, y, x) have the radiological orientation:
+# anterior at the top, the patient's right at the left, inferior slices first.
+DISPLAY = "LPS"
 
 
 @contextmanager
@@ -121,6 +126,26 @@ def _refuse_contradiction(path: Path, zooms: NDArray[np.float64], sides: NDArray
 
 def _millimetres(voxel: Iterable[float]) -> str:
     return " x ".join(f"{side:.4g}" for side in voxel) + " mm"
+
+
+def load_pair(image_path: Path, label_path: Path, largest_label: int) -> Sample:
+    """Image and labels of NIfTI files with the patient's axes, axial slices in the order of :data:`DISPLAY`.
+
+    Raises:
+        InputError: a header does not give the patient's axes, grids differ, or labels are not whole numbers up to the
+            largest.
+    """
+    image, label = read_nifti(image_path), read_nifti(label_path)
+    for path, volume in ((image_path, image), (label_path, label)):
+        if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
+            raise InputError(f"{path}: the header does not give the patient's axes; use the published file")
+    refuse_other_grid(label_path, label, image)
+    refuse_other_place(label_path, label, image)
+    geometry = Geometry(label.affine, DISPLAY[::-1])
+    image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
+    labels = to_slices(whole_labels(label_path, label.array, largest_label, label.scaling, label.tolerance))
+    remarks = (f"labels scaled by the header ({label.scaling})",) if label.scaling else ()
+    return Sample(to_slices(image.array), labels, image.zooms[::-1], remarks, geometry=geometry)
 
 
 def reorient(volume: Volume, axes: str) -> Volume:

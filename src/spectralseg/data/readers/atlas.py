@@ -31,22 +31,13 @@ from typing import Any, NamedTuple
 import nibabel
 import numpy as np
 
-from spectralseg.data.cases import Case, Sample, layout_remedy, match_files
-from spectralseg.data.geometry import Geometry, coincide
+from spectralseg.data.cases import Case, layout_remedy, match_files
+from spectralseg.data.geometry import coincide
 from spectralseg.data.patterns import PathPattern
-from spectralseg.data.readers._formats import (
-    read_nifti,
-    refuse_other_grid,
-    refuse_other_place,
-    reorient,
-    to_slices,
-    whole_labels,
-)
+from spectralseg.data.readers._formats import load_pair
 from spectralseg.data.readers._limits import regular_file
 from spectralseg.errors import InputError
 
-# With indices that grow to the left, posterior and superior, slices (z, y, x) have the radiological orientation.
-DISPLAY = "LPS"
 _MNI = "space-mni152nlin2009asym"
 _FILES = PathPattern(r"sub-(?P<subject>[a-z0-9]+)_ses-(?P<session>[a-z0-9]+)_(?P<ending>[^/]+)\.nii(?:\.gz)?")
 _OLD = PathPattern(r"[^/]*(?:LesionSmooth|t1w_deface_stx)[^/]*")
@@ -179,7 +170,7 @@ def _case(scan: _Scan, image: Path, mask: Path, release: _Release) -> Case:
         "session": scan.session,
         "release": release.name,
     }
-    load = partial(_load, image, mask)
+    load = partial(load_pair, image, mask, 1)
     return Case(scan.name, f"sub-{scan.subject}", load, attributes, image, defect=_defect(image, mask))
 
 
@@ -200,17 +191,3 @@ def _defect(image: Path, mask: Path) -> str:
         return "" if coincide(mask_affine, affine, shape) else "its mask and image lie differently in space"
     except Exception:  # of any kind, by a damaged header
         return ""
-
-
-def _load(image_path: Path, mask_path: Path) -> Sample:
-    image, mask = read_nifti(image_path), read_nifti(mask_path)
-    for path, volume in ((image_path, image), (mask_path, mask)):
-        if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
-            raise InputError(f"{path}: the header does not give the patient's axes; use the published file")
-    refuse_other_grid(mask_path, mask, image)
-    refuse_other_place(mask_path, mask, image)
-    geometry = Geometry(mask.affine, DISPLAY[::-1])
-    image, mask = reorient(image, DISPLAY), reorient(mask, DISPLAY)
-    labels = to_slices(whole_labels(mask_path, mask.array, 1, mask.scaling, mask.tolerance))
-    remarks = (f"labels scaled by the header ({mask.scaling})",) if mask.scaling else ()
-    return Sample(to_slices(image.array), labels, image.zooms[::-1], remarks, geometry=geometry)

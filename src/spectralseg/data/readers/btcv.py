@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample, find_files, layout_remedy
-from spectralseg.data.geometry import Geometry
-from spectralseg.data.readers._formats import (
-    read_nifti,
-    refuse_other_grid,
-    refuse_other_place,
-    reorient,
-    to_slices,
-    whole_labels,
-)
+from spectralseg.data.readers._formats import load_pair
 from spectralseg.errors import InputError
 
 IMAGE_FILES = "Training/img/*.nii.gz"
 LABEL_FILES = "Training/label/*.nii.gz"
 NATIVE_LABELS = 13
-# With indices that grow to the left, posterior and superior, slices (z, y, x) have the radiological orientation:
-# anterior at the top, the patient's right at the left.
-DISPLAY = "LPS"
 
 
 def read(root: Path, *, organs: Sequence[int]) -> list[Case]:
@@ -74,18 +64,8 @@ def _number(path: Path) -> str:
 
 
 def _load(image_path: Path, label_path: Path, organs: tuple[int, ...]) -> Sample:
-    image, label = read_nifti(image_path), read_nifti(label_path)
-    for path, volume in ((image_path, image), (label_path, label)):
-        if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
-            raise InputError(f"{path}: the header does not give the patient's axes; use the published file")
-    refuse_other_grid(label_path, label, image)
-    refuse_other_place(label_path, label, image)
-    geometry = Geometry(label.affine, DISPLAY[::-1])
-    image, label = reorient(image, DISPLAY), reorient(label, DISPLAY)
-    native = whole_labels(label_path, label.array, NATIVE_LABELS, label.scaling, label.tolerance)
-    labels = _organs_only(to_slices(native), organs)
-    remarks = (f"labels scaled by the header ({label.scaling})",) if label.scaling else ()
-    return Sample(to_slices(image.array), labels, image.zooms[::-1], remarks, geometry=geometry)
+    sample = load_pair(image_path, label_path, NATIVE_LABELS)
+    return replace(sample, labels=_organs_only(sample.labels, organs))
 
 
 def _organs_only(native: NDArray[np.uint8], organs: tuple[int, ...]) -> NDArray[np.uint8]:

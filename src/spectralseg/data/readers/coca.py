@@ -37,7 +37,7 @@ from spectralseg.data.cases import Case, Sample, layout_remedy, match_files
 from spectralseg.data.geometry import Geometry
 from spectralseg.data.patterns import PathPattern
 from spectralseg.data.readers._dicom import Series, read_hounsfield, read_series
-from spectralseg.data.readers._formats import Volume, reorient, to_slices
+from spectralseg.data.readers._formats import DISPLAY, Volume, reorient, to_slices
 from spectralseg.data.readers._osirix import Region, read_annotation, vertices
 from spectralseg.data.readers._polygons import fill_polygon
 from spectralseg.errors import InputError
@@ -54,7 +54,6 @@ ARTERIES = (
     "Right Coronary Artery",
 )
 AGATSTON = 130.0  # Hounsfield units
-DISPLAY = "LPS"  # anterior at the top, the patient's right at the left, inferior slices first
 _HOUNSFIELD = 1.0  # tolerance of stored values
 _PIXELS = 1.0  # tolerance of Point_px, as the origin of OsiriX, centre or corner of a pixel, is not documented
 _log = logging.getLogger(__name__)

@@ -24,6 +24,7 @@ from spectralseg.data.cases import Case, Sample, layout_remedy, match_files
 from spectralseg.data.geometry import Geometry, coincide
 from spectralseg.data.patterns import PathPattern
 from spectralseg.data.readers._formats import (
+    DISPLAY,
     Volume,
     read_nifti,
     refuse_other_grid,
@@ -38,7 +39,6 @@ from spectralseg.errors import InputError
 FILES = PathPattern(r"(?P<set>TR|TE|VA)V(?P<vendor>[0-9])P(?P<patient>[0-9]+)(?P<kind>[^/]*)\.(?:mhd|mha|nii|nii\.gz)")
 CT, ANGIOGRAPHY = "CTI", "CTAI"
 LABELS = 4
-DISPLAY = "LPS"  # anterior at the top, the patient's right at the left, inferior slices first
 _SHIFT = 1024  # of Hounsfield units stored as unsigned integers
 _log = logging.getLogger(__name__)
 

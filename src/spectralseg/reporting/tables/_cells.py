@@ -11,7 +11,7 @@ in the paper, and over leak-free cases (:mod:`spectralseg.data.audit`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,15 @@ FALSE_STRUCTURES = (
 )
 _CELL = ("table", "protocol", *PLACE, "line", *SELECTION, "leak_free", "class", "metric", "published", "published_bold")
 _COLUMN = ["protocol", "block", "group", "column", "line"]
+
+
+def blocks_by_kind(results: Results, kinds: Mapping[str, Sequence[str]]) -> list[pd.DataFrame]:
+    """Cells of :func:`all_runs` in a block for each kind of metric and test set; a kind without records has none."""
+    return [
+        cells.assign(block=f"{kind}: " + cells["group"], group="")
+        for kind, metrics in kinds.items()
+        if len(cells := all_runs(results, metrics))
+    ]
 
 
 def all_runs(results: Results, metrics: Sequence[str]) -> pd.DataFrame:

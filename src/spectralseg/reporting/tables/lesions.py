@@ -4,8 +4,9 @@ All runs on datasets with lesion metrics: detection of single lesions, also by s
 volume, and Agatston scores where the dataset has them; and the agreement of volumes, scores and risk categories with
 the reference over the test set.
 
-A method with a high Dice may miss most small lesions, as a few large ones decide the overlap. Agreement is a property
-of a test set, not of a case: it says whether cases can be told apart by the predicted volume or score.
+A method with a high Dice may miss most small lesions, because a few large ones determine the overlap. Agreement is
+computed over a test set: it is high if predicted volumes or scores reproduce the reference and its differences between
+cases.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from spectralseg.reporting.labels import method_label
 from spectralseg.reporting.rendering import MINUS, NO_RUN, UNDEFINED, Block, Entry, Line, Section, limits
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.table import Table
-from spectralseg.reporting.tables._cells import all_runs, fill, leak_free
+from spectralseg.reporting.tables._cells import all_runs, blocks_by_kind, fill, leak_free
 from spectralseg.statistics.agreement import contributions, intraclass_correlation, weighted_kappa
 from spectralseg.statistics.bootstrap import paired_interval
 
@@ -82,11 +83,7 @@ def build(results: Results) -> Table:
     Raises:
         InputError: there are no metric records.
     """
-    blocks = [
-        cells.assign(block=f"{kind}: " + cells["group"], group="")
-        for kind, metrics in METRICS.items()
-        if len(cells := all_runs(results, metrics))
-    ]
+    blocks = blocks_by_kind(results, METRICS)
     notes = (
         "Definitions: docs/metrics-policy.md. Mean over foreground classes; Agatston scores and agreement are of the "
         "foreground as a whole. Small, medium, large: terciles of the sizes of the test set's lesions.",

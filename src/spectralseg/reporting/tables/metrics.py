@@ -16,7 +16,7 @@ from spectralseg.outputs import title_of
 from spectralseg.published.tables import PublishedTable
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.table import Table
-from spectralseg.reporting.tables._cells import FALSE_STRUCTURES, all_runs, fill, leak_free
+from spectralseg.reporting.tables._cells import FALSE_STRUCTURES, all_runs, blocks_by_kind, fill, leak_free
 
 METRICS = {
     "Surfaces": ("nsd", "assd", "boundary_iou"),
@@ -40,11 +40,7 @@ def build(results: Results) -> Table:
     Raises:
         InputError: there are no metric records.
     """
-    blocks = [
-        cells.assign(block=f"{kind}: " + cells["group"], group="")
-        for kind, metrics in METRICS.items()
-        if len(cells := all_runs(results, metrics))
-    ]
+    blocks = blocks_by_kind(results, METRICS)
     notes = (
         "Mean over foreground classes; of class activation maps over the foreground as a whole. NSD: within 2 mm, or 2 "
         "pixels where the spacing is not known; ASSD in the same unit. Near boundaries: within 10 pixels. Definitions: "

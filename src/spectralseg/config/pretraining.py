@@ -15,7 +15,7 @@ _SIZES = tuple(Sizes.__dataclass_fields__)
 
 
 class Pretraining(Section):
-    """A masked autoencoder that is trained on the training part of each dataset, without labels.
+    """A masked autoencoder that is trained on all images of the training part of each dataset, without labels.
 
     Flips, rotation, precision, validations and checkpoints are those of `training`.
     """
@@ -54,6 +54,7 @@ class Pretraining(Section):
         own: dict[str, Any] = {
             "iterations": self.iterations,
             "epochs": None,
+            "foreground_share": None,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,

@@ -31,6 +31,13 @@ class Training(Section):
         "poly", description="learning rate times (1 - t/T)^0.9, (1 + cos(π t/T)) / 2 or 1 at iteration t of T"
     )
     gradient_clip: float | None = Field(None, gt=0, le=1e6, description="maximum gradient norm; null: no clipping")
+    foreground_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of training images that show a foreground class: in every epoch, others are left out at "
+        "random until it is reached; null: all images",
+    )
     flip: bool = Field(True, description="random horizontal and vertical flips")
     rotate: float = Field(20, ge=0, le=180, description="random rotation within ± this many degrees")
     validate_every: int = Field(500, ge=1, le=10_000_000, description="iterations between validations")

@@ -139,7 +139,7 @@ def _iterations(config: Config, results: Path, dataset: str) -> int:
         raise InputError(
             f"{folder}: does not exist, but the number of iterations depends on epochs; run 'snakemake data' first"
         )
-    return iterations(training, len(open_prepared(folder).rows("train")))
+    return iterations(training, open_prepared(folder))
 
 
 def _weights_bytes(config: Config, architecture: str) -> int:

@@ -6,7 +6,6 @@ be saved: a resumed run gets the same batches as an uninterrupted one, with any 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,41 +23,73 @@ from spectralseg.training.augmentation import Albumentations, draw, move
 from spectralseg.training.device_cache import DeviceCache, fits
 from spectralseg.training.stop import ignore_signals
 
+_IN_MEMORY = 4e9  # bytes of training images and masks that every process keeps, about 25,000 slices of 224 pixels
 _PLANNED = 64  # iterations whose indices and augmentation draws are copied to the device together
+
+
+class Order:
+    """The endless stream of training images, as indices into the training rows of a dataset.
+
+    An epoch has each image once, in a new order. With ``training.foreground_share`` it has all images with a
+    foreground class, and of the others a new random choice that leaves this share of foreground images; all of them, if
+    there are fewer.
+
+    Args:
+        data: the dataset.
+        training: hyper-parameters.
+        seed: of the order.
+
+    Raises:
+        InputError: there are no training cases.
+    """
+
+    def __init__(self, data: PreparedDataset, training: Training, seed: int) -> None:
+        self.rows, self.seed = data.rows("train"), seed
+        if not len(self.rows):
+            raise InputError(f"{data.path}: there are no training cases; choose another split")
+        self.always, self.others = np.arange(len(self.rows)), np.empty(0, np.int64)
+        chosen = 0
+        if training.foreground_share is not None:
+            foreground = np.array([data.masks[row].any() for row in self.rows])  # preparation refuses a dataset without
+            self.always, self.others = np.flatnonzero(foreground), np.flatnonzero(~foreground)
+            chosen = min(len(self.others), round(len(self.always) * (1 / training.foreground_share - 1)))
+        self.epoch_length = len(self.always) + chosen
+        self._epoch, self._indices = -1, self.always
+
+    def __getitem__(self, position: int) -> int:
+        epoch, step = divmod(position, self.epoch_length)
+        if epoch != self._epoch:
+            self._epoch, self._indices = epoch, self._shuffled(epoch)
+        return int(self._indices[step])
+
+    def batch(self, batch_size: int, iteration: int) -> list[int]:
+        """The rows of the dataset in the batch of an iteration, counted from 0."""
+        positions = range(iteration * batch_size, (iteration + 1) * batch_size)
+        return [int(self.rows[self[position]]) for position in positions]
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        random = np.random.default_rng(seed_of("order", self.seed, epoch))
+        others = random.permutation(self.others)[: self.epoch_length - len(self.always)]
+        return random.permutation(np.concatenate([self.always, others]))
 
 
 class _Stream(Dataset[tuple[Tensor, Tensor]]):
     """Maps a position in the endless stream of samples to an augmented image and mask."""
 
     def __init__(self, data: PreparedDataset, training: Training, seed: int) -> None:
-        self.rows = data.rows("train")
-        # Read once; random rows of a memory map would be read from disk in every epoch.
-        self.images, self.masks = data.images[self.rows], data.masks[self.rows]
-        self.augment, self.seed = Albumentations(training), seed
+        self.order, self.augment = Order(data, training, seed), Albumentations(training)
+        self.images, self.masks, self.places = data.images, data.masks, self.order.rows
+        if len(self.places) * (self.images[0].nbytes + self.masks[0].nbytes) <= _IN_MEMORY:
+            # Read once; random rows of a memory map would be read from disk in every epoch.
+            self.images, self.masks = self.images[self.places], self.masks[self.places]
+            self.places = np.arange(len(self.places))
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
-        index = _index(len(self.rows), self.seed, position)
+        place = self.places[self.order[position]]
         image, mask = self.augment(
-            to_float(self.images[index]), self.masks[index], _augmentation_seed(self.seed, position)
+            to_float(self.images[place]), np.array(self.masks[place]), _augmentation_seed(self.order.seed, position)
         )
         return torch.from_numpy(image), torch.from_numpy(mask)
-
-
-def _index(count: int, seed: int, position: int) -> int:
-    """Index, of ``count`` rows, at a position of the endless stream. Every epoch has each row once, in a new order."""
-    epoch, step = divmod(position, count)
-    return int(_order(count, seed, epoch)[step])
-
-
-@functools.lru_cache(maxsize=2)
-def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed_of("order", seed, epoch)).permutation(count)
-
-
-def batch_of(rows: NDArray[np.int64], batch_size: int, seed: int, iteration: int) -> list[int]:
-    """The rows in the batch of an iteration, counted from 0, selected from the training rows ``rows``."""
-    positions = range(iteration * batch_size, (iteration + 1) * batch_size)
-    return [int(rows[_index(len(rows), seed, position)]) for position in positions]
 
 
 def _augmentation_seed(seed: int, position: int) -> int:
@@ -76,22 +107,19 @@ def batches(
         Images float32 (B, S, S, channels) in [0, 1] and masks uint8 (B, S, S).
 
     Raises:
-        InputError: there are no training cases.
+        InputError: see :class:`Order`.
     """
-    rows = data.rows("train")
-    if not len(rows):
-        raise InputError(f"{data.path}: there are no training cases; choose another split")
-    if device.type == "cuda" and training.resident and fits(data, rows, device):
-        return _cached(DeviceCache(data, rows, device), training, seed, start, stop)
-    return _loaded(data, training, seed, start, stop)
+    if device.type == "cuda" and training.resident:
+        order = Order(data, training, seed)
+        if fits(data, order.rows, device):
+            return _cached(DeviceCache(data, order.rows, device), order, training, start, stop)
+    return _loaded(_Stream(data, training, seed), training, start, stop)
 
 
-def _loaded(
-    data: PreparedDataset, training: Training, seed: int, start: int, stop: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _loaded(stream: _Stream, training: Training, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Load one image at a time, in worker processes if configured."""
     loader = DataLoader(
-        _Stream(data, training, seed),
+        stream,
         batch_size=training.batch_size,
         sampler=range(start * training.batch_size, stop * training.batch_size),
         num_workers=training.workers,
@@ -102,14 +130,16 @@ def _loaded(
     yield from loader
 
 
-def _cached(data: DeviceCache, training: Training, seed: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _cached(
+    data: DeviceCache, order: Order, training: Training, start: int, stop: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Take batches from the memory of the device, without synchronisation."""
     device, size = data.images.device, training.batch_size
     for first in range(start, stop, _PLANNED):
         last = min(first + _PLANNED, stop)
         positions = range(first * size, last * size)
-        indices = torch.tensor([_index(len(data), seed, position) for position in positions])
-        draws = torch.tensor([draw(training, _augmentation_seed(seed, position)) for position in positions])
+        indices = torch.tensor([order[position] for position in positions])
+        draws = torch.tensor([draw(training, _augmentation_seed(order.seed, position)) for position in positions])
         if device.type == "cuda":  # copies from pinned memory are asynchronous
             indices, draws = indices.pin_memory(), draws.pin_memory()
         indices, draws = (plan.to(device, non_blocking=True) for plan in (indices, draws))

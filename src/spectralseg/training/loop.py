@@ -35,7 +35,7 @@ from spectralseg.run_folder import (
 from spectralseg.seeds import seed_of
 from spectralseg.torch_setup import choose_device, make_deterministic
 from spectralseg.training import checkpoint
-from spectralseg.training.batches import batch_of, batches
+from spectralseg.training.batches import Order, batches
 from spectralseg.training.learner import Learner
 from spectralseg.training.schedule import iterations, learning_rate
 from spectralseg.training.settings import pretraining_of, settings_of
@@ -161,7 +161,7 @@ class TrainingRun(ABC):
     ) -> None:
         self.learner, self.training, self.settings, self.data = learner, training, settings, data
         self.seed, self.out, self.share, self.request, self.device = seed, out, share, request, learner.device
-        self.last = iterations(training, len(data.rows("train")))
+        self.last = iterations(training, data)
         self.losses: list[Tensor] = []  # stay on the device until they are read
         self.rate = 0.0
 
@@ -261,7 +261,7 @@ class TrainingRun(ABC):
 
     def not_finite(self, iteration: int) -> Diverged:
         """The error for a loss that is not finite. It names the cases of the batch, one of which may be the reason."""
-        rows = batch_of(self.data.rows("train"), self.training.batch_size, self.seed, iteration)
+        rows = Order(self.data, self.training, self.seed).batch(self.training.batch_size, iteration)
         cases = ", ".join(map(self.data.describe_row, rows))
         what = f"the objective or its gradient is not finite in iteration {iteration + 1}"
         return Diverged(self.out, f"{what}, whose batch holds the cases {cases}")

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 
 from spectralseg.config import Training
+from spectralseg.data import PreparedDataset
+from spectralseg.training.batches import Order
 
 # Fraction of the initial learning rate after a fraction t of the iterations.
 _SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -15,11 +17,15 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def iterations(training: Training, images: int) -> int:
-    """Number of optimizer steps: as configured, or ``epochs`` times over ``images`` training images."""
+def iterations(training: Training, data: PreparedDataset) -> int:
+    """Number of optimizer steps: as configured, or ``epochs`` times over the training images of an epoch.
+
+    Raises:
+        InputError: ``epochs`` is given, and there are no training cases.
+    """
     if training.epochs is None:
         return training.iterations
-    return max(1, math.ceil(training.epochs * images / training.batch_size))
+    return max(1, math.ceil(training.epochs * Order(data, training, seed=0).epoch_length / training.batch_size))
 
 
 def learning_rate(training: Training, iteration: int, last: int) -> float:

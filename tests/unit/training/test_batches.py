@@ -20,6 +20,11 @@ def batches(data, settings, seed, start, stop):
     return module.batches(data, settings, seed, start, stop, CPU)
 
 
+def cached(data, settings, seed, start, stop):
+    order = module.Order(data, settings, seed)
+    return module._cached(DeviceCache(data, order.rows, CPU), order, settings, start, stop)
+
+
 def training(**options):
     return Training(**{"iterations": 6, "batch_size": 4, **options})
 
@@ -104,6 +109,60 @@ def test_every_epoch_has_each_training_row_once_in_a_new_order(toy):
 def test_a_batch_may_be_larger_than_an_epoch(toy):
     rows = rows_of(all_batches(toy, training(iterations=1, batch_size=18, **PLAIN)), toy)
     assert sorted(rows) == sorted(list(toy.rows("train")) * 3)
+
+
+@pytest.fixture
+def sparse(prepare_cases, tmp_path):
+    """Twenty images of which every fifth has a disc."""
+    rng = np.random.default_rng(0)
+    disc = (np.hypot(*(np.mgrid[:32, :32] - 16)) < 6).astype(np.uint8)
+
+    def load(number):
+        return Sample(rng.integers(0, 255, (32, 32, 3), np.uint8), disc * (number % 5 == 0))
+
+    cases = [Case(f"c{n:02}", f"c{n:02}", lambda n=n: load(n), {}) for n in range(30)]
+    return prepare_cases(tmp_path / "sparse", cases)
+
+
+def epochs_of(data, settings, epochs):
+    order = module.Order(data, settings, 0)
+    length = order.epoch_length
+    return [[int(order.rows[order[epoch * length + step]]) for step in range(length)] for epoch in range(epochs)]
+
+
+@pytest.mark.parametrize(("share", "others"), [(0.5, 1), (0.25, 3), (1.0, 0)])
+def test_an_epoch_has_all_images_with_foreground_and_a_share_of_the_others(sparse, share, others):
+    rows = sparse.rows("train")
+    foreground = {int(row) for row in rows if sparse.masks[row].any()}
+    assert 0 < len(foreground) < len(rows) / 4
+    epochs = epochs_of(sparse, training(foreground_share=share), 12)
+    for epoch in epochs:
+        assert foreground <= set(epoch)
+        assert len(epoch) == len(set(epoch)) == (1 + others) * len(foreground)
+    assert set().union(*epochs) == (set(rows) if others else foreground), "other images take turns"
+
+
+def test_a_share_that_the_data_exceed_leaves_nothing_out(sparse, toy):
+    for data, share in ((sparse, 0.01), (toy, 0.5)):
+        assert all(
+            sorted(epoch) == sorted(data.rows("train"))
+            for epoch in epochs_of(data, training(foreground_share=share), 3)
+        )
+
+
+def test_a_share_of_foreground_is_the_same_on_a_device_and_after_a_resume(sparse):
+    settings = training(foreground_share=0.5, iterations=20, **PLAIN)
+    whole = all_batches(sparse, settings)
+    assert equal(all_batches(sparse, settings, start=7), whole[7:])
+    assert equal(list(cached(sparse, settings, 0, 0, 20)), whole)
+
+
+def test_images_that_do_not_fit_into_memory_give_the_same_batches(toy, monkeypatch):
+    whole = all_batches(toy, training())
+    monkeypatch.setattr(module, "_IN_MEMORY", 0)
+    stream = module._Stream(toy, training(), 0)
+    assert isinstance(stream.images, np.memmap)
+    assert equal(all_batches(toy, training()), whole)
 
 
 def test_without_augmentation_batches_equal_the_stored_data(toy):
@@ -222,7 +281,7 @@ OPTIONS = [{}, {"rotate": 0}, {"flip": False}, {"rotate": 180}, PLAIN]
 def test_batches_on_a_device_equal_those_of_albumentations(request, name, options):
     """Rows and transforms are equal; only rounding differs, in masks at a few pixels halfway between two others."""
     data, settings = request.getfixturevalue(name), training(iterations=12, batch_size=8, **options)
-    resident = module._cached(DeviceCache(data, data.rows("train"), CPU), settings, 3, 0, 12)
+    resident = cached(data, settings, 3, 0, 12)
     compared = 0
     for (images, masks), (expected, labels) in zip(resident, batches(data, settings, 3, 0, 12), strict=True):
         assert images.shape == expected.shape
@@ -260,10 +319,9 @@ def test_draws_are_in_range_and_half_of_the_images_rotate():
 
 def test_the_last_planned_block_ends_with_the_run(toy):
     settings = training(batch_size=2)
-    resident = DeviceCache(toy, toy.rows("train"), CPU)
-    whole = list(module._cached(resident, settings, 0, 0, 131))
+    whole = list(cached(toy, settings, 0, 0, 131))
     assert len(whole) == 131
-    assert equal(list(module._cached(resident, settings, 0, 100, 131)), whole[100:])
+    assert equal(list(cached(toy, settings, 0, 100, 131)), whole[100:])
 
 
 def test_cached_images_are_scaled_to_the_unit_interval(hearts):

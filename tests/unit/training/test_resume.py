@@ -24,7 +24,7 @@ from spectralseg.grid import Run
 from spectralseg.loading import read_tensors
 from spectralseg.run_folder import write_run
 from spectralseg.training import checkpoint, loop
-from spectralseg.training.batches import batch_of
+from spectralseg.training.batches import Order
 from spectralseg.training.learner import Learner
 from spectralseg.training.settings import settings_of
 from spectralseg.training.validation import validation_dice, validation_part
@@ -298,7 +298,7 @@ class TestDivergence:
             return logits.sum() * (float("nan") if len(calls) == 3 else 0.0)
 
         monkeypatch.setattr(loop, "objective_of", lambda *_: fails_in_the_third_iteration)
-        rows = batch_of(toy.rows("train"), config.training.batch_size, RUN.seed, 2)
+        rows = Order(toy, config.training, RUN.seed).batch(config.training.batch_size, 2)
         cases = ", ".join(toy.cases["case"][row] for row in rows)
         reason, history = self.diverge(config, toy, tmp_path / "run")
         assert reason == (

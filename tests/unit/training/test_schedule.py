@@ -25,10 +25,11 @@ def test_rates_start_at_the_learning_rate_and_never_rise(schedule, half):
 
 
 @pytest.mark.parametrize(
-    ("epochs", "images", "expected"), [(None, 10, 14000), (1, 10, 2), (1, 16, 2), (0.01, 16, 1), (2.5, 6, 2)]
+    ("epochs", "batch_size", "expected"), [(None, 8, 14000), (1, 5, 2), (1, 6, 1), (1, 3, 2), (0.01, 6, 1), (2.5, 8, 2)]
 )
-def test_iterations_are_configured_or_computed_from_epochs(epochs, images, expected):
-    assert iterations(Training(epochs=epochs, batch_size=8), images) == expected
+def test_iterations_are_configured_or_computed_from_epochs(toy, epochs, batch_size, expected):
+    assert len(toy.rows("train")) == 6
+    assert iterations(Training(epochs=epochs, batch_size=batch_size), toy) == expected
 
 
 def test_a_dataset_may_set_the_iterations_of_its_runs(study, toy, tmp_path):

@@ -214,9 +214,14 @@ def _references(
         for key, valid_names in tables.items():
             yield from ((f"grid.{block_name}.{key}", name, valid_names) for name in getattr(block, key))
     yield "comparison.baseline", config.baseline, config.objectives
-    if config.comparison.margins:
+    if config.comparison.margins or config.comparison.questions:
         from spectralseg.metrics.catalogue import CATALOGUE  # late, as its package imports scipy
 
+        compared = {name for block in config.grid.values() for name in block.architectures}
+        for name, question in config.comparison.questions.items():
+            key = f"comparison.questions.{name}"
+            yield from ((f"{key}.{side}", name, compared) for side, name in question.sides)
+            yield from ((f"{key}.metrics", metric, CATALOGUE) for metric in question.metrics)
         for metric, margin in config.comparison.margins.items():
             yield "comparison.margins", metric, CATALOGUE
             test_datasets = margin if isinstance(margin, dict) else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from spectralseg.config.values import Name, Section
 
@@ -29,8 +29,32 @@ Margin = Annotated[
 ]
 
 
+class Question(Section):
+    """Architectures that are compared with a reference under the same objective, in the table `questions`."""
+
+    title: str = Field(min_length=1, max_length=200, description="the question, a heading of the table")
+    reference: Name = Field(description="architecture that the others are compared with")
+    methods: list[Name] = Field(min_length=1, description="architectures")
+    metrics: list[Name] = Field(
+        ["dsc", "nsd", "lesion_f1", "lesion_sensitivity_small", "false_structure"],
+        min_length=1,
+        description="columns; one without metric records is left out",
+    )
+
+    @property
+    def sides(self) -> list[tuple[str, str]]:
+        """Key and name of each architecture."""
+        return [("reference", self.reference), *(("methods", name) for name in self.methods)]
+
+    @model_validator(mode="after")
+    def _compares_different_architectures(self) -> Question:
+        if self.reference in self.methods:
+            raise ValueError(f"'{self.reference}' is compared with itself; remove it from 'methods'")
+        return self
+
+
 class Comparison(Section):
-    """Baseline and equivalence margins of the comparison of objectives; see docs/statistics.md."""
+    """Baseline, questions and equivalence margins of the comparison of objectives; see docs/statistics.md."""
 
     baseline: Name | None = Field(None, description="objective that the others are compared with; null: the first")
     margin: float = Field(
@@ -45,3 +69,4 @@ class Comparison(Section):
         "shares as `margin`; distances in mm, or in pixels where the spacing is unknown, for protocol `sound` only; "
         "a distance without an entry has no margin",
     )
+    questions: dict[Name, Question] = Field({}, description="comparisons of architectures, blocks of table `questions`")

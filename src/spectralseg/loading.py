@@ -112,8 +112,16 @@ def read_parquet(
         return parquet.read_table(file, columns=None if columns is None else list(columns), **options)
 
 
-def read_arrays(file: Path, what: str, remedy: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of an ``.npz`` file, without unpickling; of at most :data:`MAX_ARRAY_BYTES` in total."""
+def read_arrays(file: Path, what: str, remedy: str, names: Sequence[str], prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Arrays of an ``.npz`` file, without unpickling; of at most :data:`MAX_ARRAY_BYTES` in total.
+
+    Args:
+        file: the file.
+        what: what it should be, for messages.
+        remedy: what to do if it is damaged.
+        names: of the arrays.
+        prefix: of further arrays, which the file may have; empty for none.
+    """
     import numpy as np
 
     with reading(file, what, remedy), zipfile.ZipFile(file) as archive:
@@ -121,7 +129,8 @@ def read_arrays(file: Path, what: str, remedy: str, names: Sequence[str]) -> dic
             raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES // 2**30} GiB")
     with reading(file, what, remedy), np.load(file, allow_pickle=False) as arrays:
         _require_columns(list(arrays), names, "array")
-        return {name: arrays[name] for name in names}
+        further = [name for name in arrays if prefix and name.startswith(prefix)]
+        return {name: arrays[name] for name in [*names, *further]}
 
 
 def read_tensors(file: Path, what: str, remedy: str, keys: Kinds = {}) -> dict[str, Any]:  # noqa: B006

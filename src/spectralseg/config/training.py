@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from spectralseg.config.values import Section
 
@@ -67,6 +67,12 @@ class Training(Section):
     workers: int = Field(
         0, ge=0, le=256, description="processes that load and augment images; does not affect the weights"
     )
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``foreground_share`` out where it is not set, so that no run of an earlier version is outdated."""
+        values: dict[str, Any] = handler(self)
+        return {key: value for key, value in values.items() if key != "foreground_share" or value is not None}
 
     def learned(self) -> dict[str, Any]:
         """Settings that affect the weights, as plain values; the others may change without retraining."""

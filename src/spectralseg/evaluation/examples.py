@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from spectralseg.data import PreparedDataset
 
+INNER = "inner: "  # before the names of inner maps of a network, in ``examples.npz``
+
 
 def example_rows(data: PreparedDataset, count: int, part: str = "test") -> list[tuple[str, int]]:
     """Select example cases without a model: cases of a part at evenly spaced quantiles of foreground area.

@@ -58,6 +58,27 @@ class Predictor:
             batches.append(probabilities.cpu().numpy())
         return np.concatenate(batches)
 
+    @torch.inference_mode()
+    def inner_maps(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float16]]:
+        """Maps (N, S, S) that the model uses on its way, by name; none for most models.
+
+        Pictures, such as reconstructions, are in [0, 1] and grey. Images as for a prediction.
+        """
+        compute = getattr(self.model, "inner_maps", None)
+        if compute is None:
+            return {}
+        batches: list[dict[str, Tensor]] = []
+        for start in range(0, len(images), self.batch_size):
+            inner = compute(self.standardise(images[start : start + self.batch_size]))
+            batches.append({name: self._grey(values) if values.ndim == 4 else values for name, values in inner.items()})
+        return {
+            name: torch.cat([batch[name] for batch in batches]).cpu().numpy().astype(np.float16) for name in batches[0]
+        }
+
+    def _grey(self, pictures: Tensor) -> Tensor:
+        """Standardised pictures (B, C, S, S) as grey ones (B, S, S) in [0, 1]."""
+        return (pictures.movedim(1, -1) * self.std + self.mean).clamp(0, 1).mean(-1)
+
 
 def predicted_cases(
     predictor: Predictor, cases: pd.DataFrame, images: Callable[[pd.Series], NDArray[np.float32]]

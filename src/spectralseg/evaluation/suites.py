@@ -17,7 +17,7 @@ from spectralseg.data import PreparedDataset
 from spectralseg.data.specification import Fit
 from spectralseg.errors import Diverged, InputError
 from spectralseg.evaluation.conditions import Condition, conditions
-from spectralseg.evaluation.examples import example_rows
+from spectralseg.evaluation.examples import INNER, example_rows
 from spectralseg.evaluation.lesions import LesionRule
 from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor, predicted_cases, to_labels
 from spectralseg.evaluation.recheck import Labelled, recheck
@@ -251,7 +251,7 @@ def _add_activation_maps(result: _ConditionResult, predictor: Predictor, evaluat
 def _examples(
     predictor: Predictor, data: PreparedDataset, clean: _ConditionResult | None, count: int
 ) -> dict[str, NDArray[Any]]:
-    """Predictions and class activation maps of the example cases, at network resolution."""
+    """Predictions, class activation maps and inner maps of the example cases, at network resolution."""
     cases, rows = zip(*example_rows(data, count), strict=True)
     images = np.stack([to_float(np.asarray(data.images[row])) for row in rows])
     probabilities = predictor(images) if clean is None else np.stack([clean.examples[row] for row in rows])
@@ -267,6 +267,7 @@ def _examples(
         "prediction": to_labels(probabilities),
         "probability": foreground.astype(np.float16),
         "cam": np.concatenate(maps),
+        **{f"{INNER}{name}": values for name, values in predictor.inner_maps(images).items()},
     }
 
 

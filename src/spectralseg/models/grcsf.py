@@ -10,7 +10,8 @@ parts as options; docs/grcsf.md gives the formulas and the assumptions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ import segmentation_models_pytorch as smp
 import torch
 from segmentation_models_pytorch.base.initialization import initialize_decoder, initialize_head
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spectralseg.errors import InputError
 from spectralseg.models._compensation import CompensatingDecoder, GlobalUnit, RegionUnit
@@ -221,10 +223,12 @@ class Grcsf(nn.Module):
 
     def residual_maps(self, images: Tensor) -> Tensor | None:
         """Residual maps (B, number, H, W) in [0, 1] of standardised images (B, C, H, W); None if there are none."""
-        maps = cast("Sequence[ResidualMap]", self.maps)
-        if not len(maps):
-            return None
-        return torch.cat([m(images) if self.map_source == "own" else m.of_other_cases(images) for m in maps], 1)
+        own = self.map_source == "own"
+        maps = [m(images) if own else m.of_other_cases(images) for m in self._residual_maps()]
+        return torch.cat(maps, 1) if maps else None
+
+    def _residual_maps(self) -> list[ResidualMap]:
+        return list(cast("Sequence[ResidualMap]", self.maps))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes, H, W) of standardised images (B, C, H, W)."""
@@ -234,6 +238,39 @@ class Grcsf(nn.Module):
             inputs = torch.cat([images, maps.to(images.dtype)], 1)
         logits: Tensor = self.segmentation_head(self.decoder(self.encoder(inputs), maps))
         return logits
+
+    def inner_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """What the network uses on its way from standardised images (B, C, H, W) to logits, by name, for figures.
+
+        Returns:
+            Reconstructions (B, C, H, W), standardised; residual maps (B, H, W) in [0, 1]; importance scores of windows
+            (B, H, W) in (0, 1). In this order, those that the network has.
+        """
+        scores: dict[str, Tensor] = {}
+        with ExitStack() as stack:
+            for unit in cast("Iterable[RegionUnit]", self.decoder.region_units.values()):
+                if unit.importance is not None:
+                    name = f"importance, stride {unit.stride}"
+
+                    def keep(_: nn.Module, __: Any, output: Tensor, name: str = name) -> None:
+                        scores[name] = output
+
+                    stack.callback(unit.importance.register_forward_hook(keep).remove)
+            self(images)
+        maps: dict[str, ResidualMap] = {}
+        for residual_map in self._residual_maps():
+            ratio = f"{100 * residual_map.autoencoder.sizes.mask_ratio:g} %"
+            maps[f"{ratio}, map {len(maps) + 1}" if ratio in maps else ratio] = residual_map
+        inner: dict[str, Tensor] = {}
+        if self.map_source == "own":
+            inner |= {f"reconstruction, {ratio}": m.reconstruction(images) for ratio, m in maps.items()}
+        residuals = self.residual_maps(images)
+        if residuals is not None:
+            inner |= {f"residual, {ratio}": residuals[:, k] for k, ratio in enumerate(maps)}
+        for name, values in scores.items():
+            grid = values.reshape(len(images), 1, *[round(values.shape[1] ** 0.5)] * 2)
+            inner[name] = functional.interpolate(grid.float(), images.shape[-2:])[:, 0]
+        return inner
 
 
 def accept_channels(encoder: nn.Module, channels: int, further: int) -> None:

@@ -20,6 +20,7 @@ from spectralseg.config import Comparison, Config, load_config
 from spectralseg.data.audit import Audit, no_audit, read_audit
 from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
+from spectralseg.evaluation.examples import INNER
 from spectralseg.grid import Run
 from spectralseg.loading import Kinds, read_arrays, read_json, read_parquet, reading
 from spectralseg.metrics.catalogue import metric_of
@@ -56,6 +57,7 @@ class Examples:
         prediction: label maps, uint8 (n, S, S).
         probability: foreground class probabilities, float16 (n, K, S, S).
         cam: class activation maps, not negative and not rescaled, float16 (n, S, S).
+        inner: further maps that a network uses on its way, float16 (n, S, S) by name; empty for most.
     """
 
     dataset: NDArray[np.str_]
@@ -64,6 +66,7 @@ class Examples:
     prediction: NDArray[np.uint8]
     probability: NDArray[np.float16]
     cam: NDArray[np.float16]
+    inner: Mapping[str, NDArray[np.float16]]
 
     def find(self, dataset: str, case: str, row: int) -> int | None:
         """Index of an example, or None if the run has no such example."""
@@ -318,7 +321,10 @@ class Results:
         file = self.study.run_folder(run) / "examples.npz"
         if not file.is_file():
             return None
-        return Examples(**read_arrays(file, "example predictions", _EVALUATE, list(Examples.__dataclass_fields__)))
+        names = [name for name in Examples.__dataclass_fields__ if name != "inner"]
+        arrays = read_arrays(file, "example predictions", _EVALUATE, names, INNER)
+        inner = {name.removeprefix(INNER): arrays[name] for name in arrays if name.startswith(INNER)}
+        return Examples(**{name: arrays[name] for name in names}, inner=inner)
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -156,6 +156,43 @@ def test_predictions_do_not_depend_on_the_other_images():
         torch.testing.assert_close(model(images)[1:2], model(images[1:2]))
 
 
+def test_inner_maps_are_what_the_prediction_used():
+    model = small().eval()
+    images = pictures()
+    with torch.inference_mode():
+        inner, logits = model.inner_maps(images), model(images)
+        assert torch.equal(model(images), logits), "no hook is left"
+        residuals = model.residual_maps(images)
+    ratios = ("50 %", "75 %")
+    names = [*(f"reconstruction, {ratio}" for ratio in ratios), *(f"residual, {ratio}" for ratio in ratios)]
+    assert list(inner) == [*names, "importance, stride 8", "importance, stride 4"]
+    for k, ratio in enumerate(ratios):
+        assert inner[f"reconstruction, {ratio}"].shape == images.shape
+        assert torch.equal(inner[f"residual, {ratio}"], residuals[:, k])
+    for stride, windows in ((8, 2), (4, 4)):
+        scores = inner[f"importance, stride {stride}"]
+        assert scores.shape == (2, 64, 64)
+        tiles = scores.unfold(1, 64 // windows, 64 // windows).unfold(2, 64 // windows, 64 // windows).flatten(3)
+        assert (tiles == tiles[..., :1]).all(), "one score per window"
+        assert len(scores[0].unique()) == windows**2
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"rcu": False}, []),
+        ({"rcu_importance": False, "mae_ratios": [0.5]}, ["reconstruction, 50 %", "residual, 50 %"]),
+        ({"rcu": False, "map_role": "channels", "mae_ratios": [0.75]}, ["reconstruction, 75 %", "residual, 75 %"]),
+        (
+            {"rcu_importance": False, "mae_ratios": [0.5, 0.5]},
+            ["reconstruction, 50 %", "reconstruction, 50 %, map 2", "residual, 50 %", "residual, 50 %, map 2"],
+        ),
+    ],
+)
+def test_a_network_has_the_inner_maps_of_its_parts(options, names):
+    assert list(small(**options).eval().inner_maps(pictures())) == names
+
+
 @pytest.mark.parametrize(
     "options",
     [

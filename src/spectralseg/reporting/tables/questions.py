@@ -1,6 +1,6 @@
-"""Questions of the study about architectures.
+"""Architectures compared.
 
-Each question of the configuration: differences between architectures with the same objective, seeds and cases, with
+A block for each question of the configuration: differences between architectures with the same objective, seeds and cases, with
 their 95 % intervals and verdicts.
 
 Is a part of a network worth its parameters, and is it the part, or what the part is fed with? A network with several

@@ -36,6 +36,9 @@ class Dataset(Section):
     iterations: int | None = Field(
         None, ge=1, le=10_000_000, description="optimizer steps of runs on this dataset; null: those of `training`"
     )
+    foreground_share: float | None = Field(
+        None, gt=0, le=1, description="share of training images with foreground on this dataset; null: as in `training`"
+    )
     phantom: Phantom = Field(Phantom(), description="for source 'phantom'")
 
     @model_validator(mode="after")

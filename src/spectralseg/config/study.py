@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 from pydantic import Field
 
@@ -64,8 +65,12 @@ class Config(Section):
 
     def training_of(self, dataset: str) -> Training:
         """Hyper-parameters of the runs on a dataset."""
-        own = self.datasets[dataset].iterations
-        return self.training if own is None else self.training.model_copy(update={"iterations": own, "epochs": None})
+        own: dict[str, Any] = {}
+        if (iterations := self.datasets[dataset].iterations) is not None:
+            own |= {"iterations": iterations, "epochs": None}
+        if (share := self.datasets[dataset].foreground_share) is not None:
+            own["foreground_share"] = share
+        return self.training.model_copy(update=own)
 
     @property
     def pretrainings(self) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ def _off(value: Any) -> Any:
 
 
 class Training(Section):
-    """Hyper-parameters of all runs; a dataset may set its own `iterations`."""
+    """Hyper-parameters of all runs; a dataset may set its own `iterations` and `foreground_share`."""
 
     iterations: int = Field(14000, ge=1, le=10_000_000, description="optimizer steps")
     epochs: float | None = Field(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
@@ -160,6 +161,38 @@ def test_one_row_of_corruptions_per_kind_of_modality(official, drawn, tmp_path):
     info = json.loads((folder / "dataset.json").read_text())
     (folder / "dataset.json").write_text(json.dumps({**info, "modality": "ultrasound"}))
     assert "no data" in texts(build_figure("corruptions", Results(tmp_path)))
+
+
+def with_inner_maps(official, folder, inner):
+    """ACDC with a configuration whose two networks have masked autoencoders; examples of each hold inner maps."""
+    shutil.copytree(official / "prepared" / "acdc", folder / "prepared" / "acdc")
+    shutil.copy(official / "records.parquet", folder)
+    networks = {"unet": {"model": "unet"}, "transunet": {"model": "transunet"}}
+    networks |= {name: {"model": "grcsf", "pretrained": ["half"]} for name in inner}
+    block = {"datasets": ["acdc"], "architectures": list(networks), "objectives": ["spatial"], "seeds": [0]}
+    config = {"name": "toy", "datasets": {"acdc": {}}, "architectures": networks, "grid": {"main": block}}
+    config |= {"objectives": {"spatial": {"base": "bce_dice"}}, "pretraining": {"half": {"mask_ratio": 0.5}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    source = official / "runs" / method_runs(Results(official), "acdc")[0].folder / "examples.npz"
+    for name, maps in inner.items():
+        with np.load(source) as stored:
+            planes = {f"inner: {key}": np.full(stored["cam"].shape, 0.5, np.float16) for key in maps}
+            target = folder / "runs" / "acdc" / name / "spatial" / "lambda0" / "seed0" / "examples.npz"
+            target.parent.mkdir(parents=True)
+            np.savez(target, **stored, **planes)
+    return Results(folder)
+
+
+def test_inner_maps_are_those_of_the_network_with_most(official, tmp_path):
+    maps = ["reconstruction, 50 %", "residual, 50 %"]
+    results = with_inner_maps(official, tmp_path, {"part": maps, "whole": [*maps, "importance, stride 8"]})
+    figure = build_figure("inner_maps", results)
+    text = texts(figure)
+    for title in ("image", "reconstruction,\n50 %", "importance,\nstride 8", "prediction", "ACDC"):
+        assert title in text
+    assert "whole spatial, seed 0" in text
+    assert text.count("DSC") == 3 + 1, "of each example, and in the footer"
+    assert len(figure.axes) == 3 * 5
 
 
 def test_an_unknown_figure_is_an_error(official, tmp_path):

@@ -9,6 +9,7 @@ from tests.conftest import STUDY
 from spectralseg.config import validate_config
 from spectralseg.data import open_prepared
 from spectralseg.errors import InputError, Interrupted
+from spectralseg.evaluation import suites
 from spectralseg.evaluation.predict import load_predictor
 from spectralseg.evaluation.residual_maps import map_quality
 from spectralseg.grid import Run
@@ -271,6 +272,23 @@ def test_windows_that_do_not_tile_are_refused_at_the_start(options, message):
         validate_config(configuration, "toy.yaml")
     configuration["architectures"]["grcsf"]["options"] |= {"rcu": False}
     validate_config(configuration, "toy.yaml")
+
+
+def test_the_evaluation_keeps_inner_maps_of_the_examples(toy, tmp_path, pretrained):
+    loop.train(config_of(), RUN, toy, tmp_path, pretrained=[pretrained / "model.pt"], device_name="cpu")
+    suites.evaluate(tmp_path, toy, [], config_of().evaluation, tmp_path, device_name="cpu")
+    with np.load(tmp_path / "examples.npz") as stored:
+        rows, inner = stored["row"], {name: stored[name] for name in stored if name.startswith("inner: ")}
+    names = ["reconstruction, 50 %", "residual, 50 %", "importance, stride 8", "importance, stride 4"]
+    assert list(inner) == [f"inner: {name}" for name in names]
+    assert all(maps.shape == (len(rows), 32, 32) and maps.dtype == np.float16 for maps in inner.values())
+    assert all(0 <= maps.min() <= maps.max() <= 1 for maps in inner.values())
+    mean, std = (torch.tensor(toy.info[key]) for key in ("mean", "std"))
+    residual_map, inputs = load_residual_map(pretrained / "model.pt", 3).eval(), inputs_of(toy, rows[:1])
+    expected = residual_map(inputs)[0, 0].numpy()
+    assert np.allclose(inner["inner: residual, 50 %"][0], expected, atol=1e-3)
+    picture = (residual_map.reconstruction(inputs)[0].movedim(0, -1) * std + mean).clamp(0, 1).mean(-1)
+    assert np.allclose(inner["inner: reconstruction, 50 %"][0], picture.detach().numpy(), atol=1e-3)
 
 
 def test_maps_of_other_cases_can_be_trained(toy, tmp_path, pretrained):

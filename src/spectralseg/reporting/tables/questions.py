@@ -1,7 +1,7 @@
 """Architectures compared.
 
-A block for each question of the configuration: differences between architectures with the same objective, seeds and cases, with
-their 95 % intervals and verdicts.
+A block for each question of the configuration: differences between architectures with the same objective, seeds and
+cases, with their 95 % intervals and verdicts.
 
 Is a part of a network worth its parameters, and is it the part, or what the part is fed with? A network with several
 parts is compared with its backbone, and with controls in which one part is missing or gets no information.

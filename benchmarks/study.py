@@ -30,6 +30,7 @@ from spectralseg.interpretation.scores import CAM_METRICS, SPECTRAL_METRICS
 from spectralseg.metrics.averaging import OVERLAP
 from spectralseg.metrics.policy import POLICY
 from spectralseg.metrics.records import COLUMNS, POOLED, WHOLE_CASE
+from spectralseg.study_outputs import with_outputs
 from spectralseg.training.settings import settings_of
 
 REPOSITORY = Path(__file__).parents[1]
@@ -74,10 +75,11 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
     for block in raw["grid"].values():
         block["seeds"] = list(range(seeds)) if seeds else block["seeds"]
     raw["image_size"] = side
-    config = Config.model_validate(raw)
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     specifications = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
+    config = with_outputs(Config.model_validate(raw), specifications, REPOSITORY / "config" / "published")
+    folder.mkdir(parents=True)
+    resolved = config.model_dump(mode="json", by_alias=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
     tests = {
         name: test._replace(
             cases=max(4, round(share * test.cases)), overlapping_cases=round(share * test.overlapping_cases)

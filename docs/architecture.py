@@ -27,6 +27,7 @@ PURPOSES = {
     "training": "loop, exact resume",
     "building": "models and losses by name",
     "run_folder": "weights, description, log",
+    "study_outputs": "default tables and figures",
     "grid": "runs of a study",
     "config": "typed configuration",
     "data": "fetch, read, split, prepare",

@@ -4,9 +4,12 @@ Each is a module of ``spectralseg.reporting.tables``, ``figures`` or ``studies``
 defines ``build(results)``, which returns a table, a matplotlib figure or a study. The first line of its docstring is
 the title, the next paragraph the caption, and what follows explains it. ``NEEDS``, where the module defines it, lists
 the files that it reads besides the metric records, the leakage audit and the folders of the runs: files of the results
-folder, or ``published/<table>.csv``.
+folder, or ``published/<table>.csv`` for the published table of this name. ``RUNS`` selects the runs that it shows, by
+default all: a value of each key must be a feature of the run (:mod:`spectralseg.study_outputs`), as in
+``RUNS = {"dataset": ("monuseg", "btseg"), "suite": ("noise",)}``. By default a study gets what shows one of its runs.
 
-A table of a paper is a file ``config/published/<table>.csv``, whose comments hold the same texts.
+A published table is a file ``config/published/<paper>/<table>.csv`` (:mod:`spectralseg.papers`), whose comments hold
+the same texts, and whose cells select its runs.
 
 Modules are read, not imported: the workflow looks names up without loading matplotlib.
 """
@@ -14,18 +17,22 @@ Modules are read, not imported: the workflow looks names up without loading matp
 from __future__ import annotations
 
 import ast
+import csv
 import importlib.machinery
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spectralseg.errors import InputError
 from spectralseg.files import read_text, visible
+from spectralseg.papers import published_tables
 from spectralseg.registry import folders_of
 from spectralseg.registry import names as modules_of
 
 KINDS = {"tables": "table", "figures": "figure", "studies": "study"}  # and the template notebook of each
 PUBLISHED = "published/"
+_CONDITION = ("suite", "test_dataset", "corruption", "severity")
 _MAX_BYTES = 2**24
 
 
@@ -39,6 +46,7 @@ class Output:
         caption: what a reader sees, in a few sentences.
         explanation: how to read it and why it is there; may be empty.
         needs: files that it reads; see the module.
+        runs: selections of the runs that it shows, of which a run must meet one: values by key; see the module.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Output:
     caption: str
     explanation: str = ""
     needs: tuple[str, ...] = ()
+    runs: tuple[Mapping[str, tuple[str, ...]], ...] = ({},)
 
     @property
     def label(self) -> str:
@@ -72,11 +81,25 @@ def names(kind: str) -> list[str]:
     return sorted(modules_of(_package(kind)), key=lambda name: (not is_numbered(name), name))
 
 
+def describe_all(kind: str, published: Path | str) -> list[Output]:
+    """All published tables, if they are of that kind, and all modules.
+
+    Raises:
+        InputError: the folders of papers are not valid, or the file of a published table is damaged.
+    """
+    tables = published_tables(published) if kind == "tables" else {}
+    ordered = sorted(tables, key=lambda name: (len(name), name))
+    return [*(_of_file(name, tables[name][1]) for name in ordered), *(_of_module(kind, name) for name in names(kind))]
+
+
 def own_names(repository: Path) -> list[str]:
-    """Names that a repository adds: its notebooks, apart from the templates, and its published tables."""
+    """Names that a repository adds: its notebooks, apart from the templates, and its published tables.
+
+    Raises:
+        InputError: the folders of papers are not valid, or two papers have a table of the same name.
+    """
     notebooks = [file.stem for file in visible((repository / "notebooks").glob("*.ipynb"))]
-    tables = [file.stem for file in visible((repository / "config" / "published").glob("table_*.csv"))]
-    return sorted({*notebooks, *tables} - set(KINDS.values()))
+    return sorted({*notebooks, *published_tables(repository / "config" / "published")} - set(KINDS.values()))
 
 
 def has_templates(repository: Path) -> bool:
@@ -90,20 +113,15 @@ def describe(kind: str, name: str, published: Path | str | None = None) -> Outpu
     Args:
         kind: key of :data:`KINDS`.
         name: its name.
-        published: folder of published tables; None where there is none.
+        published: folder of the papers; None where there is none.
 
     Raises:
-        InputError: the file of a published table is damaged.
+        InputError: the folders of papers are not valid, or the file of the table is damaged.
     """
     if name in modules_of(_package(kind)):
         return _of_module(kind, name)
-    file = Path(published) / f"{name}.csv" if published is not None else None
-    if kind == "tables" and file is not None and file.is_file():
-        text = read_text(file, _MAX_BYTES, "give a CSV file of one results table")
-        tags = dict(re.findall(r"^# ?(title|caption|explanation): *(.*)$", text, re.MULTILINE))
-        need = f"{PUBLISHED}{name}.csv"
-        return Output(name, tags.get("title", name), tags.get("caption", ""), tags.get("explanation", ""), (need,))
-    return Output(name, "", "Made by its own notebook.")
+    tables = published_tables(published) if kind == "tables" and published is not None else {}
+    return _of_file(name, tables[name][1]) if name in tables else Output(name, "", "Made by its own notebook.")
 
 
 def module_of(kind: str, name: str) -> str:
@@ -122,6 +140,13 @@ def title_of(docstring: str | None) -> str:
     return (docstring or "").strip().splitlines()[0].removesuffix(".")
 
 
+def _of_file(name: str, file: Path) -> Output:
+    text = read_text(file, _MAX_BYTES, "give a CSV file of one results table")
+    tags = dict(re.findall(r"^# ?(title|caption|explanation): *(.*)$", text, re.MULTILINE))
+    texts = tags.get("title", name), tags.get("caption", ""), tags.get("explanation", "")
+    return Output(name, *texts, (f"{PUBLISHED}{name}.csv",), _runs_of_cells(text))
+
+
 def _of_module(kind: str, name: str) -> Output:
     spec = importlib.machinery.PathFinder.find_spec(name, folders_of(_package(kind)))
     assert spec is not None  # as it is listed
@@ -129,11 +154,26 @@ def _of_module(kind: str, name: str) -> Output:
     module = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     docstring = ast.get_docstring(module) or name
     _, caption, *explanation = [" ".join(part.split()) for part in docstring.split("\n\n")] + [""]
-    needs: tuple[str, ...] = ()
-    for statement in module.body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "NEEDS":
-            needs = ast.literal_eval(statement.value)
-    return Output(name, title_of(docstring), caption, "\n\n".join(filter(None, explanation)), needs)
+    constants = {
+        ast.unparse(statement.targets[0]): ast.literal_eval(statement.value)
+        for statement in module.body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in ("NEEDS", "RUNS")
+    }
+    texts = title_of(docstring), caption, "\n\n".join(filter(None, explanation))
+    return Output(name, *texts, constants.get("NEEDS", ()), (constants.get("RUNS", {}),))
+
+
+def _runs_of_cells(text: str) -> tuple[Mapping[str, tuple[str, ...]], ...]:
+    """Runs and test conditions that the cells of a published table select, without duplicates."""
+    cells = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    keys = {
+        (
+            *((key, (cell.get(key) or "").strip()) for key in ("dataset", "architecture", "objective", "lambda")),
+            ("condition", "/".join((cell.get(key) or "").strip() for key in _CONDITION)),
+        ): None
+        for cell in cells
+    }
+    return tuple({key: (value,) for key, value in pairs} for pairs in keys)
 
 
 def _package(kind: str) -> str:

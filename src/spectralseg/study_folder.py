@@ -77,10 +77,13 @@ class StudyFolder:
         return [name for name in self._present_datasets if self.config is None or name in self.config.datasets]
 
     def pages(self, kind: str, suffix: str = "") -> list[Path]:
-        """Files of the existing pages of a kind, in the order of the configuration; see :data:`PAGES`."""
+        """Files of the existing pages of a kind, in the order of the configuration; see :data:`PAGES`.
+
+        All of them, if the configuration leaves it to the workflow which ones there are.
+        """
         files = {file.stem: file for file in self._present_pages(kind, suffix)}
-        names = getattr(self.config, kind) if self.config else files
-        return [files[name] for name in names if name in files]
+        names = getattr(self.config, kind) if self.config else None
+        return [files[name] for name in (files if names is None else names) if name in files]
 
     @cached_property
     def left_out(self) -> dict[str, int]:

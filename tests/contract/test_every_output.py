@@ -2,18 +2,19 @@
 
 import importlib
 import inspect
+import shutil
 from pathlib import Path
 
 import pytest
 
 from spectralseg import outputs
-from spectralseg.config import Config
 from spectralseg.errors import InputError
+from spectralseg.papers import find_table, published_tables
+from spectralseg.reporting.example_cases import METHODS
+from spectralseg.study_outputs import run_features
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published"
-DEFAULTS = [
-    (kind, name) for kind in outputs.KINDS for name in Config.model_fields[kind].get_default(call_default_factory=True)
-]
+DEFAULTS = [(kind, output.name) for kind in outputs.KINDS for output in outputs.describe_all(kind, PUBLISHED)]
 MODULES = [(kind, name) for kind in outputs.KINDS for name in outputs.names(kind)]
 
 
@@ -34,18 +35,40 @@ def test_a_module_builds_it_from_the_results(kind, name):
     module = importlib.import_module(outputs.module_of(kind, name))
     assert list(inspect.signature(module.build).parameters) == ["results"]
     assert module.build.__doc__
-    assert getattr(module, "NEEDS", ()) == outputs.describe(kind, name).needs
+    output = outputs.describe(kind, name)
+    assert getattr(module, "NEEDS", ()) == output.needs
+    assert (getattr(module, "RUNS", {}),) == output.runs
 
 
 @pytest.mark.parametrize(("kind", "name"), DEFAULTS)
 def test_needs_are_files_of_the_workflow(kind, name):
     for need in outputs.describe(kind, name, PUBLISHED).needs:
         folder, _, file = need.rpartition("/")
-        assert (folder, file) == ("", "comparisons.parquet") or (PUBLISHED / file).is_file()
+        assert (folder, file) == ("", "comparisons.parquet") or find_table(PUBLISHED, Path(file).stem)[1].is_file()
 
 
-def test_every_module_is_in_the_default_configuration():
+def test_all_of_a_kind_are_its_modules_and_the_published_tables():
+    assert set(DEFAULTS) - set(MODULES) == {("tables", name) for name in published_tables(PUBLISHED)}
     assert set(MODULES) <= set(DEFAULTS)
+
+
+@pytest.mark.parametrize(("kind", "name"), DEFAULTS)
+def test_the_runs_that_it_shows_are_selected_by_features_of_runs(kind, name, config, toy_specification):
+    (features, *_) = run_features(config, {"toy": toy_specification()})
+    for selection in outputs.describe(kind, name, PUBLISHED).runs:
+        assert selection.keys() <= features.keys()
+        assert all(isinstance(values, tuple) for values in selection.values()), "a text would be its letters"
+
+
+def test_figures_of_predictions_select_the_methods_that_they_show():
+    methods = {
+        "architecture": {method.architecture for method in METHODS},
+        "objective": {method.objective for method in METHODS},
+        "lambda": {method.lam for method in METHODS},
+    }
+    for number in range(5, 10):
+        (selection,) = outputs.describe("figures", f"figure_{number}").runs
+        assert {key: set(selection[key]) for key in methods} == methods
 
 
 def test_names_differ_over_all_kinds():
@@ -73,7 +96,8 @@ def test_unknown_modules_are_refused():
 
 
 def test_a_repository_adds_its_notebooks_and_published_tables(tmp_path):
-    for file in ("notebooks/mine.ipynb", "notebooks/table.ipynb", "config/published/table_7.csv"):
+    for file in ("notebooks/mine.ipynb", "notebooks/table.ipynb", "config/published/theirs/table_7.csv"):
         Path(tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
+    shutil.copy(PUBLISHED / "harmonized" / "paper.yaml", tmp_path / "config/published/theirs")
     assert outputs.own_names(tmp_path) == ["mine", "table_7"]

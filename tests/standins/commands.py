@@ -107,7 +107,7 @@ def main(program, *arguments):
         out = Path(given["--out"])
         write(out.parent, [out.name, "leakage.csv", "leakage_development.parquet", "leakage_development.csv"])
     elif command == "claims":
-        write(Path(arguments[0]), ["claims.csv", "claims.md", "claims_cells.csv", "claims.html"])
+        write(Path(arguments[0]), ["claims.csv", "claims.md", "claims_cells.csv", "claims_papers.csv", "claims.html"])
     elif command == "report":
         write(Path(given["--out"]), ["index.html"])
     elif "--out" in given:

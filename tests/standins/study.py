@@ -2,6 +2,9 @@
 
 import json
 
+import pandas as pd
+
+from spectralseg.reporting.claim_papers import FILE, ClaimPaper, papers_text
 from spectralseg.reporting.report.claims_table import COLUMNS as CLAIMS
 from spectralseg.statistics.verdicts import VERDICTS
 from tests.conftest import SMALL_ENCODER
@@ -65,10 +68,26 @@ def effect(metric, difference, low, high, **changes):
 def claim(number, **changes):
     """A row of claims.csv."""
     row = dict.fromkeys(CLAIMS, "")
-    row |= {"id": f"c{number}", "section": f"4.{number}", "claim": f"claim {number}", "published": str(10.5 - number)}
+    row |= {
+        "paper": "harmonized",
+        "id": f"c{number}",
+        "section": f"4.{number}",
+        "claim": f"claim {number}",
+        "published": str(10.5 - number),
+    }
     row |= {"measured": "1.5", "low": "0.5", "high": "2.5", "unit": "pp", "verdict": VERDICTS[number % 4]}
     row |= {"p": "0.0002", "p_adjusted": "0.0166", "margin_needed": "2.5", "verdict_adjusted": row["verdict"]}
     return {**row, "demonstration": "True", **changes}
+
+
+def write_claims(root, claims, untested=()):
+    """Write claims.csv of one paper, and claims_papers.csv, also with papers none of whose claims can be tested."""
+    pd.DataFrame(claims).to_csv(root / "claims.csv", index=False)
+    papers = [
+        ClaimPaper("harmonized", "Harmonized", "A title", "A citation", len(claims), len(claims) - 1, 5),
+        *(ClaimPaper(name.lower(), name, "Another title", "Another citation", 7, 0, 0) for name in untested),
+    ]
+    (root / FILE).write_text(papers_text(papers))
 
 
 def describe_run(root, run, **changes):

@@ -32,6 +32,7 @@ READERS = {
     "records.parquet": ["compare", "claims", "report"],
     "comparisons.parquet": ["report"],
     "claims.csv": ["report"],
+    "claims_papers.csv": ["report"],
     "leakage.parquet": ["score", "claims", "report"],
     "leakage.csv": ["score"],
     "leakage_development.parquet": ["score"],

@@ -18,7 +18,10 @@ from spectralseg.data.specification import read_specifications
 from spectralseg.grid import runs
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.outputs import describe
-from spectralseg.published.tables import read_published
+from spectralseg.published.claims import CELL_COLUMNS, MINUS, read_claims
+from spectralseg.published.claims import COLUMNS as CLAIM_COLUMNS
+from spectralseg.published.tables import SELECTION, read_published_table
+from spectralseg.reporting.claim_verdicts import HOLDS, UNTESTED, build_claim_verdicts
 from spectralseg.reporting.results import Results
 
 GUIDES = sorted((REPOSITORY / "docs").glob("*.md"))
@@ -121,14 +124,52 @@ ADDING = (REPOSITORY / "docs" / "add-a-table.md").read_text(encoding="utf-8")
 
 
 def test_adding_a_published_table_as_documented(tmp_path):
-    ((name, cells),) = re.findall(r"`(config/published/[\w.]+)`:\n\n```csv\n(.*?)```", ADDING, re.DOTALL)
-    file = tmp_path / Path(name).name
-    file.write_text(cells, encoding="utf-8")
-    published = read_published(file)
+    folder = write_paper(tmp_path)
+    published = read_published_table(folder.parent, "table_7")
+    assert published.paper.name == "Polyps"
     assert published.cells["value"].isna().sum() == 2
-    output = describe("tables", "table_7", tmp_path)
+    output = describe("tables", "table_7", folder.parent)
     assert (output.title, output.needs) == (published.title, ("published/table_7.csv",))
     assert output.caption.startswith("Dice and surface Dice")
+
+
+def test_adding_claims_of_a_paper_as_documented(tmp_path):
+    folder = write_paper(tmp_path)
+    claims = {claim.id: claim for claim in read_claims(folder / "claims.csv")}
+    assert [len(claim.comparisons) for claim in claims.values()] == [2, 1, 0]
+    table = read_published_table(folder.parent, "table_7").cells.set_index(["objective", "metric"])["value"]
+    difference = table["spatial_spectral", "dsc"] - table["spatial", "dsc"]
+    assert claims["dsc"].comparisons[0].difference == pytest.approx(difference), "the example contradicts itself"
+    gains = {"spatial": 0.5, "spatial_spectral": 0.6}
+    rows = [
+        value_of(objective=name, case=f"c{case}", group=f"g{case}", seed=seed, value=value + 0.001 * case * seed)
+        for name, value in gains.items()
+        for case in range(8)
+        for seed in range(3)
+    ]
+    for row in rows:
+        row["lambda"] = "0.2" if row["objective"] == "spatial_spectral" else "0"
+    pd.DataFrame(rows)[list(COLUMNS)].to_parquet(tmp_path / "records.parquet")
+    ledger = build_claim_verdicts(Results(tmp_path), folder.parent)
+    verdicts = ledger.claims.set_index("id")["verdict"].to_dict()
+    assert verdicts == {"better": UNTESTED, "dsc": HOLDS, "faster": UNTESTED}
+    assert set(ledger.claims["paper"]) == {"polyps"}
+    assert ledger.papers[0].sentence == "Polyps: 1 of its 3 claims can be tested with this study."
+    (table,) = re.findall(r"\| column \| content \|\n.*?\n\n", ADDING, re.DOTALL)
+    columns = {*CLAIM_COLUMNS, *CELL_COLUMNS, *MINUS} - {*SELECTION, "class", "metric"}
+    columns -= {name for name in columns if name.startswith("reference_")}
+    assert columns <= set(re.findall(r"`([\w]+)`", table))
+
+
+def write_paper(root):
+    """The files of the paper in the guide; returns their folder."""
+    folder = root / "config" / "published" / "polyps"
+    folder.mkdir(parents=True)
+    files = re.findall(r"`(config/published/polyps/[\w.]+)`.*?:\n\n```\w+\n(.*?)```", ADDING, re.DOTALL)
+    assert [Path(name).name for name, _ in files] == ["paper.yaml", "table_7.csv", "claims.csv", "claims_cells.csv"]
+    for name, content in files:
+        (root / name).write_text(content, encoding="utf-8")
+    return folder
 
 
 @pytest.mark.parametrize("kind", ["tables", "figures"])

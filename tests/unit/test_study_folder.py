@@ -35,6 +35,19 @@ def test_without_a_configuration_all_complete_runs_belong_to_the_study(root):
     assert study.left_out_sentence() == ""
 
 
+def test_pages_of_a_configuration_without_lists_are_all_and_those_of_a_list_are_its_own(study, root):
+    (root / "tables").mkdir()
+    for name in ("summary", "overall"):
+        (root / "tables" / f"{name}.json").touch()
+    kinds = ({}, {"tables": ["overall"]})
+    folders = [StudyFolder(root, validate_config({**study, **lists}, "toy.yaml")) for lists in kinds]
+    assert [[page.stem for page in folder.pages("tables")] for folder in folders] == [
+        ["overall", "summary"],
+        ["overall"],
+    ]
+    assert [folder.left_out.get("tables", 0) for folder in folders] == [0, 1]
+
+
 def test_an_empty_folder_has_no_content(tmp_path, config):
     for study in (StudyFolder(tmp_path / "none", config), StudyFolder(tmp_path / "none", None)):
         assert (study.datasets, study.pages("tables"), study.left_out) == ([], [], {})

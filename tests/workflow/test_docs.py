@@ -229,7 +229,9 @@ def test_own_notebooks_and_published_tables_need_nothing_else(tmp_path):
     copy_repository(repository)
     shutil.copy(repository / "notebooks" / "table.ipynb", repository / "notebooks" / "mine.ipynb")
     published = repository / "config" / "published"
-    shutil.copy(published / "table_3.csv", published / "table_7.csv")
+    (published / "theirs").mkdir()
+    shutil.copy(published / "harmonized" / "paper.yaml", published / "theirs")
+    shutil.copy(published / "harmonized" / "table_3.csv", published / "theirs" / "table_7.csv")
     config = write_config(tmp_path, {**TINY, "tables": ["mine", "table_7", "summary"]})
     arguments = ("--dry-run", "--printshellcmds", "--cores", 1, "--configfile", config)
     done = snakemake(tmp_path, *arguments, repository=repository)
@@ -240,4 +242,4 @@ def test_own_notebooks_and_published_tables_need_nothing_else(tmp_path):
         **{"figure_5": "figure", "study_equation_2": "study"},
     }
     rules = re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)", text, re.MULTILINE)
-    assert {rule for rule, inputs in rules if "published/table_7.csv" in inputs} == {"table", "claims"}
+    assert {rule for rule, inputs in rules if "published/theirs/table_7.csv" in inputs} == {"table", "claims"}

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 
 import pandas as pd
@@ -119,6 +120,23 @@ def test_a_bad_configuration_is_refused_with_file_and_key(tmp_path, change, mess
     assert not (tmp_path / "results").exists()
 
 
+def test_a_study_makes_what_shows_its_runs_and_lists_say_otherwise(tmp_path):
+    kinds = ("tables", "figures", "studies")
+    study = {key: value for key, value in TINY.items() if key not in kinds}
+    study["objectives"] = {"spatial": {"base": "bce_dice"}, "mine": {"base": "dice"}}
+    study["grid"] = {"main": {**TINY["grid"]["main"], "objectives": ["spatial", "mine"]}}
+    study["evaluation"] = {"suites": ["iid", "calibration"]}
+    config = write_config(tmp_path, {**study, "studies": ["study_mid_band"]})
+    done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--cores", 1, "--configfile", config)
+    names = re.findall(r"-p name (\S+) ", done.stdout + done.stderr)
+    assert set(names) == {
+        *("table_1", "table_4", "leakage", "metrics", "overall", "summary"),
+        *("figure_2", "figure_3", "figure_5", "figure_9"),
+        *("cost", "forest", "leakage_matrix", "reliability", "scatter"),
+        "study_mid_band",
+    }
+
+
 def test_report_has_captions(finished):
     directory, config = finished
     snakemake(directory, "--configfile", config, "--report", "report.zip", "--cores", 1)
@@ -128,5 +146,5 @@ def test_report_has_captions(finished):
         pages = [name for name in archive.namelist() if name.endswith("report.html")]
         text = archive.read(pages[0]).decode()
     assert "All runs of this study" in text
-    assert "Beyond the paper" in text
+    assert "Beyond papers" in text
     assert "Synthetic phantom. The prepared dataset" in text

@@ -35,12 +35,12 @@ rule claims:
         prepared=dataset_descriptions(),
         claims=claims_files(),
     output:
-        csv=multiext("<results>/claims", ".csv", ".md", "_cells.csv"),
+        csv=multiext("<results>/claims", ".csv", ".md", "_cells.csv", "_papers.csv"),
         html=report(
             "<results>/claims.html",
             caption="../report/claims.rst",
             category="Claims",
-            labels={"page": "claims of the paper"},
+            labels={"page": "claims of papers"},
         ),
     log:
         "<results>/logs/claims.log",

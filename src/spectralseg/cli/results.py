@@ -51,11 +51,11 @@ def compare(arguments: argparse.Namespace) -> None:
 
 @command(
     _RESULTS,
-    argument("--published", type=Path, required=True, help="folder of claims.csv and the published tables"),
+    argument("--published", type=Path, required=True, help="folder of the papers, config/published"),
     argument("--out", type=Path, help="folder for the verdicts (default: the results folder)"),
 )
 def claims(arguments: argparse.Namespace) -> None:
-    """Test the claims of the paper against the records of a study."""
+    """Test the claims of papers against the records of a study."""
     from spectralseg.reporting.claim_verdicts import build_claim_verdicts
     from spectralseg.reporting.results import Results
 
@@ -70,7 +70,7 @@ def claims(arguments: argparse.Namespace) -> None:
         "--published",
         type=Path,
         default=Path("config/published"),
-        help="folder of claims.csv and the published tables (default: %(default)s)",
+        help="folder of the papers (default: %(default)s)",
     ),
     argument(
         "--tuning", type=Path, nargs="*", default=[], help="results folders of the studies that selected the training"

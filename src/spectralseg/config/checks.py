@@ -193,7 +193,7 @@ def _references(
         modules = {kind: outputs.names(kind) for kind in outputs.KINDS}
         own = sorted(set(own_outputs).difference(*modules.values()))
         for kind, names in modules.items():
-            yield from ((kind, name, [*names, *own]) for name in getattr(config, kind))
+            yield from ((kind, name, [*names, *own]) for name in getattr(config, kind) or ())
     for name, architecture in config.architectures.items():
         yield f"architectures.{name}.model", architecture.model, registry.model_names()
         yield from _encoder_references(f"architectures.{name}", architecture)

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import Field
 
-from spectralseg import outputs
 from spectralseg.config.architecture import Architecture
 from spectralseg.config.block import Block
 from spectralseg.config.comparison import Comparison
@@ -17,6 +16,8 @@ from spectralseg.config.objective import Objective
 from spectralseg.config.pretraining import Pretraining
 from spectralseg.config.training import Training
 from spectralseg.config.values import ImageSize, Name, PathText, Section
+
+_FILLED = "null: those that show a run of the study"
 
 
 class Config(Section):
@@ -46,17 +47,14 @@ class Config(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     comparison: Comparison = Comparison()
-    tables: list[Name] = Field(
-        default_factory=lambda: [*(f"table_{number}" for number in range(1, 7)), *outputs.names("tables")],
-        description="modules of spectralseg.reporting.tables, published tables, or your own notebooks",
+    tables: list[Name] | None = Field(
+        None, description="modules of spectralseg.reporting.tables, published tables, or your own notebooks; " + _FILLED
     )
-    figures: list[Name] = Field(
-        default_factory=lambda: outputs.names("figures"),
-        description="modules of spectralseg.reporting.figures, or your own notebooks",
+    figures: list[Name] | None = Field(
+        None, description="modules of spectralseg.reporting.figures, or your own notebooks; " + _FILLED
     )
-    studies: list[Name] = Field(
-        default_factory=lambda: outputs.names("studies"),
-        description="modules of spectralseg.reporting.studies, or your own notebooks",
+    studies: list[Name] | None = Field(
+        None, description="modules of spectralseg.reporting.studies, or your own notebooks; " + _FILLED
     )
 
     def size_of(self, dataset: str) -> int:

@@ -18,4 +18,7 @@ Importing this package loads neither OpenCV nor torch; the configuration needs t
 from spectralseg.corruptions.noise import CORRUPTIONS, bernoulli, gaussian
 from spectralseg.corruptions.severities import conditions_of
 
-__all__ = ["CORRUPTIONS", "bernoulli", "conditions_of", "gaussian"]
+CLEAN = "none"
+"""Name of the absence of a corruption, in test conditions and records."""
+
+__all__ = ["CLEAN", "CORRUPTIONS", "bernoulli", "conditions_of", "gaussian"]

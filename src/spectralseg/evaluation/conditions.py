@@ -10,13 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectralseg.config import Evaluation
-from spectralseg.corruptions import apply, conditions_of
+from spectralseg.corruptions import CLEAN, apply, conditions_of
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.preprocessing import to_float
 from spectralseg.seeds import seed_of
-
-CLEAN = "none"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from spectralseg.corruptions import CLEAN
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import one_line
-from spectralseg.evaluation.conditions import CLEAN
 from spectralseg.exchange.scoring import summarise
 
 INPUT, OUTPUT = "images", "probabilities"

@@ -1,4 +1,4 @@
-"""Claims of the paper about methods, and the comparisons that decide them, as data.
+"""Claims of a paper about methods, and the comparisons that decide them, as data.
 
 ``claims.csv`` has one row per claim. ``claims_cells.csv`` beside it has one row per comparison of a method with a
 reference under one condition, in one class and metric, with the names of metric records and published tables. If the

@@ -1,4 +1,4 @@
-"""Published numbers of the paper as data: one CSV file per table, one row per printed cell.
+"""Published numbers of papers as data: one CSV file per table, one row per printed cell.
 
 The file starts with comment lines (``#``). ``# title: ...`` is the title of the table, ``# rows: ...`` the heading of
 its first column, and each ``# note: ...`` is printed below the table. The columns :data:`SELECTION`, ``class`` and
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +18,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import read_text
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import CONDITION_KEYS, METHOD_KEYS
+from spectralseg.papers import Paper, find_table
 
 _MAX_BYTES = 2**24
 _MOST_COLUMNS, _LONGEST_CELL = 1000, 2000
@@ -29,7 +30,7 @@ COLUMNS = ("row", "block", "group", "column", "value", "bold", *SELECTION, "clas
 @dataclass(frozen=True)
 class PublishedTable:
     """A published table. ``cells`` has the columns :data:`COLUMNS` and ``printed``, the value as text, in the order of
-    the paper.
+    the paper; ``paper`` is None for tables of no paper.
     """
 
     name: str
@@ -37,6 +38,7 @@ class PublishedTable:
     row_heading: str
     notes: tuple[str, ...]
     cells: pd.DataFrame
+    paper: Paper | None = None
 
 
 def read_commented(file: Path) -> tuple[list[str], pd.DataFrame]:
@@ -74,6 +76,16 @@ def require_columns(file: Path, table: pd.DataFrame, columns: Sequence[str]) -> 
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise InputError(f"{file}: column '{missing[0]}' is missing; the columns are {', '.join(columns)}")
+
+
+def read_published_table(published: Path | str, name: str) -> PublishedTable:
+    """Read a published table by name from the folder of the papers.
+
+    Raises:
+        InputError: no paper has the table, or as for :func:`read_published`.
+    """
+    paper, file = find_table(published, name)
+    return replace(read_published(file), paper=paper)
 
 
 def read_published(file: Path | str) -> PublishedTable:

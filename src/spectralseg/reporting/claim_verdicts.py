@@ -1,4 +1,4 @@
-"""Verdicts on the claims of the paper: published difference, measured difference, and whether the claim holds."""
+"""Verdicts on the claims of papers: published difference, measured difference, and whether the claim holds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectralseg.files import csv_text, visible, write_texts
+from spectralseg.errors import InputError
+from spectralseg.files import csv_text, write_texts
 from spectralseg.metrics.catalogue import metric_of
-from spectralseg.metrics.records import METHOD_KEYS
+from spectralseg.metrics.records import METHOD_KEYS, RUN_KEYS
+from spectralseg.papers import Paper, read_papers
 from spectralseg.published.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.published.tables import SELECTION, read_published
 from spectralseg.reporting import rendering
+from spectralseg.reporting.claim_papers import FILE, ClaimPaper, papers_text
 from spectralseg.reporting.measurements import LEAK_FREE, Measurements
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
@@ -38,19 +41,19 @@ from spectralseg.statistics.verdicts import (
 _SIGNS = (1, -1, -1, 1)  # of method and reference, and of the two sides of a gain that is subtracted
 _COUNTS = ("hold", "fail", "uncertain", "untested")  # comparisons by verdict
 COLUMNS = (
-    *("id", "section", "claim", "published", "measured", "low", "high", "unit"),
+    *("paper", "id", "section", "claim", "published", "measured", "low", "high", "unit"),
     *("seeds", "groups", "effective_groups", "cases", "comparisons"),
     *(*_COUNTS, "verdict", "reason", *(_ADJUSTED := ("p", "p_adjusted", "verdict_adjusted"))),
     *("margin", "margin_needed", "verdict_leak_free", "verdict_published_protocol", "demonstration"),
 )
 CELL_COLUMNS = (
-    *("id", "protocol", "direction", *SELECTION, "class", "metric"),
+    *("paper", "id", "protocol", "direction", *SELECTION, "class", "metric"),
     *("reference_architecture", "reference_objective", "reference_lambda", *MINUS),
     *("leak_free", "published", "measured", "low", "high", "seeds", "groups", "effective_groups", "cases", "undefined"),
     *("verdict", "reason"),
     *(*_ADJUSTED, "margin", "margin_needed", "demonstration"),
 )
-_HYPOTHESIS = CELL_COLUMNS[2 : CELL_COLUMNS.index("leak_free")]  # identifies a comparison within a reading
+_HYPOTHESIS = CELL_COLUMNS[3 : CELL_COLUMNS.index("leak_free")]  # identifies a comparison within a reading
 # Protocol, and the parts that leak-free test cases must not match (see :mod:`spectralseg.reporting.tables`).
 _READINGS = (("sound", ""), ("sound", LEAK_FREE), ("published", ""))
 _UNKNOWN, _NO_CHANCES = Interval(*[float("nan")] * 3), Chances(float("nan"), float("nan"))
@@ -92,28 +95,35 @@ class Judged:
 
 @dataclass(frozen=True)
 class ClaimVerdicts:
-    """All claims with their verdicts.
+    """The claims of all papers whose runs a study has, with their verdicts.
 
     Attributes:
+        papers: all papers with claims, also those of which none is computed.
         claims: one row per claim, columns :data:`COLUMNS`, by the ``sound`` protocol over all test cases;
             ``verdict_leak_free`` without leaked test cases. ``published``, ``measured``, the limits and margins are
             empty for claims of several comparisons; ``hold``, ``fail``, ``uncertain`` and ``untested`` count their
             verdicts. ``p`` is that of the verdict, or the smaller of the two if it is uncertain; ``p_adjusted`` and
-            ``verdict_adjusted`` are those for all claims together.
+            ``verdict_adjusted`` are those for all claims of the paper together.
         cells: one row per comparison and reading (protocol, and ``leak_free`` as in the tables), columns
-            :data:`CELL_COLUMNS`. p values are adjusted for the different comparisons of a reading.
+            :data:`CELL_COLUMNS`. p values are adjusted for the different comparisons of a paper and reading.
         page: the claims as a page.
     """
 
+    papers: tuple[ClaimPaper, ...]
     claims: pd.DataFrame
     cells: pd.DataFrame
     page: rendering.Page
 
     def write(self, folder: Path | str) -> list[Path]:
-        """Write ``claims.csv``, ``claims_cells.csv``, ``claims.md`` and ``claims.html`` and return their paths."""
+        """Write ``claims`` as ``.csv``, ``.md`` and ``.html``, ``claims_cells.csv`` and ``claims_papers.csv``.
+
+        Returns:
+            Their paths.
+        """
         contents = {
             "claims.csv": csv_text(self.claims),
             "claims_cells.csv": csv_text(self.cells),
+            FILE: papers_text(self.papers),
             "claims.md": rendering.markdown(self.page),
             "claims.html": rendering.html(self.page),
         }
@@ -121,7 +131,7 @@ class ClaimVerdicts:
 
 
 def build_claim_verdicts(results: Results, published: Path | str) -> ClaimVerdicts:
-    """Judge every claim of the paper by the records of a study.
+    """Judge the claims of every paper of whose comparisons the study has a run, by the records of the study.
 
     A claim that one method is better holds if the whole 95 % interval of the paired difference lies on its side. It
     does not hold if the interval lies on the other side, or if it contains zero and the difference is equivalent to
@@ -130,24 +140,56 @@ def build_claim_verdicts(results: Results, published: Path | str) -> ClaimVerdic
     verdict is uncertain; see :func:`spectralseg.statistics.verdicts.judge`. A claim of several comparisons holds if
     all of them do, or more than half if it says most.
 
-    Adjusted verdicts take all claims together: by Holm's method the chance of any false "holds" among them is at most
-    5 %, and so is that of any false "does not hold", however the comparisons depend on each other. The p value of a
-    claim of several comparisons is that of the number of them that must hold, or fail, to decide it (Benjamini and
-    Heller 2008).
+    Adjusted verdicts take all claims of a paper together, and no claims of other papers: by Holm's method the chance of
+    any false "holds" among them is at most 5 %, and so is that of any false "does not hold", however the comparisons
+    depend on each other. The p value of a claim of several comparisons is that of the number of them that must hold, or
+    fail, to decide it (Benjamini and Heller 2008).
 
     Args:
         results: the results folder.
-        published: folder with ``claims.csv``, ``claims_cells.csv`` and the published tables.
+        published: folder of the papers, see :mod:`spectralseg.papers`.
 
     Raises:
-        InputError: a file is missing or malformed.
+        InputError: the folder or a file in it is missing or malformed.
     """
-    folder = Path(published)
-    claims = read_claims(folder / "claims.csv")
-    published_values = _published_values(visible(folder.glob("table_*.csv")))
+    if not Path(published).is_dir():
+        raise InputError(f"{published}: there is no such folder of papers; give config/published")
+    claims = {paper: read_claims(paper.claims) for paper in read_papers(published) if paper.claims}
+    runs = {paper: _runs_needed(of_paper, results) for paper, of_paper in claims.items()}
+    computed = {paper: of_paper for paper, of_paper in claims.items() if runs[paper]}
+    measurements = _measurements([claim for of_paper in computed.values() for claim in of_paper], results)
+    ledgers = [_judge_paper(paper, of_paper, measurements, results) for paper, of_paper in computed.items()]
+    rows = [row for of_claims, _ in ledgers for row in of_claims]
+    cells = [cell for _, of_comparisons in ledgers for cell in of_comparisons]
+    stamp = {"demonstration": results.demonstration}
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).assign(**stamp)
+    comparisons = pd.DataFrame(cells, columns=list(CELL_COLUMNS)).assign(**stamp)
+    papers = tuple(_claim_paper(paper, len(of_paper), table, runs[paper]) for paper, of_paper in claims.items())
+    return ClaimVerdicts(papers, table, comparisons, _page(papers, table, results))
+
+
+def _runs_needed(claims: Iterable[Claim], results: Results) -> int:
+    """Number of runs of the study that the comparisons of some claims need."""
+    methods = {
+        tuple(side[key] for key in RUN_KEYS[:-1])
+        for claim in claims
+        for comparison in claim.comparisons
+        for side in comparison.sides
+    }
+    return sum(tuple(run.keys[key] for key in RUN_KEYS[:-1]) in methods for run in results.planned)
+
+
+def _measurements(claims: Sequence[Claim], results: Results) -> Measurements:
     sides = [side for claim in claims for comparison in claim.comparisons for side in comparison.sides]
     records = results.read(**{name: {side[name] for side in sides} for name in ("dataset", "test_dataset", "metric")})
-    measurements = Measurements(records, results.leakage, results.baseline)
+    return Measurements(records, results.leakage, results.baseline)
+
+
+def _judge_paper(
+    paper: Paper, claims: Sequence[Claim], measurements: Measurements, results: Results
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of the claims of a paper and of their comparisons, adjusted for their number."""
+    published_values = _published_values(paper.tables.values())
     rows: list[dict[str, Any]] = []
     cells: list[dict[str, Any]] = []
     for claim in claims:
@@ -162,11 +204,12 @@ def build_claim_verdicts(results: Results, published: Path | str) -> ClaimVerdic
     for reading in _READINGS:
         family = [cell for cell in cells if (cell["protocol"], cell["leak_free"]) == reading]
         _adjust(family, ["/".join(str(cell.get(name, "")) for name in _HYPOTHESIS) for cell in family])
-    table, comparisons = (
-        pd.DataFrame(lines, columns=list(columns)).assign(demonstration=results.demonstration)
-        for lines, columns in ((rows, COLUMNS), (cells, CELL_COLUMNS))
-    )
-    return ClaimVerdicts(table, comparisons, _page(table, results))
+    return [{"paper": paper.id, **row} for row in rows], [{"paper": paper.id, **cell} for cell in cells]
+
+
+def _claim_paper(paper: Paper, claims: int, table: pd.DataFrame, runs: int) -> ClaimPaper:
+    tested = int(((table["paper"] == paper.id) & (table["verdict"] != UNTESTED)).sum())
+    return ClaimPaper(paper.id, paper.name, paper.title, paper.citation, claims, tested, runs)
 
 
 def _cell(claim: str, reading: tuple[str, str], comparison: Comparison, judged: Judged) -> dict[str, Any]:
@@ -198,8 +241,11 @@ def _adjust(rows: Sequence[dict[str, Any]], hypotheses: Sequence[str]) -> None:
 
 def _published_values(files: Iterable[Path]) -> dict[tuple[str, ...], float]:
     """Published values by :data:`_KEYS`."""
-    cells = pd.concat([read_published(file).cells for file in files])
-    return dict(zip(cells[list(_KEYS)].itertuples(index=False, name=None), cells["value"], strict=True))
+    values: dict[tuple[str, ...], float] = {}
+    for file in files:
+        cells = read_published(file).cells
+        values |= zip(cells[list(_KEYS)].itertuples(index=False, name=None), cells["value"], strict=True)
+    return values
 
 
 def _judge(
@@ -300,37 +346,29 @@ def _chances(claim: Claim, comparisons: Sequence[Judged]) -> Chances:
     return Chances(partial_conjunction(holds, required), partial_conjunction(fails, len(comparisons) - required + 1))
 
 
-def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
-    counts = claims["verdict"].value_counts()
-    hold, fail, uncertain, untested = (counts.get(verdict, 0) for verdict in VERDICTS)
-    summary = f"{hold} hold, {fail} do not hold, {uncertain} are {UNCERTAIN}, {untested} {UNTESTED}"
-    adjusted = claims["verdict_adjusted"].value_counts()
-    summary += f"; adjusted for their number {adjusted.get(HOLDS, 0)} hold and {adjusted.get(FAILS, 0)} do not hold"
+def _page(papers: Sequence[ClaimPaper], claims: pd.DataFrame, results: Results) -> rendering.Page:
     stamp = "demonstration: " if results.demonstration else ""
-    rows = tuple(
-        rendering.Line(claim["claim"], claim["section"], tuple(_entries(claim, stamp)))
-        for claim in claims.to_dict("records")
-    )
-    headings = (
-        *("Published", "Measured", "Seeds", "Cases", "Verdict", "p", "Adjusted p", "Adjusted verdict", "Same from"),
-        *("Leak-free", "Published protocol", "Why"),
-    )
+    parts = {paper: claims[claims["paper"] == paper.paper] for paper in papers if paper.runs}
     return rendering.Page(
         name="claims",
-        title="What the paper says, and whether it holds",
-        warnings=(*results.banner, f"{len(claims)} claims: {summary}."),
+        title="What papers say, and whether it holds",
+        warnings=(
+            *results.banner,
+            *(_summary(paper, part) for paper, part in parts.items()),
+            *(paper.sentence for paper in papers if not paper.runs),
+        ),
         row_headings=("Claim", "Section"),
-        sections=(rendering.Section("", "", (rendering.Block("", ("",) * len(headings), headings, rows),)),),
+        sections=tuple(_section(paper, part, stamp) for paper, part in parts.items()),
         legend=(
             "Measured: mean difference for the same seeds and cases with its 95 % interval over seeds and patients, by "
             "the sound protocol. A direction holds if the whole interval lies on its side. It does not hold if the "
             "interval lies on the other side, or if it contains zero and the difference is shown to be smaller than "
             f"the margin (comparison.margin, {100 * results.margin:g} pp for shares, and comparison.margins; distances "
             "have none unless given there). The verdict does not depend on the published size of the difference. "
-            "Adjusted: for all claims together, by Holm; the chance of any false 'holds' among them is at most 5 %, "
-            "and so is that of any false 'does not hold'. p: of the verdict, or the smaller of the two if the verdict "
-            "is uncertain. Same from: the smallest margin within which the difference would be equivalent. Leak-free: "
-            "without leaked test cases, which match training or validation data."
+            "Adjusted: for all claims of a paper together, by Holm; the chance of any false 'holds' among them is at "
+            "most 5 %, and so is that of any false 'does not hold'. p: of the verdict, or the smaller of the two if "
+            "the verdict is uncertain. Same from: the smallest margin within which the difference would be equivalent. "
+            "Leak-free: without leaked test cases, which match training or validation data."
         ),
         notes=(
             "Unadjusted verdicts take each claim by itself: of 40 claims without a true effect, about one holds by "
@@ -339,6 +377,30 @@ def _page(claims: pd.DataFrame, results: Results) -> rendering.Page:
             "Claims of several comparisons are listed comparison by comparison in claims_cells.csv.",
         ),
     )
+
+
+def _summary(paper: ClaimPaper, claims: pd.DataFrame) -> str:
+    counts = claims["verdict"].value_counts()
+    hold, fail, uncertain, untested = (counts.get(verdict, 0) for verdict in VERDICTS)
+    adjusted = claims["verdict_adjusted"].value_counts()
+    return (
+        f"{paper.name}, {len(claims)} claims: {hold} hold, {fail} do not hold, {uncertain} are {UNCERTAIN}, {untested} "
+        f"{UNTESTED}; adjusted for their number {adjusted.get(HOLDS, 0)} hold and {adjusted.get(FAILS, 0)} do not hold."
+    )
+
+
+def _section(paper: ClaimPaper, claims: pd.DataFrame, stamp: str) -> rendering.Section:
+    """The claims of a paper, one row each."""
+    headings = (
+        *("Published", "Measured", "Seeds", "Cases", "Verdict", "p", "Adjusted p", "Adjusted verdict", "Same from"),
+        *("Leak-free", "Published protocol", "Why"),
+    )
+    rows = tuple(
+        rendering.Line(claim["claim"], claim["section"], tuple(_entries(claim, stamp)))
+        for claim in claims.to_dict("records")
+    )
+    block = rendering.Block(f"{paper.citation}: {paper.outcome}", ("",) * len(headings), headings, rows)
+    return rendering.Section(paper.paper, paper.heading, (block,))
 
 
 def _entries(claim: Mapping[Any, Any], stamp: str) -> Iterator[rendering.Entry]:

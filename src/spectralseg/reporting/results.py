@@ -37,7 +37,7 @@ from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 from spectralseg.statistics.margins import Margins
 from spectralseg.study_folder import StudyFolder
 
-BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about the paper."
+BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about any paper."
 _EVALUATE = "evaluate the run again"
 _RECORDS = "a table of metric records", "collect them again"
 _RUN_KINDS: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
@@ -79,7 +79,7 @@ class Results:
 
     Args:
         root: folder with ``records.parquet``, ``prepared/`` and ``runs/``; each is needed only when it is read.
-        published: folder of published numbers (:mod:`spectralseg.published.tables`), for outputs that show them.
+        published: folder of the papers (:mod:`spectralseg.papers`), for outputs that show them.
 
     Raises:
         InputError: the folder does not exist.
@@ -148,6 +148,11 @@ class Results:
         """Runs of the records; empty without records."""
         file = self.root / "records.parquet"
         return {Run(*keys) for keys in recorded_runs(file)} if file.is_file() else set()
+
+    @property
+    def planned(self) -> set[Run]:
+        """Runs of the study, with or without records; without a configuration, those in folders and records."""
+        return set(self.study.runs) if self.config else {*self.study.runs, *self._recorded}
 
     @cached_property
     def _foreign(self) -> set[Run]:
@@ -241,7 +246,7 @@ class Results:
 
     @property
     def demonstration(self) -> bool:
-        """Whether any prepared dataset is a phantom; then no measured value says anything about the paper."""
+        """Whether any prepared dataset is a phantom; then no measured value says anything about a paper."""
         return "phantom" in self.sources.values()
 
     def origin(self, *names: str) -> str:

@@ -19,7 +19,8 @@ class Table:
         page: the table as text.
         cells: its numbers. A table of metrics has one row per protocol and published cell, in published units:
             ``published``, ``published_bold``, the columns of :data:`spectralseg.reporting.measurements.MEASURED`,
-            ``measured_best``, ``missing_runs`` and the columns that place and select the cell. ``leak_free`` is empty
+            ``measured_best``, ``missing_runs``, ``paper`` (the folder of the paper, empty where nothing is published)
+            and the columns that place and select the cell. ``leak_free`` is empty
             where all cases count; otherwise it names the last part whose matching test cases are left out.
     """
 

@@ -43,7 +43,9 @@ class Trace:
         condition = (f"{name} {cell[name]}" for name in (*CONDITION, "class"))
         lines = [
             " · ".join(part for part in (cell["table"], cell["row"], _heading(cell), cell["line"]) if part),
-            f"published {metric.text(cell['published'])}" if pd.notna(cell["published"]) else "not published",
+            f"published {metric.text(cell['published'])}{_of_paper(cell)}"
+            if pd.notna(cell["published"])
+            else "not published",
             f"measured {metric.text(cell['measured'])}, from these records {metric.text(self.recomputed)}",
             "",
             f"{len(self.records)} records: {', '.join(condition)}",
@@ -99,6 +101,11 @@ def trace(
 
 def _heading(cell: pd.Series) -> str:
     return " ".join(part for part in (cell["block"], cell["group"], cell["column"]) if part)
+
+
+def _of_paper(cell: pd.Series) -> str:
+    """The paper of a published number; empty for tables of notebooks that do not name one."""
+    return f" ({cell['paper']})" if cell.get("paper") else ""
 
 
 def _records(results: Results, cell: pd.Series) -> pd.DataFrame:

@@ -7,7 +7,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 @pytest.fixture(scope="session")
 def published():
-    return REPOSITORY / "config" / "published"
+    return REPOSITORY / "config" / "published" / "harmonized"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from tests.standins.study import grid_of
 
 from spectralseg.cli import main
 from spectralseg.data.audit import LEAKS, PAIRS, Audit
+from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting.claim_verdicts import FAILS, HOLDS, UNCERTAIN, UNTESTED, build_claim_verdicts
 from spectralseg.reporting.results import BANNER, Results
@@ -35,15 +36,21 @@ def records(metric, gain, seeds=5, cases=20, noise=0.002, protocols=("published"
                     }  # fmt: skip
 
 
+def paper_folder(published, tmp_path, *tables, name="harmonized"):
+    """A folder of one paper with some tables, in which a test writes the claims."""
+    folder = tmp_path / "published" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in ("paper.yaml", *(f"table_{number}.csv" for number in tables)):
+        shutil.copy(published / "harmonized" / file, folder)
+    return folder
+
+
 @pytest.fixture
 def judge(published, tmp_path):
     """The ledger of one claim, of (direction, metric) comparisons."""
 
     def run(comparisons, rows, quantifier="all", size=""):
-        folder = tmp_path / "published"
-        folder.mkdir(exist_ok=True)
-        for number in (2, 6):
-            shutil.copy(published / f"table_{number}.csv", folder)
+        folder = paper_folder(published, tmp_path, 2, 6)
         (folder / "claims.csv").write_text(f"id,section,claim,quantifier,untestable\nc,4,It helps,{quantifier},\n")
         lines = [
             f"c,{direction},{size},acdc,iid,acdc,none,0,{name},{metric},unet,spatial_spectral,0.2,unet,{reference}\n"
@@ -51,7 +58,7 @@ def judge(published, tmp_path):
         ]
         (folder / "claims_cells.csv").write_text(CELLS + "".join(lines))
         pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
-        return build_claim_verdicts(Results(tmp_path), folder)
+        return build_claim_verdicts(Results(tmp_path), folder.parent)
 
     return run
 
@@ -197,7 +204,9 @@ def test_the_papers_claims_on_a_study_of_its_grid(official, published):
 
 def test_the_command_writes_four_files_and_phantoms_are_stamped(phantom, published, tmp_path):
     main(["claims", str(phantom), "--published", str(published), "--out", str(tmp_path)])
-    assert {file.name for file in tmp_path.iterdir()} == {"claims.csv", "claims_cells.csv", "claims.md", "claims.html"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        *("claims.csv", "claims_cells.csv", "claims_papers.csv", "claims.md", "claims.html")
+    }
     table = pd.read_csv(tmp_path / "claims.csv")
     assert table["demonstration"].all()
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
@@ -210,9 +219,7 @@ def test_the_command_writes_four_files_and_phantoms_are_stamped(phantom, publish
 
 def several(published, tmp_path, claims, rows, config=None):
     """The ledger of claims {id: (quantifier, [(direction, metric), ...])}."""
-    folder = tmp_path / "published"
-    folder.mkdir(exist_ok=True)
-    shutil.copy(published / "table_2.csv", folder)
+    folder = paper_folder(published, tmp_path, 2)
     names = [f"{name},4,It helps,{quantifier},\n" for name, (quantifier, _) in claims.items()]
     (folder / "claims.csv").write_text("id,section,claim,quantifier,untestable\n" + "".join(names))
     lines = [
@@ -226,7 +233,7 @@ def several(published, tmp_path, claims, rows, config=None):
     if config:
         study = CONFIG | {"grid": grid_of(records, CONFIG["objectives"]), "comparison": config}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(study))
-    return build_claim_verdicts(Results(tmp_path), folder)
+    return build_claim_verdicts(Results(tmp_path), folder.parent)
 
 
 CONFIG = {
@@ -237,6 +244,114 @@ CONFIG = {
 }
 BORDERLINE = 0.0225  # at a noise of 0.04
 METRICS = ("dsc", "iou", "sensitivity", "accuracy", "nsd", "boundary_iou")
+
+
+class TestSeveralPapers:
+    """Two papers make the same claims of UNet on ACDC, a third claims of another network."""
+
+    @pytest.fixture
+    def papers(self, published, tmp_path):
+        rows = list(records("dsc", BORDERLINE, noise=0.04))
+        for metric in METRICS[1:]:
+            rows += records(metric, 0.0, noise=0.3)
+        several(published, tmp_path, {metric: ("all", [("higher", metric)]) for metric in METRICS}, rows)
+        first = tmp_path / "published" / "harmonized"
+        second, third = (paper_folder(published, tmp_path, name=name) for name in ("second", "third"))
+        heading = "id,section,claim,quantifier,untestable\n"
+        (second / "claims.csv").write_text(f"{heading}dsc,4,It helps,all,\n")
+        (second / "claims_cells.csv").write_text("".join((first / "claims_cells.csv").read_text().splitlines(True)[:2]))
+        (third / "claims.csv").write_text(f"{heading}other,4,It helps,all,\nnone,5,It is,,Why\n")
+        text = (second / "claims_cells.csv").read_text().replace("dsc,higher", "other,higher")
+        (third / "claims_cells.csv").write_text(text.replace(",unet,", ",segformer,"))
+        for folder in (second, third):
+            (folder / "paper.yaml").write_text(f"name: {folder.name.title()}\ntitle: Title\ncitation: Citation\n")
+        return build_claim_verdicts(Results(tmp_path), tmp_path / "published")
+
+    def test_ids_may_recur_and_adjustment_stays_within_a_paper(self, papers):
+        table = papers.claims.set_index(["paper", "id"])
+        many, alone = table.loc[("harmonized", "dsc")], table.loc[("second", "dsc")]
+        assert many["p"] == alone["p"] == alone["p_adjusted"]
+        assert many["p_adjusted"] == pytest.approx(min(6 * alone["p"], 1))
+        assert (many["verdict_adjusted"], alone["verdict_adjusted"]) == (UNCERTAIN, HOLDS)
+        cells = papers.cells[(papers.cells["metric"] == "dsc") & (papers.cells["protocol"] == "sound")]
+        assert set(cells["paper"]) == {"harmonized", "second"}
+
+    def test_published_differences_are_those_of_the_paper(self, papers):
+        table = papers.claims.set_index(["paper", "id"])["published"]
+        assert np.isfinite(table[("harmonized", "dsc")])
+        assert np.isnan(table[("second", "dsc")]), "it has no tables"
+
+    def test_a_paper_without_runs_is_named_in_one_line(self, papers):
+        assert "third" not in set(papers.claims["paper"]) | set(papers.cells["paper"])
+        line = "Third: none of its 2 claims can be tested, as the study has none of their runs."
+        assert [paper.sentence for paper in papers.papers if not paper.runs] == [line]
+        assert line in papers.page.warnings
+        assert [(section.key, len(section.blocks[0].rows)) for section in papers.page.sections] == [
+            ("harmonized", 6),
+            ("second", 1),
+        ]
+        assert "Citation: 1 of its 1 claims can be tested with this study" in papers.page.sections[1].blocks[0].title
+
+    def test_runs_without_records_count_if_the_configuration_has_them(self, papers, published, tmp_path):
+        study = CONFIG | {"architectures": {"segformer": {"model": "segformer"}, "unet": {"model": "unet"}}}
+        block = {"datasets": ["acdc"], "architectures": ["segformer"], "objectives": ["spatial"], "seeds": [0]}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(study | {"grid": {"main": block}}))
+        ledger = build_claim_verdicts(Results(tmp_path), tmp_path / "published")
+        assert {paper.paper: paper.runs for paper in ledger.papers} == {"harmonized": 0, "second": 0, "third": 1}
+        assert ledger.claims["id"].tolist() == ["other", "none"]
+        assert set(ledger.claims["verdict"]) == {UNTESTED}
+
+
+def test_a_study_with_the_runs_of_no_paper_has_an_empty_ledger(published, tmp_path):
+    rows = [{**row, "architecture": "mine"} for row in records("dsc", 0.02)]
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
+    main(["claims", str(tmp_path), "--published", str(published)])
+    assert pd.read_csv(tmp_path / "claims.csv").empty
+    text = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert "**GRCSF: none of its 10 claims can be tested" in text
+    assert "**Harmonized: none of its 83 claims can be tested" in text
+    main(["report", str(tmp_path)])
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert page.count("GRCSF: none of its 10 claims can be tested") == 2, "in the summary and in the section"
+    assert "claims-grcsf" not in page
+
+
+LEVELS = {"unet": 0.5, "rcu_untrained": 0.52, "rcu_plain": 0.54, "gcu": 0.6, "rcu": 0.6, "grcsf": 0.7}
+
+
+def test_claims_of_grcsf_on_a_study_of_lesions(published, tmp_path):
+    """Where every unit helps, all testable claims hold; the other paper is named in one line."""
+    rng = np.random.default_rng(0)
+    metrics = ("dsc", "nsd", "hd95", "lesion_f1", "lesion_sensitivity", "lesion_sensitivity_small")
+    rows = [
+        {
+            **BASE, "dataset": name, "test_dataset": name, "architecture": architecture, "objective": objective,
+            "lambda": "0", "seed": seed, "case": f"c{case}", "group": f"p{case}", "class": "lesion",
+            "protocol": "sound", "metric": metric,
+            "value": (1 - level if metric == "hd95" else level) + rng.normal(0, 0.002),
+        }
+        for name, objective in (("atlas", "dice_focal"), ("orcascore", "focal"), ("coca", "focal"))
+        for architecture, level in LEVELS.items()
+        for metric in metrics
+        for seed in range(3)
+        for case in range(8)
+    ]  # fmt: skip
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
+    ledger = build_claim_verdicts(Results(tmp_path), published)
+    untested = {"state-of-the-art", "maps-highlight-lesions"}
+    verdicts = ledger.claims.set_index("id")["verdict"]
+    assert set(verdicts[list(untested)]) == {UNTESTED}
+    assert set(verdicts.drop(list(untested))) == {HOLDS}
+    assert ledger.claims["published"].isna().all(), "no number of the paper is public"
+    assert [paper.sentence for paper in ledger.papers] == [
+        "GRCSF: 8 of its 10 claims can be tested with this study.",
+        "Harmonized: none of its 83 claims can be tested, as the study has none of their runs.",
+    ]
+
+
+def test_a_missing_folder_of_papers_is_refused(official, tmp_path):
+    with pytest.raises(InputError, match="absent: there is no such folder of papers"):
+        build_claim_verdicts(Results(official), tmp_path / "absent")
 
 
 class TestAdjustment:
@@ -385,15 +500,13 @@ class TestGains:
         for architecture, gain in (("unet", 0.05), ("transunet", 0.05 + more)):
             part = [{**row, "architecture": architecture} for row in records("dsc", gain)]
             rows += [row for row in part if (architecture, row["objective"]) not in missing]
-        folder = tmp_path / "published"
-        folder.mkdir()
-        shutil.copy(published / "table_2.csv", folder)
+        folder = paper_folder(published, tmp_path, 2)
         (folder / "claims.csv").write_text("id,section,claim,quantifier,untestable\nc,4,It helps one more,all,\n")
         row = "c,higher,,acdc,iid,acdc,none,0,mean,dsc,transunet,spatial_spectral,0.2,transunet,spatial,0,"
         heading = CELLS.replace("\n", ",minus,minus_reference\n")
         (folder / "claims_cells.csv").write_text(heading + row + "unet/spatial_spectral/0.2,unet/spatial/0\n")
         pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(tmp_path / "records.parquet")
-        return build_claim_verdicts(Results(tmp_path), folder)
+        return build_claim_verdicts(Results(tmp_path), folder.parent)
 
     @pytest.mark.parametrize(("more", "verdict"), [(0.03, HOLDS), (-0.03, FAILS), (0.0, FAILS)])
     def test_verdicts_where_the_truth_is_known(self, published, tmp_path, more, verdict):

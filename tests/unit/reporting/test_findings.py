@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tests.standins.study import write_claims
 
 from spectralseg import cli
 from spectralseg.errors import InputError
@@ -54,10 +55,10 @@ def finished(study, tmp_path_factory):
         lines = [{"iteration": n, "validation_dice": 0.8 - 0.3 / n * 100} for n in (100, 500, 600)]
         (file.parent / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (file.parent / "records.parquet").touch()
-    claims = [["a", "1", "It helps", 2, "holds", "of 2 comparisons 2 hold"]]
-    claims.append(["b", "2", "It cooks", 0, "cannot be tested with this data", "no such thing"])
-    names = ["id", "section", "claim", "comparisons", "verdict", "reason"]
-    pd.DataFrame(claims, columns=names).to_csv(root / "claims.csv", index=False)
+    claims = [["harmonized", "a", "1", "It helps", 2, "holds", "of 2 comparisons 2 hold"]]
+    claims.append(["harmonized", "b", "2", "It cooks", 0, "cannot be tested with this data", "no such thing"])
+    names = ["paper", "id", "section", "claim", "comparisons", "verdict", "reason"]
+    write_claims(root, [dict(zip(names, row, strict=True)) for row in claims], untested=["GRCSF"])
     return root
 
 
@@ -94,7 +95,8 @@ def test_the_page_reports_the_simulated_effects(text):
         f"Against its control `{CONTROL}`: of 4 comparisons in DSC better in 0, worse in 0, equivalent within ±" in text
     )
     assert "4 comparisons of 4 under 'sound' are equivalent; all would be with a margin of 0.01" in text
-    assert "Of 2 claims of the paper 1 can be tested with these datasets: 1 holds." in text
+    assert "GRCSF: none of its 7 claims can be tested, as the study has none of their runs." in text
+    assert "### Harmonized: A title\n\nOf 2 claims of the paper 1 can be tested with these datasets: 1 holds." in text
     assert "| 1 | It helps | holds | of 2 comparisons 2 hold |" in text
 
 
@@ -169,7 +171,7 @@ def test_phantoms_and_missing_runs_are_reported_first(folder, tmp_path):
             copy / f"{name}.csv", index=False
         )
     page = writing.text(writing.Numbers(copy), "evidence").split("## Protocol")[0]
-    assert "nothing here says anything about the paper" in page
+    assert "nothing here says anything about a paper" in page
     assert "runs are missing or diverged" in page
 
 

@@ -10,16 +10,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.standins.study import CONFIG, claim, describe_run, effect
+from tests.standins.study import CONFIG, claim, describe_run, effect, write_claims
 
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting import rendering
+from spectralseg.reporting.claim_papers import ClaimPaper
 from spectralseg.reporting.rendering.html_table import DASH, Cell, number, tables_of
 from spectralseg.reporting.report import _json
 from spectralseg.reporting.report.case_browser import ABSENT, case_browser
-from spectralseg.reporting.report.claims_table import claims_grid, read_claims, verdict_counts
+from spectralseg.reporting.report.claims_table import claims_grid, paper_sections, read_claims, verdict_counts
 from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
 from spectralseg.reporting.report.runs_table import cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.sections import _figures
@@ -115,12 +116,28 @@ class TestTables:
             rendering.read_page(tmp_path / "t.json")
 
 
+PAPER = ClaimPaper("harmonized", "Harmonized", "A title", "A citation", 6, 5, 4)
+
+
 class TestEvidence:
+    def test_a_paper_without_runs_is_named_and_has_no_section(self, tmp_path):
+        write_claims(tmp_path, [claim(n) for n in range(6)], untested=["GRCSF"])
+        (section,), untested = paper_sections(tmp_path)
+        assert untested == ["GRCSF: none of its 7 claims can be tested, as the study has none of their runs."]
+        assert section.grid.name == "claims-harmonized"
+        assert section.paper.outcome == "5 of its 6 claims can be tested with this study"
+        assert section.verdicts == dict(zip(VERDICTS, (2, 2, 1, 1), strict=True))
+
+    def test_claims_without_their_papers_are_refused(self, tmp_path):
+        pd.DataFrame([claim(0)]).to_csv(tmp_path / "claims.csv", index=False)
+        with pytest.raises(InputError, match=r"claims_papers\.csv: .*; run 'spectralseg claims' again"):
+            paper_sections(tmp_path)
+
     def test_claims_are_counted_by_verdict(self, tmp_path):
         pd.DataFrame([claim(n) for n in range(6)]).to_csv(tmp_path / "claims.csv", index=False)
         claims = read_claims(tmp_path / "claims.csv")
         assert verdict_counts(claims) == dict(zip(VERDICTS, (2, 2, 1, 1), strict=True))
-        grid = claims_grid(claims)
+        grid = claims_grid(PAPER, claims)
         expected = ["c0", "claim 0", "holds", "demonstration", "+10.50", "+1.50", "+0.50 to +2.50"]
         assert [cell.text for cell in grid.rows[0][:7]] == expected
         assert [cell.text for cell in grid.rows[0][12:]] == ["< 0.001", "0.017", "holds", "2.50"]
@@ -129,6 +146,7 @@ class TestEvidence:
 
     def test_missing_files_give_none(self, tmp_path):
         assert read_claims(tmp_path / "claims.csv") is None
+        assert paper_sections(tmp_path) is None
         assert read_effects(tmp_path / "comparisons.parquet") is None
 
     @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 from tests.standins import browser
-from tests.standins.study import CONFIG, claim, describe_run, effect, grid_of
+from tests.standins.study import CONFIG, claim, describe_run, effect, grid_of, write_claims
 from tests.unit.reporting.conftest import CLASSES
 
 from spectralseg import cli
@@ -46,7 +46,7 @@ def finished_study(phantom, published, tmp_path_factory):
     claims = [claim(n) for n in range(8)] + [
         claim(8, claim=EVIL, reason=EVIL, verdict="cannot be tested with this data", published="")
     ]
-    pd.DataFrame(claims).to_csv(root / "claims.csv", index=False)
+    write_claims(root, claims, untested=["GRCSF"])
     records.loc[records["case"] == "kvasir_seg_2", "case"] = EVIL
     records.to_parquet(root / "records.parquet")
     results = Results(root)
@@ -167,38 +167,38 @@ class TestBrowser:
 
     def test_clicking_a_heading_sorts(self, page):
         opened = page()
-        before = column_texts(opened, "claims-table", 4)
-        selector = "#claims-table thead th:nth-child(5) button"
+        before = column_texts(opened, "claims-harmonized", 4)
+        selector = "#claims-harmonized thead th:nth-child(5) button"
         opened.click(selector)
-        sort = "document.querySelector('#claims-table thead th:nth-child(5)').getAttribute('aria-sort')"
+        sort = "document.querySelector('#claims-harmonized thead th:nth-child(5)').getAttribute('aria-sort')"
         assert opened.evaluate(sort) == "descending"
-        assert column_texts(opened, "claims-table", 4) == [*(f"{10.5 - n:+.2f}" for n in range(8)), "–"]
+        assert column_texts(opened, "claims-harmonized", 4) == [*(f"{10.5 - n:+.2f}" for n in range(8)), "–"]
         opened.click(selector)
         assert opened.evaluate(sort) == "ascending"
-        assert column_texts(opened, "claims-table", 4) == [*(f"{10.5 - n:+.2f}" for n in reversed(range(8))), "–"]
+        assert column_texts(opened, "claims-harmonized", 4) == [*(f"{10.5 - n:+.2f}" for n in reversed(range(8))), "–"]
         opened.click(selector)
         assert opened.evaluate(sort) is None
-        assert column_texts(opened, "claims-table", 4) == before
+        assert column_texts(opened, "claims-harmonized", 4) == before
         assert not opened.faults
 
     def test_the_keyboard_sorts_and_filters(self, page):
         opened = page()
-        opened.evaluate("document.querySelector('#claims-table input').focus()")
+        opened.evaluate("document.querySelector('#claims-harmonized input').focus()")
         opened.type("4.3 claim c3")
-        assert column_texts(opened, "claims-table", 0) == ["c3"]
-        status = opened.evaluate("document.querySelector('#claims-table .status').textContent")
+        assert column_texts(opened, "claims-harmonized", 0) == ["c3"]
+        status = opened.evaluate("document.querySelector('#claims-harmonized .status').textContent")
         assert status == "1 of 9 rows (filter: 4.3 claim c3)"
-        choices = opened.evaluate("document.querySelectorAll('#claims-table select').length")
+        choices = opened.evaluate("document.querySelectorAll('#claims-harmonized select').length")
         for _ in range(choices + 1):  # to "Show all"
             opened.press("Tab")
         opened.press("Enter")
-        assert len(column_texts(opened, "claims-table", 0)) == 9
+        assert len(column_texts(opened, "claims-harmonized", 0)) == 9
         opened.press("Tab")  # the region that scrolls
         opened.press("Tab")
         assert opened.evaluate("document.activeElement.textContent") == "Id"
         opened.press(" ")
         opened.press(" ")
-        assert column_texts(opened, "claims-table", 0) == [f"c{n}" for n in reversed(range(9))]
+        assert column_texts(opened, "claims-harmonized", 0) == [f"c{n}" for n in reversed(range(9))]
 
     def test_the_first_tab_stop_is_a_skip_link(self, page):
         opened = page()
@@ -211,8 +211,8 @@ class TestBrowser:
         opened = page()
         opened.click("#summary .verdicts li:nth-child(2) a")
         opened.until("location.hash.includes('claims')")
-        opened.until("document.querySelector('#claims-table select').value === 'does not hold'")
-        assert column_texts(opened, "claims-table", 0) == ["c1", "c5"]
+        opened.until("document.querySelector('#claims-harmonized select').value === 'does not hold'")
+        assert column_texts(opened, "claims-harmonized", 0) == ["c1", "c5"]
 
     def test_effects_initially_show_dice_under_the_sound_protocol(self, page):
         opened = page()
@@ -222,8 +222,8 @@ class TestBrowser:
         assert len(column_texts(opened, "effects-table", 0)) == 4
 
     def test_a_link_restores_sorting_and_filters(self, page):
-        opened = page("#at=claims&claims-table.sort=4a&claims-table.2=holds")
-        assert column_texts(opened, "claims-table", 0) == ["c4", "c0"]
+        opened = page("#at=claims&claims-harmonized.sort=4a&claims-harmonized.2=holds")
+        assert column_texts(opened, "claims-harmonized", 0) == ["c4", "c0"]
         opened = page("#at=table-table_3&table_3-0.filter=leak-free&table_3-0.sort=2d")
         values = column_texts(opened, "table_3-0", 2)
         assert values == sorted(values, key=lambda text: float(text.split(" ")[0]), reverse=True)

@@ -48,7 +48,7 @@ def test_leak_free_numbers_exclude_leaked_cases(results):
 def test_the_command_shows_cell_records_and_runs(results, capsys):
     main(["trace", "table_3", "UNet(ours)", "ISIC-18 → ISIC-17 DSC", "--results", str(results.root)])
     output = capsys.readouterr().out
-    assert output.startswith("table_3 · UNet(ours) · ISIC-18 → ISIC-17 DSC · measured\npublished 94.38\n")
+    assert output.startswith("table_3 · UNet(ours) · ISIC-18 → ISIC-17 DSC · measured\npublished 94.38 (harmonized)\n")
     assert re.search(r"measured (\d+\.\d\d), from these records \1\n", output)
     assert "6 records: dataset isic2018, architecture unet" in output
     assert output.rstrip().endswith("runs/isic2018/unet/spatial_spectral/lambda0.2/seed1")

@@ -1,11 +1,15 @@
 # Inputs and parameters of tables, figures, studies and claims.
 import csv
 
+from spectralseg.papers import find_table, read_papers
+
+PUBLISHED = ROOT / "config/published"
+
 
 @functools.cache
 def describe(kind, name):
     """Texts and inputs of a table, figure or study; see spectralseg.outputs."""
-    return outputs.describe(kind, name, ROOT / "config/published")
+    return outputs.describe(kind, name, PUBLISHED)
 
 
 def notebook_of(kind):
@@ -24,19 +28,22 @@ def needs_of(kinds, kind):
 
     def needs(wildcards):
         files = describe(kinds, wildcards[kind]).needs
-        return [
-            repository(f"config/{file}") if file.startswith(outputs.PUBLISHED) else f"{RESULTS}/{file}"
-            for file in files
-        ]
+        return [published_table(file) if file.startswith(outputs.PUBLISHED) else f"{RESULTS}/{file}" for file in files]
 
     return needs
+
+
+def published_table(need):
+    """The file of ``published/<table>.csv``, which lies in the folder of a paper."""
+    paper, file = find_table(PUBLISHED, Path(need).stem)
+    return repository(file)
 
 
 def notebook_parameters(kinds, kind):
     """Parameters of a notebook for papermill."""
 
     def parameters(wildcards, input):
-        values = {"name": wildcards[kind], "results": RESULTS, "published": repository("config/published")}
+        values = {"name": wildcards[kind], "results": RESULTS, "published": repository(PUBLISHED)}
         values["out"] = f"{RESULTS}/{kinds}"
         return [word for key, value in values.items() for word in ("-p", key, value)]
 
@@ -60,7 +67,7 @@ def labels_of(kinds, kind):
 
 def subcategory_of(kind):
     """Heading of a table or figure in Snakemake's report."""
-    return lambda wildcards: "As in the paper" if outputs.is_numbered(wildcards[kind]) else "Beyond the paper"
+    return lambda wildcards: "As in a paper" if outputs.is_numbered(wildcards[kind]) else "Beyond papers"
 
 
 def comparison():
@@ -69,12 +76,11 @@ def comparison():
 
 
 def published_folder(wildcards, input):
-    return repository("config/published")
+    return repository(PUBLISHED)
 
 
 def claims_files():
-    files = sorted((ROOT / "config/published").glob("*.csv"))
-    return [repository(file) for file in files if file.name.startswith(("claims", "table_"))]
+    return [repository(file) for paper in read_papers(PUBLISHED) for file in paper.files]
 
 
 def leakage_findings():

@@ -18,6 +18,7 @@ from spectralseg.grid import runs as runs_of
 from spectralseg.operations.exclusive import StudyLock
 from spectralseg.parsing import read_yaml
 from spectralseg.study_folder import StudyFolder
+from spectralseg.study_outputs import with_outputs
 
 # The plan of a large study consists of millions of objects that live until the end. Garbage collection would take a
 # third of the planning time; it is enabled again when jobs start.
@@ -47,6 +48,7 @@ try:
         read_yaml(Path(file))  # refuses duplicate keys, of which Snakemake takes the last
     SPECIFICATIONS = read_specifications(ROOT / "workflow/rules/datasets")
     CONFIG = validate_config(config, CONFIG_FILES, SPECIFICATIONS, outputs.own_names(ROOT))
+    CONFIG = with_outputs(CONFIG, SPECIFICATIONS, ROOT / "config/published")
     RESULTS = f"results/{CONFIG.name}"
     if workflow.is_main_process:
         StudyFolder(Path(RESULTS), CONFIG).refuse_missing_files(CONFIG_FILES)

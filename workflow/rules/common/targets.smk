@@ -42,7 +42,8 @@ def cards():
 
 
 def claim_verdicts():
-    return [f"{RESULTS}/{name}" for name in ("claims.csv", "claims_cells.csv", "claims.md", "claims.html")]
+    names = ("claims.csv", "claims_cells.csv", "claims_papers.csv", "claims.md", "claims.html")
+    return [f"{RESULTS}/{name}" for name in names]
 
 
 def tables():

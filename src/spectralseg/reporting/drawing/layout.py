@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spectralseg.reporting.drawing import style
 
-STAMP = "Demonstration on synthetic phantoms: says nothing about the paper."
+STAMP = "Demonstration on synthetic phantoms: says nothing about any paper."
 DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (2.2, 1.1)), "dotted": (0, (0.8, 0.8))}
 _MARGIN = 0.08
 _FOOTER_LINE = style.SMALL_SIZE * 1.35 / 72

@@ -19,6 +19,8 @@ from spectralseg.reporting.drawing import layout
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
+RUNS = {"suite": ("noise",)}
+
 _CORRUPTIONS = {
     "dermoscopy": ("shot_noise", "defocus_blur", "brightness_down"),
     "endoscopy": ("specular_highlights", "motion_blur", "jpeg_compression"),

@@ -27,13 +27,14 @@ from spectralseg.reporting.figures._spectra import MEDIAN_RULE, class_channels, 
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
-IN_DISTRIBUTION = ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg")
+RUNS = {"dataset": ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg")}
+
 _CURVE_SLICES = 64
 
 
 def build(results: Results) -> Figure:
     """Spectrum of an image beside that of its mask, and the share of power below each frequency, per dataset."""
-    names, left_out = images.available(results, IN_DISTRIBUTION)
+    names, left_out = images.available(results, RUNS["dataset"])
     data = [results.prepared(name) for name in names]
     cases = [(d, case) for d in data for case in choose_cases(d, 1)]
     if not cases:

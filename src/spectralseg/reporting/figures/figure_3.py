@@ -25,6 +25,8 @@ from spectralseg.reporting.example_cases import choose_cases
 from spectralseg.reporting.figures._spectra import MEDIAN_RULE
 from spectralseg.reporting.results import Results
 
+RUNS = {"dataset": ("kvasir_seg", "isic2018", "btseg", "acdc", "synapse", "monuseg")}
+
 Mask = NDArray[np.bool_]
 
 
@@ -56,7 +58,7 @@ def vary(mask: Mask, seed: int = 0) -> list[Variation]:
 
 def build(results: Results) -> Figure:
     """How much a mask, its complex spectrum and its amplitude spectrum change when the mask is changed."""
-    names, _ = images.available(results, ("kvasir_seg", "isic2018", "btseg", "acdc", "synapse", "monuseg"))
+    names, _ = images.available(results, RUNS["dataset"])
     cases = [case for name in names[:1] for case in choose_cases(results.prepared(name), 1)]
     if not cases:
         return layout.no_data("No dataset is prepared.", demonstration=results.demonstration)

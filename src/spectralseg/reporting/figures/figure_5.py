@@ -16,6 +16,13 @@ from spectralseg.reporting.drawing import images
 from spectralseg.reporting.figures._strips import contour_figure, strip_of
 from spectralseg.reporting.results import Results
 
+RUNS = {
+    "dataset": ("kvasir_seg", "isic2018"),
+    "architecture": ("unet", "transunet"),
+    "objective": ("spatial", "spatial_spectral"),
+    "lambda": ("0", "0.2"),
+}
+
 
 def build(results: Results) -> Figure:
     """Contours in distribution and out of distribution: Kvasir-SEG, PolypGen, ISIC-18, ISIC-17."""

@@ -16,9 +16,16 @@ from spectralseg.reporting.drawing import images
 from spectralseg.reporting.figures._strips import contour_figure, strip_of
 from spectralseg.reporting.results import Results
 
+RUNS = {
+    "dataset": ("monuseg", "btseg"),
+    "architecture": ("unet", "transunet"),
+    "objective": ("spatial", "spatial_spectral"),
+    "lambda": ("0", "0.2"),
+}
+
 
 def build(results: Results) -> Figure:
     """Contours on MoNuSeg and BTSeg."""
-    names, left_out = images.available(results, ["monuseg", "btseg"])
+    names, left_out = images.available(results, RUNS["dataset"])
     bands = [[strip_of(results, name, name)] for name in names]
     return contour_figure(bands, left_out, results.demonstration)

@@ -22,10 +22,17 @@ from spectralseg.reporting.figures import _strips
 from spectralseg.reporting.figures._strips import Strip
 from spectralseg.reporting.results import Results
 
+RUNS = {
+    "dataset": ("acdc", "synapse"),
+    "architecture": ("unet", "transunet"),
+    "objective": ("spatial", "spatial_spectral"),
+    "lambda": ("0", "0.2"),
+}
+
 
 def build(results: Results) -> Figure:
     """Colour-coded label maps on ACDC and Synapse; a white box bounds the largest connected error region."""
-    names, left_out = images.available(results, ["acdc", "synapse"])
+    names, left_out = images.available(results, RUNS["dataset"])
     strips = [_strips.strip_of(results, name, name) for name in names]
     rows = [len(strip.examples) for strip in strips]
     if not sum(rows):

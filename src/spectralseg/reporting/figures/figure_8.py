@@ -25,10 +25,17 @@ from spectralseg.reporting.figures._strips import LABELS, footers, predicted, ro
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
+RUNS = {
+    "dataset": ("synapse", "acdc"),
+    "architecture": ("unet", "transunet"),
+    "objective": ("spatial", "spatial_spectral"),
+    "lambda": ("0", "0.2"),
+}
+
 
 def build(results: Results) -> Figure:
     """Log-magnitude spectra of references and predictions on Synapse and ACDC with their correlations."""
-    names, left_out = images.available(results, ["synapse", "acdc"])
+    names, left_out = images.available(results, RUNS["dataset"])
     strips = [strip_of(results, name, name, _first_and_last) for name in names]
     rows = rows_of(strips)
     if not rows:

@@ -27,12 +27,17 @@ from spectralseg.reporting.figures._strips import LABELS, footers, predicted, ro
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
-DATASETS = ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg")
+RUNS = {
+    "dataset": ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg"),
+    "architecture": ("unet", "transunet"),
+    "objective": ("spatial", "spatial_spectral"),
+    "lambda": ("0", "0.2"),
+}
 
 
 def build(results: Results) -> Figure:
     """Class activation maps on the median case of each dataset, on one colour scale per row."""
-    names, left_out = images.available(results, DATASETS)
+    names, left_out = images.available(results, RUNS["dataset"])
     strips = [strip_of(results, name, name, _middle) for name in names]
     rows = rows_of(strips)
     if not rows:

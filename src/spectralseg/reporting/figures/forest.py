@@ -31,6 +31,7 @@ from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import METHOD
 from spectralseg.statistics.verdicts import FEWEST, side
 
+RUNS = {"compared": ("baseline",)}
 NEEDS = ("comparisons.parquet",)
 
 ONE_COLUMN, TWO_COLUMNS = 66, 160  # lines that fit on a page

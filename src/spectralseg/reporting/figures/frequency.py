@@ -27,6 +27,8 @@ from spectralseg.reporting.example_cases import Method
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
+RUNS = {"suite": ("interpretation",)}
+
 _COLUMNS, _METHODS = 6, 4
 _HEIGHT = 1.02  # inches
 _LEFT, _GAP = 0.46, 0.1

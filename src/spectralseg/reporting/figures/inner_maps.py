@@ -21,6 +21,8 @@ from spectralseg.reporting.figures._strips import note_dice
 from spectralseg.reporting.labels import dataset_label, plain_label
 from spectralseg.reporting.results import Examples, Results
 
+RUNS = {"maps": ("residual",)}
+
 _LARGEST = 1.1  # inches
 _HANDLES = [
     Line2D([], [], color=style.ACTUAL, label="actual"),

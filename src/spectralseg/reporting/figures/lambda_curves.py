@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from spectralseg.config import Objective
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
-from spectralseg.published.tables import read_published
+from spectralseg.published.tables import read_published_table
 from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import architecture_label, dataset_label
 from spectralseg.reporting.results import Results
@@ -29,6 +29,7 @@ from spectralseg.reporting.rows import rows_where
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Values, pair
 
+RUNS = {"compared": ("lambdas",), "suite": ("iid",)}
 NEEDS = ("published/table_6.csv",)
 
 PROTOCOL = "published"
@@ -111,7 +112,7 @@ def _published(results: Results) -> pd.DataFrame:
     """The cells of Table 6 that are means over classes; empty without published numbers."""
     if results.published is None:
         return pd.DataFrame(columns=["dataset", "architecture", "metric", "lambda", "value"])
-    cells = read_published(results.published / "table_6.csv").cells
+    cells = read_published_table(results.published, "table_6").cells
     return cells[(cells["class"] == MEAN) & (cells["suite"] == "iid")]
 
 

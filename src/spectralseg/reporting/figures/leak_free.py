@@ -19,6 +19,8 @@ from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import rows_where
 
+RUNS = {"suite": ("ood",)}
+
 STAGES = {"": "all\ncases", "train": "not in\ntraining", "validation": "nor\nvalidation", "test": "nor\ntest"}
 _COLUMNS, _ROWS = 3, 4
 _LEFT, _GAP = 0.42, 0.36  # inches

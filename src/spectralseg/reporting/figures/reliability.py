@@ -25,6 +25,8 @@ from spectralseg.reporting.drawing import layout, series, style
 from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
 
+RUNS = {"suite": ("calibration",)}
+
 _ACROSS, _METHODS, _BLOCK_ROWS = 8, 4, 5
 _HEIGHTS = (0.72, 0.24)  # inches
 _LEFT, _GAP = 0.46, 0.07  # inches

@@ -29,6 +29,8 @@ from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.results import Examples, Results
 from spectralseg.reporting.rows import rows_where
 
+RUNS = {"compared": ("baseline",)}
+
 WORST = 2
 _PAIRS, _ROWS = 2, 8
 _LARGEST = 0.8  # inches, so that all rows fit on a page

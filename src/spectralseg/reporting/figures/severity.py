@@ -21,6 +21,8 @@ from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import METHOD
 
+RUNS = {"suite": ("noise",)}
+
 _COLUMNS, _ROWS = 6, 9
 _HEIGHT = 0.7  # inches
 _LEFT, _GAP = 0.42, 0.1  # inches

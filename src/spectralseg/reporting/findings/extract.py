@@ -15,6 +15,7 @@ from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv, read_json_lines
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN, RUN_KEYS
+from spectralseg.reporting.claim_papers import FILE, papers_text, read_claim_papers
 from spectralseg.reporting.measurements import CONDITION, LEAK_FREE, Measurements
 from spectralseg.reporting.report.runs_table import read_runs
 from spectralseg.reporting.results import Results
@@ -65,7 +66,7 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
     tables = {
         "effects": pd.DataFrame(_effects(results), columns=list(EFFECTS)),
         "noise": robustness.build(results).cells.drop(columns="source"),
-        "claims": read_csv(results.root / "claims.csv", "claims", "run the workflow until 'claims'"),
+        "claims": read_csv(results.root / "claims.csv", "claims", "run the workflow until 'claims'", ("paper",)),
         "datasets": pd.DataFrame(_datasets(results, results.config)),
         "leakage": results.leakage.pairs,
         "runs": pd.DataFrame(_runs(results)),
@@ -74,6 +75,7 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
         "published": common.published_table(results, "table_6").cells,
     }
     texts = {f"{name}.csv": csv_text(table.map(_short)) for name, table in tables.items()}
+    texts[FILE] = papers_text(read_claim_papers(results.root))
     texts[CONFIG] = (results.root / CONFIG).read_text(encoding="utf-8")
     files = [out / name for name in texts]
     out.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from spectralseg.data.splits import PARTS
 from spectralseg.files import replacing
 from spectralseg.loading import read_csv
 from spectralseg.metrics.catalogue import metric_of
+from spectralseg.reporting.claim_papers import ClaimPaper, read_claim_papers
 from spectralseg.reporting.findings import plots
 from spectralseg.reporting.findings.extract import (
     BETTER,
@@ -153,7 +154,7 @@ def text(numbers: Numbers, link: str) -> str:
         "Calibration": _calibration,
         "Noise": _noise,
         "Activation maps and spectra": _maps,
-        "The paper's claims": _claims,
+        "Claims of papers": _claims,
         "Statistical power": _power,
         "Limits": _limits,
         "Cost, versions and files": _cost,
@@ -222,7 +223,7 @@ def _head(numbers: Numbers, link: str) -> Iterator[str]:
     if missing := (states != "evaluated").sum():
         yield f"**Unfinished: {missing} of {len(states)} runs are missing or diverged.**"
     if "phantom" in set(numbers.table("datasets")["source"]):
-        yield "**Measured on synthetic phantoms: nothing here says anything about the paper.**"
+        yield "**Measured on synthetic phantoms: nothing here says anything about a paper.**"
     yield (
         "*Better* and *worse*: the 95 % interval over seeds and patients excludes zero. *Equivalent*: the 90 % "
         f"interval lies within the margin, whether it excludes zero or not. Either needs {FEWEST}. Verdicts are not "
@@ -511,11 +512,19 @@ def _maps(numbers: Numbers, link: str) -> Iterator[str]:
 
 
 def _claims(numbers: Numbers, link: str) -> Iterator[str]:
-    claims = numbers.table("claims")
-    tested = claims[(pd.to_numeric(claims["comparisons"]) > 0) & (claims["verdict"] != UNTESTED)]
+    claims, papers = numbers.table("claims"), read_claim_papers(numbers.folder)
+    for paper in papers:
+        if paper.runs:
+            yield f"### {paper.heading}"
+            yield from _claims_of(paper, claims[claims["paper"] == paper.paper])
+    yield " ".join(paper.sentence for paper in papers if not paper.runs)
+
+
+def _claims_of(paper: ClaimPaper, claims: pd.DataFrame) -> Iterator[str]:
+    tested = claims[claims["verdict"] != UNTESTED]
     phrases = listed([f"{count} {verdict}" for verdict, count in tested["verdict"].value_counts().items()])
     yield (
-        f"Of {len(claims)} claims of the paper {len(tested)} can be tested with these datasets: {phrases or 'none'}. "
+        f"Of {paper.claims} claims of the paper {len(tested)} can be tested with these datasets: {phrases or 'none'}. "
         "The others need datasets, networks or measurements that this study does not have."
     )
     lines = tested[["section", "claim", "verdict", "reason"]].itertuples(index=False, name=None)

@@ -1,9 +1,10 @@
-"""Claims as a table of the report page."""
+"""Claims as tables of the report page, one for each paper."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pandas as pd
 
 from spectralseg.errors import InputError
 from spectralseg.loading import read_csv
+from spectralseg.reporting.claim_papers import ClaimPaper, read_claim_papers
 from spectralseg.reporting.rendering import p_text, signed
 from spectralseg.reporting.rendering.html_table import DASH, Cell, Grid, columns, number
 from spectralseg.statistics.verdicts import VERDICTS
 
 COLUMNS = (
-    *("id", "section", "claim", "published", "measured", "low", "high", "unit"),
+    *("paper", "id", "section", "claim", "published", "measured", "low", "high", "unit"),
     *("seeds", "cases", "verdict", "reason", "p", "p_adjusted", "verdict_adjusted", "margin_needed", "demonstration"),
 )
 
@@ -36,16 +38,60 @@ def read_claims(file: Path) -> pd.DataFrame | None:
     return claims
 
 
+@dataclass(frozen=True)
+class PaperSection:
+    """The claims of a paper.
+
+    Attributes:
+        paper: the paper.
+        verdicts: number of claims by verdict.
+        adjusted: the same by adjusted verdict.
+        demonstration: whether the verdicts rest on phantoms.
+        grid: the table.
+    """
+
+    paper: ClaimPaper
+    verdicts: dict[str, int]
+    adjusted: dict[str, int]
+    demonstration: bool
+    grid: Grid
+
+
+def paper_sections(folder: Path) -> tuple[list[PaperSection], list[str]] | None:
+    """A section for each paper of whose claims the study has runs, and a sentence on each other paper.
+
+    Args:
+        folder: with ``claims.csv`` and ``claims_papers.csv``.
+
+    Returns:
+        None without ``claims.csv``.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    claims = read_claims(folder / "claims.csv")
+    if claims is None:
+        return None
+    papers = read_claim_papers(folder)
+    sections = [_section(paper, claims[claims["paper"] == paper.paper]) for paper in papers if paper.runs]
+    return sections, [paper.sentence for paper in papers if not paper.runs]
+
+
+def _section(paper: ClaimPaper, claims: pd.DataFrame) -> PaperSection:
+    counts = verdict_counts(claims), verdict_counts(claims, "verdict_adjusted")
+    return PaperSection(paper, *counts, any(map(demonstrates, claims["demonstration"])), claims_grid(paper, claims))
+
+
 def verdict_counts(claims: pd.DataFrame, column: str = "verdict") -> dict[str, int]:
     """Number of claims with each verdict, zeros included."""
     return {verdict: int((claims[column] == verdict).sum()) for verdict in VERDICTS}
 
 
-def claims_grid(claims: pd.DataFrame) -> Grid:
-    """The verdicts, one row per claim."""
+def claims_grid(paper: ClaimPaper, claims: pd.DataFrame) -> Grid:
+    """The verdicts on the claims of a paper, one row per claim."""
     return Grid(
-        name="claims-table",
-        caption="Each claim of the paper with its verdict",
+        name=f"claims-{paper.paper}",
+        caption=f"Each claim of {paper.name} with its verdict",
         columns=columns(
             *(("Id", "Claim", "Verdict", "Stamp"), ("Published", "Measured", "95 % interval")),
             *(("Unit", "Reason", "Section"), ("Seeds", "Cases", "p", "Adjusted p")),

@@ -22,7 +22,7 @@ from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.rendering import few_patients, read_page
 from spectralseg.reporting.rendering.html_table import Cell, Grid, columns, number, tables_of
 from spectralseg.reporting.report.case_browser import case_browser
-from spectralseg.reporting.report.claims_table import claims_grid, demonstrates, read_claims, verdict_counts
+from spectralseg.reporting.report.claims_table import paper_sections
 from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
 from spectralseg.reporting.report.runs_table import (
     EVALUATED,
@@ -54,7 +54,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
     """
     config, resolved = results.config, results.root / "config.yaml"
     runs, browser = read_runs(results), case_browser(results)
-    claims = read_claims(results.root / "claims.csv")
+    claims = paper_sections(results.root)
     effects = read_effects(results.root / "comparisons.parquet")
     if effects is not None:
         effects = results.of_the_study(effects, COMPARED_KEYS)
@@ -65,14 +65,13 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "leaks": results.leakage.findings(),
         "audited": len(results.leakage.pairs),
         "facts": _facts(results, runs, browser),
-        "verdicts": verdict_counts(claims) if claims is not None else {},
-        "adjusted": verdict_counts(claims, "verdict_adjusted") if claims is not None else {},
         "fewest": FEWEST,
         "headline": headline(effects) if effects is not None else {},
         "baselines": sorted(set(effects["baseline"])) if effects is not None else [],
         "absent": _absent(results, runs),
-        "claims": claims_grid(claims) if claims is not None else None,
-        "demonstrated": claims is not None and any(map(demonstrates, claims["demonstration"])),
+        "judged": claims is not None,
+        "papers": claims[0] if claims else [],
+        "untested_papers": claims[1] if claims else [],
         "effects": effects_grid(effects) if effects is not None else None,
         "few_patients": " ".join(few_patients(effects["effective_groups"])) if effects is not None else "",
         "tables": _tables(results, out),

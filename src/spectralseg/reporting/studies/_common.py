@@ -15,7 +15,7 @@ from spectralseg.config import Objective
 from spectralseg.errors import InputError
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
-from spectralseg.published.tables import PublishedTable, read_published
+from spectralseg.published.tables import PublishedTable, read_published_table
 from spectralseg.reporting.measurements import CONDITION, Measurements
 from spectralseg.reporting.rendering import MINUS
 from spectralseg.reporting.results import Results
@@ -74,14 +74,14 @@ def is_full_band(objective: Objective) -> bool:
 
 
 def published_table(results: Results, name: str) -> PublishedTable:
-    """A published table of the paper.
+    """A published table of a paper.
 
     Raises:
         InputError: the folder of published numbers was not given, or the file is missing or malformed.
     """
     if results.published is None:
         raise InputError(f"{name}: the study needs published numbers; give their folder to Results")
-    return read_published(results.published / f"{name}.csv")
+    return read_published_table(results.published, name)
 
 
 def published_gains(results: Results, *tables: str) -> pd.DataFrame:

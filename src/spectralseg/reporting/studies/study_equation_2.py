@@ -30,6 +30,8 @@ from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import pair
 from spectralseg.statistics.verdicts import margin_needed
 
+RUNS = {"auxiliary": ("spectral",)}
+
 ROUNDING = 1e-9  # largest rounding error of values in [0, 1] in double precision
 _BANDS = tuple(spectra.BANDS)
 _LEGEND = (

@@ -30,6 +30,7 @@ from spectralseg.reporting.tables._cells import leak_warnings
 from spectralseg.reporting.tables.leakage_effect import build as build_table
 from spectralseg.statistics.verdicts import side
 
+RUNS = {"suite": ("ood",)}
 NEEDS = ("published/table_3.csv",)
 
 PROTOCOL = "sound"

@@ -36,6 +36,8 @@ from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.significance import LEVEL, holm, wilcoxon
 from spectralseg.statistics.verdicts import FEWEST, margin_needed
 
+RUNS = {"options": ("band",)}
+
 METRICS = ("dsc", "hd95")
 PROTOCOL = "sound"
 REFERENCES = ("baseline", "full band", "control")

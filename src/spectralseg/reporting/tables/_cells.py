@@ -32,7 +32,10 @@ FALSE_STRUCTURES = (
     "False structures: percentage of the cases without a structure in which one was predicted; no column where every "
     "case has one."
 )
-_CELL = ("table", "protocol", *PLACE, "line", *SELECTION, "leak_free", "class", "metric", "published", "published_bold")
+_CELL = (
+    *("table", "paper", "protocol", *PLACE, "line", *SELECTION),
+    *("leak_free", "class", "metric", "published", "published_bold"),
+)
 _COLUMN = ["protocol", "block", "group", "column", "line"]
 
 
@@ -90,7 +93,9 @@ def fill(results: Results, published: PublishedTable, again: Callable[[pd.DataFr
         raise InputError(f"{results.root}: protocol '{unknown[0]}' of the records is unknown; collect them again")
     measurements = Measurements(records, audit, results.baseline)
     missing = _missing_metrics(records)
-    cells = cells.assign(table=published.name, published=cells["value"], published_bold=cells["bold"])
+    paper = published.paper
+    cells = cells.assign(table=published.name, paper=paper.id if paper else "")
+    cells = cells.assign(published=cells["value"], published_bold=cells["bold"])
     selected = [
         {**cell, "protocol": protocol}
         for protocol, cell in itertools.product(rendering.PROTOCOLS, cells.to_dict("records"))
@@ -105,7 +110,12 @@ def fill(results: Results, published: PublishedTable, again: Callable[[pd.DataFr
         row_headings=(published.row_heading, ""),
         sections=rendering.protocol_sections(frame),
         legend=rendering.LEGEND,
-        notes=(*published.notes, *rendering.few_patients(frame["effective_groups"]), *_remarks(audit, cells)),
+        notes=(
+            *([f"Published numbers: {paper.name}, {paper.citation}."] if paper else []),
+            *published.notes,
+            *rendering.few_patients(frame["effective_groups"]),
+            *_remarks(audit, cells),
+        ),
     )
     pairs = zip(frame["dataset"], frame["test_dataset"], strict=True)
     return Table(page, frame.assign(source=[results.origin(*pair) for pair in pairs]))

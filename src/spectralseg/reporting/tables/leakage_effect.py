@@ -14,6 +14,8 @@ from spectralseg.reporting.results import Results
 from spectralseg.reporting.table import Table
 from spectralseg.reporting.tables._cells import all_runs, fill, pairs_of, reported_twice, step_by_step
 
+RUNS = {"suite": ("ood",)}
+
 _READING = (
     "Columns from left to right: all test cases; without those that match training data; nor validation data; nor the "
     "test data of the training dataset, so that no case is shared with its own test set."

@@ -30,6 +30,8 @@ from spectralseg.reporting.tables._cells import all_runs, blocks_by_kind, fill, 
 from spectralseg.statistics.agreement import contributions, intraclass_correlation, weighted_kappa
 from spectralseg.statistics.bootstrap import paired_interval
 
+RUNS = {"metrics": ("lesions",)}
+
 METRICS = {
     "Lesions": (
         *("lesion_f1", "lesion_sensitivity", "lesion_precision"),
@@ -126,7 +128,7 @@ def _agreements(results: Results) -> Iterator[dict[str, Any]]:
                 **{"table": "lesions", "protocol": _PROTOCOL, "metric": name, "line": "agreement", "leak_free": ""},
                 **{"row": method_label(cell), "block": f"Agreement: {_group(cell)}", "group": ""},
                 **{"column": agreement.label, "class": "all", "baseline": results.baseline, "published": np.nan},
-                **{"published_bold": False, "measured_best": False, "missing_runs": 0},
+                **{"paper": "", "published_bold": False, "measured_best": False, "missing_runs": 0},
                 **ratings.measure(reference),
                 "source": results.origin(cell["dataset"], cell["test_dataset"]),
             }

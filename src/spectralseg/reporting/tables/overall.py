@@ -29,6 +29,8 @@ from spectralseg.statistics.pairing import Values, pair
 from spectralseg.statistics.significance import fewest_seeds
 from spectralseg.statistics.verdicts import FEWEST_SEEDS
 
+RUNS = {"compared": ("baseline",), "suite": ("iid",)}
+
 METRICS = ("dsc", "iou")  # shares, for which the margin is defined
 OPEN = "not settled"
 CERTAIN = 0.95

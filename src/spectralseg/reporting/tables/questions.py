@@ -40,6 +40,8 @@ from spectralseg.statistics.pairing import Paired, pair
 from spectralseg.statistics.significance import LEVEL, holm
 from spectralseg.statistics.verdicts import FEWEST, enough
 
+RUNS = {"compared": ("questions",)}
+
 OPEN, BETTER, WORSE, SAME = VERDICTS = ("not settled", "better", "worse", "same")
 COLUMNS = (
     *("protocol", "question", "reference", "architecture", "objective", "lambda"),

@@ -25,6 +25,8 @@ from spectralseg.reporting.rows import METHOD
 from spectralseg.reporting.table import Table
 from spectralseg.statistics.bootstrap import Interval, paired_interval
 
+RUNS = {"suite": ("noise",)}
+
 METRIC = "dsc"
 LOSS, ERROR = "rD", "mCE"
 LEGEND = (

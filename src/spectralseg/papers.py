@@ -1,0 +1,121 @@
+"""Papers whose published numbers and claims are data: one folder each in ``config/published``.
+
+``paper.yaml`` of a folder holds the paper's short name, title and citation. Beside it are its claims in ``claims.csv``
+and ``claims_cells.csv`` (:mod:`spectralseg.published.claims`) and its tables in ``table_<number>.csv``
+(:mod:`spectralseg.published.tables`); a paper may lack either. Names of tables are unique over all papers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spectralseg.errors import InputError
+from spectralseg.files import visible
+from spectralseg.parsing import read_yaml
+from spectralseg.registry import suggest
+
+DESCRIPTION = "paper.yaml"
+_TEXTS = ("name", "title", "citation")
+_FOLDER = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper.
+
+    Attributes:
+        folder: its folder, whose name identifies the paper in results.
+        name: short name in headings.
+        title: title of the paper.
+        citation: authors, place and year, without the title.
+    """
+
+    folder: Path
+    name: str
+    title: str
+    citation: str
+
+    @property
+    def id(self) -> str:
+        """Value of the column ``paper`` in results."""
+        return self.folder.name
+
+    @property
+    def claims(self) -> Path | None:
+        """The file of its claims; None if it has none."""
+        file = self.folder / "claims.csv"
+        return file if file.is_file() else None
+
+    @property
+    def tables(self) -> dict[str, Path]:
+        """Files of its tables by name."""
+        return {file.stem: file for file in visible(self.folder.glob("table_*.csv"))}
+
+    @property
+    def files(self) -> list[Path]:
+        """All its files that results depend on."""
+        claims = [self.claims, self.folder / "claims_cells.csv"] if self.claims else []
+        return [self.folder / DESCRIPTION, *filter(None, claims), *self.tables.values()]
+
+
+def read_papers(published: Path | str) -> tuple[Paper, ...]:
+    """The papers of a folder such as ``config/published``, sorted by folder; none if the folder does not exist.
+
+    Raises:
+        InputError: a file lies outside of the papers' folders, a folder has another name than lower-case letters,
+            digits and ``_``, its ``paper.yaml`` is missing or malformed, or two papers have a table of the same name.
+    """
+    entries = visible(Path(published).glob("*"))
+    if files := [entry for entry in entries if entry.suffix == ".csv"]:
+        raise InputError(f"{files[0]}: is not in the folder of a paper; move it to {published}/<paper>/")
+    papers = tuple(_read_paper(entry) for entry in entries if entry.is_dir())
+    _tables(papers)
+    return papers
+
+
+def published_tables(published: Path | str) -> dict[str, tuple[Paper, Path]]:
+    """Paper and file of each published table by name.
+
+    Raises:
+        InputError: as for :func:`read_papers`.
+    """
+    return _tables(read_papers(published))
+
+
+def find_table(published: Path | str, name: str) -> tuple[Paper, Path]:
+    """Paper and file of a published table.
+
+    Raises:
+        InputError: as for :func:`read_papers`, or no paper has the table.
+    """
+    tables = published_tables(published)
+    if name not in tables:
+        raise InputError(f"{published}: no paper has a table '{name}'; {suggest(name, tables)}")
+    return tables[name]
+
+
+def _tables(papers: Iterable[Paper]) -> dict[str, tuple[Paper, Path]]:
+    tables: dict[str, tuple[Paper, Path]] = {}
+    for paper in papers:
+        for name, file in paper.tables.items():
+            if name in tables:
+                raise InputError(f"{file}: table '{name}' is also in {tables[name][1]}; renumber one of them")
+            tables[name] = paper, file
+    return tables
+
+
+def _read_paper(folder: Path) -> Paper:
+    if not _FOLDER.fullmatch(folder.name):
+        raise InputError(f"{folder}: is not a valid folder of a paper; name it with lower-case letters, digits and '_'")
+    file = folder / DESCRIPTION
+    texts = read_yaml(file)
+    if not isinstance(texts, dict) or sorted(texts) != sorted(_TEXTS) or not all(map(_is_line, texts.values())):
+        raise InputError(f"{file}: is not the description of a paper; give {', '.join(_TEXTS)}, each a line of text")
+    return Paper(folder, **texts)
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and "\n" not in value

@@ -47,19 +47,27 @@ def every(kind):
     return [output.name for output in outputs.describe_all(kind, PUBLISHED)]
 
 
-@pytest.mark.parametrize("name", ["config", "demo"])
-def test_the_grid_of_the_paper_gets_all_but_lesions_and_bands(name):
+@pytest.mark.parametrize(("name", "without"), [("config", {"lesions", "questions", "inner_maps"}), ("demo", set())])
+def test_the_grid_of_the_paper_gets_all_but_what_it_has_no_runs_for(name, without):
     config = load_config(REPOSITORY / "config" / f"{name}.yaml", SPECIFICATIONS)
     config = with_outputs(config, SPECIFICATIONS, PUBLISHED)
-    assert config.tables == [name for name in every("tables") if name != "lesions"]
+    assert config.tables == [name for name in every("tables") if name not in without]
     assert config.tables[:6] == [f"table_{number}" for number in range(1, 7)]
-    assert config.figures == every("figures")
+    assert config.figures == [name for name in every("figures") if name not in without]
     assert config.studies == [name for name in every("studies") if name != "study_mid_band"]
 
 
 def test_one_objective_without_the_runs_of_a_paper():
     assert made(OWN) == ALWAYS | {"figure_2", "figure_3"}
     assert made(changed(datasets={"atlas": {}}, grid={"datasets": ["atlas"]})) == ALWAYS | {"lesions"}
+
+
+def test_questions_and_residual_maps_have_outputs_of_their_own():
+    asked = {"questions": {"own": {"title": "Better?", "reference": "segformer", "methods": ["second"]}}}
+    networks = {**OWN["architectures"], "second": {"model": "grcsf", "pretrained": ["half"]}}
+    study = changed(architectures=networks, pretraining={"half": {"mask_ratio": 0.5}}, comparison=asked)
+    study["grid"]["main"]["architectures"] = ["segformer", "second"]
+    assert made(study) == ALWAYS | {"figure_2", "figure_3", "questions", "inner_maps"}
 
 
 PLAIN, DICE = {"base": "cross_entropy"}, {"base": "dice"}

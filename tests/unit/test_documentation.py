@@ -84,9 +84,18 @@ def test_the_example_of_the_page_on_grcsf_is_valid():
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     specifications = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
     config = validate_config(yaml.safe_load(block), "grcsf.md", specifications)
-    assert len(runs(config)) == 8 * 2 * 6
+    assert len(runs(config)) == 2 * 6
+
+
+def test_the_page_on_grcsf_explains_every_network_of_its_study():
+    text = (REPOSITORY / "docs" / "grcsf.md").read_text(encoding="utf-8")
+    raw = yaml.safe_load((REPOSITORY / "config" / "lesions.yaml").read_text(encoding="utf-8"))
+    config = Config.model_validate(raw)
+    assert set(config.architectures) <= set(re.findall(r"`(\w+)`", text.partition("## Masked")[0]))
     names = {name for architecture in config.architectures.values() for name in architecture.options}
     assert names <= set(re.findall(r"[a-z_]+", text))
+    asked = [name for question in config.comparison.questions.values() for _, name in question.sides]
+    assert set(asked) == set(config.architectures)
 
 
 def test_the_table_of_splits_names_every_dataset_and_alternative():

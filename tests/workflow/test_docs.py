@@ -143,6 +143,17 @@ def test_training_a_run_as_documented(tmp_path, typed):
 
 
 @trains
+def test_pretraining_a_masked_autoencoder_as_documented(tmp_path, typed):
+    copy_repository(tmp_path)
+    page = (REPOSITORY / "docs" / "grcsf.md").read_text(encoding="utf-8")
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    typed(commands)
+    folder = tmp_path / "results" / "try"
+    assert {"map_quality.csv", "model.pt", "residual_maps.png"} <= {path.name for path in (folder / "half").iterdir()}
+    assert (folder / "rcu" / "model.pt").is_file()
+
+
+@trains
 def test_exchanging_with_other_tools_as_documented(tmp_path, typed):
     (tmp_path / "workflow").symlink_to(REPOSITORY / "workflow")
     (tmp_path / "config").symlink_to(REPOSITORY / "config")

@@ -178,6 +178,26 @@ def config(study):
     return validate_config(study, "toy.yaml")
 
 
+@pytest.fixture
+def pretrained_study(study):
+    """The raw configuration of three runs: without a masked autoencoder, with ``half``, and with ``untrained`` and the
+    maps of other cases.
+    """
+    sizes = {"mask_ratio": 0.5, "patch": 8, "width": 16, "layers": 1, "heads": 2}
+    sizes |= {"decoder_width": 16, "decoder_layers": 1, "decoder_heads": 2}
+    study["pretraining"] = {
+        "half": {**sizes, "iterations": 10, "batch_size": 4},
+        "untrained": {**sizes, "iterations": 0},
+    }
+    options = {name: value for name, value in _SMALL_GRCSF.items() if not name.startswith("mae_")}
+    grcsf = {"model": "grcsf", "encoder": SMALL_ENCODER, "encoder_weights": None, "options": options}
+    study["architectures"]["grcsf"] = {**grcsf, "pretrained": ["half"]}
+    other = {**grcsf, "options": {**options, "map_source": "other"}}
+    study["architectures"]["control"] = {**other, "pretrained": ["untrained"]}
+    study["grid"]["main"] |= {"architectures": ["unet", "grcsf", "control"], "objectives": ["spatial"]}
+    return study
+
+
 @pytest.fixture(scope="session")
 def toy_specification():
     """Specification of an imaginary dataset of colour drawings, with any keys replaced."""

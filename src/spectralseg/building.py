@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from spectralseg.config import Architecture, Objective
+from spectralseg.config import Architecture, Config, Objective
 from spectralseg.errors import InputError
 from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
@@ -28,6 +28,22 @@ def model_of(architecture: Architecture, channels: int, outputs: int, pretrained
         pretrained=pretrained,
         **architecture.options,
     )
+
+
+def without_files(config: Config, name: str) -> Architecture:
+    """An architecture of a study as it can be built before any file of weights exists.
+
+    The encoder has no pretrained weights. Masked autoencoders are untrained and as large as the first one. Residual
+    maps are those of the image itself, as pretraining stores the maps of other cases.
+    """
+    architecture = config.architectures[name]
+    options = dict(architecture.options)
+    if sizes := [config.pretraining[autoencoder].sizes.as_dict() for autoencoder in architecture.pretrained]:
+        options["mae_ratios"] = [size.pop("mask_ratio") for size in sizes]
+        options |= {f"mae_{key}": value for key, value in sizes[0].items()}
+        if options.get("map_source") == "other":
+            options["map_source"] = "own"
+    return architecture.model_copy(update={"encoder_weights": None, "options": options})
 
 
 def objective_of(objective: Objective, lam: str, outputs: int = 1, side: int | None = None) -> Combined:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from spectralseg.config import QUOTED_NUMBER, Config
 from spectralseg.errors import InputError
@@ -21,6 +21,9 @@ class Run:
     objective: str
     lam: str
     seed: int
+
+    parent: ClassVar[str] = "runs"
+    """Folder of all runs, below ``results/<name>``."""
 
     @classmethod
     def of(cls, keys: Mapping[str, Any]) -> Self:
@@ -44,6 +47,27 @@ class Run:
         }
 
 
+@dataclass(frozen=True, order=True)
+class Autoencoder:
+    """Identity of a masked autoencoder: its dataset and its name under ``pretraining`` in the configuration."""
+
+    dataset: str
+    name: str
+
+    parent: ClassVar[str] = "pretraining"
+    """Folder of all masked autoencoders, below ``results/<name>``."""
+
+    @property
+    def folder(self) -> str:
+        """Folder of the autoencoder below ``results/<name>/pretraining``."""
+        return f"{self.dataset}/{self.name}"
+
+    @property
+    def keys(self) -> dict[str, str | int]:
+        """The identity as recorded in ``run.json``."""
+        return {"dataset": self.dataset, "pretraining": self.name}
+
+
 def runs(config: Config) -> list[Run]:
     """All runs of a configuration, without duplicates, in a stable order."""
     unique_runs: dict[Run, None] = {}
@@ -54,6 +78,11 @@ def runs(config: Config) -> list[Run]:
             lambdas = block.lambdas if config.objectives[objective].auxiliary else ["0"]
             unique_runs.update((Run(dataset, architecture, objective, lam, seed), None) for lam in lambdas)
     return list(unique_runs)
+
+
+def autoencoders(config: Config) -> list[Autoencoder]:
+    """Masked autoencoders that the runs of a configuration use, without duplicates, in a stable order."""
+    return list(itertools.starmap(Autoencoder, config.pretrainings))
 
 
 def folder_of(keys: Mapping[str, Any]) -> str:

@@ -19,14 +19,19 @@ from spectralseg.config import NOT_LEARNED, QUOTED_NUMBER, Config
 from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError
 from spectralseg.files import visible
-from spectralseg.grid import Run
+from spectralseg.grid import Autoencoder, Run
+from spectralseg.grid import autoencoders as autoencoders_of
 from spectralseg.grid import runs as runs_of
 from spectralseg.parsing import read_json
 from spectralseg.registry import weights_file
+from spectralseg.run_folder import CHECKSUM, DESCRIPTION
 from spectralseg.training.settings import difference, settings_of
 
 _LONGEST = 2**26  # bytes of a dataset.json
-_SINGULAR = {"runs": "run", "datasets": "dataset", "tables": "table", "figures": "figure", "studies": "study"}
+_SINGULAR = {
+    **{"runs": "run", "autoencoders": "autoencoder", "datasets": "dataset"},
+    **{"tables": "table", "figures": "figure", "studies": "study"},
+}
 # Kinds of pages, and the ending of the file that stands for one.
 PAGES = {"tables": ".json", "figures": ".png", "studies": ".png"}
 _RUN = re.compile(
@@ -58,14 +63,24 @@ class StudyFolder:
         parents = self.root.parents
         return parents[1] if len(parents) > 1 else self.root.absolute().parents[1]
 
-    def run_folder(self, run: Run) -> Path:
-        """The folder of a run."""
-        return self.root / "runs" / run.folder
+    def run_folder(self, run: Run | Autoencoder) -> Path:
+        """The folder of a run or of a masked autoencoder."""
+        return self.root / run.parent / run.folder
 
     @cached_property
     def runs(self) -> list[Run]:
         """Runs of the study in the order of the grid, including those without a folder."""
         return runs_of(self.config) if self.config else self._present_runs
+
+    @cached_property
+    def autoencoders(self) -> list[Autoencoder]:
+        """Masked autoencoders that the runs of the study use, including those without a folder."""
+        return autoencoders_of(self.config) if self.config else self._present_autoencoders
+
+    def autoencoders_of(self, run: Run) -> list[Autoencoder]:
+        """Masked autoencoders that a run uses; empty if the configuration is unknown."""
+        names = self.config.architectures[run.architecture].pretrained if self.config else []
+        return [Autoencoder(run.dataset, name) for name in names]
 
     def runs_with(self, file: str) -> list[Run]:
         """Runs of the study whose folder contains a file, sorted."""
@@ -87,21 +102,25 @@ class StudyFolder:
 
     @cached_property
     def left_out(self) -> dict[str, int]:
-        """Numbers of runs, datasets and pages in the folder that are not part of the study, by kind, without zeros."""
+        """Numbers of runs, masked autoencoders, datasets and pages in the folder that are not part of the study.
+
+        By kind, without zeros.
+        """
         present: dict[str, tuple[Sequence[object], Sequence[object]]] = {
             "runs": (self._present_runs, self.runs),
+            "autoencoders": (self._present_autoencoders, self.autoencoders),
             "datasets": (self._present_datasets, self.datasets),
             **{kind: (self._present_pages(kind), self.pages(kind)) for kind in PAGES},
         }
         counts = {kind: len(set(content) - set(in_study)) for kind, (content, in_study) in present.items()}
         return {kind: count for kind, count in counts.items() if count}
 
-    def outdated(self, run: Run, recorded: Mapping[str, Any]) -> str:
-        """The first setting that has changed since a run was trained, such as ``training.learning_rate``; empty if the
-        run need not be retrained.
+    def outdated(self, run: Run | Autoencoder, recorded: Mapping[str, Any]) -> str:
+        """The first setting that has changed since a training, such as ``training.learning_rate``; empty if the run or
+        masked autoencoder need not be retrained.
 
         Args:
-            run: a run of the study.
+            run: a run or a masked autoencoder of the study.
             recorded: the content of its ``run.json``.
         """
         if self.config is None:
@@ -109,15 +128,16 @@ class StudyFolder:
         card = self._cards.get(run.dataset)
         expected = self._expected(run, card)
         settings = {key: recorded.get(key) for key in expected}
-        if expected["encoder_sha256"] is None:  # no file of weights, or one that no longer exists
+        if expected.get("encoder_sha256", "") is None:  # no file of weights, or one that no longer exists
             del expected["encoder_sha256"], settings["encoder_sha256"]
         if isinstance(training := settings["training"], dict):
             settings["training"] = {key: value for key, value in training.items() if key not in NOT_LEARNED}
         if card is None and isinstance(data := settings["data"], dict):
             settings["data"] = {key: data.get(key) for key in expected["data"]}
-        return difference(settings, expected)
+        changed = difference(settings, expected)
+        return changed or (self._replaced_autoencoder(run, recorded) if isinstance(run, Run) else "")
 
-    def _expected(self, run: Run, card: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _expected(self, run: Run | Autoencoder, card: Mapping[str, Any] | None) -> dict[str, Any]:
         """Settings that a run would be trained with now. If its dataset is not prepared with the current settings, only
         name, image size and source of the dataset are known.
         """
@@ -127,6 +147,27 @@ class StudyFolder:
             data = {"name": run.dataset, "image_size": self.config.size_of(run.dataset), "source": source}
             return settings_of(self.config, run, data)
         return settings_of(self.config, run, identity_of(card))
+
+    def _replaced_autoencoder(self, run: Run, recorded: Mapping[str, Any]) -> str:
+        """The first masked autoencoder whose weights are not those that a run was trained with; empty if none."""
+        entries = recorded.get("pretrained")
+        entries = entries if isinstance(entries, list) else []
+        checksums = [entry.get("sha256") if isinstance(entry, dict) else None for entry in entries]
+        for autoencoder, checksum in zip(self.autoencoders_of(run), checksums, strict=False):
+            if self._autoencoder_checksums.get(autoencoder, checksum) != checksum:
+                return f"pretrained.{autoencoder.name}"
+        return ""
+
+    @cached_property
+    def _autoencoder_checksums(self) -> dict[Autoencoder, str]:
+        """Checksums of the weights of finished masked autoencoders, from their descriptions."""
+        checksums = {}
+        for autoencoder in self.autoencoders:
+            with contextlib.suppress(OSError, InputError):  # reported by the status of the autoencoder
+                description = read_json(self.run_folder(autoencoder) / DESCRIPTION, _LONGEST, "pretrain again")
+                if isinstance(description, dict) and CHECKSUM in description:
+                    checksums[autoencoder] = description[CHECKSUM]
+        return checksums
 
     def unprepared(self, dataset: str) -> str:
         """The first setting that has changed since a dataset was prepared; empty if there is none."""
@@ -198,6 +239,12 @@ class StudyFolder:
             for match in matches
             if match
         )
+
+    @cached_property
+    def _present_autoencoders(self) -> list[Autoencoder]:
+        datasets = [folder for folder in visible(self.root.glob(f"{Autoencoder.parent}/*")) if folder.is_dir()]
+        folders = [folder for dataset in datasets for folder in visible(dataset.glob("*")) if folder.is_dir()]
+        return sorted(Autoencoder(folder.parent.name, folder.name) for folder in folders)
 
     def _run_folders(self) -> Iterator[Path]:
         level = [self.root / "runs"]

@@ -4,6 +4,7 @@ import pytest
 
 from spectralseg.config import validate_config
 from spectralseg.errors import InputError
+from spectralseg.grid import Autoencoder
 from spectralseg.study_folder import StudyFolder
 
 
@@ -46,6 +47,18 @@ def test_pages_of_a_configuration_without_lists_are_all_and_those_of_a_list_are_
         ["overall"],
     ]
     assert [folder.left_out.get("tables", 0) for folder in folders] == [0, 1]
+
+
+def test_masked_autoencoders_are_those_that_runs_use(pretrained_study, root):
+    for folder in ("toy/half", "toy/.half.x", "toy/other", ".toy/half"):
+        (root / "pretraining" / folder).mkdir(parents=True)
+    (root / "pretraining" / "toy" / "file").touch()
+    study = StudyFolder(root, validate_config(pretrained_study, "toy.yaml"))
+    assert study.autoencoders == [Autoencoder("toy", "half"), Autoencoder("toy", "untrained")]
+    assert study.run_folder(study.autoencoders[0]) == root / "pretraining" / "toy" / "half"
+    assert study.left_out == {"runs": 1, "autoencoders": 1}
+    assert study.left_out_sentence().endswith("name them: 1 run, 1 autoencoder.")
+    assert StudyFolder(root, None).autoencoders == [Autoencoder("toy", "half"), Autoencoder("toy", "other")]
 
 
 def test_an_empty_folder_has_no_content(tmp_path, config):

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     JSON,
 )
 def status(arguments: argparse.Namespace) -> None:
-    """Show the status of every run of a study, and why runs failed."""
+    """Show the status of every run and masked autoencoder of a study, and why they failed."""
     import json
     import time
 
-    from spectralseg.operations.status import FINAL, as_json, as_text, study_queue, study_status
+    from spectralseg.operations.status import FINAL, study_queue, study_status
+    from spectralseg.operations.status_text import as_json, as_text
     from spectralseg.study_folder import StudyFolder
 
     config, results = _study(arguments.study)
@@ -135,7 +136,7 @@ def doctor(arguments: argparse.Namespace) -> None:
     JSON,
 )
 def plan(arguments: argparse.Namespace) -> None:
-    """Estimate the runs, hours, disk space and cost of a study from measured throughput."""
+    """Estimate the runs, masked autoencoders, hours, disk space and cost of a study from measured throughput."""
     import json
     import shutil
 

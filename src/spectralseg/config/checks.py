@@ -56,6 +56,7 @@ def validate_config(
                 conditions_of(known_datasets[name].modality)
             except InputError as error:
                 raise InputError(f"{file}: evaluation.noise.sweep: {name}: {error}") from None
+        _check_sources(config, known_datasets, file)
         _check_sizes(config, known_datasets, file)
     for name, architecture in config.architectures.items():
         try:
@@ -97,6 +98,13 @@ def _own_outputs_near(path: Path) -> list[str] | None:
     roots = dict.fromkeys([Path.cwd(), *path.absolute().parents, *path.resolve().parents])
     repositories = [root for root in roots if outputs.has_templates(root)]
     return [name for root in repositories for name in outputs.own_names(root)] if repositories else None
+
+
+def _check_sources(config: Config, known_datasets: Mapping[str, DatasetSpecification], file: str) -> None:
+    """Reject downloads of datasets without sources, whose files are given to registered users only."""
+    for name, dataset in config.datasets.items():
+        if dataset.source == "official" and (access := known_datasets[name].access):
+            raise InputError(f"{file}: datasets.{name}.source: {access}")
 
 
 def _check_sizes(config: Config, known_datasets: Mapping[str, DatasetSpecification], file: str) -> None:

@@ -53,10 +53,7 @@ def fetch(
     if file is not None and file not in sources:
         raise InputError(f"'{file}' is not a file of {specification.title}; {registry.suggest(file, sources)}")
     if not sources:
-        raise InputError(
-            f"{specification.name}: its dataset file has no 'sources'; give your files to 'spectralseg prepare', "
-            "or set 'source: path' in a configuration"
-        )
+        raise InputError(f"{specification.name}: {specification.access}, or give them to 'spectralseg prepare'")
     _log.info("%s", terms(specification))
     for source in [sources[file]] if file else specification.sources:
         receipt = obtain(source, folder, mirrors=mirrors, homepage=specification.homepage)

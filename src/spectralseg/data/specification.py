@@ -157,6 +157,16 @@ class DatasetSpecification(_Strict):
     exclude: dict[str, str] = Field({}, description="case id -> reason for its exclusion")
     ood: tuple[str, ...] = Field((), description="datasets on which models trained on this one are tested, too")
 
+    @property
+    def access(self) -> str:
+        """How to get the files of a dataset that cannot be downloaded; empty if it has sources."""
+        if self.sources:
+            return ""
+        return (
+            f"{self.title} has no 'sources' to download; register at {self.homepage}, and set 'source: path' with the "
+            "'path' of your files"
+        )
+
     def shaping(self) -> dict[str, Any]:
         """The keys that a prepared dataset depends on: all but descriptive ones, sources and splits."""
         descriptive = {"title", "licence", "citation", "homepage", "sources", "split", "alternative_splits"}

@@ -110,7 +110,8 @@ def random_visible(count: int, patches: int, groups: int, device: torch.device) 
 @functools.cache
 def partition(patches: int, groups: int) -> Tensor:
     """A random but fixed partition of the patches into equal groups: indices (groups, patches / groups)."""
-    order = torch.randperm(patches, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator("cpu").manual_seed(0)
+    order = torch.randperm(patches, generator=generator, device="cpu")  # cached, so whatever the default device
     return order.reshape(groups, -1).sort(1).values
 
 

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +27,7 @@ from spectralseg.errors import InputError
 from spectralseg.grid import runs
 from spectralseg.operations.devices import visible_devices
 from spectralseg.operations.plan import gigabytes, plan
-from spectralseg.operations.status import study_status
+from spectralseg.operations.status import RunStatus, of_autoencoders, of_runs, study_status
 from spectralseg.operations.throughput import measured
 from spectralseg.study_folder import StudyFolder
 
@@ -150,10 +150,11 @@ def devices() -> Iterator[Finding]:
 
 
 def _required_space(config: Config, results: Path) -> int:
-    """Disk space in bytes that the runs still need; 0 if an invalid option prevents the estimate."""
+    """Disk space in bytes that runs and autoencoders still need; 0 if an invalid option prevents the estimate."""
     with contextlib.suppress(InputError):
-        total = plan(config, results, measured([results], None), price=None, devices=1).run_bytes
-        folders = map(StudyFolder(results, config).run_folder, runs(config))
+        estimate = plan(config, results, measured([results], None), price=None, devices=1)
+        total, study = estimate.run_bytes + estimate.pretraining_bytes, StudyFolder(results, config)
+        folders = [*map(study.run_folder, study.autoencoders), *map(study.run_folder, study.runs)]
         used = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
         return max(0, total - used)
     return 0
@@ -185,20 +186,27 @@ def disk(results: Path, workers: int, required: int) -> Iterator[Finding]:
 
 
 def trained_runs(config: Config, results: Path) -> Iterator[Finding]:
-    """Check for trained, outdated and unreadable runs, and for results that do not belong to the study."""
+    """Check for trained, outdated and unreadable runs and masked autoencoders, and for results that do not belong to
+    the study.
+    """
     statuses = study_status(config, results)
+    yield from _trained("autoencoders", of_autoencoders(statuses))
+    yield from _trained("runs", of_runs(statuses))
+    if sentence := StudyFolder(results, config).left_out_sentence():
+        yield Finding("note", "results", sentence)
+
+
+def _trained(subject: str, statuses: Sequence[RunStatus]) -> Iterator[Finding]:
     states = Counter(status.state for status in statuses)
     trained = sum(status.trained for status in statuses) - states["unreadable"]
     if trained:
-        yield Finding("ok", "runs", f"{trained} of {len(statuses)} are trained")
+        yield Finding("ok", subject, f"{trained} of {len(statuses)} are trained")
     if outdated := [status for status in statuses if status.state == "outdated"]:
         first = outdated[0]
-        yield Finding("note", "runs", f"{len(outdated)} outdated, first {first.run.folder}: {first.error}")
+        yield Finding("note", subject, f"{len(outdated)} outdated, first {first.title}: {first.error}")
     for status in statuses:
         if status.state == "unreadable":
-            yield Finding("problem", "runs", status.error)
-    if sentence := StudyFolder(results, config).left_out_sentence():
-        yield Finding("note", "results", sentence)
+            yield Finding("problem", subject, status.error)
 
 
 def archives(config: Config, specifications: dict[str, DatasetSpecification], results: Path) -> Iterator[Finding]:
@@ -216,6 +224,8 @@ def archives(config: Config, specifications: dict[str, DatasetSpecification], re
             exists = (study.home / str(dataset.path)).exists()
             text = f"{name} is taken from {dataset.path}" + ("" if exists else ", which does not exist; correct 'path'")
             yield Finding("ok" if exists else "problem", "data", text)
+        elif access := specifications[name].access:
+            yield Finding("problem", "data", f"{name}: {access}")
         elif (downloads / name / RECEIPTS).is_file():
             yield Finding("ok", "data", f"{name} is downloaded")
         else:
@@ -289,10 +299,10 @@ def _try_model(config: Config, name: str, channels: int, size: int, outputs: int
     """Pass a batch through a model with random weights, on the meta device or, if the model fails there, on the CPU."""
     import torch
 
-    from spectralseg.building import model_of
+    from spectralseg.building import model_of, without_files
     from spectralseg.training.learner import first_logits
 
-    architecture = config.architectures[name].model_copy(update={"encoder_weights": None})
+    architecture = without_files(config, name)
     shape = (config.training.batch_size, channels, size, size)
     key = f"architectures.{name}"
     for device in ("meta", "cpu"):

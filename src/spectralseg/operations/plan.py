@@ -1,10 +1,9 @@
-"""Cost estimate of a study: runs, device-hours, disk, money."""
+"""Cost estimate of a study: runs, masked autoencoders, device-hours, disk, money."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,33 +11,40 @@ from typing import Any
 from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.files import visible
-from spectralseg.operations.status import FINAL, duration, study_status, table
-from spectralseg.operations.throughput import Estimate, Measured, estimate, settings_of
+from spectralseg.grid import Autoencoder, Run
+from spectralseg.operations.status import FINAL, RunStatus, study_status
+from spectralseg.operations.status_text import amounts, duration, table
+from spectralseg.operations.throughput import Estimate, Measured, estimate, setting_of_autoencoder, settings_of
 
 
 @dataclass(frozen=True)
 class Part:
-    """Runs of one dataset and architecture.
+    """Runs of one dataset and architecture, or a masked autoencoder of one dataset.
 
     Attributes:
         dataset: name in the configuration.
-        architecture: name in the configuration.
-        runs: number of runs.
+        name: architecture or masked autoencoder, in the configuration.
+        runs: number of runs; 1 for an autoencoder.
         finished: number of trained runs.
-        evaluated: number of evaluated runs.
+        evaluated: number of evaluated runs; trained autoencoders.
         outdated: number of runs that are retrained, because settings or data have changed or files are damaged.
-        iterations: optimizer steps of a run.
+        iterations: optimizer steps of a run; 0 for an untrained autoencoder.
         estimate: estimated speed; None without any measurement.
     """
 
     dataset: str
-    architecture: str
+    name: str
     runs: int
     finished: int
     evaluated: int
     outdated: int
     iterations: int
     estimate: Estimate | None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the hours are known; an untrained autoencoder needs none."""
+        return self.estimate is not None or not self.iterations
 
     def hours(self, which: str = "seconds") -> float:
         """Device-hours to train and evaluate the remaining runs; ``which`` is ``seconds``, ``low`` or ``high``."""
@@ -56,7 +62,9 @@ class Plan:
     Attributes:
         study: name of the study.
         parts: runs by dataset and architecture.
+        pretraining: masked autoencoders.
         run_bytes: disk space of the runs: as measured, otherwise the size of their weights.
+        pretraining_bytes: disk space of the masked autoencoders, likewise.
         prepared_bytes: disk space of the prepared datasets.
         unprepared: datasets that are not prepared, and not in ``prepared_bytes``.
         price: price per device-hour; None if not given.
@@ -65,7 +73,9 @@ class Plan:
 
     study: str
     parts: tuple[Part, ...]
+    pretraining: tuple[Part, ...]
     run_bytes: int
+    pretraining_bytes: int
     prepared_bytes: int
     unprepared: tuple[str, ...]
     price: float | None
@@ -73,9 +83,8 @@ class Plan:
 
     def hours(self, which: str = "seconds") -> float | None:
         """Device-hours of all parts; None if the speed of a part is unknown."""
-        if any(part.estimate is None for part in self.parts):
-            return None
-        return sum(part.hours(which) for part in self.parts)
+        parts = self.pretraining + self.parts
+        return sum(part.hours(which) for part in parts) if all(part.measured for part in parts) else None
 
 
 def plan(config: Config, results: Path, measurements: Sequence[Measured], *, price: float | None, devices: int) -> Plan:
@@ -91,40 +100,50 @@ def plan(config: Config, results: Path, measurements: Sequence[Measured], *, pri
     Raises:
         InputError: the number of iterations depends on epochs, and a dataset is not prepared.
     """
-    total: Counter[tuple[str, str]] = Counter()
-    finished: Counter[tuple[str, str]] = Counter()
-    evaluated: Counter[tuple[str, str]] = Counter()
-    outdated: Counter[tuple[str, str]] = Counter()
+    groups: dict[tuple[str, str], list[RunStatus]] = {}
+    autoencoders: dict[Autoencoder, list[RunStatus]] = {}
     for status in study_status(config, results):
-        cell, retrain = (status.run.dataset, status.run.architecture), status.state in ("outdated", "unreadable")
-        total[cell] += 1
-        finished[cell] += status.trained and not retrain
-        evaluated[cell] += status.state in FINAL
-        outdated[cell] += retrain
-    parts = tuple(
-        Part(
-            *cell,
-            count,
-            finished[cell],
-            evaluated[cell],
-            outdated[cell],
-            _iterations(config, results, cell[0]),
-            estimate(settings_of(config, cell[0])[cell[1]], measurements),
-        )
-        for cell, count in total.items()
-    )
-    sizes = {part.architecture: part.estimate.bytes for part in parts if part.estimate and part.estimate.bytes}
-    sizes |= {name: _weights_bytes(config, name) for name in {part.architecture for part in parts} - sizes.keys()}
+        if isinstance(status.run, Run):
+            groups.setdefault((status.run.dataset, status.run.architecture), []).append(status)
+        else:
+            autoencoders[status.run] = [status]
+    parts = []
+    for (dataset, architecture), members in groups.items():
+        speed = estimate(settings_of(config, dataset)[architecture], measurements)
+        parts.append(_part(dataset, architecture, members, _iterations(config, results, dataset), speed))
+    pretraining = []
+    for item, members in autoencoders.items():
+        iterations = config.pretraining[item.name].iterations
+        speed = estimate(setting_of_autoencoder(config, item), measurements) if iterations else None
+        pretraining.append(_part(item.dataset, item.name, members, iterations, speed))
+    sizes = _measured_bytes(parts)
+    sizes |= {name: _weights_bytes(config, name) for name in {part.name for part in parts} - sizes.keys()}
     folders = {name: results / "prepared" / name for name in config.datasets}
     return Plan(
         config.name,
-        parts,
-        sum(part.runs * sizes[part.architecture] for part in parts),
+        tuple(parts),
+        tuple(pretraining),
+        sum(part.runs * sizes[part.name] for part in parts),
+        sum(
+            (part.estimate and part.estimate.bytes) or _autoencoder_bytes(config, part.dataset, part.name)
+            for part in pretraining
+        ),
         sum(file.stat().st_size for folder in folders.values() for file in visible(folder.glob("*"))),
         tuple(name for name, folder in folders.items() if not (folder / "dataset.json").is_file()),
         price,
         devices,
     )
+
+
+def _part(dataset: str, name: str, members: Sequence[RunStatus], iterations: int, speed: Estimate | None) -> Part:
+    retrained = [status.state in ("outdated", "unreadable") for status in members]
+    finished = sum(status.trained and not again for status, again in zip(members, retrained, strict=True))
+    evaluated = sum(status.state in FINAL for status in members)
+    return Part(dataset, name, len(members), finished, evaluated, sum(retrained), iterations, speed)
+
+
+def _measured_bytes(parts: Iterable[Part]) -> dict[str, int]:
+    return {part.name: part.estimate.bytes for part in parts if part.estimate and part.estimate.bytes}
 
 
 def _iterations(config: Config, results: Path, dataset: str) -> int:
@@ -146,41 +165,58 @@ def _weights_bytes(config: Config, architecture: str) -> int:
     """Size of the weights that a run keeps, best and last, in single precision."""
     import torch
 
-    from spectralseg.building import model_of
+    from spectralseg.building import model_of, without_files
 
-    settings = config.architectures[architecture].model_copy(update={"encoder_weights": None})
     with torch.device("meta"):  # allocates no memory
-        return 8 * sum(parameter.numel() for parameter in model_of(settings, 3, 1).parameters())
+        model = model_of(without_files(config, architecture), 3, 1)
+    return 8 * sum(parameter.numel() for parameter in model.parameters())
+
+
+def _autoencoder_bytes(config: Config, dataset: str, name: str) -> int:
+    """Size of the weights of a masked autoencoder of images with three channels, and of its residual map."""
+    import torch
+
+    from spectralseg.models._masked_autoencoder import MaskedAutoencoder, ResidualMap
+
+    with torch.device("meta"):  # allocates no memory
+        residual_map = ResidualMap(MaskedAutoencoder(3, config.pretraining[name].sizes), config.size_of(dataset))
+    return sum(tensor.numel() * tensor.element_size() for tensor in residual_map.state_dict().values())
 
 
 def as_json(study_plan: Plan) -> dict[str, Any]:
     """A plan as plain values."""
-    parts = [{**asdict(part), "hours": part.hours()} for part in study_plan.parts]
+    parts = {
+        "parts": [_plain(part, "architecture") for part in study_plan.parts],
+        "pretraining": [_plain(part, "pretraining") for part in study_plan.pretraining],
+    }
     hours = {which: study_plan.hours(which) for which in ("seconds", "low", "high")}
     totals = {"hours": hours["seconds"], "hours_low": hours["low"], "hours_high": hours["high"]}
     money = None if study_plan.price is None or totals["hours"] is None else totals["hours"] * study_plan.price
-    return json.loads(json.dumps({**asdict(study_plan), "parts": parts, **totals, "money": money}))  # type: ignore[no-any-return]
+    return json.loads(json.dumps({**asdict(study_plan), **parts, **totals, "money": money}))  # type: ignore[no-any-return]
+
+
+def _plain(part: Part, key: str) -> dict[str, Any]:
+    values = {key if name == "name" else name: value for name, value in asdict(part).items()}
+    return {**values, "hours": part.hours() if part.measured else None}
 
 
 def as_text(study_plan: Plan) -> str:
-    """A plan for a terminal: a table by dataset and architecture, totals, and the sources of the estimates."""
-    rows = [
-        (
-            part.dataset,
-            part.architecture,
-            f"{part.runs}",
-            f"{part.finished}",
-            f"{part.outdated}",
-            f"{part.iterations:,}",
-            f"{part.hours():.1f}" if part.estimate else "?",
-        )
-        for part in study_plan.parts
+    """A plan for a terminal: tables of masked autoencoders and of runs by dataset and architecture, totals, and the
+    sources of the estimates.
+    """
+    headings = ("runs", "trained", "outdated", "iterations", "hours left")
+    lines = [
+        f"{study_plan.study}: {amounts(sum(part.runs for part in study_plan.parts), len(study_plan.pretraining))}",
+        "",
     ]
-    headings = ("dataset", "architecture", "runs", "trained", "outdated", "iterations", "hours left")
-    lines = [f"{study_plan.study}: {sum(part.runs for part in study_plan.parts)} runs", "", table(headings, rows), ""]
+    if study_plan.pretraining:
+        rows = [(part.dataset, part.name, *_cells(part)[1:]) for part in study_plan.pretraining]
+        lines += [table(("dataset", "autoencoder", *headings[1:]), rows), ""]
+    rows = [(part.dataset, part.name, *_cells(part)) for part in study_plan.parts]
+    lines += [table(("dataset", "architecture", *headings), rows), ""]
     hours, low, high = (study_plan.hours(which) for which in ("seconds", "low", "high"))
     if hours is None or low is None or high is None:
-        lines.append("time: unknown; finish a run, or measure the speed with spectralseg doctor")
+        lines.append(f"time: unknown{_remedy(study_plan)}")
     else:
         lines.append(f"time: {hours:.1f} device-hours ({low:.1f} to {high:.1f})")
         if study_plan.devices > 1:
@@ -192,26 +228,46 @@ def as_text(study_plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def _cells(part: Part) -> tuple[str, ...]:
+    hours = f"{part.hours():.1f}" if part.measured else "?"
+    return f"{part.runs}", f"{part.finished}", f"{part.outdated}", f"{part.iterations:,}", hours
+
+
+def _remedy(study_plan: Plan) -> str:
+    """How to measure what is unknown."""
+    if all(part.measured for part in study_plan.parts):
+        hours = sum(part.hours() for part in study_plan.parts)
+        return f" with the autoencoders, {hours:.1f} device-hours without; finish an autoencoder"
+    return "; finish a run, or measure the speed with spectralseg doctor"
+
+
 def _disk(study_plan: Plan) -> str:
     prepared = f"{gigabytes(study_plan.prepared_bytes)} of prepared datasets"
     if study_plan.unprepared:
         prepared += f", without {len(study_plan.unprepared)} that are not prepared yet"
-    return f"disk: {gigabytes(study_plan.run_bytes)} for the runs, {prepared}"
+    autoencoders = f"{gigabytes(study_plan.pretraining_bytes)} for the autoencoders, " if study_plan.pretraining else ""
+    return f"disk: {gigabytes(study_plan.run_bytes)} for the runs, {autoencoders}{prepared}"
 
 
 def _sources(study_plan: Plan) -> list[str]:
-    """Sources of the estimates, one line per architecture."""
-    lines = {}
+    """Sources of the estimates, one line per masked autoencoder and architecture."""
+    autoencoders = {part.name: _speed(part) for part in study_plan.pretraining}
+    architectures = {}
     for part in study_plan.parts:
-        if speed := part.estimate:
-            evaluation = "" if speed.evaluation is not None else "; evaluation not measured and not included"
-            shared = f" shared by {speed.share} runs" if speed.share > 1 else ""
-            lines[part.architecture] = (
-                f"{part.architecture}: {1000 * speed.seconds:.0f} ms per iteration "
-                f"({1000 * speed.low:.0f} to {1000 * speed.high:.0f}) from {speed.source}, "
-                f"on {speed.device}{shared}{evaluation}"
-            )
-    return list(lines.values())
+        evaluated = part.estimate is None or part.estimate.evaluation is not None
+        architectures[part.name] = _speed(part) + ("" if evaluated else "; evaluation not measured and not included")
+    return [line for line in (*autoencoders.values(), *architectures.values()) if line]
+
+
+def _speed(part: Part) -> str:
+    """Seconds per iteration and their source; empty if unknown."""
+    if not (speed := part.estimate):
+        return ""
+    shared = f" shared by {speed.share} runs" if speed.share > 1 else ""
+    return (
+        f"{part.name}: {1000 * speed.seconds:.0f} ms per iteration "
+        f"({1000 * speed.low:.0f} to {1000 * speed.high:.0f}) from {speed.source}, on {speed.device}{shared}"
+    )
 
 
 def gigabytes(size: int) -> str:

@@ -1,4 +1,4 @@
-"""Status of the runs of a study, read from their folders.
+"""Status of the runs and masked autoencoders of a study, read from their folders.
 
 It needs no server and works the same with and without SLURM, which is asked only for the reasons of queued jobs.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import re
 import statistics
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spectralseg import slurm
 from spectralseg.config import Config
 from spectralseg.errors import InputError, explained
-from spectralseg.grid import Run
+from spectralseg.grid import Autoencoder, Run
 from spectralseg.loading import reading
 from spectralseg.operations.heartbeat import Beat, read_beat
 from spectralseg.parsing import read_json
@@ -29,17 +28,14 @@ SLURM_LOGS = ".snakemake/slurm_logs"  # logs of SLURM jobs of the workflow
 
 State = Literal["done", "diverged", "outdated", "unreadable", "running", "failed", "waiting"]
 STATES: tuple[State, ...] = ("done", "diverged", "outdated", "unreadable", "running", "failed", "waiting")
-_RARE = ("diverged", "outdated", "unreadable")  # states that totals omit if there are no such runs
 FINAL: tuple[State, ...] = ("done", "diverged")  # states of runs without remaining work
 
-# The outputs of the rules `train` and `evaluate`.
-_TRAINED = {"model.pt", "run.json", "history.jsonl"}
-_EVALUATED = {"records.parquet", "reliability.parquet", "examples.npz"}
 _SENTENCE = re.compile(r"^error: (.+)")
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning)\b(?:: .+)?$")
 _SLURM = re.compile(r"(?:oom.?kill|out of memory|DUE TO |CANCELLED|NODE FAIL|Killed)", re.IGNORECASE)
 _NUMBER = re.compile(r"\d+(_\d+)?", re.ASCII)  # of a SLURM job
-_RETRAIN = "delete it, so that the workflow trains the run again"
+_RECORDS = "records.parquet"
+_RETRAIN = "delete it, so that the workflow repeats the training"
 _MAX_BYTES = 2**24  # of run.json
 _KILLED = "ended without an error message: killed by kill -9, a limit on memory or time, or a reboot"
 
@@ -52,47 +48,100 @@ class _Validation(_Strict):
     """Keys that are read from a line of the training log."""
 
     iteration: Annotated[int, Field(ge=0, lt=2**53)]
-    validation_dice: Annotated[float, Field(ge=0, le=1)]
+    score: float
+
+
+class _RunValidation(_Validation):
+    score: Annotated[float, Field(ge=0, le=1, validation_alias="validation_dice")]
+
+
+class _AutoencoderValidation(_Validation):
+    score: Annotated[float, Field(le=1, validation_alias="validation_r2")]
 
 
 class _Training(_Strict):
     """Keys that are read from run.json."""
 
     seconds: Annotated[float, Field(ge=0, le=1e12)]
+    iterations: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     diverged: str | None = None
-    architecture: dict[str, Any]
-    objective: dict[str, Any]
     training: dict[str, Any]
     data: dict[str, Any]
 
 
+class _RunTraining(_Training):
+    architecture: dict[str, Any]
+    objective: dict[str, Any]
+
+
 @dataclass(frozen=True)
-class RunStatus:
-    """Status of a run.
+class _Kind:
+    """What distinguishes runs and masked autoencoders.
 
     Attributes:
-        run: the run.
-        state: ``done`` after the evaluation, or ``diverged`` if the run could not be scored; ``waiting`` before
-            training, between training and evaluation, while the job is in the queue of SLURM, and after an
-            interruption, from which the run resumes when the workflow is started again; ``outdated`` if settings or
-            data have changed since training, so that the workflow retrains the run; ``unreadable`` if a file is
-            damaged.
+        tasks: rules of the workflow in their order, the training first, and the outputs of each.
+        score: key of the validation score in the training log.
+        symbol: short name of this score.
+        validation: a line of the training log.
+        training: ``run.json``.
+    """
+
+    tasks: Mapping[str, Set[str]]
+    score: str
+    symbol: str
+    validation: type[_Validation]
+    training: type[_Training]
+
+    @property
+    def first(self) -> str:
+        """The task that trains."""
+        return next(iter(self.tasks))
+
+
+_WEIGHTS = {"model.pt", "run.json", "history.jsonl"}
+_KINDS: dict[type[Run | Autoencoder], _Kind] = {
+    Run: _Kind(
+        {"train": _WEIGHTS, "evaluate": {_RECORDS, "reliability.parquet", "examples.npz"}},
+        *("validation_dice", "Dice", _RunValidation, _RunTraining),
+    ),
+    Autoencoder: _Kind(
+        {"pretrain": _WEIGHTS | {"map_quality.csv", "residual_maps.png"}},
+        *("validation_r2", "R²", _AutoencoderValidation, _Training),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Status of a run or of a masked autoencoder.
+
+    Attributes:
+        run: the run or the masked autoencoder.
+        state: ``done`` after the last task, the evaluation of a run, or ``diverged`` if the run could not be scored;
+            ``waiting`` before training, between training and evaluation, while the job is in the queue of SLURM, and
+            after an interruption, from which the run resumes when the workflow is started again; ``outdated`` if
+            settings, data or a masked autoencoder have changed since training, so that the workflow retrains the run;
+            ``unreadable`` if a file is damaged.
         trained: whether training is finished.
-        task: the current, failed or next task, ``train`` or ``evaluate``; empty without remaining work.
+        task: the current, failed or next task, ``train`` or ``evaluate`` of a run, ``pretrain`` of an autoencoder;
+            empty without remaining work.
         step: current step of the task.
         done: finished units of the step; iterations during training.
         total: units of the step; None if unknown.
-        seconds_left: estimated time until the step is finished; None if unknown.
+        seconds_left: estimated time until the step is finished, 0 for an autoencoder without iterations; None if
+            unknown.
         iteration: iteration of the last validation; None before the first.
-        validation_dice: its score, in [0, 1].
-        seconds: training time; None before training is finished, and for runs that diverged, which end early.
+        score: its score, Dice of a run in [0, 1], R² of hidden pixels of an autoencoder up to 1.
+        seconds: training time; None before training is finished, for runs that diverged, which end early, and for
+            autoencoders without iterations.
         queued: reason why the SLURM job is queued; empty if it is not.
+        waits_for: masked autoencoders that are not trained and that an untrained run needs.
         where: device, machine and SLURM job of a running task.
         error: first line of the error, the reason for divergence, or what is outdated or unreadable; otherwise empty.
         log: file with the full error, relative to the working directory; empty without an error.
     """
 
-    run: Run
+    run: Run | Autoencoder
     state: State
     trained: bool
     task: str
@@ -101,16 +150,27 @@ class RunStatus:
     total: float | None = None
     seconds_left: float | None = None
     iteration: int | None = None
-    validation_dice: float | None = None
+    score: float | None = None
     seconds: float | None = None
     queued: str = ""
+    waits_for: tuple[str, ...] = ()
     where: str = ""
     error: str = ""
     log: str = ""
 
+    @property
+    def kind(self) -> _Kind:
+        """What is specific to runs or to masked autoencoders."""
+        return _KINDS[type(self.run)]
+
+    @property
+    def title(self) -> str:
+        """Folder of the run below ``runs``; that of an autoencoder with ``pretraining``."""
+        return self.run.folder if isinstance(self.run, Run) else f"{self.run.parent}/{self.run.folder}"
+
 
 def study_status(config: Config, results: Path, queue: Iterable[tuple[str, str]] = ()) -> list[RunStatus]:
-    """The status of every run of a study, in the order of its grid.
+    """The status of every masked autoencoder and every run of a study, in the order of its grid.
 
     Args:
         config: the study.
@@ -118,7 +178,20 @@ def study_status(config: Config, results: Path, queue: Iterable[tuple[str, str]]
         queue: queued jobs, from :func:`study_queue`.
     """
     study, reasons = StudyFolder(results, config), dict(queue)
-    return [_status(study, run, reasons) for run in study.runs]
+    autoencoders = {autoencoder: _status(study, autoencoder, reasons) for autoencoder in study.autoencoders}
+    untrained = {autoencoder for autoencoder, status in autoencoders.items() if not status.trained}
+    missing = {run: [item.name for item in study.autoencoders_of(run) if item in untrained] for run in study.runs}
+    return [*autoencoders.values(), *(_status(study, run, reasons, missing[run]) for run in study.runs)]
+
+
+def of_runs(statuses: Iterable[RunStatus]) -> list[RunStatus]:
+    """The statuses of runs."""
+    return [status for status in statuses if isinstance(status.run, Run)]
+
+
+def of_autoencoders(statuses: Iterable[RunStatus]) -> list[RunStatus]:
+    """The statuses of masked autoencoders."""
+    return [status for status in statuses if isinstance(status.run, Autoencoder)]
 
 
 def study_queue(results: Path) -> list[tuple[str, str]]:
@@ -131,10 +204,19 @@ def _slurm_logs(results: Path) -> Path:
     return StudyFolder(results, None).home / SLURM_LOGS
 
 
-def _status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> RunStatus:
-    """The status of a run, ``unreadable`` if its files are damaged."""
+def _status(
+    study: StudyFolder, run: Run | Autoencoder, queue: Mapping[str, str], missing: Sequence[str] = ()
+) -> RunStatus:
+    """The status of a run or of a masked autoencoder, ``unreadable`` if its files are damaged.
+
+    Args:
+        study: the study.
+        run: the run or the masked autoencoder.
+        queue: reasons of queued jobs by their log.
+        missing: names of the masked autoencoders of the run that are not trained.
+    """
     try:
-        return _readable_status(study, run, queue)
+        return _readable_status(study, run, queue, missing)
     except InputError as error:
         reason = str(error)
     except OSError as error:
@@ -142,38 +224,59 @@ def _status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> RunStatus
     return RunStatus(run, "unreadable", trained=True, task="", error=reason, log=str(study.run_folder(run)))
 
 
-def _readable_status(study: StudyFolder, run: Run, queue: Mapping[str, str]) -> RunStatus:
-    folder = study.run_folder(run)
+def _readable_status(
+    study: StudyFolder, run: Run | Autoencoder, queue: Mapping[str, str], missing: Sequence[str]
+) -> RunStatus:
+    folder, kind = study.run_folder(run), _KINDS[type(run)]
     present = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    trained = present >= _TRAINED
-    values, changed, diverged = _last_validation(folder), "", ""
+    trained = kind.tasks[kind.first] <= present
+    values, changed, diverged = _last_validation(folder, kind), "", ""
     if trained:
         description = read_json(folder / "run.json", _MAX_BYTES, _RETRAIN)
-        values["seconds"], diverged = _training_result(folder / "run.json", description)
-        changed = study.outdated(run, description)
+        values["seconds"], diverged = _training_result(folder / "run.json", description, kind)
+        changed = _outdated(study, run, description, missing)
     trained = trained and not changed
+    if not trained:
+        values["waits_for"] = tuple(missing)
     beat = read_beat(folder)
     if beat and beat.alive:
         progress = (beat.step, beat.done, beat.total, beat.seconds_left)
         return RunStatus(run, "running", trained, beat.task, *progress, where=_where(beat), **values)
+    if not trained and _without_iterations(study, run):
+        values["seconds_left"] = 0.0
     if changed:
         values["seconds"] = None
-        values["queued"] = queue.get(_job("train", run), "")
-        reason = f"'{changed}' differs from run.json; the workflow retrains it"
-        return RunStatus(run, "outdated", False, "train", error=reason, log=str(folder), **values)
-    if trained and present >= _EVALUATED:
-        if reason := diverged or _divergence(folder / "records.parquet"):
+        values["queued"] = queue.get(_job(kind.first, run), "")
+        return RunStatus(run, "outdated", False, kind.first, error=changed, log=str(folder), **values)
+    task = next((task for task, outputs in kind.tasks.items() if not outputs <= present), "")
+    if not task:
+        if reason := diverged or (_divergence(folder / _RECORDS) if _RECORDS in present else ""):
             return RunStatus(run, "diverged", True, "", error=reason, log=str(folder))
         return RunStatus(run, "done", True, "", **values)
-    task = "evaluate" if trained else "train"
     if queued := queue.get(_job(task, run)):
         return RunStatus(run, "waiting", trained, task, queued=queued, **values)
     error, log = _error(folder, task, beat, _slurm_logs(study.root))
     return RunStatus(run, "failed" if error else "waiting", trained, task, error=error, log=log, **values)
 
 
-def _job(task: str, run: Run) -> str:
-    """Log folder of the workflow's job for a task, in ``SLURM_LOGS``."""
+def _without_iterations(study: StudyFolder, run: Run | Autoencoder) -> bool:
+    """Whether it is a masked autoencoder that stays untrained."""
+    if not isinstance(run, Autoencoder) or study.config is None:
+        return False
+    return not study.config.pretraining[run.name].iterations
+
+
+def _outdated(
+    study: StudyFolder, run: Run | Autoencoder, description: Mapping[str, Any], missing: Sequence[str]
+) -> str:
+    """Why the workflow retrains a trained run or masked autoencoder; empty if it does not."""
+    if changed := study.outdated(run, description):
+        return f"'{changed}' differs from run.json; the workflow retrains it"
+    return f"its masked autoencoder '{missing[0]}' is not trained; the workflow trains both" if missing else ""
+
+
+def _job(task: str, run: Run | Autoencoder) -> str:
+    """Log folder of the workflow's job for a task, in ``SLURM_LOGS``: the wildcards of the rule in their order."""
     return f"rule_{task}/{'_'.join(map(str, run.keys.values()))}"
 
 
@@ -218,8 +321,8 @@ def _lines(file: Path) -> list[str]:
         return []
 
 
-def _last_validation(folder: Path) -> dict[str, Any]:
-    """Iteration and Dice of the last validation; empty before the first.
+def _last_validation(folder: Path, kind: _Kind) -> dict[str, Any]:
+    """Iteration and score of the last validation; empty before the first.
 
     Raises:
         InputError: the training log is damaged.
@@ -229,24 +332,26 @@ def _last_validation(folder: Path) -> dict[str, Any]:
         raise InputError(f"{file}: is not a regular file; {_RETRAIN}")
     for line in reversed(_lines(file)):
         try:
-            return _Validation.model_validate_json(line).model_dump()
+            return kind.validation.model_validate_json(line).model_dump()
         except ValidationError:
             raise InputError(f"{file}: last line is not a valid entry; {_RETRAIN}") from None
     return {}
 
 
-def _training_result(file: Path, recorded: Any) -> tuple[float | None, str]:
-    """Training time, None if the run diverged, and the reason for divergence, if any.
+def _training_result(file: Path, recorded: Any, kind: _Kind) -> tuple[float | None, str]:
+    """Training time, None if the run diverged or has no iterations, and the reason for divergence, if any.
 
     Raises:
         InputError: the description of the run is damaged.
     """
     try:
-        training = _Training.model_validate(recorded)
+        training = kind.training.model_validate(recorded)
     except ValidationError as error:
         key = ".".join(map(str, error.errors()[0]["loc"])) or "content"
         raise InputError(f"{file}: '{key}' is missing or damaged; {_RETRAIN}") from None
-    return (None, training.diverged) if training.diverged else (training.seconds, "")
+    if training.diverged:
+        return None, training.diverged
+    return (None if training.iterations == 0 else training.seconds), ""
 
 
 def _divergence(file: Path) -> str:
@@ -270,155 +375,36 @@ def _where(beat: Beat) -> str:
 
 
 def seconds_left(statuses: Iterable[RunStatus]) -> float | None:
-    """Estimate the time until all runs are trained, with as many in parallel as are running now, or one.
+    """Estimate the time until all runs and masked autoencoders are trained, as many in parallel as are running now, or
+    one.
 
     The training time of a run is the mean over finished runs of the same dataset and architecture, otherwise over all
-    finished runs. Evaluation is not included. None without an estimate for a run.
+    finished runs; that of an autoencoder is the mean over all finished ones. Evaluation is not included. None without
+    an estimate for one of them.
     """
     statuses = list(statuses)
-    times: dict[tuple[str, str], list[float]] = {}
+    times: dict[tuple[str, ...], list[float]] = {}
     for status in statuses:
         if status.seconds is not None:
-            times.setdefault((status.run.dataset, status.run.architecture), []).append(status.seconds)
+            times.setdefault(_cell(status), []).append(status.seconds)
     means = {cell: statistics.fmean(seconds) for cell, seconds in times.items()}
     total, running = 0.0, 0
     for status in statuses:
         if status.trained:
             continue
         running += status.state == "running"
-        overall = statistics.fmean(means.values()) if means else None
-        left = means.get((status.run.dataset, status.run.architecture), overall)
-        if status.state == "running" and status.task == "train" and status.seconds_left:
-            left = status.seconds_left
+        left = status.seconds_left if status.task == status.kind.first else None
+        if left is None:
+            cell = _cell(status)
+            similar = [mean for (parent, *_), mean in means.items() if parent == cell[0]]
+            left = means.get(cell, statistics.fmean(similar) if similar else None)
         if left is None:
             return None
         total += left
     return total / max(1, running)
 
 
-def as_json(
-    config: Config,
-    statuses: Sequence[RunStatus],
-    queue: Iterable[tuple[str, str]] = (),
-    left_out: Mapping[str, int] | None = None,
-) -> dict[str, Any]:
-    """The status of a study as plain values.
-
-    Args:
-        config: the study.
-        statuses: from :func:`study_status`.
-        queue: from :func:`study_queue`.
-        left_out: see :attr:`~spectralseg.study_folder.StudyFolder.left_out`.
-    """
-    count = Counter(status.state for status in statuses)
-    return {
-        "study": config.name,
-        "runs": len(statuses),
-        **{state: count[state] for state in STATES},
-        "trained": sum(status.trained for status in statuses),
-        "seconds_left": seconds_left(statuses),
-        "queue": [{"rule": rule, "reason": reason, "jobs": jobs} for (rule, reason), jobs in _by_rule(queue)],
-        "left_out": dict(left_out or {}),
-        "status": [
-            {**status.run.keys, **{k: v for k, v in asdict(status).items() if k != "run"}} for status in statuses
-        ],
-    }
-
-
-def as_text(
-    config: Config, statuses: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = (), left_out: str = ""
-) -> str:
-    """The status of a study for a terminal: totals, running and queued jobs, errors, the grid, and ``left_out``."""
-    count = Counter(status.state for status in statuses)
-    counts = [f"{count[state]} {state}" for state in STATES if count[state] or state not in _RARE]
-    head = f"{config.name}: {len(statuses)} runs · " + " · ".join(counts)
-    if (left := seconds_left(statuses)) and any(status.state not in FINAL for status in statuses):
-        head += f" · training finishes in about {duration(left)}"
-    parts = [head]
-    if running := [status for status in statuses if status.state == "running"]:
-        rows = [
-            (status.run.folder, _progress(status), _dice(status.validation_dice), _left(status), status.where)
-            for status in running
-        ]
-        parts.append("Running\n" + table(("run", "progress", "Dice", "left", "where"), rows))
-    if waiting := [(rule, str(jobs), reason) for (rule, reason), jobs in _by_rule(queue)]:
-        parts.append("In the queue of SLURM\n" + table(("rule", "jobs", "wait for"), waiting))
-    for state in _RARE:
-        if members := [f"  {status.run.folder}: {status.error}" for status in statuses if status.state == state]:
-            parts.append("\n".join([state.capitalize(), *members]))
-    if failed := [
-        f"  {status.run.folder}, {status.task}: {status.error}\n    {status.log}"
-        for status in statuses
-        if status.state == "failed"
-    ]:
-        parts.append("\n".join(["Failed", *failed]))
-    cells: dict[tuple[str, str, str, str], list[RunStatus]] = {}
-    for status in statuses:
-        run = status.run
-        cells.setdefault((run.dataset, run.architecture, run.objective, run.lam), []).append(status)
-    grid = [(*cell, _mean_dice(members), _seeds(members)) for cell, members in cells.items()]
-    parts.append(table(("dataset", "architecture", "objective", "λ", "Dice", "seeds"), grid))
-    if left_out:
-        parts.append(left_out)
-    return "\n\n".join(parts)
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align rows of text in columns, indented by two spaces."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (headings, *rows))
-    return "\n".join("  " + line.rstrip() for line in lines)
-
-
-def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 05 min`` or ``2 d 04 h``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60:02} h"
-
-
-def _by_rule(queue: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, str], int]]:
-    """Numbers of queued jobs by rule and reason."""
-    return sorted(Counter((folder.split("/")[0].removeprefix("rule_"), reason) for folder, reason in queue).items())
-
-
-def _progress(status: RunStatus) -> str:
-    if not status.total:
-        return status.step or f"{status.task}: starting"
-    step = status.step if status.step == status.task else f"{status.task}, {status.step}"
-    return f"{step}: {status.done:,.0f} of {status.total:,.0f} ({100 * status.done / status.total:.0f} %)"
-
-
-def _left(status: RunStatus) -> str:
-    return "" if status.seconds_left is None else duration(status.seconds_left)
-
-
-def _dice(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _mean_dice(members: Sequence[RunStatus]) -> str:
-    values = [status.validation_dice for status in members if status.validation_dice is not None]
-    return _dice(statistics.fmean(values)) if values else ""
-
-
-def _seeds(members: Sequence[RunStatus]) -> str:
-    """Seeds by state."""
-    groups = ((state, [status.run.seed for status in members if status.state == state]) for state in STATES)
-    return " · ".join(f"{state} {_ranges(seeds)}" for state, seeds in groups if seeds)
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0-2, 5`` for 0, 1, 2, 5."""
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1].append(number)
-        else:
-            spans.append([number])
-    return ", ".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)
+def _cell(status: RunStatus) -> tuple[str, ...]:
+    """Trainings that take about the same time."""
+    run = status.run
+    return (run.parent, run.dataset, run.architecture if isinstance(run, Run) else run.name)

@@ -15,11 +15,14 @@ from typing import Any
 from spectralseg.config import Architecture, Config
 from spectralseg.errors import InputError
 from spectralseg.files import visible
+from spectralseg.grid import Autoencoder, Run
 from spectralseg.parsing import read_json
+from spectralseg.patches import Sizes
 from spectralseg.study_folder import StudyFolder
 
 DOCTOR = "doctor.json"  # measurement of the doctor, in the results folder
 THREADS = 4  # most threads that the workflow gives to a run
+AUTOENCODER = "masked autoencoder"  # model of a setting; no model of the registry has a blank in its name
 _EXTRAPOLATED = 3.0  # uncertainty factor for a setting that was not measured
 _STEPS_ONLY = 2.0  # uncertainty factor if only training steps were measured, not validation, loading and saving
 _MAX_BYTES = 2**24  # of a file
@@ -47,9 +50,17 @@ class Setting:
     @classmethod
     def of(cls, architecture: dict[str, Any], image_size: int, training: dict[str, Any]) -> Setting:
         """Create a setting from plain values of ``run.json`` or a dumped configuration."""
-        options = json.dumps(architecture.get("options", {}), sort_keys=True)
+        autoencoders = architecture.get("pretrained")
+        pretrained = {"pretrained": autoencoders} if autoencoders else {}
+        options = json.dumps({**architecture.get("options", {}), **pretrained}, sort_keys=True)
         names = architecture["model"], architecture["encoder"]
         return cls(*names, options, image_size, training["batch_size"], training["precision"])
+
+    @classmethod
+    def of_autoencoder(cls, pretraining: dict[str, Any], image_size: int, training: dict[str, Any]) -> Setting:
+        """Create the setting of a masked autoencoder from plain values, as :meth:`of` does."""
+        sizes = json.dumps({name: pretraining[name] for name in sorted(Sizes.__dataclass_fields__)})
+        return cls(AUTOENCODER, "", sizes, image_size, training["batch_size"], training["precision"])
 
 
 @dataclass(frozen=True)
@@ -99,8 +110,16 @@ def settings_of(config: Config, dataset: str) -> dict[str, Setting]:
     return {name: setting(architecture) for name, architecture in config.architectures.items()}
 
 
+def setting_of_autoencoder(config: Config, autoencoder: Autoencoder) -> Setting:
+    """The setting of a masked autoencoder of a study."""
+    pretraining = config.pretraining[autoencoder.name]
+    training = pretraining.training(config.training_of(autoencoder.dataset))
+    plain = pretraining.model_dump(mode="json"), training.model_dump(mode="json")
+    return Setting.of_autoencoder(plain[0], config.size_of(autoencoder.dataset), plain[1])
+
+
 def measured(studies: Iterable[Path], benchmarks: Path | None, *, accelerated: bool = True) -> list[Measured]:
-    """All measurements, the best source first: finished runs, the doctor, benchmarks.
+    """All measurements, the best source first: finished runs and masked autoencoders, the doctor, benchmarks.
 
     Args:
         studies: results folders.
@@ -121,11 +140,13 @@ def measured(studies: Iterable[Path], benchmarks: Path | None, *, accelerated: b
 def estimate(setting: Setting, measurements: Sequence[Measured]) -> Estimate | None:
     """Estimate the speed of a setting from the best source; None without measurements.
 
-    All measurements used are of one device, the same for every setting. A setting that was not measured gets the time
-    of the slowest other setting with the same number of pixels, otherwise of the same model, otherwise of any model.
-    That time is scaled by the number of pixels, with an uncertainty factor of three either way.
+    All measurements used are of one device, the same for all runs; autoencoders may have another. A setting
+    that was not measured gets the time of the slowest other setting with the same number of pixels, otherwise of the
+    same model, otherwise of any model, scaled by the number of pixels, with an uncertainty factor of three either way.
+    Runs give no estimate for masked autoencoders, nor vice versa.
     """
-    measurements = _of_one_device(measurements)
+    autoencoder = setting.model == AUTOENCODER
+    measurements = _of_one_device([item for item in measurements if (item.setting.model == AUTOENCODER) == autoencoder])
     for source in _SOURCES:
         if same := [item for item in measurements if item.source == source and item.setting == setting]:
             return _summary(same)
@@ -135,9 +156,9 @@ def estimate(setting: Setting, measurements: Sequence[Measured]) -> Estimate | N
     same_size = [item for item in measurements if (item.setting.pixels, item.setting.precision) == size]
     same_model = [item for item in measurements if item.setting.model == setting.model]
     slowest = max(same_size or same_model or measurements, key=lambda item: item.seconds)
-    source = (
-        f"{slowest.source} of {slowest.setting.model}, as this one was not measured; spectralseg doctor measures it"
-    )
+    origin = "finished autoencoders" if autoencoder else f"{slowest.source} of {slowest.setting.model}"
+    remedy = "finish one" if autoencoder else "spectralseg doctor measures it"
+    source = f"{origin}, as this one was not measured; {remedy}"
     mean = slowest.seconds * setting.pixels / slowest.setting.pixels
     return Estimate(mean, mean / _EXTRAPOLATED, mean * _EXTRAPOLATED, source, slowest.device, slowest.share)
 
@@ -167,7 +188,9 @@ def _summary(same: Sequence[Measured]) -> Estimate:
         statistics.fmean(times),
         min(times),
         max(times) * (1 if whole_runs else _STEPS_ONLY),
-        f"{len(same)} {source}" if whole_runs else source,
+        f"{len(same)} finished {'autoencoders' if same[0].setting.model == AUTOENCODER else 'runs'}"
+        if whole_runs
+        else source,
         same[0].device,
         same[0].share,
         round(statistics.fmean(sizes)) if sizes else None,
@@ -176,19 +199,31 @@ def _summary(same: Sequence[Measured]) -> Estimate:
 
 
 def _from_runs(study: Path) -> Iterator[Measured]:
+    """Measurements of finished runs and masked autoencoders."""
     folder = StudyFolder(study, None)
-    for file in (folder.run_folder(run) / "run.json" for run in folder.runs_with("run.json")):
-        run = _read(file)
-        try:
-            setting = Setting.of(run["architecture"], run["data"]["image_size"], run["training"])
-            seconds, device = run["seconds"] / run["iterations"], run["hardware"]["device_name"]
-            share = operator.index(run.get("share", 1))
-        except (KeyError, TypeError, ArithmeticError):
-            continue  # of another version, or damaged
-        if run.get("diverged"):
-            continue  # training ended early, and evaluation takes no time
-        size = sum(path.stat().st_size for path in file.parent.iterdir() if path.is_file())
-        yield Measured(setting, seconds, device, "finished runs", share, size, _evaluation(file.parent))
+    runs: list[Run | Autoencoder] = [*folder.runs_with("run.json"), *folder.autoencoders]
+    for run in runs:
+        if measurement := _from_run(run, folder.run_folder(run)):
+            yield measurement
+
+
+def _from_run(run: Run | Autoencoder, folder: Path) -> Measured | None:
+    """The measurement of a run; None if it is not finished, diverged, is of another version, or is damaged."""
+    description = _read(folder / "run.json")
+    try:
+        size, training = description["data"]["image_size"], description["training"]
+        if isinstance(run, Autoencoder):
+            setting = Setting.of_autoencoder(description, size, training)
+        else:
+            setting = Setting.of(description["architecture"], size, training)
+        seconds, device = description["seconds"] / description["iterations"], description["hardware"]["device_name"]
+        share = operator.index(description.get("share", 1))
+    except (KeyError, TypeError, ArithmeticError):
+        return None
+    if description.get("diverged"):
+        return None  # training ended early, and evaluation takes no time
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return Measured(setting, seconds, device, "finished runs", share, size, _evaluation(folder))
 
 
 def _evaluation(folder: Path) -> float | None:

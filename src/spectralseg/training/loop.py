@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from spectralseg import provenance
-from spectralseg.building import model_of, objective_of
+from spectralseg.building import model_of, objective_of, without_files
 from spectralseg.config import Config, Training
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import Diverged, InputError, Interrupted
@@ -63,7 +63,7 @@ def learner_of(
         run: one of its runs.
         data: its prepared dataset.
         device: device to train on.
-        pretrained: load pretrained weights of the encoder.
+        pretrained: load pretrained weights of the encoder; otherwise, no file of weights is needed.
         autoencoders: files of pretrained masked autoencoders; without them, the model gets untrained ones.
 
     Raises:
@@ -71,7 +71,7 @@ def learner_of(
     """
     architecture, key = config.architectures[run.architecture], f"architectures.{run.architecture}"
     if not pretrained:
-        architecture = architecture.model_copy(update={"encoder_weights": None})
+        architecture = without_files(config, run.architecture)
     try:
         model = model_of(architecture, data.info["channels"], data.outputs, autoencoders).to(device)
     except InputError as error:
@@ -143,6 +143,7 @@ class TrainingRun(ABC):
         request: says when to stop.
     """
 
+    step_name = "train"  # of the progress bar
     score_name = "validation_dice"
     score_label = "validation Dice"
     log: TrainingLog
@@ -224,7 +225,7 @@ class TrainingRun(ABC):
         self.timed = time.monotonic()
         start = self.progress.iteration
         self.log = TrainingLog(self.out, tensorboard=self.training.tensorboard, start=start)
-        self.bar = progress_bar(desc="train", unit="it", total=self.last, initial=start)
+        self.bar = progress_bar(desc=self.step_name, unit="it", total=self.last, initial=start)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and masks of the remaining iterations."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from spectralseg.config import Config, Training
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
+from spectralseg.grid import Autoencoder
 from spectralseg.models._masked_autoencoder import (
     BANK,
     MaskedAutoencoder,
@@ -29,7 +30,7 @@ from spectralseg.torch_setup import choose_device, make_deterministic
 from spectralseg.training.learner import Learner
 from spectralseg.training.loop import TrainingRun, prepare_folder
 from spectralseg.training.precision import AUTOCAST
-from spectralseg.training.settings import pretraining_of
+from spectralseg.training.settings import settings_of
 from spectralseg.training.stop import StopRequest, stop_requests
 
 _PERCENTILE = 99.0  # of the residual maps of training images, which becomes 1
@@ -58,6 +59,7 @@ class MaskedLearner(Learner):
 class PretrainingRun(TrainingRun):
     """The training of one masked autoencoder; see :func:`pretrain`."""
 
+    step_name = "pretrain"
     score_name = "validation_r2"
     score_label = "validation R²"
     learner: MaskedLearner
@@ -75,7 +77,7 @@ class PretrainingRun(TrainingRun):
         pretraining = config.pretraining[name]
         self.sizes, self.side, self.warmup = pretraining.sizes, int(data.info["image_size"]), pretraining.warmup
         self.sizes.patches(self.side)
-        settings = settings_of(config, name, data)
+        settings = settings_of(config, Autoencoder(data.name, name), data.identity)
         prepare_folder(out, settings["run"])
         training = pretraining.training(config.training_of(data.name))
         make_deterministic(training.deterministic, seed_of("pretraining", pretraining.seed))
@@ -157,16 +159,11 @@ def pretrain(
         InputError: the dataset lacks a part, the sizes do not fit it, ``out`` holds another run, or training diverged.
         Interrupted: a signal or the deadline stopped training; the checkpoint is saved.
     """
-    if keep_finished and finished(out, settings_of(config, name, data), PRETRAINING_KEYS):
+    settings = settings_of(config, Autoencoder(data.name, name), data.identity)
+    if keep_finished and finished(out, settings, PRETRAINING_KEYS):
         return
     with stop_requests(deadline) as request:
         PretrainingRun(config, name, data, out, choose_device(device_name), share, request).train()
-
-
-def settings_of(config: Config, name: str, data: PreparedDataset) -> dict[str, Any]:
-    """Everything the weights of a pretraining depend on, as plain values."""
-    keys = {"dataset": data.name, "pretraining": name}
-    return {"run": keys, **pretraining_of(config, data.name, name), "data": data.identity}
 
 
 def calibrate(residual_map: ResidualMap, learner: Learner, data: PreparedDataset) -> None:

@@ -9,18 +9,20 @@ from typing import Any
 
 from spectralseg.config import Config
 from spectralseg.files import sha256_of
-from spectralseg.grid import Run
+from spectralseg.grid import Autoencoder, Run
 from spectralseg.registry import weights_file
 
 
-def settings_of(config: Config, run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run as plain values.
+def settings_of(config: Config, run: Run | Autoencoder, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run or of a masked autoencoder as plain values.
 
     Args:
         config: the study.
-        run: one of its runs.
+        run: one of its runs or masked autoencoders.
         data: identity of its dataset, from :func:`spectralseg.data.prepared.identity_of`.
     """
+    if isinstance(run, Autoencoder):
+        return {"run": run.keys, **pretraining_of(config, run.dataset, run.name), "data": dict(data)}
     architecture = config.architectures[run.architecture]
     encoder = weights_file(architecture.encoder_weights)
     settings = {

@@ -125,7 +125,9 @@ def test_a_damaged_file_is_fetched_again(tmp_path, specification, server):
 
 
 def test_a_dataset_without_official_files_raises(tmp_path, toy_specification):
-    with pytest.raises(InputError, match="toy: its dataset file has no 'sources'; give your files"):
+    with pytest.raises(
+        InputError, match=r"toy: Toy has no 'sources' to download; register at https://example\.org, and"
+    ):
         fetch(toy_specification(), tmp_path)
 
 

@@ -11,9 +11,12 @@ import requests
 import yaml
 
 from spectralseg import cli, grid
+from spectralseg.building import model_of, without_files
 from spectralseg.config import validate_config
 from spectralseg.data.prepared import identity_of
 from spectralseg.data.specification import read_specifications
+from spectralseg.errors import InputError
+from spectralseg.models._masked_autoencoder import partition
 from spectralseg.operations import doctor
 from spectralseg.operations.throughput import DOCTOR
 from spectralseg.training.settings import settings_of
@@ -102,6 +105,19 @@ def test_missing_downloads_are_reported_with_their_reachability(study, specifica
     assert (findings[0].level, findings[0].subject) == ("note", "network")
 
 
+@pytest.mark.parametrize("name", ["atlas", "orcascore", "coca"])
+def test_datasets_that_cannot_be_downloaded_need_a_path(study, specifications, tmp_path, name):
+    study["datasets"] = {name: {"source": "official"}}
+    study["grid"]["main"]["datasets"] = study["evaluation"]["noise"]["datasets"] = [name]
+    (finding,) = doctor.archives(validate_config(study, "toy.yaml"), specifications, tmp_path)
+    assert (finding.level, finding.subject) == ("problem", "data")
+    assert f"; register at {specifications[name].homepage}, and set 'source: path' with the 'path'" in finding.text
+    with pytest.raises(InputError, match=rf"^toy\.yaml: datasets\.{name}\.source: .* has no 'sources' to download; "):
+        validate_config(study, "toy.yaml", specifications)
+    study["datasets"] = {name: {"source": "path", "path": "own"}}
+    validate_config(study, "toy.yaml", specifications)
+
+
 def test_models_that_cannot_work_are_a_problem(study, toy_specification):
     """Without prepared data or weights, and on the meta device if possible."""
     small = study["architectures"]["unet"]
@@ -130,6 +146,15 @@ def test_models_that_cannot_work_are_a_problem(study, toy_specification):
         assert re.match(message, finding.text)
 
 
+def test_models_with_masked_autoencoders_are_built_without_their_files(pretrained_study, toy_specification):
+    partition.cache_clear()
+    config = validate_config(pretrained_study, "toy.yaml")
+    findings = list(doctor.models(config, {"toy": toy_specification()}))
+    assert [str(finding) for finding in findings if finding.level != "ok"] == []
+    model = model_of(without_files(config, "control"), 3, 1)
+    assert [residual_map.autoencoder.sizes for residual_map in model.maps] == [config.pretraining["untrained"].sizes]
+
+
 def test_objectives_that_cannot_work_are_a_problem(study, toy_specification):
     """Without prepared data."""
     study["objectives"] |= {
@@ -144,8 +169,6 @@ def test_objectives_that_cannot_work_are_a_problem(study, toy_specification):
 
 
 def test_weights_that_are_not_in_the_cache_are_a_problem(study, tmp_path, monkeypatch):
-    from spectralseg.errors import InputError
-
     def fail(model, encoder, name):
         raise InputError(f"{name}: run spectralseg weights")
 
@@ -248,6 +271,26 @@ def test_outdated_and_left_out_runs_are_reported(phantoms, tmp_path):
     assert f"1 outdated, first {first.folder}: 'data.image_size' differs" in outdated.text
     assert f"{second.folder}/run.json: cannot be read as JSON" in unreadable.text
     assert left_out.text == "Left out, as the configuration does not name them: 1 run."
+
+
+def test_masked_autoencoders_are_checked_as_runs_are(pretrained_study, tmp_path):
+    config = validate_config(pretrained_study, "toy.yaml")
+    whole = doctor._required_space(config, tmp_path)
+    for name in ("half", "untrained", "other"):
+        (tmp_path / "pretraining/toy" / name).mkdir(parents=True)
+        for file in ("model.pt", "history.jsonl", "map_quality.csv", "residual_maps.png"):
+            (tmp_path / "pretraining/toy" / name / file).touch()
+    data = {**identity_of({}), "name": "toy", "image_size": 64, "source": "phantom"}
+    described = {**settings_of(config, grid.Autoencoder("toy", "half"), data), "seconds": 1.0}
+    (tmp_path / "pretraining/toy/half/run.json").write_text(json.dumps(described))
+    (tmp_path / "pretraining/toy/untrained/run.json").write_text("{")
+    outdated, unreadable, left_out = doctor.trained_runs(config, tmp_path)
+    assert levels([outdated, unreadable]) == [("note", "autoencoders"), ("problem", "autoencoders")]
+    assert "1 outdated, first pretraining/toy/half: 'data.image_size' differs" in outdated.text
+    assert "pretraining/toy/untrained/run.json: cannot be read as JSON" in unreadable.text
+    assert left_out.text == "Left out, as the configuration does not name them: 1 autoencoder."
+    used = sum(file.stat().st_size for file in tmp_path.glob("pretraining/toy/[hu]*/*"))
+    assert doctor._required_space(config, tmp_path) == whole - used > 0
 
 
 def test_a_dataset_prepared_with_other_settings_is_reported(phantoms, specifications, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -8,9 +9,10 @@ from spectralseg import cli
 from spectralseg.config import load_config, validate_config
 from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError
-from spectralseg.grid import Run
+from spectralseg.grid import Autoencoder, Run
 from spectralseg.operations.plan import as_json, as_text, gigabytes, plan
 from spectralseg.operations.throughput import DOCTOR, Measured, estimate, measured, settings_of
+from spectralseg.training.pretraining import pretrain
 from spectralseg.training.settings import settings_of as settings_of_run
 
 
@@ -22,12 +24,14 @@ def planned(study):
     return validate_config(study, "toy.yaml")
 
 
-def finish(results, config, objective, lam, seed, seconds, device="H100", evaluation=None, share=1):
-    folder = results / f"runs/toy/unet/{objective}/lambda{lam}/seed{seed}"
+def finish(
+    results, config, objective, lam, seed, seconds, device="H100", evaluation=None, share=1, architecture="unet"
+):
+    folder = results / f"runs/toy/{architecture}/{objective}/lambda{lam}/seed{seed}"
     folder.mkdir(parents=True)
     data = {**identity_of({}), "name": "toy", "image_size": config.image_size, "source": "phantom"}
     run = {
-        **settings_of_run(config, Run("toy", "unet", objective, lam, seed), data),
+        **settings_of_run(config, Run("toy", architecture, objective, lam, seed), data),
         "iterations": 1000,
         "seconds": seconds,
         "share": share,
@@ -191,6 +195,96 @@ def test_without_a_measurement_no_estimate_is_given(tmp_path, planned):
     assert "time: unknown" in as_text(study_plan)
     assert "money" not in as_text(study_plan)
     assert study_plan.run_bytes > 6 * 8 * 10_000, "two sets of weights for each run"
+
+
+class TestAutoencoders:
+    @pytest.fixture
+    def planned(self, pretrained_study):
+        """Three runs of 1000 iterations, a masked autoencoder of 10 iterations and an untrained one."""
+        pretrained_study["training"] |= {"iterations": 1000}
+        return validate_config(pretrained_study, "toy.yaml")
+
+    def pretrain(self, results, config, name="half", seconds=5.0, device="H100"):
+        folder = results / f"pretraining/toy/{name}"
+        folder.mkdir(parents=True)
+        data = {**identity_of({}), "name": "toy", "image_size": config.image_size, "source": "phantom"}
+        settings = settings_of_run(config, Autoencoder("toy", name), data)
+        training = {"batch_size": settings["batch_size"], "precision": "auto", **settings["training"]}
+        measured = {"seconds": seconds, "share": 1, "hardware": {"device_name": device}}
+        (folder / "run.json").write_text(json.dumps({**settings, "training": training, **measured}))
+        for file in ("model.pt", "history.jsonl", "map_quality.csv", "residual_maps.png"):
+            (folder / file).touch()
+        return folder
+
+    def plan(self, config, results, price=None):
+        return plan(config, results, measured([results], None), price=price, devices=1)
+
+    def test_they_are_parts_with_iterations_and_disk_space(self, tmp_path, planned, toy):
+        half, untrained = self.plan(planned, tmp_path).pretraining
+        assert (half.dataset, half.name, half.runs, half.finished, half.iterations) == ("toy", "half", 1, 0, 10)
+        assert (untrained.name, untrained.iterations, untrained.hours(), untrained.measured) == (
+            "untrained",
+            0,
+            0,
+            True,
+        )
+
+    def test_without_a_measurement_their_hours_are_unknown(self, tmp_path, planned):
+        for name, architecture in (("0", "unet"), ("1", "grcsf"), ("2", "control")):
+            finish(tmp_path / name, planned, "spatial", "0", 0, 3600, architecture=architecture)
+        runs = [tmp_path / name for name in "012"]
+        study_plan = plan(planned, tmp_path / "none", measured(runs, None), price=1.0, devices=1)
+        assert study_plan.hours() is None
+        text = as_text(study_plan)
+        assert "toy: 3 runs, 2 autoencoders\n" in text
+        assert re.search(r"toy +half +0 +0 +10 +\?\n", text)
+        assert re.search(r"toy +untrained +0 +0 +0 +0\.0\n", text)
+        assert "time: unknown with the autoencoders, 3.0 device-hours without; finish an autoencoder" in text
+        assert as_json(study_plan)["pretraining"][0]["hours"] is None
+
+    def test_hours_are_measured_from_finished_ones(self, tmp_path, planned):
+        self.pretrain(tmp_path / "other", planned, seconds=36_000.0)
+        finish(tmp_path / "other", planned, "spatial", "0", 0, 3600)
+        measurements = measured([tmp_path / "other"], None)
+        study_plan = plan(planned, tmp_path, measurements, price=2.0, devices=1)
+        half, _ = study_plan.pretraining
+        assert (half.hours(), half.estimate.source) == (10, "1 finished autoencoders")
+        unet = next(part for part in study_plan.parts if part.name == "unet")
+        assert unet.estimate.seconds == 3.6, "an autoencoder says nothing about runs"
+        assert study_plan.hours() == pytest.approx(10 + 3)
+        text = as_text(study_plan)
+        assert "half: 3600000 ms per iteration (3600000 to 3600000) from 1 finished autoencoders, on H100\n" in text
+        assert "untrained:" not in text
+        values = as_json(study_plan)
+        assert values["money"] == pytest.approx(26)
+        assert (values["pretraining"][0]["pretraining"], values["pretraining"][0]["hours"]) == ("half", 10)
+
+    def test_those_of_other_sizes_are_extrapolated(self, tmp_path, planned, pretrained_study):
+        self.pretrain(tmp_path, planned, seconds=20.0)
+        pretrained_study["pretraining"]["half"]["batch_size"] = 8
+        half, _ = self.plan(validate_config(pretrained_study, "toy.yaml"), tmp_path).pretraining
+        assert (half.estimate.seconds, half.estimate.low, half.estimate.high) == pytest.approx((4, 4 / 3, 12))
+        assert half.estimate.source == "finished autoencoders, as this one was not measured; finish one"
+        assert (half.finished, half.outdated) == (0, 1)
+
+    def test_a_finished_one_costs_nothing_more(self, tmp_path, planned):
+        self.pretrain(tmp_path, planned)
+        half, _ = self.plan(planned, tmp_path).pretraining
+        assert (half.finished, half.hours()) == (1, 0)
+
+    def test_untrained_ones_are_not_measurements(self, tmp_path, planned):
+        self.pretrain(tmp_path, planned, "untrained")
+        assert measured([tmp_path], None) == []
+
+    def test_their_disk_space_is_that_of_their_weights(self, tmp_path, planned, toy):
+        file = tmp_path / "model/model.pt"
+        pretrain(planned, "half", toy, file.parent, device_name="cpu")
+        study_plan = self.plan(planned, tmp_path)
+        assert study_plan.pretraining_bytes == pytest.approx(2 * file.stat().st_size, rel=0.1)
+        folder = self.pretrain(tmp_path, planned)
+        (folder / "model.pt").write_bytes(b"0" * 10**9)
+        assert self.plan(planned, tmp_path).pretraining_bytes > 10**9
+        assert "MB for the runs, 1.0 GB for the autoencoders, " in as_text(self.plan(planned, tmp_path))
 
 
 def test_epochs_need_the_prepared_dataset(tmp_path, study, toy):

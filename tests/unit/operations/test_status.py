@@ -2,34 +2,29 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
-from tests.conftest import STUDY
+from tests.conftest import REPOSITORY, STUDY
 
 from spectralseg import cli
 from spectralseg.config import validate_config
 from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError, Interrupted
-from spectralseg.grid import Run
+from spectralseg.grid import Autoencoder, Run
 from spectralseg.metrics.records import divergence_record
 from spectralseg.operations import heartbeat as beats
 from spectralseg.operations.heartbeat import Beat, heartbeat, read_beat
-from spectralseg.operations.status import (
-    as_json,
-    as_text,
-    duration,
-    first_error,
-    seconds_left,
-    study_queue,
-    study_status,
-)
+from spectralseg.operations.status import _job, first_error, seconds_left, study_queue, study_status
+from spectralseg.operations.status_text import as_json, as_text, duration
 from spectralseg.progress import progress_bar
 from spectralseg.training.settings import settings_of
 
@@ -193,13 +188,13 @@ class TestRun:
         beats._write(folder, beat(device="GPU-aa", slurm_job="17", **counted))
         status = look()
         assert (status.state, status.task, status.done, status.total) == ("running", "train", 600, 1000)
-        assert (status.seconds_left, status.iteration, status.validation_dice) == (100, 500, 0.625)
+        assert (status.seconds_left, status.iteration, status.score) == (100, 500, 0.625)
         assert status.where == f"device GPU-aa, {platform.node()}, SLURM job 17"
 
     def test_a_trained_run_waits_for_its_evaluation(self, look, folder):
         finish_training(folder)
         status = look()
-        assert (status.state, status.trained, status.task, status.validation_dice) == (
+        assert (status.state, status.trained, status.task, status.score) == (
             "waiting",
             True,
             "evaluate",
@@ -241,7 +236,7 @@ class TestRun:
             pd.DataFrame([divergence_record("toy", reason)]).to_parquet(folder / where)
         status = look()
         assert (status.state, status.trained, status.task, status.error) == ("diverged", True, "", reason)
-        assert (status.validation_dice, status.seconds) == (None, None)
+        assert (status.score, status.seconds) == (None, None)
 
     def test_a_failed_run_reports_its_error(self, look, folder):
         (folder / "train.log").write_text("much\n")
@@ -399,6 +394,249 @@ class TestRun:
 )
 def test_the_first_line_of_the_error_is_found_in_a_log(log, error):
     assert first_error(log.splitlines()) == error
+
+
+class TestAutoencoders:
+    """The study has the autoencoders ``half`` and ``untrained`` and the runs of ``unet``, ``grcsf`` and ``control``."""
+
+    @pytest.fixture
+    def study(self, pretrained_study):
+        return pretrained_study
+
+    @pytest.fixture
+    def config(self, study):
+        return validate_config(study, "toy.yaml")
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder = tmp_path / "results/toy/pretraining/toy/half"
+        folder.mkdir(parents=True)
+        return folder
+
+    @pytest.fixture
+    def look(self, config, tmp_path, monkeypatch):
+        """The status of the autoencoder ``half``."""
+        monkeypatch.chdir(tmp_path)
+        return lambda **changes: study_status(changes.pop("config", config), Path("results/toy"), **changes)[0]
+
+    def pretrain(self, folder, config, name="half", **changes):
+        for file in ("model.pt", "map_quality.csv", "residual_maps.png"):
+            (folder / file).write_bytes(b"content")
+        data = {**identity_of({}), "name": "toy", "image_size": 32, "source": "phantom"}
+        settings = settings_of(config, Autoencoder("toy", name), data)
+        described = {**settings, "weights_sha256": "aa", "seconds": 30.0, **changes}
+        (folder / "run.json").write_text(json.dumps(described))
+        log = [{"iteration": 3, "loss": 1.0, "validation_r2": -0.5}, {"iteration": 7, "loss": 1, "validation_r2": 0.25}]
+        (folder / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
+
+    def train(self, config, folder, architecture="grcsf", **changes):
+        run = folder.parents[2] / f"runs/toy/{architecture}/spatial/lambda0/seed0"
+        run.mkdir(parents=True)
+        finish_training(run)
+        data = {**identity_of({}), "name": "toy", "image_size": 32, "source": "phantom"}
+        settings = settings_of(config, Run("toy", architecture, "spatial", "0", 0), data)
+        (run / "run.json").write_text(json.dumps({**settings, "seconds": 60.0, **changes}))
+        evaluate(run)
+
+    def test_they_are_listed_before_the_runs(self, look, config):
+        statuses = study_status(config, Path("results/toy"))
+        assert [status.title for status in statuses] == [
+            *("pretraining/toy/half", "pretraining/toy/untrained"),
+            *(f"toy/{architecture}/spatial/lambda0/seed0" for architecture in ("unet", "grcsf", "control")),
+        ]
+        assert [status.task for status in statuses] == [*["pretrain"] * 2, *["train"] * 3]
+        assert {status.state for status in statuses} == {"waiting"}
+
+    def test_a_finished_one_is_done(self, look, folder, config):
+        self.pretrain(folder, config)
+        status = look()
+        assert (status.state, status.trained, status.task, status.error) == ("done", True, "", "")
+        assert (status.iteration, status.score, status.seconds) == (7, 0.25, 30.0)
+
+    @pytest.mark.parametrize("name", ["model.pt", "run.json", "history.jsonl", "map_quality.csv", "residual_maps.png"])
+    def test_one_with_a_missing_output_is_not_done(self, look, folder, config, name):
+        self.pretrain(folder, config)
+        (folder / name).unlink()
+        assert (look().state, look().task, look().trained) == ("waiting", "pretrain", False)
+
+    def test_a_running_one_has_progress(self, look, folder):
+        (folder / "history.jsonl").write_text('{"iteration": 5, "loss": 1, "validation_r2": -1.5}\n')
+        counted = {"step": "pretrain", "unit": "it", "done": 6, "total": 10, "rate": 4.0}
+        beats._write(folder, dataclasses.replace(beat(device="GPU-aa", **counted), task="pretrain"))
+        status = look()
+        assert (status.state, status.task, status.done, status.total) == ("running", "pretrain", 6, 10)
+        assert (status.seconds_left, status.iteration, status.score) == (1.0, 5, -1.5)
+
+    def test_a_failed_one_reports_its_error(self, look, folder, config):
+        (folder / "pretrain.log").write_text("error: toy: diverged; choose a lower 'learning_rate'\n")
+        status = look()
+        assert (status.state, status.error) == ("failed", "toy: diverged; choose a lower 'learning_rate'")
+        text = as_text(config, study_status(config, Path("results/toy")))
+        log = "results/toy/pretraining/toy/half/pretrain.log"
+        assert f"Failed\n  pretraining/toy/half, pretrain: {status.error}\n    {log}\n" in text
+
+    def test_one_in_the_queue_of_slurm_waits(self, look, folder):
+        (folder / "pretrain.log").write_text("error: of the first attempt\n")
+        status = look(queue=[("rule_pretrain/toy_half", "Priority")])
+        assert (status.state, status.queued, status.error) == ("waiting", "Priority", "")
+
+    @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "progress.json"])
+    def test_a_damaged_file_makes_it_unreadable(self, look, folder, config, name):
+        self.pretrain(folder, config)
+        (folder / name).write_bytes(b"\xff{\n")
+        assert look().state == "unreadable"
+        assert look().error.startswith(f"results/toy/pretraining/toy/half/{name}: ")
+        assert "; delete it" in look().error
+
+    @pytest.mark.parametrize(
+        ("key", "change"),
+        [
+            ("width", lambda study: study["pretraining"]["half"].update(width=32)),
+            ("seed", lambda study: study["pretraining"]["half"].update(seed=1)),
+            ("training.flip", lambda study: study["training"].update(flip=False)),
+            ("data.image_size", lambda study: study.update(image_size=64)),
+        ],
+    )
+    def test_changed_settings_make_it_and_its_runs_outdated(self, look, folder, config, study, key, change):
+        self.pretrain(folder, config)
+        self.train(config, folder, pretrained=[{"file": "model.pt", "sha256": "aa"}])
+        assert [status.state for status in study_status(config, Path("results/toy"))[::3]] == ["done", "done"]
+        change(study)
+        statuses = study_status(validate_config(study, "toy.yaml"), Path("results/toy"))
+        assert [status.state for status in statuses[::3]] == ["outdated", "outdated"]
+        assert (statuses[0].trained, statuses[0].task) == (False, "pretrain")
+        assert statuses[0].error == f"'{key}' differs from run.json; the workflow retrains it"
+        text = as_text(config, statuses)
+        assert f"Outdated\n  pretraining/toy/half: {statuses[0].error}\n  toy/grcsf/" in text
+
+    def test_settings_of_runs_alone_do_not_make_it_outdated(self, look, folder, config, study):
+        self.pretrain(folder, config)
+        study["training"] |= {"learning_rate": 0.5, "iterations": 99, "batch_size": 1, "workers": 2, "save_every": 7}
+        assert look(config=validate_config(study, "toy.yaml")).state == "done"
+
+    def test_changed_data_make_it_outdated(self, look, folder, config, study, toy, tmp_path):
+        (tmp_path / "results/toy/prepared").mkdir()
+        (tmp_path / "results/toy/prepared/toy").symlink_to(toy.path)
+        study["datasets"]["toy"] = {"source": "path", "path": "raw"}
+        other = validate_config(study, "toy.yaml")
+        self.pretrain(folder, other, data=toy.identity)
+        assert look(config=other).state == "done"
+        self.pretrain(folder, other, data={**toy.identity, "files": {}})
+        assert look(config=other).error.startswith("'data.files.")
+
+    @pytest.mark.parametrize(
+        ("checksum", "error"), [("aa", ""), ("bb", "'pretrained.half' differs from run.json; the workflow retrains it")]
+    )
+    def test_a_run_that_was_trained_with_other_weights_is_outdated(self, look, folder, config, checksum, error):
+        self.pretrain(folder, config)
+        self.train(config, folder, pretrained=[{"file": "model.pt", "sha256": checksum}])
+        run = study_status(config, Path("results/toy"))[3]
+        assert (run.state, run.error) == ("outdated" if error else "done", error)
+
+    def test_a_run_is_outdated_while_its_autoencoder_is_not_trained(self, look, folder, config):
+        self.train(config, folder, pretrained=[{"file": "model.pt", "sha256": "aa"}])
+        run = study_status(config, Path("results/toy"))[3]
+        assert (run.state, run.trained, run.waits_for) == ("outdated", False, ("half",))
+        assert run.error == "its masked autoencoder 'half' is not trained; the workflow trains both"
+
+    def test_runs_say_for_which_autoencoder_they_wait(self, look, folder, config):
+        waits = [status.waits_for for status in study_status(config, Path("results/toy"))]
+        assert waits == [(), (), (), ("half",), ("untrained",)]
+        self.pretrain(folder, config)
+        waits = [status.waits_for for status in study_status(config, Path("results/toy"))]
+        assert waits == [(), (), (), (), ("untrained",)]
+
+    def test_the_log_of_its_slurm_job_is_that_of_the_executor(self, config):
+        """The folder of the log consists of the wildcards in the order of the rule's outputs."""
+        from snakemake.iocontainers import Wildcards
+        from snakemake_executor_plugin_slurm.utils import get_job_wildcards
+
+        rules = (REPOSITORY / "workflow/rules/common/study.smk").read_text(encoding="utf-8")
+        for kind, task, item in (
+            ("pretraining", "pretrain", Autoencoder("a_b", "c")),
+            ("run", "evaluate", Run("a", "b", "c", "0.2", 3)),
+        ):
+            (pattern,) = re.findall(rf'^    {kind}=f"{{RESULTS}}/(.*)",$', rules, re.MULTILINE)
+            names = re.findall(r"{{(\w+)}}", pattern)
+            values = dict(zip(names, map(str, item.keys.values()), strict=True))
+            assert pattern.replace("{{", "{").replace("}}", "}").format(**values) == f"{item.parent}/{item.folder}"
+            job = SimpleNamespace(wildcards=Wildcards(fromdict=values))
+            assert _job(task, item) == f"rule_{task}/{get_job_wildcards(job)}"
+
+    def test_time_left_includes_them(self, look, folder, config):
+        assert seconds_left(study_status(config, Path("results/toy"))) is None
+        self.pretrain(folder, config)
+        assert seconds_left(study_status(config, Path("results/toy"))) is None, "the time of runs is unknown"
+        self.train(config, folder, "unet")
+        assert seconds_left(study_status(config, Path("results/toy"))) == 120, "an untrained one takes no time"
+        (folder / "map_quality.csv").unlink()
+        assert seconds_left(study_status(config, Path("results/toy"))) is None
+        counted = {"step": "pretrain", "unit": "it", "done": 6, "total": 10, "rate": 1.0}
+        beats._write(folder, dataclasses.replace(beat(**counted), task="pretrain"))
+        assert seconds_left(study_status(config, Path("results/toy"))) == 4 + 120
+
+    def test_an_untrained_one_gives_no_estimate_for_others(self, look, folder, config):
+        untrained = folder.with_name("untrained")
+        untrained.mkdir()
+        self.pretrain(untrained, config, "untrained")
+        (untrained / "history.jsonl").write_text("")
+        status = study_status(config, Path("results/toy"))[1]
+        assert (status.state, status.score, status.seconds) == ("done", None, None)
+
+    def test_text_and_json_have_them_beside_the_runs(self, look, folder, config):
+        (folder / "history.jsonl").write_text('{"iteration": 5, "loss": 1, "validation_r2": 0.125}\n')
+        counted = {"step": "pretrain", "unit": "it", "done": 6, "total": 10, "rate": 0.5}
+        beats._write(folder, dataclasses.replace(beat(**counted), task="pretrain"))
+        statuses = study_status(config, Path("results/toy"))
+        queue = [("rule_pretrain/toy_untrained", "Priority")]
+        text = as_text(config, statuses, queue)
+        assert text.startswith("toy: 3 runs, 2 autoencoders · 0 done · 1 running · 0 failed · 4 waiting\n")
+        assert "  pretraining/toy/half  pretrain: 6 of 10 (60 %)  R² 0.125    8 s   " in text
+        assert (
+            "  dataset  autoencoder  state                     R²     runs waiting\n"
+            "  toy      half         pretrain: 6 of 10 (60 %)  0.125  1\n"
+            "  toy      untrained    waiting                          1\n\n"
+            "  dataset  architecture  objective" in text
+        )
+        assert "  rule      jobs  wait for\n  pretrain  1     Priority\n" in text
+        values = json.loads(json.dumps(as_json(config, statuses, queue)))
+        assert (values["runs"], values["autoencoders"], values["running"], values["waiting"]) == (3, 2, 1, 4)
+        half, untrained = values["pretraining"]
+        assert {key: half[key] for key in ("dataset", "pretraining", "state", "iteration", "validation_r2")} == {
+            **{"dataset": "toy", "pretraining": "half", "state": "running"},
+            **{"iteration": 5, "validation_r2": 0.125},
+        }
+        assert untrained["state"] == "waiting"
+        own = {*Autoencoder("toy", "half").keys, "validation_r2"}
+        assert set(half) - own == set(values["status"][0]) - {*Run("toy", "a", "b", "0", 0).keys, "validation_dice"}
+
+    def test_those_of_an_earlier_configuration_are_left_out(self, look, folder, config, tmp_path, capsys):
+        folder.with_name("other").mkdir()
+        (tmp_path / "toy.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        assert cli.main(["status", "toy.yaml"]) == 0
+        output = capsys.readouterr().out
+        assert output.endswith("Left out, as the configuration does not name them: 1 autoencoder.\n")
+        assert cli.main(["status", "toy.yaml", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["left_out"] == {"autoencoders": 1}
+
+    def test_watching_ends_when_they_are_done_too(self, look, folder, config, tmp_path, capsys, monkeypatch):
+        (tmp_path / "toy.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        folder.with_name("untrained").mkdir()
+        self.pretrain(folder, config)
+        self.pretrain(folder.with_name("untrained"), config, "untrained")
+        for architecture in ("unet", "grcsf", "control"):
+            self.train(config, folder, architecture, pretrained=[{"file": "model.pt", "sha256": "aa"}])
+        (folder / "map_quality.csv").unlink()
+        waits = []
+
+        def wait(seconds):
+            waits.append(seconds)
+            (folder / "map_quality.csv").touch()
+
+        monkeypatch.setattr(time, "sleep", wait)
+        assert cli.main(["status", "toy.yaml", "--watch", "3"]) == 0
+        assert waits == [3]
+        assert capsys.readouterr().out.count("toy: 3 runs, 2 autoencoders") == 2
 
 
 class TestStudy:

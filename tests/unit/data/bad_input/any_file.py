@@ -43,6 +43,7 @@ ENTRIES = [
         "isic2018": r"ISIC_\d+\.jpg: 1 of \d images, this one first, have no mask",
         "kvasir_seg": r"\w+\.jpg: 1 of \d images, this one first, have no mask",
         "monuseg": r"TCGA-\S+\.xml: the annotation of tile \S+ is missing",
+        "orcascore": r"TRV3P3CTI\.mhd: the reference mask of case TRV3P3 is missing; restore it, or remove this file",
         "polypgen": r"\w+\.jpg: 1 of \d+ images, this one first, have no mask",
         "synapse": r"img\d+\.nii\.gz: the label file of case \d+ is missing",
     }.items()

@@ -4,16 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-DATASETS = ("acdc", "atlas", "btseg", "isic2017", "isic2018", "kvasir_seg", "monuseg", "polypgen", "synapse")
+DATASETS = (
+    *("acdc", "atlas", "btseg", "coca", "isic2017", "isic2018", "kvasir_seg", "monuseg", "orcascore", "polypgen"),
+    "synapse",
+)
 # One case each, relative to the unpacked phantom.
 IMAGE = {
     "atlas": "ATLAS_2/Training/R001/sub-r001s001/ses-1/anat/sub-*_T1w.nii.gz",
     "acdc": "ACDC/database/training/patient049/patient049_frame01.nii.gz",
     "btseg": "[0-9]*.mat",
+    "coca": "*/Gated_release_final/patient/236/*/IM-0001-0003.dcm",
     "isic2017": "ISIC-2017_Test_v2_Data/*.jpg",
     "isic2018": "ISIC2018_Task1-2_Training_Input/*.jpg",
     "kvasir_seg": "Kvasir-SEG/images/*.jpg",
     "monuseg": "MoNuSegTestData/*.tif",
+    "orcascore": "Challenge_data/Training_set/Images/TRV1P5CTI.mhd",  # with the voxels
     "polypgen": "*/*/data_C2/images_C2/*.jpg",
     "synapse": "RawData/Training/img/*.nii.gz",
 }
@@ -21,10 +26,12 @@ LABEL = {
     "atlas": "ATLAS_2/Training/R001/sub-r001s001/ses-1/anat/sub-*_mask.nii.gz",
     "acdc": "ACDC/database/training/patient049/patient049_frame01_gt.nii.gz",
     "btseg": "cvind.mat",
+    "coca": "*/Gated_release_final/calcium_xml/236.xml",
     "isic2017": "ISIC-2017_Test_v2_Part1_GroundTruth/*.png",
     "isic2018": "ISIC2018_Task1_Training_GroundTruth/*.png",
     "kvasir_seg": "Kvasir-SEG/masks/*.jpg",
     "monuseg": "MoNuSegTestData/*.xml",
+    "orcascore": "Challenge_data/Training_set/Images/TRV3P3R.mhd",
     "polypgen": "*/*/data_C2/masks_C2/*.jpg",
     "synapse": "RawData/Training/label/*.nii.gz",
 }

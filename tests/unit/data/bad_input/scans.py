@@ -57,6 +57,27 @@ def _in_the_corner(array):
     return array
 
 
+def _half(array):
+    return np.where(array > 0, np.float32(0.5), np.float32(0))
+
+
+def _nearly_one(array):
+    return np.where(array > 0, 0.999999999767, 0.0)
+
+
+def _second_session(raw):
+    """A copy of a scan in another session, without its mask."""
+    source = first(raw, SCAN)
+    target = source.parents[2] / "ses-2" / "anat" / source.name.replace("ses-1", "ses-2")
+    target.parent.mkdir(parents=True)
+    shutil.copy(source, target)
+
+
+def _files_of_macos(raw):
+    for path in sorted(raw.rglob("*.nii.gz")):
+        path.with_name(f"._{path.name}").write_bytes(b"resource fork")
+
+
 def _renamed(path):
     path.rename(path.with_name("ATLAS_R2.0.tar.gz.cpt"))
 
@@ -76,6 +97,20 @@ ENTRIES = [
     ),
     Entry("a header that differs by rounding", "atlas", on(MASK, _shifted(1e-3)), r"\[\{.*\}, \{\}\]$", recorded=True),
     Entry("an unknown label", "atlas", on(MASK, _voxels(_outlier)), r"_mask\.nii\.gz: label value 3 is unknown"),
+    Entry(
+        "a mask of fractions",
+        "atlas",
+        on(MASK, _voxels(_half)),
+        r"_mask\.nii\.gz: label values are not whole numbers; use the published",
+    ),
+    Entry("a mask of nearly one", "atlas", on(MASK, _voxels(_nearly_one)), r"\[\{.*\}, \{\}\]$", recorded=True),
+    Entry("files of macOS beside", "atlas", _files_of_macos, r"\[\{.*\}, \{\}\]$", recorded=True),
+    Entry(
+        "a second session without mask",
+        "atlas",
+        _second_session,
+        r"sub-r001s001_ses-2_\S+_T1w\.nii\.gz: the lesion mask of this scan is missing; restore it",
+    ),
     Entry(
         "a lesion outside of the crop",
         "atlas",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spectralseg.statistics.bootstrap import influence
 from spectralseg.statistics.significance import LEVEL
 from spectralseg.statistics.verdicts import FEWEST_GROUPS, FEWEST_SEEDS
+
+Size = NDArray[np.float64] | np.float64  # numbers of seeds or groups, and what follows from them
 
 POWER = 0.8
 MOST = 100_000  # seeds or groups that are considered
@@ -64,8 +66,19 @@ class Components(NamedTuple):
 
     def standard_error(self, seeds: int, groups: int) -> float:
         """Standard error of the mean difference in a study of this size, for outcomes at least that of intervals."""
+        return float(self._error(np.float64(seeds), np.float64(groups)))
+
+    def _error(self, seeds: Size, groups: Size) -> Size:
         least = 1 / (groups + 2) if self.outcomes else 0.0
-        return max(math.sqrt(self.seed / seeds + self.group / groups + self.residual / (seeds * groups)), least)
+        return np.maximum(np.sqrt(sum(part for part, _ in self._parts(seeds, groups))), least)
+
+    def _parts(self, seeds: Size, groups: Size) -> list[tuple[Size, Size]]:
+        """Parts of the squared standard error, and the degrees of freedom of each."""
+        return [
+            (self.seed / seeds, seeds - 1),
+            (self.group / groups, groups - 1),
+            (self.residual / (seeds * groups), (seeds - 1) * (groups - 1)),
+        ]
 
     def detectable(
         self, seeds: int | None = None, groups: int | None = None, *, level: float = LEVEL, power: float = POWER
@@ -84,39 +97,49 @@ class Components(NamedTuple):
         Returns:
             In units of the differences; 0 without variance.
         """
+        return float(self._detectable(seeds or self.seeds, groups or self.groups, level, power))
+
+    def _detectable(
+        self, seeds: ArrayLike, groups: ArrayLike, level: float = LEVEL, power: float = POWER
+    ) -> NDArray[np.float64]:
+        """As :meth:`detectable`, for studies of several sizes."""
         from scipy import stats
 
-        seeds, groups = seeds or self.seeds, groups or self.groups
-        error = self.standard_error(seeds, groups)
-        if not error:
-            return 0.0
-        parts = (self.seed / seeds, seeds - 1), (self.group / groups, groups - 1)
-        rest = self.residual / (seeds * groups), (seeds - 1) * (groups - 1)
-        spread = sum(part**2 / max(degrees, 1) for part, degrees in (*parts, rest))
-        freedom = sum(part for part, _ in (*parts, rest)) ** 2 / spread if spread else math.inf
-        return float(error * (stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(power, freedom)))
+        sizes = np.asarray(seeds, np.float64), np.asarray(groups, np.float64)
+        parts = self._parts(*sizes)
+        spread = np.asarray(sum(part**2 / np.maximum(degrees, 1) for part, degrees in parts))
+        square = np.asarray(sum(part for part, _ in parts) ** 2)
+        freedom = np.divide(square, spread, out=np.full(square.shape, np.inf), where=spread > 0)
+        quantiles = stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(power, freedom)
+        return np.asarray(self._error(*sizes) * quantiles)
 
     def seeds_for(self, difference: float) -> int | None:
         """Smallest number of seeds that detects a difference with the groups of the estimate; None above :data:`MOST`.
 
         At least the number that a verdict needs.
         """
-        return _fewest(FEWEST_SEEDS, lambda seeds: self.detectable(seeds, self.groups) <= difference)
+        sizes = _sizes(FEWEST_SEEDS)
+        return _fewest(sizes, self._detectable(sizes, self.groups) <= difference)
 
     def groups_for(self, difference: float) -> int | None:
         """Smallest number of groups that detects a difference with the seeds of the estimate; see :meth:`seeds_for`."""
-        return _fewest(FEWEST_GROUPS, lambda groups: self.detectable(self.seeds, groups) <= difference)
+        sizes = _sizes(FEWEST_GROUPS)
+        return _fewest(sizes, self._detectable(self.seeds, sizes) <= difference)
 
 
-def _fewest(least: int, enough: Callable[[int], bool]) -> int | None:
-    """Smallest sufficient size, to 1 % above a hundred.
+@functools.cache
+def _sizes(least: int) -> NDArray[np.int64]:
+    """Sizes of studies from ``least`` to :data:`MOST`, with steps of 1 % above a hundred."""
+    sizes = [least]
+    while sizes[-1] + max(1, sizes[-1] // 100) <= MOST:
+        sizes.append(sizes[-1] + max(1, sizes[-1] // 100))
+    return np.array(sizes)
 
-    A linear search, because the detectable difference is not monotonic: with few seeds, more groups can reduce the
+
+def _fewest(sizes: NDArray[np.int64], enough: NDArray[np.bool_]) -> int | None:
+    """The smallest sufficient size; None if there is none.
+
+    All are tried, because the detectable difference is not monotonic: with few seeds, more groups can reduce the
     degrees of freedom.
     """
-    size = least
-    while size <= MOST:
-        if enough(size):
-            return size
-        size += max(1, size // 100)
-    return None
+    return int(sizes[enough.argmax()]) if enough.any() else None

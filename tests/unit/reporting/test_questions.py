@@ -4,9 +4,9 @@ import pytest
 import yaml
 from tests.standins.study import grid_of
 
+from spectralseg.reporting.contrasts import BETTER, OPEN, SAME, WORSE
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table
-from spectralseg.reporting.tables.questions import BETTER, OPEN, SAME, WORSE
 from spectralseg.statistics.bootstrap import paired_interval
 
 OBJECTIVES = {"spatial": {"base": "bce_dice"}}

@@ -9,45 +9,40 @@ parts is compared with its backbone, and with controls in which one part is miss
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from spectralseg.config.comparison import Question
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.outputs import title_of
+from spectralseg.reporting.contrasts import COLUMNS as CONTRAST
+from spectralseg.reporting.contrasts import RULE, Contrast, contrasts, entry, with_verdicts
 from spectralseg.reporting.labels import architecture_label, objective_label, tested_on
 from spectralseg.reporting.measurements import Measurements
 from spectralseg.reporting.rendering import (
     MINUS,
     NO_RUN,
-    UNDEFINED,
+    PROTOCOLS,
     Block,
     Entry,
     Line,
     Page,
     few_patients,
-    limits,
     protocol_sections,
 )
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.table import Table
 from spectralseg.reporting.tables._cells import all_runs, leak_free, leak_warnings, pairs_of, reported_twice
-from spectralseg.statistics.equivalence import equivalence
-from spectralseg.statistics.pairing import Paired, pair
-from spectralseg.statistics.significance import LEVEL, holm
-from spectralseg.statistics.verdicts import FEWEST, enough
 
 RUNS = {"compared": ("questions",)}
 
-OPEN, BETTER, WORSE, SAME = VERDICTS = ("not settled", "better", "worse", "same")
 COLUMNS = (
     *("protocol", "question", "reference", "architecture", "objective", "lambda"),
-    *("suite", "dataset", "test_dataset", "leak_free", "metric", "unit", "difference", "low", "high"),
-    *("p", "p_adjusted", "p_equivalence", "margin", "verdict", "seeds", "groups", "effective_groups", "cases"),
-    "undefined",
+    *("suite", "dataset", "test_dataset", "leak_free", "metric", "unit"),
+    *CONTRAST,
 )
 _FAMILY = ["protocol", "question", "leak_free", "metric"]
 _NONE = "The configuration asks no question; add 'questions' to 'comparison'."
@@ -61,9 +56,7 @@ def build(results: Results) -> Table:
     """
     questions = results.config.comparison.questions if results.config else {}
     cells = pd.DataFrame(_cells(results, questions), columns=list(COLUMNS))
-    for family in cells.groupby(_FAMILY).indices.values():
-        cells.loc[family, "p_adjusted"] = holm(cells.loc[family, "p"])
-    cells["verdict"] = [_verdict(cell) for cell in cells.to_dict("records")]
+    cells = with_verdicts(cells, _FAMILY)
     page = Page(
         name="questions",
         title=title_of(__doc__),
@@ -72,9 +65,8 @@ def build(results: Results) -> Table:
         sections=protocol_sections(cells, lambda part: _blocks(part, questions)) if len(cells) else (),
         legend=(
             "Architecture less its reference, both with the same objective, seeds and cases: mean difference with its "
-            "95 % interval over seeds and patients, and a verdict. Better or worse: p at most 5 %, by Holm over all "
-            "comparisons of a question in one metric. Same: the difference is within the margin of the study, by "
-            f"two one-sided tests. A verdict needs {FEWEST}. {NO_RUN} no run of one of the two."
+            "95 % interval over seeds and patients, and a verdict. "
+            f"{RULE.format(family='comparisons of a question in one metric')} {NO_RUN} no run of one of the two."
         )
         if len(cells)
         else _NONE,
@@ -92,48 +84,18 @@ def _cells(results: Results, questions: Mapping[str, Question]) -> Iterator[dict
     conditions = all_runs(results, list(metrics)).assign(leak_free="")
     twice = conditions[pairs_of(conditions).isin(reported_twice(results.leakage))]
     conditions = pd.concat([conditions, leak_free(twice)])
-    measurements = Measurements(
-        results.read(metric=set(metrics), suite={"iid", "ood"}), results.leakage, results.baseline
-    )
+    records = results.read(metric=set(metrics), suite={"iid", "ood"})
+    measurements = Measurements(records, results.leakage, results.baseline)
+    pairs: list[Contrast] = []
     for name, question in questions.items():
-        asked = conditions[
-            conditions["metric"].isin(question.metrics) & conditions["architecture"].isin(question.methods)
-        ]
-        for protocol in ("published", "sound"):
-            for cell in asked.assign(protocol=protocol).to_dict("records"):
-                values = measurements.values(cell)
-                reference = measurements.values({**cell, "architecture": question.reference})
-                if values is None:  # the metric has no values under this protocol
-                    continue
-                keys = {key: cell[key] for key in COLUMNS if key in cell}
-                yield {
-                    **keys,
-                    **{"question": name, "reference": question.reference, "unit": metric_of(cell["metric"]).unit},
-                    **({} if reference is None else _compare(pair(values, reference), cell, results)),
-                }
-
-
-def _compare(pairs: Paired, cell: Mapping[Any, Any], results: Results) -> dict[str, Any]:
-    metric = metric_of(cell["metric"])
-    margin = results.margins.of(cell["metric"], cell["test_dataset"], cell["protocol"], share=metric.share)
-    same = None
-    if margin is not None:
-        same = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes)
-    p = min(pairs.p_values(direction=direction).holds for direction in ("higher", "lower"))
-    return {
-        **dict(zip(("difference", "low", "high"), metric.factor * np.array(pairs.interval()), strict=True)),
-        **{"p": p if enough(pairs.informative_seeds, pairs.informative_groups) else np.nan},
-        "p_equivalence": same.p if same else np.nan,
-        "margin": np.nan if margin is None else metric.factor * margin,
-        **{"seeds": pairs.informative_seeds, "groups": pairs.informative_groups, "cases": len(pairs.cases)},
-        **{"effective_groups": round(pairs.effective_groups, 1), "undefined": pairs.undefined},
-    }
-
-
-def _verdict(cell: Mapping[Any, Any]) -> str:
-    if cell["p_adjusted"] <= LEVEL:
-        return BETTER if cell["difference"] * metric_of(cell["metric"]).sign > 0 else WORSE
-    return SAME if np.isfinite(cell["p"]) and cell["p_equivalence"] <= LEVEL else OPEN
+        asked = conditions["metric"].isin(question.metrics) & conditions["architecture"].isin(question.methods)
+        for protocol, cell in itertools.product(PROTOCOLS, conditions[asked].to_dict("records")):
+            cell = {**cell, "protocol": protocol, "question": name, "reference": question.reference}
+            reference = measurements.values({**cell, "architecture": question.reference})
+            if (values := measurements.values(cell)) is not None:  # the metric has values under this protocol
+                pairs.append((cell, values, reference))
+    for (cell, *_), columns in zip(pairs, contrasts(pairs, results.margins), strict=True):
+        yield {**cell, "unit": metric_of(cell["metric"]).unit, **columns}
 
 
 def _blocks(cells: pd.DataFrame, questions: Mapping[str, Question]) -> Iterator[Block]:
@@ -149,19 +111,12 @@ def _row(cells: pd.DataFrame, metrics: list[str]) -> Line:
     by_metric = cells.to_dict("index")
     first = next(iter(by_metric.values()))
     label = f"{architecture_label(first['architecture'])} {MINUS} {architecture_label(first['reference'])}"
-    entries = [_entry(by_metric[metric], metric) if metric in by_metric else Entry("") for metric in metrics]
+    entries = [
+        entry({**by_metric[metric], "metric": metric}) if metric in by_metric else Entry("") for metric in metrics
+    ]
     counts = (_range(cells["seeds"]), _range(cells["cases"]))
     where = tested_on(first) + (", leak-free" if first["leak_free"] else "")
     return Line(f"{label}, {objective_label(first['objective'], first['lambda'])}", where, (*entries, *counts))
-
-
-def _entry(cell: Mapping[Any, Any], metric: str) -> Entry:
-    if np.isnan(cell["seeds"]):
-        return Entry(NO_RUN)
-    if np.isnan(cell["difference"]):
-        return Entry(UNDEFINED)
-    text = limits(cell["difference"], cell["low"], cell["high"], digits=metric_of(metric).digits)
-    return Entry(f"{text} {cell['verdict']}", bold=cell["verdict"] in (BETTER, WORSE))
 
 
 def _range(counts: pd.Series) -> Entry:

@@ -28,12 +28,17 @@ def one_line(text: str) -> str:
 class InputError(Exception):
     """Invalid input, described in one sentence: which file or key, what is wrong, and what to do.
 
-    The command line prints the message without a traceback and exits with status 1. The message is one line of text,
+    The command line prints the message without a traceback and exits with status 1, or with the status of the command
+    for errors. The message is one line of text,
     whatever characters it quotes from file names.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+class FindingsError(InputError):
+    """A check of valid input has findings; the command line exits with status 1."""
 
 
 class Diverged(InputError):

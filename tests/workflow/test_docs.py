@@ -6,8 +6,10 @@ import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import cv2
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,13 +75,20 @@ def draw_cells(folder, count=24, side=80):
         cv2.imwrite(str(folder / "masks" / f"{number:03d}.png"), mask.astype(np.uint8) * 255)
 
 
+def files_of_page(dataset):
+    """Names and contents of the files that the page on datasets shows for one of them."""
+    files = re.findall(r"`([\w/.]+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL)
+    assert [name for name, _ in files] == [f"workflow/rules/datasets/{name}.smk" for name in ("cells", "livers")] + [
+        "config/cells.yaml"
+    ]
+    return [(name, content) for name, content in files if Path(name).stem == dataset]
+
+
 @trains
 def test_adding_a_dataset_as_documented(tmp_path):
     copy_repository(tmp_path)
     draw_cells(tmp_path / "cells")
-    files = re.findall(r"`([\w/.]+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL)
-    assert [name for name, _ in files] == ["workflow/rules/datasets/cells.smk", "config/cells.yaml"]
-    for name, content in files:
+    for name, content in files_of_page("cells"):
         assert not (tmp_path / name).exists()
         (tmp_path / name).write_text(content)
     (command,) = re.findall(r"```bash\n(snakemake .*?)\n```", PAGE)
@@ -95,6 +104,45 @@ def test_adding_a_dataset_as_documented(tmp_path):
     assert set(dice["objective"]) == {"spatial", "spatial_spectral"}
     assert dice.groupby("objective", observed=True)["value"].mean().min() > 0.5
     assert "cells" in (tmp_path / "results/cells/tables/summary.md").read_text()
+
+
+def draw_livers(folder):
+    """Volumes with a bright ellipsoid, and a smaller one within it, in the files of the page."""
+    names = re.search(r"^  images/  (.*)$", PAGE[PAGE.index("livers/") :], re.MULTILINE)[1].split()
+    assert len(names) == 3
+    rng = np.random.default_rng(0)
+    x, y, z = np.mgrid[:32, :24, :10]
+    for name in names:
+        distance = np.hypot(np.hypot((x - 16) / 9, (y - 12) / 7), (z - 5) / 4)
+        mask = (distance < 1).astype(np.uint8) + (distance < 0.5)
+        image = rng.normal(-50, 20, mask.shape) + 100 * mask
+        for kind, array in (("images", image.astype(np.int16)), ("masks", mask)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(array, np.diag([-1, 1, 3, 1])), folder / kind / name)
+
+
+def test_adding_volumes_as_documented(tmp_path, typed):
+    draw_livers(tmp_path / "livers")
+    ((name, content),) = files_of_page("livers")
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text(content)
+    (commands,) = re.findall(r"```bash\n(spectralseg prepare .*?)```", PAGE, re.DOTALL)
+    typed(commands)
+    cases = pd.read_csv(tmp_path / "prepared" / "livers" / "cases.csv")
+    assert cases["group"].tolist() == ["p01", "p02", "p03"]
+    assert sorted(cases["part"]) == ["test", "train", "validation"]
+    assert "tumour" in (tmp_path / "livers.html").read_text()
+
+
+def test_a_dataset_file_is_written_as_documented(tmp_path, typed, capsys):
+    draw_livers(tmp_path / "livers")
+    (tmp_path / "workflow/rules/datasets").mkdir(parents=True)
+    command, text = re.search(
+        r"```bash\n(spectralseg new-dataset .*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL
+    ).groups()
+    typed(command)
+    assert capsys.readouterr().out == text
+    typed(f"{text.splitlines()[-1].strip()} --image-size 64 --validation 0.3")
 
 
 def test_the_leakage_page_shows_what_its_commands_print(tmp_path, capsys):
@@ -113,9 +161,11 @@ def test_the_audit_page_shows_what_its_commands_print(tmp_path):
     page = (REPOSITORY / "docs" / "audit-a-table.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"`results.csv`.*?```csv\n(.*?)```", page, re.DOTALL)
     (tmp_path / "results.csv").write_text(table, encoding="utf-8")
+    (paste,) = re.findall(r"`paste.txt`.*?```latex\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "paste.txt").write_text(paste, encoding="utf-8")
     (tmp_path / "config").symlink_to(REPOSITORY / "config")
     examples = re.findall(r"```bash\n(.*?)```\n\n```text\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == page.count("```bash") == 2
+    assert len(examples) == page.count("```bash") == 3
     for command, told in examples:
         done = subprocess.run(["bash"], input=command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (1, told)

@@ -16,7 +16,7 @@ from spectralseg import __version__
 from spectralseg.cli import data, operations, results, runs
 from spectralseg.cli.command import Command, name_of
 from spectralseg.cli.streams import disconnect_failed_streams, print_error
-from spectralseg.errors import InputError, Interrupted, explained
+from spectralseg.errors import FindingsError, InputError, Interrupted, explained
 from spectralseg.redaction import RedactingFormatter
 from spectralseg.signals import handled
 from spectralseg.startup import spare_garbage_collection
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
             if isinstance(command, Command):
                 summary = command.function.__doc__
                 subparser = commands.add_parser(command.name, help=summary, description=summary)
-                subparser.set_defaults(function=command.function)
+                subparser.set_defaults(function=command.function, failure=command.failure)
                 for add in command.arguments:
                     add(subparser)
     return top
@@ -48,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0; 1 after an error that the user can correct; 75 (``EX_TEMPFAIL`` of sysexits.h: try again)
-        after a signal or a time limit interrupted work that can be resumed; 130 (128 + SIGINT) after Ctrl-C where
-        there is nothing to resume; 141 (128 + SIGPIPE) if the reader of the output is gone, as in
-        ``spectralseg status | head``.
+        The exit status: 0; 1 after an error that the user can correct, or 2 if 1 means findings of the command; 75
+        (``EX_TEMPFAIL`` of sysexits.h: try again) after a signal or a time limit interrupted work that can be resumed;
+        130 (128 + SIGINT) after Ctrl-C where there is nothing to resume; 141 (128 + SIGPIPE) if the reader of the
+        output is gone, as in ``spectralseg status | head``.
     """
     spare_garbage_collection()
     interrupts = []
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupts.append(signal.SIGINT)
         raise KeyboardInterrupt
 
-    arguments = argparse.Namespace(function=main)
+    arguments = argparse.Namespace(function=main, failure=1)
     try:
         with handled({signal.SIGINT: interrupt}):
             try:
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # raises here if the pipe is closed, not at the exit of the interpreter
     except InputError as error:
         print_error(f"error: {error}")
-        return 1
+        return 1 if isinstance(error, FindingsError) else int(arguments.failure)
     except OSError as error:
         stream = disconnect_failed_streams()
         if isinstance(error, BrokenPipeError) and stream:
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         subject = error.filename or stream or f"spectralseg {name_of(arguments.function)}"
         print_error(f"error: {InputError(f'{subject}: {explained(error)}')}")
-        return 1
+        return int(arguments.failure)
     except Interrupted as reason:
         print_error(str(reason))
         if getattr(arguments, "requeue", False):

@@ -16,10 +16,17 @@ Argument = Callable[[argparse.ArgumentParser], object]
 
 @dataclass(frozen=True)
 class Command:
-    """A command of ``spectralseg``; its name and its help are those of its function."""
+    """A command of ``spectralseg``; its name and its help are those of its function.
+
+    Attributes:
+        function: what it does with the parsed arguments.
+        arguments: its arguments.
+        failure: exit status after an error that the user can correct.
+    """
 
     function: Callable[[argparse.Namespace], None]
     arguments: tuple[Argument, ...]
+    failure: int = 1
 
     @property
     def name(self) -> str:
@@ -32,9 +39,9 @@ def name_of(function: Callable[..., object]) -> str:
     return function.__name__.replace("_", "-")
 
 
-def command(*arguments: Argument) -> Callable[[Callable[[argparse.Namespace], None]], Command]:
+def command(*arguments: Argument, failure: int = 1) -> Callable[[Callable[[argparse.Namespace], None]], Command]:
     """Make a command of a function that takes the parsed arguments."""
-    return lambda function: Command(function, arguments)
+    return lambda function: Command(function, arguments, failure)
 
 
 def argument(*names: str, **options: Any) -> Argument:

@@ -135,6 +135,18 @@ def prepare(arguments: argparse.Namespace) -> None:
     )
 
 
+@command(
+    argument("folder", type=Path, help="folder or archive of images with masks"),
+    argument("--name", type=values.name, help="name of the dataset (default: that of the folder)"),
+    argument("--out", type=Path, help="dataset file (default: workflow/rules/datasets/NAME.smk)"),
+)
+def new_dataset(arguments: argparse.Namespace) -> None:
+    """Look at a folder of images with masks and write its dataset file, to be read and corrected."""
+    from spectralseg.data.new_dataset import new_dataset as run
+
+    print(printable(run(arguments.folder, arguments.name, arguments.out).text()))
+
+
 @command(argument("folder", type=Path, nargs="+", help="prepared dataset"))
 def verify_dataset(arguments: argparse.Namespace) -> None:
     """Verify the integrity of prepared datasets."""

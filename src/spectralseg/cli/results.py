@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from spectralseg.cli import values
-from spectralseg.cli.command import argument, command
+from spectralseg.cli.command import JSON, argument, command
 from spectralseg.redaction import printable
 
 _RESULTS = argument("results", type=Path, help="results folder of the study, e.g. results/demo")
@@ -113,19 +114,26 @@ def trace(arguments: argparse.Namespace) -> None:
 
 
 @command(
-    argument("file", type=Path, nargs="+", help="results table as CSV, see docs/audit-a-table.md"),
+    argument("file", type=Path, nargs="+", help="text with results tables, - for standard input"),
+    argument(
+        "--format",
+        choices=["markdown", "latex", "tsv", "semicolon", "csv"],
+        help="format of the tables (default: recognised from the content)",
+    ),
     argument("--claims", type=Path, help="CSV file of claims about the tables (default: only audit the tables)"),
     argument("--unit", choices=["percent", "share"], help="unit of the values (default: percent if any is above 1)"),
     argument("--out", type=Path, help="CSV file of the findings (default: none)"),
+    JSON,
+    failure=2,
 )
 def audit_table(arguments: argparse.Namespace) -> None:
-    """Find inconsistent numbers in results tables; exit with status 1 if there are any."""
+    """Find inconsistent numbers in results tables; exit with status 1 for findings, 2 for unreadable tables."""
     from spectralseg.published.consistency import audit
 
-    report = audit(arguments.file, claims=arguments.claims, unit=arguments.unit)
+    report = audit(arguments.file, claims=arguments.claims, unit=arguments.unit, form=arguments.format)
     if arguments.out:
         report.write(arguments.out)
-    print(printable(report.text()))
+    print(json.dumps(report.as_json(), indent=2) if arguments.json else printable(report.text()))
     report.refuse()
 
 

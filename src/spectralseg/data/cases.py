@@ -16,6 +16,10 @@ from spectralseg.data.patterns import PathPattern, composed, wildcards
 from spectralseg.errors import InputError, explained
 
 TEMPORARY = ".unpacked."  # prefix of temporary folders of unpacked archives
+OTHER_LAYOUT = (
+    "give the dataset in its official layout; for files of your own, 'spectralseg new-dataset' writes a dataset file "
+    "with the reader paired_images, paired_volumes or nnunet_raw"
+)
 _DEEPEST_LAYOUT = 4  # nested folders in official layouts
 _MOST_ENTRIES = 1_000_000  # files and folders, counted once per link
 _CLUTTER = ("__MACOSX", ".DS_Store", "Thumbs.db")
@@ -86,6 +90,26 @@ def find_files(root: Path, pattern: str | PathPattern) -> list[Path]:
 
 def match_files(root: Path, pattern: PathPattern) -> list[tuple[Path, dict[str, str]]]:
     """As :func:`find_files`, with the values of the named groups of the pattern for each path."""
+    entries = _entries(root)
+    matches = []
+    captures = pattern.captures([path.relative_to(root).as_posix() for path, _ in entries])
+    for (path, is_file), captured in zip(entries, captures, strict=True):
+        if captured is None:
+            continue
+        if is_file:
+            matches.append((path, captured))
+        elif path.suffix:
+            raise InputError(f"{path}: is a folder instead of a file; remove it or restore the file")
+    return sorted(matches, key=lambda match: match[0])
+
+
+def all_files(root: Path) -> list[Path]:
+    """All files below ``root``, sorted; archive clutter is ignored, and links are followed as by :func:`find_files`."""
+    return sorted(path for path, is_file in _entries(root) if is_file)
+
+
+def _entries(root: Path) -> list[tuple[Path, bool]]:
+    """Files and folders below ``root``, and whether each is a file."""
     entries: list[tuple[Path, bool]] = []
     parents: dict[str, frozenset[str]] = {os.fspath(root): frozenset()}  # real paths of the parents of each folder
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_refuse_to_skip):
@@ -100,16 +124,7 @@ def match_files(root: Path, pattern: PathPattern) -> list[tuple[Path, dict[str, 
             path = Path(folder, name)
             if not name.startswith("._") and all(part not in _CLUTTER for part in path.relative_to(root).parts):
                 entries.append((path, number < len(names)))
-    matches = []
-    captures = pattern.captures([path.relative_to(root).as_posix() for path, _ in entries])
-    for (path, is_file), captured in zip(entries, captures, strict=True):
-        if captured is None:
-            continue
-        if is_file:
-            matches.append((path, captured))
-        elif path.suffix:
-            raise InputError(f"{path}: is a folder instead of a file; remove it or restore the file")
-    return sorted(matches, key=lambda match: match[0])
+    return entries
 
 
 def _refuse_to_skip(error: OSError) -> None:
@@ -144,9 +159,9 @@ def layout_remedy(root: Path, *patterns: str | PathPattern) -> str:
     outer = root.resolve()
     inner = ""
     if outer.name.startswith(TEMPORARY):
-        return "give the dataset in its official layout"
+        return OTHER_LAYOUT
     for _ in range(_DEEPEST_LAYOUT):
         inner, outer = f"{composed(outer.name)}/{inner}", outer.parent
         if any_matches([inner + name for name in names]):
             return f"it is the part '{inner[:-1]}' of the official layout: give the folder that holds it, {outer}"
-    return "give the dataset in its official layout"
+    return OTHER_LAYOUT

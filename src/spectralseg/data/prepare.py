@@ -371,7 +371,7 @@ def _valid_spacing(spacing: Sequence[float], axes: int) -> bool:
 def _fit(sample: Sample, specification: DatasetSpecification, size: int) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Resize or crop slice by slice, to limit memory for floating-point numbers; 8-bit colours keep their values."""
     fit_image, fit_labels = FITTINGS[specification.fit]
-    low, high = intensity_limits(sample.image, specification.intensity)
+    limits = _limits(sample.image, specification)
     planes = sample.image if specification.dimensions == 3 else sample.image[None]
     labels = sample.labels if specification.dimensions == 3 else sample.labels[None]
     if specification.fit == "crop":
@@ -383,10 +383,23 @@ def _fit(sample: Sample, specification: DatasetSpecification, size: int) -> tupl
         if specification.intensity is None:
             images[z] = fit_image(plane, size, (height, width)).reshape(images.shape[1:])
         else:
-            fitted = fit_image(normalise(plane, low, high), size, (height, width)).reshape(images.shape[1:])
+            fitted = fit_image(_normalise_channels(plane, limits), size, (height, width)).reshape(images.shape[1:])
             images[z] = np.clip(fitted, 0, 1) * np.iinfo(images.dtype).max + 0.5
         masks[z] = fit_labels(labels[z], (size, size))
     return images, masks
+
+
+def _limits(image: NDArray[Any], specification: DatasetSpecification) -> list[tuple[float, float]]:
+    """Intensity limits of all channels together, or of each channel of a volume, which may be of another sequence."""
+    if specification.dimensions == 3 and image.ndim == 4:
+        return [intensity_limits(image[..., channel], specification.intensity) for channel in range(image.shape[-1])]
+    return [intensity_limits(image, specification.intensity)]
+
+
+def _normalise_channels(plane: NDArray[Any], limits: Sequence[tuple[float, float]]) -> NDArray[np.float32]:
+    if len(limits) == 1:
+        return normalise(plane, *limits[0])
+    return np.stack([normalise(plane[..., channel], *limit) for channel, limit in enumerate(limits)], axis=-1)
 
 
 def _refuse_to_crop(labels: NDArray[np.uint8], size: int) -> None:

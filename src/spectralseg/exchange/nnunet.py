@@ -71,11 +71,11 @@ def _write_case(folder: Path, data: PreparedDataset, cases: Mapping[str, Case], 
     case, part, ending = cases[row["case"]], _SUFFIX[row["part"]], file_ending(data)
     sample = case.load()
     _refuse_other_case(data, case, row, sample)
-    for kind, array, name in (
-        ("images", sample.image, file_name(f"{case.id}_0000", ending)),
-        ("labels", sample.labels, file_name(case.id, ending)),
-    ):
-        write_array(folder / f"{kind}{part}" / name, array, sample.geometry, sample.spacing)
+    several = sample.geometry is not None and sample.image.ndim == 4  # channels of a volume are files of their own
+    for number, image in enumerate(np.moveaxis(sample.image, -1, 0) if several else [sample.image]):
+        name = file_name(f"{case.id}_{number:04}", ending)
+        write_array(folder / f"images{part}" / name, image, sample.geometry, sample.spacing)
+    write_array(folder / f"labels{part}" / file_name(case.id, ending), sample.labels, sample.geometry, sample.spacing)
 
 
 def _refuse_other_case(data: PreparedDataset, case: Case, row: dict[str, Any], sample: Sample) -> None:
@@ -97,7 +97,11 @@ def _refuse_other_case(data: PreparedDataset, case: Case, row: dict[str, Any], s
 def _description(specification: DatasetSpecification, data: PreparedDataset, training: int) -> dict[str, Any]:
     # nnU-Net normalises a channel named CT with intensities of the whole dataset, any other channel per image.
     window = specification.intensity is not None and specification.intensity.window is not None
-    channels = ["R", "G", "B"] if specification.channels == 3 else ["CT" if window else specification.modality]
+    name = "CT" if window else specification.modality
+    if specification.channels == 1:
+        channels = [name]
+    else:
+        channels = ["R", "G", "B"] if specification.dimensions == 2 else [f"{name} {n}" for n in range(3)]
     return {
         "channel_names": {str(number): name for number, name in enumerate(channels)},
         "labels": {"background": 0, **{name: label for label, name in enumerate(data.classes, 1)}},

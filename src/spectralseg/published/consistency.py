@@ -37,11 +37,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spectralseg.errors import InputError
+from spectralseg.errors import FindingsError, InputError
 from spectralseg.files import csv_text, replacing
 from spectralseg.metrics.catalogue import DISTANCES
 from spectralseg.published.claims import Claim, Comparison, read_claims
-from spectralseg.published.parsing import MEAN, PrintedTable, half_digit, read_printed
+from spectralseg.published.parsing import MEAN, STANDARD_INPUT, PrintedTable, half_digit, read_printed
 from spectralseg.published.tables import SELECTION
 
 CHECKS = ("check", "covered", "findings")
@@ -119,12 +119,14 @@ class Report:
             difference, are in printed units. For claims, ``name`` is the claim, ``printed`` its size (or the value of
             the method without a size) and ``bound`` the difference in the tables (or the value of the reference).
         note: number of comparisons of the text that were not checked, with reasons; empty without claims.
+        unread: one sentence on each table, or passage that looks like one, that was not checked.
     """
 
     tables: tuple[PrintedTable, ...]
     checks: pd.DataFrame
     findings: pd.DataFrame
     note: str
+    unread: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The report as text: tables, checks, findings."""
@@ -132,7 +134,7 @@ class Report:
         width = max(map(len, applied["check"]))
         lines = [f"{name:{width}}  {covered:7}  {count:8}" for name, covered, count in applied.itertuples(index=False)]
         parts = [
-            [table.summary for table in self.tables],
+            [*(table.summary for table in self.tables), *self.unread],
             [f"{'check':{width}}  covered  findings", *lines],
             [f"not checked for lack of numbers: {', '.join(skipped['check'])}"] if len(skipped) else [],
             [self.note] if self.note else [],
@@ -140,6 +142,16 @@ class Report:
             [] if len(self.findings) else ["No inconsistency found."],
         ]
         return "\n\n".join("\n".join(part) for part in parts if part)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as values of JSON."""
+        return {
+            "tables": [_table_as_json(table) for table in self.tables],
+            "unread": list(self.unread),
+            "checks": self.checks.to_dict("records"),
+            "note": self.note,
+            "findings": self.findings.to_dict("records"),
+        }
 
     def write(self, file: Path) -> None:
         """Write the findings as CSV, with headings only if there are none."""
@@ -150,26 +162,50 @@ class Report:
         """Refuse tables with findings.
 
         Raises:
-            InputError: there are findings; gives their number.
+            FindingsError: there are findings; gives their number.
         """
         if len(self.findings):
             files = ", ".join(dict.fromkeys(self.findings["table"]))
-            raise InputError(f"{files}: {len(self.findings)} findings, see above; check these numbers at their source")
+            raise FindingsError(
+                f"{files}: {len(self.findings)} findings, see above; check these numbers at their source"
+            )
 
 
-def audit(files: Sequence[Path], claims: Path | None = None, unit: str | None = None) -> Report:
+def _table_as_json(table: PrintedTable) -> dict[str, Any]:
+    missing = int(table.values["value"].isna().sum())
+    return {
+        "table": table.source,
+        "format": table.format,
+        "line": table.line,
+        "rows": int(table.values["unit"].nunique()),
+        "values": len(table.values) - missing,
+        "missing": missing,
+        "unit": table.unit,
+        "decimal_comma": table.decimal_comma,
+        "names": list(table.numbered),
+        "not_checked": list(table.left_out),
+    }
+
+
+def audit(
+    files: Sequence[Path], claims: Path | None = None, unit: str | None = None, form: str | None = None
+) -> Report:
     """Check results tables for inconsistent numbers.
 
     Args:
-        files: the tables; see :func:`spectralseg.published.parsing.read_printed`.
+        files: the tables, ``-`` for standard input; see :func:`spectralseg.published.parsing.read_printed`.
         claims: claims of the text about published cells; see :mod:`spectralseg.published.claims`.
         unit: of the tables; None infers it from the values.
+        form: format of the files; None infers it from their content.
 
     Raises:
         InputError: a file is missing or malformed, or its unit is ambiguous.
     """
-    tables = tuple(read_printed(file, unit) for file in files)
-    values = pd.concat([table.values.assign(table=str(table.file)) for table in tables], ignore_index=True)
+    if list(files).count(STANDARD_INPUT) > 1:
+        raise InputError("-: standard input is given twice; give it once")
+    texts = [read_printed(file, unit, form) for file in files]
+    tables = tuple(table for text in texts for table in text.tables)
+    values = pd.concat([table.values.assign(table=table.source) for table in tables], ignore_index=True)
     values["line"] = values.groupby(["table", "unit"], sort=False).ngroup()
     printed = values[values["value"].notna()]
     results = {
@@ -189,6 +225,7 @@ def audit(files: Sequence[Path], claims: Path | None = None, unit: str | None = 
             columns=list(FINDINGS),
         ),
         note,
+        tuple(sentence for text in texts for sentence in text.unread),
     )
 
 

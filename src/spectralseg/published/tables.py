@@ -67,7 +67,7 @@ def read_commented(file: Path) -> tuple[list[str], pd.DataFrame]:
     return [line[1:].strip() for line in lines if line.startswith("#")], table[1:].set_axis(headings, axis=1)
 
 
-def require_columns(file: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+def require_columns(file: Path | str, table: pd.DataFrame, columns: Sequence[str]) -> None:
     """Check that a table has all columns.
 
     Raises:
@@ -96,7 +96,15 @@ def read_published(file: Path | str) -> PublishedTable:
             duplicate.
     """
     file = Path(file)
-    comments, cells = read_commented(file)
+    comments, table = read_commented(file)
+    cells = published_cells(file, table)
+    return PublishedTable(
+        file.stem, _tagged(comments, "title", file.stem), _tagged(comments, "rows", "Method"), _notes(comments), cells
+    )
+
+
+def published_cells(file: Path | str, cells: pd.DataFrame) -> pd.DataFrame:
+    """Checked cells of a table of text, see :func:`read_published`; ``file`` is the name in error messages."""
     require_columns(file, cells, COLUMNS)
     duplicates = cells[cells.duplicated(list(PLACE))]
     if len(duplicates):
@@ -107,11 +115,8 @@ def read_published(file: Path | str) -> PublishedTable:
         values = pd.to_numeric(cells["value"].replace("", None))
     except ValueError as error:
         raise InputError(f"{file}: column 'value': {error}") from None
-    cells = cells[list(COLUMNS)].assign(
+    return cells[list(COLUMNS)].assign(
         value=values.astype("float64"), bold=cells["bold"] == "true", printed=cells["value"]
-    )
-    return PublishedTable(
-        file.stem, _tagged(comments, "title", file.stem), _tagged(comments, "rows", "Method"), _notes(comments), cells
     )
 
 

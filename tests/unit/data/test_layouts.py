@@ -8,6 +8,7 @@ import pytest
 
 from spectralseg import cli
 from spectralseg.data import phantoms
+from spectralseg.data.cases import OTHER_LAYOUT
 from spectralseg.data.readers import read_cases
 
 # Folder within the unpacked phantom, and the folder of the dataset.
@@ -66,7 +67,7 @@ def test_another_folder_is_not_taken_for_a_part(repository, tmp_path, capsys, na
     (tmp_path / "raw" / "elsewhere").mkdir(parents=True)
     (tmp_path / "raw" / "elsewhere" / "a.txt").touch()
     assert prepare(repository, tmp_path, name, tmp_path / "raw") == 1
-    assert capsys.readouterr().err.rstrip().endswith("; give the dataset in its official layout")
+    assert capsys.readouterr().err.rstrip().endswith(f"; {OTHER_LAYOUT}")
 
 
 @pytest.mark.parametrize("scratch", ["prepared", "link/prepared"])

@@ -8,10 +8,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from spectralseg.data.prepare import prepare
 from spectralseg.data.prepared import open_prepared
 from spectralseg.data.readers import read_cases
+from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
 from spectralseg.exchange.nnunet import export_nnunet
+
+from ..data.test_volume_readers import nnunet
 
 NAMES = ["synapse", "acdc", "atlas", "kvasir_seg", "btseg"]
 
@@ -143,3 +147,43 @@ def test_raw_files_that_differ_from_the_prepared_dataset_are_an_error(source, tm
     with pytest.raises(InputError, match=problem):
         export_nnunet(example.specification, example.raw, changed, tmp_path / "Dataset501_kvasir")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_reader_of_the_layout_reads_what_was_exported(name, exported):
+    example, folder = exported(name)
+    options = {} if example.data.info["dimensions"] == 2 else {"slices": "stored"}
+    cases = read_cases("nnunet_raw", folder, options)
+    assert [case.id for case in cases] == sorted(example.data.cases["case"])
+    parts = {row["case"]: row["part"] for row in example.data.cases.to_dict("records")}
+    for case in cases:
+        assert case.attributes["part"] == ("test" if parts[case.id] == "test" else "train")
+        if parts[case.id] == "test":
+            labels, native = case.load().labels, example.data.native_labels(case.id)
+            assert np.bincount(labels.ravel()).tolist() == np.bincount(native.ravel()).tolist()
+
+
+def test_channels_of_volumes_become_files(tmp_path):
+    raw = nnunet(tmp_path / "raw", channels=3, channel_names={"0": "A", "1": "B", "2": "C"})
+    content = {
+        "name": "brain",
+        "title": "Brain",
+        "modality": "MR",
+        "classes": ["oedema", "core"],
+        "dimensions": 3,
+        "channels": 3,
+        "licence": "own data",
+        "citation": "none",
+        "homepage": "none",
+        "reader": "nnunet_raw",
+        "intensity": {"percentiles": [0, 100]},
+        "split": {"attribute": "part", "test": ["test"]},
+    }
+    specification = DatasetSpecification.model_validate(content)
+    prepare(specification, raw, tmp_path / "prepared", image_size=8, source="path", validation=0.5)
+    out = tmp_path / "Dataset501_Brain"
+    export_nnunet(specification, raw, open_prepared(tmp_path / "prepared"), out)
+    assert json.loads((out / "dataset.json").read_text())["channel_names"] == {"0": "MR 0", "1": "MR 1", "2": "MR 2"}
+    for first, second in zip(read_cases("nnunet_raw", raw, {}), read_cases("nnunet_raw", out, {}), strict=True):
+        np.testing.assert_array_equal(first.load().image, second.load().image)
+        np.testing.assert_array_equal(first.load().labels, second.load().labels)

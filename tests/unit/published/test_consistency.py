@@ -292,7 +292,7 @@ class TestCommand:
     def test_the_unit_may_be_given(self, tmp_path, capsys):
         file = tmp_path / "results.csv"
         file.write_text("method,DSC,IOU\na,0.9,2.1\n")
-        assert cli.main(["audit-table", str(file)]) == 1
+        assert cli.main(["audit-table", str(file)]) == 2
         assert "give --unit" in capsys.readouterr().err
         assert cli.main(["audit-table", str(file), "--unit", "percent"]) == 1
         assert "a: IOU 2.1 is 1." in capsys.readouterr().out
@@ -303,7 +303,7 @@ class TestCommand:
         assert "text against tables" in capsys.readouterr().out
 
     def test_a_missing_table_leaves_no_file(self, tmp_path, capsys):
-        assert cli.main(["audit-table", str(tmp_path / "none.csv"), "--out", str(tmp_path / "findings.csv")]) == 1
+        assert cli.main(["audit-table", str(tmp_path / "none.csv"), "--out", str(tmp_path / "findings.csv")]) == 2
         assert "none.csv: cannot be read" in capsys.readouterr().err
         assert not (tmp_path / "findings.csv").exists()
 

@@ -137,8 +137,7 @@ def load_pair(image_path: Path, label_path: Path, largest_label: int) -> Sample:
     """
     image, label = read_nifti(image_path), read_nifti(label_path)
     for path, volume in ((image_path, image), (label_path, label)):
-        if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
-            raise InputError(f"{path}: the header does not give the patient's axes; use the published file")
+        refuse_without_axes(path, volume)
     refuse_other_grid(label_path, label, image)
     refuse_other_place(label_path, label, image)
     geometry = Geometry(label.affine, DISPLAY[::-1])
@@ -146,6 +145,12 @@ def load_pair(image_path: Path, label_path: Path, largest_label: int) -> Sample:
     labels = to_slices(whole_labels(label_path, label.array, largest_label, label.scaling, label.tolerance))
     remarks = (f"labels scaled by the header ({label.scaling})",) if label.scaling else ()
     return Sample(to_slices(image.array), labels, image.zooms[::-1], remarks, geometry=geometry)
+
+
+def refuse_without_axes(path: Path, volume: Volume, remedy: str = "use the published file") -> None:
+    """Raise an :class:`InputError` unless the header of a volume gives the patient's axes."""
+    if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
+        raise InputError(f"{path}: the header does not give the patient's axes; {remedy}")
 
 
 def reorient(volume: Volume, axes: str) -> Volume:
@@ -201,22 +206,37 @@ def whole_labels(
     """
     if not array.size:
         raise InputError(f"{path}: the labels are empty; replace the file by an intact copy")
-    remedy = f"the header scales labels ({scaling}): store integers without scaling" if scaling else ""
-    if array.dtype.kind == "f":
-        if not all(is_whole(plane, tolerance).all() for plane in array.T):
-            raise InputError(
-                f"{path}: label values are not whole numbers; "
-                + (remedy or "use the published label file, not a resampled one")
-            )
-        array = np.rint(array)
+    array = whole_numbers(path, array, scaling, tolerance)
     low, high = array.min(), array.max()
     if low < 0 or high > largest:
         value = low if low < 0 else high
         raise InputError(
-            f"{path}: label value {value:g} is unknown, expected 0..{largest}; " + (remedy or "use the published file")
+            f"{path}: label value {value:g} is unknown, expected 0..{largest}; "
+            + (_unscaled(scaling) or "use the published file")
         )
     labels: NDArray[np.uint8] = array.astype(np.uint8, copy=False)
     return labels
+
+
+def whole_numbers(path: Path, array: NDArray[Any], scaling: str = "", tolerance: float = WHOLE) -> NDArray[Any]:
+    """Label values as whole numbers of the same type; arguments as for :func:`whole_labels`.
+
+    Raises:
+        InputError: a value is not an integer.
+    """
+    if array.dtype.kind != "f":
+        return array
+    if not all(is_whole(plane, tolerance).all() for plane in array.T):
+        raise InputError(
+            f"{path}: label values are not whole numbers; "
+            + (_unscaled(scaling) or "use the published label file, not a resampled one")
+        )
+    rounded: NDArray[Any] = np.rint(array)
+    return rounded
+
+
+def _unscaled(scaling: str) -> str:
+    return f"the header scales labels ({scaling}): store integers without scaling" if scaling else ""
 
 
 def refuse_other_grid(path: Path, label: Volume, image: Volume) -> None:

@@ -13,7 +13,6 @@ define splits or groups of results.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,8 +23,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.data.cases import Case, Sample, layout_remedy, match_files
-from spectralseg.data.patterns import PathPattern
+from spectralseg.data.cases import Case, Sample
 from spectralseg.data.readers._limits import (
     MAX_IMAGE_BYTES,
     Picture,
@@ -33,6 +31,7 @@ from spectralseg.data.readers._limits import (
     inspect_picture,
     regular_file,
 )
+from spectralseg.data.readers._pairs import Pair, find_pairs
 from spectralseg.data.readers._tiff import is_tiff, read_tiff
 from spectralseg.errors import InputError, explained
 
@@ -49,7 +48,6 @@ _REDUCTIONS = {
     1: 0,
 }
 _REDUCIBLE = ("JPEG", "MPO")
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 _ARTEFACT = 8  # largest channel difference of grey JPEG masks
 _EMPTY = 32  # largest compression artefact of empty JPEG masks
 _GREY = (63, 192)  # grey values far from background and object of a lossy mask
@@ -93,80 +91,13 @@ def read(
     if threshold < 0:
         raise InputError(f"reader option 'threshold': {threshold} lies below all mask values; give 0 or more")
     labelling = partial(_threshold, threshold) if values is None else _by_values(values)
-    image_pattern, mask_pattern = _compile("images", images), _compile("masks", masks)
-    common = sorted(set(image_pattern.names) & set(mask_pattern.names))
-    if not common:
-        raise InputError(
-            f"reader options: 'images' ({images}) and 'masks' ({masks}) have no group in common; "
-            "name the shared part in both, e.g. images/{id}.png and masks/{id}.png"
-        )
-    mask_files = match_files(root, mask_pattern)
-    # In one folder, the image pattern {id}.png also matches the masks {id}_mask.png.
-    image_files = [(path, names) for path, names in match_files(root, image_pattern) if path not in dict(mask_files)]
-    if not image_files:
-        remedy = layout_remedy(root, image_pattern, mask_pattern)
-        raise InputError(f"{root}: no file matches images '{images}'; {remedy}")
-    if not mask_files:
-        remedy = layout_remedy(root, mask_pattern, image_pattern)
-        raise InputError(f"{root}: no file matches masks '{masks}'; {remedy}")
-    mask_of = _index(mask_files, common)
-    without_mask = [path for path, names in image_files if _key(names, common) not in mask_of]
-    if without_mask:
-        raise InputError(
-            f"{without_mask[0]}: {len(without_mask)} of {len(image_files)} images, this one first, have no mask that "
-            f"matches '{masks}'; complete the masks or fix the pattern"
-        )
-    image_keys = {_key(names, common) for _, names in image_files}
-    withdrawn = [(mask, names) for mask, names in mask_files if _key(names, common) not in image_keys]
-    return [
-        *(_case(path, mask_of[_key(names, common)], names, labelling, grey) for path, names in image_files),
-        *(_withdrawn(mask, names) for mask, names in withdrawn),
-    ]
+    pairs, withdrawn = find_pairs(root, images, masks)
+    return [*(_case(pair, labelling, grey) for pair in pairs), *withdrawn]
 
 
-def _compile(option: str, pattern: str) -> PathPattern:
-    try:
-        return PathPattern(_PLACEHOLDER.sub(r"(?P<\1>[^/]+?)", pattern))
-    except ValueError as error:
-        raise InputError(
-            f"reader option '{option}': '{pattern[:200]}' is not a valid pattern ({error}); see docs/add-a-dataset.md"
-        ) from None
-
-
-def _key(names: dict[str, str], common: Sequence[str]) -> tuple[str, ...]:
-    return tuple(names.get(name, "") for name in common)
-
-
-def _index(mask_files: Sequence[tuple[Path, dict[str, str]]], common: Sequence[str]) -> dict[tuple[str, ...], Path]:
-    index: dict[tuple[str, ...], Path] = {}
-    for path, names in mask_files:
-        other = index.setdefault(_key(names, common), path)
-        if other != path:
-            raise InputError(f"{path}: a mask of the same image as {other}; remove one or make 'masks' more specific")
-    return index
-
-
-def _case(image: Path, mask: Path, names: dict[str, str], labelling: _Labelling, grey: bool) -> Case:
-    attributes = {name: value for name, value in names.items() if name not in ("id", "group")}
-    load = partial(_load, image, mask, labelling, grey)
-    return Case(_id(names), names.get("group", _id(names)), load, attributes, image, load_reduced=load)
-
-
-def _withdrawn(mask: Path, names: dict[str, str]) -> Case:
-    return Case(
-        _id(names),
-        names.get("group", _id(names)),
-        partial(_refuse, mask),
-        defect=f"mask {mask.name} without an image",
-    )
-
-
-def _refuse(mask: Path) -> Sample:
-    raise InputError(f"{mask}: a mask without an image; exclude the case")
-
-
-def _id(names: dict[str, str]) -> str:
-    return names.get("id") or "_".join(names.values())
+def _case(pair: Pair, labelling: _Labelling, grey: bool) -> Case:
+    load = partial(_load, pair.image, pair.mask, labelling, grey)
+    return Case(pair.id, pair.group, load, pair.attributes, pair.image, load_reduced=load)
 
 
 def _load(
@@ -206,6 +137,16 @@ def _decode_image(path: Path, content: bytes, grey: bool, smallest_side: float) 
     colour = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
     image = _decode(path, content, picture, _FLAGS | _REDUCTIONS[reduction] | colour)
     return image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), picture, reduction
+
+
+def read_image(path: Path) -> tuple[NDArray[Any], Picture]:
+    """RGB values (H, W, 3) of an image file, and its header.
+
+    Raises:
+        InputError: the file is missing, damaged or of another kind.
+    """
+    image, picture, _ = _decode_image(path, _read(path), False, math.inf)
+    return image, picture
 
 
 def _to_grey(image: NDArray[Any]) -> NDArray[Any]:

@@ -1,5 +1,6 @@
 # One job per masked autoencoder and dataset, and one training and one evaluation job per run. The checkpoint is not a
-# declared output, because Snakemake deletes those before every attempt. `exec` replaces the shell, so that signals reach the command.
+# declared output, because Snakemake deletes those before every attempt. `exec` replaces the shell, so that signals reach
+# the command.
 
 
 rule pretrain:

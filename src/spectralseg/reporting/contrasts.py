@@ -17,7 +17,7 @@ from spectralseg.statistics.margins import Margins
 from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.power import Components
 from spectralseg.statistics.significance import LEVEL, holm
-from spectralseg.statistics.verdicts import FEWEST, enough
+from spectralseg.statistics.verdicts import FEWEST, FEWEST_GROUPS, FEWEST_SEEDS, enough
 
 BETTER, WORSE, SAME, OPEN = VERDICTS = ("better", "worse", "same", "not settled")
 COLUMNS = (
@@ -98,8 +98,15 @@ def to_settle(cell: Mapping[Any, Any]) -> str:
     """What would settle an open difference: ``9 seeds or 120 patients``; empty if nothing is open or no estimate."""
     if cell["verdict"] != OPEN or not np.isfinite(cell["difference"]):
         return ""
-    if cell["groups"] < 2 or cell["seeds"] < 2:
-        return FEWEST if not enough(cell["seeds"], cell["groups"]) else ""
+    missing = [f"{fewest} {what}" for present, fewest, what in _fewest(cell) if present < fewest]
+    if missing:
+        return f"at least {' and '.join(missing)}"
     ways = [(cell["seeds_needed"], cell["seeds"], "seeds"), (cell["groups_needed"], cell["groups"], "patients")]
     texts = [f"{needed:,.0f} {what}" for needed, present, what in ways if needed > present]
     return " or ".join(texts)
+
+
+def _fewest(cell: Mapping[Any, Any]) -> Iterator[tuple[int, int, str]]:
+    """Present number, the number that a verdict needs, and of what."""
+    yield cell["seeds"], FEWEST_SEEDS, "seeds"
+    yield cell["groups"], FEWEST_GROUPS, "patients"

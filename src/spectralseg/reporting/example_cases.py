@@ -67,18 +67,20 @@ class Prediction:
     cam: NDArray[np.float16]
 
 
-def method_runs(results: Results, dataset: str) -> list[Run]:
+def method_runs(results: Results, dataset: str, methods: Sequence[Method] = METHODS) -> list[Run]:
     """The run of each method on a training dataset, with the lowest seed that any of them has."""
-    methods = {method.keys for method in METHODS}
-    runs = [r for r in results.runs() if r.dataset == dataset and (r.architecture, r.objective, r.lam) in methods]
+    keys = {method.keys for method in methods}
+    runs = [r for r in results.runs() if r.dataset == dataset and (r.architecture, r.objective, r.lam) in keys]
     seed = min((run.seed for run in runs), default=0)
-    return [Run(dataset, *method.keys, seed) for method in METHODS]
+    return [Run(dataset, *method.keys, seed) for method in methods]
 
 
-def example_cases(results: Results, trained_on: str, tested_on: str) -> list[ExampleCase]:
+def example_cases(
+    results: Results, trained_on: str, tested_on: str, methods: Sequence[Method] = METHODS
+) -> list[ExampleCase]:
     """Example slices of a test dataset that its runs stored, or slices by the same rule where there is no run."""
     data = results.prepared(tested_on)
-    for run in method_runs(results, trained_on):
+    for run in method_runs(results, trained_on, methods):
         examples = results.examples(run)
         if examples is not None and tested_on in examples.dataset:
             indices = np.flatnonzero(examples.dataset == tested_on)

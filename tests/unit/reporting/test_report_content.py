@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.standins.study import CONFIG, claim, describe_run, effect, write_claims
+from tests.standins.study import CONFIG, claim, describe_run, write_claims
 
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
@@ -21,7 +21,7 @@ from spectralseg.reporting.rendering.html_table import DASH, Cell, number, table
 from spectralseg.reporting.report import _json
 from spectralseg.reporting.report.case_browser import ABSENT, case_browser
 from spectralseg.reporting.report.claims_table import claims_grid, paper_sections, read_claims, verdict_counts
-from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
+from spectralseg.reporting.report.leaderboard_table import answer, leaderboard_grid
 from spectralseg.reporting.report.runs_table import cost_grid, origins, read_runs, runs_grid
 from spectralseg.reporting.report.sections import _figures
 from spectralseg.reporting.results import Results
@@ -147,7 +147,6 @@ class TestEvidence:
     def test_missing_files_give_none(self, tmp_path):
         assert read_claims(tmp_path / "claims.csv") is None
         assert paper_sections(tmp_path) is None
-        assert read_effects(tmp_path / "comparisons.parquet") is None
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -163,50 +162,71 @@ class TestEvidence:
         with pytest.raises(InputError, match=message):
             read_claims(tmp_path / "claims.csv")
 
+
+def row(metric="dsc", verdict="not settled", **changes):
+    """A row of the leaderboard."""
+    keys = {"protocol": "sound", "metric": metric, "leak_free": "", "dataset": "kvasir_seg", "suite": "iid"}
+    keys |= {"test_dataset": "kvasir_seg", "corruption": "none", "severity": "0", "architecture": "unet"}
+    keys |= {"objective": "mine", "lambda": "0", "reference": "unet spatial", "verdict": verdict, "unit": "pp"}
+    numbers = {"mean": 80.0, "sd": 0.5, "difference": 5.0, "low": 1.0, "high": 10.0, "p": 0.01, "p_adjusted": 0.02}
+    numbers |= {"p_equivalence": 0.5, "margin": 0.5, "seeds": 3, "groups": 9, "effective_groups": 9.0, "cases": 12}
+    numbers |= {"undefined": 1, "seeds_needed": 7.0, "groups_needed": np.nan, "false_structures": 12.5}
+    return {**keys, **numbers, **changes}
+
+
+class TestAnswer:
+    def test_settled_differences_are_sentences_the_largest_first(self):
+        other = {"test_dataset": "polypgen", "suite": "ood", "difference": -7.0, "low": -9.0, "high": -5.0}
+        same = row(verdict="same", difference=0.1, low=-0.1, high=0.3, **{"lambda": "0.2"})
+        counts, sentences = answer(pd.DataFrame([row(verdict="better"), row(verdict="worse", **other), same]))
+        assert counts == {"better": 1, "worse": 1, "same": 1, "not settled": 0}
+        assert sentences == [
+            "unet mine is worse than unet spatial on Kvasir-SEG → PolypGen: −7.00 [−9.00, −5.00] pp of Dice.",
+            "unet mine is better than unet spatial on Kvasir-SEG: +5.00 [+1.00, +10.00] pp of Dice.",
+            "unet mine, λ = 0.2 and unet spatial are the same on Kvasir-SEG within 0.5 pp of Dice: "
+            "+0.10 [−0.10, +0.30] pp.",
+        ]
+
+    def test_only_dice_of_all_clean_test_cases_under_the_sound_protocol_counts(self):
+        rows = [row(), row("hd95"), row(protocol="published"), row(suite="noise"), row(leak_free="validation")]
+        rows.append(row(reference="", verdict="not settled"))
+        counts, sentences = answer(pd.DataFrame(rows))
+        assert sum(counts.values()) == counts["not settled"] == 1
+        assert sentences == ["No difference is settled; the column 'To settle' says what would."]
+
     @pytest.mark.parametrize(
-        ("metric", "low", "high", "reading"),
+        ("numbers", "needs"),
         [
-            ("dsc", 0.01, 0.2, "better"),
-            ("dsc", -0.2, -0.01, "worse"),
-            ("dsc", -0.2, 0.01, "not settled"),
-            ("hd95", 0.01, 0.2, "worse"),
-            ("ece", -0.2, -0.01, "better"),
-            ("ece", np.nan, np.nan, "not settled"),
-            ("dsc", 0.0, 0.2, "not settled"),
+            ({"seeds": 2}, "3 seeds"),
+            ({"groups": 2}, "3 patients"),
+            ({"seeds": 1, "groups": 1}, "3 seeds and 3 patients"),
         ],
     )
-    def test_a_reading_needs_an_interval_without_zero(self, tmp_path, metric, low, high, reading):
-        pd.DataFrame([effect(metric, 0.0, low, high)]).to_parquet(tmp_path / "c.parquet")
-        effects = read_effects(tmp_path / "c.parquet")
-        assert effects["reading"].tolist() == [reading]
-        assert headline(effects)[reading] == (metric == "dsc")
+    def test_too_few_seeds_or_patients_are_said(self, numbers, needs):
+        _, sentences = answer(pd.DataFrame([row(**numbers)]))
+        assert sentences == [f"No difference is settled: a verdict needs at least {needs}."]
 
-    @pytest.mark.parametrize(("seeds", "reading"), [(1, "not settled"), (2, "not settled"), (3, "better")])
-    def test_a_reading_needs_three_seeds(self, tmp_path, seeds, reading):
-        pd.DataFrame([effect("dsc", 0.1, 0.01, 0.2, seeds=seeds)]).to_parquet(tmp_path / "c.parquet")
-        assert read_effects(tmp_path / "c.parquet")["reading"].tolist() == [reading]
+    def test_many_settled_differences_are_counted(self):
+        rows = [row(verdict="better", architecture=f"net{n}") for n in range(9)]
+        _, sentences = answer(pd.DataFrame([*rows, row()]))
+        assert len(sentences) == 8
+        assert sentences[-2:] == [
+            "3 more settled differences are in the table.",
+            "1 of 10 differences are not settled; the column 'To settle' says what would.",
+        ]
 
-    def test_effects_are_in_printed_units(self, tmp_path):
-        rows = [effect("dsc", 0.05, 0.01, 0.1), effect("hd95", -2.0, -3.0, 1.0), effect("dsc", 0.2, 0.1, 0.2, seeds=1)]
-        pd.DataFrame(rows).to_parquet(tmp_path / "c.parquet")
-        grid = effects_grid(read_effects(tmp_path / "c.parquet"))
-        dice, distance, _ = grid.rows
-        assert [cell.text for cell in dice[4:6]] == ["+5.00", "+1.00 to +10.00"]
-        assert dice[5].bar == pytest.approx((0.05, 0.25, 0.5)), "on the scale of the widest interval of the metric"
-        assert [cell.text for cell in distance[4:6]] == ["−2.00", "−3.00 to +1.00"]
-        place = [name for name, _ in grid.columns].index("Same from ±")
-        assert [row[place].text for row in (dice, distance)] == ["1.23", "0.01"]
-        assert distance[5].bar == pytest.approx((-1, -2 / 3, 1 / 3))
-        assert len(grid.columns) == len(dice)
-
-    def test_damaged_comparisons_raise(self, tmp_path):
-        file = tmp_path / "c.parquet"
-        file.write_bytes(b"PAR1")
-        with pytest.raises(InputError, match="cannot be read as comparisons"):
-            read_effects(file)
-        pd.DataFrame([effect("dsc", 0, 0, 0)]).drop(columns="p_holm").to_parquet(file)
-        with pytest.raises(InputError, match="'p_holm' is missing"):
-            read_effects(file)
+    def test_the_grid_has_one_row_per_method_on_one_scale_per_test_set(self):
+        rows = [row(verdict="better"), row(difference=-1.0, low=-20.0, high=18.0), row(reference="", difference=np.nan)]
+        grid = leaderboard_grid(pd.DataFrame(rows))
+        headings = [name for name, _ in grid.columns]
+        first, second, third = (dict(zip(headings, cells, strict=True)) for cells in grid.rows)
+        assert (first["Mean ± sd"].text, first["Mean ± sd"].key) == ("80.00 ± 0.50", 80.0)
+        assert first["95 % interval"].bar == pytest.approx((0.05, 0.25, 0.5))
+        assert second["95 % interval"].bar == pytest.approx((-1.0, -0.05, 0.9))
+        assert [cells["Verdict"].text for cells in (first, second, third)] == ["better", "not settled", "reference"]
+        assert [cells["To settle"].text for cells in (first, second, third)] == ["", "7 seeds", ""]
+        assert third["95 % interval"].text == DASH
+        assert first["False structures, %"].text == "12.5"
 
 
 class TestCases:
@@ -297,7 +317,9 @@ class TestForeignRuns:
             (root / "figures").mkdir(exist_ok=True)
             (root / "figures" / f"{name}.png").write_bytes(b"")
         shutil.copytree(root / "prepared" / "acdc", root / "prepared" / ".acdc.k1j2h3g4")
-        return Results(root)
+        return self.change(
+            Results(root), lambda config: config.update(tables=["table_3"], figures=["forest"], studies=[])
+        )
 
     def change(self, results, edit):
         config = yaml.safe_load((results.root / "config.yaml").read_text())

@@ -1,5 +1,6 @@
 """The report page in a real browser, without network."""
 
+import itertools
 import re
 import shutil
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 from tests.standins import browser
-from tests.standins.study import CONFIG, claim, describe_run, effect, grid_of, write_claims
+from tests.standins.study import CONFIG, claim, describe_run, grid_of, write_claims
 from tests.unit.reporting.conftest import CLASSES
 
 from spectralseg import cli
@@ -34,15 +35,6 @@ def finished_study(phantom, published, tmp_path_factory):
     (root / "config.yaml").write_text(yaml.safe_dump(config))
     for objective, lam in (("spatial", "0"), ("spatial_spectral", "0.2")):
         describe_run(root, Run("kvasir_seg", "unet", objective, lam, 0))
-    rows = [
-        effect("dsc", 0.05, 0.01, 0.09),
-        effect("dsc", -0.02, -0.04, -0.01, suite="ood", test_dataset="polypgen"),
-        effect("hd95", -2.0, -3.0, 1.0),
-        effect("dsc", 0.5, 0.4, 0.6, protocol="published"),
-        effect("dsc", 0.3, 0.1, 0.6, **{"class": "polyp"}),
-        effect("accuracy", 0.3, 0.1, 0.6),
-    ]
-    pd.DataFrame(rows).to_parquet(root / "comparisons.parquet")
     claims = [claim(n) for n in range(8)] + [
         claim(8, claim=EVIL, reason=EVIL, verdict="cannot be tested with this data", published="")
     ]
@@ -118,10 +110,10 @@ class TestFile:
         (link,) = re.findall(r'href="([^"]+table_3\.csv)"', elsewhere.read_text(encoding="utf-8"))
         assert (elsewhere.parent / link).resolve() == (finished_study / "tables" / "table_3.csv").resolve()
 
-    def test_banner_and_leaks_come_first(self, text):
-        head = text.split("<h2>Summary")[0]
-        assert BANNER in head
-        assert "isic2018 → isic2017: 2 of 3 test cases match" in head
+    def test_the_banner_stands_above_the_answer_and_leaks_in_it(self, text):
+        assert BANNER in text.split("<h2>Answer")[0]
+        answer = text.split("<h2>Answer")[1].split("<h2>Cases")[0]
+        assert "isic2018 → isic2017: 2 of 3 test cases match" in answer
 
     def test_missing_runs_are_counted(self, text):
         assert "<b>2 of 45</b> runs evaluated" in text
@@ -133,7 +125,7 @@ class TestFile:
 
     def test_a_folder_with_records_only(self, official, tmp_path):
         page = write_report(official, tmp_path).read_text(encoding="utf-8")
-        for output in ("claims.csv", "comparisons", "tables", "figures", "studies"):
+        for output in ("tables", "figures"):
             assert f"The results folder contains no {output}" in page
         assert BANNER not in page
 
@@ -157,8 +149,8 @@ class TestBrowser:
         assert opened.evaluate("document.title") == "toy: report"
         headings = opened.evaluate("[...document.querySelectorAll('h2')].map(h => h.textContent)")
         assert headings == [
-            *("Summary", "Claims", "Effects", "Tables", "Studies", "Figures"),
-            *("Cases", "Datasets", "Runs", "Cost", "Provenance"),
+            *("Answer", "Cases", "Tables", "Figures", "Claims"),
+            *("Datasets", "Runs", "Cost", "Provenance"),
         ]
         outside = [a for a in opened.requested if not a.startswith(("data:", "file:", "about:"))]
         assert not outside
@@ -193,6 +185,7 @@ class TestBrowser:
             opened.press("Tab")
         opened.press("Enter")
         assert len(column_texts(opened, "claims-harmonized", 0)) == 9
+        opened.press("Tab")  # "CSV of these rows"
         opened.press("Tab")  # the region that scrolls
         opened.press("Tab")
         assert opened.evaluate("document.activeElement.textContent") == "Id"
@@ -207,27 +200,63 @@ class TestBrowser:
         opened.press("Enter")
         opened.until("document.activeElement.id === 'main'")
 
-    def test_a_verdict_of_the_summary_filters_the_claims(self, page):
+    def test_a_verdict_above_the_claims_filters_them(self, page):
         opened = page()
-        opened.click("#summary .verdicts li:nth-child(2) a")
+        opened.click("#claims .verdicts li:nth-child(2) a")
         opened.until("location.hash.includes('claims')")
         opened.until("document.querySelector('#claims-harmonized select').value === 'does not hold'")
         assert column_texts(opened, "claims-harmonized", 0) == ["c1", "c5"]
 
-    def test_effects_initially_show_dice_under_the_sound_protocol(self, page):
+    def test_the_answer_comes_first_and_shows_dice_on_clean_images(self, page, finished_study):
         opened = page()
-        assert column_texts(opened, "effects-table", 6) == ["better", "worse"]
-        assert column_texts(opened, "effects-table", 4) == ["+5.00", "−2.00"]
-        opened.click("#effects-table button[type=reset]")
-        assert len(column_texts(opened, "effects-table", 0)) == 4
+        assert opened.evaluate("document.querySelector('main section').id") == "answer"
+        assert opened.evaluate("document.querySelector('.answer').getBoundingClientRect().top < innerHeight / 2")
+        assert set(column_texts(opened, "leaderboard-table", 14)) == {"clean"}
+        assert set(column_texts(opened, "leaderboard-table", 15)) == {"DSC"}
+        records = Results(finished_study).read(metric={"dsc"}, suite={"iid", "ood"}, protocol={"sound"})
+        methods = records[["dataset", "test_dataset", "architecture", "objective", "lambda"]].drop_duplicates()
+        texts = column_texts(opened, "leaderboard-table", 1)
+        assert len([text for text in texts if "leak-free" not in text]) == len(methods)
+        opened.click("#leaderboard-table button[type=reset]")
+        assert len(column_texts(opened, "leaderboard-table", 0)) > 2 * len(methods)
+
+    def test_rows_of_a_method_stay_together_when_sorted(self, page):
+        opened = page()
+
+        def lines():
+            rows = zip(*(column_texts(opened, "table_3-0", column) for column in (0, 1)), strict=True)
+            return [(name, [line for _, line in part]) for name, part in itertools.groupby(rows, lambda row: row[0])]
+
+        before = lines()
+        opened.click("#table_3-0 thead tr:last-child th:nth-child(3) button")
+        assert lines() != before
+        assert sorted(lines()) == sorted(before), "every method keeps its lines in their order"
+
+    def test_visible_rows_are_saved_as_csv(self, page):
+        opened = page()
+        opened.evaluate("document.querySelector('#claims-harmonized input').focus()")
+        opened.type("c3")
+        opened.evaluate(
+            "URL.createObjectURL = blob => { blob.text().then(text => { window.saved = text; }); return '#'; }"
+        )
+        opened.click("#claims-harmonized button[name=csv]")
+        opened.until("window.saved")
+        header, line, end = opened.evaluate("window.saved").split("\r\n")
+        assert header.lstrip("\ufeff").startswith("Id,Claim,Verdict,")
+        assert line.startswith("c3,claim 3,")
+        assert end == ""
 
     def test_a_link_restores_sorting_and_filters(self, page):
         opened = page("#at=claims&claims-harmonized.sort=4a&claims-harmonized.2=holds")
         assert column_texts(opened, "claims-harmonized", 0) == ["c4", "c0"]
         opened = page("#at=table-table_3&table_3-0.filter=leak-free&table_3-0.sort=2d")
-        values = column_texts(opened, "table_3-0", 2)
+        values = [
+            text
+            for text, line in zip(*(column_texts(opened, "table_3-0", column) for column in (2, 1)), strict=True)
+            if line == "measured"
+        ]
+        assert len(values) == 4
         assert values == sorted(values, key=lambda text: float(text.split(" ")[0]), reverse=True)
-        assert set(column_texts(opened, "table_3-0", 1)) == {"leak-free"}
 
     def test_cases_are_listed_worst_first(self, page):
         opened = page("#at=cases&cases.data=Kvasir-SEG&cases.metric=hd95")
@@ -238,6 +267,28 @@ class TestBrowser:
         opened = page("#at=cases&cases.data=Kvasir-SEG&cases.metric=dsc&cases.protocol=published")
         values = [float(v) for v in column_texts(opened, "case-list", 1)]
         assert values == sorted(values)
+
+    def test_cases_are_listed_by_their_difference_to_a_method(self, page):
+        fragment = "#at=cases&cases.data=Kvasir-SEG&cases.metric=dsc&cases.sort=casea&cases.protocol=published"
+        plain = page(fragment)
+        heads = plain.evaluate("[...document.querySelectorAll('#case-list thead th')].map(h => h.textContent)")
+        first, second = (heads.index(name) for name in ("unet spatial", "unet spatial_spectral, λ = 0.2"))
+        values = np.array([[float(text) for text in column_texts(plain, "case-list", n)] for n in (first, second)])
+        opened = page(f"{fragment}&cases.against=unet spatial")
+        shown = [text.replace("−", "-") for text in column_texts(opened, "case-list", second)]
+        assert np.array(shown, float) == pytest.approx(values[1] - values[0], abs=0.011)
+        assert set(column_texts(opened, "case-list", first)) == {"+0.00"}
+        assert "less unet spatial" in opened.evaluate("document.querySelector('#case-list caption').textContent")
+
+    def test_a_picture_enlarges(self, page):
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.case=kvasir_seg_1")
+        assert opened.evaluate("document.getElementById('large').open") is False
+        opened.click("#case .enlarge")
+        assert opened.evaluate("document.getElementById('large').open")
+        assert opened.evaluate("document.querySelectorAll('#large svg image').length") == 1
+        opened.press("Escape")
+        opened.until("!document.getElementById('large').open")
+        assert not opened.evaluate("document.getElementById('case').hidden")
 
     def test_a_case_opens_with_its_pictures_and_closes(self, page):
         opened = page("#at=cases&cases.data=Kvasir-SEG&cases.filter=kvasir_seg_1")
@@ -310,7 +361,7 @@ class TestBrowser:
         try:
             visible = "[...document.querySelectorAll('{}')].filter(e => e.getClientRects().length).length"
             assert opened.evaluate(visible.format("nav, form, input, select")) == 0
-            assert opened.evaluate(visible.format("section")) == 11
+            assert opened.evaluate(visible.format("section")) == 9
             assert opened.evaluate(visible.format("details pre")) == 1
         finally:
             opened.send("Emulation.setEmulatedMedia", media="")

@@ -16,6 +16,7 @@ from spectralseg.reporting.drawing import images, layout, style
 from spectralseg.reporting.example_cases import (
     METHODS,
     ExampleCase,
+    Method,
     Prediction,
     example_cases,
     method_runs,
@@ -36,6 +37,7 @@ _LARGEST = 1.2  # inches
 class Strip:
     """Examples of one test dataset with the predictions of every method."""
 
+    methods: Sequence[Method]
     data: PreparedDataset
     runs: list[Run]
     examples: list[ExampleCase]
@@ -48,12 +50,17 @@ class Strip:
 
 
 def strip_of(
-    results: Results, trained_on: str, tested_on: str, select: Callable[[list[ExampleCase]], list[ExampleCase]] = list
+    results: Results,
+    trained_on: str,
+    tested_on: str,
+    select: Callable[[list[ExampleCase]], list[ExampleCase]] = list,
+    methods: Sequence[Method] = METHODS,
 ) -> Strip:
     """Selected examples of a test dataset with the predictions of the methods trained on a dataset."""
-    runs, examples = method_runs(results, trained_on), select(example_cases(results, trained_on, tested_on))
+    runs = method_runs(results, trained_on, methods)
+    examples = select(example_cases(results, trained_on, tested_on, methods))
     by_example = [predictions(results, runs, example) for example in examples]
-    return Strip(results.prepared(tested_on), runs, examples, by_example)
+    return Strip(methods, results.prepared(tested_on), runs, examples, by_example)
 
 
 def rows_of(strips: Sequence[Strip]) -> list[tuple[PreparedDataset, ExampleCase, list[Prediction | None]]]:
@@ -80,7 +87,7 @@ def contour_figure(bands: Sequence[Sequence[Strip]], left_out: list[str], demons
     rows = [max(len(strip.examples) for strip in band) for band in bands]
     if not sum(rows):
         return layout.no_data(images.left_out_footer(left_out), demonstration=demonstration)
-    across, columns = max(len(band) for band in bands), 1 + len(METHODS)
+    across, columns = max(len(band) for band in bands), 1 + max(len(strip.methods) for strip in strips)
     starts, between = offsets(rows), 0.14
     panel = min(layout.fitting(columns * across, left=0.08, extra=between * (across - 1)), _LARGEST)
     sheet = layout.sheet(
@@ -97,7 +104,7 @@ def contour_figure(bands: Sequence[Sequence[Strip]], left_out: list[str], demons
     for band, start, height in zip(bands, starts, rows, strict=True):
         for index in range(across):
             strip = band[index] if index < len(band) else None
-            _fill_contours(sheet, strip, start, height, index * columns)
+            _fill_contours(sheet, strip, range(start, start + height), range(index * columns, (index + 1) * columns))
     handles = [
         Line2D([], [], color=style.ACTUAL, label="actual"),
         Line2D([], [], color=style.PREDICTED, linestyle=layout.DASHES["dashed"], label="predicted"),
@@ -106,17 +113,19 @@ def contour_figure(bands: Sequence[Sequence[Strip]], left_out: list[str], demons
     return sheet.figure
 
 
-def _fill_contours(sheet: layout.Sheet, strip: Strip | None, start: int, height: int, first: int) -> None:
-    last = first + len(METHODS)
+def _fill_contours(sheet: layout.Sheet, strip: Strip | None, rows: range, columns: range) -> None:
     used = len(strip.examples) if strip else 0
-    for row in range(start + used, start + height):
-        for panel in sheet.panels[row][first : last + 1]:
-            panel.set_visible(False)
+    last = columns.start + (len(strip.methods) if strip else 0)
+    for row in rows:
+        for column in columns:
+            if row >= rows.start + used or column > last:
+                sheet.panels[row][column].set_visible(False)
     if strip is None or not strip.examples:
         return
-    sheet.heading(start, first, last, heading_of(strip), height=0.29)
-    sheet.column_titles(start, ["Image", *map(layout.stacked, LABELS)], first)
-    for panels, (_, example, by_method) in zip(sheet.panels[start:], rows_of([strip]), strict=False):
+    first = columns.start
+    sheet.heading(rows.start, first, last, heading_of(strip), height=0.29)
+    sheet.column_titles(rows.start, ["Image", *(layout.stacked(method.label) for method in strip.methods)], first)
+    for panels, (_, example, by_method) in zip(sheet.panels[rows.start :], rows_of([strip]), strict=False):
         image, actual = images.shown_image(strip.data, example.row), strip.data.masks[example.row] > 0
         window = images.detail(actual)
         layout.picture(panels[first], image[window])

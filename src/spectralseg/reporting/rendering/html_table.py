@@ -51,6 +51,7 @@ class Grid:
         rows: one cell per column; the first is the heading of the row.
         feet: rows that stay at the bottom.
         groups: one heading per column, printed once above adjacent columns that share it; empty for none.
+        keys: number of columns that identify a row, 1 or 2; they stay in view.
         choices: headings of columns with a drop-down filter, and its initial value; empty for all values.
     """
 
@@ -61,6 +62,7 @@ class Grid:
     feet: list[list[Cell]] = field(default_factory=list)
     groups: tuple[str, ...] = ()
     choices: dict[str, str] = field(default_factory=dict)
+    keys: int = 1
 
     @property
     def spans(self) -> list[tuple[str, int]]:
@@ -118,6 +120,7 @@ def _grid(page: Page, block: Block, name: str) -> Grid:
         groups=("", "", *block.groups) if any(block.groups) else (),
         rows=rows,
         feet=[_row(line, line.label, kinds) for line in block.counts],
+        keys=2,
     )
 
 

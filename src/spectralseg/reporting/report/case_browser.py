@@ -19,11 +19,12 @@ from spectralseg.metrics.records import MEAN, POOLED, WHOLE_CASE
 from spectralseg.reporting.drawing.images import class_colour
 from spectralseg.reporting.labels import objective_label, pair_label
 from spectralseg.reporting.measurements import LEAK_FREE
-from spectralseg.reporting.report.effects_table import METRICS
 from spectralseg.reporting.report.overlays import overlays
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import METHOD
+from spectralseg.reporting.tables import leaderboard
 
+METRICS = (*leaderboard.METRICS, leaderboard.FALSE)
 ABSENT = -1  # no record; None is an undefined value
 _SUITES = ("iid", "ood")
 

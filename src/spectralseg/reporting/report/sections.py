@@ -19,11 +19,11 @@ from spectralseg.redaction import redact
 from spectralseg.reporting.cards.card import SOURCES
 from spectralseg.reporting.drawing.style import ACTUAL, PREDICTED
 from spectralseg.reporting.labels import dataset_label
-from spectralseg.reporting.rendering import few_patients, read_page
+from spectralseg.reporting.rendering import read_page
 from spectralseg.reporting.rendering.html_table import Cell, Grid, columns, number, tables_of
 from spectralseg.reporting.report.case_browser import case_browser
 from spectralseg.reporting.report.claims_table import paper_sections
-from spectralseg.reporting.report.effects_table import effects_grid, headline, read_effects
+from spectralseg.reporting.report.leaderboard_table import answer, leaderboard_grid
 from spectralseg.reporting.report.runs_table import (
     EVALUATED,
     MISSING,
@@ -33,8 +33,8 @@ from spectralseg.reporting.report.runs_table import (
     read_runs,
     runs_grid,
 )
-from spectralseg.reporting.results import COMPARED_KEYS, Results
-from spectralseg.statistics.verdicts import FEWEST
+from spectralseg.reporting.results import Results
+from spectralseg.reporting.tables import build_table
 
 THUMBNAIL = 720  # pixels
 _FORMATS = ("html", "csv", "md", "tex")
@@ -55,9 +55,8 @@ def content(results: Results, out: Path) -> dict[str, Any]:
     config, resolved = results.config, results.root / "config.yaml"
     runs, browser = read_runs(results), case_browser(results)
     claims = paper_sections(results.root)
-    effects = read_effects(results.root / "comparisons.parquet")
-    if effects is not None:
-        effects = results.of_the_study(effects, COMPARED_KEYS)
+    leaderboard = build_table("leaderboard", results)
+    verdicts, sentences = answer(leaderboard.cells)
     return {
         "study": config.name if config else results.root.resolve().name,
         "version": __version__,
@@ -65,15 +64,13 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "leaks": results.leakage.findings(),
         "audited": len(results.leakage.pairs),
         "facts": _facts(results, runs, browser),
-        "fewest": FEWEST,
-        "headline": headline(effects) if effects is not None else {},
-        "baselines": sorted(set(effects["baseline"])) if effects is not None else [],
+        "verdicts": verdicts,
+        "answer": sentences,
+        "leaderboard": leaderboard_grid(leaderboard.cells),
+        "legend": [leaderboard.page.legend, *leaderboard.page.notes],
         "absent": _absent(results, runs),
-        "judged": claims is not None,
         "papers": claims[0] if claims else [],
         "untested_papers": claims[1] if claims else [],
-        "effects": effects_grid(effects) if effects is not None else None,
-        "few_patients": " ".join(few_patients(effects["effective_groups"])) if effects is not None else "",
         "tables": _tables(results, out),
         "figures": _figures(results, out, "figures"),
         "studies": _figures(results, out, "studies"),
@@ -130,6 +127,7 @@ def _tables(results: Results, out: Path) -> list[dict[str, Any]]:
             "files": _links(file, _FORMATS, out),
         }
         for file in results.study.pages("tables")
+        if file.stem != "leaderboard"  # which the page shows first
     ]
 
 

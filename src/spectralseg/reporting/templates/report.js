@@ -68,22 +68,42 @@ const sortLabel = (direction) => (direction === "a" ? "ascending" : "descending"
 const opposite = (direction) => (direction === "a" ? "d" : "a");
 const fraction = (count, all, noun) => `${count.toLocaleString("en")} of ${all.toLocaleString("en")} ${noun}`;
 
+// Rows that stay together: a row, and those below that repeat its heading.
+function unitsOf(rows) {
+  const units = [];
+  for (const row of rows) {
+    if (units.length && row.cells[0].classList.contains("repeated")) units.at(-1).push(row);
+    else units.push([row]);
+  }
+  return units;
+}
+
+// The second column stays in view right of the first, whose width depends on its content.
+const widths = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    target.closest("table").style.setProperty("--first", `${target.getBoundingClientRect().width}px`);
+  }
+});
+document.querySelectorAll("table.two-keys thead tr:last-child th:first-child").forEach((head) => widths.observe(head));
+
 // Sorting and filtering of a table of the page: its headings become sort buttons, the form above it filters.
 class Grid {
   constructor(root) {
     this.root = root;
     this.section = (root.closest("article[id]") || root.closest("section")).id;
     this.body = root.querySelector("tbody");
-    this.rows = [...this.body.rows];
+    this.units = unitsOf([...this.body.rows]);
+    this.count = this.body.rows.length;
     this.heads = [...root.querySelectorAll("thead tr:last-child th")];
     this.form = root.querySelector("form");
     this.status = root.querySelector(".status");
     this.selects = [...this.form.querySelectorAll("select")];
-    this.text = new Map(this.rows.map((row) => [row, row.textContent.toLowerCase()]));
+    this.text = new Map(this.units.map((rows) => [rows, rows.map((row) => row.textContent.toLowerCase()).join(" ")]));
     this.heads.forEach((head, column) => {
       head.replaceChildren(button(head.textContent, () => this.sortBy(column)));
     });
-    this.form.hidden = this.rows.length < 2;
+    this.form.hidden = this.count < 2;
+    this.form.elements.csv.addEventListener("click", () => this.download());
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.addEventListener("input", (event) => this.choose(event.target));
     this.form.addEventListener("reset", (event) => {
@@ -93,7 +113,9 @@ class Grid {
     this.apply();
   }
 
-  key(row, column) {
+  // Sort key of a unit: that of its measured row, else of its first row.
+  key(rows, column) {
+    const row = rows.find(({ cells }) => cells[1]?.textContent.trim() === "measured") || rows[0];
     const cell = row.cells[column];
     return cell.dataset.key === undefined ? cell.textContent.trim() : Number(cell.dataset.key);
   }
@@ -136,21 +158,41 @@ class Grid {
     const active = this.selects.filter((select) => select.value);
     const matches = filter(text);
     let count = 0;
-    for (const row of this.rows) {
-      const selected = (select) => row.cells[select.name].textContent.trim() === select.value;
-      row.hidden = !(matches(this.text.get(row)) && active.every(selected));
-      count += !row.hidden;
+    for (const rows of this.units) {
+      const selected = (select) => rows.some((row) => row.cells[select.name].textContent.trim() === select.value);
+      const visible = matches(this.text.get(rows)) && active.every(selected);
+      rows.forEach((row) => { row.hidden = !visible; });
+      count += visible ? rows.length : 0;
     }
-    const order = [...this.rows];
+    const order = [...this.units];
     if (column !== undefined) {
       order.sort((a, b) => compare(this.key(a, column), this.key(b, column), direction === "d"));
     }
-    this.body.append(...order);
+    this.body.append(...order.flat());
     const filters = active.map((select) => `${this.heads[select.name].textContent}: ${select.value}`);
     if (text) filters.push(`filter: ${text}`);
-    const all = count === this.rows.length;
-    this.status.textContent = all ? "" : fraction(count, this.rows.length, "rows") + ` (${filters.join("; ")})`;
+    const all = count === this.count;
+    this.status.textContent = all ? "" : fraction(count, this.count, "rows") + ` (${filters.join("; ")})`;
   }
+
+  // The visible rows as a CSV file.
+  download() {
+    const rows = [...this.body.rows].filter((row) => !row.hidden).map((row) => [...row.cells]);
+    const texts = [this.heads, ...rows].map((cells) => cells.map((cell) => cell.textContent.trim()));
+    const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+    const csv = texts.map((row) => row.map(quoted).join(",") + "\r\n").join("");
+    const href = URL.createObjectURL(new Blob(["\ufeff", csv], { type: "text/csv" }));
+    element("a", { href, download: `${this.root.id}.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 1000);
+  }
+}
+
+// A picture as large as the window, until Escape or a click.
+function enlarged(svg, caption) {
+  const dialog = document.getElementById("large");
+  dialog.replaceChildren(element("div", { className: "pictures" }, svg.cloneNode(true)), element("p", {}, caption));
+  dialog.onclick = () => dialog.close();
+  dialog.showModal();
 }
 
 // The case browser: a list of all cases, and one case at a time in full.
@@ -194,13 +236,14 @@ class Cases {
   }
 
   choose() {
-    const { data, metric, protocol, class: part, filter: text, pictures } = this.form.elements;
+    const { data, metric, protocol, class: part, against, filter: text, pictures } = this.form.elements;
     const other = data.value !== this.pair.label;
     this.write({
       data: data.value,
       metric: metric.value,
       protocol: protocol.value,
       class: other ? undefined : part.value,
+      against: other ? undefined : against.value || undefined,
       filter: text.value || undefined,
       pictures: pictures.checked ? "1" : undefined,
       ...(other ? { case: undefined, sort: undefined, all: undefined } : {}),
@@ -215,6 +258,14 @@ class Cases {
     return defined.length ? defined.reduce((sum, value) => sum + value, 0) / defined.length : null;
   }
 
+  // What the list shows: the value of a method, or its difference to the method of the form.
+  shown(method, place) {
+    const value = this.value(method, place);
+    if (this.against < 0 || !Number.isFinite(value)) return value;
+    const reference = this.value(this.against, place);
+    return Number.isFinite(reference) ? value - reference : reference;
+  }
+
   perSeed(method, place, metric, protocol) {
     const values = this.pair.values[protocol]?.[metric[0]]?.[this.part] || [];
     return this.pair.runs
@@ -223,8 +274,10 @@ class Cases {
       .map(([seed, value]) => [seed, value === null ? null : value / 10 ** metric[2]]);
   }
 
-  text(value, metric) {
-    return value === "" ? "–" : value === null ? "undef." : value.toFixed(metric[2]);
+  text(value, metric, signed = false) {
+    if (!Number.isFinite(value)) return value === null ? "undef." : "–";
+    const digits = Math.abs(value).toFixed(metric[2]);
+    return (value < 0 && Number(digits) ? "−" : signed ? "+" : "") + digits;
   }
 
   // For example "HD95 ↓ mm".
@@ -250,6 +303,9 @@ class Cases {
     const classes = this.pair.classes.map(([name]) => name);
     this.part = Math.max(0, classes.indexOf(this.get("class")));
     this.fill(fields.class, classes);
+    this.fill(fields.against, [["", "values"], ...this.pair.methods.map((method) => [method, `difference to ${method}`])]);
+    this.against = this.pair.methods.indexOf(this.get("against"));
+    fields.against.value = this.pair.methods[this.against] ?? "";
     fields.class.parentElement.hidden = classes.length < 2;
     fields.data.value = this.pair.label;
     fields.metric.value = this.metric[0];
@@ -289,7 +345,7 @@ class Cases {
     const matches = filter(this.get("filter") || "");
     const group = (place) => (pair.groups ? pair.groups[place] : "");
     const pictured = (place) => place in pair.pictures;
-    const key = (place) => (by === "case" ? pair.cases[place] : this.value(Number(by), place));
+    const key = (place) => (by === "case" ? pair.cases[place] : this.shown(Number(by), place));
     this.order = pair.cases
       .map((_, place) => place)
       .filter((place) => matches(`${pair.cases[place]} ${group(place)}`.toLowerCase()))
@@ -312,7 +368,7 @@ class Cases {
     const rows = (all ? this.order : this.order.slice(0, this.few)).map((place) => {
       const open = button(pair.cases[place], () => this.openCase(place), { className: "open" });
       const cells = pair.methods.map((_, number) =>
-        element("td", { className: "number" }, this.text(this.value(number, place), metric)));
+        element("td", { className: "number" }, this.text(this.shown(number, place), metric, this.against >= 0)));
       if (pair.groups) cells.push(element("td", {}, group(place)));
       const remarks = [pictured(place) ? "picture" : "", pair.seen.includes(place) ? "leaked test case" : ""];
       cells.push(element("td", {}, remarks.filter(Boolean).join(", ")));
@@ -320,7 +376,8 @@ class Cases {
       if (pair.cases[place] === this.get("case")) row.className = "current";
       return row;
     });
-    const title = `${this.label(metric, this.protocol, " in ")}, protocol ${this.protocol}${this.className()}`;
+    const less = this.against < 0 ? "" : `, less ${pair.methods[this.against]}`;
+    const title = `${this.label(metric, this.protocol, " in ")}, protocol ${this.protocol}${this.className()}${less}`;
     this.table.replaceChildren(
       element("caption", {}, `${pair.label}: ${title}`),
       element("thead", {}, element("tr", {}, head("case", "Case", false), ...heads,
@@ -407,7 +464,8 @@ class Cases {
       });
       const svg = svgElement("svg", { role: "img", viewBox: `0 0 ${side} ${side}`, "aria-label": label,
         ...(many ? { class: "many" } : {}) }, jpeg, ...layers.flat());
-      return element("figure", {}, svg, element("figcaption", {}, caption));
+      const enlarge = button(svg, () => enlarged(svg, caption), { className: "enlarge", "aria-label": `Enlarge: ${label}` });
+      return element("figure", {}, enlarge, element("figcaption", {}, caption));
     };
     const panels = [
       panel("Image alone", "Image"),

@@ -15,7 +15,17 @@ from spectralseg.study_outputs import run_features, with_outputs
 REPOSITORY = Path(__file__).parents[2]
 PUBLISHED = REPOSITORY / "config" / "published"
 SPECIFICATIONS = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
-ALWAYS = {"leaderboard", "leakage", "metrics", "summary", "examples", "cost", "leakage_matrix", "study_protocols"}
+ALWAYS = {
+    "leaderboard",
+    "leakage",
+    "metrics",
+    "strata",
+    "summary",
+    "examples",
+    "cost",
+    "leakage_matrix",
+    "study_protocols",
+}
 OWN = {
     "name": "own",
     "datasets": {"btseg": {}},
@@ -59,7 +69,9 @@ def test_the_grid_of_the_paper_gets_all_but_what_it_has_no_runs_for(name, withou
 
 def test_one_objective_without_the_runs_of_a_paper():
     assert made(OWN) == ALWAYS | {"figure_2", "figure_3"}
-    assert made(changed(datasets={"atlas": {"source": "phantom"}}, grid={"datasets": ["atlas"]})) == ALWAYS | {"lesions"}
+    assert made(changed(datasets={"atlas": {"source": "phantom"}}, grid={"datasets": ["atlas"]})) == ALWAYS | {
+        "lesions"
+    }
 
 
 def test_questions_and_residual_maps_have_outputs_of_their_own():

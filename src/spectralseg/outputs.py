@@ -9,7 +9,7 @@ default all: a value of each key must be a feature of the run (:mod:`spectralseg
 ``RUNS = {"dataset": ("monuseg", "btseg"), "suite": ("noise",)}``. By default a study gets what shows one of its runs.
 
 A published table is a file ``config/published/<paper>/<table>.csv`` (:mod:`spectralseg.papers`), whose comments hold
-the same texts, and whose cells select its runs.
+the same texts, and whose cells select its runs; it is shown with one of the paper's own methods only.
 
 Modules are read, not imported: the workflow looks names up without loading matplotlib.
 """
@@ -21,12 +21,12 @@ import csv
 import importlib.machinery
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from spectralseg.errors import InputError
 from spectralseg.files import read_text, visible
-from spectralseg.papers import published_tables
+from spectralseg.papers import Paper, published_tables
 from spectralseg.registry import folders_of
 from spectralseg.registry import names as modules_of
 
@@ -47,6 +47,7 @@ class Output:
         explanation: how to read it and why it is there; may be empty.
         needs: files that it reads; see the module.
         runs: selections of the runs that it shows, of which a run must meet one: values by key; see the module.
+        own: a further selection of which a run must be, that of the paper of a published table.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Output:
     explanation: str = ""
     needs: tuple[str, ...] = ()
     runs: tuple[Mapping[str, tuple[str, ...]], ...] = ({},)
+    own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -89,7 +91,7 @@ def describe_all(kind: str, published: Path | str) -> list[Output]:
     """
     tables = published_tables(published) if kind == "tables" else {}
     ordered = sorted(tables, key=lambda name: (len(name), name))
-    return [*(_of_file(name, tables[name][1]) for name in ordered), *(_of_module(kind, name) for name in names(kind))]
+    return [*(_of_file(name, *tables[name]) for name in ordered), *(_of_module(kind, name) for name in names(kind))]
 
 
 def own_names(repository: Path) -> list[str]:
@@ -121,7 +123,7 @@ def describe(kind: str, name: str, published: Path | str | None = None) -> Outpu
     if name in modules_of(_package(kind)):
         return _of_module(kind, name)
     tables = published_tables(published) if kind == "tables" and published is not None else {}
-    return _of_file(name, tables[name][1]) if name in tables else Output(name, "", "Made by its own notebook.")
+    return _of_file(name, *tables[name]) if name in tables else Output(name, "", "Made by its own notebook.")
 
 
 def module_of(kind: str, name: str) -> str:
@@ -140,11 +142,11 @@ def title_of(docstring: str | None) -> str:
     return (docstring or "").strip().splitlines()[0].removesuffix(".")
 
 
-def _of_file(name: str, file: Path) -> Output:
+def _of_file(name: str, paper: Paper, file: Path) -> Output:
     text = read_text(file, _MAX_BYTES, "give a CSV file of one results table")
     tags = dict(re.findall(r"^# ?(title|caption|explanation): *(.*)$", text, re.MULTILINE))
     texts = tags.get("title", name), tags.get("caption", ""), tags.get("explanation", "")
-    return Output(name, *texts, (f"{PUBLISHED}{name}.csv",), _runs_of_cells(text))
+    return Output(name, *texts, (f"{PUBLISHED}{name}.csv",), _runs_of_cells(text), paper.own)
 
 
 def _of_module(kind: str, name: str) -> Output:

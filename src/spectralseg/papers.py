@@ -1,16 +1,18 @@
 """Papers whose published numbers and claims are data: one folder each in ``config/published``.
 
-``paper.yaml`` of a folder holds the paper's short name, title and citation. Beside it are its claims in ``claims.csv``
-and ``claims_cells.csv`` (:mod:`spectralseg.published.claims`) and its tables in ``table_<number>.csv``
+``paper.yaml`` of a folder holds the paper's short name, title and citation, and selects runs of its own methods, such as
+``own: {objective: [spatial_spectral]}``; a study without any is not about the paper. Beside it are its claims in
+``claims.csv`` and ``claims_cells.csv`` (:mod:`spectralseg.published.claims`) and its tables in ``table_<number>.csv``
 (:mod:`spectralseg.published.tables`); a paper may lack either. Names of tables are unique over all papers.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spectralseg.errors import InputError
 from spectralseg.files import visible
@@ -19,6 +21,7 @@ from spectralseg.registry import suggest
 
 DESCRIPTION = "paper.yaml"
 _TEXTS = ("name", "title", "citation")
+_KEYS = ("dataset", "architecture", "objective", "lambda")  # of a run
 _FOLDER = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -31,12 +34,18 @@ class Paper:
         name: short name in headings.
         title: title of the paper.
         citation: authors, place and year, without the title.
+        own: key of a run → values that its own methods have; empty if every run counts.
     """
 
     folder: Path
     name: str
     title: str
     citation: str
+    own: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+    def is_own(self, run: Mapping[str, Any]) -> bool:
+        """Whether a run, by its keys, is of one of the paper's own methods."""
+        return all(str(run[key]) in values for key, values in self.own.items())
 
     @property
     def id(self) -> str:
@@ -111,10 +120,18 @@ def _read_paper(folder: Path) -> Paper:
     if not _FOLDER.fullmatch(folder.name):
         raise InputError(f"{folder}: is not a valid folder of a paper; name it with lower-case letters, digits and '_'")
     file = folder / DESCRIPTION
-    texts = read_yaml(file)
-    if not isinstance(texts, dict) or sorted(texts) != sorted(_TEXTS) or not all(map(_is_line, texts.values())):
+    content = read_yaml(file)
+    texts = {key: value for key, value in content.items() if key != "own"} if isinstance(content, dict) else {}
+    if sorted(texts) != sorted(_TEXTS) or not all(map(_is_line, texts.values())):
         raise InputError(f"{file}: is not the description of a paper; give {', '.join(_TEXTS)}, each a line of text")
-    return Paper(folder, **texts)
+    own = content.get("own", {})
+    if not isinstance(own, dict) or not all(key in _KEYS and _is_list(values) for key, values in own.items()):
+        raise InputError(f"{file}: 'own' selects no runs; give lists of names for {', '.join(_KEYS)}")
+    return Paper(folder, **texts, own={key: tuple(values) for key, values in own.items()})
+
+
+def _is_list(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(map(_is_line, values))
 
 
 def _is_line(value: object) -> bool:

@@ -19,7 +19,7 @@ so, are:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from spectralseg import outputs
@@ -100,10 +100,15 @@ def _conditions(config: Config, specification: DatasetSpecification) -> Iterator
         yield from (f"noise/{name}/{corruption}/{severity}" for corruption, severity in swept)
 
 
-def _shows(output: outputs.Output, features: Iterable[Features]) -> bool:
-    """Whether a run has, for each key of one of the output's selections, one of the values."""
+def _shows(output: outputs.Output, features: Sequence[Features]) -> bool:
+    """Whether a run meets one of the output's selections, and a run its further one."""
+    return _any_meets(features, output.runs) and _any_meets(features, [output.own])
+
+
+def _any_meets(features: Iterable[Features], selections: Sequence[Mapping[str, tuple[str, ...]]]) -> bool:
+    """Whether a run has, for each key of one of the selections, one of the values."""
     return any(
         all(not run[key].isdisjoint(values) for key, values in selection.items())
-        for selection in output.runs
         for run in features
+        for selection in selections
     )

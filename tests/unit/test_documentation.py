@@ -120,15 +120,6 @@ def test_the_page_on_statistics_shows_what_its_example_prints(capsys):
     assert capsys.readouterr().out == printed
 
 
-def test_the_study_of_the_quickstart_is_valid():
-    page = (REPOSITORY / "docs" / "quickstart.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    specifications = read_specifications(REPOSITORY / "workflow" / "rules" / "datasets")
-    config = validate_config(yaml.safe_load(block), "quickstart.md", specifications)
-    assert config.baseline == "spatial"
-    assert len(runs(config)) == 12
-
-
 ADDING = (REPOSITORY / "docs" / "add-a-table.md").read_text(encoding="utf-8")
 
 

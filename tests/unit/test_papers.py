@@ -92,3 +92,18 @@ def test_a_missing_description_is_refused(published):
     (published / "grcsf" / "paper.yaml").unlink()
     with pytest.raises(InputError, match=r"grcsf/paper\.yaml: cannot be read"):
         read_papers(published)
+
+
+def test_own_methods_select_the_runs_that_a_paper_is_about(published):
+    papers = {paper.id: paper for paper in read_papers(published)}
+    run = {"dataset": "acdc", "architecture": "unet", "objective": "spatial", "lambda": "0", "seed": 0}
+    assert not papers["harmonized"].is_own(run)
+    assert papers["harmonized"].is_own({**run, "objective": "spatial_spectral", "lambda": "0.2"})
+    assert papers["grcsf"].is_own({**run, "architecture": "gcu"})
+
+
+@pytest.mark.parametrize("own", ["[]", "grcsf", "{network: [grcsf]}", "{architecture: grcsf}", "{architecture: []}"])
+def test_a_selection_of_no_runs_is_refused(published, own):
+    (published / "grcsf" / "paper.yaml").write_text(f"name: G\ntitle: T\ncitation: C\nown: {own}\n")
+    with pytest.raises(InputError, match=r"paper\.yaml: 'own' selects no runs; give lists of names for dataset, "):
+        read_papers(published)

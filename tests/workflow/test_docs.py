@@ -234,17 +234,26 @@ def test_adding_an_architecture_as_documented(tmp_path):
         Architecture.model_validate(choice)
 
 
-def test_planning_the_study_of_the_quickstart_as_documented(tmp_path):
+def test_the_study_of_the_quickstart_as_documented(tmp_path):
+    """The loss passes its contract tests, and the study can be planned and checked."""
     copy_repository(tmp_path)
     page = (REPOSITORY / "docs" / "quickstart.md").read_text(encoding="utf-8")
-    (study,) = re.findall(r"`config/mine.yaml`:\n\n```yaml\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "config" / "mine.yaml").write_text(study, encoding="utf-8")
-    (command,) = re.findall(r"```bash\n(snakemake .*?)\n```", page)
-    done = subprocess.run(
-        shlex.split(command), cwd=tmp_path, env=environment(), check=True, capture_output=True, text=True
+    files = re.findall(r"`([\w/.]+)`[^`]*:\n\n```\w+\n(.*?)```", page, re.DOTALL)
+    assert [name for name, _ in files] == ["src/spectralseg/objectives/my_loss.py", "config/mine.yaml"]
+    for name, content in files:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    (check,) = re.findall(r"`(pytest .*?)`", page)
+    (commands,) = re.findall(r"```bash\n(snakemake .*?)```", page, re.DOTALL)
+    own = {**environment(), "PYTHONPATH": str(tmp_path / "src")}
+    tests, jobs, plan, doctor = (
+        subprocess.run(shlex.split(command), cwd=tmp_path, env=own, capture_output=True, text=True)
+        for command in (check, *commands.splitlines())
     )
-    assert re.search(r"^train +12$", done.stdout, re.MULTILINE)
-    assert re.search(r"^study +5$", done.stdout, re.MULTILINE)
+    assert tests.returncode == jobs.returncode == plan.returncode == 0, tests.stdout[-3000:] + jobs.stderr + plan.stderr
+    assert re.search(r"^train +12$", jobs.stdout, re.MULTILINE)
+    assert not re.search(r"table_[1-6]", jobs.stdout), "no table of a paper"
+    assert "mine: 12 runs" in plan.stdout
+    assert doctor.returncode == ("PROBLEM" in doctor.stdout), doctor.stderr
 
 
 def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
@@ -259,7 +268,7 @@ def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
     assert doctor.returncode == ("PROBLEM" in doctor.stdout), doctor.stderr
     assert "money: " in plan.stdout
     assert "btseg is a phantom" in doctor.stdout
-    assert status.stdout.startswith("demo: 32 runs · 0 done · 0 running · 0 failed · 32 waiting\n")
+    assert status.stdout.startswith("demo: 36 runs, 2 autoencoders · 0 done · 0 running · 0 failed · 38 waiting\n")
 
 
 def test_choosing_gpus_and_parts_of_a_study_as_documented(tmp_path):

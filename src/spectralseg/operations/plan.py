@@ -81,10 +81,16 @@ class Plan:
     price: float | None
     devices: int
 
+    @property
+    def unknown(self) -> list[str]:
+        """Masked autoencoders whose speed is unknown, which the hours leave out."""
+        return [f"{part.dataset}/{part.name}" for part in self.pretraining if not part.measured]
+
     def hours(self, which: str = "seconds") -> float | None:
-        """Device-hours of all parts; None if the speed of a part is unknown."""
-        parts = self.pretraining + self.parts
-        return sum(part.hours(which) for part in parts) if all(part.measured for part in parts) else None
+        """Device-hours of all parts but those of :attr:`unknown`; None if the speed of runs is unknown."""
+        if not all(part.measured for part in self.parts):
+            return None
+        return sum(part.hours(which) for part in self.pretraining + self.parts if part.measured)
 
 
 def plan(config: Config, results: Path, measurements: Sequence[Measured], *, price: float | None, devices: int) -> Plan:
@@ -192,7 +198,8 @@ def as_json(study_plan: Plan) -> dict[str, Any]:
     hours = {which: study_plan.hours(which) for which in ("seconds", "low", "high")}
     totals = {"hours": hours["seconds"], "hours_low": hours["low"], "hours_high": hours["high"]}
     money = None if study_plan.price is None or totals["hours"] is None else totals["hours"] * study_plan.price
-    return json.loads(json.dumps({**asdict(study_plan), **parts, **totals, "money": money}))  # type: ignore[no-any-return]
+    values = {**asdict(study_plan), **parts, "unknown": study_plan.unknown, **totals, "money": money}
+    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 
 def _plain(part: Part, key: str) -> dict[str, Any]:
@@ -216,9 +223,11 @@ def as_text(study_plan: Plan) -> str:
     lines += [table(("dataset", "architecture", *headings), rows), ""]
     hours, low, high = (study_plan.hours(which) for which in ("seconds", "low", "high"))
     if hours is None or low is None or high is None:
-        lines.append(f"time: unknown{_remedy(study_plan)}")
+        lines.append("time: unknown; finish a run, or measure the speed with spectralseg doctor")
     else:
-        lines.append(f"time: {hours:.1f} device-hours ({low:.1f} to {high:.1f})")
+        count = len(study_plan.unknown)
+        without = f", without {count} autoencoder{'s' * (count > 1)} whose speed is unknown until one is trained"
+        lines.append(f"time: {hours:.1f} device-hours ({low:.1f} to {high:.1f}){without if count else ''}")
         if study_plan.devices > 1:
             lines.append(f"      {duration(3600 * hours / study_plan.devices)} on {study_plan.devices} devices")
         if study_plan.price is not None:
@@ -231,14 +240,6 @@ def as_text(study_plan: Plan) -> str:
 def _cells(part: Part) -> tuple[str, ...]:
     hours = f"{part.hours():.1f}" if part.measured else "?"
     return f"{part.runs}", f"{part.finished}", f"{part.outdated}", f"{part.iterations:,}", hours
-
-
-def _remedy(study_plan: Plan) -> str:
-    """How to measure what is unknown."""
-    if all(part.measured for part in study_plan.parts):
-        hours = sum(part.hours() for part in study_plan.parts)
-        return f" with the autoencoders, {hours:.1f} device-hours without; finish an autoencoder"
-    return "; finish a run, or measure the speed with spectralseg doctor"
 
 
 def _disk(study_plan: Plan) -> str:

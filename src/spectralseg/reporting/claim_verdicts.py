@@ -155,7 +155,8 @@ def build_claim_verdicts(results: Results, published: Path | str) -> ClaimVerdic
     if not Path(published).is_dir():
         raise InputError(f"{published}: there is no such folder of papers; give config/published")
     claims = {paper: read_claims(paper.claims) for paper in read_papers(published) if paper.claims}
-    runs = {paper: _runs_needed(of_paper, results) for paper, of_paper in claims.items()}
+    about = {paper for paper in claims if any(paper.is_own(run.keys) for run in results.planned)}
+    runs = {paper: _runs_needed(of_paper, results) if paper in about else 0 for paper, of_paper in claims.items()}
     computed = {paper: of_paper for paper, of_paper in claims.items() if runs[paper]}
     measurements = _measurements([claim for of_paper in computed.values() for claim in of_paper], results)
     ledgers = [_judge_paper(paper, of_paper, measurements, results) for paper, of_paper in computed.items()]

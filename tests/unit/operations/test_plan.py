@@ -234,12 +234,16 @@ class TestAutoencoders:
             finish(tmp_path / name, planned, "spatial", "0", 0, 3600, architecture=architecture)
         runs = [tmp_path / name for name in "012"]
         study_plan = plan(planned, tmp_path / "none", measured(runs, None), price=1.0, devices=1)
-        assert study_plan.hours() is None
+        assert study_plan.hours() == pytest.approx(3)
+        assert study_plan.unknown == as_json(study_plan)["unknown"] == ["toy/half"]
         text = as_text(study_plan)
         assert "toy: 3 runs, 2 autoencoders\n" in text
         assert re.search(r"toy +half +0 +0 +10 +\?\n", text)
         assert re.search(r"toy +untrained +0 +0 +0 +0\.0\n", text)
-        assert "time: unknown with the autoencoders, 3.0 device-hours without; finish an autoencoder" in text
+        assert re.search(
+            r"^time: 3.0 device-hours .*, without 1 autoencoder whose speed is unknown until one", text, re.M
+        )
+        assert "money: 3.00" in text
         assert as_json(study_plan)["pretraining"][0]["hours"] is None
 
     def test_hours_are_measured_from_finished_ones(self, tmp_path, planned):

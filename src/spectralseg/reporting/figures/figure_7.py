@@ -25,8 +25,8 @@ from spectralseg.reporting.results import Results
 RUNS = {
     "dataset": ("acdc", "synapse"),
     "architecture": ("unet", "transunet"),
-    "objective": ("spatial", "spatial_spectral"),
-    "lambda": ("0", "0.2"),
+    "objective": ("spatial_spectral",),
+    "lambda": ("0.2",),
 }
 
 

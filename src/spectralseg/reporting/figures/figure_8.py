@@ -28,8 +28,8 @@ from spectralseg.reporting.results import Results
 RUNS = {
     "dataset": ("synapse", "acdc"),
     "architecture": ("unet", "transunet"),
-    "objective": ("spatial", "spatial_spectral"),
-    "lambda": ("0", "0.2"),
+    "objective": ("spatial_spectral",),
+    "lambda": ("0.2",),
 }
 
 

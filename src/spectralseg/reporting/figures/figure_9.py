@@ -30,8 +30,8 @@ from spectralseg.reporting.results import Results
 RUNS = {
     "dataset": ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg"),
     "architecture": ("unet", "transunet"),
-    "objective": ("spatial", "spatial_spectral"),
-    "lambda": ("0", "0.2"),
+    "objective": ("spatial_spectral",),
+    "lambda": ("0.2",),
 }
 
 

@@ -1,6 +1,6 @@
 """Papers whose published numbers and claims are data: one folder each in ``config/published``.
 
-``paper.yaml`` of a folder holds the paper's short name, title and citation, and selects runs of its own methods, such as
+``paper.yaml`` of a folder holds the paper's short name, title and citation, and selects runs of its own methods, e.g.
 ``own: {objective: [spatial_spectral]}``; a study without any is not about the paper. Beside it are its claims in
 ``claims.csv`` and ``claims_cells.csv`` (:mod:`spectralseg.published.claims`) and its tables in ``table_<number>.csv``
 (:mod:`spectralseg.published.tables`); a paper may lack either. Names of tables are unique over all papers.

@@ -27,7 +27,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from spectralseg._torchvision import ensure_operators
-from spectralseg.evaluation.predict import native_labels, to_labels
+from spectralseg.evaluation.label_maps import native_labels, to_labels
 from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.metrics import Reliability, hausdorff95, overlap_counts
 

@@ -220,6 +220,27 @@ def test_exchanging_with_other_tools_as_documented(tmp_path, typed):
     assert (found / "torchscript" / "README.md").is_file()
 
 
+def test_scoring_predictions_as_documented(tmp_path, typed, capsys):
+    rng = np.random.default_rng(0)
+    for case in range(6):
+        labels = np.digitize(rng.random((5, 24, 20)), [0.7, 0.9]).astype(np.uint8)
+        for folder in ("labelsTs", *(f"{name}/seed{seed}" for name in ("unet", "ours") for seed in range(3))):
+            (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+            changed = labels * (rng.random(labels.shape) < (1 if folder == "labelsTs" else 0.9))
+            image = nib.Nifti1Image(changed.astype(np.uint8), np.diag([0.8, 0.8, 3, 1]))
+            nib.save(image, tmp_path / folder / f"patient{case // 2}_{case}.nii.gz")
+        for folder in ("masks", "predictions"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / folder / f"{case}.png"), labels[0] // 2 * 255)
+    page = (REPOSITORY / "docs" / "score-predictions.md").read_text(encoding="utf-8")
+    typed("".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)))
+    (table,) = re.findall(r"\| file \| content \|\n.*?\n\n", page, re.DOTALL)
+    assert {path.name for path in (tmp_path / "scores").iterdir()} == set(re.findall(r"`([a-z]+\.[a-z]+)`", table))
+    assert pd.read_parquet(tmp_path / "scores.parquet")["group"].nunique() == 3
+    assert set(pd.read_parquet(tmp_path / "comparisons.parquet")["seeds"]) == {3}
+    assert "Audit: " in capsys.readouterr().out
+
+
 def test_adding_an_architecture_as_documented(tmp_path):
     copy_repository(tmp_path)
     page = (REPOSITORY / "docs" / "add-an-architecture.md").read_text(encoding="utf-8")

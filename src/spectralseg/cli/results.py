@@ -27,9 +27,13 @@ def collect(arguments: argparse.Namespace) -> None:
 
 
 @command(
-    argument("records", type=Path, help="collected records"),
+    argument("records", type=Path, nargs="+", help="files of metric records, e.g. of a study and of 'score'"),
     argument("--config", type=Path, help="configuration file, whose section 'comparison' applies"),
-    argument("--baseline", help="objective to compare with (default: that of --config, else spatial)"),
+    argument(
+        "--baseline",
+        help="objective to compare with, or architecture, or architecture/objective (default: objective of --config, "
+        "else spatial)",
+    ),
     argument(
         "--margin",
         type=values.margin,
@@ -38,7 +42,7 @@ def collect(arguments: argparse.Namespace) -> None:
     argument("--out", type=Path, required=True, help="parquet file"),
 )
 def compare(arguments: argparse.Namespace) -> None:
-    """Compare objectives with the baseline, with confidence intervals over seeds and patients."""
+    """Compare methods with a baseline, with confidence intervals over seeds and patients."""
     from spectralseg.config import Comparison, load_config
     from spectralseg.statistics.comparison import compare as run
     from spectralseg.statistics.margins import Margins
@@ -47,7 +51,8 @@ def compare(arguments: argparse.Namespace) -> None:
     settings = config.comparison if config else Comparison()
     baseline = arguments.baseline or (config.baseline if config else "spatial")
     share_margin = settings.margin if arguments.margin is None else arguments.margin
-    run(arguments.records, baseline, arguments.out, Margins(share_margin, settings.margins))
+    unpaired = run(arguments.records, baseline, arguments.out, Margins(share_margin, settings.margins))
+    print(*map(printable, unpaired), sep="\n", end="\n" if unpaired else "")
 
 
 @command(

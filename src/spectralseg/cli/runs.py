@@ -229,37 +229,6 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 @command(
-    argument("--predictions", type=Path, required=True, help="folder of NIfTI or PNG files named by case id"),
-    DATA,
-    argument("--out", type=Path, required=True, help="parquet file"),
-    argument("--method", type=values.name, required=True, help="name of the method, recorded as the architecture"),
-    argument("--objective", type=values.name, default="external", help="objective to record (default: %(default)s)"),
-    argument("--seed", type=values.seed, default=0, help="seed to record (default: %(default)s)"),
-    argument(
-        "--trained-on", type=values.name, help="dataset that the method was trained on (default: the tested dataset)"
-    ),
-    argument("--allow-missing", action="store_true", help="leave out test cases without a file"),
-    argument("--leakage", type=Path, help="leakage.parquet of an audit: also report means without leaked cases"),
-)
-def score(arguments: argparse.Namespace) -> None:
-    """Score external predictions for the test cases of a dataset and report anomalies."""
-    from spectralseg.data import open_prepared
-    from spectralseg.data.audit import read_audit
-    from spectralseg.exchange.scoring import score as run
-    from spectralseg.grid import Run
-
-    data = open_prepared(arguments.data)
-    method = Run(arguments.trained_on or data.name, arguments.method, arguments.objective, "0", arguments.seed)
-    audit = read_audit(arguments.leakage) if arguments.leakage else None
-    scores = run(arguments.predictions, data, method, arguments.out, allow_missing=arguments.allow_missing, audit=audit)
-    print(printable(scores.summary.to_string(index=False, float_format="{:.4f}".format)))
-    print("Calibration metrics are left out: they need probabilities.")
-    if audit is None:
-        print("Leakage of test cases was not checked; give --leakage.")
-    print(*(printable(f"Anomaly: {finding}.") for finding in scores.findings or ["none"]), sep="\n")
-
-
-@command(
     SPECIFICATION,
     argument("--raw", type=Path, required=True, help="raw files that the dataset was prepared from"),
     DATA,

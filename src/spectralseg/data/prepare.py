@@ -31,7 +31,7 @@ from spectralseg.data.readers import options_of, read_cases
 from spectralseg.data.specification import DatasetSpecification, Intensity, Lesions, Split
 from spectralseg.errors import InputError
 from spectralseg.files import replacing_folder, sha256_of
-from spectralseg.metrics.lesions import lesion_sizes, pixel_size
+from spectralseg.metrics.lesions import lesion_sizes, pixel_size, tercile_limits
 from spectralseg.progress import progress_bar
 
 _LARGEST_SIDE = 4096  # pixels
@@ -297,9 +297,8 @@ def _describe_lesions(rule: Lesions, rows: list[dict[str, Any]]) -> dict[str, An
     pixels = [pixel_size(json.loads(row["spacing"])) if row["spacing"] else None for row in tested]
     known = None not in pixels
     sizes = [row["lesions"] * (pixel if known else 1) for row, pixel in zip(tested, pixels, strict=True)]
-    together = np.concatenate(sizes)
-    limits = np.quantile(together, (1 / 3, 2 / 3), method="inverted_cdf") if together.size else np.zeros(2)
-    return {**rule.model_dump(), "size_limits": limits.tolist(), "size_unit": "mm" if known else "pixels"}
+    limits = tercile_limits(np.concatenate(sizes))
+    return {**rule.model_dump(), "size_limits": list(limits), "size_unit": "mm" if known else "pixels"}
 
 
 def _remarks(images: NDArray[Any], labels: NDArray[np.uint8]) -> list[str]:

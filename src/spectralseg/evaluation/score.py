@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spectralseg.data.specification import Fit
+from spectralseg.evaluation.label_maps import native_labels, refit_labels, to_labels
 from spectralseg.evaluation.lesions import LesionRule, score_lesions
-from spectralseg.evaluation.predict import native_labels, refit_labels, to_labels
 from spectralseg.metrics import policy
 from spectralseg.metrics.averaging import OVERLAP, over_units
 from spectralseg.metrics.calibration import Reliability

@@ -18,8 +18,9 @@ from spectralseg.data.specification import Fit
 from spectralseg.errors import Diverged, InputError
 from spectralseg.evaluation.conditions import Condition, conditions
 from spectralseg.evaluation.examples import INNER, example_rows
+from spectralseg.evaluation.label_maps import to_labels
 from spectralseg.evaluation.lesions import LesionRule
-from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor, predicted_cases, to_labels
+from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor, predicted_cases
 from spectralseg.evaluation.recheck import Labelled, recheck
 from spectralseg.evaluation.score import Score, predictions, reliabilities, score_reliabilities, score_segmentation
 from spectralseg.files import replacing_all, write_parquet

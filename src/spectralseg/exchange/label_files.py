@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import nibabel
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from spectralseg.data import PreparedDataset
 from spectralseg.data.geometry import Geometry, coincide
-from spectralseg.data.readers._formats import WHOLE, Volume, is_whole, read_nifti
+from spectralseg.data.readers._formats import WHOLE, is_whole, read_nifti
 from spectralseg.data.readers.paired_images import read_mask
 from spectralseg.errors import InputError
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
 
+VOLUME_ENDINGS = (".nii.gz", ".nii")
+IMAGE_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
+_EXCHANGEABLE = {1: 255, 255: 1}  # values of a mask of one class
 _REMEDY_OF_READERS = re.compile("; [^;]*(archive|published|intact copy|single frame|exclude the case|download)[^;]*$")
 
 
@@ -31,7 +34,7 @@ def file_ending(data: PreparedDataset) -> str:
 
 def file_endings(data: PreparedDataset) -> tuple[str, ...]:
     """Accepted suffixes of label maps, in lower or upper case; the first is :func:`file_ending`."""
-    return (".nii.gz", ".nii") if data.volumes else (".png",)
+    return VOLUME_ENDINGS if data.volumes else IMAGE_ENDINGS[:1]
 
 
 def file_name(case: str, ending: str) -> str:
@@ -82,11 +85,105 @@ def _write_image(path: Path, array: NDArray[Any]) -> None:
         raise InputError(f"{path}: cannot be written; choose another folder")
 
 
-def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint8]:
-    """Read a predicted label map of a case.
+class Grid(NamedTuple):
+    """The pixels of a case.
+
+    Attributes:
+        shape: pixels per axis, (H, W) or (D, H, W).
+        geometry: voxel grid of the file of a volume; None for an image.
+        spacing: millimetres per axis; None if unknown.
+    """
+
+    shape: tuple[int, ...]
+    geometry: Geometry | None = None
+    spacing: tuple[float, ...] | None = None
+
+
+class Stored(NamedTuple):
+    """The numbers of a label file before they are checked.
+
+    Attributes:
+        array: (H, W), or a volume in the axis order of the file.
+        scaling: see :class:`spectralseg.data.readers._formats.Volume`.
+        tolerance: likewise.
+        grid: of the file.
+    """
+
+    array: NDArray[Any]
+    scaling: str
+    tolerance: float
+    grid: Grid
+
+    def labels(self, path: Path, values: Sequence[int], more: str = "") -> NDArray[np.uint8]:
+        """Labels 0..K: 0 where the file holds 0, k where it holds the k-th of ``values``.
+
+        A mask of one class with the value 1 may be stored as 0 and 255, and the reverse.
+
+        Args:
+            path: the file, for messages.
+            values: of the classes, ascending, at most 255 of them.
+            more: addition to the remedy in the error about other values.
+
+        Returns:
+            uint8 (H, W) or (D, H, W), in the axis order of the case.
+
+        Raises:
+            InputError: the file holds another value.
+        """
+        labels = _to_labels(path, self, values, more)
+        return labels if self.grid.geometry is None else self.grid.geometry.from_file(labels)
+
+
+def read_stored(path: Path, what: str = "prediction") -> Stored:
+    """Read a label file without comparing it with a case: NIfTI of two or three axes, or an image file.
+
+    Args:
+        path: the file; its suffix tells volumes from images.
+        what: what the file is, for messages.
+
+    Raises:
+        InputError: the file is missing or damaged, or has lossy compression or colours.
+    """
+    with _remedies_for(what):
+        if not path.name.lower().endswith(VOLUME_ENDINGS):
+            mask, image = read_mask(path)
+            if image.lossy:
+                raise InputError(f"{path}: is a {image.format} file, whose compression changes labels; save it as PNG")
+            return Stored(mask, "", WHOLE, Grid(mask.shape))
+        volume = read_nifti(path, planes=True)
+        geometry = Geometry.of_file_order(volume.affine)
+        grid = Grid(volume.array.shape[::-1], geometry, volume.zooms[::-1])
+        return Stored(volume.array, volume.scaling, volume.tolerance, grid)
+
+
+def read_on_grid(path: Path, grid: Grid, remedy: Callable[[tuple[int, ...]], str]) -> Stored:
+    """Read a label file on the grid of a case.
 
     If the axes of a volume are stored in another order or direction, but its affine covers the same region, the axes
-    are reordered without resampling. A mask of one class may be stored as 0 and 255, even if every pixel is 255.
+    are reordered without resampling.
+
+    Args:
+        path: the label file.
+        grid: of the case.
+        remedy: what to do about a file of another shape, (H, W) or in the order of the axes in the file.
+
+    Raises:
+        InputError: as :func:`read_stored`, or the file has another grid than the case.
+    """
+    stored, geometry = read_stored(path), grid.geometry
+    array, shape = stored.array, grid.shape
+    if geometry is not None and stored.grid.geometry is not None:
+        array = _on_grid(path, array, stored.grid.geometry.affine, geometry, grid)
+        shape = geometry.in_file_order(shape)
+    if array.shape != tuple(shape):
+        raise InputError(f"{path}: has shape {array.shape}, the case {tuple(shape)}; {remedy(array.shape)}")
+    return stored._replace(array=array, grid=grid)
+
+
+def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint8]:
+    """Read a predicted label map of a test case of a prepared dataset; see :func:`read_on_grid`.
+
+    A mask of one class may be stored as 0 and 255, even if every pixel is 255.
 
     Returns:
         uint8 (H, W) or (D, H, W), ordered as :meth:`PreparedDataset.native_labels`.
@@ -95,35 +192,25 @@ def read_labels(path: Path, data: PreparedDataset, case: str) -> NDArray[np.uint
         InputError: the file is missing or damaged, has another grid than the case, has lossy compression, or holds
             other labels than 0..K.
     """
-    geometry, shape, scaling, tolerance = data.geometry(case), data.native_shape(case), "", WHOLE
-    if geometry is None:
-        with _remedies_for_predictions():
-            array, image = read_mask(path)
-        if image.lossy:
-            raise InputError(f"{path}: is a {image.format} file, whose compression changes labels; save it as PNG")
-    else:
-        with _remedies_for_predictions():
-            volume = read_nifti(path)
-        array, scaling = _on_grid(path, volume, geometry, shape, data.spacing(case)), volume.scaling
-        shape, tolerance = geometry.in_file_order(shape), volume.tolerance
-    if array.shape != tuple(shape):
-        remedy = _remedy_for_shape(array.shape, tuple(shape), data)
-        raise InputError(f"{path}: has shape {array.shape}, the case {tuple(shape)}; {remedy}")
-    labels = _to_labels(path, array, len(data.classes), scaling, tolerance)
-    return labels if geometry is None else geometry.from_file(labels)
+    grid = Grid(data.native_shape(case), data.geometry(case), data.spacing(case))
+
+    def remedy(actual: tuple[int, ...]) -> str:
+        return _remedy_for_shape(actual, grid, data)
+
+    return read_on_grid(path, grid, remedy).labels(path, range(1, len(data.classes) + 1))
 
 
 @contextmanager
-def _remedies_for_predictions() -> Iterator[None]:
+def _remedies_for(what: str) -> Iterator[None]:
     """Replace remedies in errors of readers, which are written for files of published datasets."""
     try:
         yield
     except InputError as error:
-        raise InputError(_REMEDY_OF_READERS.sub("; write the prediction again, as one label map", str(error))) from None
+        raise InputError(_REMEDY_OF_READERS.sub(f"; write the {what} again, as one label map", str(error))) from None
 
 
 def _on_grid(
-    path: Path, volume: Volume, geometry: Geometry, shape: Sequence[int], spacing: Sequence[float] | None
+    path: Path, stored: NDArray[Any], stored_affine: NDArray[np.float64], geometry: Geometry, grid: Grid
 ) -> NDArray[Any]:
     """The array of a volume with the axes of the case's label file.
 
@@ -133,18 +220,18 @@ def _on_grid(
     Raises:
         InputError: the volume has the shape of the case but covers another region.
     """
-    shape = geometry.in_file_order(shape)
+    shape, spacing = geometry.in_file_order(grid.shape), grid.spacing
     affines = [geometry.affine, *([geometry.scaled(spacing)] if spacing else [])]
     for affine in affines:
         # Orientation of the volume relative to the grid of the case; both may be oblique in space.
-        axes = nib.orientations.io_orientation(np.linalg.inv(affine) @ volume.affine)
+        axes = nib.orientations.io_orientation(np.linalg.inv(affine) @ stored_affine)
         if np.isfinite(axes).all():
-            array = nib.orientations.apply_orientation(volume.array, axes)
-            placed = volume.affine @ nib.orientations.inv_ornt_aff(axes, volume.array.shape)
+            array = nib.orientations.apply_orientation(stored, axes)
+            placed = stored_affine @ nib.orientations.inv_ornt_aff(axes, stored.shape)
             if array.shape == shape and coincide(placed, affine, shape):
                 return np.asarray(array)
-    if volume.array.shape == shape:
-        sizes = [np.linalg.norm(affine[:3, :3], axis=0) for affine in (volume.affine, *affines)]
+    if stored.shape == shape:
+        sizes = [np.linalg.norm(affine[:3, :3], axis=0) for affine in (stored_affine, *affines)]
         difference = "affines differ"
         if not any(np.allclose(sizes[0], size, rtol=0.01) for size in sizes[1:]):
             voxels = [" x ".join(f"{side:.4g}" for side in size) for size in (sizes[0], sizes[-1])]
@@ -153,34 +240,59 @@ def _on_grid(
             f"{path}: lies elsewhere in space than the labels of the case ({difference}); predict from the image as "
             "published, or as 'spectralseg export-nnunet' writes it"
         )
-    return volume.array
+    return stored
 
 
-def _remedy_for_shape(actual: tuple[int, ...], shape: tuple[int, ...], data: PreparedDataset) -> str:
-    """The remedy for a label map of another shape, (H, W) or in the order of the axes in the file."""
-    if sorted(actual) == sorted(shape):
-        return "its axes are in another order; write it with the axes, and the affine, of the case"
+def _remedy_for_shape(actual: tuple[int, ...], grid: Grid, data: PreparedDataset) -> str:
     prepared = data.info["image_size"]
-    if sorted(actual).count(prepared) >= 2:
+    if sorted(actual) != sorted(grid.shape) and sorted(actual).count(prepared) >= 2:
         back = {"resize": "resize it", "crop": "crop or pad it about its centre"}[data.fit]
         return f"it has the {prepared} pixels of the prepared images; {back} to the native size of the case"
+    return remedy_for_shape(actual, grid.shape)
+
+
+def remedy_for_shape(actual: Sequence[int], shape: Sequence[int]) -> str:
+    """What to do about a label map of another shape than its case."""
+    if sorted(actual) == sorted(shape):
+        return "its axes are in another order; write it with the axes, and the affine, of the case"
     return "give labels in native geometry"
 
 
-def _to_labels(path: Path, array: NDArray[Any], largest: int, scaling: str, tolerance: float) -> NDArray[np.uint8]:
-    """Check that the numbers in a file are labels 0..``largest``, and convert them."""
+def _to_labels(path: Path, stored: Stored, values: Sequence[int], more: str) -> NDArray[np.uint8]:
+    """Check that the numbers in a file are 0 or among ``values``, and convert them to labels 0..K."""
+    array = stored.array
     floating = array.dtype.kind == "f"
-    with np.errstate(invalid="ignore"):  # casting NaN and infinity, which the comparison below finds
-        labels: NDArray[np.uint8] = (np.rint(array) if floating else array).astype(np.uint8)
-        whole = is_whole(array, tolerance) & (np.rint(array) == labels) if floating else array == labels
-    if largest == 1 and whole.all() and np.isin(labels, (0, 255)).all() and labels.any():
-        labels //= 255
-    wrong = array[~whole | (labels > largest)]
+    numbers = np.rint(array) if floating else array
+    labels, valid = _matched(numbers, values)
+    if len(values) == 1 and values[0] in _EXCHANGEABLE and not valid.all():
+        exchanged, matching = _matched(numbers, [_EXCHANGEABLE[values[0]]])
+        labels, valid = (exchanged, matching) if matching.all() else (labels, valid)
+    if floating:
+        valid &= is_whole(array, stored.tolerance)
+    wrong = array[~valid]
     if not wrong.size:
         return labels
-    remedy = f"give whole numbers, 0 for background up to {largest}"
+    remedy = f"give 0 for background or one of the labels {', '.join(map(str, values))}{more}"
+    if _are_consecutive(values):
+        remedy = f"give whole numbers, 0 for background up to {len(values)}{more}"
     if floating and array.min() >= 0 and array.max() <= 1:
         remedy = f"it looks like a probability: threshold it or take the most probable class, and {remedy}"
-    if scaling:
-        remedy += f", stored without scaling ({scaling})"
+    if stored.scaling:
+        remedy += f", stored without scaling ({stored.scaling})"
     raise InputError(f"{path}: holds the label {wrong[0]:g}; {remedy}")
+
+
+def _are_consecutive(values: Sequence[int]) -> bool:
+    """Whether values are 1..K, the labels themselves."""
+    return list(values) == list(range(1, len(values) + 1))
+
+
+def _matched(numbers: NDArray[Any], values: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The label of each number, and whether the number is 0 or one of the ascending ``values``."""
+    if _are_consecutive(values):  # most label maps; much faster
+        with np.errstate(invalid="ignore"):  # casting NaN and infinity, which equal no label
+            labels = numbers.astype(np.uint8)
+        return labels, (labels == numbers) & (labels <= len(values))
+    table = np.array([0, *values])
+    places = np.minimum(np.searchsorted(table, numbers), len(values))
+    return places.astype(np.uint8), table[places] == numbers

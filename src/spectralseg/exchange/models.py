@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.examples import example_rows
-from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor, to_labels
+from spectralseg.evaluation.label_maps import to_labels
+from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor
 from spectralseg.exchange.model_card import INPUT, OUTPUT, Parity, model_card
 from spectralseg.files import creating_folder
 from spectralseg.loading import reading

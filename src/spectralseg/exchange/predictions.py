@@ -9,7 +9,8 @@ from spectralseg import provenance
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
-from spectralseg.evaluation.predict import check_trained_on, load_predictor, native_labels, predicted_cases
+from spectralseg.evaluation.label_maps import native_labels
+from spectralseg.evaluation.predict import check_trained_on, load_predictor, predicted_cases
 from spectralseg.exchange.label_files import file_ending, file_name, write_array
 from spectralseg.files import creating_folder, sha256_of, write_json
 from spectralseg.progress import progress_bar

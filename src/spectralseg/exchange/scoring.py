@@ -71,12 +71,33 @@ def score(
             :func:`spectralseg.exchange.label_files.read_labels`.
     """
     with replacing(out) as partial:  # fails before the work if the file cannot be written
-        return _score(predictions, data, method, partial, allow_missing, audit)
+        scores = score_prepared(predictions, data, method, allow_missing=allow_missing, audit=audit)
+        write_parquet(partial, scores.records)
+    summary = summarise(scores.records)
+    if scores.leaks is None:
+        return Scored(summary, scores.findings)
+    leak_free = summarise(scores.records[~scores.records["case"].isin(scores.leaks)])
+    means = leak_free.set_index(["protocol", "metric"])["mean"].rename("leak_free")
+    return Scored(summary.join(means, on=["protocol", "metric"]), scores.findings)
 
 
-def _score(
-    predictions: Path, data: PreparedDataset, method: Run, out: Path, allow_missing: bool, audit: Audit | None
-) -> Scored:
+class PreparedScores(NamedTuple):
+    """Metric records, anomalies in sentences, and leaked test cases; None without an audit."""
+
+    records: pd.DataFrame
+    findings: tuple[str, ...]
+    leaks: set[str] | None
+
+
+def score_prepared(
+    predictions: Path,
+    data: PreparedDataset,
+    method: Run,
+    *,
+    allow_missing: bool = False,
+    audit: Audit | None = None,
+) -> PreparedScores:
+    """As :func:`score`, without writing the records."""
     condition = Condition("iid" if method.dataset == data.name else "ood", data)
     cases = condition.cases()
     files = _files(predictions, data, cases, allow_missing)
@@ -94,15 +115,11 @@ def _score(
         inspection.add(name, labels, native)
         for label, protocol, metric, value, flag in _scores(labels, native, data, case, lesions):
             rows.append((*keys, name, group, names[label], protocol, metric, value, flag))
-    records = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_parquet(out, records)
-    summary, findings = summarise(records), tuple(inspection.findings())
-    if leaks is None:
-        return Scored(summary, findings)
-    leakage = f"{len(leaks)} of {len(files)} test cases match training or validation data of '{method.dataset}'"
-    leak_free = summarise(records[~records["case"].isin(leaks)]).set_index(["protocol", "metric"])["mean"]
-    summary = summary.join(leak_free.rename("leak_free"), on=["protocol", "metric"])
-    return Scored(summary, (*findings, *([leakage] if leaks else [])))
+    records, findings = pd.DataFrame(rows, columns=list(COLUMNS)), tuple(inspection.findings())
+    if leaks:
+        leakage = f"{len(leaks)} of {len(files)} test cases match training or validation data of '{method.dataset}'"
+        findings = (*findings, leakage)
+    return PreparedScores(records, findings, leaks)
 
 
 def _leaked_cases(audit: Audit, training: str, test: str, cases: set[str]) -> set[str]:

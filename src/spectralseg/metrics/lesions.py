@@ -152,6 +152,12 @@ def lesion_sizes(mask: NDArray[np.bool_], connectivity: int | None = None) -> ND
     return np.bincount(labels[mask], minlength=lesions + 1)[1:]
 
 
+def tercile_limits(sizes: NDArray[np.int64] | NDArray[np.float64]) -> tuple[float, float]:
+    """Terciles of lesion sizes (n,): the largest size of a small and of a medium lesion; zeros without any lesion."""
+    limits = np.quantile(sizes, (1 / 3, 2 / 3), method="inverted_cdf") if sizes.size else np.zeros(2)
+    return float(limits[0]), float(limits[1])
+
+
 def volume(mask: NDArray[np.bool_], spacing: Sequence[float] | None) -> float:
     """Volume of a mask (D, H, W) in millilitres, from millimetres per axis; NaN for an image or without a spacing."""
     if spacing is None or mask.ndim != 3:

@@ -16,10 +16,9 @@ from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.margins import Margins
 from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.power import Components
-from spectralseg.statistics.significance import LEVEL, holm
-from spectralseg.statistics.verdicts import FEWEST, FEWEST_GROUPS, FEWEST_SEEDS, enough
+from spectralseg.statistics.significance import holm
+from spectralseg.statistics.verdicts import BETTER, FEWEST, FEWEST_GROUPS, FEWEST_SEEDS, OPEN, WORSE, compared, enough
 
-BETTER, WORSE, SAME, OPEN = VERDICTS = ("better", "worse", "same", "not settled")
 COLUMNS = (
     *("difference", "low", "high", "p", "p_adjusted", "p_equivalence", "margin", "verdict"),
     *("seeds", "groups", "effective_groups", "cases", "undefined", "seeds_needed", "groups_needed"),
@@ -71,7 +70,7 @@ def _contrast(pairs: Paired, cell: Mapping[Any, Any], margins: Margins) -> dict[
 
 
 def with_verdicts(cells: pd.DataFrame, family: list[str]) -> pd.DataFrame:
-    """Fill ``p_adjusted``, by Holm within rows of equal ``family`` columns, and ``verdict`` (:data:`VERDICTS`)."""
+    """Fill ``p_adjusted``, by Holm within rows of equal ``family`` columns, and ``verdict``."""
     cells = cells.assign(p_adjusted=np.nan)
     for rows in cells.groupby(family).indices.values():
         cells.loc[rows, "p_adjusted"] = holm(cells.loc[rows, "p"])
@@ -79,9 +78,8 @@ def with_verdicts(cells: pd.DataFrame, family: list[str]) -> pd.DataFrame:
 
 
 def _verdict(cell: Mapping[Any, Any]) -> str:
-    if cell["p_adjusted"] <= LEVEL:
-        return BETTER if cell["difference"] * metric_of(cell["metric"]).sign > 0 else WORSE
-    return SAME if np.isfinite(cell["p"]) and cell["p_equivalence"] <= LEVEL else OPEN
+    numbers = (cell["difference"], cell["p_adjusted"], cell["p_equivalence"])
+    return compared(*numbers, higher_is_better=metric_of(cell["metric"]).higher_is_better)
 
 
 def entry(cell: Mapping[Any, Any]) -> Entry:

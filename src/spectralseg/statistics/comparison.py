@@ -1,10 +1,10 @@
-"""Compare all objectives of a study with a baseline."""
+"""Compare all methods of one or several files of metric records with a baseline."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from tqdm import tqdm
 from spectralseg.errors import InputError
 from spectralseg.files import replacing, write_parquet
 from spectralseg.metrics.catalogue import COMPARED, metric_of
-from spectralseg.metrics.records import MEAN, read_records
-from spectralseg.registry import suggest
+from spectralseg.metrics.records import CONDITION_KEYS, MEAN, RUN_KEYS, read_records
+from spectralseg.statistics.baseline import CONDITION, KEYS, METHOD, Baseline, unpaired
 from spectralseg.statistics.bootstrap import KEPT, draw_together
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.improvement import improvements, share_improved
@@ -26,8 +26,6 @@ from spectralseg.statistics.pairing import Columns, Paired, pair
 from spectralseg.statistics.significance import LEVEL, holm, sign_flip, wilcoxon
 from spectralseg.statistics.verdicts import margin_needed
 
-CONDITION = ["dataset", "architecture", "suite", "test_dataset", "corruption", "severity", "protocol", "metric"]
-METHOD = ["objective", "lambda"]
 _FAMILY = [*(key for key in CONDITION if key != "architecture"), "class"]
 COLUMNS = (
     *(*CONDITION, *METHOD, "class", "baseline"),
@@ -37,12 +35,14 @@ COLUMNS = (
 )
 
 
-def compare(records_file: Path, baseline: str, out: Path, margin: float | Margins = MARGIN) -> None:
-    """Compare all objectives with a baseline and write one row per condition, objective, λ, class and metric.
+def compare(
+    records_files: Path | Sequence[Path], baseline: str, out: Path, margin: float | Margins = MARGIN
+) -> tuple[str, ...]:
+    """Compare all methods with a baseline and write one row per condition, method, class and metric.
 
-    Differences are values of the objective less those of the baseline, over all test cases, with 95 % intervals over
+    Differences are values of the method less those of the baseline, over all test cases, with 95 % intervals over
     seeds and groups; ``improved`` is the share of cases that are better. ``p_holm`` adjusts ``p_wilcoxon`` within the
-    objectives and architectures that share all other keys. ``p_equivalence`` is of two one-sided tests against
+    methods that share all other keys. ``p_equivalence`` is of two one-sided tests against
     ``margin``, NaN for metrics without a margin: a number is the margin of all metrics between 0 and 1, see
     :class:`~spectralseg.statistics.margins.Margins` for others. ``margin_needed`` is the smallest margin of
     equivalence, NaN with fewer than three seeds. ``seeds`` counts those with a defined difference, ``groups`` and
@@ -50,25 +50,32 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float | Margin
     values without a partner. Class ``mean`` is the mean over the foreground classes; several classes also have rows of
     their own.
 
+    Args:
+        records_files: files of metric records, whose records are compared as if they were in one file.
+        baseline: see :meth:`Baseline.of`.
+        out: parquet file.
+        margin: largest difference that does not matter.
+
+    Returns:
+        Sentences about methods, seeds and cases that have no partner, with their numbers.
+
     Raises:
-        InputError: there are no records of the baseline, it has several λ, a value is recorded twice, or a case has
-            two groups.
+        InputError: there are no records of the baseline, it has several λ, a method is in two files, a value is
+            recorded twice, or a case has two groups.
     """
     margins = margin if isinstance(margin, Margins) else Margins(margin)
-    records = read_records(records_file)
-    if not (records["objective"] == baseline).any():
-        objectives = sorted(set(records["objective"].astype("str")))
-        raise InputError(
-            f"{records_file}: there are no records of the baseline objective '{baseline}'; "
-            f"{suggest(baseline, objectives)}, or add its runs"
-        )
+    files = [records_files] if isinstance(records_files, Path) else list(records_files)
+    where = ", ".join(map(str, files))
+    records = _read(files)
+    first = Baseline.of(baseline, records, where)
     records = _categorical(records[records["metric"].isin(COMPARED)])
-    reference = records[records["objective"] == baseline]  # empty if all its runs diverged
-    _refuse_several_lambdas(reference, baseline)
-    _refuse_contradictions(records_file, records)
+    selected = first.selects(records)
+    reference, others = records[selected], records[~selected]  # the first is empty if all its runs diverged
+    _refuse_several_lambdas(reference, first)
+    _refuse_contradictions(where, records)
     rows = []
-    compared = _pairs(reference, records[records["objective"] != baseline])
-    while block := list(itertools.islice(compared, KEPT // 4)):
+    pairs_of_cells = _pairs(reference, others, first.condition)
+    while block := list(itertools.islice(pairs_of_cells, KEPT // 4)):
         draw_together(sample for keys, pairs in block for sample in _samples(pairs, str(keys["metric"])))
         for keys, pairs in block:
             metric, test_dataset, protocol = (str(keys[name]) for name in ("metric", "test_dataset", "protocol"))
@@ -79,6 +86,30 @@ def compare(records_file: Path, baseline: str, out: Path, margin: float | Margin
         table.loc[family, "p_holm"] = holm(table.loc[family, "p_wilcoxon"])
     with replacing(out) as partial:
         write_parquet(partial, table)
+    return tuple(unpaired(reference, others, first))
+
+
+def _read(files: Sequence[Path]) -> pd.DataFrame:
+    """The records of several files.
+
+    Raises:
+        InputError: a run has records of one test condition in two files.
+    """
+    frames, keys = [], [*RUN_KEYS, *CONDITION_KEYS]
+    runs: dict[tuple[Any, ...], Path] = {}
+    for file in files:
+        frame = read_records(file)
+        for run in frame[keys].drop_duplicates().itertuples(index=False, name=None):
+            if run in runs:
+                names = dict(zip(keys, run, strict=True))
+                method = f"{names['architecture']}/{names['objective']}, λ {names['lambda']}, seed {names['seed']}"
+                raise InputError(
+                    f"{file}: has records of {method} on '{names['test_dataset']}', as {runs[run]} has; remove one of "
+                    "the files, or score one of the methods under another name"
+                )
+            runs[run] = file
+        frames.append(frame)
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 def _categorical(records: pd.DataFrame) -> pd.DataFrame:
@@ -94,19 +125,22 @@ def _cells(records: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], NDAr
     return {key: rows[key] for key in sorted(rows)}
 
 
-def _pairs(reference: pd.DataFrame, others: pd.DataFrame) -> Iterator[tuple[dict[str, Any], Paired]]:
+def _pairs(
+    reference: pd.DataFrame, others: pd.DataFrame, condition: list[str]
+) -> Iterator[tuple[dict[str, Any], Paired]]:
     """Keys and differences of each row of the comparisons: of the mean over classes, and of each of several classes."""
-    reference_columns, reference_cells = Columns(reference), _cells(reference, CONDITION)
+    reference_columns, reference_cells = Columns(reference), _cells(reference, condition)
     no_rows = np.empty(0, np.int64)
-    reference_values = functools.lru_cache(1)(
-        lambda condition: reference_columns.values(reference_cells.get(condition, no_rows))
-    )
-    columns, cells = Columns(others), _cells(others, [*CONDITION, *METHOD])
+    reference_values = functools.lru_cache(1)(lambda cell: reference_columns.values(reference_cells.get(cell, no_rows)))
+    columns, cells = Columns(others), _cells(others, KEYS)
+    places = [KEYS.index(key) for key in condition]
     for cell, rows in tqdm(cells.items(), desc="compare", unit="condition", disable=None):
-        values, partner = columns.values(rows), reference_values(cell[: len(CONDITION)])
+        values, partner = columns.values(rows), reference_values(tuple(cell[place] for place in places))
         for name in [MEAN, *values.classes] if len(values.classes) > 1 else [MEAN]:
-            keys = {**dict(zip([*CONDITION, *METHOD], cell, strict=True)), "class": name}
-            yield keys, pair(values.of_class(name), partner.of_class(name))
+            yield (
+                {**dict(zip(KEYS, cell, strict=True)), "class": name},
+                pair(values.of_class(name), partner.of_class(name)),
+            )
 
 
 def _improvements(pairs: Paired, metric: str) -> NDArray[np.float64]:
@@ -144,13 +178,13 @@ def _compare(pairs: Paired, metric: str, margin: float | None) -> dict[str, Any]
     }
 
 
-def _refuse_contradictions(file: Path, records: pd.DataFrame) -> None:
+def _refuse_contradictions(where: str, records: pd.DataFrame) -> None:
     """Refuse duplicate values and cases with several groups."""
     repeated = records.duplicated([*CONDITION, *METHOD, "class", "seed", "case"])
     if repeated.any():
         first = records[repeated].iloc[0]
         raise InputError(
-            f"{file}: {repeated.sum()} values are recorded twice, the first is {first['metric']} of class "
+            f"{where}: {repeated.sum()} values are recorded twice, the first is {first['metric']} of class "
             f"'{first['class']}' of case '{first['case']}', seed {first['seed']}; keep one record of each"
         )
     cases = records[["test_dataset", "case", "group"]].drop_duplicates()
@@ -158,17 +192,17 @@ def _refuse_contradictions(file: Path, records: pd.DataFrame) -> None:
     if len(contradicting):
         case = contradicting.iloc[0]
         raise InputError(
-            f"{file}: case '{case['case']}' of {case['test_dataset']} has several groups; score all methods on the "
+            f"{where}: case '{case['case']}' of {case['test_dataset']} has several groups; score all methods on the "
             "same prepared data"
         )
 
 
-def _refuse_several_lambdas(reference: pd.DataFrame, baseline: str) -> None:
-    """Refuse a baseline with several λ, as the reference would be ambiguous."""
-    for _, cell in reference.groupby(CONDITION, observed=True)["lambda"]:
+def _refuse_several_lambdas(reference: pd.DataFrame, baseline: Baseline) -> None:
+    """Refuse a baseline with several λ under one condition, as the reference would be ambiguous."""
+    for _, cell in reference.groupby(baseline.condition, observed=True)["lambda"]:
         lambdas = sorted(map(str, cell.unique()))
         if len(lambdas) > 1:
             raise InputError(
-                f"the baseline objective '{baseline}' has several λ ({', '.join(lambdas)}); "
+                f"the baseline objective '{baseline.name}' has several λ ({', '.join(lambdas)}); "
                 "choose a baseline with one λ or remove the others from the grid"
             )

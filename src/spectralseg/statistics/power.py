@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -124,6 +125,39 @@ class Components(NamedTuple):
         """Smallest number of groups that detects a difference with the seeds of the estimate; see :meth:`seeds_for`."""
         sizes = _sizes(FEWEST_GROUPS)
         return _fewest(sizes, self._detectable(self.seeds, sizes) <= difference)
+
+
+def detectable_over_groups(
+    differences: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    outcomes: bool = False,
+    level: float = LEVEL,
+    power: float = POWER,
+) -> float:
+    """Smallest true difference of these runs that a study with as many groups detects, for a single seed.
+
+    For a paired t test over groups. Unlike :meth:`Components.detectable`, it does not generalise to other seeds.
+
+    Args:
+        differences: as for :func:`~spectralseg.statistics.bootstrap.paired_interval`.
+        groups: likewise.
+        outcomes: likewise.
+        level: of the two-sided test.
+        power: probability to detect the difference.
+
+    Returns:
+        In units of the differences; 0 without variance, NaN with fewer than two groups.
+    """
+    from scipy import stats
+
+    pulls = influence(differences, groups)[1]
+    count = pulls.shape[1]
+    if count < 2:
+        return math.nan
+    least = 1 / (count + 2) if outcomes else 0.0
+    error = max(float(np.std(pulls.mean(0), ddof=1)) / math.sqrt(count), least)
+    return error * float(stats.t.ppf(1 - level / 2, count - 1) + stats.t.ppf(power, count - 1))
 
 
 @functools.cache

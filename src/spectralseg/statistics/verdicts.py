@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spectralseg.statistics.bootstrap import Interval, informative_seeds
+from spectralseg.statistics.significance import LEVEL
 
 # Needed for a verdict: with two seeds or groups, their part of an interval has only one degree of freedom.
 FEWEST_SEEDS = FEWEST_GROUPS = 3
@@ -21,6 +22,9 @@ HOLDS, FAILS, UNCERTAIN, UNTESTED = VERDICTS = (
     "cannot be tested with this data",
 )
 DIRECTIONS = ("higher", "lower", "no worse", "similar")
+
+
+OPEN, BETTER, WORSE, SAME = METHOD_VERDICTS = ("not settled", "better", "worse", "same")
 
 
 class Verdict(NamedTuple):
@@ -86,6 +90,21 @@ def judge(
     if same:
         return Verdict(FAILS, "no difference that matters")
     return Verdict(UNCERTAIN, "the interval contains zero")
+
+
+def compared(difference: float, p_adjusted: float, p_equivalence: float, *, higher_is_better: bool) -> str:
+    """One of :data:`METHOD_VERDICTS`: the verdict on a method among several that are compared with one reference.
+
+    Args:
+        difference: method minus reference.
+        p_adjusted: that the difference has this sign, adjusted for the number of comparisons; NaN with fewer seeds or
+            groups than a verdict needs.
+        p_equivalence: of two one-sided tests; NaN without a margin.
+        higher_is_better: of the metric.
+    """
+    if p_adjusted <= LEVEL:
+        return BETTER if (difference > 0) == higher_is_better else WORSE
+    return SAME if not math.isnan(p_adjusted) and p_equivalence <= LEVEL else OPEN
 
 
 def side(low: float, high: float, seeds: int, groups: int) -> int:

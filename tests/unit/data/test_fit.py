@@ -12,7 +12,7 @@ from spectralseg.data.geometry import Geometry
 from spectralseg.data.prepare import intensity_limits
 from spectralseg.data.specification import Intensity
 from spectralseg.errors import InputError
-from spectralseg.evaluation.predict import native_labels
+from spectralseg.evaluation.label_maps import native_labels
 from spectralseg.evaluation.score import predictions, score_segmentation
 
 SIDES = [1, 2, 15, 16, 17, 18, 29, 30]

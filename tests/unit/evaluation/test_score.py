@@ -10,7 +10,8 @@ from scipy.spatial.distance import cdist
 
 from spectralseg.data.resize import resize_labels
 from spectralseg.evaluation import predict
-from spectralseg.evaluation.predict import Predictor, native_labels, to_labels
+from spectralseg.evaluation.label_maps import native_labels, to_labels
+from spectralseg.evaluation.predict import Predictor
 from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
 from spectralseg.metrics import Reliability, adaptive_calibration_error, slice_counts
 from spectralseg.metrics.averaging import over_units

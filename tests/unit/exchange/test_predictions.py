@@ -12,7 +12,8 @@ from spectralseg.data.geometry import Geometry
 from spectralseg.data.readers import read_cases
 from spectralseg.errors import InputError
 from spectralseg.evaluation.conditions import Condition
-from spectralseg.evaluation.predict import load_predictor, native_labels
+from spectralseg.evaluation.label_maps import native_labels
+from spectralseg.evaluation.predict import load_predictor
 from spectralseg.exchange.label_files import file_name, read_labels, write_array
 from spectralseg.exchange.predictions import predict
 from spectralseg.files import sha256_of

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from spectralseg import cli
 from spectralseg.data.audit import LEAKS, PAIRS, Audit
 from spectralseg.errors import InputError
 from spectralseg.evaluation.suites import evaluate
@@ -353,3 +354,23 @@ class TestBadPredictions:
         example, folder, first = copied(name)
         first.write_bytes(first.read_bytes()[:60])
         assert first.name in refused(example.data, folder, tmp_path / "r", "cannot be read|damaged")
+
+
+def test_several_folders_are_compared_on_the_command_line(source, tmp_path, capsys):
+    example = source("kvasir_seg")
+    for name in ("first", "second"):
+        shutil.copytree(example.predictions, tmp_path / name)
+    shifted = tmp_path / "second" / f"{example.tested[0]}.png"
+    cv2.imwrite(str(shifted), np.roll(cv2.imread(str(shifted), cv2.IMREAD_UNCHANGED), 3, 0))
+    arguments = ["--data", example.data.path, "--predictions", tmp_path / "first", tmp_path / "second"]
+    arguments += ["--out", tmp_path / "r.parquet", "--report", tmp_path / "report"]
+    assert cli.main(["score", *map(str, arguments)]) == 0
+    records = read_records(tmp_path / "r.parquet")
+    assert records.groupby("architecture")["case"].nunique().to_dict() == dict.fromkeys(
+        ("first", "second"), len(example.tested)
+    )
+    text = capsys.readouterr().out
+    assert "second − first" in text
+    assert "about these predictions, not about the methods" in text
+    assert "Calibration metrics are left out: they need probabilities." in text
+    assert (tmp_path / "report" / "scores.html").is_file()

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from spectralseg import registry
 from spectralseg.errors import InputError
-from spectralseg.evaluation.predict import to_labels
+from spectralseg.evaluation.label_maps import to_labels
 from spectralseg.interpretation.cam import LAYERS, METHODS, coarse_maps, labels_of, seg_grad_cam
 
 smp = pytest.importorskip("segmentation_models_pytorch")

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from spectralseg import metrics
-from spectralseg.evaluation.predict import to_labels
+from spectralseg.evaluation.label_maps import to_labels
 from spectralseg.interpretation import spectra
 from spectralseg.interpretation.scores import (
     CAM_METRICS,

@@ -3,12 +3,13 @@ import pandas as pd
 import pytest
 
 from spectralseg.metrics.catalogue import metric_of
-from spectralseg.reporting.contrasts import OPEN, to_settle
+from spectralseg.reporting.contrasts import to_settle
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table
 from spectralseg.reporting.tables.leaderboard import COLUMNS, references
 from spectralseg.statistics.bootstrap import paired_interval
 from spectralseg.statistics.power import Components
+from spectralseg.statistics.verdicts import OPEN
 
 
 @pytest.fixture(scope="module")

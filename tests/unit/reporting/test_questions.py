@@ -4,10 +4,10 @@ import pytest
 import yaml
 from tests.standins.study import grid_of
 
-from spectralseg.reporting.contrasts import BETTER, OPEN, SAME, WORSE
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table
 from spectralseg.statistics.bootstrap import paired_interval
+from spectralseg.statistics.verdicts import BETTER, OPEN, SAME, WORSE
 
 OBJECTIVES = {"spatial": {"base": "bce_dice"}}
 NAMES = ("unet", "whole", "part", "control")

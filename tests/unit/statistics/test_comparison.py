@@ -268,3 +268,63 @@ class TestMargins:
         result = self.table(run, tmp_path, 0.5, seeds=2)
         assert not result["equivalent"].any()
         assert result["margin_needed"].isna().all()
+
+
+class TestSeveralFiles:
+    """Records of several files, with methods that differ in the architecture."""
+
+    def files(self, tmp_path, *tables):
+        paths = [tmp_path / f"{letter}.parquet" for letter in "ABC"[: len(tables)]]
+        for path, table in zip(paths, tables, strict=True):
+            table.to_parquet(path)
+        return paths
+
+    def method(self, architecture, more=0.0, objective="external", **sizes):
+        values = grid(lambda s, c: 0.5 + 0.1 * s + 0.01 * c + more, **sizes)
+        return records(values, objective, architecture=architecture)
+
+    def compared(self, tmp_path, files, baseline):
+        unpaired = compare(files, baseline, tmp_path / "out.parquet")
+        return pd.read_parquet(tmp_path / "out.parquet"), list(unpaired)
+
+    def test_an_architecture_is_a_baseline_of_others_with_the_same_objective(self, tmp_path):
+        files = self.files(tmp_path, frame(self.method("ours", 0.02)), frame(self.method("theirs")))
+        table, unpaired = self.compared(tmp_path, files, "theirs")
+        (row,) = table.to_dict("records")
+        assert (row["architecture"], row["objective"], row["baseline"]) == ("ours", "external", "theirs")
+        assert (row["difference"], row["seeds"], row["cases"], row["unpaired"]) == (pytest.approx(0.02), 3, 6, 0)
+        assert unpaired == []
+
+    def test_what_has_no_partner_is_counted(self, tmp_path):
+        ours = frame(self.method("ours", 0.02, seeds=2, cases=7), self.method("other", objective="x"))
+        table, unpaired = self.compared(tmp_path, self.files(tmp_path, ours, frame(self.method("theirs"))), "theirs")
+        assert unpaired == [
+            "ours/external on toy: 1 seeds of theirs without a partner (2)",
+            "ours/external on toy: 1 cases of ours/external without a partner (c6)",
+            "other/x on toy: not compared, as theirs has no records under the same keys",
+        ]
+        row = table.set_index("architecture").loc["ours"]
+        assert (row["seeds"], row["cases"], row["unpaired"]) == (2, 6, 2 + 6)
+
+    def test_a_baseline_of_both_names_is_compared_with_all_methods(self, tmp_path):
+        study = frame(self.method("unet", objective="spatial"), self.method("unet", 0.03, objective="mixed"))
+        files = self.files(tmp_path, study, frame(self.method("theirs", 0.02)))
+        table, unpaired = self.compared(tmp_path, files, "unet/spatial")
+        differences = table.set_index(["architecture", "objective"])["difference"].to_dict()
+        assert differences == pytest.approx({("unet", "mixed"): 0.03, ("theirs", "external"): 0.02})
+        assert unpaired == []
+
+    def test_seeds_of_a_method_may_be_in_several_files(self, tmp_path):
+        parts = frame(self.method("ours", 0.02)), frame(self.method("theirs"))
+        files = self.files(tmp_path, parts[0].query("seed == 0"), parts[0].query("seed > 0"), parts[1])
+        assert self.compared(tmp_path, files, "theirs")[0]["seeds"].tolist() == [3]
+
+    def test_a_method_in_two_files_is_an_error(self, tmp_path):
+        files = self.files(tmp_path, frame(self.method("ours")), frame(self.method("ours", 0.1)))
+        with pytest.raises(InputError, match=r"B\.parquet: has records of ours/external, λ 0, seed 0 on 'toy', as .*A"):
+            self.compared(tmp_path, files, "ours")
+
+    def test_an_ambiguous_baseline_is_an_error(self, tmp_path):
+        files = self.files(tmp_path, frame(self.method("x", objective="y"), self.method("y", objective="x")))
+        with pytest.raises(InputError, match=r"'x' is both an objective and an architecture; give .*/objective"):
+            self.compared(tmp_path, files, "x")

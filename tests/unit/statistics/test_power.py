@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from spectralseg.statistics.bootstrap import paired_interval
-from spectralseg.statistics.power import POWER, Components
+from spectralseg.statistics.power import POWER, Components, detectable_over_groups
 
 
 def study(rng, seeds, groups, truth=0.0, sd=(0.02, 0.05, 0.04)):
@@ -80,3 +81,27 @@ def test_detectable_difference_is_not_monotonic():
 @pytest.mark.parametrize("values", [np.zeros((1, 20)), np.zeros((3, 1)), np.full((3, 20), np.nan)])
 def test_components_need_two_seeds_and_two_patients(values):
     assert Components.of(values) is None
+
+
+class TestOneSeed:
+    def test_the_power_over_patients_is_that_of_a_paired_t_test(self):
+        """80 % of simulated studies detect the difference that has this power."""
+        rng = np.random.default_rng(0)
+        studies = rng.normal(0, 0.03, (2000, 15))
+        detectable = np.mean([detectable_over_groups(study[None]) for study in studies])
+        expected = 0.03 / np.sqrt(15) * (stats.t.ppf(0.975, 14) + stats.t.ppf(0.8, 14))
+        assert detectable == pytest.approx(expected, rel=0.03)
+        p = stats.ttest_1samp(studies + expected, 0, axis=1).pvalue
+        assert np.mean(p < 0.05) == pytest.approx(0.8, abs=0.03)
+
+    def test_images_of_one_patient_count_once(self):
+        rng = np.random.default_rng(1)
+        patients = np.repeat(np.arange(12), 3)
+        differences = rng.normal(0, 0.02, 12)
+        alone = detectable_over_groups(differences[None])
+        assert detectable_over_groups(differences[patients][None], patients) == pytest.approx(alone)
+
+    def test_outcomes_have_a_lower_bound_and_one_patient_no_power(self):
+        assert detectable_over_groups(np.zeros((1, 20))) == 0
+        assert detectable_over_groups(np.zeros((1, 20)), outcomes=True) > 0.1
+        assert np.isnan(detectable_over_groups(np.zeros((1, 3)), np.zeros(3)))

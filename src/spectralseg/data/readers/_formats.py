@@ -83,8 +83,10 @@ def _is_unit(affine: NDArray[np.float64]) -> bool:
     return np.array_equal(np.abs(affine[:3, :3]), np.eye(3))
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(path: Path, *, planes: bool = False) -> Volume:
     """Read a three-dimensional NIfTI file; lengths in metres or micrometres become millimetres.
+
+    With ``planes``, a two-dimensional file is read as a volume of one slice.
 
     An affine of unit scale with another voxel size, as in ACDC, is accepted; the voxel size is used.
 
@@ -93,7 +95,7 @@ def read_nifti(path: Path) -> Volume:
             affine differ by more than 1 %.
     """
     with decoding(path, "a NIfTI volume"):
-        header, array = open_volume(path)
+        header, array = open_volume(path, planes=planes)
         zooms = np.asarray(header.get_zooms()[:3], np.float64)
         affine = np.asarray(header.get_best_affine(), np.float64)
         placed = bool(header["sform_code"] > 0 or header["qform_code"] > 0)

@@ -162,8 +162,10 @@ def inspect_picture(path: Path, content: bytes) -> Picture:
         )
 
 
-def open_volume(path: Path) -> tuple[Any, NDArray[Any]]:
+def open_volume(path: Path, *, planes: bool = False) -> tuple[Any, NDArray[Any]]:
     """Header and scaled voxels of a NIfTI file with a plausible header and complete voxels.
+
+    With ``planes``, a file of two axes is read as a volume of one slice.
 
     The file is inflated once, to the end, which verifies the checksum of gzip. nibabel repairs or ignores most of the
     errors below, and takes twice as long.
@@ -184,6 +186,8 @@ def open_volume(path: Path) -> tuple[Any, NDArray[Any]]:
         header = kind(head[: kind.sizeof_hdr], check=False)
         if header["magic"].item() != header.single_magic:
             raise ValueError("it does not start like one")
+        if planes and int(header["dim"][0]) == 2:
+            _add_axis(header)
         start, end = _voxel_bytes(path, header)
         refuse_hollow(path, "the volume", end, stored)
         header.check_fix()
@@ -193,6 +197,13 @@ def open_volume(path: Path) -> tuple[Any, NDArray[Any]]:
             raise InputError(f"{path}: holds more or less data than its header says; replace it by an intact copy")
     array = voxels.view(header.get_data_dtype()).reshape(header.get_data_shape(), order="F")
     return header, nib.volumeutils.apply_read_scaling(array, *header.get_slope_inter())
+
+
+def _add_axis(header: Any) -> None:
+    """Make the header of a plane that of a volume with one slice, whose thickness is 1 if the header has none."""
+    header["dim"][0], header["dim"][3] = 3, 1
+    if not usable_voxel_size(header["pixdim"][3:4]):
+        header["pixdim"][3] = 1
 
 
 def _read_into(stream: Any, array: NDArray[np.uint8]) -> int:

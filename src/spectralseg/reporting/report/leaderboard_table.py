@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from spectralseg.metrics.catalogue import metric_of
-from spectralseg.reporting.contrasts import BETTER, OPEN, SAME, VERDICTS, WORSE, to_settle
+from spectralseg.reporting.contrasts import to_settle
 from spectralseg.reporting.labels import method_label, tested_on
 from spectralseg.reporting.rendering import limits
 from spectralseg.reporting.rendering.html_table import DASH, Cell, Grid, columns, number
 from spectralseg.reporting.rows import rows_where
+from spectralseg.statistics.verdicts import BETTER, OPEN, SAME, WORSE
 
 MAIN = {"metric": "dsc", "protocol": "sound", "leak_free": ""}
 _MOST = 6  # sentences
@@ -34,7 +35,7 @@ def answer(cells: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
     """
     clean = rows_where(cells, **MAIN)
     clean = clean[clean["suite"].isin(["iid", "ood"]) & (clean["reference"] != "")]
-    counts = {verdict: int((clean["verdict"] == verdict).sum()) for verdict in VERDICTS}
+    counts = {verdict: int((clean["verdict"] == verdict).sum()) for verdict in (BETTER, WORSE, SAME, OPEN)}
     settled = clean[clean["verdict"] != OPEN]
     settled = settled.loc[settled["difference"].abs().sort_values(ascending=False, kind="stable").index]
     sentences = [

@@ -28,6 +28,25 @@ SMALL_OPTIONS = {
     "unet": {"decoder_channels": [16, 16, 8, 8, 8]},
     "transunet": {"width": 32, "layers": 2, "heads": 4, "decoder_channels": [16, 16, 8, 8]},
 }
+_SMALL_LEVELS = {"channels": [4, 8, 8, 8], "strides": [2, 2, 2]}
+SMALL_MONAI = {
+    "monai:AttentionUnet": _SMALL_LEVELS,
+    "monai:BasicUNet": {"features": [4, 4, 8, 8, 8, 4]},
+    "monai:BasicUNetPlusPlus": {"features": [4, 4, 8, 8, 8, 4]},
+    "monai:DynUNet": {
+        "kernel_size": [3, 3, 3],
+        "strides": [1, 2, 2],
+        "upsample_kernel_size": [2, 2],
+        "filters": [4, 8, 8],
+    },
+    "monai:FlexibleUNet": {"encoder": "resnet10", "decoder_channels": [8, 8, 8, 4, 4]},
+    "monai:MedNeXt": {"init_filters": 4, "blocks_down": [1, 1], "blocks_bottleneck": 1, "blocks_up": [1, 1]},
+    "monai:SegResNet": {"init_filters": 8, "blocks_down": [1, 1, 1], "blocks_up": [1, 1]},
+    "monai:SegResNetDS": {"init_filters": 4, "blocks_down": [1, 1, 1]},
+    "monai:SwinUNETR": {"feature_size": 12, "depths": [2, 1, 1, 1], "num_heads": [1, 1, 1, 1], "window_size": 4},
+    "monai:UNETR": {"feature_size": 4, "hidden_size": 8, "mlp_dim": 8, "num_heads": 2},
+    "monai:UNet": _SMALL_LEVELS,
+}
 _SMALL_GRCSF = {
     "decoder_channels": [16, 16, 8, 8, 8],
     **{"rcu_strides": [8, 4], "rcu_window": 4, "rcu_width": 8, "rcu_heads": 2},
@@ -280,15 +299,17 @@ def hearts(prepared_phantom):
 
 @pytest.fixture(scope="session")
 def small_model():
-    """Any registered model, as small as it gets."""
+    """Any registered model, as small as it gets; those of MONAI for images of ``image_size``."""
     from timm.models import vision_transformer_hybrid as hybrids
 
     from spectralseg.models import build_model
 
     resnet = hybrids._resnetv2
 
-    def build(name, channels=3, outputs=1, **options):
+    def build(name, channels=3, outputs=1, image_size=64, **options):
         torch.manual_seed(0)
+        if name.startswith("monai:"):
+            return build_model(name, channels, outputs, image_size=image_size, **SMALL_MONAI[name] | options)
         small = {
             "transunet_original": {"encoder": "resnet50", "width": 48, "layers": 1, "heads": 4},
             "grcsf": _SMALL_GRCSF,

@@ -14,10 +14,17 @@ from spectralseg.models import build_model
 from spectralseg.objectives import Combined, build_objective
 
 
-def model_of(architecture: Architecture, channels: int, outputs: int, pretrained: Sequence[Path] = ()) -> nn.Module:
+def model_of(
+    architecture: Architecture,
+    channels: int,
+    outputs: int,
+    pretrained: Sequence[Path] = (),
+    image_size: int | None = None,
+) -> nn.Module:
     """The model of a configuration for images of ``channels`` channels and logits of ``outputs``.
 
-    Without the files of its pretraining, a model gets untrained masked autoencoders.
+    Without the files of its pretraining, a model gets untrained masked autoencoders. ``image_size`` is the side of the
+    images in pixels.
     """
     return build_model(
         architecture.model,
@@ -26,6 +33,7 @@ def model_of(architecture: Architecture, channels: int, outputs: int, pretrained
         encoder=architecture.encoder,
         encoder_weights=architecture.encoder_weights,
         pretrained=pretrained,
+        image_size=image_size,
         **architecture.options,
     )
 

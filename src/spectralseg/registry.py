@@ -13,10 +13,12 @@ import importlib
 import importlib.machinery
 import importlib.util
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from spectralseg import monai_networks
 from spectralseg.errors import InputError
 
 WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".npz")
@@ -53,29 +55,59 @@ LIBRARY_MODELS = (
 )
 
 
+_MONAI = "monai:"  # prefix of the names of networks of MONAI
+
+
 def model_names() -> list[str]:
-    """Names of all models: modules of :mod:`spectralseg.models`, and :data:`LIBRARY_MODELS`."""
-    return sorted({*names("spectralseg.models"), *LIBRARY_MODELS})
+    """Names of all models: modules of :mod:`spectralseg.models`, :data:`LIBRARY_MODELS`, and networks of MONAI."""
+    return sorted({*names("spectralseg.models"), *LIBRARY_MODELS, *monai_names()})
+
+
+def monai_names() -> list[str]:
+    """Names of the networks of MONAI, e.g. ``monai:UNet``."""
+    return [_MONAI + name for name in monai_networks.NETWORKS]
+
+
+def monai_network(model: str) -> monai_networks.MonaiNetwork | None:
+    """How a network of MONAI is built; None for other models."""
+    return monai_networks.NETWORKS.get(model.removeprefix(_MONAI)) if model.startswith(_MONAI) else None
+
+
+def library_of(model: str) -> str:
+    """The library whose encoders a model uses; weights of the same name in two libraries are different files."""
+    return "segmentation_models_pytorch" if monai_network(model) is None else "monai"
+
+
+def has_encoder(model: str) -> bool:
+    """Whether the encoder of a model can be chosen."""
+    network = monai_network(model)
+    return network is None or bool(network.encoders)
 
 
 _ENCODERS_OF_TIMM = ("tu-", "timm-")  # prefixes of encoders that only timm knows
 
 
 def has_library_encoder(model: str, encoder: str) -> bool:
-    """Whether the encoder of a model is one of segmentation-models-pytorch, whose names can be checked."""
+    """Whether the encoder of a model is one of segmentation-models-pytorch or MONAI, whose names can be checked."""
+    if (network := monai_network(model)) is not None:
+        return bool(network.encoders)
     return model in (*LIBRARY_MODELS, "transunet") and not encoder.startswith(_ENCODERS_OF_TIMM)
 
 
-def encoders() -> list[str]:
-    """Names of the encoders of segmentation-models-pytorch, sorted."""
+def encoders(model: str = "unet") -> list[str]:
+    """Names of the encoders of a model's library, segmentation-models-pytorch or MONAI, sorted."""
+    if (network := monai_network(model)) is not None:
+        return sorted(network.encoders)
     return sorted(name for file in _encoder_files() for name in _pretrained(file))
 
 
-def encoder_weights(encoder: str) -> tuple[str, ...] | None:
-    """Names of the pretrained weights of an encoder; None if segmentation-models-pytorch has no such encoder.
+def encoder_weights(encoder: str, model: str = "unet") -> tuple[str, ...] | None:
+    """Names of the pretrained weights of an encoder; None if the library of the model has no such encoder.
 
-    They are read from the source of the library, which takes seconds to import.
+    Those of segmentation-models-pytorch are read from its source, as the library takes seconds to import.
     """
+    if (network := monai_network(model)) is not None:
+        return network.encoders.get(encoder)
     for file in _encoder_files():
         if f'"{encoder}"' in file.read_text(encoding="utf-8") and encoder in _pretrained(file):
             return _pretrained(file)[encoder]
@@ -135,9 +167,10 @@ def check_options(model: str, encoder: str, options: Iterable[str]) -> None:
     """
     options = list(options)
     valid = model_options(model) if options else None
+    remedies = _NO_OPTIONS if monai_network(model) is None else _NO_OPTIONS | monai_networks.NO_OPTIONS
     for name in options:
-        if name in _NO_OPTIONS:
-            raise InputError(f"'{name}' is not an option of a model: {_NO_OPTIONS[name]}")
+        if name in remedies:
+            raise InputError(f"'{name}' is not an option of a model: {remedies[name]}")
         if valid is None or name in valid:
             continue
         passed_to_timm = model in LIBRARY_MODELS and encoder.startswith("tu-")
@@ -191,9 +224,11 @@ def objective_options(objective: str) -> tuple[str, ...] | None:
 def model_options(model: str) -> tuple[str, ...] | None:
     """Names of a model's options, read from its source; None if the source does not define them statically.
 
-    For modules of :mod:`spectralseg.models`, they are the keyword-only parameters of ``build``; for models of the
-    library, the parameters of their classes.
+    For modules of :mod:`spectralseg.models`, they are the keyword-only parameters of ``build``; for models of
+    segmentation-models-pytorch and MONAI, the parameters of their classes.
     """
+    if (network := monai_network(model)) is not None:
+        return _options_of_monai(model.removeprefix(_MONAI), network.file)
     if model not in LIBRARY_MODELS:
         keywords = _keywords(model)
         return None if keywords is None else tuple(name for name in keywords if name not in _NO_OPTIONS)
@@ -203,6 +238,36 @@ def model_options(model: str) -> tuple[str, ...] | None:
             parameters = (node.arg for node in (*builder.args, *builder.kwonlyargs))
             return tuple(name for name in parameters if name != "self" and name not in _NO_OPTIONS)
     return None
+
+
+def _options_of_monai(name: str, module: str) -> tuple[str, ...] | None:
+    (library,) = folders_of("monai")
+    for constructor in _functions(Path(library, "networks", "nets", f"{module}.py"), "__init__", of=name.lower()):
+        return monai_networks.options_of(node.arg for node in (*constructor.args, *constructor.kwonlyargs))
+    return None
+
+
+def check_image_size(model: str, options: Mapping[str, Any], size: int) -> None:
+    """Reject images whose sides a network of MONAI cannot halve as often as it does.
+
+    Its deepest feature map must have two pixels per side, as norms over a single pixel are undefined. Other models are
+    not checked here: their first step is.
+
+    Args:
+        model: name of the model.
+        options: its options.
+        size: side of the images in pixels.
+
+    Raises:
+        InputError: names the model, the size and the divisor.
+    """
+    network = monai_network(model)
+    divisor = None if network is None else monai_networks.divisor_of(network, options)
+    if divisor is not None and (size % divisor or size < 2 * divisor):
+        raise InputError(
+            f"model '{model}' cannot take images of {size} x {size} pixels: with its options, sides must be multiples "
+            f"of {divisor} and at least {2 * divisor}; change 'image_size' or the options"
+        )
 
 
 def takes_pretrained(model: str) -> bool:

@@ -1,5 +1,6 @@
 """The contract of every registered model."""
 
+import importlib.util
 import io
 
 import pytest
@@ -7,14 +8,28 @@ import torch
 
 from spectralseg import registry
 from spectralseg.errors import InputError
+from spectralseg.interpretation.cam import coarse_maps, source_of
 from spectralseg.models import available, build_model
 from spectralseg.objectives import build_objective
 
-MODELS = ("unet", *registry.names("spectralseg.models"))  # one model represents those of the library
+OWN = registry.names("spectralseg.models")
+NAMES = ("unet", *OWN, *registry.monai_names())  # one model represents those of segmentation-models-pytorch
+
+
+def lacking(name):
+    """Marks that skip a model whose optional packages are not installed."""
+    network = registry.monai_network(name)
+    return [
+        pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"needs {package}")
+        for package in (network.packages if network else ())
+    ]
+
+
+MODELS = [pytest.param(name, marks=lacking(name)) for name in NAMES]
 
 
 def test_every_model_is_available():
-    assert {"unet", *registry.names("spectralseg.models")} < set(available())
+    assert {*NAMES, *registry.LIBRARY_MODELS} == set(available())
 
 
 @pytest.mark.parametrize("name", [name for name in registry.LIBRARY_MODELS if name != "dpt"])
@@ -34,12 +49,10 @@ def test_the_vision_transformer_of_the_library_needs_an_encoder_of_one_stride():
         build_model("dpt", 3, 2, encoder="resnet18")
 
 
-@pytest.mark.parametrize("size", [64, 96])
-@pytest.mark.parametrize("outputs", [1, 9])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("channels", "outputs", "size"), [(1, 1, 64), (1, 9, 96), (3, 1, 96), (3, 9, 64)])
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_have_the_size_of_the_images(small_model, name, channels, outputs, size):
-    model = small_model(name, channels, outputs).eval()
+    model = small_model(name, channels, outputs, image_size=size).eval()
     images = torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logits = model(images)
@@ -48,12 +61,12 @@ def test_logits_have_the_size_of_the_images(small_model, name, channels, outputs
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("sign", [-1, 1])
-@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(("outputs", "sign"), [(1, 1), (3, -1)])
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_not_probabilities(small_model, name, outputs, sign):
-    model = small_model(name, outputs=outputs).train()
-    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    size = 64 if name == "monai:SwinUNETR" else 32  # the smallest that all models take
+    model = small_model(name, outputs=outputs, image_size=size).train()
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(model.parameters(), 0.1)
     for _ in range(30):
         mean = (sign * model(images)).mean()
@@ -69,7 +82,12 @@ def test_logits_are_not_probabilities(small_model, name, outputs, sign):
 @pytest.mark.parametrize("name", MODELS)
 def test_common_sizes_work(small_model, name, size):
     with torch.inference_mode():
-        assert small_model(name, 3, 1).eval()(torch.zeros(1, 3, size, size)).shape == (1, 1, size, size)
+        assert small_model(name, 3, 1, image_size=size).eval()(torch.zeros(1, 3, size, size)).shape == (
+            1,
+            1,
+            size,
+            size,
+        )
 
 
 @pytest.mark.parametrize("outputs", [1, 4])
@@ -158,7 +176,7 @@ def test_mixed_precision_is_accepted(small_model, name):
         assert model(torch.randn(1, 3, 64, 64)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["unet", *OWN])
 def test_a_model_has_an_encoder_and_a_decoder_for_activation_maps(small_model, name):
     model, captured = small_model(name).eval(), []
     model.get_submodule("encoder")
@@ -170,7 +188,39 @@ def test_a_model_has_an_encoder_and_a_decoder_for_activation_maps(small_model, n
     assert 2 <= deepest.shape[-1] < 64
 
 
-@pytest.mark.parametrize("name", registry.names("spectralseg.models"))
+@pytest.mark.parametrize("name", MODELS)
+def test_activation_maps_have_the_resolutions_of_the_deepest_and_of_the_last_feature_map(small_model, name):
+    model, sides = small_model(name).eval(), []
+    for module in model.modules():
+        module.register_forward_hook(lambda *given: sides.append(given[-1].shape[-1]) if is_map(given[-1]) else None)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    deepest, decoder = (coarse_maps(model, images, layer=layer)[0] for layer in ("deepest", "decoder"))
+    assert deepest.isfinite().all()
+    assert decoder.isfinite().all()
+    assert deepest.shape[-1] == min(sides)
+    assert decoder.shape[-1] in (32, 64)
+
+
+def is_map(output):
+    """Whether the output of a module is a feature map of more than one pixel."""
+    return isinstance(output, torch.Tensor) and output.ndim == 4 and output.shape[-1] == output.shape[-2] > 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_are_computed_from_the_last_feature_map_only(small_model, name):
+    model = small_model(name).eval()
+    module, _ = source_of(model, "decoder")
+    of_input = getattr(model, "feature_maps", {"decoder": ("", "output")})["decoder"][1] == "input"
+    replaced = torch.zeros_like
+    if of_input:
+        module.register_forward_pre_hook(lambda _, inputs: tuple(map(replaced, inputs)))
+    else:
+        module.register_forward_hook(lambda _, inputs, output: replaced(output))
+    first, second = model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", OWN)
 def test_a_model_is_documented(name):
     module = registry.load("spectralseg.models", name, "model")
     assert module.__doc__

@@ -32,9 +32,9 @@ rule weights:
     conda:
         ENVIRONMENT
     params:
-        model=model_of_weights,
+        models=models_of_weights,
     shell:
-        "spectralseg weights {wildcards.encoder:q} {wildcards.weights:q} --model {params.model:q} > {log:q} 2>&1"
+        "spectralseg weights {wildcards.encoder:q} {wildcards.weights:q} --model {params.models:q} > {log:q} 2>&1"
 
 
 rule phantom:

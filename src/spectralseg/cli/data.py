@@ -57,15 +57,16 @@ def fetch(arguments: argparse.Namespace) -> None:
 
 
 @command(
-    argument("encoder", help="name in segmentation-models-pytorch, e.g. resnet50"),
+    argument("encoder", help="its name in segmentation-models-pytorch or MONAI, e.g. resnet50"),
     argument("weights", help="name of its weights, e.g. imagenet"),
-    argument("--model", default="unet", help="model that the encoder belongs to (default: %(default)s)"),
+    argument("--model", nargs="+", default=["unet"], help="models that the encoder belongs to (default: unet)"),
 )
 def weights(arguments: argparse.Namespace) -> None:
     """Download pretrained weights of an encoder into the cache."""
     from spectralseg.prefetch import fetch_weights
 
-    fetch_weights(arguments.encoder, arguments.weights, arguments.model)
+    for model in arguments.model:
+        fetch_weights(arguments.encoder, arguments.weights, model)
 
 
 @command(

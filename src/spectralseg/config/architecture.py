@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from spectralseg.config.values import PLAIN_NAME, Name, PathText, Section
-from spectralseg.registry import weights_file
+from spectralseg.config.values import PLAIN_NAME, ModelName, Name, PathText, Section
+from spectralseg.registry import has_encoder, weights_file
 
 
 class Architecture(Section):
     """A model and its options."""
 
-    model: Name = Field(description="name in the model registry")
+    model: ModelName = Field(description="name of the model, e.g. `unet` or `monai:UNet`; see docs/train-a-run.md")
     encoder: Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$", max_length=128)] = Field(
-        "resnet50", description="encoder of segmentation-models-pytorch"
+        "resnet50", description="encoder of segmentation-models-pytorch, or of MONAI for `monai:FlexibleUNet`"
     )
     encoder_weights: PathText | None = Field(
         "imagenet", description="pretrained weights of the encoder: name, file or null; see docs/train-a-run.md"
@@ -25,11 +25,23 @@ class Architecture(Section):
         [], description="names under `pretraining`, one per residual map of a model such as `grcsf`"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_weights_without_encoder(cls, values: Any) -> Any:
+        """The default of ``encoder_weights`` is null for a model whose encoder cannot be chosen."""
+        if isinstance(values, dict) and isinstance(model := values.get("model"), str) and not has_encoder(model):
+            return {"encoder_weights": None, **values}
+        return values
+
     @model_serializer(mode="wrap")
     def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave ``pretrained`` out where it is empty, so that no run of an earlier version is outdated."""
+        """Leave out ``encoder`` where the model has none to choose, and ``pretrained`` where it is empty.
+
+        No run of an earlier version is outdated by an empty ``pretrained``.
+        """
         values: dict[str, Any] = handler(self)
-        return {key: value for key, value in values.items() if key != "pretrained" or value}
+        left_out = {"pretrained": not self.pretrained, "encoder": not has_encoder(self.model)}
+        return {key: value for key, value in values.items() if not left_out.get(key)}
 
     @field_validator("encoder_weights")
     @classmethod

@@ -63,6 +63,7 @@ def validate_config(
             registry.check_options(architecture.model, architecture.encoder, architecture.options)
         except InputError as error:
             raise InputError(f"{file}: architectures.{name}.options: {error}") from None
+    _check_networks(config, file)
     _check_pretraining(config, file)
     _check_windows(config, file)
     for name, objective in config.objectives.items():
@@ -116,6 +117,26 @@ def _check_sizes(config: Config, known_datasets: Mapping[str, DatasetSpecificati
                     f"{file}: datasets.{partner}.image_size: must be {config.size_of(name)} as that of '{name}', whose "
                     "runs are tested on it"
                 )
+
+
+def _check_networks(config: Config, file: str) -> None:
+    """Reject an encoder for a network of MONAI that has none to choose, and image sizes that it cannot take."""
+    for name, architecture in config.architectures.items():
+        if registry.has_encoder(architecture.model):
+            continue
+        for key in ("encoder", "encoder_weights"):
+            if key in architecture.model_fields_set and getattr(architecture, key) is not None:
+                raise InputError(
+                    f"{file}: architectures.{name}.{key}: model '{architecture.model}' has no encoder to choose; "
+                    "remove the key"
+                )
+    for block in config.grid.values():
+        for dataset, name in itertools.product(block.datasets, block.architectures):
+            architecture = config.architectures[name]
+            try:
+                registry.check_image_size(architecture.model, architecture.options, config.size_of(dataset))
+            except InputError as error:
+                raise InputError(f"{file}: architectures.{name}, for dataset '{dataset}': {error}") from None
 
 
 def _check_pretraining(config: Config, file: str) -> None:
@@ -242,15 +263,15 @@ def _references(
 
 
 def _encoder_references(key: str, architecture: Architecture) -> Iterable[tuple[str, str, Collection[str]]]:
-    """Encoder and weights of an architecture, if they are names of segmentation-models-pytorch."""
-    encoder, weights = architecture.encoder, architecture.encoder_weights
-    if not registry.has_library_encoder(architecture.model, encoder):
+    """Encoder and weights of an architecture, if they are names of segmentation-models-pytorch or MONAI."""
+    model, encoder, weights = architecture.model, architecture.encoder, architecture.encoder_weights
+    if not registry.has_library_encoder(model, encoder):
         return
-    valid_weights = registry.encoder_weights(encoder)
+    valid_weights = registry.encoder_weights(encoder, model)
     if valid_weights is None:
-        yield f"{key}.encoder", encoder, registry.encoders()
+        yield f"{key}.encoder", encoder, registry.encoders(model)
     elif weights is not None and registry.weights_file(weights) is None:
-        yield f"{key}.encoder_weights", weights, valid_weights
+        yield f"{key}.encoder_weights", weights, valid_weights or ("null",)
 
 
 def _explain(error: ValidationError) -> str:

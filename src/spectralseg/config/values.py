@@ -51,6 +51,7 @@ def _path(value: str) -> str:
 
 QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+ModelName = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|monai:[A-Za-z0-9]+)$", max_length=64)]
 Unique = AfterValidator(_unique)
 PathText = Annotated[str, AfterValidator(_path)]
 ImageSize = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]

@@ -133,7 +133,7 @@ def load_predictor(run: Path, settings: dict[str, Any], checkpoint: str, batch_s
         # The weights come from the run; pretrained weights might need the network.
         architecture = Architecture.model_validate({**settings["architecture"], "encoder_weights": None})
         outputs = 1 if len(data["classes"]) == 1 else len(data["classes"]) + 1
-        model = model_of(architecture, data["channels"], outputs, pretrained)
+        model = model_of(architecture, data["channels"], outputs, pretrained, data["image_size"])
         mean, std = (torch.tensor(data[key], dtype=torch.float32, device=device) for key in ("mean", "std"))
     weights = read_weights(run, settings, checkpoint)
     with reading(run / WEIGHTS, "the weights that its run.json describes", "train the run again"):

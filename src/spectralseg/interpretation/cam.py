@@ -27,8 +27,15 @@ def _decoder(inputs: tuple[Any, ...], output: Tensor) -> Any:
     return output
 
 
-# Layers that every encoder-decoder has, as functions of input and output of the decoder.
+# Layers that every encoder-decoder has, as functions of input and output of the decoder. A model without such a module
+# has ``feature_maps`` instead, which name a submodule and its side for each layer.
 LAYERS: dict[str, Callable[[tuple[Any, ...], Tensor], Any]] = {"deepest": _deepest, "decoder": _decoder}
+
+# Sides of a submodule, as functions of its input and output: of several maps, the first input or the last output.
+_SIDES: dict[str, Callable[[tuple[Any, ...], Any], Any]] = {
+    "input": lambda inputs, output: inputs[0],
+    "output": lambda inputs, output: output[-1] if isinstance(output, list | tuple) else output,
+}
 
 # Weights of the features, as functions of the gradient of the score.
 METHODS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -45,7 +52,7 @@ def seg_grad_cam(model: nn.Module, images: Tensor, *, layer: str = "deepest", me
     classes, each pixel counts with its largest foreground logit, so that one map explains all foreground.
 
     Args:
-        model: a model in evaluation mode with a ``decoder``.
+        model: a model in evaluation mode with a ``decoder`` or ``feature_maps``.
         images: standardised images (B, channels, H, W).
         layer: the features: ``deepest``, the last input of the decoder, or ``decoder``, its output.
         method: ``grad_cam`` weights channels by their mean gradient, ``hires_cam`` every position by its gradient.
@@ -93,17 +100,30 @@ def labels_of(logits: Tensor) -> Tensor:
     return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
 
 
+def source_of(model: nn.Module, layer: str) -> tuple[nn.Module, Callable[[tuple[Any, ...], Any], Any]]:
+    """The module that has a layer, and the function of its input and output that returns the features (B, K, h, w).
+
+    Raises:
+        InputError: the model has no decoder.
+    """
+    if places := getattr(model, "feature_maps", None):
+        name, side = places[layer]
+        return model.get_submodule(name), _SIDES[side]
+    if not isinstance(decoder := getattr(model, "decoder", None), nn.Module):
+        raise InputError(f"{type(model).__name__}: has no module 'decoder' to take maps from; add it to the model")
+    return decoder, LAYERS[layer]
+
+
 @contextmanager
 def _captured(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
     """Collect the features of a layer while the model runs."""
     captured: list[Tensor] = []
+    module, features = source_of(model, layer)
 
-    def hook(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-        captured.append(LAYERS[layer](inputs, output))
+    def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        captured.append(features(inputs, output))
 
-    if not isinstance(decoder := getattr(model, "decoder", None), nn.Module):
-        raise InputError(f"{type(model).__name__}: has no module 'decoder' to take maps from; add it to the model")
-    handle = decoder.register_forward_hook(hook)
+    handle = module.register_forward_hook(hook)
     try:
         yield captured
     finally:

@@ -1,10 +1,11 @@
-"""Architectures: one module per model, and all models of segmentation-models-pytorch.
+"""Architectures: one module per model, all models of segmentation-models-pytorch, and 2-D networks of MONAI.
 
 A module has a function ``build(in_channels, classes, encoder, encoder_weights, **options)``. Among the models of the
 library is ``unet`` (Ronneberger et al. 2015), with 32.52 M parameters for ``resnet50``, 3 channels and one class.
 
 A model takes float images (B, 1 or 3, H, W) and returns raw logits (B, C, H, W). It has an ``encoder`` that returns a
-list of feature maps and a ``decoder`` that takes such a list, so that interpretation finds the deepest map.
+list of feature maps and a ``decoder`` that takes such a list, so that interpretation finds the deepest map, or
+``feature_maps`` that say where these maps are, as :class:`spectralseg.models._monai.Network` has.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from spectralseg.redaction import redact
 
 ensure_operators()
 
+from spectralseg.models import _monai  # noqa: E402
 from spectralseg.models._masked_autoencoder import load_residual_map, untrained_map  # noqa: E402
 
 __all__ = ["available", "build_model", "load_residual_map", "untrained_map"]
@@ -42,6 +44,7 @@ def build_model(
     encoder: str = "resnet50",
     encoder_weights: str | None = None,
     pretrained: Sequence[Path] = (),
+    image_size: int | None = None,
     **options: Any,
 ) -> nn.Module:
     """Build a model.
@@ -50,18 +53,21 @@ def build_model(
         name: one of :func:`available`.
         in_channels: channels of the images, 1 or 3.
         classes: channels of the logits: 1 for binary tasks, otherwise foreground classes + 1.
-        encoder: encoder of segmentation-models-pytorch.
+        encoder: encoder of segmentation-models-pytorch; for ``monai:FlexibleUNet``, of MONAI. Other networks of MONAI
+            have none to choose.
         encoder_weights: pretrained weights, or None for random weights. A name in the encoder's library is loaded from
             its cache or the network. A file holds a ``state_dict`` (``.pt``, ``.pth``, ``.bin``, ``.safetensors``), for
             encoders of timm with the array names of timm or of segmentation-models-pytorch; for ``transunet_original``
             and vision transformers of timm, it may be a file published by Google (``.npz``).
         pretrained: files of ``spectralseg pretrain``, for models such as ``grcsf``.
+        image_size: side of the images in pixels. ``monai:UNETR`` needs it; for other networks of MONAI, it is checked.
         options: options of the model. With an encoder of timm (``tu-``), models of the library pass unknown options to
             the encoder.
 
     Raises:
-        InputError: the name, the encoder or an option is unknown, ``in_channels`` or ``classes`` is not valid, or the
-            weights cannot be loaded or are not finite.
+        InputError: the name, the encoder or an option is unknown, ``in_channels`` or ``classes`` is not valid, the
+            network cannot take images of this size, a package is missing, or the weights cannot be loaded or are not
+            finite.
     """
     if name not in available():
         raise InputError(f"model '{name}' is unknown; {registry.suggest(name, available())}")
@@ -72,8 +78,13 @@ def build_model(
     registry.check_options(name, encoder, options)
     if pretrained and not registry.takes_pretrained(name):
         raise InputError(f"model '{name}' uses no masked autoencoder; leave 'pretrained' out")
+    if image_size is not None:
+        registry.check_image_size(name, options, image_size)
+    build: Any
     if name in registry.LIBRARY_MODELS:
-        build: Any = partial(_from_library, name)
+        build = partial(_from_library, name)
+    elif registry.monai_network(name) is not None:
+        build = partial(_monai.build, name, image_size)
     else:
         build = registry.load(__name__, name, "model").build
     try:
@@ -90,7 +101,8 @@ def build_model(
                 f"run 'spectralseg weights {encoder} {encoder_weights} --model {name}' where there is a network, or "
                 f"set 'encoder_weights' to a file or to null ({redact(reason)})"
             ) from error
-        raise InputError(f"model '{name}' with encoder '{encoder}' cannot be built: {reason}") from error
+        part = f" with encoder '{encoder}'" if registry.has_encoder(name) else ""
+        raise InputError(f"model '{name}'{part} cannot be built: {reason}") from error
     return model
 
 

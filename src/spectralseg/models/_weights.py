@@ -102,7 +102,7 @@ def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, 
             module = build(None, in_channels)
             own = part(module).state_dict()
             load(
-                part(module), file, {name: _adapted(array, own.get(name), in_channels) for name, array in state.items()}
+                part(module), file, {name: adapted(array, own.get(name), in_channels) for name, array in state.items()}
             )
             return module
         # timm converts names but does not report missing arrays: load NaN instead and see which arrays it reaches.
@@ -116,7 +116,7 @@ def _with_timm_weights(build: Callable[..., Any], file: Path, in_channels: int, 
     return module
 
 
-def _adapted(array: Tensor, own: Tensor | None, in_channels: int) -> Tensor:
+def adapted(array: Tensor, own: Tensor | None, in_channels: int) -> Tensor:
     """Adapt the weights of a first convolution for three channels to ``in_channels``; keep all other arrays."""
     first = own is not None and own.ndim == array.ndim == 4 and array.shape[1] * in_channels == own.shape[1] * 3
     return adapt_input_conv(in_channels, array) if first else array

@@ -308,7 +308,8 @@ def _try_model(config: Config, name: str, channels: int, size: int, outputs: int
     for device in ("meta", "cpu"):
         try:
             with torch.device(device), torch.no_grad():
-                first_logits(model_of(architecture, channels, outputs).train(), torch.zeros(shape), outputs, key)
+                model = model_of(architecture, channels, outputs, image_size=size).train()
+                first_logits(model, torch.zeros(shape), outputs, key)
             return
         except InputError as error:
             if device == "cpu":

@@ -173,8 +173,12 @@ def _weights_bytes(config: Config, architecture: str) -> int:
 
     from spectralseg.building import model_of, without_files
 
-    with torch.device("meta"):  # allocates no memory
-        model = model_of(without_files(config, architecture), 3, 1)
+    settings = without_files(config, architecture)
+    try:
+        with torch.device("meta"):  # allocates no memory
+            model = model_of(settings, 3, 1, image_size=config.image_size)
+    except InputError:  # constructors that read values, such as that of SwinUNETR, fail there
+        model = model_of(settings, 3, 1, image_size=config.image_size)
     return 8 * sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -53,7 +53,7 @@ class Setting:
         autoencoders = architecture.get("pretrained")
         pretrained = {"pretrained": autoencoders} if autoencoders else {}
         options = json.dumps({**architecture.get("options", {}), **pretrained}, sort_keys=True)
-        names = architecture["model"], architecture["encoder"]
+        names = architecture["model"], architecture.get("encoder", "")
         return cls(*names, options, image_size, training["batch_size"], training["precision"])
 
     @classmethod

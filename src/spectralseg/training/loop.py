@@ -70,17 +70,18 @@ def learner_of(
         InputError: the model or the objective cannot be built; the message names its key in the configuration.
     """
     architecture, key = config.architectures[run.architecture], f"architectures.{run.architecture}"
+    info = data.info
     if not pretrained:
         architecture = without_files(config, run.architecture)
     try:
-        model = model_of(architecture, data.info["channels"], data.outputs, autoencoders).to(device)
+        model = model_of(architecture, info["channels"], data.outputs, autoencoders, info["image_size"]).to(device)
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
     try:
-        objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, data.info["image_size"])
+        objective = objective_of(config.objectives[run.objective], run.lam, data.outputs, info["image_size"])
     except InputError as error:
         raise InputError(f"objectives.{run.objective}: {error}") from error
-    training, info = config.training_of(run.dataset), data.info
+    training = config.training_of(run.dataset)
     return Learner(model, objective, training, info["mean"], info["std"], outputs=data.outputs, name=key)
 
 

@@ -5,7 +5,7 @@ from spectralseg.data.fetch import RECEIPTS, terms
 from spectralseg.data.fingerprint import fingerprint
 from spectralseg.data.prepared import FILES as PREPARED_FILES
 from spectralseg.data.prepared import FORMAT
-from spectralseg.registry import weights_file
+from spectralseg.registry import library_of, weights_file
 
 
 def specification_file(wildcards, input):

@@ -79,10 +79,11 @@ def encoder_weights(wildcards):
     return ancient(f"{RESULTS}/weights/{architecture.encoder}/{architecture.encoder_weights}")
 
 
-def model_of_weights(wildcards, input):
-    """A model of the study with this encoder and these weights, which determines their source."""
+def models_of_weights(wildcards, input):
+    """Models of the study with this encoder and these weights, which determine their sources: one per library."""
     wanted = (wildcards.encoder, wildcards.weights)
-    return next(a.model for a in CONFIG.architectures.values() if (a.encoder, a.encoder_weights) == wanted)
+    models = [a.model for a in CONFIG.architectures.values() if (a.encoder, a.encoder_weights) == wanted]
+    return list({library_of(model): model for model in reversed(models)}.values())
 
 
 def evaluation_settings(wildcards):

@@ -25,6 +25,7 @@ ALWAYS = {
     "examples",
     "cost",
     "leakage_matrix",
+    "learning_curves",
     "study_protocols",
 }
 OWN = {

@@ -35,7 +35,7 @@ def test_the_two_commands_plan_the_grid_of_the_paper_with_an_empty_home(tmp_path
     assert count["prepare"] == 8
     assert count["leakage"] == 1
     assert count["table"] == 14
-    assert count["figure"] == 18
+    assert count["figure"] == 19
     assert count["fetch"] == 8
     assert count["weights"] == 1
 

@@ -22,7 +22,7 @@ from spectralseg.data.prepared import PreparedDataset, open_prepared
 from spectralseg.errors import InputError
 from spectralseg.evaluation.examples import INNER
 from spectralseg.grid import Run
-from spectralseg.loading import Kinds, read_arrays, read_json, read_parquet, reading
+from spectralseg.loading import Kinds, read_arrays, read_json, read_json_lines, read_parquet, reading
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import (
     COLUMNS,
@@ -33,12 +33,13 @@ from spectralseg.metrics.records import (
     recorded_runs,
     refuse_ambiguous,
 )
+from spectralseg.run_folder import HISTORY
 from spectralseg.statistics.comparison import COLUMNS as COMPARISON_COLUMNS
 from spectralseg.statistics.margins import Margins
 from spectralseg.study_folder import StudyFolder
 
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about any paper."
-_EVALUATE = "evaluate the run again"
+_EVALUATE, _RETRAIN = "evaluate the run again", "train the run again"
 _RECORDS = "a table of metric records", "collect them again"
 _RUN_KINDS: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
 _MOST_NAMES = 5  # diverged runs named in the banner
@@ -314,6 +315,23 @@ class Results:
         runs = [run for run in self.study.runs_with("run.json") if run not in self.diverged]
         return {run: read_run(self.study.run_folder(run)) for run in runs}
 
+    def description(self, run: Run) -> dict[str, Any]:
+        """Content of ``run.json`` of a trained run, also of one that diverged.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return read_run(self.study.run_folder(run))
+
+    def training_log(self, run: Run) -> list[dict[str, Any]]:
+        """Entries of the training log of a run, one per validation: ``iteration``, ``loss`` and ``validation_dice``.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        file = self.study.run_folder(run) / HISTORY
+        return read_json_lines(file, "a training log", _RETRAIN, {"iteration": int})
+
     def examples(self, run: Run) -> Examples | None:
         """Example predictions of a run, or None if the run has none.
 
@@ -338,7 +356,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is damaged.
     """
-    return read_json(folder / "run.json", "the description of a run", "train the run again", _RUN_KINDS)
+    return read_json(folder / "run.json", "the description of a run", _RETRAIN, _RUN_KINDS)
 
 
 def _matching(file: Path, conditions: Sequence[tuple[str, Sequence[str], bool]]) -> pa.Table:

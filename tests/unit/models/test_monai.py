@@ -245,6 +245,7 @@ class TestWeightsOfAnEncoder:
         torch.manual_seed(7)
         encoder = build_model("monai:FlexibleUNet", 3, 1, encoder="efficientnet-b0").network.encoder
         state = {re.sub(r"(.+)\.\d+(\.\d+\..+)", r"\1\2", key): value for key, value in encoder.state_dict().items()}
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # which spectralseg doctor sets
         monkeypatch.setattr(efficientnet.model_zoo, "load_url", lambda *_, **__: state)
         return encoder
 

@@ -1,5 +1,6 @@
 """Charts agree with the records."""
 
+import itertools
 import json
 import shutil
 from importlib import import_module
@@ -10,12 +11,13 @@ import pytest
 from matplotlib.text import Text
 
 from spectralseg.data.audit import read_audit
+from spectralseg.errors import InputError
 from spectralseg.grid import Run
 from spectralseg.interpretation import spectra
 from spectralseg.metrics.calibration import Reliability
 from spectralseg.reporting.drawing import series, style
 from spectralseg.reporting.example_cases import METHODS
-from spectralseg.reporting.figures import build_figure
+from spectralseg.reporting.figures import build_figure, learning_curves
 from spectralseg.reporting.figures.cost import costs
 from spectralseg.reporting.figures.forest import _Line, _two
 from spectralseg.reporting.figures.frequency import _of_case, half_octaves
@@ -25,7 +27,10 @@ from spectralseg.reporting.figures.scatter import _short, per_case
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.equivalence import MARGIN
 
-CHARTS = ["forest", "scatter", "severity", "lambda_curves", "reliability", "frequency", "cost", "leak_free"]
+CHARTS = [
+    *("forest", "scatter", "severity", "lambda_curves", "reliability", "frequency", "cost", "leak_free"),
+    "learning_curves",
+]
 
 
 def texts(figure):
@@ -309,3 +314,99 @@ class TestMethods:
     def test_no_two_looks_share_colour_or_marker(self):
         for key in ("color", "marker", "linestyle"):
             assert len({json.dumps(look[key]) for look in style.LOOKS}) == len(style.LOOKS)
+
+
+class TestLearningCurves:
+    @pytest.fixture
+    def trained(self, tmp_path):
+        """``trained(datasets, architectures, objectives, seeds, diverged)``: results of runs with five validations.
+
+        Each of the runs in ``diverged``, by (architecture, seed), has the given number of validations.
+        """
+
+        def make(datasets, architectures, objectives, seeds, diverged=None):
+            for run in itertools.starmap(Run, itertools.product(datasets, architectures, objectives, ["0"], seeds)):
+                folder = tmp_path / "runs" / run.folder
+                folder.mkdir(parents=True)
+                length = (diverged or {}).get((run.architecture, run.seed))
+                dice = [0.1 * n + 0.02 * run.seed for n in range(1, 6)][:length]
+                lines = [
+                    {"iteration": 10 * n, "loss": 1.0, "validation_dice": value} for n, value in enumerate(dice, 1)
+                ]
+                (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+                info = {"seconds": 1.0, "parameters": 1, "peak_memory": {}, "hardware": {}}
+                info |= {
+                    "diverged": None if length is None else "loss",
+                    "best_iteration": 40 if length is None else None,
+                }
+                (folder / "run.json").write_text(json.dumps(info))
+            return build_figure("learning_curves", Results(tmp_path))
+
+        return make
+
+    def test_lines_are_the_logs_of_the_runs_and_their_mean(self, trained):
+        (panel,) = panels(trained(["acdc"], ["unet"], ["spatial"], [0, 2]))
+        lines = {(line.get_linewidth(), tuple(np.round(line.get_ydata(), 6))) for line in panel.get_lines()}
+        thin, bold = 0.4, 1.3
+        assert lines >= {
+            (thin, (10, 20, 30, 40, 50)),
+            (thin, (14, 24, 34, 44, 54)),
+            (bold, (12, 22, 32, 42, 52)),
+        }
+        marks = [line for line in panel.get_lines() if line.get_marker() == "o"]
+        assert sorted((line.get_xdata()[0], round(line.get_ydata()[0], 6)) for line in marks) == [(40, 40), (40, 44)]
+
+    def test_diverged_runs_end_in_a_cross_and_are_counted(self, trained):
+        figure = trained(["acdc"], ["unet"], ["spatial"], [0, 1, 2], {("unet", 1): 2, ("unet", 2): 0})
+        (panel,) = panels(figure)
+        (cross,) = [line for line in panel.get_lines() if line.get_marker() == "x"]
+        assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (20, pytest.approx(22))
+        (bold,) = [line for line in panel.get_lines() if line.get_linewidth() == 1.3]
+        assert list(bold.get_ydata()) == pytest.approx([10, 20, 30, 40, 50]), "of the only run that did not diverge"
+        text = prose(figure)
+        assert "Runs: 3, 3 seeds per method and dataset. Diverged: 2." in text
+        assert "Diverged before the first validation, without a curve: 1." in text
+
+    def test_a_study_without_diverged_runs_says_so(self, study, drawn):
+        assert f"Runs: {len(Results(study).study.runs)}, 3 seeds per method and dataset. Diverged: 0." in prose(
+            drawn["learning_curves"]
+        )
+
+    @pytest.mark.parametrize(
+        ("architectures", "objectives", "headings", "sizes"),
+        [
+            (2, 3, [], [6]),
+            (2, 4, ["a0", "a1"], [4, 4]),
+            (8, 1, ["o0", "o0 (continued)"], [4, 4]),
+            (1, 10, ["a0", "a0 (continued)"], [5, 5]),
+        ],
+    )
+    def test_more_methods_than_looks_are_divided(self, trained, architectures, objectives, headings, sizes):
+        names = [f"a{n}" for n in range(architectures)], [f"o{n}" for n in range(objectives)]
+        figure = trained(["acdc"], *names, [0])
+        assert [text.get_text() for text in figure.texts if text.get_weight() == "bold"] == headings
+        assert [len(legend.get_lines()) for legend in figure.legends] == sizes
+        assert [len({line.get_color() for line in panel.get_lines()}) for panel in panels(figure)] == sizes
+
+    @pytest.mark.parametrize(("datasets", "objectives", "seeds"), [(1, 1, 1), (2, 10, 10), (10, 1, 2), (10, 12, 1)])
+    def test_a_study_of_any_size_fits_a_page(self, trained, datasets, objectives, seeds):
+        figure = trained(
+            [f"d{n}" for n in range(datasets)], ["unet"], [f"o{n}" for n in range(objectives)], range(seeds)
+        )
+        width, height = figure.get_size_inches()
+        assert width <= style.PAGE_WIDTH + 1e-6
+        assert height <= 10.2
+        assert len(panels(figure)) == datasets * -(-objectives // series.LIMIT)
+        assert "left out" not in prose(figure)
+
+    def test_what_does_not_fit_is_counted(self, trained, monkeypatch):
+        monkeypatch.setattr(learning_curves, "_ROWS", 2)
+        figure = trained([f"d{n}" for n in range(11)], ["a", "b"], [f"o{n}" for n in range(4)], [0])
+        assert "Datasets left out as they do not fit: 1. Methods left out as they do not fit: 4." in prose(figure)
+
+    def test_a_damaged_log_is_an_error(self, trained, tmp_path):
+        trained(["acdc"], ["unet"], ["spatial"], [0])
+        (file,) = tmp_path.glob("runs/**/history.jsonl")
+        file.write_text('{"iteration": "ten"}\n')
+        with pytest.raises(InputError, match=r"history\.jsonl: .* train the run again"):
+            build_figure("learning_curves", Results(tmp_path))

@@ -93,7 +93,7 @@ def sheet(
     lines = _wrapped(footer, 0.98 * (width - 2 * _MARGIN))
     stamp = 1.5 * _FOOTER_LINE if demonstration else 0.0
     body = top + ys[-1] + heights[-1]
-    entries = _LEGEND_LINE * -(-len(legend) // _legend_columns(width, legend)) + _MARGIN if legend else 0.0
+    entries = legend_height(width, legend) if legend else 0.0
     height = body + below + entries + stamp + _FOOTER_LINE * len(lines) + _MARGIN
     figure = Figure(figsize=(width, height))
     panels = [
@@ -126,6 +126,11 @@ def _legend(figure: Figure, x: float, y: float, handles: Sequence[Artist]) -> No
         **spacing,
     )
     legend.set_in_layout(False)
+
+
+def legend_height(width: float, handles: Sequence[Artist]) -> float:
+    """Height in inches of a legend on a sheet of this width."""
+    return _LEGEND_LINE * -(-len(handles) // _legend_columns(width, handles)) + _MARGIN
 
 
 def _legend_columns(width: float, handles: Sequence[Artist]) -> int:

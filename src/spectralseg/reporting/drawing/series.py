@@ -161,9 +161,10 @@ def counts_text(records: pd.DataFrame) -> str:
     if records.empty:
         return "No records."
     groups = records.groupby(["dataset", "test_dataset", *METHOD])
-    return f"{_range(groups['seed'].nunique(), 'seed')}; {_range(groups['case'].nunique(), 'case')}."
+    return f"{range_text(groups['seed'].nunique(), 'seed')}; {range_text(groups['case'].nunique(), 'case')}."
 
 
-def _range(counts: pd.Series, name: str) -> str:
+def range_text(counts: pd.Series, name: str) -> str:
+    """The smallest and largest of some counts, e.g. ``1 to 3 seeds``."""
     low, high = int(counts.min()), int(counts.max())
     return f"{low} to {high} {name}s" if low != high else f"{low} {name}{'' if low == 1 else 's'}"

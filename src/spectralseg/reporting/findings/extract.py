@@ -12,7 +12,7 @@ from spectralseg.config import Config
 from spectralseg.data.splits import PARTS
 from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing_all
-from spectralseg.loading import read_csv, read_json_lines
+from spectralseg.loading import read_csv
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN, RUN_KEYS
 from spectralseg.reporting.claim_papers import FILE, papers_text, read_claim_papers
@@ -209,10 +209,9 @@ def _curves(studies: Iterable[Results]) -> pd.DataFrame:
 
 
 def _histories(results: Results) -> Iterator[dict[str, Any]]:
-    expected = "a training log", "train the run again"
     for run, description in results.trained().items():
         rate = description["training"].get("learning_rate")
         settings = {"learning_rate": rate, "iterations": description.get("iterations")}
-        for line in read_json_lines(results.study.run_folder(run) / "history.jsonl", *expected):
+        for line in results.training_log(run):
             if line.get(_VALIDATION) is not None:
                 yield {**run.keys, **settings, "iteration": line["iteration"], _VALIDATION: line[_VALIDATION]}

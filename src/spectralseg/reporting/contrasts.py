@@ -44,12 +44,20 @@ def contrasts(pairs: Iterable[Contrast], margins: Margins) -> Iterator[dict[str,
         paired = [None if reference is None else pair(values, reference) for _, values, reference in block]
         draw_together((sample.values, sample.members, sample.outcomes) for sample in paired if sample is not None)
         for (cell, *_), sample in zip(block, paired, strict=True):
-            yield {} if sample is None else _contrast(sample, cell, margins)
+            share = metric_of(cell["metric"]).share
+            margin = margins.of(cell["metric"], cell["test_dataset"], cell["protocol"], share=share)
+            yield {} if sample is None else contrast(sample, cell["metric"], margin)
 
 
-def _contrast(pairs: Paired, cell: Mapping[Any, Any], margins: Margins) -> dict[str, Any]:
-    metric = metric_of(cell["metric"])
-    margin = margins.of(cell["metric"], cell["test_dataset"], cell["protocol"], share=metric.share)
+def contrast(pairs: Paired, name: str, margin: float | None) -> dict[str, Any]:
+    """The columns of :func:`contrasts` for one pair of methods.
+
+    Args:
+        pairs: differences of the values of the methods.
+        name: of the metric.
+        margin: of equivalence, in units of the records; None if the metric has none.
+    """
+    metric = metric_of(name)
     interval = pairs.interval()
     same = np.nan
     if margin is not None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from spectralseg.metrics.catalogue import COMPARED, PERCENTAGE_POINTS, metric_of
 from spectralseg.metrics.records import METHOD_KEYS
+from spectralseg.reporting.contrasts import contrast, with_verdicts
 from spectralseg.reporting.scores.means import classes_of, unit_of
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.margins import Margins
 from spectralseg.statistics.pairing import Paired, Values, pair
 from spectralseg.statistics.power import Components, detectable_over_groups
-from spectralseg.statistics.significance import holm
-from spectralseg.statistics.verdicts import OPEN, compared, enough, judge
+from spectralseg.statistics.verdicts import judge
 
 DIFFERENCES = (
     *METHOD_KEYS,
@@ -60,33 +59,22 @@ def differences(
                     **{"unit": unit, **_compare(pair(values.of_class(label), reference.of_class(label)), name, margin)},
                 }
             )
-    table = pd.DataFrame(rows, columns=list(DIFFERENCES))
-    table["p_adjusted"] = np.nan
-    for family in table.groupby(_FAMILY, sort=False).indices.values():
-        table.loc[family, "p_adjusted"] = holm(table.loc[family, "p"])
-    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
-    return table
+    return with_verdicts(pd.DataFrame(rows, columns=list(DIFFERENCES)), _FAMILY)
 
 
 def _compare(pairs: Paired, name: str, margin: float | None) -> dict[str, Any]:
-    metric, interval = metric_of(name), pairs.interval()
-    sizes = pairs.informative_seeds, pairs.informative_groups
-    same = None
+    metric = metric_of(name)
+    narrow = None
     if margin is not None:
-        same = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes)
-    p = min(pairs.p_values(direction=direction).holds for direction in ("higher", "lower"))
-    narrow = same.interval if same else None
+        narrow = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes).interval
+    sizes = pairs.informative_seeds, pairs.informative_groups
     direction = "higher" if metric.higher_is_better else "lower"
     return {
-        **dict(zip(("difference", "low", "high"), metric.factor * np.array(interval), strict=True)),
-        "p": p if enough(*sizes) else np.nan,
-        "p_equivalence": same.p if same else np.nan,
-        "margin": np.nan if margin is None else metric.factor * margin,
-        "reason": judge(interval, *sizes, direction=direction, margin=margin, narrow=narrow).reason,
+        **contrast(pairs, name, margin),
+        "reason": judge(pairs.interval(), *sizes, direction=direction, margin=margin, narrow=narrow).reason,
         "detectable": metric.factor * _detectable(pairs),
         "about": METHODS if pairs.informative_seeds > 1 else PREDICTIONS,
-        **{"seeds": sizes[0], "groups": sizes[1], "effective_groups": round(pairs.effective_groups, 1)},
-        **{"cases": len(pairs.cases), "undefined": pairs.undefined, "unpaired": pairs.unpaired},
+        "unpaired": pairs.unpaired,
     }
 
 
@@ -97,10 +85,3 @@ def _detectable(pairs: Paired) -> float:
     if pairs.informative_seeds > 1:  # one group
         return float("nan")
     return detectable_over_groups(pairs.values, pairs.members, outcomes=pairs.outcomes)
-
-
-def _verdict(row: Mapping[Any, Any]) -> str:
-    if np.isnan(row["difference"]):
-        return OPEN
-    numbers = (row["difference"], row["p_adjusted"], row["p_equivalence"])
-    return compared(*numbers, higher_is_better=metric_of(row["metric"]).higher_is_better)

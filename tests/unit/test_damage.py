@@ -30,7 +30,6 @@ READERS = {
     f"{RUN}/examples.npz": ["report"],
     "stopped/state.pt": ["train"],
     "records.parquet": ["compare", "claims", "report"],
-    "comparisons.parquet": ["report"],
     "claims.csv": ["report"],
     "claims_papers.csv": ["report"],
     "leakage.parquet": ["score", "claims", "report"],

@@ -272,7 +272,7 @@ def test_the_study_of_the_quickstart_as_documented(tmp_path):
     )
     assert tests.returncode == jobs.returncode == plan.returncode == 0, tests.stdout[-3000:] + jobs.stderr + plan.stderr
     assert re.search(r"^train +12$", jobs.stdout, re.MULTILINE)
-    assert not re.search(r"table_[1-6]", jobs.stdout), "no table of a paper"
+    assert not re.search(r"tables/table_[1-6]", jobs.stdout), "no table of a paper"
     assert "mine: 12 runs" in plan.stdout
     assert doctor.returncode == ("PROBLEM" in doctor.stdout), doctor.stderr
 

@@ -130,9 +130,8 @@ def test_a_study_makes_what_shows_its_runs_and_lists_say_otherwise(tmp_path):
     done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--cores", 1, "--configfile", config)
     names = re.findall(r"-p name (\S+) ", done.stdout + done.stderr)
     assert set(names) == {
-        *("table_1", "table_4", "leakage", "metrics", "overall", "summary"),
-        *("figure_2", "figure_3", "figure_5", "figure_9"),
-        *("cost", "forest", "leakage_matrix", "reliability", "scatter"),
+        *("leaderboard", "leakage", "metrics", "overall", "strata", "summary"),
+        *("cost", "examples", "forest", "leakage_matrix", "learning_curves", "reliability", "scatter"),
         "study_mid_band",
     }
 

@@ -150,7 +150,6 @@ rule study:
 rule report_page:
     input:
         records="<results>/records.parquet",
-        comparisons="<results>/comparisons.parquet",
         leaks="<results>/leakage.parquet",
         claims=claim_verdicts(),
         cards=cards(),

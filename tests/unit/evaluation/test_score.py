@@ -9,7 +9,7 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from spectralseg.data.resize import resize_labels
-from spectralseg.evaluation import predict
+from spectralseg.evaluation import label_maps
 from spectralseg.evaluation.label_maps import native_labels, to_labels
 from spectralseg.evaluation.predict import Predictor
 from spectralseg.evaluation.score import reliabilities, score_reliabilities, score_segmentation
@@ -97,7 +97,7 @@ class TestNativeGeometry:
         # Near ties, rounding decides.
         ranked = np.sort(whole, 1)
         margin = abs(whole[:, 0] - 0.5) if channels == 1 else ranked[:, -1] - ranked[:, -2]
-        with patch.object(predict, "_BLOCK", block):
+        with patch.object(label_maps, "_BLOCK", block):
             labels = native_labels(drawn.astype(np.float32), (2, *shape))
         assert np.array_equal(labels[margin > 1e-5], to_labels(whole)[margin > 1e-5])
 

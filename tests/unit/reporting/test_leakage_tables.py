@@ -74,7 +74,7 @@ class TestOutOfDistribution:
     def test_leaks_are_reported_before_any_number(self, official, phantom, published):
         table = build_table("table_3", Results(official, published))
         assert table.markdown().splitlines()[0] == f"**Leakage audit. {FINDING}.**"
-        assert table.html().index(FINDING) < table.html().index("<table>")
+        assert table.html().index(FINDING) < table.html().index("<table class=")
         assert "isic2018 $\\rightarrow$ isic2017: 2 of 3 test cases match" in table.latex()
         assert build_table("table_3", Results(phantom, published)).page.warnings[0] == BANNER
         assert "Leakage" not in build_table("table_2", Results(official, published)).markdown()

@@ -143,3 +143,10 @@ class TestDivergedRuns:
     def test_without_divergence_there_is_no_warning(self, study, phantom, tmp_path):
         assert Results(study).banner == Results(tmp_path).banner == ()
         assert Results(phantom).banner == (BANNER,)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"text"])
+def test_damaged_comparisons_are_named(official, tmp_path, content):
+    (tmp_path / "comparisons.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"comparisons\.parquet: cannot be read as a table of comparisons"):
+        _ = Results(tmp_path).comparisons

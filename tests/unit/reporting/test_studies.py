@@ -8,7 +8,7 @@ import yaml
 from tests.standins.study import grid_of
 from tests.unit.reporting.conftest import CLASSES
 
-from spectralseg.config import Config, Objective
+from spectralseg.config import Objective
 from spectralseg.errors import InputError
 from spectralseg.interpretation import spectra
 from spectralseg.metrics.records import COLUMNS
@@ -116,9 +116,6 @@ def lead(study):
 
 
 class TestPages:
-    def test_configuration_lists_every_study(self):
-        assert Config.model_fields["studies"].get_default(call_default_factory=True) == NAMES
-
     @pytest.mark.parametrize("name", NAMES)
     def test_files(self, phantom, published, tmp_path, name):
         study = build_study(name, Results(phantom, published))

@@ -66,7 +66,7 @@ def study(seeds: int) -> dict[str, Any]:
     demo = yaml.safe_load((REPOSITORY / "config" / "demo.yaml").read_text(encoding="utf-8"))
     block = {"datasets": DATASETS, "architectures": ["unet", "transunet"], "seeds": list(range(seeds))}
     objectives = {"objectives": ["spatial", "spatial_spectral"], "lambdas": ["0.1", "0.2", "0.3", "0.5"]}
-    return {**demo, "name": "many", "grid": {"main": {**block, **objectives}}}
+    return {**demo, "name": "many", "grid": {"main": {**block, **objectives}}, "comparison": {}}
 
 
 def write_study(folder: Path, seeds: int) -> Path:

@@ -201,7 +201,7 @@ def commands(repeats: int, folder: Path) -> dict[str, Any]:
     config["grid"]["main"]["datasets"] = ["kvasir_seg"]
     config["evaluation"] = {}
     file = folder / "one.yaml"
-    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     raw, data = folder / "raw", folder / "prepared"
     specification = REPOSITORY / "workflow" / "rules" / "datasets" / "kvasir_seg.smk"
     timed([*ours, "phantom", "kvasir_seg", "--out", raw, "--cases", 6, "--side", 48])

@@ -31,7 +31,7 @@ class Proposal:
         reader: name of the reader.
         options: of the reader.
         survey: content of the files.
-        classes: names of the classes, or placeholders.
+        classes: names of the classes; numbered ones where the files give none.
         split: split rule.
         facts: label -> what was read, in the order in which it is printed.
         problems: one sentence on each thing that needs a decision or a correction.

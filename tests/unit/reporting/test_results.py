@@ -150,3 +150,10 @@ def test_damaged_comparisons_are_named(official, tmp_path, content):
     (tmp_path / "comparisons.parquet").write_bytes(content)
     with pytest.raises(InputError, match=r"comparisons\.parquet: cannot be read as a table of comparisons"):
         _ = Results(tmp_path).comparisons
+
+
+def test_comparisons_of_another_version_are_named(study, tmp_path):
+    table = pd.read_parquet(study / "comparisons.parquet").drop(columns="p_holm")
+    table.to_parquet(tmp_path / "comparisons.parquet")
+    with pytest.raises(InputError, match=r"comparisons\.parquet: .*'p_holm' is missing"):
+        _ = Results(tmp_path).comparisons

@@ -21,8 +21,8 @@ def study(official, tmp_path):
     template = pd.read_csv(table, dtype=str, keep_default_na=False).iloc[0].to_dict()
     rows = []
     for n in range(CASES):
-        told = {"site": "AB"[n % 2], "id": f"c{n}", "camera": "one", "ward": "rare" if n == 0 else "usual"}
-        case = {"case": f"c{n}", "group": f"p{n}", "part": "test", "first": n, "attributes": json.dumps(told)}
+        attributes = {"site": "AB"[n % 2], "id": f"c{n}", "camera": "one", "ward": "rare" if n == 0 else "usual"}
+        case = {"case": f"c{n}", "group": f"p{n}", "part": "test", "first": n, "attributes": json.dumps(attributes)}
         rows.append({**template, **case})
     pd.DataFrame(rows).to_csv(table, index=False)
     for name in ("images.npy", "masks.npy"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from spectralseg.config import QUOTED_NUMBER, Config
+from spectralseg.config import EXTERNAL, QUOTED_NUMBER, Config
 from spectralseg.errors import InputError
 from spectralseg.registry import suggest
 
@@ -29,6 +29,11 @@ class Run:
     def of(cls, keys: Mapping[str, Any]) -> Self:
         """The run with the given :attr:`keys`."""
         return cls(*(keys[name] for name in ("dataset", "architecture", "objective", "lambda", "seed")))
+
+    @property
+    def external(self) -> bool:
+        """Whether the run is one of a method that this suite does not train, which is its architecture."""
+        return self.objective == EXTERNAL
 
     @property
     def folder(self) -> str:
@@ -69,7 +74,23 @@ class Autoencoder:
 
 
 def runs(config: Config) -> list[Run]:
-    """All runs of a configuration, without duplicates, in a stable order."""
+    """All runs of a configuration, without duplicates, in a stable order: those of the grid, then those of external
+    methods.
+    """
+    return [*grid_runs(config), *external_runs(config)]
+
+
+def external_runs(config: Config) -> list[Run]:
+    """The runs of methods that this suite does not train, in a stable order."""
+    return [
+        Run(dataset, name, EXTERNAL, "0", seed)
+        for name, method in config.external.items()
+        for dataset, seed in itertools.product(method.datasets, dict.fromkeys(method.seeds))
+    ]
+
+
+def grid_runs(config: Config) -> list[Run]:
+    """The runs that this suite trains, without duplicates, in a stable order."""
     unique_runs: dict[Run, None] = {}
     for block in config.grid.values():
         for dataset, architecture, objective, seed in itertools.product(

@@ -33,6 +33,11 @@ def keep(handle: int) -> int:
     return handle
 
 
+def handles() -> tuple[int, ...]:
+    """Handles of the locks that this process holds, for a child process that shall share them."""
+    return tuple(sorted(_held))
+
+
 def release(handle: int) -> None:
     """Close a handle given to :func:`keep`. In a forked process, which has no copy, this does nothing."""
     if handle in _held:

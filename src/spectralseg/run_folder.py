@@ -49,6 +49,8 @@ _KEYS: Kinds = {  # keys of the description that later steps read
 }
 PRETRAINING_KEYS: Kinds = {"run.dataset": str, "run.pretraining": str, "training": dict, "data": dict, CHECKSUM: str}
 """As above, of a pretraining."""
+EXTERNAL_KEYS: Kinds = {"run.dataset": str, "run.architecture": str, "method": dict, "data": dict, CHECKSUM: str}
+"""As above, of a run of an external method."""
 _log = logging.getLogger(__name__)
 
 

@@ -79,7 +79,7 @@ class StudyFolder:
 
     def autoencoders_of(self, run: Run) -> list[Autoencoder]:
         """Masked autoencoders that a run uses; empty if the configuration is unknown."""
-        names = self.config.architectures[run.architecture].pretrained if self.config else []
+        names = self.config.architectures[run.architecture].pretrained if self.config and not run.external else []
         return [Autoencoder(run.dataset, name) for name in names]
 
     def runs_with(self, file: str) -> list[Run]:
@@ -130,7 +130,7 @@ class StudyFolder:
         settings = {key: recorded.get(key) for key in expected}
         if expected.get("encoder_sha256", "") is None:  # no file of weights, or one that no longer exists
             del expected["encoder_sha256"], settings["encoder_sha256"]
-        if isinstance(training := settings["training"], dict):
+        if isinstance(training := settings.get("training"), dict):
             settings["training"] = {key: value for key, value in training.items() if key not in NOT_LEARNED}
         if card is None and isinstance(data := settings["data"], dict):
             settings["data"] = {key: data.get(key) for key in expected["data"]}
@@ -223,6 +223,12 @@ class StudyFolder:
             untrained = (run for run in self.runs if not (self.run_folder(run) / "model.pt").exists())
             if weights is not None and any(run.architecture == name for run in untrained):
                 yield f"architectures.{name}.encoder_weights", weights
+        for name, method in self.config.external.items():
+            untrained = (run for run in self.runs if not (self.run_folder(run) / DESCRIPTION).exists())
+            if any(run.external and run.architecture == name for run in untrained):
+                yield from ((f"external.{name}.files", Path(file)) for file in method.files)
+                if method.environment is not None:
+                    yield f"external.{name}.environment", Path(method.environment)
 
     def left_out_sentence(self) -> str:
         """``left_out`` as a sentence; empty if nothing is left out."""

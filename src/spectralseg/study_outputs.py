@@ -64,34 +64,38 @@ def _features(
     config: Config,
     specifications: Mapping[str, DatasetSpecification],
 ) -> Features:
-    objective, specification = config.objectives[run.objective], specifications[run.dataset]
-    conditions = list(_conditions(config, specification))
+    specification = specifications[run.dataset]
+    objective = None if run.external else config.objectives[run.objective]
+    conditions = list(_conditions(config, specification, external=run.external))
     others = [method[2:] for method in methods if method[:2] == (run.dataset, run.architecture)]
+    reconstructing = [name for name, architecture in config.architectures.items() if architecture.pretrained]
     compared = {
         "baseline": run.objective != config.baseline and config.baseline in [name for name, _ in others],
         "lambdas": any(name == run.objective and lam != run.lam for name, lam in others),
         "questions": any(run.architecture in question.methods for question in config.comparison.questions.values()),
     }
-    suites = {"calibration", "interpretation"} & {*config.evaluation.suites}
+    suites = set() if run.external else {"calibration", "interpretation"} & {*config.evaluation.suites}
     return {
         **{key: frozenset([str(value)]) for key, value in run.keys.items() if key != "seed"},
         "suite": frozenset({*suites, *(condition.partition("/")[0] for condition in conditions)}),
         "condition": frozenset(conditions),
-        "auxiliary": frozenset([objective.auxiliary] if objective.auxiliary else []),
-        "options": frozenset(objective.auxiliary_options),
+        "auxiliary": frozenset([objective.auxiliary] if objective and objective.auxiliary else []),
+        "options": frozenset(objective.auxiliary_options if objective else []),
         "compared": frozenset(kind for kind, applies in compared.items() if applies),
-        "maps": frozenset(["residual"] if config.architectures[run.architecture].pretrained else []),
+        "maps": frozenset(["residual"] if run.architecture in reconstructing else []),
         "metrics": frozenset(["lesions"] if specification.lesions else []),
     }
 
 
-def _conditions(config: Config, specification: DatasetSpecification) -> Iterator[str]:
-    """Test conditions of the runs on a dataset."""
+def _conditions(config: Config, specification: DatasetSpecification, *, external: bool) -> Iterator[str]:
+    """Test conditions of the runs on a dataset; those of external methods see no corrupted images."""
     name, suites, noise = specification.name, config.evaluation.suites, config.evaluation.noise
     if "iid" in suites:
         yield f"iid/{name}/{CLEAN}/0"
     if "ood" in suites:
         yield from (f"ood/{partner}/{CLEAN}/0" for partner in specification.ood if partner in config.datasets)
+    if external:
+        return
     if "noise" in suites and name in noise.datasets:
         levels = ((corruption, level) for corruption, levels in noise.corruptions.items() for level in levels)
         yield from (f"noise/{name}/{corruption}/{level}" for corruption, level in levels)

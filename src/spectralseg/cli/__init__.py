@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from spectralseg import __version__
-from spectralseg.cli import data, operations, results, runs, scores
+from spectralseg.cli import data, external, operations, results, runs, scores
 from spectralseg.cli.command import Command, name_of
 from spectralseg.cli.streams import disconnect_failed_streams, print_error
 from spectralseg.errors import FindingsError, InputError, Interrupted, explained
@@ -21,7 +21,7 @@ from spectralseg.redaction import RedactingFormatter
 from spectralseg.signals import handled
 from spectralseg.startup import spare_garbage_collection
 
-STAGES = (data, runs, scores, results, operations)  # modules of commands, in the order of --help
+STAGES = (data, runs, external, scores, results, operations)  # modules of commands, in the order of --help
 
 
 def parser() -> argparse.ArgumentParser:

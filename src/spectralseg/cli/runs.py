@@ -49,7 +49,7 @@ TIME_LIMIT = argument(
 )
 def pretrain(arguments: argparse.Namespace) -> None:
     """Train a masked autoencoder on the training part of a dataset, or resume it if it was interrupted."""
-    deadline = _deadline(arguments.time_limit)  # first, as the imports below take seconds
+    deadline = deadline_of(arguments.time_limit)  # first, as the imports below take seconds
 
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
@@ -138,7 +138,7 @@ def _show_residual_maps(arguments: argparse.Namespace, data: PreparedDataset) ->
 )
 def train(arguments: argparse.Namespace) -> None:
     """Train one run, or resume it if it was interrupted."""
-    deadline = _deadline(arguments.time_limit)  # first, as the imports below take seconds
+    deadline = deadline_of(arguments.time_limit)  # first, as the imports below take seconds
 
     from spectralseg.config import load_config
     from spectralseg.data import open_prepared
@@ -157,7 +157,7 @@ def train(arguments: argparse.Namespace) -> None:
             run(config, identity, data, arguments.out, pretrained=arguments.pretrained, **options)
 
 
-def _deadline(time_limit: float | None) -> float | None:
+def deadline_of(time_limit: float | None) -> float | None:
     """The value of ``time.monotonic()`` at which this process must have ended; None without any limit."""
     from spectralseg import slurm
 

@@ -6,6 +6,7 @@ from spectralseg.config.checks import load_config, validate_config
 from spectralseg.config.comparison import Comparison
 from spectralseg.config.dataset import Dataset, Phantom
 from spectralseg.config.evaluation import Evaluation, Interpretation, Noise
+from spectralseg.config.external import EXTERNAL, External, fill
 from spectralseg.config.objective import Objective
 from spectralseg.config.pretraining import Pretraining
 from spectralseg.config.study import Config
@@ -13,6 +14,7 @@ from spectralseg.config.training import NOT_LEARNED, Training
 from spectralseg.config.values import QUOTED_NUMBER
 
 __all__ = [
+    "EXTERNAL",
     "NOT_LEARNED",
     "QUOTED_NUMBER",
     "Architecture",
@@ -21,12 +23,14 @@ __all__ = [
     "Config",
     "Dataset",
     "Evaluation",
+    "External",
     "Interpretation",
     "Noise",
     "Objective",
     "Phantom",
     "Pretraining",
     "Training",
+    "fill",
     "load_config",
     "validate_config",
 ]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from spectralseg import outputs, registry
 from spectralseg.config.architecture import Architecture
 from spectralseg.config.comparison import SHARE_MARGIN, Comparison
+from spectralseg.config.external import EXTERNAL
 from spectralseg.config.study import Config
 from spectralseg.corruptions import CORRUPTIONS, conditions_of
 from spectralseg.errors import InputError
@@ -78,6 +79,7 @@ def validate_config(
         if weighted and not block.lambdas:
             raise InputError(f"{file}: grid.{block_name}: objective '{weighted[0]}' needs 'lambdas', e.g. [\"0.2\"]")
     _check_baseline(config, file)
+    _check_external(config, file)
     return config
 
 
@@ -110,7 +112,7 @@ def _check_sources(config: Config, known_datasets: Mapping[str, DatasetSpecifica
 
 def _check_sizes(config: Config, known_datasets: Mapping[str, DatasetSpecification], file: str) -> None:
     """Reject out-of-distribution partners whose image size differs from that of the training dataset."""
-    for name in dict.fromkeys(name for block in config.grid.values() for name in block.datasets):
+    for name in config.training_datasets:
         for partner in known_datasets[name].ood:
             if partner in config.datasets and config.size_of(partner) != config.size_of(name):
                 raise InputError(
@@ -208,6 +210,17 @@ def _check_baseline(config: Config, file: str) -> None:
             )
 
 
+def _check_external(config: Config, file: str) -> None:
+    """Reject names of external methods, and of an objective, that would mix up their runs with those of the grid."""
+    for name in config.external:
+        if name in config.architectures:
+            raise InputError(f"{file}: external.{name}: is the name of an architecture, too; rename one of them")
+    if config.external and EXTERNAL in config.objectives:
+        raise InputError(
+            f"{file}: objectives.{EXTERNAL}: is the objective of the runs under 'external'; rename the objective"
+        )
+
+
 def _references(
     config: Config, specifications: Mapping[str, DatasetSpecification] | None, own_outputs: Collection[str] | None
 ) -> Iterable[tuple[str, str, Collection[str]]]:
@@ -242,6 +255,8 @@ def _references(
     for block_name, block in config.grid.items():
         for key, valid_names in tables.items():
             yield from ((f"grid.{block_name}.{key}", name, valid_names) for name in getattr(block, key))
+    for name, method in config.external.items():
+        yield from ((f"external.{name}.datasets", dataset, config.datasets) for dataset in method.datasets)
     yield "comparison.baseline", config.baseline, config.objectives
     if config.comparison.margins or config.comparison.questions:
         from spectralseg.metrics.catalogue import CATALOGUE  # late, as its package imports scipy

@@ -12,6 +12,7 @@ from spectralseg.config.block import Block
 from spectralseg.config.comparison import Comparison
 from spectralseg.config.dataset import Dataset
 from spectralseg.config.evaluation import Evaluation
+from spectralseg.config.external import External
 from spectralseg.config.objective import Objective
 from spectralseg.config.pretraining import Pretraining
 from spectralseg.config.training import Training
@@ -44,6 +45,7 @@ class Config(Section):
     pretraining: dict[Name, Pretraining] = Field({}, description="masked autoencoders that architectures use")
     objectives: dict[Name, Objective] = Field(min_length=1)
     grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
+    external: dict[Name, External] = Field({}, description="methods of others; see docs/external-methods.md")
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     comparison: Comparison = Comparison()
@@ -80,6 +82,13 @@ class Config(Section):
             for name in self.architectures[architecture].pretrained
         }
         return list(used)
+
+    @property
+    def training_datasets(self) -> list[str]:
+        """Datasets that runs of the grid and external methods are trained on, without duplicates."""
+        grid = (name for block in self.grid.values() for name in block.datasets)
+        external = (name for method in self.external.values() for name in method.datasets)
+        return list(dict.fromkeys((*grid, *external)))
 
     @property
     def baseline(self) -> str:

@@ -16,7 +16,7 @@ from spectralseg.files import notes_of, replacing
 from spectralseg.grid import Run, runs
 from spectralseg.metrics.records import COLUMNS, COMPACT, RUN_KEYS, TEXT, read_table
 from spectralseg.progress import progress_bar
-from spectralseg.run_folder import CHECKSUM, DESCRIPTION, read_settings
+from spectralseg.run_folder import CHECKSUM, DESCRIPTION, EXTERNAL_KEYS, read_settings
 
 _REMEDY = "evaluate the run again"
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def _verify(folder: Path, run: Run, notes: Mapping[str, Any] | None) -> bool:
         raise InputError(f"{file}: holds the evaluation of another run; {_REMEDY}")
     if not (folder / DESCRIPTION).exists():
         return False
-    checksum = read_settings(folder).get(CHECKSUM)
+    checksum = (read_settings(folder, EXTERNAL_KEYS) if run.external else read_settings(folder)).get(CHECKSUM)
     if checksum is not None and (notes is None or notes.get(CHECKSUM) != checksum):
         raise InputError(f"{file}: holds the evaluation of other weights than those of {DESCRIPTION}; {_REMEDY}")
     return checksum is not None

@@ -24,7 +24,7 @@ from spectralseg.data.disk import free_space
 from spectralseg.data.fetch import RECEIPTS
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
-from spectralseg.grid import runs
+from spectralseg.grid import grid_runs
 from spectralseg.operations.devices import visible_devices
 from spectralseg.operations.plan import gigabytes, plan
 from spectralseg.operations.status import RunStatus, of_autoencoders, of_runs, study_status
@@ -262,7 +262,7 @@ def _reachable(host: str) -> bool:
 def models(config: Config, specifications: Mapping[str, DatasetSpecification]) -> Iterator[Finding]:
     """Check that every architecture of the grid can be built and takes a batch of each of its datasets."""
     trained: dict[str, dict[tuple[int, int, int], None]] = {}
-    for run in runs(config):
+    for run in grid_runs(config):
         data = specifications[run.dataset]
         task = data.channels, config.size_of(run.dataset), len(data.classes)
         trained.setdefault(run.architecture, {})[task] = None
@@ -281,7 +281,7 @@ def objectives(config: Config, specifications: Mapping[str, DatasetSpecification
     from spectralseg.building import objective_of
 
     trained: dict[str, dict[tuple[str, int, int], None]] = {}
-    for run in runs(config):
+    for run in grid_runs(config):
         classes = len(specifications[run.dataset].classes)
         task = run.lam, 1 if classes == 1 else classes + 1, config.size_of(run.dataset)
         trained.setdefault(run.objective, {})[task] = None

@@ -37,7 +37,7 @@ _MAX_SECONDS = 1e9  # larger estimates are omitted
 _Count = Annotated[float, Field(ge=0, le=1e15)]
 
 
-Task = Literal["pretrain", "train", "evaluate"]
+Task = Literal["pretrain", "prepare", "train", "evaluate"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Beat:
     """Content of the file.
 
     Attributes:
-        task: ``pretrain``, ``train`` or ``evaluate``.
+        task: ``pretrain``, ``train`` or ``evaluate``; ``prepare`` of an external method.
         host: machine of the process.
         process: process id; ``namespace`` and ``born`` distinguish processes with the same id.
         namespace: PID namespace of the process.

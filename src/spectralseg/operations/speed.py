@@ -17,7 +17,7 @@ from spectralseg.config import Config
 from spectralseg.data import PreparedDataset, open_prepared, phantoms
 from spectralseg.data.prepare import prepare
 from spectralseg.data.specification import DatasetSpecification
-from spectralseg.grid import runs
+from spectralseg.grid import grid_runs
 from spectralseg.operations.throughput import settings_of
 from spectralseg.study_folder import StudyFolder
 from spectralseg.torch_setup import choose_device, make_deterministic
@@ -42,7 +42,7 @@ def measure(
         results: results folder of the study.
         seconds: approximate duration, without generating the phantom and warming up.
     """
-    run = runs(config)[0]
+    run = grid_runs(config)[0]
     device = choose_device()
     with tempfile.TemporaryDirectory() as temporary:
         prepared = results / "prepared" / run.dataset

@@ -9,7 +9,7 @@ import os
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,21 +65,26 @@ class _Training(_Strict):
     seconds: Annotated[float, Field(ge=0, le=1e12)]
     iterations: Annotated[int, Field(ge=0, lt=2**53)] | None = None
     diverged: str | None = None
-    training: dict[str, Any]
     data: dict[str, Any]
 
 
-class _RunTraining(_Training):
+class _OwnTraining(_Training):
+    training: dict[str, Any]
+
+
+class _RunTraining(_OwnTraining):
     architecture: dict[str, Any]
     objective: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What distinguishes runs and masked autoencoders.
+    """What distinguishes runs, those of external methods, and masked autoencoders.
 
     Attributes:
         tasks: rules of the workflow in their order, the training first, and the outputs of each.
+        rule: ending of the names of its rules.
+        wildcards: keys that are wildcards of its rules.
         score: key of the validation score in the training log.
         symbol: short name of this score.
         validation: a line of the training log.
@@ -87,6 +92,8 @@ class _Kind:
     """
 
     tasks: Mapping[str, Set[str]]
+    rule: str
+    wildcards: tuple[str, ...]
     score: str
     symbol: str
     validation: type[_Validation]
@@ -98,17 +105,36 @@ class _Kind:
         return next(iter(self.tasks))
 
 
-_WEIGHTS = {"model.pt", "run.json", "history.jsonl"}
-_KINDS: dict[type[Run | Autoencoder], _Kind] = {
-    Run: _Kind(
-        {"train": _WEIGHTS, "evaluate": {_RECORDS, "reliability.parquet", "examples.npz"}},
-        *("validation_dice", "Dice", _RunValidation, _RunTraining),
-    ),
-    Autoencoder: _Kind(
-        {"pretrain": _WEIGHTS | {"map_quality.csv", "residual_maps.png"}},
-        *("validation_r2", "R²", _AutoencoderValidation, _Training),
-    ),
-}
+_WEIGHTS, _EVALUATION = {"model.pt", "run.json", "history.jsonl"}, {_RECORDS, "reliability.parquet", "examples.npz"}
+_RUN = _Kind(
+    {"train": _WEIGHTS, "evaluate": _EVALUATION},
+    "",
+    ("dataset", "architecture", "objective", "lambda", "seed"),
+    *("validation_dice", "Dice"),
+    _RunValidation,
+    _RunTraining,
+)
+_EXTERNAL = replace(
+    _RUN,
+    tasks={"train": {"run.json"}, "evaluate": _EVALUATION},
+    rule="_external",
+    wildcards=("dataset", "architecture", "seed"),
+    training=_Training,
+)
+_AUTOENCODER = _Kind(
+    {"pretrain": _WEIGHTS | {"map_quality.csv", "residual_maps.png"}},
+    "",
+    ("dataset", "pretraining"),
+    *("validation_r2", "R²"),
+    _AutoencoderValidation,
+    _OwnTraining,
+)
+
+
+def _kind_of(run: Run | Autoencoder) -> _Kind:
+    if isinstance(run, Autoencoder):
+        return _AUTOENCODER
+    return _EXTERNAL if run.external else _RUN
 
 
 @dataclass(frozen=True)
@@ -161,7 +187,7 @@ class RunStatus:
     @property
     def kind(self) -> _Kind:
         """What is specific to runs or to masked autoencoders."""
-        return _KINDS[type(self.run)]
+        return _kind_of(self.run)
 
     @property
     def title(self) -> str:
@@ -227,7 +253,7 @@ def _status(
 def _readable_status(
     study: StudyFolder, run: Run | Autoencoder, queue: Mapping[str, str], missing: Sequence[str]
 ) -> RunStatus:
-    folder, kind = study.run_folder(run), _KINDS[type(run)]
+    folder, kind = study.run_folder(run), _kind_of(run)
     present = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
     trained = kind.tasks[kind.first] <= present
     values, changed, diverged = _last_validation(folder, kind), "", ""
@@ -277,7 +303,8 @@ def _outdated(
 
 def _job(task: str, run: Run | Autoencoder) -> str:
     """Log folder of the workflow's job for a task, in ``SLURM_LOGS``: the wildcards of the rule in their order."""
-    return f"rule_{task}/{'_'.join(map(str, run.keys.values()))}"
+    kind = _kind_of(run)
+    return f"rule_{task}{kind.rule}/{'_'.join(str(run.keys[key]) for key in kind.wildcards)}"
 
 
 def _error(folder: Path, task: str, beat: Beat | None, slurm_logs: Path) -> tuple[str, str]:

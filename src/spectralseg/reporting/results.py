@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from spectralseg.study_folder import StudyFolder
 BANNER = "Demonstration on synthetic phantoms: the measured values say nothing about any paper."
 _EVALUATE, _RETRAIN = "evaluate the run again", "train the run again"
 _RECORDS = "a table of metric records", "collect them again"
-_RUN_KINDS: Kinds = {"seconds": (int, float), "parameters": int, "peak_memory": dict, "hardware": dict}
+_RUN_KINDS: Kinds = {"seconds": (int, float), "parameters": (int, NoneType), "peak_memory": dict, "hardware": dict}
 _MOST_NAMES = 5  # diverged runs named in the banner
 
 COMPARED_KEYS = RUN_KEYS[:-1]  # of the rows of comparisons

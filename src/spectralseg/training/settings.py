@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spectralseg.config import Config
+from spectralseg.config import Config, External
 from spectralseg.files import sha256_of
 from spectralseg.grid import Autoencoder, Run
 from spectralseg.registry import weights_file
@@ -23,6 +23,8 @@ def settings_of(config: Config, run: Run | Autoencoder, data: Mapping[str, Any])
     """
     if isinstance(run, Autoencoder):
         return {"run": run.keys, **pretraining_of(config, run.dataset, run.name), "data": dict(data)}
+    if run.external:
+        return {"run": run.keys, "method": external_of(config.external[run.architecture]), "data": dict(data)}
     architecture = config.architectures[run.architecture]
     encoder = weights_file(architecture.encoder_weights)
     settings = {
@@ -43,6 +45,15 @@ def pretraining_of(config: Config, dataset: str, name: str) -> dict[str, Any]:
     pretraining = config.pretraining[name]
     training = pretraining.training(config.training_of(dataset)).learned()
     return {**pretraining.model_dump(mode="json"), "training": training}
+
+
+def external_of(method: External) -> dict[str, Any]:
+    """What the model of an external method depends on, besides the data: commands, and checksums of its files."""
+    files = {name: Path(name) for name in method.dependencies}
+    checksums = {
+        name: _checksum(file, file.stat().st_mtime_ns) if file.is_file() else None for name, file in files.items()
+    }
+    return {"commands": method.commands, "files": checksums}
 
 
 @functools.cache

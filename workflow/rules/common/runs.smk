@@ -12,8 +12,11 @@ def prepared(wildcards):
 
 def partners(wildcards):
     """Prepared out-of-distribution datasets of a training dataset that are part of the study; see ``prepared``."""
-    names = [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
-    return [ancient(checkpoints.prepare.get(dataset=name).output.info) for name in names]
+    return [ancient(checkpoints.prepare.get(dataset=name).output.info) for name in partner_names(wildcards)]
+
+
+def partner_names(wildcards):
+    return [name for name in SPECIFICATIONS[wildcards.dataset].ood if name in CONFIG.datasets]
 
 
 def partner_folders(wildcards, input):

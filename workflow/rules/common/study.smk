@@ -10,7 +10,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from spectralseg import outputs
-from spectralseg.config import QUOTED_NUMBER, validate_config
+from spectralseg.config import EXTERNAL, QUOTED_NUMBER, validate_config
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 from spectralseg.files import replacing
@@ -60,6 +60,7 @@ if set("{}") & set(str(ROOT)):  # validation refuses braces in the configuration
 
 LOCK = StudyLock(Path(RESULTS)) if workflow.is_main_process else None
 RUNS = runs_of(CONFIG)
+ENVIRONMENTS = f"{CONFIG.downloads}/environments"
 RESOLVED = f"{RESULTS}/config.yaml"
 ENVIRONMENT = str(ROOT / "envs/environment.yaml")
 # Computed once: thousands of jobs use parts of them as parameters.
@@ -72,21 +73,8 @@ pathvars:
     downloads=CONFIG.downloads,
     prepared=f"{RESULTS}/prepared/{{dataset}}",
     pretraining=f"{RESULTS}/pretraining/{{dataset}}/{{pretraining}}",
+    external_run=f"{RESULTS}/runs/{{dataset}}/{{method}}/{EXTERNAL}/lambda0/seed{{seed}}",
     run=f"{RESULTS}/runs/{{dataset}}/{{architecture}}/{{objective}}/lambda{{lam}}/seed{{seed}}",
-
-
-wildcard_constraints:
-    dataset="|".join(SPECIFICATIONS),
-    architecture="|".join(CONFIG.architectures),
-    objective="|".join(CONFIG.objectives),
-    pretraining="|".join(CONFIG.pretraining) or "none",
-    lam=QUOTED_NUMBER.pattern,
-    seed=r"\d+",
-    encoder="[^/]+",
-    weights="[^/]+",
-    table="|".join(CONFIG.tables) or "none",
-    figure="|".join(CONFIG.figures) or "none",
-    study="|".join(CONFIG.studies) or "none",
 
 
 def dataset_files():

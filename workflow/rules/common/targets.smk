@@ -1,6 +1,7 @@
 # Targets of the workflow: all outputs, because Snakemake does not notice a missing file that only finished jobs need.
 # Downloaded and generated archives are no targets, so that they may be deleted once the datasets are prepared.
-RUN_FILES = ["model.pt", "run.json", "history.jsonl", "records.parquet", "reliability.parquet", "examples.npz"]
+EXTERNAL_FILES = ["run.json", "records.parquet", "reliability.parquet", "examples.npz"]
+RUN_FILES = ["model.pt", "history.jsonl", *EXTERNAL_FILES]
 
 
 def prepared_files():
@@ -20,8 +21,9 @@ def missing_run_files():
     for run in RUNS:
         folder = f"{RESULTS}/runs/{run.folder}"
         present = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-        if not present.isdisjoint(RUN_FILES):
-            missing += [f"{folder}/{file}" for file in RUN_FILES if file not in present]
+        files = EXTERNAL_FILES if run.external else RUN_FILES
+        if not present.isdisjoint(files):
+            missing += [f"{folder}/{file}" for file in files if file not in present]
     return missing
 
 

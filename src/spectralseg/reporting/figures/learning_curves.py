@@ -90,7 +90,7 @@ def _curves(results: Results) -> pd.DataFrame:
     validation.
     """
     rows = []
-    for run in results.study.runs_with(DESCRIPTION):
+    for run in (run for run in results.study.runs_with(DESCRIPTION) if not run.external):
         description = results.description(run)
         values = {
             line["iteration"]: 100 * line["validation_dice"]

@@ -1,9 +1,10 @@
 import pytest
 import yaml
 
-from spectralseg.config import Config, load_config, validate_config
+from spectralseg.config import Config, fill, load_config, validate_config
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
+from spectralseg.parsing import read_yaml
 
 
 def set_key(study, key, value):
@@ -25,8 +26,16 @@ def message(raw, **options):
 
 def test_the_configurations_of_the_repository_are_valid(repository):
     specifications = read_specifications(repository / "workflow" / "rules" / "datasets")
-    for file in ("config.yaml", "demo.yaml"):
+    for file in ("config.yaml", "demo.yaml", "lesions.yaml", "evidence.yaml"):
         assert isinstance(load_config(repository / "config" / file, specifications), Config)
+
+
+def test_nnunet_can_be_added_to_the_paper_grid(repository):
+    specifications = read_specifications(repository / "workflow" / "rules" / "datasets")
+    parts = [read_yaml(repository / "config" / name) for name in ("config.yaml", "nnunet.yaml")]
+    config = validate_config(parts[0] | parts[1], "both", specifications)
+    for file in config.external["nnunet"].dependencies:
+        assert (repository / file).is_file()
 
 
 @pytest.mark.parametrize(
@@ -511,3 +520,50 @@ class TestImageSize:
         for name in ("toy", "other"):
             study["datasets"][name]["image_size"] = 64
         validate_config(study, "toy.yaml", specifications)
+
+
+EXTERNAL = {
+    "datasets": ["toy"],
+    "seeds": [0],
+    "train": "python train.py {data} {model} {seed}",
+    "predict": "python predict.py {model} {images} {predictions}",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"train": "python 'train.py {model} {seed}"}, "external.other.train: No closing quotation"),
+        ({"train": " "}, "external.other.train: must not be empty"),
+        ({"train": "train {model} {seed} {images}"}, "external.other.train: '{images}' is no placeholder"),
+        ({"train": "train {model} {seed:03}"}, "external.other.train: '{seed:}' is no placeholder"),
+        ({"train": "train {model.name} {seed}"}, "external.other.train: '{model.name}' is no placeholder"),
+        ({"train": "train {} {model} {seed}"}, "external.other.train: '{}' is no placeholder"),
+        ({"train": "train {model} {seed} {"}, "external.other.train: "),
+        ({"train": "train {model}"}, "external.other.train: lacks the placeholder '{seed}'"),
+        ({"predict": "predict {model} {images}"}, "external.other.predict: lacks the placeholder '{predictions}'"),
+        ({"prepare": "prepare {data}"}, "external.other.prepare: lacks the placeholder '{preprocessed}'"),
+        ({"datasets": ["toi"]}, "external.other.datasets: 'toi' is unknown; did you mean 'toy'?"),
+        ({"datasets": ["toy", "toy"]}, "external.other.datasets: 'toy' is listed twice"),
+        ({"seeds": [-1]}, "external.other.seeds.0: "),
+        ({"trian": "x"}, "external.other.trian: unknown key; did you mean 'train'?"),
+    ],
+)
+def test_an_external_method_that_cannot_run_is_refused(study, change, problem):
+    study["external"] = {"other": {**EXTERNAL, **change}}
+    assert problem in message(study)
+
+
+def test_an_external_method_is_not_mixed_up_with_the_grid(study):
+    study["external"] = {"unet": EXTERNAL}
+    assert "external.unet: is the name of an architecture" in message(study)
+    study["external"] = {"other": EXTERNAL}
+    study["objectives"]["external"] = {"base": "bce_dice"}
+    assert "objectives.external: is the objective of the runs under 'external'" in message(study)
+
+
+def test_words_of_a_command_are_filled_without_a_shell():
+    values = {"model": "a b; rm c", "seed": 3}
+    assert fill("python 'my script.py' --out={model}/m {{x}} {seed}", values) == [
+        *("python", "my script.py", "--out=a b; rm c/m", "{x}", "3")
+    ]

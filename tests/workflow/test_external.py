@@ -70,7 +70,16 @@ def test_a_method_of_others_is_in_records_tables_and_report(compared):
 def test_predictions_are_scored_as_by_the_command(compared):
     directory, _ = compared
     command = [sys.executable, "-m", "spectralseg", "score", "--predictions", f"{RUN}/predictions/kvasir_seg"]
-    command += ["--data", "results/tiny/prepared/kvasir_seg", "--out", "own.parquet", "--method", "threshold", "--seed", "1"]
+    command += [
+        "--data",
+        "results/tiny/prepared/kvasir_seg",
+        "--out",
+        "own.parquet",
+        "--method",
+        "threshold",
+        "--seed",
+        "1",
+    ]
     subprocess.run(command, cwd=directory, env=environment(), check=True, capture_output=True)
     recorded = pd.read_parquet(directory / RUN / "records.parquet")
     recorded = recorded[recorded["test_dataset"] == "kvasir_seg"].reset_index(drop=True)
@@ -101,7 +110,9 @@ def test_an_interrupted_training_resumes_in_its_folder(tmp_path, number):
     config = write_config(tmp_path, study(tmp_path, slow=True))
     command = [sys.executable, "-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", "--cores", "2"]
     command += ["--configfile", config, "--set-threads", "train_external=2", "--", f"{RUN}/records.parquet"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
     attempts = tmp_path / RUN / "model" / "attempts"
     while not attempts.exists():
         assert process.poll() is None
@@ -114,6 +125,18 @@ def test_an_interrupted_training_resumes_in_its_folder(tmp_path, number):
     subprocess.run(command, cwd=tmp_path, env=environment(), check=True, capture_output=True)
     assert attempts.read_text() == "xx"
     assert json.loads((tmp_path / RUN / "run.json").read_text())["seconds"] > 0
+
+
+def test_commands_run_in_the_environment_of_the_method(tmp_path):
+    content = study(tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    write = "import sys, pathlib; pathlib.Path(sys.argv[1], 'prefix').write_text(sys.prefix)"
+    train = {"train": f'python -c "{write}" {{model}} {{seed}}', "environment": "requirements.txt", "files": []}
+    content["external"]["threshold"] |= train
+    config = write_config(tmp_path, content)
+    snakemake(tmp_path, "--cores", 2, "--configfile", config, "--", f"{RUN}/run.json")
+    environment = tmp_path / "results/downloads/environments/threshold"
+    assert (tmp_path / RUN / "model" / "prefix").read_text() == str(environment)
 
 
 def test_an_unknown_architecture_has_no_rule(compared):

@@ -37,7 +37,7 @@ def train(arguments: argparse.Namespace) -> None:
     from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 
     random.seed(arguments.seed)
-    np.random.seed(arguments.seed % 2**32)
+    np.random.seed(arguments.seed % 2**32)  # noqa: NPY002 - nnU-Net draws from the global generator
     torch.manual_seed(arguments.seed)
     device = _device()
     if device.type == "cpu":

@@ -18,7 +18,9 @@ WAITING = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(600)"
 
 
 def test_a_command_that_fails_is_named():
-    with pytest.raises(InputError, match=r"^external\.x\.train: .* failed with status 3; its messages precede this one"):
+    with pytest.raises(
+        InputError, match=r"^external\.x\.train: .* failed with status 3; its messages precede this one"
+    ):
         run_command([PYTHON, "-c", "raise SystemExit(3)"], "external.x.train")
     with pytest.raises(InputError, match="was ended by SIGKILL"):
         run_command([PYTHON, "-c", "import os; os.kill(os.getpid(), 9)"], "external.x.train")
@@ -82,7 +84,9 @@ def test_a_command_that_ignores_a_signal_is_killed(tmp_path, monkeypatch):
 def test_an_orphaned_command_keeps_the_lock_of_its_folder(tmp_path):
     """A killed training whose command lives on: the next attempt waits for it."""
     mark, go, folder = tmp_path / "started", tmp_path / "go", tmp_path / "run"
-    command = f"import os, time; open({str(mark)!r}, 'w').close()\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    command = (
+        f"import os, time; open({str(mark)!r}, 'w').close()\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    )
     training = (
         "import sys; from pathlib import Path; from spectralseg.exchange.process import run_command\n"
         "from spectralseg.locks import only_writer\n"

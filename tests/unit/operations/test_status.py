@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import REPOSITORY, STUDY
 
 from spectralseg import cli
-from spectralseg.config import validate_config
+from spectralseg.config import External, validate_config
 from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError, Interrupted
 from spectralseg.grid import Autoencoder, Run
@@ -743,3 +743,48 @@ def test_no_control_characters_reach_the_terminal(look, folder, config, tmp_path
 )
 def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.fixture
+def external(config, tmp_path, monkeypatch):
+    """Folder and configuration of the only run of an external method."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.py").write_text("1")
+    method = External(
+        datasets=["toy"],
+        seeds=[7],
+        train="python other.py {model} {seed}",
+        predict="python other.py {model} {images} {predictions}",
+        files=["other.py"],
+    )
+    study = config.model_copy(update={"external": {"other": method}})
+    run = tmp_path / "results/toy/runs/toy/other/external/lambda0/seed7"
+    run.mkdir(parents=True)
+    return run, study
+
+
+def test_a_run_of_an_external_method_needs_neither_weights_nor_a_training_log(external):
+    folder, study = external
+
+    def state():
+        status = study_status(study, Path("results/toy"))[-1]
+        assert (status.run.architecture, status.run.seed) == ("other", 7)
+        return status.state, status.task, status.trained
+
+    assert state() == ("waiting", "train", False)
+    run = Run("toy", "other", "external", "0", 7)
+    data = {"name": "toy", "image_size": study.size_of("toy"), "source": study.datasets["toy"].source}
+    (folder / "run.json").write_text(json.dumps({**settings_of(study, run, data), "seconds": 12.0}))
+    assert state() == ("waiting", "evaluate", True)
+    Path("other.py").write_text("2")
+    os.utime("other.py", (1, 1))
+    status = study_status(study, Path("results/toy"))[-1]
+    assert (status.state, status.trained) == ("outdated", False)
+    assert status.error.startswith("'method.files.other.py' differs from run.json")
+
+
+def test_the_queued_job_of_an_external_method_is_recognised(external):
+    _, study = external
+    assert _job("train", Run("toy", "other", "external", "0", 7)) == "rule_train_external/toy_other_7"
+    queue = [("rule_train_external/toy_other_7", "Priority")]
+    assert study_status(study, Path("results/toy"), queue)[-1].queued == "Priority"

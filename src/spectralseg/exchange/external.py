@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -138,12 +140,18 @@ def train(
         "seconds": sum(_attempts(out)),
         **_reported(model),
         "hardware": provenance.hardware(str(choose_device("auto"))),
-        "peak_memory": {},
+        "peak_memory": {"resident_mib": _peak_memory_of_children()},
         "git": provenance.git_revision(),
         CHECKSUM: fingerprint(model),
     }
     write_json(out / DESCRIPTION, description)
     (out / _ATTEMPTS).unlink()
+
+
+def _peak_memory_of_children() -> float:
+    """Peak resident memory in MiB of the largest of the child processes that have ended."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _discard_other_model(out: Path, settings: Mapping[str, Any]) -> None:

@@ -79,17 +79,18 @@ def build(results: Results) -> Figure:
 def costs(trained: Mapping[Run, Mapping[str, Any]]) -> pd.DataFrame:
     """One row per run: its keys, ``seconds``, ``memory`` in GiB, ``on_device``, ``parameters`` and ``device``.
 
-    Memory is that of the CUDA device where every run used one, resident memory otherwise.
+    Memory is that of the CUDA device where every run of the suite used one, resident memory otherwise; NaN where it
+    was not measured, as the number of parameters.
     """
-    peaks = [info["peak_memory"] for info in trained.values()]
+    peaks = [info["peak_memory"] for run, info in trained.items() if not run.external]
     key = "cuda_mib" if all("cuda_mib" in peak for peak in peaks) else "resident_mib"
     rows = [
         {
             **run.keys,
             "seconds": float(info["seconds"]),
-            "memory": info["peak_memory"][key] / 1024,
+            "memory": info["peak_memory"].get(key, np.nan) / 1024,
             "on_device": key == "cuda_mib",
-            "parameters": int(info["parameters"]),
+            "parameters": np.nan if info["parameters"] is None else int(info["parameters"]),
             "device": f"{info['hardware']['device_name']}, {info['hardware']['threads']} CPU thread(s)",
         }
         for run, info in trained.items()
@@ -116,7 +117,7 @@ def _sizes(spent: pd.DataFrame, compared: series.Compared) -> dict[Method, str]:
 def _draw(panel: Axes, records: pd.DataFrame, spent: pd.DataFrame, key: str, compared: series.Compared) -> None:
     for method in compared.methods:
         own, paid = series.of_method(records, method), series.of_method(spent, method)[key]
-        if own.empty or paid.empty:
+        if own.empty or paid.isna().all():
             continue
         look, interval = compared.look(method), series.mean(own)
         x = float(paid.mean())

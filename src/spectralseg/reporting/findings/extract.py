@@ -210,6 +210,8 @@ def _curves(studies: Iterable[Results]) -> pd.DataFrame:
 
 def _histories(results: Results) -> Iterator[dict[str, Any]]:
     for run, description in results.trained().items():
+        if run.external:  # without a training log
+            continue
         rate = description["training"].get("learning_rate")
         settings = {"learning_rate": rate, "iterations": description.get("iterations")}
         for line in results.training_log(run):

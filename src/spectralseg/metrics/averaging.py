@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.metrics import policy
+from spectralseg.metrics import _arguments, policy
 from spectralseg.metrics.overlap import Counts, accuracy, dice, iou, sensitivity, specificity
 
 OVERLAP: Mapping[str, Callable[[Counts], NDArray[np.float64]]] = {
@@ -114,16 +114,16 @@ def merged(counts: Counts, groups: NDArray[Any]) -> Counts:
     """Counts (n, K) summed within groups (n,): one row per group, sorted by name.
 
     Raises:
-        ValueError: the counts are not (n, K), or the groups not (n,).
+        ValueError: the counts are not (n, K), or the groups not (n,) or some of them None or NaN.
     """
     _check(counts)
-    groups = np.asarray(groups)
+    groups = _arguments.as_array("groups", groups)
     if groups.ndim != 1:
         raise ValueError(f"groups have the shape {groups.shape}; pass one name for each row of counts")
     if len(groups) != len(counts.tp):
         raise ValueError(f"there are {len(groups)} groups for {len(counts.tp)} rows of counts")
-    if (groups != groups).any():
-        raise ValueError("a group is NaN, which equals no group; give each row of counts the name of its group")
+    if any(group is None or group != group for group in groups.tolist()):
+        raise ValueError("a group is None or NaN, which equals no group; give each row of counts the name of its group")
     names, indices = np.unique(groups, return_inverse=True)
     sums = [np.zeros((len(names), count.shape[1]), np.int64) for count in counts]
     for total, count in zip(sums, counts, strict=True):

@@ -7,6 +7,7 @@ memory does not grow with the test set.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class Reliability:
 
     def maximum_error(self, bins: int = BINS, least_share: float = LEAST_SHARE) -> float:
         """See :func:`maximum_calibration_error`."""
-        if not 0 <= least_share <= 1:
+        if not isinstance(least_share, Real) or not 0 <= least_share <= 1:
             raise ValueError(f"least_share {least_share!r} is not between 0 and 1")
         count, probability, positive = self.binned(bins)
         kept = (count > 0) & (count >= least_share * count.sum())
@@ -199,7 +200,7 @@ def adaptive_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
 
 def _pixels(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Probabilities (n,) of unchanged type, and the foreground mask (n,)."""
-    p, y = np.asarray(probabilities), np.asarray(labels)
+    p, y = _arguments.as_array("probabilities", probabilities), _arguments.as_array("labels", labels)
     if p.shape != y.shape:
         raise ValueError(f"shapes differ: {p.shape} and {y.shape}")
     if p.dtype.kind not in "biuf":

@@ -87,7 +87,14 @@ class LesionMatch:
 
         Returns:
             One value in [0, 1] for each of :data:`STRATA`; NaN where the reference has no lesion of that size.
+
+        Raises:
+            ValueError: the limits are not two numbers in ascending order, or the size of a pixel is not positive.
         """
+        if len(limits) != 2 or not limits[0] <= limits[1]:
+            raise ValueError(f"limits {limits} of lesion sizes are not two numbers in ascending order")
+        if not _arguments.non_negative("pixel", pixel):
+            raise ValueError("pixel 0 is not a size; pass the area or volume of a pixel, or 1 for sizes in pixels")
         strata = np.searchsorted(limits, self.sizes * pixel)
         hits, lesions = (np.bincount(members, minlength=3).tolist() for members in (strata[self.detected], strata))
         return {name: _ratio(*counts) for name, *counts in zip(STRATA, hits, lesions, strict=True)}
@@ -184,9 +191,11 @@ def volume_difference(
         0 or more; 0 where both masks are empty; NaN for images and without a spacing.
 
     Raises:
-        ValueError: a mask is not 2-D or 3-D or has values other than 0 and 1, or the shapes differ.
+        ValueError: a mask is not 2-D or 3-D or has values other than 0 and 1, the shapes differ, or the spacing is not
+            one positive number per axis.
     """
     first, second = _arguments.binary_masks(prediction, reference)
+    _arguments.pixel_steps(spacing, first.ndim)
     return abs(volume(first, spacing) - volume(second, spacing))
 
 
@@ -215,26 +224,30 @@ def agatston_score(
         0 or more; 0 for an empty mask.
 
     Raises:
-        ValueError: the mask is not (D, H, W) with values 0 and 1, the shapes differ, the spacing is not one positive
-            number per axis, or another argument is out of range.
+        ValueError: the mask is not (D, H, W) with values 0 and 1, the shapes differ, intensities are not numbers or NaN
+            in the mask, the spacing is not one positive number per axis, or another argument is out of range.
     """
     calcified = _arguments.binary_masks(mask, mask)[0]
-    if calcified.ndim != 3 or np.shape(hu) != calcified.shape:
-        raise ValueError(f"mask and intensities have the shapes {calcified.shape} and {np.shape(hu)}; pass two volumes")
-    if len(spacing) != 3 or not all(0 < step < math.inf for step in spacing):
-        raise ValueError(f"spacing {spacing} is not one positive number for each of 3 axes")
+    hu = _arguments.as_array("intensities", hu)
+    if calcified.ndim != 3 or hu.shape != calcified.shape:
+        raise ValueError(f"mask and intensities have the shapes {calcified.shape} and {hu.shape}; pass two volumes")
+    if hu.dtype.kind not in "biuf" or np.isnan(hu[calcified]).any():
+        raise ValueError("intensities are not numbers, or some are NaN in the mask; pass Hounsfield units")
+    if spacing is None:
+        raise ValueError("spacing is None; pass the millimetres of each axis, without which there is no score")
+    steps = _arguments.pixel_steps(spacing, 3)
     smallest = _arguments.non_negative("least_area", least_area)
     calcified = calcified & (hu >= CALCIUM)
     labels, lesions = label_lesions(calcified, connectivity)
     slices = np.nonzero(calcified)[0]
     # One number for each lesion in each slice.
     sections, members = np.unique(slices * (lesions + 1) + labels[calcified], return_inverse=True)
-    areas = np.bincount(members, minlength=len(sections)) * pixel_size(spacing[1:])
+    areas = np.bincount(members, minlength=len(sections)) * steps[1:].prod()
     densest = np.full(len(sections), -np.inf)
     np.maximum.at(densest, members, hu[calcified])
     weights = np.searchsorted(_WEIGHT_LIMITS, densest, side="right")
     counted = areas >= smallest * (1 - _ROUNDING)
-    return float((areas * weights)[counted].sum() * spacing[0] / _SLICE_THICKNESS)
+    return float((areas * weights)[counted].sum() * steps[0] / _SLICE_THICKNESS)
 
 
 _ROUNDING = 1e-9  # relative; 16 pixels of 0.25 mm are 1 mm²

@@ -1,4 +1,7 @@
-"""Overlap metrics from pixel counts, which serve per-case, per-class and pooled means alike."""
+"""Overlap metrics from pixel counts, which serve per-case, per-class and pooled means alike.
+
+The metrics take :class:`Counts` of any number type. Counts of different shapes, negative or NaN, are a ``ValueError``.
+"""
 
 from __future__ import annotations
 
@@ -43,45 +46,58 @@ def overlap_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) ->
 
 
 def slice_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) -> Counts:
-    """As :func:`overlap_counts`, per index of the first axis; counts of shape (n, K)."""
+    """As :func:`overlap_counts`, per index of the first axis; counts of shape (n, K).
+
+    Raises:
+        ValueError: as for :func:`overlap_counts`, or the labels have no axis.
+    """
     pairs = _pairs(prediction, reference, classes)
+    if not pairs.ndim:
+        raise ValueError("labels have no axis; pass slices (N, H, W)")
     tables = [_table(plane, classes) for plane in pairs]
     return _counts(np.array(tables, np.int64).reshape(-1, classes + 1, classes + 1))
 
 
 def dice(counts: Counts) -> NDArray[np.float64]:
     """2TP / (2TP + FP + FN) per class in [0, 1]; NaN where prediction and reference are both empty."""
-    return _ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
+    tp, fp, fn, _ = _checked(counts)
+    return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def iou(counts: Counts) -> NDArray[np.float64]:
     """TP / (TP + FP + FN) per class in [0, 1]; NaN where prediction and reference are both empty."""
-    return _ratio(counts.tp, counts.tp + counts.fp + counts.fn)
+    tp, fp, fn, _ = _checked(counts)
+    return _ratio(tp, tp + fp + fn)
 
 
 def sensitivity(counts: Counts) -> NDArray[np.float64]:
     """TP / (TP + FN) per class in [0, 1]; NaN where the reference is empty."""
-    return _ratio(counts.tp, counts.tp + counts.fn)
+    tp, _, fn, _ = _checked(counts)
+    return _ratio(tp, tp + fn)
 
 
 def precision(counts: Counts) -> NDArray[np.float64]:
     """TP / (TP + FP) per class in [0, 1]; NaN where the prediction is empty."""
-    return _ratio(counts.tp, counts.tp + counts.fp)
+    tp, fp, _, _ = _checked(counts)
+    return _ratio(tp, tp + fp)
 
 
 def specificity(counts: Counts) -> NDArray[np.float64]:
     """TN / (TN + FP) per class in [0, 1]; NaN where the reference fills the image."""
-    return _ratio(counts.tn, counts.tn + counts.fp)
+    _, fp, _, tn = _checked(counts)
+    return _ratio(tn, tn + fp)
 
 
 def accuracy(counts: Counts) -> NDArray[np.float64]:
     """(TP + TN) / all per class in [0, 1]; NaN for an image without pixels."""
-    return _ratio(counts.tp + counts.tn, sum(counts))
+    tp, fp, fn, tn = _checked(counts)
+    return _ratio(tp + tn, tp + fp + fn + tn)
 
 
 def _pairs(prediction: ArrayLike, reference: ArrayLike, classes: int) -> NDArray[Any]:
     """Both labels of each pixel as one number, of the smallest type that holds it."""
-    prediction, reference, classes = np.asarray(prediction), np.asarray(reference), _arguments.count("classes", classes)
+    classes = _arguments.count("classes", classes)
+    prediction, reference = _arguments.as_array("prediction", prediction), _arguments.as_array("reference", reference)
     if prediction.shape != reference.shape:
         raise ValueError(f"shapes differ: {prediction.shape} and {reference.shape}")
     for labels in (prediction, reference):
@@ -111,7 +127,22 @@ def _counts(table: NDArray[np.int64]) -> Counts:
     return Counts(tp, fp, fn, table.sum((-2, -1))[..., None] - tp - fp - fn)
 
 
-def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> NDArray[np.float64]:
-    top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    ratio: NDArray[np.float64] = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+def _checked(counts: Counts) -> tuple[NDArray[np.float64], ...]:
+    """TP, FP, FN and TN in double precision: sums of small integers would overflow.
+
+    Raises:
+        ValueError: they are not four arrays of one shape, or a count is negative or NaN.
+    """
+    parts = tuple(np.asarray(part, np.float64) for part in counts)
+    shapes = sorted({part.shape for part in parts})
+    if len(parts) != len(Counts._fields) or len(shapes) != 1:
+        raise ValueError(f"counts have the shapes {', '.join(map(str, shapes))}; pass Counts of four equal shapes")
+    if not all((part >= 0).all() for part in parts):
+        raise ValueError("a count of pixels is negative or NaN; pass the counts of overlap_counts or sums of them")
+    return parts
+
+
+def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    undefined = np.full(numerator.shape, np.nan)
+    ratio: NDArray[np.float64] = np.divide(numerator, denominator, out=undefined, where=denominator > 0)
     return ratio

@@ -21,10 +21,10 @@ def mean_corruption_error(values: pd.DataFrame, baseline: pd.DataFrame) -> float
     Returns:
         ``mean_c Σ_s E_cs / Σ_s E'_cs`` over corruptions c and their severities s, where E is 1 - mean value of the
         model and E' that of the baseline. 1 is as robust as the baseline, less is better. NaN or infinite where the
-        baseline has no error.
+        baseline has no error; NaN without a shared case or without a corruption.
 
     Raises:
-        ValueError: the conditions differ.
+        ValueError: the conditions differ, a value is outside [0, 1], or a case has two values under one condition.
     """
     tables = [_by_condition(table) for table in (values, baseline)]
     if set(tables[0].columns) != set(tables[1].columns):
@@ -39,6 +39,10 @@ def _by_condition(values: pd.DataFrame) -> pd.DataFrame:
     """One row per case (and class ...) with a value under every condition, one column per condition."""
     conditions = ["corruption", "severity"]
     units = [name for name in values.columns if name not in (*conditions, "value")]
+    if not values["value"].dropna().between(0, 1).all():
+        raise ValueError("there are values outside 0..1; pass a metric that is a share, not a percentage or a distance")
+    if values.duplicated([*units, *conditions]).any():
+        raise ValueError("a case has two values under one condition; pass one method, one seed and one metric")
     return values.set_index([*units, *conditions])["value"].unstack(conditions).dropna()
 
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spectralseg.metrics._arguments import binary_masks, non_negative
+from spectralseg.metrics._arguments import binary_masks, non_negative, pixel_steps
 
 Definition = Literal["max", "pooled"]
 # Relative; far above the rounding of single-precision spacings in NIfTI files, and far below any voxel size.
@@ -56,7 +56,7 @@ class SurfaceDistances:
         # Cropping changes no distance and saves most of the time.
         box = bounding_box(first | second)
         surfaces = [_padded_surface(mask[box]) for mask in (first, second)]
-        scale = _scale(spacing, first.ndim)
+        scale = pixel_steps(spacing, first.ndim)
         # np.argwhere and boolean indexing take several times as long.
         indices = [np.flatnonzero(surface) for surface in surfaces]
         points = [np.stack(np.unravel_index(index, surfaces[0].shape), 1) * scale for index in indices]
@@ -174,7 +174,7 @@ def boundary_iou(
     first, second = binary_masks(prediction, reference)
     width = boundary_width(first.shape, spacing) if width is None else non_negative("width", width)
     # Six decimals first, so that floating-point errors do not decide how half a pixel is rounded.
-    steps = np.rint(np.round(width / _scale(spacing, first.ndim), 6))
+    steps = np.rint(np.round(width / pixel_steps(spacing, first.ndim), 6))
     reach = np.clip(steps, 1, np.maximum(1, first.shape)).astype(int)
     box = bounding_box(first | second)
     bands = [mask & ~_eroded(mask, reach) for mask in (first[box], second[box])]
@@ -215,7 +215,7 @@ def boundary_band(prediction: NDArray[Any], reference: NDArray[Any], width: floa
 
 def diagonal(shape: Sequence[int], spacing: Sequence[float] | None = None) -> float:
     """Length of the image diagonal in units of ``spacing`` (pixels if None): the worst possible distance."""
-    return float(np.linalg.norm(np.multiply(shape, _scale(spacing, len(shape)))))
+    return float(np.linalg.norm(np.multiply(shape, pixel_steps(spacing, len(shape)))))
 
 
 def bounding_box(mask: NDArray[Any]) -> tuple[slice, ...]:
@@ -247,14 +247,6 @@ def _padded_surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         inner &= pixels[core.start + offset : core.stop + offset]
     pixels[core] ^= inner
     return padded
-
-
-def _scale(spacing: Sequence[float] | None, dimensions: int) -> NDArray[np.float64]:
-    """Pixel size along each axis, float64 (dimensions,); 1 without spacing."""
-    scale = np.ones(dimensions) if spacing is None else np.asarray(spacing, np.float64)
-    if scale.shape != (dimensions,) or not (np.isfinite(scale) & (scale > 0)).all():
-        raise ValueError(f"spacing {spacing} is not one positive number for each of {dimensions} axes")
-    return scale
 
 
 def _within(distances: NDArray[Any], limit: float) -> NDArray[np.bool_]:

@@ -53,14 +53,21 @@ def spectral_similarity(
         positive, and then 1.
 
     Raises:
-        ValueError: the shapes differ or are not (B, C, H, W), an option is invalid (see :func:`check_options`), or at
-            this image size the band holds no frequency or weights overflow.
+        ValueError: the inputs are not real tensors, the shapes differ or are not (B, C, H, W), an option is invalid
+            (see :func:`check_options`), ``epsilon`` is not a finite number of 0 or more, or at this image size the
+            band holds no frequency or weights overflow.
     """
+    for name, maps in {"probabilities": probabilities, "targets": targets}.items():
+        if not isinstance(maps, Tensor) or maps.is_complex():
+            kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+            raise ValueError(f"{name} are of type {kind}; pass a torch.Tensor of real numbers")
     if probabilities.shape != targets.shape:
         raise ValueError(f"shapes differ: {tuple(probabilities.shape)} and {tuple(targets.shape)}")
     if probabilities.ndim != 4:
         raise ValueError(f"probabilities have the shape {tuple(probabilities.shape)}; pass (B, C, H, W)")
     check_options(band, weighting, method)
+    if not isinstance(epsilon, Real) or not 0 <= epsilon < math.inf:
+        raise ValueError(f"epsilon {epsilon!r} is not a finite number of 0 or more")
     limits = read_band(band) or EVERYTHING
     dtype = torch.promote_types(probabilities.dtype, torch.float32)
     # Without autocast: half-precision FFT requires powers of two, and the sums overflow.

@@ -23,7 +23,8 @@ class FourierRingCorrelation(Objective):
     a vanishing gradient as their probability grows.
 
     Args:
-        band: (low, high) in cycles per image, integers; null is the Nyquist frequency. None is (1, null).
+        band: (low, high) in cycles per image, integers; null is the Nyquist frequency. None is (1, null), which leaves
+            out frequency 0: an error that is constant over the image costs nothing.
         normalisation: ``correlation`` ignores amplitudes; ``sorensen`` divides by :math:`(\sum |Y_k|^2 +
             \sum |P_k|^2) / 2` instead, so that FRC is at most as large.
 

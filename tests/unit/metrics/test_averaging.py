@@ -97,7 +97,12 @@ def test_counts_without_an_image_axis_are_refused():
 
 @pytest.mark.parametrize(
     ("cases", "complaint"),
-    [(None, "groups have the shape"), (CASES[:, None], "groups have the shape"), ([0, 0, 1, np.nan], "a group is NaN")],
+    [
+        (None, "groups have the shape"),
+        (CASES[:, None], "groups have the shape"),
+        ([0, 0, 1, np.nan], "a group is None or NaN"),
+        (["a", None, "b", "b"], "a group is None or NaN"),
+    ],
 )
 def test_invalid_cases_are_refused(cases, complaint):
     with pytest.raises(ValueError, match=complaint):

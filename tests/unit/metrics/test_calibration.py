@@ -28,6 +28,12 @@ class TestAllBinned:
         with pytest.raises(ValueError, match=r"labels have values other than 0 and 1, such as .*; pass one class"):
             metric(np.array([0.5, 0.6, 0.7]), np.array([0, 1, label]))
 
+    def test_masked_arrays_are_refused(self, metric):
+        p, y = np.array([0.5, 0.6]), np.array([0, 1])
+        for pair in ((np.ma.array(p, mask=y), y), (p, np.ma.array(y, mask=y))):
+            with pytest.raises(ValueError, match="metrics ignore the mask of a masked array"):
+                metric(*pair)
+
     @pytest.mark.parametrize("bins", [0, -3, 1.5, 15.0, np.nan, "15", None, True])
     def test_invalid_numbers_of_bins_are_refused(self, metric, bins):
         with pytest.raises(ValueError, match=r"bins .* is not a whole number of 1 or more"):
@@ -187,7 +193,7 @@ class TestReliability:
             with pytest.raises(ValueError, match="is not a whole number of 1 or more"):
                 call()
 
-    @pytest.mark.parametrize("share", [-0.1, 1.1, np.nan])
+    @pytest.mark.parametrize("share", [-0.1, 1.1, np.nan, "0.1", None])
     def test_invalid_least_shares_are_refused(self, share):
         with pytest.raises(ValueError, match="is not between 0 and 1"):
             maximum_calibration_error(np.array([0.5]), np.array([1]), least_share=share)

@@ -72,6 +72,18 @@ class TestMatching:
                 hits = [hit for size, hit in zip(sizes, detected, strict=True) if low < size <= high]
                 assert result[name] == pytest.approx(np.mean(hits) if hits else math.nan, nan_ok=True)
 
+    @pytest.mark.parametrize("limits", [(3.0, 1.0), (math.nan, 1.0), (1.0,), (1.0, 2.0, 3.0)])
+    def test_invalid_limits_are_refused(self, limits):
+        mask = np.ones((2, 2), bool)
+        with pytest.raises(ValueError, match="are not two numbers in ascending order"):
+            match_lesions(mask, mask).sensitivity_by_size(limits)
+
+    @pytest.mark.parametrize("pixel", [0, -1, math.nan, math.inf, "1"])
+    def test_invalid_sizes_of_a_pixel_are_refused(self, pixel):
+        mask = np.ones((2, 2), bool)
+        with pytest.raises(ValueError, match=r"pixel .* is not"):
+            match_lesions(mask, mask).sensitivity_by_size((1.0, 2.0), pixel)
+
     def test_one_predicted_lesion_may_detect_several(self):
         reference, prediction = np.zeros((1, 9), bool), np.ones((1, 9), bool)
         reference[0, [0, 4, 8]] = True
@@ -114,6 +126,12 @@ class TestVolumes:
     @pytest.mark.parametrize(("shape", "spacing"), [((4, 4, 4), None), ((4, 4), (1, 1))])
     def test_without_spacing_and_for_images_they_are_undefined(self, shape, spacing):
         assert math.isnan(volume_difference(np.ones(shape, bool), np.zeros(shape, bool), spacing))
+
+    @pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 1, 1), (0, 1, 1), (-1, 1, 1), (math.nan, 1, 1), "111", 1])
+    def test_invalid_spacings_are_refused(self, spacing):
+        mask = np.ones((2, 3, 3), bool)
+        with pytest.raises(ValueError, match="is not one positive number for each of 3 axes"):
+            volume_difference(mask, ~mask, spacing)
 
     def test_precision_is_that_of_pixels(self):
         counts = overlap_counts(np.array([1, 1, 1, 0, 0]), np.array([1, 0, 0, 2, 0]), 2)
@@ -176,6 +194,10 @@ class TestAgatston:
             ({"hu": np.zeros((2, 3, 4))}, "pass two volumes"),
             ({"spacing": (3, 1)}, "not one positive number for each of 3 axes"),
             ({"spacing": (3, 0, 1)}, "not one positive number for each of 3 axes"),
+            ({"spacing": 3}, "not one positive number for each of 3 axes"),
+            ({"spacing": None}, "spacing is None; pass the millimetres of each axis"),
+            ({"hu": np.full((2, 3, 3), "200")}, "intensities are not numbers"),
+            ({"mask": np.ones((2, 3, 3), bool), "hu": np.full((2, 3, 3), np.nan)}, "some are NaN in the mask"),
             ({"least_area": -1}, "least_area -1 is not a finite number of 0 or more"),
         ],
     )

@@ -136,3 +136,42 @@ def test_labels_out_of_range_in_lists_are_refused(label):
     for pair in (([0, label], [0, 1]), ([0, 1], [0, label])):
         with pytest.raises(ValueError, match=r"labels outside 0\.\.2"):
             overlap_counts(*pair, 2)
+
+
+METRICS = [metrics.dice, metrics.iou, metrics.sensitivity, metrics.specificity, metrics.precision, metrics.accuracy]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32, np.float64])
+def test_small_integer_types_do_not_overflow(metric, dtype):
+    largest = min(np.iinfo(dtype).max, 2**31 - 1) if np.issubdtype(dtype, np.integer) else 2**31 - 1
+    small = metrics.Counts(*(np.array([share * largest // 4], dtype) for share in (4, 3, 4, 2)))
+    exact = metrics.Counts(*(part.astype(np.int64) for part in small))
+    assert metric(small) == pytest.approx(metric(exact), rel=1e-12)
+    assert 0 < metric(small)[0] < 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("parts", "complaint"),
+    [
+        (([-1], [1], [1], [1]), "a count of pixels is negative or NaN; pass the counts of overlap_counts"),
+        (([1], [1], [1], [np.nan]), "a count of pixels is negative or NaN"),
+        (([1, 1], [1], [1, 1], [1, 1]), r"counts have the shapes \(1,\), \(2,\); pass Counts of four equal shapes"),
+    ],
+)
+def test_invalid_counts_are_refused(metric, parts, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        metric(metrics.Counts(*map(np.array, parts)))
+
+
+def test_labels_without_an_axis_have_no_slices():
+    with pytest.raises(ValueError, match=r"labels have no axis; pass slices \(N, H, W\)"):
+        slice_counts(1, 1, 1)
+
+
+def test_masked_arrays_are_refused_as_labels():
+    labels = np.ones((2, 2), int)
+    for pair in ((np.ma.array(labels, mask=labels), labels), (labels, np.ma.array(labels))):
+        with pytest.raises(ValueError, match="metrics ignore the mask of a masked array"):
+            overlap_counts(*pair, 1)

@@ -53,3 +53,20 @@ def test_without_errors_of_the_baseline_the_value_is_undefined_or_infinite():
     perfect = table([1, 1, 1, 1, 1])
     assert np.isnan(mean_corruption_error(perfect, perfect))
     assert mean_corruption_error(table([0.5] * 5), perfect) == np.inf
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, 80.0])
+def test_values_that_are_not_shares_are_refused(value):
+    with pytest.raises(ValueError, match=r"values outside 0\.\.1; pass a metric that is a share"):
+        mean_corruption_error(MODEL.assign(value=value), BASELINE)
+
+
+def test_two_values_of_a_case_under_one_condition_are_refused():
+    with pytest.raises(ValueError, match="a case has two values under one condition"):
+        mean_corruption_error(pd.concat([MODEL, MODEL.head(1)]), BASELINE)
+
+
+def test_without_a_shared_case_or_a_corruption_the_value_is_undefined():
+    assert np.isnan(mean_corruption_error(MODEL, table([0.8] * 5, cases="z")))
+    clean = MODEL[MODEL["corruption"] == "none"]
+    assert np.isnan(mean_corruption_error(clean, clean))

@@ -216,6 +216,22 @@ class TestEveryMetric:
         with pytest.raises(ValueError, match="reference is of type list"):
             metric(self.A, self.B.tolist())
 
+    def test_the_memory_layout_does_not_matter(self, metric):
+        read_only = self.A.copy()
+        read_only.flags.writeable = False
+        layouts = (read_only, np.asfortranarray(self.A), np.repeat(self.A, 2, 2)[..., ::2], self.A.astype(">i4"))
+        for mask in layouts:
+            assert metric(mask, self.B) == metric(self.A, self.B)
+
+    def test_masked_arrays_are_refused(self, metric):
+        with pytest.raises(ValueError, match="reference: metrics ignore the mask of a masked array; pass an array"):
+            metric(self.A, np.ma.array(self.B, mask=self.A))
+
+    @pytest.mark.parametrize("dtype", ["U1", "M8[s]", complex])
+    def test_values_that_are_not_numbers_are_refused(self, metric, dtype):
+        with pytest.raises(ValueError, match=r"prediction has values of type .*, not numbers; threshold"):
+            metric(self.A.astype(int).astype(dtype), self.B)
+
     def test_shapes_must_agree(self, metric):
         with pytest.raises(ValueError, match="shapes differ"):
             metric(self.A, self.B[:1])
@@ -226,7 +242,15 @@ def test_tensors_are_accepted():
     assert hausdorff95(torch.from_numpy(square(5, 5)), torch.from_numpy(square(6, 5)).long()) == 1
 
 
-@pytest.mark.parametrize("value", [np.nan, -0.1, np.inf, "2", None, [2.0]])
+def test_tensors_that_numpy_cannot_read_are_refused():
+    torch = pytest.importorskip("torch")
+    mask = torch.from_numpy(square(5, 5)).float()
+    for tensor in (mask.clone().requires_grad_(), mask.bfloat16(), mask.to_sparse()):
+        with pytest.raises(ValueError, match=r"prediction of type Tensor cannot be read as an array .*; pass a NumPy"):
+            hausdorff95(tensor, square(6, 5))
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, np.inf, "2", None, [2.0], True])
 def test_invalid_tolerances_and_widths_are_refused(value):
     masks = square(5, 5), square(6, 5)
     with pytest.raises(ValueError, match=r"tolerance .* is not a finite number of 0 or more"):
@@ -249,7 +273,8 @@ def test_definitions_are_checked():
 
 
 @pytest.mark.parametrize(
-    "spacing", [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (np.nan, 1.0), (np.inf, 1.0), 2.0]
+    "spacing",
+    [(1.0,), (1.0, 1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (np.nan, 1.0), (np.inf, 1.0), 2.0, ("a", 1.0), (None, 1.0), {}],
 )
 def test_invalid_spacings_are_refused(spacing):
     masks = square(5, 5), square(6, 5)

@@ -101,6 +101,17 @@ class TestSpectralSimilarity:
         with pytest.raises(ValueError, match="method 'dct' is unknown; valid: auto, fft"):
             spectral_similarity(torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8), method="dct")
 
+    def test_inputs_must_be_real_tensors(self):
+        p, y = probabilities(), blobs()
+        for pair, name in (((p.numpy(), y), "probabilities"), ((p, y.tolist()), "targets"), ((p + 0j, y), "prob")):
+            with pytest.raises(ValueError, match=rf"{name}.* are of type .*; pass a torch.Tensor of real numbers"):
+                spectral_similarity(*pair)
+
+    @pytest.mark.parametrize("epsilon", [-1.0, math.nan, math.inf, "1"])
+    def test_an_invalid_epsilon_is_refused(self, epsilon):
+        with pytest.raises(ValueError, match=r"epsilon .* is not a finite number of 0 or more"):
+            spectral_similarity(probabilities(), blobs(), epsilon=epsilon)
+
     @pytest.mark.parametrize("weighting", [-1.0, math.nan, math.inf])
     def test_a_negative_weighting_is_refused(self, weighting):
         with pytest.raises(ValueError, match="weighting"):

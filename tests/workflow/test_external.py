@@ -35,7 +35,7 @@ def study(directory, slow=False):
     content = copy.deepcopy(TINY)
     content["grid"]["main"]["objectives"] = ["spatial"]
     content["external"] = yaml.safe_load(section)["external"]
-    content["external"]["threshold"]["seeds"] = [0, 1]
+    content["external"]["threshold"] |= {"seeds": [0, 1], "prepare": "python -c pass {data} {preprocessed}"}
     return content | {"tables": ["leaderboard", "summary"], "figures": ["examples"], "studies": []}
 
 
@@ -93,15 +93,15 @@ def test_a_second_run_has_nothing_to_do_and_a_changed_script_trains_again(compar
     def trainings():
         plan = planned(snakemake(directory, "--cores", 2, "--configfile", config, "--dry-run", "--"))
         states = {item["seed"] for item in status(directory, config)["status"] if not item["trained"]}
-        return plan.get("train_external", set()), plan.get("train", set()), states
+        return plan.get("train_external", set()), plan.get("train", set()), states, "all" in plan
 
-    assert trainings() == (set(), set(), set())
+    assert trainings() == (set(), set(), set(), False)
     script = directory / "threshold.py"
     before = script.read_text()
     try:
         script.write_text(before.replace("20)", "21)"))
         expected = {f"dataset=kvasir_seg, method=threshold, seed={seed}" for seed in (0, 1)}
-        assert trainings() == (expected, set(), {0, 1})
+        assert trainings() == (expected, set(), {0, 1}, True)
     finally:
         script.write_text(before)
 

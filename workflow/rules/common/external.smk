@@ -21,8 +21,8 @@ def exported_tests(wildcards):
 
 
 def environment_of(wildcards):
-    """The mark of the virtual environment of a method, whose content ``external_settings`` tracks."""
-    return ancient(f"{ENVIRONMENTS}/{wildcards.method}.txt") if method_of(wildcards).environment else []
+    """The packages in the virtual environment of a method."""
+    return f"{ENVIRONMENTS}/{wildcards.method}.txt" if method_of(wildcards).environment else []
 
 
 def environment_option(wildcards):
@@ -42,9 +42,12 @@ def requirements_content(wildcards):
 
 
 def preparation(wildcards):
-    """What the command for preparation leaves, if there is one. A changed date trains nothing again."""
-    folder = f"{RESULTS}/external/{wildcards.dataset}/{wildcards.method}"
-    return ancient(f"{folder}/prepared.json") if method_of(wildcards).prepare else []
+    """What says that the command for preparation has finished, if there is one.
+
+    It is not ``ancient``: when a job runs again, Snakemake 9 examines no job downstream of it, not even for missing
+    files, and then starts none that depends on it through ancient files only.
+    """
+    return f"{shared_folder(wildcards, None)}/prepared.json" if method_of(wildcards).prepare else []
 
 
 def shared_folder(wildcards, input):

@@ -66,7 +66,7 @@ def _features(
 ) -> Features:
     specification = specifications[run.dataset]
     objective = None if run.external else config.objectives[run.objective]
-    conditions = list(_conditions(config, specification, external=run.external))
+    conditions = list(evaluated_conditions(config, specification, external=run.external))
     others = [method[2:] for method in methods if method[:2] == (run.dataset, run.architecture)]
     reconstructing = [name for name, architecture in config.architectures.items() if architecture.pretrained]
     compared = {
@@ -87,8 +87,13 @@ def _features(
     }
 
 
-def _conditions(config: Config, specification: DatasetSpecification, *, external: bool) -> Iterator[str]:
-    """Test conditions of the runs on a dataset; those of external methods see no corrupted images."""
+def evaluated_conditions(
+    config: Config, specification: DatasetSpecification, *, external: bool = False
+) -> Iterator[str]:
+    """Test conditions of the runs on a dataset, as ``suite/test dataset/corruption/severity``.
+
+    Runs of external methods see no corrupted images.
+    """
     name, suites, noise = specification.name, config.evaluation.suites, config.evaluation.noise
     if "iid" in suites:
         yield f"iid/{name}/{CLEAN}/0"

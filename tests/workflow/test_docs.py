@@ -274,6 +274,10 @@ def test_the_study_of_the_quickstart_as_documented(tmp_path):
     assert re.search(r"^train +12$", jobs.stdout, re.MULTILINE)
     assert not re.search(r"tables/table_[1-6]", jobs.stdout), "no table of a paper"
     assert "mine: 12 runs" in plan.stdout
+    (estimate,) = re.findall(r"`(spectralseg plan .*?--on gpu .*?)`", page)
+    (text,) = re.findall(r"```text\n(About .*?)```", page, re.DOTALL)
+    done = subprocess.run(shlex.split(estimate), cwd=tmp_path, env=own, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(text)
     assert doctor.returncode == ("PROBLEM" in doctor.stdout), doctor.stderr
 
 
@@ -288,6 +292,8 @@ def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
     assert plan.returncode == status.returncode == 0, plan.stderr + status.stderr
     assert doctor.returncode == ("PROBLEM" in doctor.stdout), doctor.stderr
     assert "money: " in plan.stdout
+    assert re.match(r"At least .*: prepare .*, pretrain .*, train .*, evaluate .*, render ", plan.stdout)
+    assert plan.stdout.splitlines()[0] == status.stdout.splitlines()[1]
     assert "btseg is a phantom" in doctor.stdout
     assert status.stdout.startswith("demo: 36 runs, 2 autoencoders · 0 done · 0 running · 0 failed · 38 waiting\n")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from .conftest import TINY, planned, snakemake, write_config
+from .conftest import TINY, planned, snakemake, status, write_config
 from .test_interruptions import STOPS, Command
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -39,6 +39,21 @@ def test_everything_is_there(finished):
     run = json.loads((directory / RUN / "run.json").read_text())
     assert {"run", "architecture", "objective", "training", "data", "versions", "hardware", "seconds"} <= set(run)
     assert not (directory / RUN / "state.pt").exists()
+
+
+def test_every_job_is_measured_for_the_time_left(finished):
+    """A finished study has no time left; a deleted table and the report take as long as they did before."""
+    directory, config = finished
+    results = directory / RESULTS
+    assert status(directory, config)["time"]["stages"] == []
+    jobs = ["phantom/kvasir_seg", "prepare/kvasir_seg", "leakage", "cards/kvasir_seg", "collect", "compare", "claims"]
+    jobs += ["tables/summary", "figures/figure_5", "studies/study_equation_2", "report"]
+    seconds = {job: json.loads((results / f"logs/{job}.benchmark.jsonl").read_text())["s"] for job in jobs}
+    assert min(seconds.values()) > 0
+    (results / "tables" / "summary.json").unlink()
+    (stage,) = status(directory, config)["time"]["stages"]
+    assert (stage["stage"], stage["jobs"], stage["evidence"]) == ("render", 2, ["measured"])
+    assert stage["seconds"] == pytest.approx(seconds["tables/summary"] + seconds["report"])
 
 
 def test_table_equals_the_records(finished):

@@ -6,6 +6,8 @@ rule fetch:
         f"<downloads>/{{dataset}}/{RECEIPTS}",
     log:
         "<downloads>/logs/{dataset}.log",
+    benchmark:
+        "<downloads>/logs/{dataset}.benchmark.jsonl"
     retries: 2
     localrule: True
     conda:
@@ -42,6 +44,8 @@ rule phantom:
         directory("<results>/raw/{dataset}"),
     log:
         "<results>/logs/phantom/{dataset}.log",
+    benchmark:
+        "<results>/logs/phantom/{dataset}.benchmark.jsonl"
     conda:
         ENVIRONMENT
     resources:
@@ -63,6 +67,8 @@ checkpoint prepare:
         arrays=multiext("<prepared>/", *PREPARED_FILES[1:]),
     log:
         "<results>/logs/prepare/{dataset}.log",
+    benchmark:
+        "<results>/logs/prepare/{dataset}.benchmark.jsonl"
     conda:
         ENVIRONMENT
     threads: 4
@@ -91,6 +97,8 @@ checkpoint leakage:
         development="<results>/leakage_development.csv",
     log:
         "<results>/logs/leakage.log",
+    benchmark:
+        "<results>/logs/leakage.benchmark.jsonl"
     conda:
         ENVIRONMENT
     resources:

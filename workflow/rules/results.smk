@@ -19,6 +19,8 @@ rule card:
         ),
     log:
         "<results>/logs/cards/{dataset}.log",
+    benchmark:
+        "<results>/logs/cards/{dataset}.benchmark.jsonl"
     localrule: True
     conda:
         ENVIRONMENT
@@ -44,6 +46,8 @@ rule claims:
         ),
     log:
         "<results>/logs/claims.log",
+    benchmark:
+        "<results>/logs/claims.benchmark.jsonl"
     localrule: True
     conda:
         ENVIRONMENT
@@ -76,6 +80,8 @@ rule table:
         notebook="<results>/notebooks/{table}.ipynb",
     log:
         "<results>/logs/tables/{table}.log",
+    benchmark:
+        "<results>/logs/tables/{table}.benchmark.jsonl"
     localrule: True
     conda:
         ENVIRONMENT
@@ -105,6 +111,8 @@ rule figure:
         notebook="<results>/notebooks/{figure}.ipynb",
     log:
         "<results>/logs/figures/{figure}.log",
+    benchmark:
+        "<results>/logs/figures/{figure}.benchmark.jsonl"
     localrule: True
     conda:
         ENVIRONMENT
@@ -136,6 +144,8 @@ rule study:
         notebook="<results>/notebooks/{study}.ipynb",
     log:
         "<results>/logs/studies/{study}.log",
+    benchmark:
+        "<results>/logs/studies/{study}.benchmark.jsonl"
     localrule: True
     conda:
         ENVIRONMENT
@@ -160,6 +170,8 @@ rule report_page:
         "<results>/report/index.html",
     log:
         "<results>/logs/report.log",
+    benchmark:
+        "<results>/logs/report.benchmark.jsonl"
     localrule: True
     conda:
         ENVIRONMENT

@@ -111,6 +111,8 @@ rule collect:
         "<results>/records.parquet",
     log:
         "<results>/logs/collect.log",
+    benchmark:
+        "<results>/logs/collect.benchmark.jsonl"
     localrule: True
     conda:
         ENVIRONMENT
@@ -128,6 +130,8 @@ rule compare:
         "<results>/comparisons.parquet",
     log:
         "<results>/logs/compare.log",
+    benchmark:
+        "<results>/logs/compare.benchmark.jsonl"
     localrule: True
     conda:
         ENVIRONMENT

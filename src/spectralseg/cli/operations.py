@@ -18,6 +18,9 @@ from spectralseg.redaction import printable
 if TYPE_CHECKING:
     from spectralseg.config import Config
     from spectralseg.data.specification import DatasetSpecification
+    from spectralseg.operations.estimate import Repository
+
+_BENCHMARKS = Path("benchmarks/results")
 
 
 @command(
@@ -37,19 +40,22 @@ def status(arguments: argparse.Namespace) -> None:
     import json
     import time
 
+    from spectralseg.operations.estimate import Estimator
     from spectralseg.operations.status import FINAL, study_queue, study_status
     from spectralseg.operations.status_text import as_json, as_text
     from spectralseg.study_folder import StudyFolder
 
     config, results = _study(arguments.study)
+    repository = _repository(arguments.study)
     queue, queue_time = study_queue(results), time.monotonic()
     while True:
         statuses = study_status(config, results, queue)
-        study_folder = StudyFolder(results, config)
+        study_folder, estimator = StudyFolder(results, config), Estimator(config, results, repository)
+        left = estimator.time_left(estimator.parts(statuses))
         if arguments.json:
-            text = json.dumps(as_json(config, statuses, queue, study_folder.left_out), indent=2)
+            text = json.dumps(as_json(config, statuses, queue, study_folder.left_out, left), indent=2)
         else:
-            text = as_text(config, statuses, queue, study_folder.left_out_sentence())
+            text = as_text(config, statuses, queue, study_folder.left_out_sentence(), left)
         clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
         print(clear + printable(text), flush=True)
         if not arguments.watch or all(run.state in FINAL for run in statuses):
@@ -112,8 +118,12 @@ def doctor(arguments: argparse.Namespace) -> None:
     argument(
         "--devices",
         type=values.whole_number("number", 1, 100_000),
-        default=1,
-        help="number of GPUs used in parallel (default: %(default)s)",
+        help="number of GPUs used in parallel (default: those of this machine, at least 1)",
+    ),
+    argument(
+        "--cores",
+        type=values.whole_number("number", 1, 100_000),
+        help="number of CPU cores, as for snakemake (default: those of this machine)",
     ),
     argument(
         "--runs",
@@ -125,31 +135,31 @@ def doctor(arguments: argparse.Namespace) -> None:
     argument(
         "--benchmarks",
         type=Path,
-        default=Path("benchmarks/results"),
+        default=_BENCHMARKS,
         help="folder of benchmarks, used where no run was measured (default: %(default)s)",
     ),
     argument(
         "--on",
         choices=("gpu", "cpu"),
-        help="device whose benchmarks are used (default: gpu if a GPU or SLURM is present, else cpu)",
+        help="kind of device of the runs (default: that of finished runs; gpu if a GPU or SLURM is present; else cpu)",
     ),
     JSON,
 )
 def plan(arguments: argparse.Namespace) -> None:
-    """Estimate the runs, masked autoencoders, hours, disk space and cost of a study from measured throughput."""
+    """Estimate the time of all stages of a study, its runs, masked autoencoders, disk space and cost."""
     import json
-    import shutil
 
-    from spectralseg.operations.devices import visible_devices
+    from spectralseg.operations.estimate import Estimator
     from spectralseg.operations.plan import as_json, as_text
     from spectralseg.operations.plan import plan as run
-    from spectralseg.operations.throughput import measured
+    from spectralseg.operations.status import study_status
 
     config, results = _study(arguments.study)
-    accelerated = bool(visible_devices() or shutil.which("sbatch")) if arguments.on is None else arguments.on == "gpu"
-    benchmarks = _in_repository(arguments.benchmarks, arguments.study)
-    throughput = measured([results, *arguments.runs], benchmarks, accelerated=accelerated)
-    estimate = run(config, results, throughput, price=arguments.price, devices=arguments.devices)
+    settings = arguments.on, arguments.devices, arguments.cores
+    repository = _repository(arguments.study, arguments.benchmarks)
+    estimator = Estimator(config, results, repository, arguments.runs, *settings)
+    parts = estimator.parts(study_status(config, results))
+    estimate = run(config, results, parts, price=arguments.price, time=estimator.time_left(parts))
     print(json.dumps(as_json(estimate), indent=2) if arguments.json else printable(as_text(estimate)))
 
 
@@ -161,6 +171,14 @@ def _study(study: Path, specifications: Mapping[str, DatasetSpecification] | Non
     config = load_config(file, specifications)
     in_results = study.is_dir() or (file.name == "config.yaml" and (file.parent / "runs").is_dir())
     return config, file.parent if in_results else Path("results") / config.name
+
+
+def _repository(study: Path, benchmarks: Path = _BENCHMARKS) -> Repository:
+    """What estimates of time read from the repository."""
+    from spectralseg.operations.estimate import Repository
+
+    folders = (Path("workflow/rules/datasets"), benchmarks, Path("config/published"))
+    return Repository.at(*(_in_repository(folder, study) for folder in folders))
 
 
 def _in_repository(path: Path, study: Path) -> Path:

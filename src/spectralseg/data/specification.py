@@ -138,6 +138,9 @@ class DatasetSpecification(_Strict):
     citation: str
     homepage: str
     sources: tuple[SourceFile, ...] = ()
+    megabytes: float | None = Field(
+        None, gt=0, description="size of all sources in MB, about, for estimates of time", exclude_if=_is_none
+    )
     reader: str = Field(description="module in spectralseg/data/readers")
     reader_options: dict[str, Any] = {}
     intensity: Intensity | None = None
@@ -169,8 +172,8 @@ class DatasetSpecification(_Strict):
 
     def shaping(self) -> dict[str, Any]:
         """The keys that a prepared dataset depends on: all but descriptive ones, sources and splits."""
-        descriptive = {"title", "licence", "citation", "homepage", "sources", "split", "alternative_splits"}
-        return self.model_dump(mode="json", exclude=descriptive)
+        descriptive = {"title", "licence", "citation", "homepage", "sources", "megabytes"}
+        return self.model_dump(mode="json", exclude={*descriptive, "split", "alternative_splits"})
 
     @field_validator("lesions")
     @classmethod

@@ -57,6 +57,11 @@ def visible_devices(environment: Mapping[str, str] = os.environ) -> list[Device]
     return []
 
 
+def cpu_cores() -> int:
+    """Number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def assigned_by_slurm(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this is a SLURM job with exactly one assigned device."""
     assigned = environment.get("CUDA_VISIBLE_DEVICES") or environment.get("ROCR_VISIBLE_DEVICES") or ""

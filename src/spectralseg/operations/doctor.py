@@ -25,7 +25,8 @@ from spectralseg.data.fetch import RECEIPTS
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
 from spectralseg.grid import grid_runs
-from spectralseg.operations.devices import visible_devices
+from spectralseg.operations.devices import cpu_cores, visible_devices
+from spectralseg.operations.parts import study_parts
 from spectralseg.operations.plan import gigabytes, plan
 from spectralseg.operations.status import RunStatus, of_autoencoders, of_runs, study_status
 from spectralseg.operations.throughput import measured
@@ -145,14 +146,14 @@ def devices() -> Iterator[Finding]:
             "none; install a torch that fits the driver",
         )
     else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        yield Finding("note", "GPU", f"none available; training uses the CPU, {cores} cores, and is much slower")
+        yield Finding("note", "GPU", f"none available; training uses the CPU, {cpu_cores()} cores, and is much slower")
 
 
 def _required_space(config: Config, results: Path) -> int:
     """Disk space in bytes that runs and autoencoders still need; 0 if an invalid option prevents the estimate."""
     with contextlib.suppress(InputError):
-        estimate = plan(config, results, measured([results], None), price=None, devices=1)
+        parts = study_parts(config, results, study_status(config, results), measured([results], None), {})
+        estimate = plan(config, results, parts, price=None)
         total, study = estimate.run_bytes + estimate.pretraining_bytes, StudyFolder(results, config)
         folders = [*map(study.run_folder, study.autoencoders), *map(study.run_folder, study.runs)]
         used = sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())

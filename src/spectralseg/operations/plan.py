@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,48 +11,10 @@ from typing import Any
 from spectralseg.config import Config
 from spectralseg.errors import InputError
 from spectralseg.files import visible
-from spectralseg.grid import Autoencoder, Run
-from spectralseg.operations.status import FINAL, RunStatus, study_status
-from spectralseg.operations.status_text import amounts, duration, table
-from spectralseg.operations.throughput import Estimate, Measured, estimate, setting_of_autoencoder, settings_of
-
-
-@dataclass(frozen=True)
-class Part:
-    """Runs of one dataset and architecture, or a masked autoencoder of one dataset.
-
-    Attributes:
-        dataset: name in the configuration.
-        name: architecture or masked autoencoder, in the configuration.
-        runs: number of runs; 1 for an autoencoder.
-        finished: number of trained runs.
-        evaluated: number of evaluated runs; trained autoencoders.
-        outdated: number of runs that are retrained, because settings or data have changed or files are damaged.
-        iterations: optimizer steps of a run; 0 for an untrained autoencoder.
-        estimate: estimated speed; None without any measurement.
-    """
-
-    dataset: str
-    name: str
-    runs: int
-    finished: int
-    evaluated: int
-    outdated: int
-    iterations: int
-    estimate: Estimate | None
-
-    @property
-    def measured(self) -> bool:
-        """Whether the hours are known; an untrained autoencoder needs none."""
-        return self.estimate is not None or not self.iterations
-
-    def hours(self, which: str = "seconds") -> float:
-        """Device-hours to train and evaluate the remaining runs; ``which`` is ``seconds``, ``low`` or ``high``."""
-        if self.estimate is None:
-            return 0.0
-        training = (self.runs - self.finished) * self.iterations * float(getattr(self.estimate, which))
-        evaluation = (self.runs - self.evaluated) * (self.estimate.evaluation or 0.0)
-        return (training + evaluation) / self.estimate.share / 3600
+from spectralseg.operations import stages
+from spectralseg.operations.parts import Part, Parts
+from spectralseg.operations.stages import TimeLeft
+from spectralseg.operations.status_text import amounts, table
 
 
 @dataclass(frozen=True)
@@ -68,7 +30,7 @@ class Plan:
         prepared_bytes: disk space of the prepared datasets.
         unprepared: datasets that are not prepared, and not in ``prepared_bytes``.
         price: price per device-hour; None if not given.
-        devices: number of devices used in parallel.
+        time: remaining time of all stages; None if only space is estimated.
     """
 
     study: str
@@ -79,7 +41,7 @@ class Plan:
     prepared_bytes: int
     unprepared: tuple[str, ...]
     price: float | None
-    devices: int
+    time: TimeLeft | None = None
 
     @property
     def unknown(self) -> list[str]:
@@ -93,78 +55,47 @@ class Plan:
         return sum(part.hours(which) for part in self.pretraining + self.parts if part.measured)
 
 
-def plan(config: Config, results: Path, measurements: Sequence[Measured], *, price: float | None, devices: int) -> Plan:
-    """Estimate the cost of a study from measurements.
+def plan(config: Config, results: Path, parts: Parts, *, price: float | None, time: TimeLeft | None = None) -> Plan:
+    """Estimate the cost of a study.
 
     Args:
         config: the study.
-        results: its results folder, whose finished runs are not retrained; it need not exist.
-        measurements: measured speeds.
+        results: its results folder; it need not exist.
+        parts: its runs and masked autoencoders, from :func:`spectralseg.operations.parts.study_parts`.
         price: price per device-hour, in any currency.
-        devices: number of devices used in parallel.
+        time: its remaining time.
 
     Raises:
         InputError: the number of iterations depends on epochs, and a dataset is not prepared.
     """
-    groups: dict[tuple[str, str], list[RunStatus]] = {}
-    autoencoders: dict[Autoencoder, list[RunStatus]] = {}
-    for status in study_status(config, results):
-        if isinstance(status.run, Run):
-            groups.setdefault((status.run.dataset, status.run.architecture), []).append(status)
-        else:
-            autoencoders[status.run] = [status]
-    parts = []
-    for (dataset, architecture), members in groups.items():
-        speed = estimate(settings_of(config, dataset)[architecture], measurements)
-        parts.append(_part(dataset, architecture, members, _iterations(config, results, dataset), speed))
-    pretraining = []
-    for item, members in autoencoders.items():
-        iterations = config.pretraining[item.name].iterations
-        speed = estimate(setting_of_autoencoder(config, item), measurements) if iterations else None
-        pretraining.append(_part(item.dataset, item.name, members, iterations, speed))
-    sizes = _measured_bytes(parts)
-    sizes |= {name: _weights_bytes(config, name) for name in {part.name for part in parts} - sizes.keys()}
+    for part in parts.runs:
+        if part.iterations is None:
+            folder = results / "prepared" / part.dataset
+            raise InputError(
+                f"{folder}: does not exist, but the number of iterations depends on epochs; run 'snakemake data' first"
+            )
+    sizes = _measured_bytes(parts.runs)
+    unmeasured = {part.name for part in parts.runs if not part.external} - sizes.keys()
+    sizes |= {name: _weights_bytes(config, name) for name in unmeasured}
     folders = {name: results / "prepared" / name for name in config.datasets}
     return Plan(
         config.name,
-        tuple(parts),
-        tuple(pretraining),
-        sum(part.runs * sizes[part.name] for part in parts),
+        parts.runs,
+        parts.pretraining,
+        sum(part.runs * sizes.get(part.name, 0) for part in parts.runs),
         sum(
             (part.estimate and part.estimate.bytes) or _autoencoder_bytes(config, part.dataset, part.name)
-            for part in pretraining
+            for part in parts.pretraining
         ),
         sum(file.stat().st_size for folder in folders.values() for file in visible(folder.glob("*"))),
         tuple(name for name, folder in folders.items() if not (folder / "dataset.json").is_file()),
         price,
-        devices,
+        time,
     )
-
-
-def _part(dataset: str, name: str, members: Sequence[RunStatus], iterations: int, speed: Estimate | None) -> Part:
-    retrained = [status.state in ("outdated", "unreadable") for status in members]
-    finished = sum(status.trained and not again for status, again in zip(members, retrained, strict=True))
-    evaluated = sum(status.state in FINAL for status in members)
-    return Part(dataset, name, len(members), finished, evaluated, sum(retrained), iterations, speed)
 
 
 def _measured_bytes(parts: Iterable[Part]) -> dict[str, int]:
     return {part.name: part.estimate.bytes for part in parts if part.estimate and part.estimate.bytes}
-
-
-def _iterations(config: Config, results: Path, dataset: str) -> int:
-    training = config.training_of(dataset)
-    if training.epochs is None:
-        return training.iterations
-    from spectralseg.data import open_prepared
-    from spectralseg.training.schedule import iterations
-
-    folder = results / "prepared" / dataset
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: does not exist, but the number of iterations depends on epochs; run 'snakemake data' first"
-        )
-    return iterations(training, open_prepared(folder))
 
 
 def _weights_bytes(config: Config, architecture: str) -> int:
@@ -202,7 +133,8 @@ def as_json(study_plan: Plan) -> dict[str, Any]:
     hours = {which: study_plan.hours(which) for which in ("seconds", "low", "high")}
     totals = {"hours": hours["seconds"], "hours_low": hours["low"], "hours_high": hours["high"]}
     money = None if study_plan.price is None or totals["hours"] is None else totals["hours"] * study_plan.price
-    values = {**asdict(study_plan), **parts, "unknown": study_plan.unknown, **totals, "money": money}
+    time = study_plan.time and stages.as_json(study_plan.time)
+    values = {**asdict(study_plan), **parts, "unknown": study_plan.unknown, **totals, "money": money, "time": time}
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 
@@ -212,11 +144,12 @@ def _plain(part: Part, key: str) -> dict[str, Any]:
 
 
 def as_text(study_plan: Plan) -> str:
-    """A plan for a terminal: tables of masked autoencoders and of runs by dataset and architecture, totals, and the
-    sources of the estimates.
+    """A plan for a terminal: the total time, tables of masked autoencoders and of runs by dataset and architecture,
+    cost, and the sources of the estimates.
     """
     headings = ("runs", "trained", "outdated", "iterations", "hours left")
     lines = [
+        *([*stages.sentences(study_plan.time), ""] if study_plan.time else []),
         f"{study_plan.study}: {amounts(sum(part.runs for part in study_plan.parts), len(study_plan.pretraining))}",
         "",
     ]
@@ -232,8 +165,6 @@ def as_text(study_plan: Plan) -> str:
         count = len(study_plan.unknown)
         without = f", without {count} autoencoder{'s' * (count > 1)} whose speed is unknown until one is trained"
         lines.append(f"time: {hours:.1f} device-hours ({low:.1f} to {high:.1f}){without if count else ''}")
-        if study_plan.devices > 1:
-            lines.append(f"      {duration(3600 * hours / study_plan.devices)} on {study_plan.devices} devices")
         if study_plan.price is not None:
             money = (f"{study_plan.price * amount:,.2f}" for amount in (hours, low, high))
             lines.append("money: {} ({} to {})".format(*money))
@@ -243,7 +174,8 @@ def as_text(study_plan: Plan) -> str:
 
 def _cells(part: Part) -> tuple[str, ...]:
     hours = f"{part.hours():.1f}" if part.measured else "?"
-    return f"{part.runs}", f"{part.finished}", f"{part.outdated}", f"{part.iterations:,}", hours
+    iterations = "" if part.external else f"{part.iterations or 0:,}"
+    return f"{part.runs}", f"{part.finished}", f"{part.outdated}", iterations, hours
 
 
 def _disk(study_plan: Plan) -> str:
@@ -259,15 +191,17 @@ def _sources(study_plan: Plan) -> list[str]:
     autoencoders = {part.name: _speed(part) for part in study_plan.pretraining}
     architectures = {}
     for part in study_plan.parts:
-        evaluated = part.estimate is None or part.estimate.evaluation is not None
+        evaluated = part.estimate is None or part.evaluation is not None
         architectures[part.name] = _speed(part) + ("" if evaluated else "; evaluation not measured and not included")
     return [line for line in (*autoencoders.values(), *architectures.values()) if line]
 
 
 def _speed(part: Part) -> str:
-    """Seconds per iteration and their source; empty if unknown."""
+    """Seconds per iteration, of an external method per run, and their source; empty if unknown."""
     if not (speed := part.estimate):
         return ""
+    if part.external:
+        return f"{part.name}: {stages.rounded(speed.seconds)} per run, from {speed.source}"
     shared = f" shared by {speed.share} runs" if speed.share > 1 else ""
     return (
         f"{part.name}: {1000 * speed.seconds:.0f} ms per iteration "

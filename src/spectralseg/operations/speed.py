@@ -56,6 +56,7 @@ def measure(
         "setting": asdict(settings_of(config, run.dataset)[run.architecture]),
         "dataset": run.dataset if ready else f"{run.dataset}, phantom",
         "workers": config.training.workers,
+        "device": hardware["device"],
         "device_name": hardware["device_name"],
         "seconds": times,
     }

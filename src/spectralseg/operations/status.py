@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -399,39 +398,3 @@ def _divergence(file: Path) -> str:
 def _where(beat: Beat) -> str:
     job = f"SLURM job {beat.slurm_job}" if beat.slurm_job else ""
     return ", ".join(part for part in (beat.device and f"device {beat.device}", beat.host, job) if part)
-
-
-def seconds_left(statuses: Iterable[RunStatus]) -> float | None:
-    """Estimate the time until all runs and masked autoencoders are trained, as many in parallel as are running now, or
-    one.
-
-    The training time of a run is the mean over finished runs of the same dataset and architecture, otherwise over all
-    finished runs; that of an autoencoder is the mean over all finished ones. Evaluation is not included. None without
-    an estimate for one of them.
-    """
-    statuses = list(statuses)
-    times: dict[tuple[str, ...], list[float]] = {}
-    for status in statuses:
-        if status.seconds is not None:
-            times.setdefault(_cell(status), []).append(status.seconds)
-    means = {cell: statistics.fmean(seconds) for cell, seconds in times.items()}
-    total, running = 0.0, 0
-    for status in statuses:
-        if status.trained:
-            continue
-        running += status.state == "running"
-        left = status.seconds_left if status.task == status.kind.first else None
-        if left is None:
-            cell = _cell(status)
-            similar = [mean for (parent, *_), mean in means.items() if parent == cell[0]]
-            left = means.get(cell, statistics.fmean(similar) if similar else None)
-        if left is None:
-            return None
-        total += left
-    return total / max(1, running)
-
-
-def _cell(status: RunStatus) -> tuple[str, ...]:
-    """Trainings that take about the same time."""
-    run = status.run
-    return (run.parent, run.dataset, run.architecture if isinstance(run, Run) else run.name)

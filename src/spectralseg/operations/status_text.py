@@ -9,14 +9,14 @@ from dataclasses import asdict
 from typing import Any
 
 from spectralseg.config import Config
+from spectralseg.operations import stages
+from spectralseg.operations.stages import TimeLeft
 from spectralseg.operations.status import (
-    FINAL,
     STATES,
     RunStatus,
     State,
     of_autoencoders,
     of_runs,
-    seconds_left,
 )
 
 _RARE: tuple[State, ...] = ("diverged", "outdated", "unreadable")  # states that totals omit if there are no such runs
@@ -27,6 +27,7 @@ def as_json(
     statuses: Sequence[RunStatus],
     queue: Iterable[tuple[str, str]] = (),
     left_out: Mapping[str, int] | None = None,
+    time: TimeLeft | None = None,
 ) -> dict[str, Any]:
     """The status of a study as plain values. Numbers by state count runs and masked autoencoders.
 
@@ -35,6 +36,7 @@ def as_json(
         statuses: from :func:`study_status`.
         queue: from :func:`study_queue`.
         left_out: see :attr:`~spectralseg.study_folder.StudyFolder.left_out`.
+        time: remaining time of all stages.
     """
     count = Counter(status.state for status in statuses)
     runs, autoencoders = of_runs(statuses), of_autoencoders(statuses)
@@ -44,7 +46,8 @@ def as_json(
         "autoencoders": len(autoencoders),
         **{state: count[state] for state in STATES},
         "trained": sum(status.trained for status in statuses),
-        "seconds_left": seconds_left(statuses),
+        "seconds_left": time.seconds if time and time.complete else None,
+        "time": time and stages.as_json(time),
         "queue": [{"rule": rule, "reason": reason, "jobs": jobs} for (rule, reason), jobs in _by_rule(queue)],
         "left_out": dict(left_out or {}),
         "pretraining": [_fields(status) for status in autoencoders],
@@ -60,17 +63,19 @@ def _fields(status: RunStatus) -> dict[str, Any]:
 
 
 def as_text(
-    config: Config, statuses: Sequence[RunStatus], queue: Iterable[tuple[str, str]] = (), left_out: str = ""
+    config: Config,
+    statuses: Sequence[RunStatus],
+    queue: Iterable[tuple[str, str]] = (),
+    left_out: str = "",
+    time: TimeLeft | None = None,
 ) -> str:
-    """The status of a study for a terminal: totals, running and queued jobs, errors, masked autoencoders, the grid, and
-    ``left_out``.
+    """The status of a study for a terminal: totals, remaining time, running and queued jobs, errors, masked
+    autoencoders, the grid, and ``left_out``.
     """
     count = Counter(status.state for status in statuses)
     counts = [f"{count[state]} {state}" for state in STATES if count[state] or state not in _RARE]
     head = f"{config.name}: {amounts(len(of_runs(statuses)), len(of_autoencoders(statuses)))} · " + " · ".join(counts)
-    if (left := seconds_left(statuses)) and any(status.state not in FINAL for status in statuses):
-        head += f" · training finishes in about {duration(left)}"
-    parts = [head]
+    parts = ["\n".join([head, *(stages.sentences(time) if time else [])])]
     if running := [status for status in statuses if status.state == "running"]:
         rows = [
             (status.title, _progress(status), _validation(status), _left(status), status.where) for status in running

@@ -19,7 +19,9 @@ from spectralseg.grid import Run
 from spectralseg.models import build_model
 from spectralseg.monai_networks import CONTRACT, NETWORKS, NO_OPTIONS, divisor_of
 from spectralseg.operations import doctor
+from spectralseg.operations.parts import study_parts
 from spectralseg.operations.plan import plan
+from spectralseg.operations.status import study_status
 from spectralseg.preprocessing import to_float
 from spectralseg.run_folder import read_settings
 from spectralseg.training.loop import train
@@ -46,6 +48,10 @@ MILLIONS = {  # of parameters, for colour images of 224 pixels and one class
 
 def size_of(model):
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def planned(config, results):
+    return plan(config, results, study_parts(config, results, study_status(config, results), [], {}), price=None)
 
 
 @pytest.fixture
@@ -289,7 +295,7 @@ def test_a_run_is_planned_checked_trained_and_loaded(small_model, monai, toy, to
     (finding,) = doctor.models(config, {"toy": toy_specification()})
     assert (finding.level, finding.text) == ("ok", "network can be built")
     parameters = size_of(small_model(f"monai:{name}", image_size=32))
-    assert plan(config, tmp_path / "none", [], price=None, devices=1).run_bytes == 2 * 8 * parameters
+    assert planned(config, tmp_path / "none").run_bytes == 2 * 8 * parameters
     run = Run("toy", "network", "mixed", "0.2", 0)
     train(config, run, toy, tmp_path / "run", device_name="cpu")
     settings = read_settings(tmp_path / "run")
@@ -304,7 +310,7 @@ def test_a_run_is_planned_checked_trained_and_loaded(small_model, monai, toy, to
 def test_a_network_that_cannot_be_built_without_memory_is_planned(small_model, monai, tmp_path):
     """The constructor of SwinUNETR reads values of tensors."""
     parameters = size_of(small_model("monai:SwinUNETR"))
-    study_plan = plan(monai("SwinUNETR"), tmp_path / "none", [], price=None, devices=1)
+    study_plan = planned(monai("SwinUNETR"), tmp_path / "none")
     assert study_plan.run_bytes == 2 * 8 * parameters
 
 

@@ -6,11 +6,15 @@ import pandas as pd
 import pytest
 
 from spectralseg import cli
-from spectralseg.config import load_config, validate_config
+from spectralseg.config import External, load_config, validate_config
 from spectralseg.data.prepared import identity_of
 from spectralseg.errors import InputError
 from spectralseg.grid import Autoencoder, Run
-from spectralseg.operations.plan import as_json, as_text, gigabytes, plan
+from spectralseg.operations.parts import jobs_of, study_parts
+from spectralseg.operations.plan import as_json, as_text, gigabytes
+from spectralseg.operations.plan import plan as plan_of
+from spectralseg.operations.stages import Machine, time_left
+from spectralseg.operations.status import study_status
 from spectralseg.operations.throughput import DOCTOR, Measured, estimate, measured, settings_of
 from spectralseg.training.pretraining import pretrain
 from spectralseg.training.settings import settings_of as settings_of_run
@@ -22,6 +26,13 @@ def planned(study):
     study["training"] |= {"iterations": 1000}
     study["grid"]["main"] |= {"seeds": [0, 1, 2]}
     return validate_config(study, "toy.yaml")
+
+
+def plan(config, results, measurements, *, price, devices=1):
+    """The plan of a study on GPUs, with the time of its trainings and evaluations."""
+    parts = study_parts(config, results, study_status(config, results), measurements, {})
+    machine = Machine("gpu", devices, cores=8, threads=4)
+    return plan_of(config, results, parts, price=price, time=time_left(jobs_of(parts, machine), machine))
 
 
 def finish(
@@ -59,7 +70,7 @@ def test_costs_are_estimated_from_finished_runs(tmp_path, planned):
     assert study_plan.run_bytes == 6 * 10**6
     text = as_text(study_plan)
     assert "time: 4.4 device-hours (3.3 to 5.6)" in text
-    assert "1 h 07 min on 4 devices" in text
+    assert text.startswith("At least 67 min on 4 GPUs and 8 cores: train 67 min, evaluate ?; 4.4 device-hours\n")
     assert "money: 11.11 (8.33 to 13.89)" in text
     assert "disk: 6 MB for the runs" in text
     assert "unet: 4000 ms per iteration (3000 to 5000) from 2 finished runs, on H100; evaluation not measured" in text
@@ -314,3 +325,34 @@ def test_the_paper_can_be_planned_from_a_fresh_clone(capsys, repository, monkeyp
     assert sum(part["runs"] for part in values["parts"]) == 96
     assert values["hours_low"] < values["hours"] < values["hours_high"]
     assert values["money"] == pytest.approx(2 * values["hours"])
+
+
+def test_runs_of_external_methods_are_estimated_from_finished_ones(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    commands = {"train": "t {model} {seed}", "predict": "p {model} {images} {predictions}"}
+    method = External(datasets=["toy"], seeds=[0, 1, 2], **commands)
+    study = config.model_copy(update={"external": {"other": method}})
+    results = tmp_path / "results/toy"
+
+    def parts():
+        return study_parts(study, results, study_status(study, results), [], {})
+
+    def external():
+        (part,) = [part for part in parts().runs if part.external]
+        return part
+
+    assert (external().runs, external().finished, external().training_seconds()) == (3, 0, None)
+    run = Run("toy", "other", "external", "0", 0)
+    folder = results / "runs" / run.folder
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "weights").write_bytes(bytes(1000))
+    data = {"name": "toy", "image_size": study.size_of("toy"), "source": study.datasets["toy"].source}
+    (folder / "run.json").write_text(json.dumps({**settings_of_run(study, run, data), "seconds": 3600.0}))
+    for name in ("records.parquet", "reliability.parquet", "examples.npz"):
+        pd.DataFrame().to_parquet(folder / name)
+    (folder / "evaluate.benchmark.jsonl").write_text('{"s": 60.0}\n')
+    assert (external().finished, external().training_seconds(), external().evaluation_seconds) == (1, 7200.0, 120.0)
+    assert external().hours() == pytest.approx(2 + 120 / 3600)
+    text = as_text(plan(study, results, [], price=None))
+    assert "other: 60 min per run, from finished runs" in text
+    assert re.search(r"toy +other +3 +1 +0 +2\.0", text)

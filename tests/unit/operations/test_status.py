@@ -22,8 +22,9 @@ from spectralseg.errors import InputError, Interrupted
 from spectralseg.grid import Autoencoder, Run
 from spectralseg.metrics.records import divergence_record
 from spectralseg.operations import heartbeat as beats
+from spectralseg.operations.estimate import Estimator
 from spectralseg.operations.heartbeat import Beat, heartbeat, read_beat
-from spectralseg.operations.status import _job, first_error, seconds_left, study_queue, study_status
+from spectralseg.operations.status import _job, first_error, study_queue, study_status
 from spectralseg.operations.status_text import as_json, as_text, duration
 from spectralseg.progress import progress_bar
 from spectralseg.training.settings import settings_of
@@ -49,6 +50,10 @@ def beat(**changes):
     return Beat("train", platform.node(), me, beats._namespace(), beats._born(me), now, now, **changes)
 
 
+# What the estimate of time reads from the description of a run, besides its seconds.
+MEASURED = {"iterations": STUDY["training"]["iterations"], "hardware": {"device": "cpu", "device_name": "toy"}}
+
+
 def finish_training(folder, seconds=60.0, **changes):
     (folder / "model.pt").write_bytes(b"weights")
     run = Run("toy", "unet", "spatial", "0", 0)
@@ -57,12 +62,20 @@ def finish_training(folder, seconds=60.0, **changes):
         run,
         {**identity_of({}), "name": "toy", "image_size": 32, "source": "phantom"},
     )
-    (folder / "run.json").write_text(json.dumps({**settings, "seconds": seconds, **changes}))
+    (folder / "run.json").write_text(json.dumps({**settings, **MEASURED, "seconds": seconds, **changes}))
     history = [
         {"iteration": 3, "loss": 1.0, "validation_dice": 0.5},
         {"iteration": 6, "loss": 0.9, "validation_dice": 0.75},
     ]
     (folder / "history.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history))
+
+
+def training_left(config):
+    """Seconds until all runs and masked autoencoders are trained, one after another; None if unknown."""
+    estimator = Estimator(config, Path("results/toy"))
+    parts = estimator.parts(study_status(config, Path("results/toy")))
+    seconds = [part.training_seconds() for part in (*parts.pretraining, *parts.runs)]
+    return None if None in seconds else sum(seconds)
 
 
 def evaluate(folder):
@@ -435,7 +448,7 @@ class TestAutoencoders:
         finish_training(run)
         data = {**identity_of({}), "name": "toy", "image_size": 32, "source": "phantom"}
         settings = settings_of(config, Run("toy", architecture, "spatial", "0", 0), data)
-        (run / "run.json").write_text(json.dumps({**settings, "seconds": 60.0, **changes}))
+        (run / "run.json").write_text(json.dumps({**settings, **MEASURED, "seconds": 60.0, **changes}))
         evaluate(run)
 
     def test_they_are_listed_before_the_runs(self, look, config):
@@ -564,16 +577,16 @@ class TestAutoencoders:
             assert _job(task, item) == f"rule_{task}/{get_job_wildcards(job)}"
 
     def test_time_left_includes_them(self, look, folder, config):
-        assert seconds_left(study_status(config, Path("results/toy"))) is None
+        assert training_left(config) is None
         self.pretrain(folder, config)
-        assert seconds_left(study_status(config, Path("results/toy"))) is None, "the time of runs is unknown"
+        assert training_left(config) is None, "the time of runs is unknown"
         self.train(config, folder, "unet")
-        assert seconds_left(study_status(config, Path("results/toy"))) == 120, "an untrained one takes no time"
+        assert training_left(config) == 120, "an untrained one takes no time"
         (folder / "map_quality.csv").unlink()
-        assert seconds_left(study_status(config, Path("results/toy"))) is None
+        assert training_left(config) is None
         counted = {"step": "pretrain", "unit": "it", "done": 6, "total": 10, "rate": 1.0}
         beats._write(folder, dataclasses.replace(beat(**counted), task="pretrain"))
-        assert seconds_left(study_status(config, Path("results/toy"))) == 4 + 120
+        assert training_left(config) == 4 + 120
 
     def test_an_untrained_one_gives_no_estimate_for_others(self, look, folder, config):
         untrained = folder.with_name("untrained")
@@ -641,14 +654,13 @@ class TestAutoencoders:
 
 class TestStudy:
     def test_time_left_is_estimated_from_trained_runs(self, look, folder, config):
-        assert seconds_left(study_status(config, Path("results/toy"))) is None
+        assert training_left(config) is None
         finish_training(folder, seconds=120)
-        statuses = study_status(config, Path("results/toy"))
-        assert seconds_left(statuses) == 120
+        assert training_left(config) == 120
         other = Path("results/toy/runs/toy/unet/mixed/lambda0.2/seed0")
         other.mkdir(parents=True)
         beats._write(other, beat(step="train", unit="it", done=1, total=3, rate=0.1))
-        assert seconds_left(study_status(config, Path("results/toy"))) == 20
+        assert training_left(config) == 20
 
     def test_runs_that_diverged_are_counted_and_listed(self, look, folder, config):
         finish_training(folder)
@@ -660,7 +672,7 @@ class TestStudy:
         assert "Diverged\n  toy/unet/spatial/lambda0/seed0: the objective is not finite\n" in text
         assert "diverged 0" in text.splitlines()[-2]
         assert as_json(config, statuses)["diverged"] == 1
-        assert seconds_left(statuses) is None, "a run that ended early gives no estimate for others"
+        assert training_left(config) is None, "a run that ended early gives no estimate for others"
 
     def test_queued_jobs_are_found_by_the_name_of_the_workflow(self, tmp_path, monkeypatch):
         assert study_queue(tmp_path) == []
@@ -683,16 +695,22 @@ class TestStudy:
         beats._write(base / "seed2", beat(error="ValueError: bad"))
         statuses = study_status(config, Path("results/toy"))
         queue = [*[("rule_train/other", "Resources")] * 12, ("rule_phantom/toy", "Priority")]
-        text = as_text(config, statuses, queue)
+        estimator = Estimator(config, Path("results/toy"), cores=1)
+        left = estimator.time_left(estimator.parts(statuses))
+        text = as_text(config, statuses, queue, time=left)
         assert text.startswith(
-            "toy: 10 runs · 1 done · 1 running · 1 failed · 7 waiting · training finishes in about 9 min"
+            "toy: 10 runs · 1 done · 1 running · 1 failed · 7 waiting\n"
+            "At least 9 min on 1 core: prepare at least 10 s, train 9 min, evaluate ?, render at least 5 s\n"
         )
         assert "toy/unet/spatial/lambda0/seed1  train: 30 of 60 (50 %)" in text
         assert "toy/unet/spatial/lambda0/seed2, train: ValueError: bad\n    results/toy/runs/" in text
         assert "  rule     jobs  wait for\n  phantom  1     Priority\n  train    12    Resources\n" in text
         assert "toy      unet          spatial    0    0.750  done 0 · running 1 · failed 2 · waiting 3, 5" in text
         assert "toy      unet          mixed      0.2         waiting 0-3, 5" in text
-        values = json.loads(json.dumps(as_json(config, statuses, queue)))
+        values = json.loads(json.dumps(as_json(config, statuses, queue, time=left)))
+        assert values["seconds_left"] is None, "the time of evaluations is unknown"
+        stages = {stage["stage"]: (stage["jobs"], stage["seconds"]) for stage in values["time"]["stages"]}
+        assert (stages["train"], stages["evaluate"]) == ((9, 540), (9, None))
         assert {key: values[key] for key in ("runs", "done", "running", "failed", "waiting")} == {
             "runs": 10,
             "done": 1,

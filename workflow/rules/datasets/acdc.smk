@@ -18,6 +18,7 @@ SPECIFICATION = {
             "built_on_request": True,
         },
     ],
+    "megabytes": 2000,
     "reader": "acdc",
     "reader_options": {"folder": "training"},
     "intensity": {"percentiles": [0, 100]},

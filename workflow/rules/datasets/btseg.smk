@@ -42,6 +42,7 @@ SPECIFICATION = {
             "md5": "4188f7c30957e9673c3611613071bd6e",
         },
     ],
+    "megabytes": 900,
     "reader": "cheng",
     "intensity": {"percentiles": [0, 100]},
     # Folds keep patients together; the reader groups patient numbers that differ by a trailing letter only.

@@ -27,6 +27,7 @@ SPECIFICATION = {
             "md5": "b1742de6bd257faca3b2b21a4aa3b781",
         },
     ],
+    "megabytes": 6000,
     "reader": "paired_images",
     "reader_options": {
         # The archive contains a <id>_superpixels.png beside every image.

@@ -29,6 +29,7 @@ SPECIFICATION = {
             "md5": "ee5e5db7771d48fa2613abc7cb5c24e2",
         },
     ],
+    "megabytes": 10500,
     "reader": "paired_images",
     "reader_options": {
         "images": r"ISIC2018_Task1-2_Training_Input/(?P<id>ISIC_\d{7})\.jpg",

@@ -17,6 +17,7 @@ SPECIFICATION = {
             "sha256": "03b30e21d584e04facf49397a2576738fd626815771afbbf788f74a7153478f7",
         },
     ],
+    "megabytes": 46,
     "reader": "paired_images",
     # Masks are JPEG: values lie near 0 and 255, not at them.
     "reader_options": {

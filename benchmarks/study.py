@@ -184,7 +184,7 @@ def _run(
     middle = (bins["bin"] + 0.5) / 15
     bins = bins.assign(pixels=pixels, probability=middle * pixels, foreground=(0.9 * middle * pixels).astype(int))
     pd.DataFrame({**run.keys}, index=bins.index).join(bins).to_parquet(folder / "reliability.parquet", index=False)
-    _examples(folder, names, tests, masks, specifications, rng)
+    _examples(folder, names, tests, masks, specifications, config.evaluation.examples, rng)
     info: dict[str, Any] = {"seconds": 5000.0, "iterations": 14000, "best_iteration": 9000, "validation_dice": 0.8}
     info |= {"parameters": 32_500_000, "peak_memory": {"resident_mib": 3000.0, "cuda_mib": 6000.0}}
     info |= {
@@ -256,10 +256,13 @@ def _examples(
     tests: dict[str, Test],
     masks: dict[str, NDArray[np.uint8]],
     specifications: dict[str, DatasetSpecification],
+    count: int,
     rng: np.random.Generator,
 ) -> None:
-    """Three examples per test dataset, their predictions the masks moved a little."""
-    selected_cases = [(name, case) for name in names for case in np.linspace(0, tests[name].cases - 1, 3).astype(int)]
+    """Examples of each test dataset, their predictions the masks moved a little."""
+    selected_cases = [
+        (name, case) for name in names for case in np.unique(np.linspace(0, tests[name].cases - 1, count).astype(int))
+    ]
     rows = [int(case) * tests[name].slices for name, case in selected_cases]
     labels = np.stack(
         [

@@ -33,6 +33,8 @@ def test_everything_is_there(finished):
     report = (results / "report" / "index.html").read_text(encoding="utf-8")
     assert "<b>2 of 2</b> runs evaluated" in report
     assert "../tables/table_3.csv" in report
+    for page in ("tables/table_3", "studies/study_equation_2", "cards/polypgen"):
+        assert 'href="../report/index.html"' in (results / f"{page}.html").read_text(encoding="utf-8")
     executed = json.loads((results / "notebooks" / "summary.ipynb").read_text())
     assert any(cell.get("outputs") for cell in executed["cells"])
     assert len(pd.read_parquet(results / "comparisons.parquet")) > 0

@@ -42,7 +42,9 @@ class Evaluation(Section):
     )
     noise: Noise = Noise()
     batch_size: int = Field(16, ge=1, le=4096)
-    examples: int = Field(3, ge=1, le=100, description="example cases per test dataset for the figures")
+    examples: int = Field(
+        8, ge=1, le=100, description="test cases per dataset with stored predictions; figures use up to three of them"
+    )
     interpretation: Interpretation = Interpretation()
     recheck: int = Field(
         2, ge=0, le=10_000, description="random test cases per dataset that are also scored by medpy and MONAI"

@@ -22,6 +22,7 @@ from spectralseg.published.tables import SELECTION, read_published
 from spectralseg.reporting import rendering
 from spectralseg.reporting.claim_papers import FILE, ClaimPaper, papers_text
 from spectralseg.reporting.measurements import LEAK_FREE, Measurements
+from spectralseg.reporting.report_link import report_link
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import pair
@@ -125,7 +126,7 @@ class ClaimVerdicts:
             "claims_cells.csv": csv_text(self.cells),
             FILE: papers_text(self.papers),
             "claims.md": rendering.markdown(self.page),
-            "claims.html": rendering.html(self.page),
+            "claims.html": rendering.html(self.page, report=report_link(folder)),
         }
         return write_texts(folder, contents)
 

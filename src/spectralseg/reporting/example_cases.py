@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from spectralseg.evaluation.examples import example_rows
 from spectralseg.grid import Run
 from spectralseg.reporting.results import Results
 
-COUNT = 3
+COUNT = 3  # examples of a test dataset in a figure; runs store more, for the report
 RULE = (
     "Cases: test cases at evenly spaced quantiles of foreground area, of volumes the slice with the largest "
     "foreground; the choice does not depend on any model."
@@ -78,14 +79,20 @@ def method_runs(results: Results, dataset: str, methods: Sequence[Method] = METH
 def example_cases(
     results: Results, trained_on: str, tested_on: str, methods: Sequence[Method] = METHODS
 ) -> list[ExampleCase]:
-    """Example slices of a test dataset that its runs stored, or slices by the same rule where there is no run."""
+    """Up to :data:`COUNT` of the example slices that runs stored of a test dataset; without a run, by the same rule."""
     data = results.prepared(tested_on)
     for run in method_runs(results, trained_on, methods):
         examples = results.examples(run)
         if examples is not None and tested_on in examples.dataset:
-            indices = np.flatnonzero(examples.dataset == tested_on)
+            indices = spread(np.flatnonzero(examples.dataset == tested_on).tolist(), COUNT)
             return [_example(data, str(examples.case[i]), int(examples.row[i])) for i in indices]
     return choose_cases(data, COUNT)
+
+
+def spread(examples: Sequence[Any], count: int) -> list[Any]:
+    """Some of the examples, which are in the order of foreground area, at evenly spaced quantiles."""
+    places = range(1, count + 1)
+    return list(examples) if len(examples) <= count else [examples[n * len(examples) // (count + 1)] for n in places]
 
 
 def choose_cases(data: PreparedDataset, count: int) -> list[ExampleCase]:

@@ -271,6 +271,10 @@ class Results:
         """The baseline objective; without a configuration that of the paper."""
         return self.config.baseline if self.config else "spatial"
 
+    def architectures(self, records: pd.DataFrame) -> list[str]:
+        """Architectures in the order of the configuration; without a configuration those of some records, sorted."""
+        return list(self.config.architectures) if self.config else sorted(set(records["architecture"]))
+
     @property
     def margin(self) -> float:
         """The equivalence margin of shares without a margin of their own."""

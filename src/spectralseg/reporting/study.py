@@ -15,6 +15,7 @@ from spectralseg.files import csv_text, write_texts
 from spectralseg.reporting import rendering
 from spectralseg.reporting.drawing.saving import save_figure
 from spectralseg.reporting.rendering import Page, Section
+from spectralseg.reporting.report_link import report_link
 from spectralseg.reporting.results import Results
 
 
@@ -60,7 +61,7 @@ class Study:
             "csv": csv_text(self.numbers),
             "json": rendering.json_text(self.page),
             "md": f"{self.markdown()}\n![{self.page.title}]({figure.png.name})\n",
-            "html": rendering.html(self.page, f"data:image/png;base64,{picture}"),
+            "html": rendering.html(self.page, f"data:image/png;base64,{picture}", report_link(folder)),
         }
         files = write_texts(folder, {f"{self.name}.{suffix}": text for suffix, text in texts.items()})
         csv, json, md, html = files

@@ -9,6 +9,7 @@ import pandas as pd
 
 from spectralseg.files import csv_text, write_texts
 from spectralseg.reporting import rendering
+from spectralseg.reporting.report_link import report_link
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Table:
         """One ``table`` environment per protocol; needs the packages booktabs and graphicx."""
         return rendering.latex(self.page)
 
-    def html(self) -> str:
-        """A self-contained page."""
-        return rendering.html(self.page)
+    def html(self, report: str = "") -> str:
+        """A self-contained page, with a link to the report at an address unless it is empty."""
+        return rendering.html(self.page, report=report)
 
     def write(self, folder: Path | str) -> list[Path]:
         """Write ``<name>.csv``, ``.json``, ``.md``, ``.tex`` and ``.html`` into a folder and return their paths."""
@@ -55,6 +56,6 @@ class Table:
             "json": rendering.json_text(self.page),
             "md": self.markdown(),
             "tex": self.latex(),
-            "html": self.html(),
+            "html": self.html(report_link(folder)),
         }
         return write_texts(folder, {f"{self.name}.{suffix}": text for suffix, text in texts.items()})

@@ -174,7 +174,8 @@ class TestEvaluate:
         run = run_folder(tmp_path / "run", toy)
         suites.evaluate(run, toy, [partner], evaluation(), run, device_name="cpu")
         with np.load(run / "examples.npz") as examples:
-            assert examples["dataset"].tolist() == ["toy"] * 3 + ["other"] * len(example_rows(partner, 3))
+            partners = example_rows(partner, evaluation().examples)
+            assert examples["dataset"].tolist() == ["toy"] * 3 + ["other"] * len(partners)
             count = len(examples["dataset"])
             assert examples["prediction"].shape == (count, 32, 32)
             assert examples["probability"].shape == (count, 1, 32, 32)

@@ -17,7 +17,7 @@ from spectralseg.outputs import names
 from spectralseg.reporting.drawing import style
 from spectralseg.reporting.drawing.layout import STAMP
 from spectralseg.reporting.drawing.saving import MAXIMUM_BYTES, save_figure
-from spectralseg.reporting.example_cases import example_cases, method_runs
+from spectralseg.reporting.example_cases import COUNT, example_cases, method_runs, spread
 from spectralseg.reporting.figures import build_figure, write_figure
 from spectralseg.reporting.figures.figure_3 import vary
 from spectralseg.reporting.figures.figure_7 import largest_error
@@ -198,6 +198,11 @@ def test_inner_maps_are_those_of_the_network_with_most(official, tmp_path):
 def test_an_unknown_figure_is_an_error(official, tmp_path):
     with pytest.raises(InputError, match="figure_1"):
         write_figure("figure_1", Results(official), tmp_path)
+
+
+@pytest.mark.parametrize(("stored", "used"), [("abcdefgh", "ceg"), ("abcd", "bcd"), ("abc", "abc"), ("a", "a")])
+def test_figures_use_up_to_three_of_the_stored_examples_at_quantiles(stored, used):
+    assert "".join(spread(stored, COUNT)) == used
 
 
 def test_case_ids_are_in_the_footer(official, drawn):

@@ -26,6 +26,7 @@ from spectralseg.reporting.report.runs_table import cost_grid, origins, read_run
 from spectralseg.reporting.report.sections import _figures
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table
+from spectralseg.reporting.tables.strata import COLUMNS as STRATA
 from spectralseg.statistics.verdicts import VERDICTS
 
 
@@ -174,6 +175,21 @@ def row(metric="dsc", verdict="not settled", **changes):
     return {**keys, **numbers, **changes}
 
 
+def group(value, mean, gap, worst, **changes):
+    """A row of the table ``strata``: the sites of a test set."""
+    keys = {"attribute": "site", "value": value, "mean": mean, "low": mean - 3, "high": mean + 3, "gap": gap}
+    numbers = {"difference_low": -1.0, "difference_high": 4.0, "difference": 1.5, "worst": worst, "cases": 5}
+    numbers |= {f"difference_{name}": number for name, number in (("seeds", 3), ("groups", 4), ("cases", 5))}
+    numbers |= {"difference_effective_groups": 4.0, "difference_undefined": 0}
+    return {name: value for name, value in {**row(), **keys, **numbers, **changes}.items() if name in STRATA}
+
+
+def rows_of(grid):
+    """Texts of each row of a grid by heading."""
+    headings = [name for name, _ in grid.columns]
+    return [dict(zip(headings, (cell.text for cell in cells), strict=True)) for cells in grid.rows]
+
+
 class TestAnswer:
     def test_settled_differences_are_sentences_the_largest_first(self):
         other = {"test_dataset": "polypgen", "suite": "ood", "difference": -7.0, "low": -9.0, "high": -5.0}
@@ -217,7 +233,7 @@ class TestAnswer:
 
     def test_the_grid_has_one_row_per_method_on_one_scale_per_test_set(self):
         rows = [row(verdict="better"), row(difference=-1.0, low=-20.0, high=18.0), row(reference="", difference=np.nan)]
-        grid = leaderboard_grid(pd.DataFrame(rows))
+        grid = leaderboard_grid(pd.DataFrame(rows), pd.DataFrame(columns=list(STRATA)))
         headings = [name for name, _ in grid.columns]
         first, second, third = (dict(zip(headings, cells, strict=True)) for cells in grid.rows)
         assert (first["Mean ± sd"].text, first["Mean ± sd"].key) == ("80.00 ± 0.50", 80.0)
@@ -227,6 +243,32 @@ class TestAnswer:
         assert [cells["To settle"].text for cells in (first, second, third)] == ["", "7 seeds", ""]
         assert third["95 % interval"].text == DASH
         assert first["False structures, %"].text == "12.5"
+        assert {cells["Group of cases"].text for cells in (first, second, third)} == {"all cases"}
+        assert [cells["Worst group"].text for cells in (first, second, third)] == ["", "", ""]
+
+    def test_groups_of_cases_follow_with_their_own_numbers(self):
+        groups = [group("B", 70.0, -10.0, True), group("A", 84.0, 4.0, False)]
+        other = {"objective": "spatial", "reference": "", "difference": np.nan}
+        groups += [group("B", 75.0, -5.0, True, **other), group("A", 86.0, 2.0, False, **other)]
+        grid = leaderboard_grid(pd.DataFrame([row(), row(objective="spatial")]), pd.DataFrame(groups))
+        everyone, baseline, *by_group = rows_of(grid)
+        assert (everyone["Worst group"], baseline["Worst group"]) == ("site = B (−10.00)", "site = B (−5.00)")
+        texts = [(cells["Group of cases"], cells["Method"], cells["Mean ± sd"]) for cells in by_group]
+        assert texts == [
+            ("site = B", "unet spatial", "75.00 [72.00, 78.00]"),
+            ("site = B", "unet mine", "70.00 [67.00, 73.00]"),
+            ("site = A", "unet spatial", "86.00 [83.00, 89.00]"),
+            ("site = A", "unet mine", "84.00 [81.00, 87.00]"),
+        ], "the groups in the order of the table, the best method first"
+        mine = by_group[1]
+        assert (mine["Difference"], mine["95 % interval"], mine["Cases"]) == ("+1.50", "−1.00 to +4.00", "5")
+        assert [cells["Worst group"] for cells in by_group] == ["worst: −5.00", "worst: −10.00", "+2.00", "+4.00"]
+        assert by_group[0]["Verdict"] == "reference"
+
+    def test_the_worst_group_is_named_for_the_same_condition_only(self):
+        rows = [row(), row("hd95"), row(protocol="published"), row(corruption="gaussian", severity="0.1")]
+        grid = leaderboard_grid(pd.DataFrame(rows), pd.DataFrame([group("B", 70.0, -10.0, True)]))
+        assert [cells["Worst group"] != "" for cells in rows_of(grid)] == [True, False, False, False, True]
 
 
 class TestCases:

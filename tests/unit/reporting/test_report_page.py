@@ -1,8 +1,11 @@
 """The report page in a real browser, without network."""
 
+import html
 import itertools
+import json
 import re
 import shutil
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -16,8 +19,11 @@ from tests.unit.reporting.conftest import CLASSES
 from spectralseg import cli
 from spectralseg.errors import InputError
 from spectralseg.grid import Run
+from spectralseg.reporting.cards import write_card
+from spectralseg.reporting.claim_verdicts import build_claim_verdicts
 from spectralseg.reporting.report import write_report
 from spectralseg.reporting.results import BANNER, Results
+from spectralseg.reporting.studies import build_study
 from spectralseg.reporting.tables import build_table
 
 EVIL = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
@@ -41,6 +47,9 @@ def finished_study(phantom, published, tmp_path_factory):
     write_claims(root, claims, untested=["GRCSF"])
     records.loc[records["case"] == "kvasir_seg_2", "case"] = EVIL
     records.to_parquet(root / "records.parquet")
+    cases = pd.read_csv(root / "prepared" / "kvasir_seg" / "cases.csv", dtype=str, keep_default_na=False)
+    cases["attributes"] = ['{"site": "A"}', '{"site": "B"}', '{"site": "B"}', '{"site": "A"}']
+    cases.to_csv(root / "prepared" / "kvasir_seg" / "cases.csv", index=False)
     results = Results(root)
     build_table("table_3", Results(results.root, published)).write(root / "tables")
     build_table("summary", results).write(root / "tables")
@@ -85,6 +94,61 @@ def column_texts(opened, table, column):
     return opened.evaluate(f"{rows}.map(row => row.cells[{column}].textContent.trim())")
 
 
+def place_of(opened, heading):
+    """Number of a column of the leaderboard."""
+    return opened.evaluate(
+        "[...document.querySelectorAll('#leaderboard-table thead th')].findIndex(h => h.textContent === "
+        f"{json.dumps(heading)})"
+    )
+
+
+def saved(opened, table):
+    """Lines of the CSV file of the visible rows of a table."""
+    opened.evaluate("URL.createObjectURL = blob => { blob.text().then(text => { window.saved = text; }); return '#'; }")
+    opened.click(f"#{table} button[name=csv]")
+    opened.until("window.saved")
+    *lines, end = opened.evaluate("window.saved").removeprefix("\ufeff").split("\r\n")
+    assert end == ""
+    return lines
+
+
+def contrast(first, second):
+    """Ratio of the relative luminances of two colours, by WCAG 2.2."""
+
+    def luminance(colour):
+        digits = colour.lstrip("#")
+        digits = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
+        values = np.array([int(digits[n : n + 2], 16) for n in (0, 2, 4)]) / 255
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    darker, lighter = sorted((luminance(first), luminance(second)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.fixture(scope="session")
+def pages(finished_study, published, tmp_path_factory):
+    """Every kind of page of a study, by its path in the results folder."""
+    root = tmp_path_factory.mktemp("pages") / "study"
+    shutil.copytree(finished_study, root, symlinks=True)
+    (root / "report" / "index.html").unlink()  # the workflow writes the other pages first
+    results = Results(root, published)
+    build_claim_verdicts(results, published).write(root)
+    build_study("study_protocols", results).write(root / "studies")
+    build_table("leaderboard", results).write(root / "tables")
+    write_card(root / "prepared" / "kvasir_seg", root / "cards" / "kvasir_seg.html")
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    changed = {**config, "studies": ["study_protocols"], "tables": ["leaderboard", *config["tables"]]}
+    (root / "config.yaml").write_text(yaml.safe_dump(changed))
+    write_report(root)
+    pages = {file.relative_to(root).as_posix(): file for file in root.rglob("*.html")}
+    assert set(pages) == {
+        *("report/index.html", "claims.html", "studies/study_protocols.html", "cards/kvasir_seg.html"),
+        *(f"tables/{name}.html" for name in ("leaderboard", "summary", "table_3")),
+    }
+    return pages
+
+
 class TestFile:
     def test_the_page_loads_no_other_file(self, text):
         addresses = re.findall(r"""(?:src|href|action|data|poster)\s*=\s*["']?([^"'\s>]+)""", text)
@@ -99,6 +163,58 @@ class TestFile:
         assert "../cards/kvasir_seg.html" in links
         for link in links:
             assert (finished_study / "report" / link).is_file(), link
+
+    def test_every_relative_link_of_every_page_has_a_target(self, pages):
+        root = pages["report/index.html"].parents[1].resolve()
+        back = {}
+        for name, file in pages.items():
+            text = file.read_text(encoding="utf-8")
+            targets = set()
+            for link in map(html.unescape, re.findall(r'<a\b[^>]*? href="([^"]*)"', text)):
+                address, _, fragment = link.partition("#")
+                if not re.match(r"\w+:", address):
+                    target = (file.parent / unquote(address)).resolve() if address else file
+                    assert target.is_file(), f"{name}: {link}"
+                    assert "=" in fragment or not fragment or f'id="{fragment}"' in text, f"{name}: {link}"
+                    targets.add(target.resolve().relative_to(root).as_posix())
+            back[name] = "report/index.html" in targets
+        assert all(linked for name, linked in back.items() if name != "report/index.html"), back
+
+    def test_pages_share_their_head_and_are_accessible(self, pages):
+        for name, file in pages.items():
+            text = file.read_text(encoding="utf-8")
+            for part in (
+                '<html lang="en">',
+                'name="viewport"',
+                "prefers-color-scheme: dark",
+                "@media print",
+                "<title>",
+            ):
+                assert part in text, f"{name}: {part}"
+            body = re.sub(r"<script.*?</script>", "", text.split("<body")[1], flags=re.S)
+            levels = [int(level) for level in re.findall(r"<h([1-6])\b", body)]
+            assert levels[0] == levels.count(1) == 1, name
+            assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), f"{name}: {levels}"
+            for attributes, content in re.findall(r"<th\b([^>]*)>(.*?)</th>", body, re.S):
+                assert "scope=" in attributes, f"{name}: {attributes}"
+                assert re.sub(r"<[^>]*>", "", content).strip(), f"{name}: an empty heading of a table"
+            for attributes in re.findall(r'<div class="scroll"([^>]*)>', body):
+                assert 'tabindex="0"' in attributes, name
+                assert "aria-label=" in attributes, name
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_colours_of_text_have_a_contrast_of_at_least_four_and_a_half(self, text, scheme):
+        light, dark = (dict(re.findall(r"--([\w-]+): (#\w+)", block)) for block in re.findall(r":root \{(.*?)\}", text))
+        colours = {**light, **dark} if scheme == "dark" else light
+        texts = dict.fromkeys(("ink", "soft", "accent"), ("paper", "panel"))
+        texts |= {name: ("paper", f"{name}-paper") for name in ("good", "bad", "open", "none")}
+        for name, grounds in {**texts, "ink": ("paper", "panel", "warn")}.items():
+            for ground in grounds:
+                assert contrast(colours[name], colours[ground]) >= 4.5, f"{scheme}: {name} on {ground}"
+
+    def test_a_page_of_no_study_has_no_link(self, official, published, tmp_path):
+        build_table("table_3", Results(official, published)).write(tmp_path / "tables")
+        assert 'class="back"' not in (tmp_path / "tables" / "table_3.html").read_text(encoding="utf-8")
 
     def test_the_same_results_give_the_same_bytes(self, finished_study, text, tmp_path):
         again = write_report(finished_study, finished_study / "again")
@@ -211,14 +327,28 @@ class TestBrowser:
         opened = page()
         assert opened.evaluate("document.querySelector('main section').id") == "answer"
         assert opened.evaluate("document.querySelector('.answer').getBoundingClientRect().top < innerHeight / 2")
-        assert set(column_texts(opened, "leaderboard-table", 14)) == {"clean"}
-        assert set(column_texts(opened, "leaderboard-table", 15)) == {"DSC"}
+        assert set(column_texts(opened, "leaderboard-table", place_of(opened, "Images"))) == {"clean"}
+        assert set(column_texts(opened, "leaderboard-table", place_of(opened, "Metric"))) == {"DSC"}
         records = Results(finished_study).read(metric={"dsc"}, suite={"iid", "ood"}, protocol={"sound"})
         methods = records[["dataset", "test_dataset", "architecture", "objective", "lambda"]].drop_duplicates()
         texts = column_texts(opened, "leaderboard-table", 1)
         assert len([text for text in texts if "leak-free" not in text]) == len(methods)
         opened.click("#leaderboard-table button[type=reset]")
         assert len(column_texts(opened, "leaderboard-table", 0)) > 2 * len(methods)
+
+    def test_a_group_of_cases_is_selected_and_saved(self, page):
+        opened = page()
+        place = place_of(opened, "Group of cases")
+        assert set(column_texts(opened, "leaderboard-table", place)) == {"all cases"}
+        worst = column_texts(opened, "leaderboard-table", place_of(opened, "Worst group"))
+        assert any(text.startswith("site = ") for text in worst)
+        opened = page(f"#at=answer&leaderboard-table.{place}=site%20=%20B")
+        methods = column_texts(opened, "leaderboard-table", 0)
+        assert len(methods) == len(set(methods)) == 4
+        assert set(column_texts(opened, "leaderboard-table", place_of(opened, "Cases"))) == {"1"}
+        lines = saved(opened, "leaderboard-table")
+        assert len(lines) == 5
+        assert all(line.split(",")[0] and "site = B" in line for line in lines[1:])
 
     def test_rows_of_a_method_stay_together_when_sorted(self, page):
         opened = page()
@@ -236,15 +366,9 @@ class TestBrowser:
         opened = page()
         opened.evaluate("document.querySelector('#claims-harmonized input').focus()")
         opened.type("c3")
-        opened.evaluate(
-            "URL.createObjectURL = blob => { blob.text().then(text => { window.saved = text; }); return '#'; }"
-        )
-        opened.click("#claims-harmonized button[name=csv]")
-        opened.until("window.saved")
-        header, line, end = opened.evaluate("window.saved").split("\r\n")
-        assert header.lstrip("\ufeff").startswith("Id,Claim,Verdict,")
+        header, line = saved(opened, "claims-harmonized")
+        assert header.startswith("Id,Claim,Verdict,")
         assert line.startswith("c3,claim 3,")
-        assert end == ""
 
     def test_a_link_restores_sorting_and_filters(self, page):
         opened = page("#at=claims&claims-harmonized.sort=4a&claims-harmonized.2=holds")
@@ -289,6 +413,7 @@ class TestBrowser:
         opened.press("Escape")
         opened.until("!document.getElementById('large').open")
         assert not opened.evaluate("document.getElementById('case').hidden")
+        assert opened.evaluate("document.activeElement === document.querySelector('#case .enlarge')")
 
     def test_a_case_opens_with_its_pictures_and_closes(self, page):
         opened = page("#at=cases&cases.data=Kvasir-SEG&cases.filter=kvasir_seg_1")
@@ -365,6 +490,49 @@ class TestBrowser:
             assert opened.evaluate(visible.format("details pre")) == 1
         finally:
             opened.send("Emulation.setEmulatedMedia", media="")
+
+    def test_paper_cuts_nothing_off_and_repeats_no_filter(self, page, chromium):
+        opened = page("#at=answer&leaderboard-table.filter=unet")
+        opened.send("Emulation.setEmulatedMedia", media="print")
+        chromium.resize(1032, 700)  # A4 landscape without margins
+        try:
+            wide = "[...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().right > innerWidth)"
+            assert opened.evaluate(f"{wide}.map(t => t.caption.textContent)") == []
+            assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            heads = (
+                "[...document.querySelectorAll('#leaderboard-table thead th')].filter(h => h.getClientRects().length)"
+            )
+            headings = opened.evaluate(f"{heads}.map(h => h.textContent)")
+            assert {"Method", "Test set", "Verdict", "Worst group", "Reference"} <= set(headings)
+            assert not {"Group of cases", "Images", "Metric", "Protocol"} & set(headings)
+            status = opened.evaluate("document.querySelector('#leaderboard-table .status').textContent")
+            assert "Group of cases: all cases; Images: clean; Metric: DSC; Protocol: sound; filter: unet" in status
+        finally:
+            opened.send("Emulation.setEmulatedMedia", media="")
+            chromium.resize(1280, 900)
+
+    def test_the_keyboard_reaches_every_control_with_visible_focus(self, page):
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.case=kvasir_seg_1")
+        opened.evaluate("document.activeElement.blur()")
+        controls = (
+            "[...document.querySelectorAll('a[href], button, input, select, summary, [tabindex=\"0\"]')]"
+            ".filter(e => e.getClientRects().length && !e.disabled)"
+        )
+        expected = opened.evaluate(f"{controls}.forEach((e, n) => {{ e.dataset.control = n; }}), {controls}.length")
+        opened.evaluate("getSelection().setPosition(document.body, 0)")
+        reached, invisible = set(), []
+        for _ in range(expected + 5):
+            opened.press("Tab")
+            focus = "document.activeElement"
+            number, outline = opened.evaluate(
+                f"[{focus}.dataset.control ?? null, getComputedStyle({focus}).outlineStyle]"
+            )
+            if number is not None:
+                reached.add(int(number))
+                invisible += [number] if outline == "none" else []
+        missed = sorted(set(range(expected)) - reached)
+        assert [opened.evaluate(f"document.querySelector('[data-control=\"{n}\"]').outerHTML") for n in missed] == []
+        assert invisible == []
 
     def test_every_control_has_a_name_and_every_table_a_caption(self, page):
         opened = page("#at=cases&cases.data=Kvasir-SEG&cases.case=kvasir_seg_1")

@@ -89,3 +89,21 @@ def test_the_page_names_the_worst_group(study):
 
 def test_without_attributes_and_sizes_there_is_nothing_to_show(official):
     assert set(build_table("strata", Results(official)).cells["attribute"]) <= {SIZE}
+
+
+def test_methods_are_compared_within_each_group(study):
+    records = pd.read_parquet(study / "records.parquet")
+    better = records.assign(objective="spatial_spectral", **{"lambda": "0.2"})
+    second = (better["metric"] == "dsc") & better["case"].isin([f"c{n}" for n in range(1, CASES, 2)])
+    better.loc[second, "value"] += np.random.default_rng(1).normal(0.05, 0.001, second.sum())
+    pd.concat([records, better]).to_parquet(study / "records.parquet")
+    cells = build_table("strata", Results(study)).cells
+    site = cells[(cells["attribute"] == "site") & (cells["objective"] == "spatial_spectral")].set_index("value")
+    assert (site["reference"] == "unet spatial").all()
+    assert site["difference"].tolist() == pytest.approx([0, 5], abs=0.1)
+    assert site["verdict"].tolist() == ["same", "better"]
+    assert site.loc["B", "difference_low"] > 4.5
+    assert site["difference_cases"].tolist() == [6, 6]
+    baseline = cells[cells["objective"] == "spatial"]
+    assert (baseline["reference"] == "").all()
+    assert baseline["difference"].isna().all()

@@ -8,7 +8,8 @@ from spectralseg.data.prepared import open_prepared
 from spectralseg.reporting.cards import charts
 from spectralseg.reporting.cards.card import content
 from spectralseg.reporting.cards.measures import measure
-from spectralseg.reporting.rendering.html import write_html
+from spectralseg.reporting.rendering.html import linked, write_html
+from spectralseg.reporting.report_link import report_link
 
 
 def write_card(prepared: Path | str, out: Path | str) -> None:
@@ -26,4 +27,5 @@ def write_card(prepared: Path | str, out: Path | str) -> None:
     measures = measure(open_prepared(prepared))
     with charts.applied():
         values = content(measures)
+    values |= linked(report_link(Path(out).parent))
     write_html(Path(out), "card.html", values, percent=charts.percent, number="{:,}".format)

@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from spectralseg.reporting.drawing import layout, series
-from spectralseg.reporting.example_cases import COUNT, ExampleCase
+from spectralseg.reporting.example_cases import COUNT, spread
 from spectralseg.reporting.figures._strips import contour_figure, strip_of
 from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
@@ -37,7 +37,7 @@ def build(results: Results) -> Figure:
     rows = _rows(-(-len(places) // across), _PANEL[across])
     shown = across * int(_HEIGHT // (_HEADING + _PANEL[across]))
     strips = [
-        strip_of(results, *pair, functools.partial(_few, count=rows), some.methods)
+        strip_of(results, *pair, functools.partial(spread, count=rows), some.methods)
         for pair, some in zip(places[:shown], compared, strict=False)
     ]
     bands = [strips[start : start + across] for start in range(0, len(strips), across)]
@@ -54,9 +54,3 @@ def _of(runs: pd.DataFrame, trained_on: str, tested_on: str) -> pd.Series:
 def _rows(bands: int, panel: float) -> int:
     """Number of examples per test set that fit on a page."""
     return int(np.clip((_HEIGHT / max(bands, 1) - _HEADING) / panel, 1, COUNT))
-
-
-def _few(examples: list[ExampleCase], count: int) -> list[ExampleCase]:
-    """Some of the examples, at evenly spaced quantiles of area."""
-    places = range(1, count + 1)
-    return examples if len(examples) <= count else [examples[n * len(examples) // (count + 1)] for n in places]

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 
 from spectralseg.grid import Run
 from spectralseg.reporting.drawing import images, layout, style
+from spectralseg.reporting.example_cases import COUNT, spread
 from spectralseg.reporting.figures._strips import note_dice
 from spectralseg.reporting.labels import dataset_label, plain_label
 from spectralseg.reporting.results import Examples, Results
@@ -31,7 +32,7 @@ _HANDLES = [
 
 
 def build(results: Results) -> Figure:
-    """One row per example of each dataset; columns as the network names its maps."""
+    """One row for each of up to three examples of each dataset; columns as the network names its maps."""
     chosen = dict(_chosen(results))
     if not chosen:
         note = "No evaluated run has a masked autoencoder, see docs/grcsf.md."
@@ -39,7 +40,7 @@ def build(results: Results) -> Figure:
     rows = [
         (run, examples, index)
         for run, examples in chosen.items()
-        for index in np.flatnonzero(examples.dataset == run.dataset)
+        for index in spread(np.flatnonzero(examples.dataset == run.dataset).tolist(), COUNT)
     ]
     names = list(dict.fromkeys(name for examples in chosen.values() for name in examples.inner))
     side = min(layout.fitting(2 + len(names)), _LARGEST)
@@ -67,9 +68,9 @@ def build(results: Results) -> Figure:
                 continue
             colours = {} if name.startswith("reconstruction") else {"cmap": style.ACTIVATION_MAP}
             layout.picture(panel, examples.inner[name][index].astype(np.float32), **colours)
-    for number, (run, _, index) in enumerate(rows):
-        if index == 0:
-            sheet.row_label(number, dataset_label(run.dataset))
+    datasets = [run.dataset for run, *_ in rows]
+    for dataset in dict.fromkeys(datasets):
+        sheet.row_label(datasets.index(dataset), dataset_label(dataset))
     return sheet.figure
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from spectralseg.reporting.rendering.html import write_html
+from spectralseg.reporting.rendering.html import script, write_html
 from spectralseg.reporting.report.sections import content
+from spectralseg.reporting.report_link import REPORT
 from spectralseg.reporting.results import Results
-
-NAME = "index.html"
 
 
 def write_report(results: Path | str, out: Path | str | None = None) -> Path:
@@ -32,11 +28,8 @@ def write_report(results: Path | str, out: Path | str | None = None) -> Path:
         InputError: there are no metric records, or a file of the results is damaged.
     """
     study = Results(results)
-    file = (Path(out) if out is not None else study.root / "report") / NAME
-    script = (resources.files("spectralseg.reporting") / "templates" / "report.js").read_text(encoding="utf-8")
-    # The checksum lets the browser run this script and refuse any other.
-    checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    values = {**content(study, file.parent), "script": Markup(script), "script_sha256": checksum}
+    file = (Path(out) if out is not None else study.root / REPORT.parent) / REPORT.name
+    values = {**content(study, file.parent), **script("report.js")}
     write_html(file, "report.html", values, json=_json)
     return file
 

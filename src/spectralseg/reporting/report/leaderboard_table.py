@@ -13,6 +13,7 @@ from spectralseg.reporting.contrasts import to_settle
 from spectralseg.reporting.labels import method_label, tested_on
 from spectralseg.reporting.rendering import limits
 from spectralseg.reporting.rendering.html_table import DASH, Cell, Grid, columns, number
+from spectralseg.reporting.report.leaderboard_groups import ALL_CASES, with_groups
 from spectralseg.reporting.rows import rows_where
 from spectralseg.statistics.verdicts import BETTER, OPEN, SAME, WORSE
 
@@ -62,21 +63,33 @@ def _open(cells: pd.DataFrame, settled: int) -> Iterator[str]:
     yield f"{what} {verb}" + (f": a verdict needs {few[0]}." if few else "; the column 'To settle' says what would.")
 
 
-def leaderboard_grid(cells: pd.DataFrame) -> Grid:
-    """One row per method, test condition, metric and protocol; intervals are drawn on one scale per test condition."""
+def leaderboard_grid(cells: pd.DataFrame, groups: pd.DataFrame) -> Grid:
+    """One row per method, test condition, metric, protocol and group of cases.
+
+    Intervals are drawn on one scale per test condition and attribute.
+
+    Args:
+        cells: of the table ``leaderboard``.
+        groups: cells of the table ``strata``.
+    """
+    cells = with_groups(cells, groups)
     ends = cells[["low", "high", "difference"]].abs().max(axis=1)
-    place = ["dataset", "suite", "test_dataset", "corruption", "severity", "metric", "protocol"]
+    place = ["dataset", "suite", "test_dataset", "corruption", "severity", "metric", "protocol", "attribute"]
     widest = ends.groupby([cells[name] for name in place]).transform("max")
     return Grid(
         name="leaderboard-table",
         caption="Every method on every test set, the best first",
         columns=columns(
-            *(("Method", "Test set"), ("Mean ± sd", "Difference"), ("95 % interval", "Verdict", "To settle")),
+            *(("Method", "Test set"), ("Mean ± sd", "Difference")),
+            ("95 % interval", "Verdict", "To settle", "Worst group"),
             ("False structures, %", "p (Holm)", "Seeds", "Patients", "Cases", "Undefined"),
-            ("Reference", "Images", "Metric", "Protocol"),
+            ("Reference", "Group of cases", "Images", "Metric", "Protocol"),
         ),
         rows=[_row(row, scale) for row, scale in zip(cells.to_dict("records"), widest, strict=True)],
-        choices={"Test set": "", "Verdict": "", "Images": "clean", "Metric": "DSC", "Protocol": "sound"},
+        choices={
+            **{"Test set": "", "Group of cases": ALL_CASES, "Verdict": ""},
+            **{"Images": "clean", "Metric": "DSC", "Protocol": "sound"},
+        },
         keys=2,
     )
 
@@ -92,15 +105,17 @@ def _row(row: Mapping[Any, Any], scale: float) -> list[Cell]:
     return [
         Cell(method_label(row)),
         Cell(tested_on(row) + (", leak-free" if row["leak_free"] else "")),
-        Cell(mean.text + spread, key=mean.key),
+        Cell(mean.text + (row["mean_interval"] or spread), key=mean.key),
         middle,
         Cell(f"{low.text} to {high.text}" if bar else DASH, key=low.key, bar=bar),
         Cell(row["verdict"] if compared else "reference", kind=f"reading {row['verdict'].replace(' ', '-')}"),
         Cell(to_settle(row) if compared else ""),
+        Cell(row["worst_group"], key=row["gap"] if np.isfinite(row["gap"]) else None),
         number(row["false_structures"], 1),
         number(row["p_adjusted"], 3),
         *(number(row[name], 0) for name in ("seeds", "groups", "cases", "undefined")),
         Cell(row["reference"] or DASH),
+        Cell(row["group"]),
         Cell("clean" if row["corruption"] == "none" else f"{row['corruption']} {row['severity']}"),
         Cell(metric.label),
         Cell(row["protocol"]),

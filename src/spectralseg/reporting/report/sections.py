@@ -23,6 +23,7 @@ from spectralseg.reporting.rendering import read_page
 from spectralseg.reporting.rendering.html_table import Cell, Grid, columns, number, tables_of
 from spectralseg.reporting.report.case_browser import case_browser
 from spectralseg.reporting.report.claims_table import paper_sections
+from spectralseg.reporting.report.leaderboard_groups import LEGEND
 from spectralseg.reporting.report.leaderboard_table import answer, leaderboard_grid
 from spectralseg.reporting.report.runs_table import (
     EVALUATED,
@@ -55,7 +56,7 @@ def content(results: Results, out: Path) -> dict[str, Any]:
     config, resolved = results.config, results.root / "config.yaml"
     runs, browser = read_runs(results), case_browser(results)
     claims = paper_sections(results.root)
-    leaderboard = build_table("leaderboard", results)
+    leaderboard, strata = (build_table(name, results) for name in ("leaderboard", "strata"))
     verdicts, sentences = answer(leaderboard.cells)
     return {
         "study": config.name if config else results.root.resolve().name,
@@ -66,10 +67,11 @@ def content(results: Results, out: Path) -> dict[str, Any]:
         "facts": _facts(results, runs, browser),
         "verdicts": verdicts,
         "answer": sentences,
-        "leaderboard": leaderboard_grid(leaderboard.cells),
-        "legend": [leaderboard.page.legend, *leaderboard.page.notes],
+        "leaderboard": leaderboard_grid(leaderboard.cells, strata.cells),
+        "legend": [leaderboard.page.legend, *([LEGEND] if len(strata.cells) else []), *leaderboard.page.notes],
         "absent": _absent(results, runs),
         "papers": claims[0] if claims else [],
+        "claims_files": _links(results.root / "claims.html", ("html", "csv", "md"), out),
         "untested_papers": claims[1] if claims else [],
         "tables": _tables(results, out),
         "figures": _figures(results, out, "figures"),

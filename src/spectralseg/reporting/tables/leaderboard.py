@@ -137,7 +137,7 @@ def _conditions(results: Results, records: pd.DataFrame) -> pd.DataFrame:
 
 def _pairs(results: Results, rows: pd.DataFrame, measurements: Measurements) -> Iterator[Contrast]:
     """Cells with the values of their methods and references."""
-    architectures = list(results.config.architectures) if results.config else sorted(set(rows["architecture"]))
+    architectures = results.architectures(rows)
     for _, part in rows.groupby(_PLACE, sort=False):
         cells: dict[Method, Any] = {
             (c["architecture"], c["objective"], c["lambda"]): c for c in part.to_dict("records")

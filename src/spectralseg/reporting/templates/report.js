@@ -93,12 +93,15 @@ class Grid {
     this.section = (root.closest("article[id]") || root.closest("section")).id;
     this.body = root.querySelector("tbody");
     this.units = unitsOf([...this.body.rows]);
+    this.order = this.units; // of the rows on the page
+    this.texts = new Map();
+    this.print = element("style");
+    root.append(this.print);
     this.count = this.body.rows.length;
     this.heads = [...root.querySelectorAll("thead tr:last-child th")];
     this.form = root.querySelector("form");
     this.status = root.querySelector(".status");
     this.selects = [...this.form.querySelectorAll("select")];
-    this.text = new Map(this.units.map((rows) => [rows, rows.map((row) => row.textContent.toLowerCase()).join(" ")]));
     this.heads.forEach((head, column) => {
       head.replaceChildren(button(head.textContent, () => this.sortBy(column)));
     });
@@ -111,6 +114,12 @@ class Grid {
       this.write({ filter: undefined, ...Object.fromEntries(this.selects.map((select) => [select.name, ""])) });
     });
     this.apply();
+  }
+
+  // Text that the filter searches; large tables are only read when somebody filters.
+  text(rows) {
+    if (!this.texts.has(rows)) this.texts.set(rows, rows.map((row) => row.textContent.toLowerCase()).join(" "));
+    return this.texts.get(rows);
   }
 
   // Sort key of a unit: that of its measured row, else of its first row.
@@ -156,19 +165,22 @@ class Grid {
       select.value = [...select.options].some((option) => option.value === value) ? value : "";
     }
     const active = this.selects.filter((select) => select.value);
+    // Where a filter selects one value, the line above the table has it, and paper needs no column of it.
+    const repeated = active.filter((select) => this.heads[select.name].matches(":nth-child(n + 3)"));
+    this.print.textContent = repeated.map((select) =>
+      `@media print { #${this.root.id} tr > :nth-child(${Number(select.name) + 1}) { display: none } }`).join("\n");
     const matches = filter(text);
     let count = 0;
     for (const rows of this.units) {
       const selected = (select) => rows.some((row) => row.cells[select.name].textContent.trim() === select.value);
-      const visible = matches(this.text.get(rows)) && active.every(selected);
+      const visible = active.every(selected) && (!text || matches(this.text(rows)));
       rows.forEach((row) => { row.hidden = !visible; });
       count += visible ? rows.length : 0;
     }
-    const order = [...this.units];
-    if (column !== undefined) {
-      order.sort((a, b) => compare(this.key(a, column), this.key(b, column), direction === "d"));
-    }
-    this.body.append(...order.flat());
+    const sorted = (a, b) => compare(this.key(a, column), this.key(b, column), direction === "d");
+    const order = column === undefined ? this.units : [...this.units].sort(sorted);
+    if (order !== this.order) this.body.append(...order.flat());
+    this.order = order;
     const filters = active.map((select) => `${this.heads[select.name].textContent}: ${select.value}`);
     if (text) filters.push(`filter: ${text}`);
     const all = count === this.count;
@@ -410,7 +422,8 @@ class Cases {
       button("Close", () => this.close(), { id: "case-close" }));
     const group = this.pair.groups ? `, group ${this.pair.groups[place]}` : "";
     this.panel.append(buttons, title, element("p", { className: "note" }, this.pair.label + group + this.className()),
-      element("div", { className: "scroll" }, this.values(place)), ...this.pictures(place));
+      element("div", { className: "scroll", role: "region", tabIndex: 0, "aria-label": `Metrics of case ${name}` },
+        this.values(place)), ...this.pictures(place));
     title.focus({ preventScroll: true });
     this.panel.scrollIntoView({ block: "nearest" });
   }

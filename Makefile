@@ -61,7 +61,7 @@ format: .venv/.complete  ## format everything
 
 lock: .venv/.complete  ## renew the lock file from pyproject.toml, and the files derived from it
 	pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
-	    --extra workflow --extra reference --extra export --extra dev --constraint envs/constraints.txt \
+	    --extra all --extra reference --extra dev --constraint envs/constraints.txt \
 	    --output-file envs/requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' envs/requirements.lock
 	python envs/derive.py

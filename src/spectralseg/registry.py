@@ -20,6 +20,7 @@ from typing import Any
 
 from spectralseg import monai_networks
 from spectralseg.errors import InputError
+from spectralseg.extras import is_installed
 
 WEIGHTS_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors", ".npz")
 
@@ -33,7 +34,7 @@ def folders_of(package: str) -> list[str]:
     """Folders of a package, which is not imported."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
-        raise ModuleNotFoundError(f"{package} is not a package")
+        raise ModuleNotFoundError(f"No module named '{package}'", name=package)
     return list(spec.submodule_search_locations)
 
 
@@ -88,10 +89,14 @@ _ENCODERS_OF_TIMM = ("tu-", "timm-")  # prefixes of encoders that only timm know
 
 
 def has_library_encoder(model: str, encoder: str) -> bool:
-    """Whether the encoder of a model is one of segmentation-models-pytorch or MONAI, whose names can be checked."""
+    """Whether the encoder of a model is one of segmentation-models-pytorch or MONAI, whose names can be checked.
+
+    Names of segmentation-models-pytorch can be checked only where it is installed, as for all that trains.
+    """
     if (network := monai_network(model)) is not None:
         return bool(network.encoders)
-    return model in (*LIBRARY_MODELS, "transunet") and not encoder.startswith(_ENCODERS_OF_TIMM)
+    of_library = model in (*LIBRARY_MODELS, "transunet") and not encoder.startswith(_ENCODERS_OF_TIMM)
+    return of_library and is_installed(library_of(model))
 
 
 def encoders(model: str = "unet") -> list[str]:
@@ -222,16 +227,21 @@ def objective_options(objective: str) -> tuple[str, ...] | None:
 
 @functools.cache
 def model_options(model: str) -> tuple[str, ...] | None:
-    """Names of a model's options, read from its source; None if the source does not define them statically.
+    """Names of a model's options, read from its source.
+
+    None if the source does not define them statically, or if the library of the model is not installed.
 
     For modules of :mod:`spectralseg.models`, they are the keyword-only parameters of ``build``; for models of
     segmentation-models-pytorch and MONAI, the parameters of their classes.
     """
-    if (network := monai_network(model)) is not None:
-        return _options_of_monai(model.removeprefix(_MONAI), network.file)
-    if model not in LIBRARY_MODELS:
+    network = monai_network(model)
+    if network is None and model not in LIBRARY_MODELS:
         keywords = _keywords(model)
         return None if keywords is None else tuple(name for name in keywords if name not in _NO_OPTIONS)
+    if not is_installed(library_of(model)):
+        return None
+    if network is not None:
+        return _options_of_monai(model.removeprefix(_MONAI), network.file)
     (library,) = folders_of("segmentation_models_pytorch")
     for file in sorted(Path(library).glob("decoders/*/model.py")):
         for builder in _functions(file, "__init__", of=model):

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 from spectralseg import __version__
 from spectralseg.cli import data, external, operations, results, runs, scores
-from spectralseg.cli.command import Command, name_of
+from spectralseg.cli.command import Command
 from spectralseg.cli.streams import disconnect_failed_streams, print_error
 from spectralseg.errors import FindingsError, InputError, Interrupted, explained
+from spectralseg.extras import explaining_missing_packages, require
 from spectralseg.redaction import RedactingFormatter
 from spectralseg.signals import handled
 from spectralseg.startup import spare_garbage_collection
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
             if isinstance(command, Command):
                 summary = command.function.__doc__
                 subparser = commands.add_parser(command.name, help=summary, description=summary)
-                subparser.set_defaults(function=command.function, failure=command.failure)
+                subparser.set_defaults(command=command, failure=command.failure)
                 for add in command.arguments:
                     add(subparser)
     return top
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupts.append(signal.SIGINT)
         raise KeyboardInterrupt
 
-    arguments = argparse.Namespace(function=main, failure=1)
+    arguments = argparse.Namespace(command=None, failure=1)
     try:
         with handled({signal.SIGINT: interrupt}):
             try:
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s"))
             logging.basicConfig(level=os.environ.get("SPECTRALSEG_LOG", "INFO"), handlers=[handler])
             logging.captureWarnings(True)
-            arguments.function(arguments)
+            _run(arguments.command, arguments)
             sys.stdout.flush()  # raises here if the pipe is closed, not at the exit of the interpreter
     except InputError as error:
         print_error(f"error: {error}")
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 141
         if error.errno is None:  # raised by a library, not by the operating system: a defect of the program
             raise
-        subject = error.filename or stream or f"spectralseg {name_of(arguments.function)}"
+        name = arguments.command.name if arguments.command else "main"
+        subject = error.filename or stream or f"spectralseg {name}"
         print_error(f"error: {InputError(f'{subject}: {explained(error)}')}")
         return int(arguments.failure)
     except Interrupted as reason:
@@ -101,3 +103,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is None:  # this process is about to end; another Ctrl-C must print no traceback
             signal.signal(signal.SIGINT, signal.SIG_DFL)
     return 0
+
+
+def _run(command: Command, arguments: argparse.Namespace) -> None:
+    """Run a command; an :class:`InputError` says which extra has a package that is not installed."""
+    require(*command.packages, what=command.name)
+    with explaining_missing_packages(command.name):
+        command.function(arguments)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spectralseg.cli import values
+from spectralseg.repository import repository_path
 
 Argument = Callable[[argparse.ArgumentParser], object]
 
@@ -22,11 +23,13 @@ class Command:
         function: what it does with the parsed arguments.
         arguments: its arguments.
         failure: exit status after an error that the user can correct.
+        packages: some that it needs, whose absence is reported before it starts; for others, when it imports them.
     """
 
     function: Callable[[argparse.Namespace], None]
     arguments: tuple[Argument, ...]
     failure: int = 1
+    packages: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -39,9 +42,11 @@ def name_of(function: Callable[..., object]) -> str:
     return function.__name__.replace("_", "-")
 
 
-def command(*arguments: Argument, failure: int = 1) -> Callable[[Callable[[argparse.Namespace], None]], Command]:
-    """Make a command of a function that takes the parsed arguments."""
-    return lambda function: Command(function, arguments, failure)
+def command(
+    *arguments: Argument, failure: int = 1, packages: tuple[str, ...] = ()
+) -> Callable[[Callable[[argparse.Namespace], None]], Command]:
+    """Make a command of a function that takes the parsed arguments; see :class:`Command`."""
+    return lambda function: Command(function, arguments, failure, packages)
 
 
 def argument(*names: str, **options: Any) -> Argument:
@@ -60,11 +65,11 @@ def requeue(parser: argparse.ArgumentParser) -> None:
     )
 
 
-SPECIFICATION = argument("specification", type=Path, help="dataset file, workflow/rules/datasets/<name>.smk")
+SPECIFICATION = argument("specification", type=repository_path, help="dataset file, workflow/rules/datasets/<name>.smk")
 SPECIFICATIONS = argument(
     "--datasets",
-    type=Path,
-    default=Path("workflow/rules/datasets"),
+    type=repository_path,
+    default="workflow/rules/datasets",
     help="folder of the dataset files (default: %(default)s)",
 )
 CONFIG = argument("--config", type=Path, required=True, help="configuration file")

@@ -60,6 +60,7 @@ def fetch(arguments: argparse.Namespace) -> None:
     argument("encoder", help="its name in segmentation-models-pytorch or MONAI, e.g. resnet50"),
     argument("weights", help="name of its weights, e.g. imagenet"),
     argument("--model", nargs="+", default=["unet"], help="models that the encoder belongs to (default: unet)"),
+    packages=("torch",),
 )
 def weights(arguments: argparse.Namespace) -> None:
     """Download pretrained weights of an encoder into the cache."""
@@ -161,6 +162,7 @@ def verify_dataset(arguments: argparse.Namespace) -> None:
 @command(
     argument("prepared", type=Path, help="prepared dataset"),
     argument("--out", type=Path, required=True, help="HTML file"),
+    packages=("matplotlib",),
 )
 def card(arguments: argparse.Namespace) -> None:
     """Write an HTML page that describes a prepared dataset."""

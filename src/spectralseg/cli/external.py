@@ -48,6 +48,7 @@ def prepare_external(arguments: argparse.Namespace) -> None:
     THREADS,
     TIME_LIMIT,
     requeue,
+    packages=("torch",),
 )
 def train_external(arguments: argparse.Namespace) -> None:
     """Run the command of an external method that trains, or resumes, one run."""
@@ -99,6 +100,7 @@ def train_external(arguments: argparse.Namespace) -> None:
     ENVIRONMENT,
     THREADS,
     requeue,
+    packages=("cv2",),
 )
 def evaluate_external(arguments: argparse.Namespace) -> None:
     """Predict with the command of an external method, and score the predictions like those of a run."""

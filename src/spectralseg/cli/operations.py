@@ -1,4 +1,4 @@
-"""Commands that plan, check and watch a study, and the one that regenerates reference pages."""
+"""Commands that deploy, plan, check and watch a study, and the one that regenerates reference pages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from spectralseg.cli.command import JSON, SPECIFICATIONS, STUDY, argument, comma
 from spectralseg.cli.runs import limit_threads
 from spectralseg.errors import InputError
 from spectralseg.redaction import printable
+from spectralseg.repository import repository_root
 
 if TYPE_CHECKING:
     from spectralseg.config import Config
@@ -182,9 +183,18 @@ def _repository(study: Path, benchmarks: Path = _BENCHMARKS) -> Repository:
 
 
 def _in_repository(path: Path, study: Path) -> Path:
-    """A path of the repository, which is searched in the working directory, above the study and above this package."""
-    roots = [Path(), *study.absolute().parents, Path(__file__).parents[3]]
+    """A path of the repository, searched in the working directory, above the study, and in :func:`repository_root`."""
+    roots = [Path(), *study.absolute().parents, repository_root()]
     return next((root / path for root in roots if (root / path).exists()), path)
+
+
+@command(argument("folder", type=Path, help="new or empty folder"))
+def init(arguments: argparse.Namespace) -> None:
+    """Write the workflow with its configurations and profiles to a new folder, to run studies without a clone."""
+    from spectralseg.operations.deployment import deploy
+
+    deploy(arguments.folder)
+    print(f"wrote {printable(str(arguments.folder))}; run there: snakemake -n --configfile config/demo.yaml")
 
 
 @command(argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from spectralseg.cli import values
 from spectralseg.cli.command import JSON, argument, command
 from spectralseg.redaction import printable
+from spectralseg.repository import repository_path
 
 _RESULTS = argument("results", type=Path, help="results folder of the study, e.g. results/demo")
 
@@ -57,7 +58,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 @command(
     _RESULTS,
-    argument("--published", type=Path, required=True, help="folder of the papers, config/published"),
+    argument("--published", type=repository_path, required=True, help="folder of the papers, config/published"),
     argument("--out", type=Path, help="folder for the verdicts (default: the results folder)"),
 )
 def claims(arguments: argparse.Namespace) -> None:
@@ -74,14 +75,15 @@ def claims(arguments: argparse.Namespace) -> None:
     ),
     argument(
         "--published",
-        type=Path,
-        default=Path("config/published"),
+        type=repository_path,
+        default="config/published",
         help="folder of the papers (default: %(default)s)",
     ),
     argument(
         "--tuning", type=Path, nargs="*", default=[], help="results folders of the studies that selected the training"
     ),
     argument("--out", type=Path, required=True, help="folder for the CSV files; the page is written beside it"),
+    packages=("matplotlib",),
 )
 def findings(arguments: argparse.Namespace) -> None:
     """Write the findings of a study as a page, with CSV files of all its numbers."""
@@ -145,6 +147,7 @@ def audit_table(arguments: argparse.Namespace) -> None:
 @command(
     _RESULTS,
     argument("--out", type=Path, help="folder for index.html (default: report/ in the results folder)"),
+    packages=("matplotlib",),
 )
 def report(arguments: argparse.Namespace) -> None:
     """Write the report of a study: one HTML page that works offline."""

@@ -46,6 +46,7 @@ TIME_LIMIT = argument(
     argument("--out", type=Path, required=True, help="folder for weights, description and training log"),
     TIME_LIMIT,
     requeue,
+    packages=("torch",),
 )
 def pretrain(arguments: argparse.Namespace) -> None:
     """Train a masked autoencoder on the training part of a dataset, or resume it if it was interrupted."""
@@ -135,6 +136,7 @@ def _show_residual_maps(arguments: argparse.Namespace, data: PreparedDataset) ->
     ),
     TIME_LIMIT,
     requeue,
+    packages=("torch",),
 )
 def train(arguments: argparse.Namespace) -> None:
     """Train one run, or resume it if it was interrupted."""
@@ -184,6 +186,7 @@ def limit_threads(threads: int | None) -> None:
     argument("--run", type=Path, required=True, help="run folder"),
     argument("--ood", type=Path, nargs="*", default=[], help="prepared out-of-distribution datasets"),
     argument("--out", type=Path, help="folder for records and examples (default: the run folder)"),
+    packages=("torch",),
 )
 def evaluate(arguments: argparse.Namespace) -> None:
     """Evaluate a trained run in every suite of the configuration."""
@@ -214,6 +217,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     CHECKPOINT,
     DEVICE,
     TORCH_THREADS,
+    packages=("torch",),
 )
 def predict(arguments: argparse.Namespace) -> None:
     """Write the predictions of a trained run for the test cases of a dataset, in native geometry."""

@@ -1,10 +1,12 @@
-"""Resampling with half-pixel centres, the convention of :mod:`spectralseg.evaluation`, too."""
+"""Resampling with half-pixel centres, the convention of :mod:`spectralseg.evaluation`, too.
+
+OpenCV is imported inside the functions, as predictions in native geometry are scored without it.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,8 @@ def resize_image(image: NDArray[Any], size: int, extent: tuple[float, float] | N
         extent: rows and columns of ``image`` in the result, by default all. An image of 1613 x 2419 pixels, decoded at
             1/8, has 202 x 303 pixels, but an extent of 201.625 x 302.375.
     """
+    import cv2
+
     height, width = extent or image.shape[:2]
     interpolation = cv2.INTER_AREA if min(height, width) >= size else cv2.INTER_CUBIC
     # Factors allow for fractional extents; the result may then have one more pixel.
@@ -27,5 +31,7 @@ def resize_image(image: NDArray[Any], size: int, extent: tuple[float, float] | N
 
 def resize_labels(labels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
     """``(H, W)`` labels to ``shape`` by exact nearest neighbour, without half-pixel shift."""
+    import cv2
+
     resized: Any = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return resized  # type: ignore[no-any-return]

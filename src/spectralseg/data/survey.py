@@ -16,6 +16,7 @@ from spectralseg.data.geometry import coincide
 from spectralseg.data.readers import paired_images
 from spectralseg.data.readers._formats import Volume, read_nifti
 from spectralseg.data.readers._limits import regular_file
+from spectralseg.data.readers._masks import read_mask
 from spectralseg.errors import InputError
 from spectralseg.progress import progress_bar
 
@@ -179,7 +180,7 @@ def _picture(path: Path) -> _Image:
 
 
 def _picture_mask(path: Path) -> _Mask:
-    mask, picture = paired_images.read_mask(path)
+    mask, picture = read_mask(path)
     return _Mask(mask.shape, _first_values(mask), picture.lossy)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectralseg.config import Evaluation
-from spectralseg.corruptions import CLEAN, apply, conditions_of
+from spectralseg.corruptions import CLEAN, conditions_of
 from spectralseg.data import PreparedDataset
 from spectralseg.errors import InputError
 from spectralseg.preprocessing import to_float
@@ -60,6 +60,8 @@ class Condition:
         images = to_float(self.data.images[case["first"] : case["first"] + case["slices"]])
         if self.clean:
             return images
+        from spectralseg.corruptions import apply  # imported here, as predictions are scored without OpenCV
+
         rng = np.random.default_rng(seed_of("corruption", self.corruption, self.severity, case["case"]))
         return apply.corrupt(images, self.corruption, self.severity, self.data.modality, rng)
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from spectralseg.data import PreparedDataset
 from spectralseg.data.geometry import Geometry, coincide
 from spectralseg.data.readers._formats import WHOLE, is_whole, read_nifti
-from spectralseg.data.readers.paired_images import read_mask
+from spectralseg.data.readers._masks import read_mask
 from spectralseg.errors import InputError
 
 nib: Any = nibabel  # its annotations are partial, which strict type checking refuses
@@ -81,6 +80,8 @@ def _write_image(path: Path, array: NDArray[Any]) -> None:
         stored = array if array.dtype == np.uint8 else array.astype(np.uint16)
     if not np.array_equal(stored, array):
         raise InputError(f"{path.name}: has values other than whole numbers from 0 to 65535, which PNG cannot store")
+    import cv2  # imported here, as reading label files needs no OpenCV
+
     if not cv2.imwrite(str(path), stored[..., ::-1] if stored.ndim == 3 else stored):
         raise InputError(f"{path}: cannot be written; choose another folder")
 

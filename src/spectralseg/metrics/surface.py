@@ -8,12 +8,12 @@ values are 0 or 1. An array (1, H, W) is a volume of one slice, whose mask is al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -205,11 +205,14 @@ def boundary_band(prediction: NDArray[Any], reference: NDArray[Any], width: floa
     masks, width = binary_masks(prediction, reference), non_negative("width", width)
     if masks[0].ndim != 3:
         raise ValueError(f"the masks have the shape {masks[0].shape}; pass slices (N, H, W)")
+    from scipy import ndimage  # imported here as it is slow and most tables do not need it
+
     band = np.zeros(masks[0].shape, bool)
     for first, second, band_of_slice in zip(*masks, band, strict=True):
-        if first.any() or second.any():
-            outside = (~(surface(first) | surface(second))).view(np.uint8)
-            band_of_slice[:] = _within(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), width)
+        edges = surface(first) | surface(second)
+        if edges.any():
+            box = _widened(bounding_box(edges), width, edges.shape)
+            band_of_slice[box] = _within(ndimage.distance_transform_edt(~edges[box]), width)
     return band
 
 
@@ -226,6 +229,12 @@ def bounding_box(mask: NDArray[Any]) -> tuple[slice, ...]:
         indices = np.flatnonzero(mask[box].any(others))
         box = (*box, slice(indices[0], indices[-1] + 1) if indices.size else slice(0, 0))
     return box
+
+
+def _widened(box: Sequence[slice], width: float, shape: Sequence[int]) -> tuple[slice, ...]:
+    """A box with ``width`` pixels more on each side, as far as the image reaches."""
+    margins = [math.ceil(min(width, length)) for length in shape]
+    return tuple(slice(max(0, part.start - more), part.stop + more) for part, more in zip(box, margins, strict=True))
 
 
 def surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

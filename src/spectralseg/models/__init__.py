@@ -16,17 +16,20 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from spectralseg import registry
-from spectralseg._torchvision import ensure_operators
 from spectralseg.errors import InputError
+from spectralseg.extras import explaining_missing_packages
 from spectralseg.redaction import redact
 
-ensure_operators()
+with explaining_missing_packages(__name__):
+    from torch import nn
 
-from spectralseg.models import _monai  # noqa: E402
-from spectralseg.models._masked_autoencoder import load_residual_map, untrained_map  # noqa: E402
+    from spectralseg._torchvision import ensure_operators
+
+    ensure_operators()
+
+    from spectralseg.models import _monai
+    from spectralseg.models._masked_autoencoder import load_residual_map, untrained_map
 
 __all__ = ["available", "build_model", "load_residual_map", "untrained_map"]
 

@@ -10,14 +10,18 @@ import inspect
 from typing import Any
 
 from pydantic import ValidationError
-from torch import Tensor
 
 from spectralseg import registry
 from spectralseg.errors import InputError
-from spectralseg.objectives import _spatial
-from spectralseg.objectives._combined import Combined
-from spectralseg.objectives._objective import Objective, check_inputs, valid_labels
-from spectralseg.objectives._similarity import spectral_similarity
+from spectralseg.extras import explaining_missing_packages
+
+with explaining_missing_packages(__name__):
+    from torch import Tensor
+
+    from spectralseg.objectives import _spatial
+    from spectralseg.objectives._combined import Combined
+    from spectralseg.objectives._objective import Objective, check_inputs, valid_labels
+    from spectralseg.objectives._similarity import spectral_similarity
 
 __all__ = [
     "Combined",

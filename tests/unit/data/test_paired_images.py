@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case
 from spectralseg.data.readers import options_of, read_cases
-from spectralseg.data.readers.paired_images import read_mask
+from spectralseg.data.readers._masks import read_mask
 from spectralseg.data.specification import Split, read_specification
 from spectralseg.data.splits import assign
 from spectralseg.errors import InputError

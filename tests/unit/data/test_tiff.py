@@ -14,7 +14,7 @@ from PIL import Image
 
 from spectralseg.data.cases import Sample
 from spectralseg.data.readers import read_cases
-from spectralseg.data.readers.paired_images import read_mask
+from spectralseg.data.readers._masks import read_mask
 from spectralseg.errors import InputError
 
 SHAPE = (20, 30)

@@ -17,6 +17,7 @@ from spectralseg.files import replacing
 from spectralseg.grid import runs as runs_of
 from spectralseg.operations.exclusive import StudyLock
 from spectralseg.parsing import read_yaml
+from spectralseg.repository import repository_root
 from spectralseg.study_folder import StudyFolder
 from spectralseg.study_outputs import with_outputs
 
@@ -28,6 +29,8 @@ atexit.register(gc.freeze)
 os.environ.update(PYTHONUTF8="1")  # for all commands, whatever the locale
 
 ROOT = Path(str(workflow.current_basedir)).resolve().parent.parent.parent
+if not (ROOT / "workflow/rules/datasets").is_dir():  # a module from a remote repository: files of the installed package
+    ROOT = repository_root()
 
 
 def repository(path):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -103,10 +102,14 @@ def draw(rng: np.random.Generator, side: int, depth: int, *, lesions: int, at_en
 
 
 def pixels_inside(polygon: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Pixels whose centre lies inside a polygon of columns and rows, boolean ``shape``."""
+    """Pixels whose centre lies inside a polygon of columns and rows (n, 2), boolean ``shape``, by the even-odd rule."""
     rows, columns = np.indices(shape)
-    inside = Outline(polygon).contains_points(np.column_stack([columns.ravel(), rows.ravel()]))
-    return np.asarray(inside, bool).reshape(shape)
+    inside = np.zeros(shape, bool)
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        crossed = (y0 >= rows) != (y1 >= rows)
+        to_the_right = (y1 - rows) * (x0 - x1) >= (x1 - columns) * (y0 - y1)
+        inside ^= crossed & (to_the_right == (y1 >= rows))
+    return inside
 
 
 def _small_outline(

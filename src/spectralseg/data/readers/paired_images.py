@@ -19,27 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from spectralseg.data.cases import Case, Sample
-from spectralseg.data.readers._limits import (
-    MAX_IMAGE_BYTES,
-    Picture,
-    decoding_picture,
-    inspect_picture,
-    regular_file,
-)
+from spectralseg.data.readers._limits import Picture, decoding_picture, inspect_picture
+from spectralseg.data.readers._masks import ARTEFACT, decode, read_bytes, read_mask
+from spectralseg.data.readers._opencv import decode_image
 from spectralseg.data.readers._pairs import Pair, find_pairs
 from spectralseg.data.readers._tiff import is_tiff, read_tiff
-from spectralseg.errors import InputError, explained
+from spectralseg.errors import InputError
 
-# Errors are raised instead.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-# An orientation tag would rotate the image but not its mask.
-_FLAGS = cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
 # Reductions by the discrete cosine transform of JPEG, and their flags.
 _REDUCTIONS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
@@ -48,7 +38,6 @@ _REDUCTIONS = {
     1: 0,
 }
 _REDUCIBLE = ("JPEG", "MPO")
-_ARTEFACT = 8  # largest channel difference of grey JPEG masks
 _EMPTY = 32  # largest compression artefact of empty JPEG masks
 _GREY = (63, 192)  # grey values far from background and object of a lossy mask
 _MOST_LABELS = 8  # masks with more values hold grey values instead of labels
@@ -103,7 +92,7 @@ def _case(pair: Pair, labelling: _Labelling, grey: bool) -> Case:
 def _load(
     image_path: Path, mask_path: Path, labelling: _Labelling, grey: bool, smallest_side: float = math.inf
 ) -> Sample:
-    image, picture, reduction = _decode_image(image_path, _read(image_path), grey, smallest_side)
+    image, picture, reduction = _decode_image(image_path, read_bytes(image_path), grey, smallest_side)
     mask, mask_picture = read_mask(mask_path)
     if mask.shape != picture.shape:
         rotated = mask.shape == picture.shape[::-1] and picture.quarter_turn
@@ -135,7 +124,7 @@ def _decode_image(path: Path, content: bytes, grey: bool, smallest_side: float) 
     small_enough = [r for r in _REDUCTIONS if min(picture.shape) >= r * smallest_side]
     reduction = small_enough[0] if small_enough and picture.format in _REDUCIBLE else 1
     colour = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
-    image = _decode(path, content, picture, _FLAGS | _REDUCTIONS[reduction] | colour)
+    image = decode(path, content, partial(decode_image, flags=_REDUCTIONS[reduction] | colour))
     return image if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB), picture, reduction
 
 
@@ -145,7 +134,7 @@ def read_image(path: Path) -> tuple[NDArray[Any], Picture]:
     Raises:
         InputError: the file is missing, damaged or of another kind.
     """
-    image, picture, _ = _decode_image(path, _read(path), False, math.inf)
+    image, picture, _ = _decode_image(path, read_bytes(path), False, math.inf)
     return image, picture
 
 
@@ -157,75 +146,8 @@ def _to_rgb(image: NDArray[Any]) -> NDArray[Any]:
     return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
 
 
-def read_mask(path: Path) -> tuple[NDArray[Any], Picture]:
-    """Stored grey values (H, W) of an image file, and its header.
-
-    Raises:
-        InputError: the file is missing, damaged, coloured or transparent.
-    """
-    content = _read(path)
-    if is_tiff(content):
-        with decoding_picture(path):
-            mask, picture = read_tiff(path, content)
-    else:
-        picture = inspect_picture(path, content)
-        mask = _decode(path, content, picture, _FLAGS | cv2.IMREAD_ANYCOLOR)
-    return _one_channel(path, mask, picture.lossy), picture
-
-
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]}"
-
-
-def _read(path: Path) -> bytes:
-    regular_file(path, MAX_IMAGE_BYTES)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {explained(error)}") from None
-
-
-def _decode(path: Path, content: bytes, picture: Picture, flags: int) -> NDArray[Any]:
-    decoded = _decoded(content, picture, flags) if _is_complete(content) else None
-    if decoded is None:
-        raise InputError(f"{path}: damaged or truncated image file; download or copy it again")
-    return decoded
-
-
-def _decoded(content: bytes, picture: Picture, flags: int) -> NDArray[Any] | None:
-    decoded: NDArray[Any] | None
-    try:
-        if (picture.format, picture.mode) == ("PNG", "L") and flags & cv2.IMREAD_ANYCOLOR:
-            decoded = imagecodecs.png_decode(content)  # a third faster, and most masks are of this kind
-        else:
-            decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except (cv2.error, imagecodecs.PngError):
-        return None
-    return decoded
-
-
-def _is_complete(content: bytes) -> bool:
-    """Whether a JPEG or PNG file has an end marker, as some decoders silently fill missing pixels."""
-    if content.startswith(b"\xff\xd8"):
-        # Markers cannot occur within compressed data, so that an end marker must follow the last scan.
-        end = content.rfind(b"\xff\xd9")
-        return end >= 0 and content.find(b"\xff\xda", end) < 0
-    if content.startswith(b"\x89PNG"):
-        return b"IEND\xaeB`\x82" in content
-    return bool(content)
-
-
-def _one_channel(path: Path, mask: NDArray[Any], lossy: bool) -> NDArray[Any]:
-    """Mask (H, W) of grey values, which are often stored as RGB with equal channels."""
-    if mask.ndim == 2:
-        return mask
-    # The colour transform of JPEG causes small differences between equal channels.
-    tolerance = _ARTEFACT if lossy else 0
-    channels = np.ascontiguousarray(mask.transpose(2, 0, 1))
-    if (channels.max(axis=0) - channels.min(axis=0)).max() > tolerance:
-        raise InputError(f"{path}: the mask has colours or a palette; convert it to grey values, one per class")
-    channel: NDArray[Any] = channels[1]
-    return channel
 
 
 def _threshold(threshold: int, path: Path, mask: NDArray[Any], lossy: bool) -> tuple[NDArray[np.uint8], list[str]]:
@@ -295,7 +217,7 @@ def _grey_plateau(mask: NDArray[Any], low: float, high: float) -> float | None:
     # An object that is too small for a window is brighter than ringing of the brightest region.
     lowest = float(low) if lowest - low > _RINGING * unit else lowest
     highest = float(high) if high - highest > _RINGING * unit else highest
-    grey = even[(even > lowest + _ARTEFACT * unit) & (even < highest - _ARTEFACT * unit)]
+    grey = even[(even > lowest + ARTEFACT * unit) & (even < highest - ARTEFACT * unit)]
     return float(grey[0]) if grey.size else None
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from spectralseg.evaluation.residual_maps import Example
 from spectralseg.reporting.drawing import style
+
+if TYPE_CHECKING:
+    from spectralseg.evaluation.residual_maps import Example
 
 _TITLES = ("image and reference", "reconstruction", "residual map")
 

@@ -19,6 +19,7 @@ HELPER_LAYERS_BELOW = "metrics"
 HIDDEN = ("__main__", "reference", "prefetch", "papermill")  # small commands, which import what they run
 PURPOSES = {
     "cli": "one command per step",
+    "sharing": "bundles, several laboratories",
     "operations": "status, plan, doctor, leases",
     "reporting": "tables, figures, studies, report",
     "exchange": "to and from other tools",

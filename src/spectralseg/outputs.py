@@ -7,6 +7,7 @@ the files that it reads besides the metric records, the leakage audit and the fo
 folder, or ``published/<table>.csv`` for the published table of this name. ``RUNS`` selects the runs that it shows, by
 default all: a value of each key must be a feature of the run (:mod:`spectralseg.study_outputs`), as in
 ``RUNS = {"dataset": ("monuseg", "btseg"), "suite": ("noise",)}``. By default a study gets what shows one of its runs.
+``IMAGES`` is True if it shows images or masks of cases, which a shared study leaves out.
 
 A published table is a file ``config/published/<paper>/<table>.csv`` (:mod:`spectralseg.papers`), whose comments hold
 the same texts, and whose cells select its runs; it is shown with one of the paper's own methods only.
@@ -23,6 +24,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spectralseg.errors import InputError
 from spectralseg.files import read_text, visible
@@ -34,6 +36,7 @@ KINDS = {"tables": "table", "figures": "figure", "studies": "study"}  # and the 
 PUBLISHED = "published/"
 _CONDITION = ("suite", "test_dataset", "corruption", "severity")
 _MAX_BYTES = 2**24
+_CONSTANTS: Mapping[str, Any] = {"NEEDS": (), "RUNS": {}, "IMAGES": False}  # of a module, with defaults
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Output:
         needs: files that it reads; see the module.
         runs: selections of the runs that it shows, of which a run must meet one: values by key; see the module.
         own: a further selection of which a run must be, that of the paper of a published table.
+        images: whether it shows, or may show, images or masks of cases.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Output:
     needs: tuple[str, ...] = ()
     runs: tuple[Mapping[str, tuple[str, ...]], ...] = ({},)
     own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    images: bool = False
 
     @property
     def label(self) -> str:
@@ -123,7 +128,9 @@ def describe(kind: str, name: str, published: Path | str | None = None) -> Outpu
     if name in modules_of(_package(kind)):
         return _of_module(kind, name)
     tables = published_tables(published) if kind == "tables" and published is not None else {}
-    return _of_file(name, *tables[name]) if name in tables else Output(name, "", "Made by its own notebook.")
+    if name in tables:
+        return _of_file(name, *tables[name])
+    return Output(name, "", "Made by its own notebook.", images=True)
 
 
 def module_of(kind: str, name: str) -> str:
@@ -159,10 +166,11 @@ def _of_module(kind: str, name: str) -> Output:
     constants = {
         ast.unparse(statement.targets[0]): ast.literal_eval(statement.value)
         for statement in module.body
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in ("NEEDS", "RUNS")
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) in _CONSTANTS
     }
     texts = title_of(docstring), caption, "\n\n".join(filter(None, explanation))
-    return Output(name, *texts, constants.get("NEEDS", ()), (constants.get("RUNS", {}),))
+    needs, runs, images = (constants.get(key, default) for key, default in _CONSTANTS.items())
+    return Output(name, *texts, needs, (runs,), images=images)
 
 
 def _runs_of_cells(text: str) -> tuple[Mapping[str, tuple[str, ...]], ...]:

@@ -18,6 +18,10 @@ _HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 _PAIR = re.compile(
     r"(?i)\b(\w*(?:password|passwd|secret|token|api_?key)[\"']?\s*[=:]\s*)(\"[^\"]+\"|'[^']+'|[^\s'\",;&)]+)"
 )
+_SIGNED = re.compile(r"(?i)sig|token|secret|password|credential|expires|key=|auth")  # in the query of a URL
+_PLAIN_VALUE = re.compile(
+    r"(?i)\b\w*(?:password|passwd|secret|token|api_?key)[\"']?\s*[=:]\s*(?:true|false|null|none|[\d.]+|\*+)(?![^\s\"',;&)}\]])"
+)
 _GAP = re.compile(r"(?:\s|\\[nrt])*")
 
 
@@ -36,6 +40,17 @@ def redact(text: str) -> str:
     text = _QUERY.sub(r"\1\2***", text)
     text = _HEADER.sub(r"\1 ***", text)
     return _PAIR.sub(r"\1***", text)
+
+
+def contains_secret(text: str) -> bool:
+    """Whether text has anything that must not be published, as :func:`redact` removes it.
+
+    Two things that it removes to be safe do not count: queries of URLs without a signature or a secret, such as search
+    terms, and values of keys such as ``class_token`` that are a number, true, false or null.
+    """
+    plain = _PLAIN_VALUE.sub("", text)
+    plain = _QUERY.sub(lambda match: match[0] if _SIGNED.search(match[0]) else match[1], plain)
+    return redact(plain) != plain
 
 
 def _without(text: str, secret: str) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def test_a_module_builds_it_from_the_results(kind, name):
     output = outputs.describe(kind, name)
     assert getattr(module, "NEEDS", ()) == output.needs
     assert (getattr(module, "RUNS", {}),) == output.runs
+    assert getattr(module, "IMAGES", False) == output.images
+
+
+@pytest.mark.parametrize(("kind", "name"), MODULES)
+def test_a_module_that_draws_images_of_cases_says_so(kind, name):
+    code = inspect.getsource(importlib.import_module(outputs.module_of(kind, name)))
+    drawing = re.search(r"layout\.(picture|outline)|contour_figure|imshow|shown_image", code)
+    assert bool(drawing) == outputs.describe(kind, name).images
 
 
 @pytest.mark.parametrize(("kind", "name"), DEFAULTS)

@@ -18,6 +18,7 @@ import yaml
 
 from spectralseg import cli
 from spectralseg.config import Architecture, validate_config
+from tests.standins.laboratory import write_study
 
 from .conftest import REPOSITORY, TINY, environment, snakemake, write_config
 
@@ -201,6 +202,17 @@ def test_pretraining_a_masked_autoencoder_as_documented(tmp_path, typed):
     folder = tmp_path / "results" / "try"
     assert {"map_quality.csv", "model.pt", "residual_maps.png"} <= {path.name for path in (folder / "half").iterdir()}
     assert (folder / "rcu" / "model.pt").is_file()
+
+
+def test_sharing_studies_as_documented(tmp_path, typed):
+    for seed, name in enumerate(("north", "south")):
+        write_study(tmp_path / "results" / name, seed=seed)
+    page = (REPOSITORY / "docs" / "share-a-study.md").read_text(encoding="utf-8")
+    typed("".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)))
+    assert len(pd.read_csv(tmp_path / "merged" / "laboratories.csv")) == 2 * 3
+    assert (pd.read_parquet(tmp_path / "comparisons.parquet")["seeds"] == 6).all()
+    for name in re.findall(r"`(laboratories\.\w+|records\.parquet|merge\.json)`", page.partition("## Merge")[2]):
+        assert (tmp_path / "merged" / name).is_file()
 
 
 @trains

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from spectralseg import __version__
-from spectralseg.cli import data, external, operations, results, runs, scores
+from spectralseg.cli import data, external, operations, results, runs, scores, sharing
 from spectralseg.cli.command import Command
 from spectralseg.cli.streams import disconnect_failed_streams, print_error
 from spectralseg.errors import FindingsError, InputError, Interrupted, explained
@@ -22,7 +22,7 @@ from spectralseg.redaction import RedactingFormatter
 from spectralseg.signals import handled
 from spectralseg.startup import spare_garbage_collection
 
-STAGES = (data, runs, external, scores, results, operations)  # modules of commands, in the order of --help
+STAGES = (data, runs, external, scores, results, sharing, operations)  # modules of commands, in the order of --help
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         for command in vars(stage).values():
             if isinstance(command, Command):
                 summary = command.function.__doc__
-                subparser = commands.add_parser(command.name, help=summary, description=summary)
+                subparser = commands.add_parser(command.name, help=summary, description=summary, epilog=command.epilog)
                 subparser.set_defaults(command=command, failure=command.failure)
                 for add in command.arguments:
                     add(subparser)

@@ -24,12 +24,14 @@ class Command:
         arguments: its arguments.
         failure: exit status after an error that the user can correct.
         packages: some that it needs, whose absence is reported before it starts; for others, when it imports them.
+        epilog: an example, at the end of the help.
     """
 
     function: Callable[[argparse.Namespace], None]
     arguments: tuple[Argument, ...]
     failure: int = 1
     packages: tuple[str, ...] = ()
+    epilog: str = ""
 
     @property
     def name(self) -> str:
@@ -43,10 +45,10 @@ def name_of(function: Callable[..., object]) -> str:
 
 
 def command(
-    *arguments: Argument, failure: int = 1, packages: tuple[str, ...] = ()
+    *arguments: Argument, failure: int = 1, packages: tuple[str, ...] = (), epilog: str = ""
 ) -> Callable[[Callable[[argparse.Namespace], None]], Command]:
     """Make a command of a function that takes the parsed arguments; see :class:`Command`."""
-    return lambda function: Command(function, arguments, failure, packages)
+    return lambda function: Command(function, arguments, failure, packages, epilog)
 
 
 def argument(*names: str, **options: Any) -> Argument:

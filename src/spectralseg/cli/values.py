@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import math
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -75,6 +76,14 @@ def name(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("the name is empty; give a name to record")
     return text
+
+
+def date(text: str) -> str:
+    """A date as YYYY-MM-DD."""
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text[:40]}' is not a valid date; give YYYY-MM-DD") from None
 
 
 def margin(text: str) -> float:

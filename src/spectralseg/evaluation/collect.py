@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ _REMEDY = "evaluate the run again"
 _log = logging.getLogger(__name__)
 
 
-def collect(config: Config, folder: Path, out: Path) -> None:
+def collect(config: Config, folder: Path, out: Path, selected: Sequence[Run] | None = None) -> None:
     """Write the records of all runs of the grid into one parquet file, a run at a time.
 
     Runs that are not in the grid, as of an earlier configuration, are ignored. Records must belong to the run of their
@@ -33,11 +33,12 @@ def collect(config: Config, folder: Path, out: Path) -> None:
         config: the study.
         folder: folder of all run folders.
         out: parquet file.
+        selected: runs of the grid; None for all.
 
     Raises:
         InputError: a file is missing or damaged, has other columns, or holds the records of another run.
     """
-    grid, unverified = runs(config), 0
+    grid, unverified = runs(config) if selected is None else selected, 0
     with replacing(out) as partial, parquet.ParquetWriter(partial, COMPACT) as writer:
         for run in progress_bar(grid, desc="collect", unit="run", total=len(grid)):
             table, verified = _read(folder / run.folder, run)

@@ -1,10 +1,10 @@
-"""The model card of an exported model: training, results, input and output."""
+"""The model card of a run, exported or not: training, results, input and output."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -36,26 +36,33 @@ class Parity:
     labels: float
 
 
+@dataclass(frozen=True)
+class Export:
+    """The file of an exported model.
+
+    Attributes:
+        checkpoint: ``best`` or ``last``.
+        file: name of the file.
+        usage: Python code that runs it on :data:`INPUT`.
+        parity: result of the parity check.
+    """
+
+    checkpoint: str
+    file: str
+    usage: str
+    parity: Parity
+
+
 def model_card(
-    settings: Mapping[str, Any],
-    data: PreparedDataset,
-    records: pd.DataFrame | None,
-    *,
-    checkpoint: str,
-    file: str,
-    usage: str,
-    parity: Parity,
+    settings: Mapping[str, Any], data: PreparedDataset, records: pd.DataFrame | None, export: Export | None = None
 ) -> str:
-    """The card of an exported model as Markdown.
+    """The card of a model as Markdown.
 
     Args:
         settings: content of ``run.json``.
         data: the dataset that the run was trained on.
         records: metric records of the run; None if it is not evaluated.
-        checkpoint: ``best`` or ``last``.
-        file: name of the exported file.
-        usage: Python code that runs it on :data:`INPUT`.
-        parity: result of the parity check.
+        export: the exported file; None describes the run without one.
     """
     environment = Environment(
         loader=PackageLoader("spectralseg.exchange"),
@@ -76,7 +83,7 @@ def model_card(
         results=[] if records is None else list(_results(records)),
         input=INPUT,
         output=OUTPUT,
-        **{"checkpoint": checkpoint, "file": file, "usage": _Verbatim(usage), "parity": parity},
+        export=export and replace(export, usage=_Verbatim(export.usage)),
     )
 
 

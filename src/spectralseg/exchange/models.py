@@ -21,7 +21,7 @@ from spectralseg.errors import InputError
 from spectralseg.evaluation.examples import example_rows
 from spectralseg.evaluation.label_maps import to_labels
 from spectralseg.evaluation.predict import Predictor, check_trained_on, load_predictor
-from spectralseg.exchange.model_card import INPUT, OUTPUT, Parity, model_card
+from spectralseg.exchange.model_card import INPUT, OUTPUT, Export, Parity, model_card
 from spectralseg.files import creating_folder
 from spectralseg.loading import reading
 from spectralseg.metrics.records import read_records
@@ -88,9 +88,8 @@ def export_model(run: Path, data: PreparedDataset, out: Path, *, kind: str, chec
                 f"{run}: a probability of the exported model differs from the original by {parity.error:.1e}, more "
                 f"than {TOLERANCE:g}; choose another format"
             )
-        options = {"checkpoint": checkpoint, "file": export.file, "usage": export.usage}
         with reading(run / DESCRIPTION, "the description of a finished run", "train the run again"):
-            card = model_card(settings, data, records, parity=parity, **options)
+            card = model_card(settings, data, records, Export(checkpoint, export.file, export.usage, parity))
         (folder / "README.md").write_text(card, encoding="utf-8")
     return parity
 

@@ -41,11 +41,14 @@ Volumes also have, under ``sound``, the mean over slices ``slice_<metric>`` of e
 slices ``slices_<metric>`` in it. The mean over all slices of a test set is the mean of the first weighted by the
 second.
 
+Records of several laboratories (``spectralseg merge``) have the column ``laboratory`` before all others.
+
 A run that diverged has no values. Its only record has the metric ``diverged``, no value, and the reason as flag.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,7 @@ METHOD_KEYS = ("architecture", "objective", "lambda")
 RUN_KEYS = ("dataset", *METHOD_KEYS, "seed")
 CONDITION_KEYS = ("suite", "test_dataset", "corruption", "severity")
 RELIABILITY = ("suite", "test_dataset", "class", "region", "bin", "pixels", "probability", "foreground")  # histograms
+LABORATORY = "laboratory"
 COLUMNS = (*RUN_KEYS, *CONDITION_KEYS, "case", "group", "class", "protocol", "metric", "value", "flag")
 _NUMBERS = {"seed": pa.int64(), "value": pa.float64()}
 TEXT = tuple(name for name in COLUMNS if name not in _NUMBERS)
@@ -103,9 +107,27 @@ def read_records(file: Path) -> pd.DataFrame:
     return frame
 
 
-def read_table(file: Path, **options: Any) -> pa.Table:
-    """As :func:`read_records`; ``options`` are those of ``pyarrow.parquet.read_table``."""
-    table = read_parquet(file, _WHAT, _REMEDY, COLUMNS, exact=True, **options)
+def read_merged(file: Path) -> pd.DataFrame:
+    """As :func:`read_records`, for records of one study or of several laboratories.
+
+    Returns:
+        The columns of the schema and :data:`LABORATORY`, which is empty for records of one study.
+    """
+    with reading(file, _WHAT, _REMEDY):
+        merged = LABORATORY in parquet.read_schema(file).names
+    frame: pd.DataFrame = read_table(file, (LABORATORY, *COLUMNS) if merged else COLUMNS).to_pandas()
+    return frame if merged else frame.assign(**{LABORATORY: ""})
+
+
+def read_table(file: Path, columns: Sequence[str] = COLUMNS, **options: Any) -> pa.Table:
+    """As :func:`read_records`, of exactly these columns.
+
+    Args:
+        file: the file.
+        columns: those of the schema, and maybe others.
+        options: those of ``pyarrow.parquet.read_table``.
+    """
+    table = read_parquet(file, _WHAT, _REMEDY, columns, exact=True, **options)
     for column in table.schema:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         if not _KINDS.get(column.name, _is_text)(kind):

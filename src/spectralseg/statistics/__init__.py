@@ -6,6 +6,7 @@ from spectralseg.statistics.bootstrap import Interval, paired_interval
 from spectralseg.statistics.equivalence import Equivalence, equivalence
 from spectralseg.statistics.improvement import probability_of_improvement, share_improved
 from spectralseg.statistics.margins import Margins
+from spectralseg.statistics.random_effects import RandomEffects, random_effects
 from spectralseg.statistics.ranking import Stability, ranking_stability
 from spectralseg.statistics.significance import fewest_seeds, holm, partial_conjunction, sign_flip, smallest_p, wilcoxon
 from spectralseg.statistics.verdicts import Verdict, judge
@@ -15,6 +16,7 @@ __all__ = [
     "Equivalence",
     "Interval",
     "Margins",
+    "RandomEffects",
     "Stability",
     "Verdict",
     "bayesian_signed_rank",
@@ -26,6 +28,7 @@ __all__ = [
     "paired_interval",
     "partial_conjunction",
     "probability_of_improvement",
+    "random_effects",
     "ranking_stability",
     "share_improved",
     "sign_flip",

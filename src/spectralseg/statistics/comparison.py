@@ -16,7 +16,7 @@ from tqdm import tqdm
 from spectralseg.errors import InputError
 from spectralseg.files import replacing, write_parquet
 from spectralseg.metrics.catalogue import COMPARED, metric_of
-from spectralseg.metrics.records import CONDITION_KEYS, MEAN, RUN_KEYS, read_records
+from spectralseg.metrics.records import CONDITION_KEYS, LABORATORY, MEAN, RUN_KEYS, read_merged
 from spectralseg.statistics.baseline import CONDITION, KEYS, METHOD, Baseline, unpaired
 from spectralseg.statistics.bootstrap import KEPT, draw_together
 from spectralseg.statistics.equivalence import equivalence
@@ -48,7 +48,8 @@ def compare(
     equivalence, NaN with fewer than three seeds. ``seeds`` counts those with a defined difference, ``groups`` and
     ``cases`` those with a partner in the baseline, ``undefined`` the pairs without a difference and ``unpaired`` the
     values without a partner. Class ``mean`` is the mean over the foreground classes; several classes also have rows of
-    their own.
+    their own. The runs of several laboratories (:data:`~spectralseg.metrics.records.LABORATORY`) count as seeds of one
+    study; a run is paired with a run of its own laboratory.
 
     Args:
         records_files: files of metric records, whose records are compared as if they were in one file.
@@ -66,15 +67,11 @@ def compare(
     margins = margin if isinstance(margin, Margins) else Margins(margin)
     files = [records_files] if isinstance(records_files, Path) else list(records_files)
     where = ", ".join(map(str, files))
-    records = _read(files)
+    records = _seeds_by_laboratory(_read(files))
     first = Baseline.of(baseline, records, where)
-    records = _categorical(records[records["metric"].isin(COMPARED)])
-    selected = first.selects(records)
-    reference, others = records[selected], records[~selected]  # the first is empty if all its runs diverged
-    _refuse_several_lambdas(reference, first)
-    _refuse_contradictions(where, records)
+    reference, others = sides(records, first, where)
     rows = []
-    pairs_of_cells = _pairs(reference, others, first.condition)
+    pairs_of_cells = paired_cells(reference, others, first.condition)
     while block := list(itertools.islice(pairs_of_cells, KEPT // 4)):
         draw_together(sample for keys, pairs in block for sample in _samples(pairs, str(keys["metric"])))
         for keys, pairs in block:
@@ -89,16 +86,43 @@ def compare(
     return tuple(unpaired(reference, others, first))
 
 
+def sides(records: pd.DataFrame, baseline: Baseline, where: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Records of the baseline and of the methods that are compared with it, of all compared metrics.
+
+    Args:
+        records: metric records.
+        baseline: the baseline.
+        where: name of the records in messages.
+
+    Raises:
+        InputError: the baseline has several λ, a value is recorded twice, or a case has two groups.
+    """
+    records = _categorical(records[records["metric"].isin(COMPARED)])
+    selected = baseline.selects(records)
+    reference, others = records[selected], records[~selected]  # the first is empty if all its runs diverged
+    _refuse_several_lambdas(reference, baseline)
+    _refuse_contradictions(where, records)
+    return reference, others
+
+
+def _seeds_by_laboratory(records: pd.DataFrame) -> pd.DataFrame:
+    """Records in which the seeds of several laboratories have names of their own, ``laboratory/seed``."""
+    if not (records[LABORATORY] != "").any():
+        return records
+    seeds = records[LABORATORY].astype("str") + "/" + records["seed"].astype("str")
+    return records.assign(seed=seeds.astype("category"))
+
+
 def _read(files: Sequence[Path]) -> pd.DataFrame:
     """The records of several files.
 
     Raises:
         InputError: a run has records of one test condition in two files.
     """
-    frames, keys = [], [*RUN_KEYS, *CONDITION_KEYS]
+    frames, keys = [], [LABORATORY, *RUN_KEYS, *CONDITION_KEYS]
     runs: dict[tuple[Any, ...], Path] = {}
     for file in files:
-        frame = read_records(file)
+        frame = read_merged(file)
         for run in frame[keys].drop_duplicates().itertuples(index=False, name=None):
             if run in runs:
                 names = dict(zip(keys, run, strict=True))
@@ -125,10 +149,16 @@ def _cells(records: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], NDAr
     return {key: rows[key] for key in sorted(rows)}
 
 
-def _pairs(
+def paired_cells(
     reference: pd.DataFrame, others: pd.DataFrame, condition: list[str]
 ) -> Iterator[tuple[dict[str, Any], Paired]]:
-    """Keys and differences of each row of the comparisons: of the mean over classes, and of each of several classes."""
+    """Keys and differences of each row of the comparisons: of the mean over classes, and of each of several classes.
+
+    Args:
+        reference: records of the baseline, see :func:`sides`.
+        others: those of the compared methods.
+        condition: columns in which a method and the baseline agree.
+    """
     reference_columns, reference_cells = Columns(reference), _cells(reference, condition)
     no_rows = np.empty(0, np.int64)
     reference_values = functools.lru_cache(1)(lambda cell: reference_columns.values(reference_cells.get(cell, no_rows)))

@@ -15,7 +15,7 @@ from spectralseg.errors import InputError
 from spectralseg.evaluation.predict import Predictor, load_predictor
 from spectralseg.evaluation.suites import evaluate
 from spectralseg.exchange import models
-from spectralseg.exchange.model_card import Parity, model_card
+from spectralseg.exchange.model_card import Export, Parity, model_card
 from spectralseg.exchange.models import FORMATS, Standalone, export_model
 from spectralseg.models import available
 from spectralseg.preprocessing import to_float
@@ -162,7 +162,11 @@ class TestCard:
         hostile = "<img src=x onerror=alert(1)> [a](javascript:b) `c` | d\n\n# e &lt;script>"
         data = replace(polyps.data, info={**polyps.data.info, "licence": hostile, "title": hostile})
         choice = {"checkpoint": "best", "file": "model.pt", "usage": "a[0] < b", "parity": Parity(1, 0.0, 1e-3, 0.0)}
-        text = model_card(read_settings(polyps.run), data, None, **choice)
+        text = model_card(read_settings(polyps.run), data, None, Export(**choice))
+        without_file = model_card(read_settings(polyps.run), data, None)
+        assert without_file.count("&lt;img") == 3
+        assert "A segmentation model, without its weights: unet" in without_file
+        assert "exported" not in without_file
         escaped = r"&lt;img src=x onerror=alert(1)> \[a\](javascript:b) \`c\` \| d # e &amp;lt;script>"
         assert text.count(escaped) == 3
         assert "<img" not in text

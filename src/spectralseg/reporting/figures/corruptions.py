@@ -19,6 +19,7 @@ from spectralseg.reporting.drawing import layout
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
+IMAGES = True
 RUNS = {"suite": ("noise",)}
 
 _CORRUPTIONS = {

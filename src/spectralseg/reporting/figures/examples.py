@@ -21,6 +21,8 @@ from spectralseg.reporting.figures._strips import contour_figure, strip_of
 from spectralseg.reporting.labels import pair_label
 from spectralseg.reporting.results import Results
 
+IMAGES = True
+
 _METHODS = 6
 _NARROW = 4  # methods with which two test sets fit side by side
 _HEIGHT, _HEADING, _PANEL = 8.4, 0.52, {1: 1.22, 2: 0.7}  # inches; panels by number of test sets side by side

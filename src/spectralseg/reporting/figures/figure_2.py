@@ -27,6 +27,7 @@ from spectralseg.reporting.figures._spectra import MEDIAN_RULE, class_channels, 
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
+IMAGES = True
 RUNS = {"dataset": ("synapse", "acdc", "kvasir_seg", "isic2018", "monuseg", "btseg"), "auxiliary": ("spectral",)}
 
 _CURVE_SLICES = 64

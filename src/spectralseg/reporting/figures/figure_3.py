@@ -25,6 +25,7 @@ from spectralseg.reporting.example_cases import choose_cases
 from spectralseg.reporting.figures._spectra import MEDIAN_RULE
 from spectralseg.reporting.results import Results
 
+IMAGES = True
 RUNS = {"dataset": ("kvasir_seg", "isic2018", "btseg", "acdc", "synapse", "monuseg"), "auxiliary": ("spectral",)}
 
 Mask = NDArray[np.bool_]

@@ -16,6 +16,7 @@ from spectralseg.reporting.drawing import images
 from spectralseg.reporting.figures._strips import contour_figure, strip_of
 from spectralseg.reporting.results import Results
 
+IMAGES = True
 RUNS = {
     "dataset": ("kvasir_seg", "isic2018"),
     "architecture": ("unet", "transunet"),

@@ -22,6 +22,7 @@ from spectralseg.reporting.figures import _strips
 from spectralseg.reporting.figures._strips import Strip
 from spectralseg.reporting.results import Results
 
+IMAGES = True
 RUNS = {
     "dataset": ("acdc", "synapse"),
     "architecture": ("unet", "transunet"),

@@ -25,6 +25,7 @@ from spectralseg.reporting.figures._strips import LABELS, footers, predicted, ro
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 
+IMAGES = True
 RUNS = {
     "dataset": ("synapse", "acdc"),
     "architecture": ("unet", "transunet"),

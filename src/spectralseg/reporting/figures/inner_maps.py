@@ -22,6 +22,7 @@ from spectralseg.reporting.figures._strips import note_dice
 from spectralseg.reporting.labels import dataset_label, plain_label
 from spectralseg.reporting.results import Examples, Results
 
+IMAGES = True
 RUNS = {"maps": ("residual",)}
 
 _LARGEST = 1.1  # inches

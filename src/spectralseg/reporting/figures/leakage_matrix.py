@@ -27,6 +27,8 @@ from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables.leakage import LABELS
 
+IMAGES = True
+
 _SHARES = LinearSegmentedColormap.from_list("shares", ["white", style.VERMILLION])
 _EXAMPLES = 4
 _CELL = (0.93, 0.3)  # inches, at most

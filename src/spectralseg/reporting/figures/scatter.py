@@ -29,6 +29,7 @@ from spectralseg.reporting.labels import pair_label, plain_label
 from spectralseg.reporting.results import Examples, Results
 from spectralseg.reporting.rows import rows_where
 
+IMAGES = True
 RUNS = {"compared": ("baseline",)}
 
 WORST = 2

@@ -159,12 +159,12 @@ def _stage_records(study: StudyFolder, config: Config, out: Path) -> dict[Run, b
 
 
 def _stage_cards(study: StudyFolder, staged: Path, recorded: dict[Run, bool]) -> None:
-    """A model card for each trained run that did not diverge and whose dataset is prepared."""
+    """A model card for each run that the suite trained, that did not diverge and whose dataset is prepared."""
     results = Results(study.root)
     frame = read_table(staged / contents.RECORDS).to_pandas()
     by_run = dict(iter(frame.groupby(list(RUN_KEYS), observed=True)))
     for run in study.runs_with(DESCRIPTION):
-        if run.dataset not in study.datasets or recorded.get(run):
+        if run.external or run.dataset not in study.datasets or recorded.get(run):
             continue
         folder = staged / run.parent / run.folder
         settings = read_json(folder / DESCRIPTION, "the description of a run", "train the run again")

@@ -1,5 +1,7 @@
 "use strict";
-// Snakemake's report shows copies of pages in frames or in data/raw/, where the link to the report has no target.
-if (self !== top || location.protocol === "data:" || location.pathname.includes("/data/raw/")) {
+// Snakemake's report shows copies of pages in frames or in its folder data/raw, where the link to the report has no target.
+const folders = location.pathname.split("/");
+const copied = folders[folders.indexOf("raw") - 1] === "data";
+if (self !== top || location.protocol === "data:" || copied) {
   document.querySelector(".back").remove();
 }

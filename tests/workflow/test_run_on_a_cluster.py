@@ -11,6 +11,7 @@ import time
 import pytest
 import yaml
 
+from . import test_external, test_pretraining
 from .conftest import REPOSITORY, TINY, environment, snakemake, write_config
 from .test_docs import copy_repository
 
@@ -47,7 +48,10 @@ def test_every_command_resolves(tmp_path):
 
 
 def test_the_table_of_resources_is_what_jobs_ask_for(tmp_path):
-    asked = resources(snakemake(tmp_path, *SLURM, "--dry-run", "--configfile", write_config(tmp_path, TINY)))
+    asked = {}
+    for content in (TINY, test_pretraining.study(), test_external.study(tmp_path)):
+        config = write_config(tmp_path, content)
+        asked |= resources(snakemake(tmp_path, *SLURM, "--dry-run", "--configfile", config))
     rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) GB \| (\d+) \| (\d?) ?\|$", PAGE, re.M)
     assert {name for name, *_ in rows} == asked.keys()
     for name, threads, memory, minutes, gpu in rows:

@@ -51,6 +51,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.iterations is not None:
         trainer.num_iterations_per_epoch = arguments.iterations
         trainer.num_val_iterations_per_epoch = max(1, arguments.iterations // 5)
+    _report_progress(trainer, arguments.model / "progress.json")
     if not (Path(trainer.output_folder) / "checkpoint_final.pth").is_file():
         maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
         trainer.run_training()
@@ -62,6 +63,17 @@ def train(arguments: argparse.Namespace) -> None:
         "versions": {name: metadata.version(name) for name in ("nnunetv2", "torch", "numpy")},
     }
     (arguments.model / "description.json").write_text(json.dumps(description), encoding="utf-8")
+
+
+def _report_progress(trainer: Any, file: Path) -> None:
+    """Write the number of finished epochs to a file after each epoch."""
+    end = trainer.on_epoch_end
+
+    def on_epoch_end() -> None:
+        end()
+        file.write_text(json.dumps({"done": trainer.current_epoch, "total": trainer.num_epochs, "unit": "epoch"}))
+
+    trainer.on_epoch_end = on_epoch_end
 
 
 def predict(arguments: argparse.Namespace) -> None:

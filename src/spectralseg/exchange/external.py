@@ -42,7 +42,7 @@ PREPARED = "prepared.json"
 """File that says that the command for preparation has finished, beside the folder ``preprocessed``."""
 
 _ATTEMPTS = "attempts.jsonl"  # seconds of each attempt to train
-_REPORT = "description.json"  # what the method says about its model, in MODEL
+_REPORT, _PROGRESS = "description.json", "progress.json"  # what the method says about its model and itself, in MODEL
 _log = logging.getLogger(__name__)
 
 
@@ -130,7 +130,8 @@ def train(
     )
     start = time.monotonic()
     try:
-        run_command(words, f"external.{run.architecture}.train", environment=environment, deadline=deadline)
+        what = f"external.{run.architecture}.train"
+        run_command(words, what, environment=environment, deadline=deadline, progress=model / _PROGRESS)
     finally:
         _note_attempt(out, time.monotonic() - start)
     if not any(model.iterdir()):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from spectralseg import locks
+from spectralseg import locks, progress
 from spectralseg.errors import InputError, Interrupted
 from spectralseg.exchange import process
 from spectralseg.exchange.process import run_command
@@ -50,6 +50,32 @@ def test_the_time_limit_stops_the_command(tmp_path, monkeypatch):
     mark = tmp_path / "started"
     with pytest.raises(Interrupted, match="stopped by its time limit"):
         run_command([PYTHON, "-c", WAITING, str(mark)], "x", deadline=time.monotonic() + process.RESERVE + 5)
+
+
+def test_reported_progress_is_that_of_the_task(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_POLL", 0.05)
+    file, seen = tmp_path / "progress.json", tmp_path / "seen"
+    report = '{"done": 3, "total": 10, "unit": "epoch"}'
+    command = f"""if True:
+        import os, time
+        open({str(file)!r}, "w").write("{{")
+        time.sleep(0.2)
+        open({str(file)!r}, "w").write({report!r})
+        while not os.path.exists({str(seen)!r}):
+            time.sleep(0.01)"""
+    reported = []
+
+    def look():
+        while not reported:
+            reported.extend(filter(None, [progress.current()]))
+            time.sleep(0.01)
+        seen.touch()
+
+    threading.Thread(target=look).start()
+    run_command([PYTHON, "-c", command], "x", progress=file)
+    (first,) = reported
+    assert (first.step, first.unit, first.done, first.total) == ("train", "epoch", 3, 10)
+    assert progress.current() is None
 
 
 def test_a_signal_ends_the_command_and_its_children(tmp_path):

@@ -30,9 +30,9 @@ def test_a_method_of_others_is_requeued_and_resumes(start_cluster, tmp_path):
     assert name == f"kvasir_seg_threshold_{first}"
     assert item["where"].endswith(f"SLURM job {job}")
     clusters.run("scontrol", "requeue", str(job))
-    attempts = tmp_path / RUN.replace("seed1", f"seed{first}") / "model" / "attempts"
-    wait_for(lambda: attempts.read_text() == "xx")
+    wait_for(lambda: job not in jobs("RUNNING", "train_external").values())
     (tmp_path / "go").touch()
     assert running.wait() == 0, study.said()
+    attempts = tmp_path / RUN.replace("seed1", f"seed{first}") / "model" / "attempts"
     assert attempts.read_text() == "xx"
     assert json.loads((attempts.parents[1] / "run.json").read_text())["seconds"] > 0

@@ -160,3 +160,28 @@ def test_a_failing_command_is_named_with_its_message(tmp_path):
     (item,) = [item for item in status(tmp_path, config)["status"] if item["state"] == "failed"]
     assert item["error"].startswith("external.threshold.train: ")
     assert "failed with status 1" in item["error"]
+
+
+@pytest.mark.nightly(reason="installs nnU-Net, more than a gigabyte")
+def test_nnunet_is_installed_trains_and_predicts(tmp_path):
+    section = yaml.safe_load((REPOSITORY / "config/nnunet.yaml").read_text())["external"]["nnunet"]
+    paths = {"environment": str(REPOSITORY / section["environment"]), "datasets": ["kvasir_seg"], "seeds": [0]}
+    script = REPOSITORY / section["files"][0]
+    commands = {
+        task: section[task].replace(section["files"][0], str(script)) for task in ("prepare", "train", "predict")
+    }
+    commands["train"] += " --epochs 2 --iterations 2 --save-every 1"
+    content = copy.deepcopy(TINY) | {"external": {"nnunet": {**paths, **commands, "files": [str(script)]}}}
+    config = write_config(tmp_path, content)
+    run = "results/tiny/runs/kvasir_seg/nnunet/external/lambda0/seed0"
+    snakemake(tmp_path, "--cores", 2, "--configfile", config, "--", f"{run}/records.parquet")
+    description = json.loads((tmp_path / run / "run.json").read_text())
+    assert (description["iterations"], set(description["versions"])) == (
+        4,
+        {"nnunetv2", "numpy", "spectralseg", "torch"},
+    )
+    assert description["parameters"] > 1e5
+    records = pd.read_parquet(tmp_path / run / "records.parquet")
+    assert set(records["test_dataset"]) == {"kvasir_seg", "polypgen"}
+    progress = json.loads((tmp_path / run / "model" / "progress.json").read_text())
+    assert progress == {"done": 2, "total": 2, "unit": "epoch"}

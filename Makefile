@@ -64,12 +64,22 @@ lock: .venv/.complete  ## renew the lock file from pyproject.toml, and the files
 	    --extra all --extra reference --extra dev --constraint envs/constraints.txt \
 	    --output-file envs/requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' envs/requirements.lock
+	python -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+	    print(*extras["docs"], sep="\n")' | \
+	    pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+	    --allow-unsafe --generate-hashes --constraint envs/requirements.lock --output-file envs/docs.lock -
 	python envs/derive.py
 	python envs/hashes.py
 
-docs: .venv/.complete  ## update generated files: configuration schema, reference pages, picture of the packages
+.venv/.docs: .venv/.complete envs/docs.lock
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement envs/docs.lock
+	touch $@
+
+docs: .venv/.docs  ## update generated files (schema, reference pages, picture of the packages) and build the site
 	spectralseg docs
 	python docs/architecture.py
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "Open site/index.html; for its search, run python -m http.server --directory site"
 
 bench: .venv/.complete  ## run all benchmarks and update benchmarks/README.md
 	for name in prepare metrics objectives intervals reporting dag training; do python benchmarks/$$name.py || exit; done

@@ -38,15 +38,43 @@ def test_workarounds_for_the_slurm_executor_are_of_its_version(repository, pins)
     assert version == pins["snakemake-executor-plugin-slurm"], "check whether the workarounds are still needed"
 
 
-def test_every_dependency_is_pinned(repository, pins):
+@pytest.fixture(scope="module")
+def docs_pins(repository):
+    """Versions and checksums of the packages that build the documentation site."""
+    text = (repository / "envs" / "docs.lock").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line.split() for line in text.splitlines()]
+    return {name: (version, checksums) for pin, *checksums in lines for name, version in [pin.split("==")]}
+
+
+def names_of(requirements):
+    return {canonical(re.match(r"[\w.-]+", requirement).group()) for requirement in requirements}
+
+
+def test_every_dependency_is_pinned(repository, pins, docs_pins):
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
     requirements = [
         *project["dependencies"],
-        *(name for extra in project["optional-dependencies"].values() for name in extra),
+        *(name for extra, names in extras.items() if extra != "docs" for name in names),
     ]
-    names = {canonical(re.match(r"[\w.-]+", requirement).group()) for requirement in requirements}
-    names.remove("spectralseg")  # extras that include others
-    assert names <= {canonical(name) for name in pins}
+    own = {"spectralseg"}  # extras that include others
+    assert names_of(requirements) - own <= {canonical(name) for name in pins}
+    assert names_of(extras["docs"]) <= docs_pins.keys()
+
+
+def test_the_site_is_built_with_the_versions_of_the_lock_file(pins, docs_pins):
+    locked = {canonical(name): version for name, version in pins.items()}
+    shared = docs_pins.keys() & locked.keys()
+    assert {name: docs_pins[name][0] for name in shared} == {name: locked[name] for name in shared}
+    assert "pyyaml" in shared
+
+
+def test_the_packages_of_the_site_are_installed_with_checksums(repository, docs_pins):
+    for _, checksums in docs_pins.values():
+        assert checksums
+        assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", checksum) for checksum in checksums)
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    assert "--no-deps --require-hashes --requirement envs/docs.lock" in makefile
 
 
 def test_torch_and_torchvision_match(pins):

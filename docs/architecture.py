@@ -31,6 +31,7 @@ PURPOSES = {
     "study_outputs": "default tables and figures",
     "grid": "runs of a study",
     "config": "typed configuration",
+    "adapters": "metrics for other libraries",
     "data": "fetch, read, split, prepare",
     "models": "architectures",
     "objectives": "losses",

@@ -3,4 +3,4 @@
 Importing this package is cheap: torch is loaded only by the modules that need it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

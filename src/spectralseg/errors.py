@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+__all__ = ["InputError"]
+
 _REMEDIES = {
     errno.ENOSPC: "free some disk space or choose another folder",
     errno.EDQUOT: "free some disk space or choose another folder",
@@ -31,6 +33,15 @@ class InputError(Exception):
     The command line prints the message without a traceback and exits with status 1, or with the status of the command
     for errors. The message is one line of text,
     whatever characters it quotes from file names.
+
+    Examples:
+        >>> from spectralseg.errors import InputError
+        >>> from spectralseg.objectives import build_objective
+        >>> try:
+        ...     build_objective("dise")
+        ... except InputError as error:
+        ...     print(error)
+        objective 'dise' is unknown; did you mean 'dice'? ...
     """
 
     def __init__(self, message: str) -> None:

@@ -40,6 +40,16 @@ class Sizes:
         patch: side of a patch in pixels.
         width, layers, heads: of the encoder.
         decoder_width, decoder_layers, decoder_heads: of the decoder.
+
+    Examples:
+        >>> from spectralseg.models import Sizes
+        >>> sizes = Sizes(mask_ratio=0.75, patch=16)
+        >>> sizes.groups, sizes.patches(224)
+        (4, 196)
+        >>> sizes.patches(200)
+        Traceback (most recent call last):
+            ...
+        spectralseg.errors.InputError: patches of 16 pixels do not tile images of 200 x 200 pixels; ...
     """
 
     mask_ratio: float = 0.75

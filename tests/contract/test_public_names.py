@@ -2,13 +2,16 @@
 
 import importlib
 import inspect
+import re
 
 import numpy as np
 import pytest
 import torch
+from tests.conftest import REPOSITORY
 
 import spectralseg
 
+PUBLIC = ("adapters", "data", "errors", "metrics", "models", "objectives", "statistics")
 REQUIRED = inspect.Parameter.empty
 SIGNATURES = {
     "objectives.spectral_similarity": [
@@ -39,6 +42,10 @@ SIGNATURES = {
     "metrics.adaptive_calibration_error": [("probabilities", REQUIRED), ("labels", REQUIRED), ("bins", 15)],
     "data.open_prepared": [("path", REQUIRED)],
     "data.verify_prepared": [("path", REQUIRED)],
+    "statistics.paired_interval": [("differences", REQUIRED), ("groups", None), ("*level", 0.95)],
+    "statistics.equivalence": [("differences", REQUIRED), ("groups", None), ("*margin", 0.005), ("*level", 0.05)],
+    "statistics.holm": [("p_values", REQUIRED)],
+    "statistics.ranking_stability": [("scores", REQUIRED), ("groups", None), ("*higher_is_better", True)],
 }  # fmt: skip
 KINDS = {
     inspect.Parameter.KEYWORD_ONLY: "*",
@@ -65,10 +72,18 @@ def test_a_public_function_has_its_signature_and_a_docstring(name):
 
 
 def test_public_modules_export_what_they_promise():
-    for module in ("objectives", "models", "metrics", "data"):
+    for module in PUBLIC:
         imported = importlib.import_module(f"spectralseg.{module}")
-        for name in getattr(imported, "__all__", []):
+        assert imported.__all__
+        for name in imported.__all__:
             assert hasattr(imported, name)
+
+
+def test_the_page_on_the_api_lists_every_public_name():
+    page = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `spectralseg\.(\w+)` \|.*\| ([^|]*) \|$", page, re.MULTILINE)
+    listed = {package: re.findall(r"`(\w+)`", names) for package, names in rows}
+    assert listed == {name: list(importlib.import_module(f"spectralseg.{name}").__all__) for name in PUBLIC}
 
 
 def test_the_return_values_are_of_the_promised_kinds(toy):

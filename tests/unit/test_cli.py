@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,64 @@ def test_help_describes_a_command_and_all_its_options(command, capsys):
     parser = cli.parser()._subparsers._group_actions[0].choices[command]
     assert " ".join(parser.description.split()) in " ".join(text.split())
     assert all(action.help for action in parser._actions), "an option without help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_an_example_of_the_command_that_is_valid(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    _, _, example = " ".join(capsys.readouterr().out.split()).partition("example: spectralseg ")
+    command = cli.parser().parse_args(shlex.split(example)).command
+    assert command.name == name
+    assert example == command.example
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_closing_sentence_has_values_of_the_example(name):
+    parser = cli.parser()._subparsers._group_actions[0].choices[name]
+    command = parser.get_default("command")
+    arguments = cli.parser().parse_args(shlex.split(command.example))
+    assert "None" not in command.closing.format_map(vars(arguments))
+
+
+def test_a_long_command_ends_with_what_it_wrote(capsys, tmp_path, toy):
+    page = tmp_path / "card.html"
+    assert run(capsys, "card", toy.path, "--out", page)[:2] == (0, f"wrote {page}\n")
+    assert page.is_file()
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_the_script_of_a_shell_completes_every_command_and_option(shell, capsys):
+    status, script, _ = run(capsys, "completion", shell)
+    assert status == 0
+    for name, parser in cli.parser()._subparsers._group_actions[0].choices.items():
+        assert re.search(rf"\b{name}\b", script)
+        for option in parser._option_string_actions:
+            assert option.lstrip("-") in script, (name, option)
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["pl"], {"plan"}),
+        (["compare", "--ba"], {"--baseline"}),
+        (["completion", ""], {"bash", "fish", "zsh"}),
+        (["report", "resu"], {"results"}),
+    ],
+)
+def test_bash_completes_a_command_an_option_a_choice_and_a_folder(words, completed, capsys, tmp_path):
+    (tmp_path / "results").mkdir()
+    script = tmp_path / "completion.sh"
+    script.write_text(run(capsys, "completion", "bash")[1], encoding="utf-8")
+    quoted = shlex.join(["spectralseg", *words])
+    code = f"""
+source {shlex.quote(str(script))}
+COMP_WORDS=({quoted}) COMP_CWORD={len(words)}
+_shtab_spectralseg
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == completed
 
 
 def test_the_version_is_that_of_the_package(capsys):

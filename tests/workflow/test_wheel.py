@@ -1,4 +1,7 @@
-"""The wheel has all that commands need outside of a clone: without extras, and with all to deploy and plan a study."""
+"""Wheel and source distribution have all that is needed outside of a clone, and nothing that was generated in it.
+
+The wheel is tried without extras, and with all to deploy and plan a study.
+"""
 
 import importlib.metadata
 import os
@@ -6,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -22,17 +26,44 @@ from spectralseg.operations.deployment import DEPLOYED, SLURM, deploy
 from tests.workflow.conftest import REPOSITORY, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.workflow]
+GENERATED = (
+    "results/demo/records.parquet",
+    "data/acdc/images.npy",
+    ".venv/bin/python",
+    ".snakemake/log/1.log",
+    "src/spectralseg/__pycache__/cli.pyc",
+)
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def built(target, source, folder):
+    """The wheel or source distribution of some sources, built into a folder."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", folder]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (file,) = folder.iterdir()
+    return file
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built from the repository."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder]
-    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
-    (file,) = folder.glob("*.whl")
-    return file
+    return built("wheel", REPOSITORY, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """The source distribution of a clone in which a study has run, unpacked."""
+    folder = tmp_path_factory.mktemp("sources")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    for name in filter(None, tracked.stdout.split("\0")):
+        (folder / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, folder / "clone" / name, follow_symlinks=False)
+    for name in GENERATED:
+        (folder / "clone" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "clone" / name).write_bytes(b"generated")
+    with tarfile.open(built("sdist", folder / "clone", folder / "sdist")) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / f"spectralseg-{__version__}"
 
 
 def required(names):
@@ -203,3 +234,19 @@ def test_the_workflow_is_a_module_of_another_one(tmp_path, remote):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "rule phantom:" in done.stdout
+
+
+def test_the_source_distribution_has_no_generated_files(sources):
+    assert not [name for name in GENERATED if (sources / name).exists()]
+    for name in ("LICENSE", "README.md", "CHANGELOG.md", "envs/requirements.lock", "tests/conftest.py", "docs/api.md"):
+        assert (sources / name).read_bytes() == (REPOSITORY / name).read_bytes()
+
+
+def test_the_source_distribution_builds_the_same_wheel(sources, wheel, tmp_path):
+    rebuilt = built("wheel", sources, tmp_path)
+    assert rebuilt.name == wheel.name
+    with zipfile.ZipFile(rebuilt) as first, zipfile.ZipFile(wheel) as second:
+        assert set(first.namelist()) == set(second.namelist())
+        assert {file.filename: file.CRC for file in first.infolist()} == {
+            file.filename: file.CRC for file in second.infolist()
+        }

@@ -18,7 +18,7 @@ from spectralseg.cli.command import Command
 from spectralseg.cli.streams import disconnect_failed_streams, print_error
 from spectralseg.errors import FindingsError, InputError, Interrupted, explained
 from spectralseg.extras import explaining_missing_packages, require
-from spectralseg.redaction import RedactingFormatter
+from spectralseg.redaction import RedactingFormatter, printable
 from spectralseg.signals import handled
 from spectralseg.startup import spare_garbage_collection
 
@@ -38,7 +38,9 @@ def parser() -> argparse.ArgumentParser:
         for command in vars(stage).values():
             if isinstance(command, Command):
                 summary = command.function.__doc__
-                subparser = commands.add_parser(command.name, help=summary, description=summary, epilog=command.epilog)
+                subparser = commands.add_parser(
+                    command.name, help=summary, description=summary, epilog=f"example: spectralseg {command.example}"
+                )
                 subparser.set_defaults(command=command, failure=command.failure)
                 for add in command.arguments:
                     add(subparser)
@@ -110,3 +112,5 @@ def _run(command: Command, arguments: argparse.Namespace) -> None:
     require(*command.packages, what=command.name)
     with explaining_missing_packages(command.name):
         command.function(arguments)
+    if command.closing:
+        print(printable(command.closing.format_map(vars(arguments))))

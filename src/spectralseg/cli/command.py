@@ -22,16 +22,19 @@ class Command:
     Attributes:
         function: what it does with the parsed arguments.
         arguments: its arguments.
+        closing: sentence after success on what was written where, with names of arguments in braces; empty for
+            commands that print one themselves.
         failure: exit status after an error that the user can correct.
         packages: some that it needs, whose absence is reported before it starts; for others, when it imports them.
-        epilog: an example, at the end of the help.
+        example: arguments of an example, which ends the help and which a test parses.
     """
 
     function: Callable[[argparse.Namespace], None]
     arguments: tuple[Argument, ...]
+    example: str
+    closing: str = ""
     failure: int = 1
     packages: tuple[str, ...] = ()
-    epilog: str = ""
 
     @property
     def name(self) -> str:
@@ -45,10 +48,10 @@ def name_of(function: Callable[..., object]) -> str:
 
 
 def command(
-    *arguments: Argument, failure: int = 1, packages: tuple[str, ...] = (), epilog: str = ""
+    *arguments: Argument, example: str, closing: str = "", failure: int = 1, packages: tuple[str, ...] = ()
 ) -> Callable[[Callable[[argparse.Namespace], None]], Command]:
     """Make a command of a function that takes the parsed arguments; see :class:`Command`."""
-    return lambda function: Command(function, arguments, failure, packages, epilog)
+    return lambda function: Command(function, arguments, example, closing, failure, packages)
 
 
 def argument(*names: str, **options: Any) -> Argument:

@@ -26,6 +26,7 @@ from spectralseg.redaction import printable
         help="typical image side in pixels (default: %(default)s)",
     ),
     argument("--seed", type=values.seed, default=0, help="seed of the synthetic images (default: %(default)s)"),
+    example="phantom acdc --out raw/acdc",
 )
 def phantom(arguments: argparse.Namespace) -> None:
     """Write a synthetic dataset in the native layout of the original."""
@@ -47,6 +48,8 @@ def phantom(arguments: argparse.Namespace) -> None:
         default=[],
         help="address of a folder with the same files, tried first; can be repeated",
     ),
+    example="fetch workflow/rules/datasets/acdc.smk --out raw/acdc",
+    closing="wrote the archives to {out}",
 )
 def fetch(arguments: argparse.Namespace) -> None:
     """Download the official files of a dataset."""
@@ -61,6 +64,7 @@ def fetch(arguments: argparse.Namespace) -> None:
     argument("weights", help="name of its weights, e.g. imagenet"),
     argument("--model", nargs="+", default=["unet"], help="models that the encoder belongs to (default: unet)"),
     packages=("torch",),
+    example="weights resnet50 imagenet",
 )
 def weights(arguments: argparse.Namespace) -> None:
     """Download pretrained weights of an encoder into the cache."""
@@ -78,6 +82,8 @@ def weights(arguments: argparse.Namespace) -> None:
         help="configuration file of the study (default: %(default)s)",
     ),
     SPECIFICATIONS,
+    example="prefetch --config config/config.yaml",
+    closing="everything that {config} needs is on this machine",
 )
 def prefetch(arguments: argparse.Namespace) -> None:
     """Download everything that a study needs in advance: official files and pretrained encoder weights."""
@@ -117,6 +123,8 @@ def prefetch(arguments: argparse.Namespace) -> None:
     argument("--allow-partial", action="store_true", help="accept a subset of the official cases"),
     argument("--full-decoding", action="store_true", help="decode large JPEG images at full size, which is slower"),
     CASE_THREADS,
+    example="prepare workflow/rules/datasets/acdc.smk --raw raw/acdc --out data/acdc",
+    closing="wrote the prepared dataset to {out}",
 )
 def prepare(arguments: argparse.Namespace) -> None:
     """Convert raw files to a prepared dataset."""
@@ -141,6 +149,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     argument("folder", type=Path, help="folder or archive of images with masks"),
     argument("--name", type=values.name, help="name of the dataset (default: that of the folder)"),
     argument("--out", type=Path, help="dataset file (default: workflow/rules/datasets/NAME.smk)"),
+    example="new-dataset photographs --name polyps",
 )
 def new_dataset(arguments: argparse.Namespace) -> None:
     """Look at a folder of images with masks and write its dataset file, to be read and corrected."""
@@ -149,7 +158,10 @@ def new_dataset(arguments: argparse.Namespace) -> None:
     print(printable(run(arguments.folder, arguments.name, arguments.out).text()))
 
 
-@command(argument("folder", type=Path, nargs="+", help="prepared dataset"))
+@command(
+    argument("folder", type=Path, nargs="+", help="prepared dataset"),
+    example="verify-dataset data/acdc",
+)
 def verify_dataset(arguments: argparse.Namespace) -> None:
     """Verify the integrity of prepared datasets."""
     from spectralseg.data import verify_prepared
@@ -163,6 +175,8 @@ def verify_dataset(arguments: argparse.Namespace) -> None:
     argument("prepared", type=Path, help="prepared dataset"),
     argument("--out", type=Path, required=True, help="HTML file"),
     packages=("matplotlib",),
+    example="card data/acdc --out acdc.html",
+    closing="wrote {out}",
 )
 def card(arguments: argparse.Namespace) -> None:
     """Write an HTML page that describes a prepared dataset."""
@@ -181,6 +195,7 @@ def card(arguments: argparse.Namespace) -> None:
         action="store_true",
         help="exit with status 1 if test cases match training or validation data of the same study",
     ),
+    example="leakage data/isic2018 data/isic2017 --out leakage.parquet",
 )
 def leakage(arguments: argparse.Namespace) -> None:
     """Find leaked test and validation cases: same image as in the training data, near-duplicate, or same patient."""

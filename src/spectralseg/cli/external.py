@@ -22,7 +22,16 @@ THREADS = argument(
 )
 
 
-@command(CONFIG, METHOD, EXPORTED, SHARED, ENVIRONMENT, THREADS)
+@command(
+    CONFIG,
+    METHOD,
+    EXPORTED,
+    SHARED,
+    ENVIRONMENT,
+    THREADS,
+    example="prepare-external --config config/nnunet.yaml --method nnunet --exported hearts --shared nnunet",
+    closing="prepared {method} in {shared}",
+)
 def prepare_external(arguments: argparse.Namespace) -> None:
     """Run the command of an external method that prepares a dataset."""
     from spectralseg.config import load_config
@@ -49,6 +58,9 @@ def prepare_external(arguments: argparse.Namespace) -> None:
     TIME_LIMIT,
     requeue,
     packages=("torch",),
+    example="train-external --config config/nnunet.yaml --data data/acdc --method nnunet "
+    "--exported hearts --shared nnunet --out run",
+    closing="wrote the run to {out}",
 )
 def train_external(arguments: argparse.Namespace) -> None:
     """Run the command of an external method that trains, or resumes, one run."""
@@ -101,6 +113,9 @@ def train_external(arguments: argparse.Namespace) -> None:
     THREADS,
     requeue,
     packages=("cv2",),
+    example="evaluate-external --config config/nnunet.yaml --data data/acdc --run run "
+    "--exported hearts --shared nnunet",
+    closing="evaluated {run}",
 )
 def evaluate_external(arguments: argparse.Namespace) -> None:
     """Predict with the command of an external method, and score the predictions like those of a run."""

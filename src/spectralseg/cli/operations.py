@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from spectralseg.cli.command import JSON, SPECIFICATIONS, STUDY, argument, comma
 from spectralseg.cli.runs import limit_threads
 from spectralseg.errors import InputError
 from spectralseg.redaction import printable
-from spectralseg.repository import repository_root
+from spectralseg.repository import repository_path, repository_root
 
 if TYPE_CHECKING:
     from spectralseg.config import Config
@@ -35,6 +35,7 @@ _BENCHMARKS = Path("benchmarks/results")
         help="refresh every SECONDS until the study is complete (default: %(const)s)",
     ),
     JSON,
+    example="status config/demo.yaml --watch",
 )
 def status(arguments: argparse.Namespace) -> None:
     """Show the status of every run and masked autoencoder of a study, and why they failed."""
@@ -77,6 +78,7 @@ def status(arguments: argparse.Namespace) -> None:
     ),
     JSON,
     SPECIFICATIONS,
+    example="doctor config/demo.yaml --quick",
 )
 def doctor(arguments: argparse.Namespace) -> None:
     """Find what would stop or slow down a study on this machine; exit with status 1 if something would stop it."""
@@ -145,6 +147,7 @@ def doctor(arguments: argparse.Namespace) -> None:
         help="kind of device of the runs (default: that of finished runs; gpu if a GPU or SLURM is present; else cpu)",
     ),
     JSON,
+    example="plan config/config.yaml --devices 4 --price 2.5",
 )
 def plan(arguments: argparse.Namespace) -> None:
     """Estimate the time of all stages of a study, its runs, masked autoencoders, disk space and cost."""
@@ -188,7 +191,10 @@ def _in_repository(path: Path, study: Path) -> Path:
     return next((root / path for root in roots if (root / path).exists()), path)
 
 
-@command(argument("folder", type=Path, help="new or empty folder"))
+@command(
+    argument("folder", type=Path, help="new or empty folder"),
+    example="init mystudy",
+)
 def init(arguments: argparse.Namespace) -> None:
     """Write the workflow with its configurations and profiles to a new folder, to run studies without a clone."""
     from spectralseg.operations.deployment import deploy
@@ -197,7 +203,37 @@ def init(arguments: argparse.Namespace) -> None:
     print(f"wrote {printable(str(arguments.folder))}; run there: snakemake -n --configfile config/demo.yaml")
 
 
-@command(argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)"))
+@command(
+    argument("shell", choices=("bash", "fish", "zsh"), help="shell that runs the script"),
+    example="completion bash",
+    packages=("shtab",),
+)
+def completion(arguments: argparse.Namespace) -> None:
+    """Print the script that completes commands, options and files in a shell."""
+    import shtab
+
+    from spectralseg.cli import parser
+
+    top = parser()
+    for action in _actions_of(top):
+        if action.type in (Path, repository_path):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(top, shell=arguments.shell))
+
+
+def _actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The arguments of a parser and of its commands, for which argparse has no public function."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                yield from _actions_of(subparser)
+
+
+@command(
+    argument("--root", type=Path, default=Path(), help="root of the repository (default: this folder)"),
+    example="docs --root .",
+)
 def docs(arguments: argparse.Namespace) -> None:
     """Regenerate the JSON schema and the reference pages of configuration and corruptions."""
     from spectralseg.reference import write

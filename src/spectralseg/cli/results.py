@@ -18,6 +18,8 @@ _RESULTS = argument("results", type=Path, help="results folder of the study, e.g
     argument("runs", type=Path, help="folder of the runs"),
     argument("--config", type=Path, required=True, help="configuration file, whose grid lists the runs to collect"),
     argument("--out", type=Path, required=True, help="parquet file"),
+    example="collect results/demo/runs --config config/demo.yaml --out records.parquet",
+    closing="wrote the metric records to {out}",
 )
 def collect(arguments: argparse.Namespace) -> None:
     """Collect the metric records of all runs of a study in one file."""
@@ -41,6 +43,8 @@ def collect(arguments: argparse.Namespace) -> None:
         help="equivalence margin of metrics between 0 and 1 (default: that of --config, else 0.005)",
     ),
     argument("--out", type=Path, required=True, help="parquet file"),
+    example="compare records.parquet --baseline spatial --out comparisons.parquet",
+    closing="wrote the comparisons to {out}",
 )
 def compare(arguments: argparse.Namespace) -> None:
     """Compare methods with a baseline, with confidence intervals over seeds and patients."""
@@ -60,13 +64,16 @@ def compare(arguments: argparse.Namespace) -> None:
     _RESULTS,
     argument("--published", type=repository_path, required=True, help="folder of the papers, config/published"),
     argument("--out", type=Path, help="folder for the verdicts (default: the results folder)"),
+    example="claims results/demo --published config/published",
 )
 def claims(arguments: argparse.Namespace) -> None:
     """Test the claims of papers against the records of a study."""
     from spectralseg.reporting.claim_verdicts import build_claim_verdicts
     from spectralseg.reporting.results import Results
 
-    build_claim_verdicts(Results(arguments.results), arguments.published).write(arguments.out or arguments.results)
+    folder = arguments.out or arguments.results
+    build_claim_verdicts(Results(arguments.results), arguments.published).write(folder)
+    print(f"wrote {printable(str(folder / 'claims.html'))} and the CSV files beside it")
 
 
 @command(
@@ -84,6 +91,7 @@ def claims(arguments: argparse.Namespace) -> None:
     ),
     argument("--out", type=Path, required=True, help="folder for the CSV files; the page is written beside it"),
     packages=("matplotlib",),
+    example="findings results/demo --out findings",
 )
 def findings(arguments: argparse.Namespace) -> None:
     """Write the findings of a study as a page, with CSV files of all its numbers."""
@@ -110,6 +118,7 @@ def findings(arguments: argparse.Namespace) -> None:
         help="metric protocol of the number (default: %(default)s)",
     ),
     argument("--line", default="measured", help="line of the row, measured or leak-free (default: %(default)s)"),
+    example="trace table_1 'UNet(ours)' 'ACDC DSC' --results results/demo",
 )
 def trace(arguments: argparse.Namespace) -> None:
     """Show the runs and records behind a number in a table."""
@@ -132,6 +141,7 @@ def trace(arguments: argparse.Namespace) -> None:
     argument("--out", type=Path, help="CSV file of the findings (default: none)"),
     JSON,
     failure=2,
+    example="audit-table table.csv --unit percent",
 )
 def audit_table(arguments: argparse.Namespace) -> None:
     """Find inconsistent numbers in results tables; exit with status 1 for findings, 2 for unreadable tables."""
@@ -148,6 +158,7 @@ def audit_table(arguments: argparse.Namespace) -> None:
     _RESULTS,
     argument("--out", type=Path, help="folder for index.html (default: report/ in the results folder)"),
     packages=("matplotlib",),
+    example="report results/demo",
 )
 def report(arguments: argparse.Namespace) -> None:
     """Write the report of a study: one HTML page that works offline."""

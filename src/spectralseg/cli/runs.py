@@ -47,6 +47,8 @@ TIME_LIMIT = argument(
     TIME_LIMIT,
     requeue,
     packages=("torch",),
+    example="pretrain --config config/lesions.yaml --data data/atlas --name mae_50 --out pretraining",
+    closing="wrote weights, description and training log to {out}",
 )
 def pretrain(arguments: argparse.Namespace) -> None:
     """Train a masked autoencoder on the training part of a dataset, or resume it if it was interrupted."""
@@ -137,6 +139,8 @@ def _show_residual_maps(arguments: argparse.Namespace, data: PreparedDataset) ->
     TIME_LIMIT,
     requeue,
     packages=("torch",),
+    example="train --config config/demo.yaml --data data/acdc --architecture unet --objective spatial --out run",
+    closing="wrote weights, description and training log to {out}",
 )
 def train(arguments: argparse.Namespace) -> None:
     """Train one run, or resume it if it was interrupted."""
@@ -187,6 +191,8 @@ def limit_threads(threads: int | None) -> None:
     argument("--ood", type=Path, nargs="*", default=[], help="prepared out-of-distribution datasets"),
     argument("--out", type=Path, help="folder for records and examples (default: the run folder)"),
     packages=("torch",),
+    example="evaluate --config config/demo.yaml --data data/acdc --run run",
+    closing="evaluated {run}",
 )
 def evaluate(arguments: argparse.Namespace) -> None:
     """Evaluate a trained run in every suite of the configuration."""
@@ -218,6 +224,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     DEVICE,
     TORCH_THREADS,
     packages=("torch",),
+    example="predict run --data data/acdc --out predictions",
+    closing="wrote the predictions to {out}",
 )
 def predict(arguments: argparse.Namespace) -> None:
     """Write the predictions of a trained run for the test cases of a dataset, in native geometry."""
@@ -238,6 +246,8 @@ def predict(arguments: argparse.Namespace) -> None:
     DATA,
     argument("--out", type=Path, required=True, help="new folder, named as in nnUNet_raw/Dataset501_Polyps"),
     CASE_THREADS,
+    example="export-nnunet workflow/rules/datasets/acdc.smk --raw raw/acdc --data data/acdc --out Dataset501_Hearts",
+    closing="wrote {out}",
 )
 def export_nnunet(arguments: argparse.Namespace) -> None:
     """Write a dataset with its split in the raw layout of nnU-Net v2."""
@@ -255,6 +265,7 @@ def export_nnunet(arguments: argparse.Namespace) -> None:
     argument("--out", type=Path, required=True, help="new folder for the model and its model card"),
     argument("--format", choices=["onnx", "torchscript"], default="onnx", help="file format (default: %(default)s)"),
     CHECKPOINT,
+    example="export-model run --data data/acdc --out model",
 )
 def export_model(arguments: argparse.Namespace) -> None:
     """Export a trained model to ONNX or TorchScript, with a parity check and a model card."""

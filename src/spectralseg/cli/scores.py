@@ -106,6 +106,7 @@ def references(parser: argparse.ArgumentParser) -> None:
     argument(
         "--leakage", type=Path, help="with --data, leakage.parquet of an audit: also report means without leaked cases"
     ),
+    example="score --reference labels --predictions unet nnunet --out records.parquet --report report",
 )
 def score(arguments: argparse.Namespace) -> None:
     """Score folders of predictions against references, compare the methods and audit the files."""

@@ -21,7 +21,7 @@ from spectralseg.redaction import printable
     argument("--licence", default="", help="licence of the records, URL or SPDX identifier, for croissant.json"),
     argument("--url", default="", help="address where the bundle will be deposited, for croissant.json"),
     argument("--date", type=values.date, help="date of publication, YYYY-MM-DD, for croissant.json"),
-    epilog="example: spectralseg bundle results/demo --laboratory north --out north.zip",
+    example="bundle results/demo --laboratory north --out north.zip",
 )
 def bundle(arguments: argparse.Namespace) -> None:
     """Write a study as one archive to share, without images of cases, weights, paths and secrets."""
@@ -56,7 +56,7 @@ def bundle(arguments: argparse.Namespace) -> None:
         const="version",
         help="merge although versions of the package differ whose numbers may differ; the page says so",
     ),
-    epilog="example: spectralseg merge north.zip south.zip --out merged",
+    example="merge north.zip south.zip --out merged",
 )
 def merge(arguments: argparse.Namespace) -> None:
     """Merge the bundles of several laboratories, and compare methods within and across them."""

@@ -107,7 +107,22 @@ class _Card(BaseModel):
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A lazily opened prepared dataset: arrays are memory-mapped, native labels inflated on request."""
+    """A lazily opened prepared dataset: arrays are memory-mapped, native labels inflated on request.
+
+    Examples:
+        >>> from spectralseg.data import open_prepared
+        >>> data = open_prepared("data/kvasir_seg")  # of 'spectralseg prepare'
+        >>> data.classes, data.outputs, data.volumes
+        (['polyp'], 1, False)
+        >>> rows = data.rows("train")
+        >>> data.images[rows[:4]].shape, data.masks[rows[:4]].shape
+        ((4, 32, 32, 3), (4, 32, 32))
+        >>> case = data.cases.loc[data.cases["part"] == "test", "case"].iloc[0]
+        >>> data.native_labels(case).shape == data.native_shape(case)
+        True
+        >>> print(data.spacing(case))  # unknown: distances are in pixels
+        None
+    """
 
     path: Path
     info: dict[str, Any]
@@ -249,6 +264,16 @@ def open_prepared(path: Path | str) -> PreparedDataset:
 
     Raises:
         InputError: a file is missing, damaged or of another format version, or files are inconsistent.
+
+    Examples:
+        >>> from spectralseg.data import open_prepared
+        >>> data = open_prepared("data/kvasir_seg")  # of 'spectralseg prepare'
+        >>> data.name, data.images.shape[1:], str(data.images.dtype)
+        ('kvasir_seg', (32, 32, 3), 'uint8')
+        >>> open_prepared("data/absent")
+        Traceback (most recent call last):
+            ...
+        spectralseg.errors.InputError: data/absent: is not a prepared dataset, ... missing; run 'spectralseg prepare'
     """
     import pandas as pd
 
@@ -318,6 +343,12 @@ def verify_prepared(path: Path | str) -> dict[str, int]:
 
     Raises:
         InputError: names the first inconsistency.
+
+    Examples:
+        >>> from spectralseg.data import verify_prepared
+        >>> parts = verify_prepared("data/kvasir_seg")  # of 'spectralseg prepare'
+        >>> sorted(parts)
+        ['test', 'train', 'validation']
     """
     path = Path(path)
     checksums = _read_card(path)["files"]

@@ -33,6 +33,17 @@ class Average(NamedTuple):
         value: float64 (K,); NaN where no unit has a value.
         units: number of units in the mean, int64 (K,).
         undefined: for each class, the number of units without a value by reason.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import averages, slice_counts
+        >>> reference = np.zeros((2, 4, 4), int)
+        >>> prediction = reference.copy()
+        >>> prediction[0, 0, 0] = 1
+        >>> counts = slice_counts(prediction, reference, classes=1)
+        >>> mean = averages(counts, np.array(["a", "b"]), "sensitivity")["per_image"]
+        >>> mean.value.tolist(), mean.units.tolist(), mean.undefined
+        ([nan], [0], (Counter({'spurious': 1, 'absent': 1}),))
     """
 
     value: NDArray[np.float64]
@@ -95,6 +106,18 @@ def averages(counts: Counts, cases: NDArray[Any], metric: str, protocol: str = "
     Raises:
         KeyError: the metric or the protocol is unknown.
         ValueError: the counts are not (n, K), or the cases not (n,).
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import averages, slice_counts
+        >>> reference = np.zeros((3, 10, 10), int)
+        >>> reference[0, :8], reference[1, :2, :2], reference[2, :4] = 1, 1, 1
+        >>> prediction = reference.copy()
+        >>> prediction[1] = 0  # the smallest structure is missed
+        >>> counts = slice_counts(prediction, reference, classes=1)
+        >>> by_averaging = averages(counts, np.array(["a", "a", "b"]), "dsc")
+        >>> {name: round(float(mean.value[0]), 4) for name, mean in by_averaging.items()}
+        {'per_image': 0.6667, 'per_case': 0.9878, 'pooled': 0.9836, 'foreground_background': 0.9862}
     """
     total = pooled(counts)
     foreground, background = (over_units(side, metric, protocol) for side in (total, complement(total)))

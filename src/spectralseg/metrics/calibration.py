@@ -35,6 +35,17 @@ class Reliability:
         probability: sum of their probabilities, float64 (2, F).
         squared: sum of squared differences of probability and label.
         logarithmic: sum of the negative logarithms of the probability of the true class.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import Reliability
+        >>> first = Reliability.of(np.array([0.9, 0.8, 0.1]), np.array([1, 1, 0]))
+        >>> second = Reliability.of(np.array([0.7, 0.2]), np.array([0, 0]))
+        >>> total = first + second  # of two cases
+        >>> round(total.expected_error(bins=15), 4), round(total.brier(), 4)
+        (0.26, 0.118)
+        >>> Reliability.empty().expected_error()
+        nan
     """
 
     pixels: NDArray[np.int64]
@@ -169,6 +180,16 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
 
     Raises:
         ValueError: as for :meth:`Reliability.of`, or ``bins`` is not a whole number of 1 or more.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import expected_calibration_error
+        >>> probabilities = np.full(100, 0.8)
+        >>> labels = np.arange(100) < 60
+        >>> round(expected_calibration_error(probabilities, labels), 4)  # predicts 80 % where 60 % are foreground
+        0.2
+        >>> expected_calibration_error(np.empty(0), np.empty(0, int))
+        nan
     """
     return Reliability.of(probabilities, labels, _arguments.count("bins", bins)).expected_error(bins)
 
@@ -179,6 +200,16 @@ def maximum_calibration_error(
     """Largest gap over equal-width bins that hold at least ``least_share`` of the pixels, in [0, 1]; NaN if none does.
 
     Arguments and errors as for :func:`expected_calibration_error`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import expected_calibration_error, maximum_calibration_error
+        >>> probabilities = np.r_[np.full(900, 0.05), np.full(100, 0.8)]
+        >>> labels = np.r_[np.arange(900) < 45, np.arange(100) < 60]
+        >>> round(expected_calibration_error(probabilities, labels), 4)
+        0.02
+        >>> round(maximum_calibration_error(probabilities, labels), 4)
+        0.2
     """
     return Reliability.of(probabilities, labels, _arguments.count("bins", bins)).maximum_error(bins, least_share)
 
@@ -187,6 +218,17 @@ def adaptive_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
     """As :func:`expected_calibration_error`, with quantile bins of equally many pixels (Nguyen and O'Connor 2015).
 
     Equal probabilities are in one bin.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import adaptive_calibration_error, expected_calibration_error
+        >>> probabilities = np.linspace(0, 0.06, 1000)  # all in the first of 15 bins of equal width
+        >>> labels = np.zeros(1000, int)
+        >>> labels[:30] = 1  # as many as expected, at the wrong pixels
+        >>> round(expected_calibration_error(probabilities, labels), 4)
+        0.0
+        >>> round(adaptive_calibration_error(probabilities, labels), 4)
+        0.0597
     """
     bins = _arguments.count("bins", bins)
     p, y = _pixels(probabilities, labels)

@@ -41,6 +41,19 @@ class LesionMatch:
         detected: whether each overlaps the prediction, boolean (n,).
         predicted: number of lesions of the prediction.
         fp: number of lesions of the prediction that overlap no lesion of the reference.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import match_lesions
+        >>> reference = np.array([[1, 0, 1, 0, 0], [1, 0, 0, 0, 0]])
+        >>> prediction = np.array([[1, 0, 0, 0, 1], [0, 0, 0, 0, 0]])
+        >>> match = match_lesions(prediction, reference)
+        >>> match.tp, match.fn, match.fp
+        (1, 1, 1)
+        >>> match.f1, match.sensitivity, match.count_difference
+        (0.5, 0.5, 0)
+        >>> match.sensitivity_by_size((1, 2))
+        {'small': 0.0, 'medium': 1.0, 'large': nan}
     """
 
     sizes: NDArray[np.int64]
@@ -114,6 +127,19 @@ def match_lesions(prediction: NDArray[Any], reference: NDArray[Any], connectivit
     Raises:
         ValueError: a mask is not 2-D or 3-D or has values other than 0 and 1, the shapes differ, or the connectivity
             is not one of images or of volumes.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import match_lesions
+        >>> reference = np.array([[1, 0, 1, 0, 0], [0, 1, 0, 0, 0]])
+        >>> prediction = np.array([[1, 0, 0, 0, 1], [0, 0, 0, 0, 0]])
+        >>> match = match_lesions(prediction, reference)
+        >>> match.sizes.tolist(), match.detected.tolist(), match.predicted, match.fp
+        ([3], [True], 2, 1)
+        >>> match_lesions(prediction, reference, connectivity=4).sizes.tolist()  # no diagonal neighbours
+        [1, 1, 1]
+        >>> match_lesions(np.zeros((2, 5), bool), np.zeros((2, 5), bool)).f1
+        nan
     """
     first, second = _arguments.binary_masks(prediction, reference)
     predicted_labels, predicted = label_lesions(first, connectivity)
@@ -193,6 +219,17 @@ def volume_difference(
     Raises:
         ValueError: a mask is not 2-D or 3-D or has values other than 0 and 1, the shapes differ, or the spacing is not
             one positive number per axis.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import volume_difference
+        >>> reference = np.ones((10, 10, 10), bool)
+        >>> prediction = np.zeros((10, 10, 10), bool)
+        >>> prediction[:5] = True
+        >>> volume_difference(prediction, reference, spacing=(3.0, 1.0, 1.0))  # millilitres
+        1.5
+        >>> volume_difference(prediction, reference)
+        nan
     """
     first, second = _arguments.binary_masks(prediction, reference)
     _arguments.pixel_steps(spacing, first.ndim)
@@ -226,6 +263,19 @@ def agatston_score(
     Raises:
         ValueError: the mask is not (D, H, W) with values 0 and 1, the shapes differ, intensities are not numbers or NaN
             in the mask, the spacing is not one positive number per axis, or another argument is out of range.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import agatston_score
+        >>> hu = np.full((2, 8, 8), 40.0)
+        >>> hu[0, 2:4, 2:4] = 250  # weight 2
+        >>> hu[1, 2:4, 2:4] = 120  # below 130 HU
+        >>> agatston_score(hu > 100, hu, spacing=(3.0, 1.0, 1.0))
+        8.0
+        >>> agatston_score(hu > 100, hu, spacing=(1.5, 1.0, 1.0))
+        4.0
+        >>> agatston_score(np.zeros((2, 8, 8), bool), hu, spacing=(3.0, 1.0, 1.0))
+        0.0
     """
     calcified = _arguments.binary_masks(mask, mask)[0]
     hu = _arguments.as_array("intensities", hu)
@@ -261,6 +311,11 @@ def risk_category(score: float) -> int:
 
     Raises:
         ValueError: the score is not a finite number of 0 or more.
+
+    Examples:
+        >>> from spectralseg.metrics import risk_category
+        >>> [risk_category(score) for score in (0, 0.5, 10, 10.5, 400, 401)]
+        [1, 2, 2, 3, 4, 5]
     """
     return int(np.searchsorted(_RISK_LIMITS, _arguments.non_negative("Agatston score", score))) + 1
 

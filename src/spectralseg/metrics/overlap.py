@@ -16,7 +16,19 @@ _CHUNK = 1 << 20
 
 
 class Counts(NamedTuple):
-    """Pixels per foreground class, each an int64 array (K,), or (n, K) for n images, slices or cases."""
+    """Pixels per foreground class, each an int64 array (K,), or (n, K) for n images, slices or cases.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import Counts, overlap_counts
+        >>> first = overlap_counts(np.array([[0, 1], [1, 1]]), np.array([[0, 0], [1, 1]]), classes=1)
+        >>> first.tp.tolist(), first.fp.tolist(), first.fn.tolist(), first.tn.tolist()
+        ([2], [1], [0], [1])
+        >>> second = overlap_counts(np.zeros((2, 2), int), np.array([[0, 0], [0, 1]]), classes=1)
+        >>> pooled = Counts(*(a + b for a, b in zip(first, second, strict=True)))
+        >>> pooled.fn.tolist()
+        [1]
+    """
 
     tp: NDArray[np.int64]
     fp: NDArray[np.int64]
@@ -38,6 +50,17 @@ def overlap_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) ->
     Raises:
         ValueError: the shapes differ, the labels are not integers or outside 0..K, or K is not a whole number of 1 or
             more.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import dice, overlap_counts
+        >>> reference = np.array([[0, 0, 1], [0, 2, 1]])
+        >>> prediction = np.array([[0, 0, 1], [0, 2, 2]])
+        >>> counts = overlap_counts(prediction, reference, classes=3)
+        >>> counts.tp.tolist(), counts.fp.tolist(), counts.fn.tolist()
+        ([1, 1, 0], [0, 1, 0], [1, 0, 0])
+        >>> dice(counts).round(4).tolist()  # class 3 is in neither
+        [0.6667, 0.6667, nan]
     """
     pairs = _pairs(prediction, reference, classes).ravel()
     starts = range(0, pairs.size, _CHUNK)
@@ -50,6 +73,19 @@ def slice_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) -> C
 
     Raises:
         ValueError: as for :func:`overlap_counts`, or the labels have no axis.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import dice, slice_counts
+        >>> reference = np.zeros((3, 4, 4), int)
+        >>> reference[:2, 1:3, 1:3] = 1
+        >>> prediction = reference.copy()
+        >>> prediction[1, 1] = 0
+        >>> counts = slice_counts(prediction, reference, classes=1)
+        >>> counts.tp.shape
+        (3, 1)
+        >>> dice(counts)[:, 0].round(4).tolist()  # the last slice is empty
+        [1.0, 0.6667, nan]
     """
     pairs = _pairs(prediction, reference, classes)
     if not pairs.ndim:
@@ -59,37 +95,101 @@ def slice_counts(prediction: ArrayLike, reference: ArrayLike, classes: int) -> C
 
 
 def dice(counts: Counts) -> NDArray[np.float64]:
-    """2TP / (2TP + FP + FN) per class in [0, 1]; NaN where prediction and reference are both empty."""
+    """2TP / (2TP + FP + FN) per class in [0, 1]; NaN where prediction and reference are both empty.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import dice, overlap_counts
+        >>> reference = np.array([[0, 1, 1], [0, 1, 1]])
+        >>> prediction = np.array([[0, 0, 1], [0, 1, 1]])
+        >>> dice(overlap_counts(prediction, reference, classes=1)).round(4).tolist()
+        [0.8571]
+        >>> empty = np.zeros((2, 3), int)
+        >>> dice(overlap_counts(empty, reference, classes=1)).tolist()
+        [0.0]
+        >>> dice(overlap_counts(empty, empty, classes=1)).tolist()
+        [nan]
+    """
     tp, fp, fn, _ = _checked(counts)
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def iou(counts: Counts) -> NDArray[np.float64]:
-    """TP / (TP + FP + FN) per class in [0, 1]; NaN where prediction and reference are both empty."""
+    """TP / (TP + FP + FN) per class in [0, 1]; NaN where prediction and reference are both empty.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import iou, overlap_counts
+        >>> reference = np.array([[0, 1, 1], [0, 1, 1]])
+        >>> prediction = np.array([[0, 0, 1], [0, 1, 1]])
+        >>> iou(overlap_counts(prediction, reference, classes=1)).tolist()
+        [0.75]
+    """
     tp, fp, fn, _ = _checked(counts)
     return _ratio(tp, tp + fp + fn)
 
 
 def sensitivity(counts: Counts) -> NDArray[np.float64]:
-    """TP / (TP + FN) per class in [0, 1]; NaN where the reference is empty."""
+    """TP / (TP + FN) per class in [0, 1]; NaN where the reference is empty.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import overlap_counts, sensitivity
+        >>> reference = np.array([[0, 1, 1], [0, 1, 1]])
+        >>> prediction = np.array([[1, 1, 1], [0, 1, 0]])
+        >>> sensitivity(overlap_counts(prediction, reference, classes=1)).tolist()
+        [0.75]
+        >>> sensitivity(overlap_counts(prediction, np.zeros((2, 3), int), classes=1)).tolist()
+        [nan]
+    """
     tp, _, fn, _ = _checked(counts)
     return _ratio(tp, tp + fn)
 
 
 def precision(counts: Counts) -> NDArray[np.float64]:
-    """TP / (TP + FP) per class in [0, 1]; NaN where the prediction is empty."""
+    """TP / (TP + FP) per class in [0, 1]; NaN where the prediction is empty.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import overlap_counts, precision
+        >>> reference = np.array([[0, 1, 1], [0, 1, 1]])
+        >>> prediction = np.array([[1, 1, 1], [0, 1, 0]])
+        >>> precision(overlap_counts(prediction, reference, classes=1)).tolist()
+        [0.75]
+        >>> precision(overlap_counts(np.zeros((2, 3), int), reference, classes=1)).tolist()
+        [nan]
+    """
     tp, fp, _, _ = _checked(counts)
     return _ratio(tp, tp + fp)
 
 
 def specificity(counts: Counts) -> NDArray[np.float64]:
-    """TN / (TN + FP) per class in [0, 1]; NaN where the reference fills the image."""
+    """TN / (TN + FP) per class in [0, 1]; NaN where the reference fills the image.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import overlap_counts, specificity
+        >>> reference = np.array([[0, 1, 1], [0, 1, 1]])
+        >>> prediction = np.array([[1, 1, 1], [0, 1, 0]])
+        >>> specificity(overlap_counts(prediction, reference, classes=1)).tolist()
+        [0.5]
+    """
     _, fp, _, tn = _checked(counts)
     return _ratio(tn, tn + fp)
 
 
 def accuracy(counts: Counts) -> NDArray[np.float64]:
-    """(TP + TN) / all per class in [0, 1]; NaN for an image without pixels."""
+    """(TP + TN) / all per class in [0, 1]; NaN for an image without pixels.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import accuracy, overlap_counts
+        >>> reference = np.zeros((100, 100), int)
+        >>> reference[:5, :2] = 1
+        >>> missed = np.zeros((100, 100), int)
+        >>> accuracy(overlap_counts(missed, reference, classes=1)).tolist()  # high, as the background is large
+        [0.999]
+    """
     tp, fp, fn, tn = _checked(counts)
     return _ratio(tp + tn, tp + fp + fn + tn)
 

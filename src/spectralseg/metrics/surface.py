@@ -32,6 +32,15 @@ class SurfaceDistances:
         forward: from each surface pixel of the prediction to the nearest one of the reference, float64 (n,), in
             units of the spacing. Infinite where the reference is empty.
         backward: the same from the reference to the prediction, float64 (m,).
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import SurfaceDistances
+        >>> reference = np.zeros((8, 8), bool)
+        >>> reference[2:6, 2:6] = True
+        >>> distances = SurfaceDistances.between(np.roll(reference, 1, axis=1), reference, spacing=(2.0, 0.5))
+        >>> distances.hausdorff95(), round(distances.average(), 4), distances.normalized_dice(tolerance=0.25)
+        (0.5, 0.25, 0.5)
     """
 
     forward: NDArray[np.float64]
@@ -110,6 +119,20 @@ def hausdorff95(
     Raises:
         ValueError: a mask is not 2-D or 3-D or has values other than 0 and 1, the shapes differ, the definition is
             unknown, or the spacing is not one positive number per axis.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import hausdorff95
+        >>> reference = np.zeros((8, 8), bool)
+        >>> reference[2:6, 2:6] = True
+        >>> prediction = np.roll(reference, 1, axis=0)
+        >>> hausdorff95(prediction, reference)  # pixels
+        1.0
+        >>> hausdorff95(prediction, reference, spacing=(2.5, 1.0))  # millimetres
+        2.5
+        >>> empty = np.zeros((8, 8), bool)
+        >>> hausdorff95(empty, reference), hausdorff95(empty, empty)
+        (inf, nan)
     """
     return SurfaceDistances.between(prediction, reference, spacing).hausdorff95(definition)
 
@@ -121,6 +144,17 @@ def average_surface_distance(
 
     Arguments, empty masks and errors as for :func:`hausdorff95`. Every pixel has equal weight, as in
     ``medpy.metric.binary.assd`` 0.5; the mean of the two directed means differs where the surfaces differ in size.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import average_surface_distance
+        >>> reference = np.zeros((8, 8), bool)
+        >>> reference[2:6, 2:6] = True
+        >>> prediction = np.roll(reference, 1, axis=0)
+        >>> round(average_surface_distance(prediction, reference), 4)
+        0.5
+        >>> round(average_surface_distance(prediction, reference, spacing=(2.5, 1.0)), 4)
+        1.0
     """
     return SurfaceDistances.between(prediction, reference, spacing).average()
 
@@ -143,6 +177,19 @@ def normalized_surface_dice(
 
     Raises:
         ValueError: as for :func:`hausdorff95`, or the tolerance is not a finite number of 0 or more.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import normalized_surface_dice
+        >>> reference = np.zeros((8, 8), bool)
+        >>> reference[2:6, 2:6] = True
+        >>> prediction = np.roll(reference, 1, axis=0)
+        >>> round(normalized_surface_dice(prediction, reference, tolerance=0.5), 4)
+        0.5
+        >>> normalized_surface_dice(prediction, reference, tolerance=1)
+        1.0
+        >>> normalized_surface_dice(np.zeros((8, 8), bool), reference, tolerance=1)
+        0.0
     """
     return SurfaceDistances.between(prediction, reference, spacing).normalized_dice(tolerance)
 
@@ -170,6 +217,17 @@ def boundary_iou(
 
     Raises:
         ValueError: as for :func:`hausdorff95`, or the width is not a finite number of 0 or more.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.metrics import boundary_iou, iou, overlap_counts
+        >>> reference = np.zeros((64, 64), bool)
+        >>> reference[8:56, 8:56] = True
+        >>> prediction = np.roll(reference, 1, axis=0)
+        >>> round(boundary_iou(prediction, reference), 4)
+        0.6
+        >>> iou(overlap_counts(prediction, reference, classes=1)).round(4).tolist()  # the interior hides the shift
+        [0.9592]
     """
     first, second = binary_masks(prediction, reference)
     width = boundary_width(first.shape, spacing) if width is None else non_negative("width", width)

@@ -30,12 +30,19 @@ with explaining_missing_packages(__name__):
 
     from spectralseg.models import _monai
     from spectralseg.models._masked_autoencoder import load_residual_map, untrained_map
+    from spectralseg.patches import Sizes
 
-__all__ = ["available", "build_model", "load_residual_map", "untrained_map"]
+__all__ = ["Sizes", "available", "build_model", "load_residual_map", "untrained_map"]
 
 
 def available() -> list[str]:
-    """Names of the models; a new module in this package is a new model."""
+    """Names of the models; a new module in this package is a new model.
+
+    Examples:
+        >>> from spectralseg.models import available
+        >>> {"unet", "transunet", "grcsf", "monai:SwinUNETR"} <= set(available())
+        True
+    """
     return registry.model_names()
 
 
@@ -71,6 +78,23 @@ def build_model(
         InputError: the name, the encoder or an option is unknown, ``in_channels`` or ``classes`` is not valid, the
             network cannot take images of this size, a package is missing, or the weights cannot be loaded or are not
             finite.
+
+    Examples:
+        >>> import torch
+        >>> from spectralseg.models import build_model
+        >>> model = build_model("unet", in_channels=1, classes=4, encoder="resnet18").eval()
+        >>> with torch.inference_mode():
+        ...     logits = model(torch.zeros(2, 1, 64, 64))
+        >>> logits.shape
+        torch.Size([2, 4, 64, 64])
+        >>> build_model("unet", in_channels=2, classes=4)
+        Traceback (most recent call last):
+            ...
+        spectralseg.errors.InputError: in_channels cannot be 2; give 1 for grey or 3 for colour images
+        >>> build_model("unnet", 1, 4)
+        Traceback (most recent call last):
+            ...
+        spectralseg.errors.InputError: model 'unnet' is unknown; did you mean 'unet'? valid: ...
     """
     if name not in available():
         raise InputError(f"model '{name}' is unknown; {registry.suggest(name, available())}")

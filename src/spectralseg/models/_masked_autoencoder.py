@@ -229,7 +229,17 @@ def _initialise(module: nn.Module) -> None:
 
 
 def untrained_map(in_channels: int, sizes: Sizes, side: int | None = None) -> ResidualMap:
-    """Residual map of a masked autoencoder with random weights of a fixed seed; its scale is 1."""
+    """Residual map of a masked autoencoder with random weights of a fixed seed; its scale is 1.
+
+    Examples:
+        >>> import torch
+        >>> from spectralseg.models import Sizes, untrained_map
+        >>> sizes = Sizes(patch=8, width=16, layers=1, heads=2, decoder_width=16, decoder_layers=1, decoder_heads=2)
+        >>> residual_map = untrained_map(in_channels=1, sizes=sizes)
+        >>> images = torch.zeros(2, 1, 32, 32)  # standardised
+        >>> residual_map(images).shape
+        torch.Size([2, 1, 32, 32])
+    """
     with seeded(0):
         return ResidualMap(MaskedAutoencoder(in_channels, sizes), side)
 
@@ -239,6 +249,18 @@ def load_residual_map(file: Path, in_channels: int) -> ResidualMap:
 
     Raises:
         InputError: the file is missing, damaged, or of images with another number of channels.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from spectralseg.models import load_residual_map
+        >>> file = Path("pretraining/kvasir_seg/mae/model.pt")  # of 'spectralseg pretrain'
+        >>> residual_map = load_residual_map(file, in_channels=3)
+        >>> residual_map.side  # of the images in pixels
+        32
+        >>> load_residual_map(file, in_channels=1)
+        Traceback (most recent call last):
+            ...
+        spectralseg.errors.InputError: ...: was pretrained on images of 3 channels, but these have 1; ...
     """
     what, remedy = "a pretrained masked autoencoder", "run 'spectralseg pretrain' again"
     if not file.is_file():

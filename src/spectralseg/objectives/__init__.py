@@ -34,24 +34,37 @@ __all__ = [
 
 
 def available() -> list[str]:
-    """Names of the objectives."""
+    """Names of the objectives.
+
+    Examples:
+        >>> from spectralseg.objectives import available
+        >>> "spectral" in available()
+        True
+    """
     return registry.names(__name__)
 
 
 def build_objective(name: str, **options: Any) -> Objective:
     """Build an objective by name.
 
-    >>> objective = build_objective("dice", per_image=True)
-    >>> objective
-    Dice(denominator='linear', per_image=True, background=False, smooth=1.0, smooth_share=0.0)
-    >>> masks = torch.ones(2, 8, 8, dtype=torch.long)
-    >>> objective(torch.zeros(2, 1, 8, 8), masks)
-    tensor(0.3299)
-    >>> objective.components(torch.zeros(2, 1, 8, 8), masks)
-    {'dice': tensor(0.3299)}
-
     Raises:
         InputError: the name or an option is unknown, or an option has an invalid value.
+
+    Examples:
+        >>> import torch
+        >>> from spectralseg.objectives import build_objective
+        >>> objective = build_objective("dice", per_image=True)
+        >>> objective
+        Dice(denominator='linear', per_image=True, background=False, smooth=1.0, smooth_share=0.0)
+        >>> logits, masks = torch.zeros(2, 1, 8, 8), torch.ones(2, 8, 8, dtype=torch.long)
+        >>> objective(logits, masks)
+        tensor(0.3299)
+        >>> objective.components(logits, masks)
+        {'dice': tensor(0.3299)}
+        >>> build_objective("dice", per_imag=True)
+        Traceback (most recent call last):
+            ...
+        spectralseg.errors.InputError: objective 'dice': option 'per_imag' is unknown; did you mean 'per_image'? ...
     """
     build: type[Objective] = registry.load(__name__, name, "objective").build
     try:
@@ -74,6 +87,16 @@ def probabilities_and_targets(logits: Tensor, masks: Tensor, background: bool = 
     Raises:
         ValueError: type or shape of logits or masks is wrong, or a label is out of range. Where checking labels would
             synchronise with the device, see :class:`Objective`, the probabilities are NaN instead.
+
+    Examples:
+        >>> import torch
+        >>> from spectralseg.objectives import probabilities_and_targets
+        >>> logits, masks = torch.zeros(2, 4, 8, 8), torch.full((2, 8, 8), 3)
+        >>> probabilities, targets = probabilities_and_targets(logits, masks)
+        >>> probabilities.shape, targets.shape
+        (torch.Size([2, 3, 8, 8]), torch.Size([2, 3, 8, 8]))
+        >>> probabilities[0, :, 0, 0], targets[0, :, 0, 0]  # of classes 1 to 3
+        (tensor([0.2500, 0.2500, 0.2500]), tensor([0., 0., 1.]))
     """
     check_inputs(logits, masks)
     labels, nan_if_invalid = valid_labels(masks, max(2, logits.shape[1]))

@@ -26,6 +26,18 @@ class Combined(Objective):
 
     Raises:
         ValueError: ``form`` is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from spectralseg.objectives import Combined, build_objective
+        >>> base, auxiliary = build_objective("bce_dice"), build_objective("spectral")
+        >>> objective = Combined(base, auxiliary, weight=0.2)
+        >>> logits, masks = torch.zeros(2, 1, 32, 32), torch.ones(2, 32, 32, dtype=torch.long)
+        >>> loss = objective(logits, masks)
+        >>> torch.isclose(loss, base(logits, masks) + 0.2 * auxiliary(logits, masks))
+        tensor(True)
+        >>> {name: round(part.item(), 4) for name, part in objective.components(logits, masks).items()}
+        {'cross_entropy': 0.6931, 'dice': 0.3332, 'spectral': 0.2}
     """
 
     def __init__(

@@ -31,6 +31,26 @@ class Objective(nn.Module, ABC):
 
     Raises:
         ValueError: type, shape or device of logits or masks is wrong, the batch is empty, or a label is out of range.
+
+    Examples:
+        >>> import torch
+        >>> from spectralseg.objectives import Objective
+        >>> class SquaredError(Objective):
+        ...     def __init__(self, scale: float = 1.0) -> None:
+        ...         super().__init__()
+        ...         self.scale = scale
+        ...     def _compute(self, logits, masks):
+        ...         loss = self.scale * (logits[:, 0].sigmoid() - masks).square().mean()
+        ...         return loss, {"squared_error": loss}
+        >>> objective = SquaredError(scale=2.0)
+        >>> objective
+        SquaredError(scale=2.0)
+        >>> objective(torch.zeros(2, 1, 8, 8), torch.ones(2, 8, 8, dtype=torch.long))
+        tensor(0.5000)
+        >>> objective(torch.zeros(2, 1, 8, 8), torch.ones(2, 8, 8))
+        Traceback (most recent call last):
+            ...
+        ValueError: masks are float32 (2, 8, 8); pass integer labels: round or threshold them
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -56,6 +56,23 @@ def spectral_similarity(
         ValueError: the inputs are not real tensors, the shapes differ or are not (B, C, H, W), an option is invalid
             (see :func:`check_options`), ``epsilon`` is not a finite number of 0 or more, or at this image size the
             band holds no frequency or weights overflow.
+
+    Examples:
+        >>> import torch
+        >>> from spectralseg.objectives import spectral_similarity
+        >>> targets = torch.zeros(1, 1, 32, 32)
+        >>> targets[..., 8:24, 8:24] = 1
+        >>> shifted = targets.roll(2, dims=-1)
+        >>> dice = 2 * (targets * shifted).sum() / (targets.square() + shifted.square()).sum()
+        >>> round(dice.item(), 4), round(spectral_similarity(shifted, targets).item(), 4)
+        (0.875, 0.875)
+        >>> round(spectral_similarity(shifted, targets, band=(4, 8)).item(), 4)  # of details, cycles per image
+        0.1859
+        >>> empty = torch.zeros(1, 1, 32, 32)
+        >>> spectral_similarity(shifted, empty).item(), spectral_similarity(empty, empty).item()
+        (0.0, nan)
+        >>> spectral_similarity(empty, empty, epsilon=1.0).item()
+        1.0
     """
     for name, maps in {"probabilities": probabilities, "targets": targets}.items():
         if not isinstance(maps, Tensor) or maps.is_complex():

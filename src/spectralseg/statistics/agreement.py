@@ -30,6 +30,15 @@ def intraclass_correlation(ratings: ArrayLike, *, level: float = 0.95) -> Interv
 
     Raises:
         ValueError: the ratings are not (n, k) with k of 2 or more, or the level is not between 0 and 1.
+
+    Examples:
+        >>> from spectralseg.statistics import intraclass_correlation
+        >>> icc = intraclass_correlation([[1.0, 1.1], [2.0, 2.1], [3.0, 2.8], [4.0, 4.2], [5.0, 4.9]])
+        >>> [round(value, 3) for value in icc]
+        [0.995, 0.959, 1.0]
+        >>> shifted = intraclass_correlation([[1, 3], [2, 4], [3, 5], [4, 6]])  # correlated, but never equal
+        >>> round(shifted.estimate, 3)
+        0.455
     """
     values = np.asarray(ratings, np.float64)
     if values.ndim != 2 or values.shape[1] < 2:
@@ -86,6 +95,13 @@ def weighted_kappa(ratings: ArrayLike) -> float:
 
     Raises:
         ValueError: the ratings are not (n, 2).
+
+    Examples:
+        >>> from spectralseg.statistics import weighted_kappa
+        >>> round(weighted_kappa([[1, 1], [2, 2], [3, 2], [4, 4], [5, 4]]), 4)
+        0.7368
+        >>> weighted_kappa([[1, 1], [1, 1]])  # a single category
+        nan
     """
     values = np.asarray(ratings, np.float64)
     if values.ndim != 2 or values.shape[1] != 2:

@@ -13,7 +13,14 @@ _PRIOR = 0.6  # weight of a pseudo-observation without a difference (Benavoli et
 
 
 class Belief(NamedTuple):
-    """Probabilities that a method is worse than, practically equivalent to, or better than another."""
+    """Probabilities that a method is worse than, practically equivalent to, or better than another.
+
+    Examples:
+        >>> from spectralseg.statistics import bayesian_signed_rank
+        >>> belief = bayesian_signed_rank([0.03, 0.02, 0.04, 0.01, 0.02, 0.03])
+        >>> belief.better > 0.99, round(sum(belief), 6)
+        (True, 1.0)
+    """
 
     worse: float
     equivalent: float
@@ -40,6 +47,14 @@ def bayesian_signed_rank(
 
     Raises:
         ValueError: ``rope`` is negative.
+
+    Examples:
+        >>> from spectralseg.statistics import bayesian_signed_rank
+        >>> belief = bayesian_signed_rank([0.001, -0.002, 0.002, 0.0, 0.001], rope=0.005)
+        >>> round(belief.equivalent, 2)
+        1.0
+        >>> bayesian_signed_rank([float("nan")])
+        Belief(worse=nan, equivalent=nan, better=nan)
     """
     if rope < 0:
         raise ValueError(f"rope {rope} must not be negative")

@@ -21,7 +21,16 @@ ENOUGH_GROUPS = 59
 
 
 class Interval(NamedTuple):
-    """A mean and the limits of its interval."""
+    """A mean and the limits of its interval.
+
+    Examples:
+        >>> from spectralseg.statistics import Interval, paired_interval
+        >>> Interval(0.02, -0.01, 0.05).low
+        -0.01
+        >>> estimate, low, high = paired_interval([[0.1, 0.2, 0.3]] * 3)
+        >>> round(estimate, 4)
+        0.2
+    """
 
     estimate: float
     low: float
@@ -75,6 +84,17 @@ def paired_interval(
 
     Raises:
         ValueError: the number of groups is not that of cases, a group has no name, or the level is not between 0 and 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.statistics import paired_interval
+        >>> rng = np.random.default_rng(0)
+        >>> differences = 0.02 + 0.03 * rng.standard_normal((3, 80))  # seeds by cases, method minus baseline
+        >>> interval = paired_interval(differences, groups=np.arange(80) // 2)  # two cases of each patient
+        >>> [round(value, 3) for value in interval]
+        [0.019, 0.01, 0.029]
+        >>> paired_interval([[0.02]])  # one seed and one case have no limits
+        Interval(estimate=0.02, low=nan, high=nan)
     """
     if not 0 < level < 1:
         raise ValueError(f"level {level} is not between 0 and 1; give the coverage, such as 0.95")

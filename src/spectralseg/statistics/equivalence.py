@@ -20,6 +20,14 @@ class Equivalence(NamedTuple):
         interval: the mean difference with its interval at 1 − 2 × level, such as 90 % for 5 %.
         p: the larger of the two one-sided p values.
         equivalent: whether the interval lies within the margin and there are enough seeds and groups.
+
+    Examples:
+        >>> from spectralseg.statistics import equivalence
+        >>> result = equivalence([[0.001, -0.001, 0.002, -0.002]] * 3, margin=0.005)
+        >>> result.equivalent, result.p < 0.05
+        (True, True)
+        >>> result.interval.low > -0.005
+        True
     """
 
     interval: Interval
@@ -57,6 +65,18 @@ def equivalence(
     Raises:
         ValueError: the margin is not positive, the level is not between 0 and 0.5, or the number of groups is not that
             of cases.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.statistics import equivalence
+        >>> rng = np.random.default_rng(0)
+        >>> differences = 0.004 * rng.standard_normal((3, 80))  # seeds by cases
+        >>> equivalence(differences, margin=0.005).equivalent
+        True
+        >>> equivalence(differences + 0.02, margin=0.005).equivalent
+        False
+        >>> equivalence(differences[:2], margin=0.005).equivalent  # two seeds are too few
+        False
     """
     if not 0 < margin < np.inf:
         raise ValueError(f"margin {margin} must be positive and finite")

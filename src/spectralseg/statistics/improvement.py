@@ -12,6 +12,12 @@ def share_improved(differences: ArrayLike, groups: ArrayLike | None = None, **op
     """Share of cases with a positive difference, ties counting half, with its interval over seeds and groups.
 
     Arguments as for :func:`~spectralseg.statistics.bootstrap.paired_interval`. Negate differences if lower is better.
+
+    Examples:
+        >>> from spectralseg.statistics import share_improved
+        >>> share = share_improved([[0.1, 0.2, -0.1, 0.0], [0.1, 0.1, -0.2, 0.3]])
+        >>> share.estimate
+        0.6875
     """
     estimate, low, high = paired_interval(improvements(differences), groups, outcomes=True, **options)  # type: ignore[arg-type]
     return Interval(estimate, max(low, 0.0), min(high, 1.0))
@@ -45,6 +51,13 @@ def probability_of_improvement(
 
     Raises:
         ValueError: the numbers of datasets differ, or there is no run.
+
+    Examples:
+        >>> from spectralseg.statistics import probability_of_improvement
+        >>> first = [[0.80, 0.70], [0.82, 0.71], [0.81, 0.69]]  # three runs on two datasets
+        >>> second = [[0.79, 0.70], [0.78, 0.72]]
+        >>> round(probability_of_improvement(first, second).estimate, 4)
+        0.625
     """
     a, b = (np.atleast_2d(np.asarray(values, np.float64)) for values in (first, second))
     if a.shape[1] != b.shape[1] or not a.size * b.size:

@@ -15,6 +15,16 @@ class Margins:
     Attributes:
         shares: default margin of shares, metrics between 0 and 1.
         own: metric → margin, or metric → test dataset → margin.
+
+    Examples:
+        >>> from spectralseg.statistics import Margins
+        >>> margins = Margins(own={"hd95": 1.0, "dsc": {"acdc": 0.01}})
+        >>> margins.of_share("dsc", "acdc"), margins.of_share("dsc", "synapse")
+        (0.01, 0.005)
+        >>> margins.of("hd95", "acdc", "sound", share=False)  # millimetres
+        1.0
+        >>> print(margins.of("assd", "acdc", "sound", share=False))
+        None
     """
 
     shares: float = MARGIN

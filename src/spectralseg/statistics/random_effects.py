@@ -32,6 +32,14 @@ class RandomEffects(NamedTuple):
         q: Cochran's Q, which has a chi-squared distribution with ``laboratories`` - 1 degrees of freedom if all true
             effects are equal.
         laboratories: number of estimates.
+
+    Examples:
+        >>> from spectralseg.statistics import random_effects
+        >>> result = random_effects([0.02, 0.03], [0.0001, 0.0001])
+        >>> round(result.estimate, 3), result.laboratories
+        (0.025, 2)
+        >>> result.prediction_low  # two laboratories are too few
+        nan
     """
 
     estimate: float
@@ -72,6 +80,16 @@ def random_effects(
 
     Raises:
         ValueError: there is not one variance per estimate, a variance is negative, or the level is not in (0, 1).
+
+    Examples:
+        >>> from spectralseg.statistics import random_effects
+        >>> result = random_effects([0.02, 0.03, 0.01, 0.04], [0.0001] * 4)
+        >>> [round(value, 4) for value in (result.estimate, result.low, result.high)]
+        [0.025, 0.0045, 0.0455]
+        >>> round(result.tau2, 6), round(result.i2, 4)
+        (6.7e-05, 0.4)
+        >>> random_effects([0.02], [0.0001]).low  # one laboratory has no limits
+        nan
     """
     from scipy import special  # imported here as it is slow
 

@@ -20,6 +20,15 @@ class Stability(NamedTuple):
         wins: share of resamples in which each method ranks first, (M,); ties are divided.
         tau: Kendall's τ between the rankings of a resample and of all data: mean and limits over resamples, except
             those in which all methods are equal; NaN without any.
+
+    Examples:
+        >>> from spectralseg.statistics import ranking_stability
+        >>> scores = [[[0.9, 0.8, 0.7]] * 3, [[0.8, 0.7, 0.6]] * 3]  # two methods, three seeds, three cases
+        >>> stability = ranking_stability(scores)
+        >>> stability.ranks.tolist(), stability.wins.tolist()
+        ([1.0, 2.0], [1.0, 0.0])
+        >>> stability.tau.estimate
+        1.0
     """
 
     ranks: NDArray[np.float64]
@@ -52,6 +61,17 @@ def ranking_stability(
 
     Raises:
         ValueError: there are fewer than two methods, or one has no defined score.
+
+    Examples:
+        >>> import numpy as np
+        >>> from spectralseg.statistics import ranking_stability
+        >>> rng = np.random.default_rng(0)
+        >>> scores = np.array([0.80, 0.81, 0.60])[:, None, None] + 0.05 * rng.standard_normal((3, 3, 40))
+        >>> stability = ranking_stability(scores)
+        >>> stability.ranks.tolist()
+        [1.0, 2.0, 3.0]
+        >>> stability.low.tolist(), stability.high.tolist()  # the first two may change places
+        ([1.0, 1.0, 3.0], [2.0, 2.0, 3.0])
     """
     values = np.asarray(scores, np.float64)
     defined = np.isfinite(values)

@@ -18,6 +18,13 @@ def wilcoxon(differences: ArrayLike, groups: ArrayLike | None = None) -> float:
 
     Returns:
         1 if no group differs (zeros are ranked, as by Pratt 1959); NaN if no difference is defined.
+
+    Examples:
+        >>> from spectralseg.statistics import wilcoxon
+        >>> round(wilcoxon([[0.01, 0.02, 0.03, 0.04, 0.05, 0.06]]), 4)
+        0.0312
+        >>> wilcoxon([[0.0, 0.0, 0.0]])
+        1.0
     """
     values = np.atleast_2d(np.asarray(differences, np.float64))
     labels = np.arange(values.shape[-1]) if groups is None else np.asarray(groups)
@@ -52,6 +59,14 @@ def sign_flip(differences: ArrayLike) -> float:
 
     Returns:
         A p value, 1 with one seed; NaN if no difference is defined.
+
+    Examples:
+        >>> from spectralseg.statistics import sign_flip
+        >>> differences = [[0.01, 0.02], [0.02, 0.03], [0.01, 0.01]]
+        >>> sign_flip(differences)  # three seeds cannot give a smaller p value
+        0.25
+        >>> sign_flip(differences * 2)
+        0.03125
     """
     values = np.atleast_2d(np.asarray(differences, np.float64))
     means = [float(row[np.isfinite(row)].mean()) for row in values if np.isfinite(row).any()]
@@ -64,12 +79,24 @@ def sign_flip(differences: ArrayLike) -> float:
 
 
 def smallest_p(seeds: int) -> float:
-    """The smallest possible p value of :func:`sign_flip`: 2 of 2 ** ``seeds`` sign patterns."""
+    """The smallest possible p value of :func:`sign_flip`: 2 of 2 ** ``seeds`` sign patterns.
+
+    Examples:
+        >>> from spectralseg.statistics import smallest_p
+        >>> [smallest_p(seeds) for seeds in (1, 3, 6)]
+        [1.0, 0.25, 0.03125]
+    """
     return min(1.0, 2.0 ** (1 - seeds))
 
 
 def fewest_seeds(level: float = LEVEL) -> int:
-    """The smallest number of seeds with which :func:`sign_flip` can reject at ``level``: 6 at 0.05."""
+    """The smallest number of seeds with which :func:`sign_flip` can reject at ``level``: 6 at 0.05.
+
+    Examples:
+        >>> from spectralseg.statistics import fewest_seeds
+        >>> fewest_seeds(), fewest_seeds(0.01)
+        (6, 8)
+    """
     return next(seeds for seeds in range(1, 64) if smallest_p(seeds) <= level)
 
 
@@ -78,6 +105,13 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ValueError: the p values are not one sequence of values in [0, 1].
+
+    Examples:
+        >>> from spectralseg.statistics import holm
+        >>> holm([0.01, 0.04, 0.03]).round(4).tolist()
+        [0.03, 0.06, 0.06]
+        >>> holm([0.01, float("nan"), 0.03]).round(4).tolist()
+        [0.02, nan, 0.03]
     """
     values = np.asarray(p_values, np.float64)
     if values.ndim != 1:
@@ -105,6 +139,13 @@ def partial_conjunction(p_values: ArrayLike, required: int) -> float:
 
     Raises:
         ValueError: ``required`` is not between 1 and n.
+
+    Examples:
+        >>> from spectralseg.statistics import partial_conjunction
+        >>> partial_conjunction([0.01, 0.02, 0.3], required=2)
+        0.04
+        >>> partial_conjunction([0.01, 0.02, 0.3], required=3)  # the largest of them
+        0.3
     """
     values = np.asarray(p_values, np.float64).ravel()
     if not 1 <= required <= values.size:

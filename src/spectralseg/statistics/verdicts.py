@@ -28,7 +28,14 @@ OPEN, BETTER, WORSE, SAME = METHOD_VERDICTS = ("not settled", "better", "worse",
 
 
 class Verdict(NamedTuple):
-    """One of :data:`VERDICTS` and its reason."""
+    """One of :data:`VERDICTS` and its reason.
+
+    Examples:
+        >>> from spectralseg.statistics import Interval, judge
+        >>> verdict = judge(Interval(0.02, 0.01, 0.03), seeds=3, groups=60)
+        >>> verdict.verdict, verdict.reason
+        ('holds', 'beyond chance')
+    """
 
     verdict: str
     reason: str
@@ -60,6 +67,18 @@ def judge(
             are uncertain, except that a better method is "no worse".
         narrow: the 90 % interval of two one-sided tests; with None, no difference counts as within the margin.
         higher_is_better: of the metric; decides the meaning of "no worse".
+
+    Examples:
+        >>> from spectralseg.statistics import Interval, judge
+        >>> judge(Interval(0.02, 0.01, 0.03), seeds=3, groups=60)
+        Verdict(verdict='holds', reason='beyond chance')
+        >>> judge(Interval(0.02, -0.01, 0.05), seeds=3, groups=60).reason
+        'the interval contains zero'
+        >>> judge(Interval(0.02, 0.01, 0.03), seeds=2, groups=60).verdict
+        'too uncertain to say'
+        >>> narrow = Interval(0.001, -0.002, 0.004)
+        >>> judge(Interval(0.001, -0.003, 0.005), 3, 60, direction="similar", margin=0.005, narrow=narrow).verdict
+        'holds'
     """
     if seeds < FEWEST_SEEDS:
         return Verdict(UNCERTAIN, f"{seeds} of {FEWEST_SEEDS} seeds that a verdict needs")

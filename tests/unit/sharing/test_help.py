@@ -11,4 +11,4 @@ def test_the_help_ends_with_a_valid_example(name, capsys):
         cli.main([name, "--help"])
     _, _, example = " ".join(capsys.readouterr().out.split()).partition("example: spectralseg ")
     arguments = cli.parser().parse_args(shlex.split(example))
-    assert arguments.function.__name__ == name
+    assert arguments.command.name == name

@@ -82,7 +82,7 @@ docs: .venv/.docs  ## update generated files (schema, reference pages, picture o
 	@echo "Open site/index.html; for its search, run python -m http.server --directory site"
 
 bench: .venv/.complete  ## run all benchmarks and update benchmarks/README.md
-	for name in prepare metrics objectives intervals reporting dag training; do python benchmarks/$$name.py || exit; done
+	for name in prepare metrics objectives intervals reporting opening dag training; do python benchmarks/$$name.py || exit; done
 	if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then python benchmarks/equivalence.py; fi
 	python benchmarks/page.py
 

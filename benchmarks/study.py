@@ -58,7 +58,15 @@ TESTS = {
 }
 
 
-def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | None = None) -> Config:
+def simulate(
+    folder: Path,
+    *,
+    side: int = 224,
+    share: float = 1.0,
+    seeds: int | None = None,
+    tests: Mapping[str, Test] = TESTS,
+    grid: Mapping[str, Any] | None = None,
+) -> Config:
     """Write a results folder up to, and without, what ``spectralseg collect`` makes of its runs.
 
     Args:
@@ -66,12 +74,18 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
         side: image size.
         share: of the test cases of each dataset, at least four.
         seeds: instead of those of the configuration.
+        tests: test parts of the datasets.
+        grid: a block instead of the grid of the configuration, on the datasets of ``tests``, without corruptions.
 
     Returns:
-        The configuration of the paper, whose runs are there.
+        The configuration of the paper, or of its grid, whose runs are there.
     """
     config = load_config(REPOSITORY / "config" / "config.yaml")
     raw = config.model_dump(mode="json", by_alias=True)
+    if grid:
+        raw["grid"], raw["datasets"] = {"main": dict(grid)}, {name: raw["datasets"][name] for name in tests}
+        raw["evaluation"]["noise"]["datasets"] = []
+        raw |= dict.fromkeys(("tables", "figures", "studies"))
     for block in raw["grid"].values():
         block["seeds"] = list(range(seeds)) if seeds else block["seeds"]
     raw["image_size"] = side
@@ -80,17 +94,17 @@ def simulate(folder: Path, *, side: int = 224, share: float = 1.0, seeds: int | 
     folder.mkdir(parents=True)
     resolved = config.model_dump(mode="json", by_alias=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
-    tests = {
+    scaled = {
         name: test._replace(
             cases=max(4, round(share * test.cases)), overlapping_cases=round(share * test.overlapping_cases)
         )
-        for name, test in TESTS.items()
+        for name, test in tests.items()
     }
-    masks = {name: _prepare(folder, specifications[name], tests[name], side) for name in tests}
-    _audit(tests, specifications).write(folder / "leakage.parquet")
+    masks = {name: _prepare(folder, specifications[name], scaled[name], side) for name in scaled}
+    _audit(scaled, specifications).write(folder / "leakage.parquet")
     for run in tqdm(runs(config), desc="simulate", unit="run", disable=None):
         card = json.loads((folder / "prepared" / run.dataset / "dataset.json").read_text(encoding="utf-8"))
-        _run(folder / "runs" / run.folder, run, specifications, tests, masks, config, card)
+        _run(folder / "runs" / run.folder, run, specifications, scaled, masks, config, card)
     return config
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from tests.conftest import SMALL_ENCODER
+from tests.standins import browser
 
 from spectralseg.objectives import available
 
@@ -125,6 +126,23 @@ def test_the_benchmark_of_equivalence_runs(repository, tmp_path):
     for values in report["summary"].values():
         assert values["mean_difference"] == pytest.approx(values["fast"] - values["plain"], abs=1e-12)
         assert values["standard_deviation_over_seeds"] > 0
+
+
+@nightly
+def test_the_benchmark_of_opening_a_report_runs_on_a_small_study(repository, tmp_path):
+    if browser.PROGRAM is None:
+        pytest.skip("there is no Chromium on this machine")
+    command = [sys.executable, repository / "benchmarks" / "opening.py", "--cases", 5, "--repeats", 2]
+    command += ["--out", tmp_path / "results.json"]
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    text = (tmp_path / "results.json").read_text()
+    report = json.loads(text)
+    assert (report["cases"], report["runs"], len(report["seconds"])) == (5, 18, 2)
+    assert min(report["seconds"]) > 0
+    assert report["megabytes"] > 0.1
+    assert str(repository) not in text
+    assert "\n| 5 | 18 |" in done.stdout
 
 
 @nightly

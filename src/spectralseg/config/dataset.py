@@ -28,7 +28,9 @@ class Dataset(Section):
     mirrors: list[Annotated[str, Field(pattern=r"^https?://[^@?\s]+$")]] = Field(
         [], description="for source 'official': addresses of folders with the same files, tried first"
     )
-    allow_partial: bool = Field(False, description="accept a subset of the official cases and record it")
+    allow_partial: bool = Field(
+        False, description="accept a subset of the official cases and record it; always so for source 'phantom'"
+    )
     image_size: ImageSize | None = Field(
         None,
         description="side of the prepared images in pixels, which its partners must share; null: that of the study",

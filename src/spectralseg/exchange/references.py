@@ -204,6 +204,8 @@ def _files(folder: Path, entries: Sequence[Path]) -> dict[str, Path]:
     if not files:
         inner = [entry.name for entry in entries if entry.is_dir()]
         held = f"it holds {inner[-1]}; give the folder with the files" if inner else "give the folder of the references"
+        if any(entry.suffix.lower() in (".jpg", ".jpeg") for entry in entries):
+            held = "JPEG compression changes labels; save them as PNG, or give a prepared dataset with --data"
         if not entries:
             held = "it is empty; give the folder of the references"
         raise InputError(f"{folder}: has no reference files ({', '.join((*VOLUME_ENDINGS, *IMAGE_ENDINGS))}); {held}")

@@ -384,6 +384,10 @@ HOSTILE = {
         "none of its 4 files, such as x0.nii.gz, belongs to one of the 4 references",
     ),
     "empty": (lambda root: [file.unlink() for file in theirs(root)], "theirs: is empty; give the folder"),
+    "references as JPEG": (
+        lambda root: [file.rename(file.with_name(f"{n}.jpg")) for n, file in enumerate((root / "labelsTs").iterdir())],
+        "has no reference files .*; JPEG compression changes labels; save them as PNG, or give .* with --data",
+    ),
     "no references": (
         lambda root: [file.unlink() for file in (root / "labelsTs").iterdir()],
         "has no reference files .*; it is empty",

@@ -222,6 +222,12 @@ class TestAnswer:
         _, sentences = answer(pd.DataFrame([row(**numbers)]))
         assert sentences == [f"No difference is settled: a verdict needs at least {needs}."]
 
+    def test_a_difference_that_no_number_of_seeds_would_settle_refers_to_no_empty_column(self):
+        _, sentences = answer(pd.DataFrame([row(seeds_needed=np.nan, groups_needed=np.nan)]))
+        assert sentences == [
+            "No difference is settled, and neither more seeds nor more patients alone are estimated to do so."
+        ]
+
     def test_many_settled_differences_are_counted(self):
         rows = [row(verdict="better", architecture=f"net{n}") for n in range(9)]
         _, sentences = answer(pd.DataFrame([*rows, row()]))
@@ -253,6 +259,7 @@ class TestAnswer:
         grid = leaderboard_grid(pd.DataFrame([row(), row(objective="spatial")]), pd.DataFrame(groups))
         everyone, baseline, *by_group = rows_of(grid)
         assert (everyone["Worst group"], baseline["Worst group"]) == ("site = B (−10.00)", "site = B (−5.00)")
+        assert [cell.prefix for row in grid.rows for cell in row if cell.prefix] == ["site = ", "site = "]
         texts = [(cells["Group of cases"], cells["Method"], cells["Mean ± sd"]) for cells in by_group]
         assert texts == [
             ("site = B", "unet spatial", "75.00 [72.00, 78.00]"),

@@ -350,6 +350,40 @@ class TestBrowser:
         assert len(lines) == 5
         assert all(line.split(",")[0] and "site = B" in line for line in lines[1:])
 
+    def test_the_columns_up_to_the_worst_group_fit_on_a_screen_and_a_shadow_marks_the_others(self, page, chromium):
+        box = "document.querySelector('#leaderboard-table .scroll')"
+        try:
+            chromium.resize(1400, 900)
+            opened = page()
+            head = f"{box}.querySelectorAll('thead th')[{place_of(opened, 'Worst group')}]"
+            edges = f"[{head}.getBoundingClientRect().right, {box}.getBoundingClientRect().right]"
+            column, edge = opened.evaluate(edges)
+            assert column <= edge
+            assert opened.evaluate(f"{box}.scrollWidth > {box}.clientWidth"), "columns follow on the right"
+            shadow = f"/-\\d+px .* inset/.test(getComputedStyle({box}).boxShadow)"
+            opened.until(shadow)
+            opened.evaluate(f"{box}.scrollLeft = 1e6")
+            opened.until(f"!{shadow}")
+        finally:
+            chromium.resize(1280, 900)
+
+    def test_the_attribute_of_the_worst_group_is_a_tooltip_where_there_is_a_mouse(self, page, chromium):
+        opened = page()
+        cell = (
+            f"[...document.querySelectorAll('#leaderboard-table td:nth-child({place_of(opened, 'Worst group') + 1})')]"
+            ".find(e => e.textContent.includes('site') && e.getClientRects().length)"
+        )
+        width = f"{cell}.querySelector('.prefix').getBoundingClientRect().width"
+        assert opened.evaluate(f"{cell}.title") == opened.evaluate(f"{cell}.textContent.trim()")
+        assert re.fullmatch(r"site = [AB] \([−+].*\)", opened.evaluate(f"{cell}.title"))
+        assert opened.evaluate(width) <= 1
+        chromium.send("Emulation.setTouchEmulationEnabled", enabled=True)
+        try:
+            assert opened.evaluate("matchMedia('(pointer: coarse)').matches")
+            assert opened.evaluate(width) > 20
+        finally:
+            chromium.send("Emulation.setTouchEmulationEnabled", enabled=False)
+
     def test_rows_of_a_method_stay_together_when_sorted(self, page):
         opened = page()
 

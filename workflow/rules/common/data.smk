@@ -85,7 +85,7 @@ def prepare_settings(wildcards):
     choice = CONFIG.datasets[wildcards.dataset]
     options = ["--image-size", CONFIG.size_of(wildcards.dataset), "--validation", CONFIG.validation]
     options += ["--source", choice.source]
-    options += ["--allow-partial"] if choice.allow_partial else []
+    options += ["--allow-partial"] if choice.allow_partial or choice.source == "phantom" else []
     return options + ([] if CONFIG.reduced_decoding else ["--full-decoding"])
 
 

@@ -29,6 +29,7 @@ class Cell:
         bar: low end, middle and high end of an interval on a scale from -1 to 1, drawn beside the text.
         link: address of a link; empty for none.
         colour: of a swatch before the text; empty for none.
+        prefix: start of the text that screens show only as a tooltip; it is printed, saved and read aloud.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Cell:
     bar: tuple[float, float, float] | None = None
     link: str = ""
     colour: str = ""
+    prefix: str = ""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,12 @@ def _open(cells: pd.DataFrame, settled: int) -> Iterator[str]:
     what = f"{len(cells)} of {len(cells) + settled} differences" if settled else "No difference"
     verb = "are not settled" if settled else "is settled"
     few = [text for text in needed if text.startswith("at least")]
-    yield f"{what} {verb}" + (f": a verdict needs {few[0]}." if few else "; the column 'To settle' says what would.")
+    if few:
+        yield f"{what} {verb}: a verdict needs {few[0]}."
+    elif needed:
+        yield f"{what} {verb}; the column 'To settle' says what would."
+    else:
+        yield f"{what} {verb}, and neither more seeds nor more patients alone are estimated to do so."
 
 
 def leaderboard_grid(cells: pd.DataFrame, groups: pd.DataFrame) -> Grid:
@@ -110,7 +115,7 @@ def _row(row: Mapping[Any, Any], scale: float) -> list[Cell]:
         Cell(f"{low.text} to {high.text}" if bar else DASH, key=low.key, bar=bar),
         Cell(row["verdict"] if compared else "reference", kind=f"reading {row['verdict'].replace(' ', '-')}"),
         Cell(to_settle(row) if compared else ""),
-        Cell(row["worst_group"], key=row["gap"] if np.isfinite(row["gap"]) else None),
+        Cell(row["worst_group"], key=row["gap"] if np.isfinite(row["gap"]) else None, prefix=row["worst_prefix"]),
         number(row["false_structures"], 1),
         number(row["p_adjusted"], 3),
         *(number(row[name], 0) for name in ("seeds", "groups", "cases", "undefined")),

@@ -513,6 +513,17 @@ class TestBrowser:
         finally:
             chromium.resize(1280, 900)
 
+    def test_no_column_covers_another_on_any_page(self, pages, chromium):
+        overlaps = (
+            "[...document.querySelectorAll('table.two-keys tbody tr')].filter(r => r.getClientRects().length && "
+            "r.cells[2] && r.cells[1].getBoundingClientRect().right > r.cells[2].getBoundingClientRect().left + 1)"
+            ".length"
+        )
+        for name, file in pages.items():
+            chromium.open("about:blank")
+            chromium.open(file.as_uri())
+            assert chromium.evaluate(overlaps) == 0, name
+
     def test_it_prints_without_controls_and_with_all_sections(self, page):
         opened = page()
         assert opened.pdf().startswith(b"%PDF")

@@ -579,6 +579,24 @@ class TestBrowser:
         assert [opened.evaluate(f"document.querySelector('[data-control=\"{n}\"]').outerHTML") for n in missed] == []
         assert invisible == []
 
+    def test_sticky_headings_cover_no_focused_control(self, page):
+        opened = page("#at=cases&cases.data=Kvasir-SEG&cases.case=kvasir_seg_1")
+        opened.evaluate("getSelection().setPosition(document.body, 0)")
+        covered = (
+            "(() => { const e = document.activeElement, r = e.getBoundingClientRect(); const on = ([x, y]) => "
+            "document.elementFromPoint(r.x + r.width * x, r.y + r.height * y); "
+            "const points = [[.5, .5], [.1, .5], [.9, .5], [.5, .1], [.5, .9]].map(on); "
+            "return points.some(p => e.contains(p)) ? '' : e.outerHTML })()"
+        )
+        count, hidden = 0, []
+        for _ in range(opened.evaluate("document.querySelectorAll('a[href], button, input, select').length")):
+            opened.press("Tab")
+            if opened.evaluate("document.activeElement !== document.body"):
+                count += 1
+                hidden += filter(None, [opened.evaluate(covered)])
+        assert count > 100
+        assert hidden == []
+
     def test_every_control_has_a_name_and_every_table_a_caption(self, page):
         opened = page("#at=cases&cases.data=Kvasir-SEG&cases.case=kvasir_seg_1")
         unnamed = (

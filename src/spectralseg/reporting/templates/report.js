@@ -511,6 +511,11 @@ class Cases {
   }
 }
 
+// Browsers do not scroll to a focused control that is partly visible, be it one pixel.
+document.addEventListener("focusin", ({ target }) => {
+  if (target.matches(".scroll :is(button, a)")) target.scrollIntoView({ block: "nearest", inline: "nearest" });
+});
+
 const grids = [...document.querySelectorAll(".grid")].map((root) => new Grid(root));
 const cases = new Cases(JSON.parse(document.getElementById("case-data").textContent));
 function show() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,7 +48,7 @@ def references(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folders of label files named by case id, one per method, or with a folder seed0, seed1, ... per seed",
     ),
-    argument("--out", type=Path, required=True, help="parquet file of the metric records"),
+    argument("--out", type=Path, metavar="FILE", help="also write the metric records to this parquet file"),
     argument("--report", type=Path, metavar="DIR", help="folder for the report: HTML, Markdown, JSON and CSV files"),
     argument(
         "--method",
@@ -118,9 +119,11 @@ def score(arguments: argparse.Namespace) -> None:
     _refuse_other_options(arguments)
     folders = prediction_folders(arguments.predictions, arguments.method, arguments.seed_pattern, arguments.seed)
     _refuse_other_baseline(arguments.baseline, folders)
-    with replacing(arguments.out) as partial:  # fails before the work if the file cannot be written
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(replacing(arguments.out)) if arguments.out else None  # fails before the work
         scored = (_of_folders if arguments.reference else _of_prepared)(arguments, folders)
-        write_parquet(partial, scored.records)
+        if out:
+            write_parquet(out, scored.records)
     report = build_score_report(
         scored.records,
         scored.findings,

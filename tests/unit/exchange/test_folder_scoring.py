@@ -476,3 +476,12 @@ def test_labels_of_a_prepared_dataset_are_an_error(tmp_path, capsys):
     arguments = ["score", "--data", "d", "--predictions", "p", "--out", str(tmp_path / "o"), "--labels", "1=a"]
     assert cli.main(arguments) == 1
     assert "--labels: applies to --reference only" in capsys.readouterr().err
+
+
+def test_scores_are_printed_without_writing_a_file(volumes, monkeypatch, capsys):
+    monkeypatch.chdir(volumes)
+    before = sorted(volumes.rglob("*"))
+    command = ["score", "--reference", "labelsTs", "--predictions", "theirs", "--labels", "1=a", "2=b"]
+    assert cli.main(command) == 0
+    assert "theirs" in capsys.readouterr().out
+    assert sorted(volumes.rglob("*")) == before

@@ -187,7 +187,7 @@ def test_files_and_text_have_the_same_content(three_seeds, tmp_path):
 
 def test_text_lists_few_cases_and_says_how_many_more():
     text = build_score_report(records(base=grid(0, 1, cases=30)), []).text()
-    assert "… and 10 more rows; give --report to write all of them" in text
+    assert "… and 10 more rows, which --report writes" in text
     assert "c19" in text
     assert "c20" not in text
 

@@ -257,7 +257,7 @@ def plain_text(page: Page) -> str:
             listed = dataclasses.replace(block, rows=block.rows[: len(block.rows) - more])
             title = ". ".join(text for text in (section.title, block.title) if text)
             lines += ["", title, _aligned(listed)]
-            lines += [f"… and {more} more rows; give --report to write all of them"] if more else []
+            lines += [f"… and {more} more rows, which --report writes"] if more else []
     return "\n".join([*lines, "", *page.notes])
 
 

@@ -6,12 +6,12 @@ import ast
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "spectralseg"
-PACKAGES = ("objectives", "models", "metrics", "data", "statistics")
+PACKAGES = ("metrics", "statistics", "errors", "data", "objectives", "models", "adapters")
 
 
 def public_names() -> dict[str, tuple[str, ...]]:
     """Public names of each public package, read without importing it."""
-    return {f"spectralseg.{package}": _exported(SOURCE / package / "__init__.py") for package in PACKAGES}
+    return {f"spectralseg.{package}": _exported(_file(package)) for package in PACKAGES}
 
 
 def reference() -> str:
@@ -29,6 +29,12 @@ def path(package: str, name: str) -> str:
     """Where mkdocstrings looks a public name up: in its module if that has the same name, as in ``a.b.b``."""
     module = SOURCE / package.rpartition(".")[2] / f"{name}.py"
     return f"{package}.{name}.{name}" if module.is_file() else f"{package}.{name}"
+
+
+def _file(package: str) -> Path:
+    """The source of a package, or of a module."""
+    module = SOURCE / f"{package}.py"
+    return module if module.is_file() else SOURCE / package / "__init__.py"
 
 
 def _exported(file: Path) -> tuple[str, ...]:

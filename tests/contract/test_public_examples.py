@@ -24,7 +24,7 @@ def pretrained(made_once):
         content = {"best": untrained_map(3, sizes, 32).state_dict(), "sizes": sizes.as_dict()}
         torch.save({**content, "channels": 3, "side": 32}, folder / "model.pt")
 
-    return made_once("pretrained", make)
+    return made_once("pretrained-examples", make)
 
 
 @pytest.fixture

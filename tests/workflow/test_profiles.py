@@ -80,6 +80,7 @@ def test_the_default_profile_holds_only_what_is_right_everywhere():
     assert profile == {
         "rerun-incomplete": True,
         "keep-going": True,
+        "show-failed-logs": True,
         "rerun-triggers": ["mtime", "input", "params"],
         "nolock": True,
     }

@@ -10,6 +10,8 @@ rule external_environment:
     log:
         "<results>/logs/environments/{method}.log",
     localrule: True
+    conda:
+        ENVIRONMENT
     params:
         requirements=requirements_file,
         content=requirements_content,

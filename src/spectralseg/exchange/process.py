@@ -36,8 +36,8 @@ def run_command(
     """Run a command until it ends; its output goes to that of this process.
 
     It is in a process group of its own, which gets SIGTERM when this process is interrupted or the time limit is near,
-    and SIGKILL half a minute later. It inherits the locks of this process: if this process is killed, nobody else
-    writes to its folders or uses its device until the command has ended.
+    and SIGKILL half a minute later. It inherits the locks of this process: if this process is killed, no other
+    process writes to its folders or uses its device until the command has ended.
 
     Args:
         words: program and arguments.

@@ -45,7 +45,7 @@ _NOT_COUNTED = ("prepared", "raw")  # folders of data, of which the datasets are
 def shared_files(study: StudyFolder) -> list[str]:
     """Names of the existing files of a study that a bundle contains as they are, relative to its folder, sorted.
 
-    Without records, configuration, report and dataset descriptions, which are written anew.
+    Without records, configuration, report and dataset descriptions, which the bundle writes itself.
     """
     names = [name for name in _FILES if (study.root / name).is_file()]
     for kind, suffixes in _SUFFIXES.items():

@@ -45,6 +45,11 @@ def appears(file):
         time.sleep(0.01)
 
 
+def interrupt_after(file):
+    appears(file)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_the_time_limit_stops_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_POLL", 0.05)
     mark = tmp_path / "started"
@@ -81,12 +86,7 @@ def test_reported_progress_is_that_of_the_task(tmp_path, monkeypatch):
 def test_a_signal_ends_the_command_and_its_children(tmp_path):
     mark = tmp_path / "started"
     script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WAITING!r}, {str(mark)!r}])"
-
-    def interrupt():
-        appears(mark)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt_after, args=[mark]).start()
     with pytest.raises(Interrupted), heartbeat(tmp_path, "train"):
         run_command([PYTHON, "-c", script], "x")
     running = subprocess.run(["pgrep", "-f", str(mark)], capture_output=True, text=True, check=False).stdout
@@ -97,12 +97,7 @@ def test_a_command_that_ignores_a_signal_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_GRACE", 0.2)
     mark = tmp_path / "started"
     stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{WAITING}"
-
-    def interrupt():
-        appears(mark)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt_after, args=[mark]).start()
     with pytest.raises(Interrupted), heartbeat(tmp_path, "train"):
         run_command([PYTHON, "-c", stubborn, str(mark)], "x")
 

@@ -24,6 +24,7 @@ from spectralseg.data.disk import free_space
 from spectralseg.data.fetch import RECEIPTS
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
+from spectralseg.extras import requirements
 from spectralseg.grid import grid_runs
 from spectralseg.operations.devices import cpu_cores, visible_devices
 from spectralseg.operations.parts import study_parts
@@ -34,6 +35,7 @@ from spectralseg.study_folder import StudyFolder
 
 Level = Literal["ok", "note", "problem"]
 _MARKS: dict[Level, str] = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
+_EXTRAS_OF_A_STUDY = ("data", "report", "train", "workflow")
 _SHARED_MEMORY = 2**30  # bytes; loader workers pass batches through it
 
 
@@ -62,7 +64,7 @@ def examine(
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # only cached weights count; the variable is read when the library is imported
     yield from python()
-    yield from packages(lock)
+    yield from packages(lock, recheck=config.evaluation.recheck > 0)
     yield from devices()
     yield from disk(results, config.training.workers, _required_space(config, results))
     yield from trained_runs(config, results)
@@ -84,13 +86,19 @@ def python() -> Iterator[Finding]:
     )
 
 
-def packages(lock: Path | None) -> Iterator[Finding]:
-    """Compare the installed packages with the requirements and the lock file."""
-    required = [
-        re.split(r"[^\w.-]", text)[0] for text in metadata.requires("spectralseg") or () if "extra ==" not in text
-    ]
+def packages(lock: Path | None, *, recheck: bool) -> Iterator[Finding]:
+    """Compare the installed packages with those that a study needs, and with the lock file.
+
+    Args:
+        lock: file of pinned versions; None if not available.
+        recheck: whether evaluations compare metrics with independent implementations.
+    """
+    extras = ("", *_EXTRAS_OF_A_STUDY, *(("reference",) if recheck else ()))
+    required = sorted(set().union(*(requirements()[extra] for extra in extras)))
     if missing := [name for name in required if _version(name) is None]:
-        yield Finding("problem", "packages", f"missing: {', '.join(missing)}; pip install -r envs/requirements.lock")
+        locked = lock is not None and lock.is_file()
+        command = f"pip install -r {lock}" if locked else "pip install 'spectralseg[all,reference]'"
+        yield Finding("problem", "packages", f"missing: {', '.join(missing)}; {command}")
     if lock is None or not lock.is_file():
         yield Finding("note", "packages", "no lock file, versions are not compared; run this in the repository")
         return

@@ -41,20 +41,30 @@ def levels(findings):
 
 def test_this_environment_has_no_problems(repository):
     assert levels(doctor.python()) == [("ok", "python")]
-    assert "problem" not in [level for level, _ in levels(doctor.packages(repository / "envs/requirements.lock"))]
+    assert "problem" not in [level for level, _ in levels(doctor.packages(repository / "envs/requirements.lock", recheck=True))]
 
 
 def test_versions_that_differ_from_the_lock_are_reported(tmp_path):
     (tmp_path / "lock").write_text("numpy==0.1\ntorch==0.2\nnot-installed==3\n")
-    (finding,) = doctor.packages(tmp_path / "lock")
+    (finding,) = doctor.packages(tmp_path / "lock", recheck=True)
     assert (finding.level, finding.subject) == ("note", "packages")
     assert "instead of 0.1" in finding.text
     assert "not-installed" not in finding.text
 
 
-def test_a_missing_package_is_a_problem(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "timm" else "1")
-    assert ("problem", "packages") in levels(doctor.packages(tmp_path / "none"))
+@pytest.mark.parametrize("package", ["numpy", "timm", "snakemake", "opencv-python-headless", "medpy"])
+def test_a_missing_package_is_a_problem(monkeypatch, tmp_path, package):
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == package else "1")
+    problem, note = doctor.packages(tmp_path / "none", recheck=True)
+    assert (problem.level, problem.subject) == ("problem", "packages")
+    assert problem.text == f"missing: {package}; pip install 'spectralseg[all,reference]'"
+    assert note.level == "note"
+
+
+@pytest.mark.parametrize("package", ["medpy", "onnx", "mkdocs-material", "pytest"])
+def test_packages_that_a_study_does_not_need_may_be_missing(monkeypatch, tmp_path, package):
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == package else "1")
+    assert levels(doctor.packages(tmp_path / "none", recheck=False)) == [("note", "packages")]
 
 
 def test_a_gpu_that_torch_cannot_see_is_a_problem(monkeypatch):

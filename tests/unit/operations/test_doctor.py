@@ -41,7 +41,9 @@ def levels(findings):
 
 def test_this_environment_has_no_problems(repository):
     assert levels(doctor.python()) == [("ok", "python")]
-    assert "problem" not in [level for level, _ in levels(doctor.packages(repository / "envs/requirements.lock", recheck=True))]
+    assert "problem" not in [
+        level for level, _ in levels(doctor.packages(repository / "envs/requirements.lock", recheck=True))
+    ]
 
 
 def test_versions_that_differ_from_the_lock_are_reported(tmp_path):

@@ -10,6 +10,7 @@ import yaml
 from spectralseg.config import validate_config
 from spectralseg.data.prepared import COLUMNS as CASE_COLUMNS
 from spectralseg.data.prepared import FORMAT
+from spectralseg.files import write_parquet
 from spectralseg.grid import runs
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.statistics.comparison import compare
@@ -72,12 +73,14 @@ def write_study(root, *, seed=0, gain=0.02, pixel=0, version="0.1.0", changes=No
     for number, run in enumerate(runs(validate_config(content, "config.yaml"))):
         folder = root / "runs" / run.folder
         folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps(describe(run, 100 * seed + number, version)))
+        description = describe(run, 100 * seed + number, version)
+        (folder / "run.json").write_text(json.dumps(description))
         (folder / "history.jsonl").write_text('{"iteration": 60, "loss": 0.5, "validation_dice": 0.5}\n')
         (folder / "model.pt").write_bytes(b"weights of a model")
         (folder / "train.log").write_text("/home/anna/data: 3 cases\n")
         own = list(records_of(run, rng, gain))
-        pd.DataFrame(own)[list(COLUMNS)].to_parquet(folder / "records.parquet")
+        notes = {"run": run.keys, "weights_sha256": description["weights_sha256"]}
+        write_parquet(folder / "records.parquet", pd.DataFrame(own)[list(COLUMNS)], notes)
         rows += own
     pd.DataFrame(rows)[list(COLUMNS)].to_parquet(root / "records.parquet")
     compare(root / "records.parquet", "spatial", root / "comparisons.parquet")

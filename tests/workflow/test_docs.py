@@ -296,7 +296,7 @@ def test_the_study_of_the_quickstart_as_documented(tmp_path):
 def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
     copy_repository(tmp_path)
     page = (REPOSITORY / "docs" / "watch-a-study.md").read_text(encoding="utf-8")
-    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    commands, _ = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     plan, doctor, status = (
         subprocess.run(shlex.split(command), cwd=tmp_path, env=environment(), capture_output=True, text=True)
         for command in commands.splitlines()
@@ -308,6 +308,24 @@ def test_planning_checking_and_watching_a_study_as_documented(tmp_path):
     assert plan.stdout.splitlines()[0] == status.stdout.splitlines()[1]
     assert "btseg is a phantom" in doctor.stdout
     assert status.stdout.startswith("demo: 36 runs, 2 autoencoders · 0 done · 0 running · 0 failed · 38 waiting\n")
+
+
+def test_reading_an_unfinished_study_as_documented(tmp_path, typed, caplog):
+    root = write_study(tmp_path / "results" / "demo")
+    for name in ("records.parquet", "comparisons.parquet"):
+        (root / name).unlink()
+    shutil.rmtree(root / "figures")
+    unfinished = list(root.glob("runs/*/*/*/*/seed2/records.parquet"))
+    for file in unfinished:
+        file.unlink()
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "published").symlink_to(REPOSITORY / "config" / "published")
+    page = (REPOSITORY / "docs" / "watch-a-study.md").read_text(encoding="utf-8")
+    _, commands = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    typed(commands)
+    assert f"{len(unfinished)} of {3 * len(unfinished)} runs are not evaluated and left out" in caplog.text
+    assert set(pd.read_parquet(root / "records.parquet")["seed"]) == {0, 1}
+    assert "UNet" in (root / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_choosing_gpus_and_parts_of_a_study_as_documented(tmp_path):

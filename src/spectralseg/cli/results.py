@@ -17,6 +17,7 @@ _RESULTS = argument("results", type=Path, help="results folder of the study, e.g
 @command(
     argument("runs", type=Path, help="folder of the runs"),
     argument("--config", type=Path, required=True, help="configuration file, whose grid lists the runs to collect"),
+    argument("--unfinished", action="store_true", help="leave out runs that are not evaluated, and count them"),
     argument("--out", type=Path, required=True, help="parquet file"),
     example="collect results/demo/runs --config config/demo.yaml --out records.parquet",
     closing="wrote the metric records to {out}",
@@ -26,7 +27,7 @@ def collect(arguments: argparse.Namespace) -> None:
     from spectralseg.config import load_config
     from spectralseg.evaluation.collect import collect as run
 
-    run(load_config(arguments.config), arguments.runs, arguments.out)
+    run(load_config(arguments.config), arguments.runs, arguments.out, unfinished=arguments.unfinished)
 
 
 @command(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from spectralseg.metrics.records import COLUMNS, COMPACT, RUN_KEYS, TEXT, read_t
 from spectralseg.progress import progress_bar
 from spectralseg.run_folder import CHECKSUM, DESCRIPTION, EXTERNAL_KEYS, read_settings
 
+_RECORDS = "records.parquet"
 _REMEDY = "evaluate the run again"
 _log = logging.getLogger(__name__)
 
 
-def collect(config: Config, folder: Path, out: Path, selected: Sequence[Run] | None = None) -> None:
+def collect(config: Config, folder: Path, out: Path, *, unfinished: bool = False) -> None:
     """Write the records of all runs of the grid into one parquet file, a run at a time.
 
     Runs that are not in the grid, as of an earlier configuration, are ignored. Records must belong to the run of their
@@ -33,12 +34,19 @@ def collect(config: Config, folder: Path, out: Path, selected: Sequence[Run] | N
         config: the study.
         folder: folder of all run folders.
         out: parquet file.
-        selected: runs of the grid; None for all.
+        unfinished: leave out runs that are not evaluated; the log counts them.
 
     Raises:
-        InputError: a file is missing or damaged, has other columns, or holds the records of another run.
+        InputError: a file is missing or damaged, has other columns, or holds the records of another run; or no run is
+            evaluated.
     """
-    grid, unverified = runs(config) if selected is None else selected, 0
+    grid, unverified = runs(config), 0
+    if unfinished:
+        planned, grid = len(grid), [run for run in grid if (folder / run.folder / _RECORDS).is_file()]
+        if not grid:
+            raise InputError(f"{folder}: no run of the study is evaluated yet; run the workflow first")
+        if planned > len(grid):
+            _log.warning("%d of %d runs are not evaluated and left out", planned - len(grid), planned)
     with replacing(out) as partial, parquet.ParquetWriter(partial, COMPACT) as writer:
         for run in progress_bar(grid, desc="collect", unit="run", total=len(grid)):
             table, verified = _read(folder / run.folder, run)
@@ -50,7 +58,7 @@ def collect(config: Config, folder: Path, out: Path, selected: Sequence[Run] | N
 
 def _read(folder: Path, run: Run) -> tuple[pa.Table, bool]:
     """Read the records of a run, and whether they are verified to be of the weights in its folder."""
-    file = folder / "records.parquet"
+    file = folder / _RECORDS
     table = read_table(file, read_dictionary=list(TEXT))
     for name, value in run.keys.items():
         values = table[name].unique().to_pylist()
@@ -75,7 +83,7 @@ def _verify(folder: Path, run: Run, notes: Mapping[str, Any] | None) -> bool:
     Raises:
         InputError: the records are of another run or of other weights.
     """
-    file = folder / "records.parquet"
+    file = folder / _RECORDS
     if notes is not None and notes.get("run") != run.keys:
         raise InputError(f"{file}: holds the evaluation of another run; {_REMEDY}")
     if not (folder / DESCRIPTION).exists():

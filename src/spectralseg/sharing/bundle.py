@@ -144,7 +144,7 @@ def _stage_records(study: StudyFolder, config: Config, out: Path) -> dict[Run, b
         evaluated = study.runs_with(contents.RECORDS)
         if not evaluated:
             raise InputError(f"{study.root}: no run is evaluated, so there is nothing to share; run the workflow first")
-        collect(config, study.root / "runs", out, evaluated)
+        collect(config, study.root / "runs", out, unfinished=True)
         return {run: bool(divergence(study.run_folder(run) / contents.RECORDS)) for run in evaluated}
     table = read_table(source)
     keys = {key: table[key].cast(COMPACT.field(key).type if key == "seed" else pa.string()) for key in RUN_KEYS}

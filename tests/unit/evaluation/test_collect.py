@@ -134,6 +134,23 @@ def test_a_missing_run_is_an_error_and_nothing_is_written(config, tmp_path):
     assert not (tmp_path / "records.parquet").exists()
 
 
+def test_an_unfinished_study_is_collected_if_asked_and_missing_runs_are_counted(config, tmp_path, caplog):
+    with pytest.raises(InputError, match="no run of the study is evaluated yet"):
+        collect(config, tmp_path, tmp_path / "records.parquet", unfinished=True)
+    first, *others = runs(config)
+    frame = write_run(tmp_path, first)
+    collect(config, tmp_path, tmp_path / "records.parquet", unfinished=True)
+    assert f"{len(others)} of {len(others) + 1} runs are not evaluated and left out" in caplog.messages
+    assert len(read_records(tmp_path / "records.parquet")) == len(frame)
+    for run in others:
+        write_run(tmp_path, run)
+    caplog.clear()
+    collect(config, tmp_path, tmp_path / "records.parquet", unfinished=True)
+    assert not any("left out" in message for message in caplog.messages)
+    collect(config, tmp_path, tmp_path / "all.parquet")
+    assert (tmp_path / "records.parquet").read_bytes() == (tmp_path / "all.parquet").read_bytes()
+
+
 def test_a_damaged_file_is_named(config, tmp_path):
     for run in runs(config):
         write_run(tmp_path, run)

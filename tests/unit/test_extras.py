@@ -199,6 +199,31 @@ def test_a_command_names_the_extra_that_it_lacks_before_any_work(command, packag
     assert not list(tmp_path.iterdir())
 
 
+RUN_EXAMPLES = """
+import contextlib, io, json, shlex
+from spectralseg.cli import main, parser
+(subparsers,) = parser()._subparsers._group_actions
+errors = {}
+for name, command in subparsers.choices.items():
+    errors[name], standard = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(errors[name]), contextlib.redirect_stdout(standard):
+        main(shlex.split(command.get_default("command").example))
+print(json.dumps({name: stream.getvalue() for name, stream in errors.items()}))
+"""
+
+
+def test_the_page_on_installation_says_which_extra_each_command_needs(tmp_path):
+    page = (REPOSITORY / "docs" / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `?(\w+)`? \| (.+?) \| .*\|$", page.partition("| extra |")[2], re.MULTILINE)
+    errors = json.loads(output_of(run_without(ONLY_CORE, RUN_EXAMPLES, cwd=tmp_path)))
+    documented = [(name, extra) for extra, text in rows for name in re.findall(r"`([\w-]+)`", text) if name in errors]
+    needed = [
+        (name, (re.findall(r"pip install 'spectralseg\[(\w+)\]'", text) or ["none"])[0])
+        for name, text in errors.items()
+    ]
+    assert sorted(documented) == sorted(needed)
+
+
 @pytest.mark.parametrize("module", ["objectives", "models"])
 def test_a_module_names_the_extra_that_it_lacks(module):
     code = f"""

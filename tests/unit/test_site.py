@@ -25,6 +25,12 @@ TASKS = {
     "read the report": "report.md",
     "verdict means": "statistics.md",
     "cite": "cite.md",
+    "only the metrics": "install.md",
+    "confidence interval": "score-predictions.md",
+    "audit the table": "audit-a-table.md",
+    "share a study": "share-a-study.md",
+    "error message": "error-messages.md",
+    "resume after a crash": "train-a-run.md",
 }
 
 
@@ -92,6 +98,12 @@ def test_the_home_page_links_to_the_page_of_a_task(task):
     home = (DOCS / "index.md").read_text(encoding="utf-8")
     (row,) = [line for line in home.splitlines() if line.startswith("| ") and task in line]
     assert TASKS[task] in re.findall(r"\]\(([^)#]+)", row)
+
+
+def test_the_search_finds_words_beside_punctuation():
+    separator = next(plugin["search"] for plugin in SETTINGS["plugins"] if "search" in plugin)["separator"]
+    words = re.split(separator, "in containers (Docker, Podman), `lambdas: 0.2` of SurfaceDistances")
+    assert {"Docker", "Podman", "lambdas", "0.2", "Distances"} <= set(words)
 
 
 def test_every_generated_part_is_in_a_page(site):

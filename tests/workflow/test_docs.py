@@ -328,6 +328,19 @@ def test_reading_an_unfinished_study_as_documented(tmp_path, typed, caplog):
     assert "UNet" in (root / "report" / "index.html").read_text(encoding="utf-8")
 
 
+def test_the_readme_has_the_estimate_of_the_grid_of_the_paper():
+    command = "spectralseg plan config/config.yaml --on gpu --devices 1 --cores 8 --json"
+    done = subprocess.run(
+        shlex.split(command), cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True
+    )
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    estimate = json.loads(done.stdout)
+    trainings = sum(part["runs"] for part in estimate["parts"])
+    hours = f"{estimate['hours_low']:.0f} to {estimate['hours_high']:.0f} GPU-hours on an H100"
+    assert f"{trainings} trainings, an estimated {hours}, and {estimate['run_bytes'] / 1e9:.0f} GB" in readme
+    assert {part["estimate"]["device"] for part in estimate["parts"]} == {"NVIDIA H100 80GB HBM3"}
+
+
 def test_choosing_gpus_and_parts_of_a_study_as_documented(tmp_path):
     page = (REPOSITORY / "docs" / "run-on-local-gpus.md").read_text(encoding="utf-8")
     commands = "".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).splitlines()

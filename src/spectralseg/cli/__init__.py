@@ -51,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0; 1 after an error that the user can correct, or 2 if 1 means findings of the command; 75
-        (``EX_TEMPFAIL`` of sysexits.h: try again) after a signal or a time limit interrupted work that can be resumed;
-        130 (128 + SIGINT) after Ctrl-C where there is nothing to resume; 141 (128 + SIGPIPE) if the reader of the
-        output is gone, as in ``spectralseg status | head``.
+        The exit status: 0 after success; 1 after an error that the user can correct, or 2 if 1 means findings of the
+        command; 75 (``EX_TEMPFAIL`` of sysexits.h: try again) after a signal or a time limit interrupted work that can
+        be resumed; 130 (128 + SIGINT) after Ctrl-C where there is nothing to resume; 141 (128 + SIGPIPE) if the reader
+        of the output is gone, as in ``spectralseg status | head``.
     """
     spare_garbage_collection()
     interrupts = []

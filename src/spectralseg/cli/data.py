@@ -82,6 +82,7 @@ def weights(arguments: argparse.Namespace) -> None:
         help="configuration file of the study (default: %(default)s)",
     ),
     SPECIFICATIONS,
+    packages=("torch",),
     example="prefetch --config config/config.yaml",
     closing="everything that {config} needs is on this machine",
 )

@@ -78,6 +78,7 @@ def status(arguments: argparse.Namespace) -> None:
     ),
     JSON,
     SPECIFICATIONS,
+    packages=("torch",),
     example="doctor config/demo.yaml --quick",
 )
 def doctor(arguments: argparse.Namespace) -> None:
@@ -147,6 +148,7 @@ def doctor(arguments: argparse.Namespace) -> None:
         help="kind of device of the runs (default: that of finished runs; gpu if a GPU or SLURM is present; else cpu)",
     ),
     JSON,
+    packages=("torch",),
     example="plan config/config.yaml --devices 4 --price 2.5",
 )
 def plan(arguments: argparse.Namespace) -> None:

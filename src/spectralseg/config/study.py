@@ -45,7 +45,7 @@ class Config(Section):
     pretraining: dict[Name, Pretraining] = Field({}, description="masked autoencoders that architectures use")
     objectives: dict[Name, Objective] = Field(min_length=1)
     grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
-    external: dict[Name, External] = Field({}, description="methods of others; see docs/external-methods.md")
+    external: dict[Name, External] = Field({}, description="external methods; see docs/external-methods.md")
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     comparison: Comparison = Comparison()

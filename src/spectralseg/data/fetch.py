@@ -22,14 +22,12 @@ from spectralseg import registry
 from spectralseg.data import archives
 from spectralseg.data.disk import require_space
 from spectralseg.data.downloads import LOCAL_HOSTS, download
+from spectralseg.data.receipts import RECEIPTS, read_receipts
 from spectralseg.data.specification import DatasetSpecification, SourceFile
 from spectralseg.errors import InputError, explained
 from spectralseg.files import write_json
-from spectralseg.parsing import read_json
 from spectralseg.redaction import redact
 
-RECEIPTS = "sources.json"
-_MAX_RECEIPTS = 2**20  # bytes
 _log = logging.getLogger(__name__)
 
 
@@ -101,15 +99,6 @@ def obtain(source: SourceFile, folder: Path, *, mirrors: Sequence[str] = (), hom
     raise InputError(
         redact(f"{target}: could not be fetched ({'; '.join(failures)}); try again, or {by_hand} and put it there")
     )
-
-
-def read_receipts(folder: Path) -> list[dict[str, Any]]:
-    """Receipts of the files in ``folder``, sorted by name; empty if nothing was fetched."""
-    try:
-        receipts = list(read_json(folder / RECEIPTS, _MAX_RECEIPTS)["files"])
-    except (InputError, KeyError, TypeError):
-        return []
-    return [receipt for receipt in receipts if isinstance(receipt, dict) and "file" in receipt]
 
 
 def _addresses(source: SourceFile, mirrors: Sequence[str]) -> list[str]:

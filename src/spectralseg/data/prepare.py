@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from spectralseg.data import splits
 from spectralseg.data.archives import unpacked
 from spectralseg.data.cases import Case, Sample
-from spectralseg.data.fetch import read_receipts, receipts_of_given
+from spectralseg.data.fetch import receipts_of_given
 from spectralseg.data.fit import FITTINGS, uncropped_side
 from spectralseg.data.parallel import map_in_order
 from spectralseg.data.patterns import composed
 from spectralseg.data.prepared import COLUMNS, FILES, FORMAT, case_checksum
 from spectralseg.data.readers import options_of, read_cases
+from spectralseg.data.receipts import read_receipts
 from spectralseg.data.specification import DatasetSpecification, Intensity, Lesions, Split
 from spectralseg.errors import InputError
 from spectralseg.files import replacing_folder, sha256_of

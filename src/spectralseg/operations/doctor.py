@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from spectralseg import registry
 from spectralseg.config import Config
 from spectralseg.data.disk import free_space
-from spectralseg.data.fetch import RECEIPTS
+from spectralseg.data.receipts import RECEIPTS
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
 from spectralseg.extras import requirements

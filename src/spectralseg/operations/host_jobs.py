@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from spectralseg import registry
 from spectralseg.config import Config
-from spectralseg.data.fetch import RECEIPTS, read_receipts
+from spectralseg.data.receipts import RECEIPTS, read_receipts
 from spectralseg.data.specification import DatasetSpecification
 from spectralseg.errors import InputError
 from spectralseg.files import visible

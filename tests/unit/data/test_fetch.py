@@ -16,7 +16,8 @@ from tests.standins.faults import Fault, serving
 from spectralseg import cli
 from spectralseg.data import fetch as fetching
 from spectralseg.data.downloads import https
-from spectralseg.data.fetch import RECEIPTS, fetch, read_receipts, receipts_of_given
+from spectralseg.data.fetch import fetch, receipts_of_given
+from spectralseg.data.receipts import RECEIPTS, read_receipts
 from spectralseg.errors import InputError
 
 

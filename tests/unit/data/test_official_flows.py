@@ -12,7 +12,8 @@ from tests.standins.figshare import SIGNATURE, Figshare
 from tests.standins.girder import Girder
 
 from spectralseg.data.downloads import https
-from spectralseg.data.fetch import fetch, read_receipts
+from spectralseg.data.fetch import fetch
+from spectralseg.data.receipts import read_receipts
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
 

@@ -152,6 +152,16 @@ def test_the_answer_counts_verdicts(column, value, expected, folder, tmp_path):
     assert expected in writing.answer(writing.Numbers(copy))[0]
 
 
+def test_objectives_without_runs_have_no_weight(folder, tmp_path):
+    copy = tmp_path / "evidence"
+    shutil.copytree(folder, copy)
+    effects = pd.read_csv(copy / "effects.csv", dtype="str", keep_default_na=False)
+    effects[effects["objective"] != "printed"].to_csv(copy / "effects.csv", index=False)
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert "| `printed` | bce_dice | spectral | printed | – |" in page
+    assert "| `spatial_spectral` | bce_dice | spectral | add | 0.2 |" in page
+
+
 def test_few_seeds_decide_nothing(study, published, finished, tmp_path):
     root = tmp_path / "study"
     shutil.copytree(finished, root)
@@ -257,6 +267,9 @@ def test_comparisons_without_interval_are_not_undecided(folder):
     page = writing._outcome(rows)
     assert page.startswith("of 3 comparisons in DSC (1 comparison more without an interval) better in ")
     assert "within ± 0.5 or 1 or 2 percentage points" in page
+    assert writing._outcome(rows[1:2]).endswith(
+        f"; difference {writing.signed(rows['difference'].iloc[1])} percentage points"
+    )
     assert (
         writing._outcome(rows.assign(low=np.nan))
         == "no comparison could be made (4 comparisons more without an interval)"

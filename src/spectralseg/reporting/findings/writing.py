@@ -212,8 +212,9 @@ def _outcome(rows: pd.DataFrame) -> str:
         f"equivalent within {margins(rows['margin'], unit)} in {counts.get(EQUIVALENT, 0)}",
         f"undecided in {counts.get(UNDECIDED, 0)}",
     ]
-    spread = f"{signed(rows['difference'].min())} to {signed(rows['difference'].max())}"
-    return f"of {counted(len(rows), 'comparison')} in DSC{more} {listed(phrases)}; differences from {spread} {unit}"
+    low, high = signed(rows["difference"].min()), signed(rows["difference"].max())
+    spread = f"difference {low}" if len(rows) == 1 else f"differences from {low} to {high}"
+    return f"of {counted(len(rows), 'comparison')} in DSC{more} {listed(phrases)}; {spread} {unit}"
 
 
 def _head(numbers: Numbers, link: str) -> Iterator[str]:
@@ -227,7 +228,9 @@ def _head(numbers: Numbers, link: str) -> Iterator[str]:
     yield (
         "*Better* and *worse*: the 95 % interval over seeds and patients excludes zero. *Equivalent*: the 90 % "
         f"interval lies within the margin, whether it excludes zero or not. Either needs {FEWEST}. Verdicts are not "
-        f"adjusted for the number of comparisons. Every number is computed from the files in [{link}/]({link}/)."
+        f"adjusted for the number of comparisons. Every number is computed from CSV files in the folder `{link}`: "
+        f"[effects]({link}/effects.csv), [runs]({link}/runs.csv), [noise]({link}/noise.csv), "
+        f"[claims]({link}/claims.csv) and others."
     )
 
 
@@ -239,7 +242,7 @@ def _protocol(numbers: Numbers, link: str) -> Iterator[str]:
         auxiliary = (
             f"{objective.auxiliary}{_options(objective.auxiliary_options)}",
             objective.form,
-            numbers.weights.get(name, "0"),
+            numbers.weights.get(name, NO_RUN),
         )
         rows.append(
             (
@@ -406,6 +409,11 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
             for row in effects.to_dict("records")
         ]
         yield f"Difference of `{name}` to `{reference}` with the 90 % interval of two one-sided tests."
+        if numbers.config.objectives[reference].auxiliary is not None:
+            yield (
+                "But for smoothing and rounding, both are the same function (Parseval's theorem), so the difference is "
+                "what rounding alone does to training."
+            )
         yield pipe_table((*_CELL, "metric", "difference", "margin", ""), rows)
         dice = select(effects, protocol=MAIN_PROTOCOL)
         if len(dice):

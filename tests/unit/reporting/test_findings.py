@@ -89,6 +89,18 @@ def test_page_and_plots_are_written_from_the_files_alone(folder, text, tmp_path)
         assert (copy / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_effects_follow_from_the_records_beside_them(folder, finished, published, tmp_path):
+    root = tmp_path / "study"
+    shutil.copytree(finished, root)
+    shutil.copy(folder / "records.parquet", root)
+    extract(Results(root, published), [], tmp_path / "evidence")
+    before, after = (pd.read_csv(place / "effects.csv") for place in (folder, tmp_path / "evidence"))
+    pd.testing.assert_frame_equal(before, after, rtol=1e-3, atol=1e-4)
+    records = pd.read_parquet(folder / "records.parquet")
+    assert set(records["suite"]) <= {"iid", "noise"}
+    assert set(records.loc[records["suite"] == "noise", "metric"]) <= {"dsc"}
+
+
 def test_the_page_reports_the_simulated_effects(text):
     assert "`spatial_spectral` (λ = 0.2) against the baseline `spatial`: of 4 comparisons in DSC better in 3" in text
     assert (
@@ -287,7 +299,7 @@ def test_the_ends_of_a_sweep_are_paired_and_compared_with_the_same_network_of_th
 
 def test_a_curve_of_one_validation_has_no_final_rise(folder):
     numbers = writing.Numbers(folder)
-    curves = numbers.table("curves")
+    curves = numbers.curves("curves")
     assert writing._flattened(numbers, curves).startswith(
         "In the last sixth of training, mean validation Dice changes by +"
     )

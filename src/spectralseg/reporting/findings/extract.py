@@ -1,4 +1,4 @@
-"""The numbers of a study as small CSV files, which outlive the results folder."""
+"""The numbers of a study as small files that outlive its folder: metric records, and CSV files of the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from spectralseg.config import Config
 from spectralseg.data.splits import PARTS
@@ -14,7 +16,7 @@ from spectralseg.errors import InputError
 from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv
 from spectralseg.metrics.catalogue import metric_of
-from spectralseg.metrics.records import MEAN, RUN_KEYS
+from spectralseg.metrics.records import COLUMNS, COMPACT, MEAN, RUN_KEYS
 from spectralseg.reporting.claim_papers import FILE, papers_text, read_claim_papers
 from spectralseg.reporting.measurements import CONDITION, LEAK_FREE, Measurements
 from spectralseg.reporting.report.runs_table import read_runs
@@ -27,8 +29,8 @@ from spectralseg.statistics.pairing import Values, mean, pair
 from spectralseg.statistics.power import Components
 from spectralseg.statistics.verdicts import margin_needed, side
 
-CONFIG = "config.yaml"
-_VALIDATION = "validation_dice"
+CONFIG, RECORDS = "config.yaml", "records.parquet"
+VALIDATION = "validation_dice"
 SEGMENTATION = ("dsc", "nsd", "hd95", "false_structure")
 CALIBRATION = ("ece", "brier", "nll")
 INTERPRETATION = (
@@ -77,12 +79,26 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
     texts = {f"{name}.csv": csv_text(table.map(_short)) for name, table in tables.items()}
     texts[FILE] = papers_text(read_claim_papers(results.root))
     texts[CONFIG] = (results.root / CONFIG).read_text(encoding="utf-8")
-    files = [out / name for name in texts]
+    files = [out / name for name in (*texts, RECORDS)]
     out.mkdir(parents=True, exist_ok=True)
     with replacing_all(*files) as partials:
-        for partial, text in zip(partials, texts.values(), strict=True):
+        for partial, text in zip(partials, texts.values(), strict=False):
             partial.write_text(text, encoding="utf-8")
+        _write_records(results, partials[-1])
     return files
+
+
+def _write_records(results: Results, file: Path) -> None:
+    """Write the metric records behind the page, in single precision, as small as possible."""
+    records = results.read(suite={"iid", "noise"}, metric=METRICS)
+    records = records[(records["suite"] == "iid") | (records["metric"] == robustness.METRIC)]
+    records = records.assign(value=records["value"].astype("float32"))
+    table = pa.Table.from_pandas(records, preserve_index=False).replace_schema_metadata(None).cast(COMPACT)
+    texts = [name for name in COLUMNS if name not in ("seed", "value")]
+    split = {"value": "BYTE_STREAM_SPLIT"}  # the lower bytes of single precision are zero
+    parquet.write_table(
+        table, file, compression="zstd", compression_level=19, use_dictionary=texts, column_encoding=split
+    )
 
 
 def _short(value: Any) -> Any:
@@ -201,11 +217,9 @@ def _runs(results: Results) -> Iterator[dict[str, Any]]:
 
 
 def _curves(studies: Iterable[Results]) -> pd.DataFrame:
-    """Validation Dice during training: mean over the seeds of each method, and their number."""
-    keys = [*METHOD, "learning_rate", "iterations", "iteration"]
+    """Validation Dice of each run during training."""
     rows = [row for results in studies for row in _histories(results)]
-    by_iteration = pd.DataFrame(rows, columns=[*keys, "seed", _VALIDATION]).groupby(keys, sort=False)[_VALIDATION]
-    return by_iteration.agg(["mean", "count"]).rename(columns={"mean": _VALIDATION, "count": "seeds"}).reset_index()
+    return pd.DataFrame(rows, columns=[*RUN_KEYS, "learning_rate", "iterations", "iteration", VALIDATION])
 
 
 def _histories(results: Results) -> Iterator[dict[str, Any]]:
@@ -215,5 +229,5 @@ def _histories(results: Results) -> Iterator[dict[str, Any]]:
         rate = description["training"].get("learning_rate")
         settings = {"learning_rate": rate, "iterations": description.get("iterations")}
         for line in results.training_log(run):
-            if line.get(_VALIDATION) is not None:
-                yield {**run.keys, **settings, "iteration": line["iteration"], _VALIDATION: line[_VALIDATION]}
+            if line.get(VALIDATION) is not None:
+                yield {**run.keys, **settings, "iteration": line["iteration"], VALIDATION: line[VALIDATION]}

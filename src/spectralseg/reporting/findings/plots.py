@@ -71,7 +71,7 @@ def _intervals(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tuple
 
 def _curves(numbers: Numbers) -> Figure:
     """Validation Dice against iterations: a panel per dataset and architecture, a line per objective."""
-    curves = numbers.ordered(numbers.main(numbers.table("curves")))
+    curves = numbers.ordered(numbers.main(numbers.curves("curves")))
     cells = list(dict.fromkeys(zip(curves["dataset"], curves["architecture"], strict=True)))
     objectives = list(dict.fromkeys(curves["objective"]))
     with style.applied():

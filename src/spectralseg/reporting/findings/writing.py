@@ -27,6 +27,7 @@ from spectralseg.reporting.findings.extract import (
     SEGMENTATION,
     TO_SETTLE,
     UNDECIDED,
+    VALIDATION,
     WORSE,
 )
 from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
@@ -71,6 +72,14 @@ class Numbers:
         options: dict[str, Any] = {"dtype": dict.fromkeys(texts, "str"), "keep_default_na": True}
         frame = read_csv(self.folder / f"{name}.csv", *expected, **options)
         return frame.fillna({column: "" for column in texts if column in frame})
+
+    def curves(self, name: str) -> pd.DataFrame:
+        """Validation Dice during training, from one of the CSV files: mean over the seeds of each method, and their
+        number.
+        """
+        keys = [*METHOD, "learning_rate", "iterations", "iteration"]
+        by_iteration = self.table(name).groupby(keys, sort=False)[VALIDATION]
+        return by_iteration.agg(["mean", "count"]).rename(columns={"mean": VALIDATION, "count": "seeds"}).reset_index()
 
     def notes(self, name: str) -> Iterator[str]:
         """The text of a hand-written Markdown file in the folder, if it exists."""
@@ -293,10 +302,10 @@ def _data(numbers: Numbers, link: str) -> Iterator[str]:
 
 def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
     baseline = numbers.config.baseline
-    tuning = select(numbers.table("tuning"), objective=baseline)
+    tuning = select(numbers.curves("tuning"), objective=baseline)
     if not tuning.empty:
         keys = [*_CELL, "learning_rate", "iterations"]
-        best: dict[Any, float] = tuning.groupby(keys)["validation_dice"].max().to_dict()
+        best: dict[Any, float] = tuning.groupby(keys)[VALIDATION].max().to_dict()
         settings = sorted({key[2:] for key in best})
         rows = [
             (
@@ -311,7 +320,7 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
             "and number of iterations:"
         )
         yield pipe_table(("", *(f"{rate:g}, {iterations}" for rate, iterations in settings)), rows)
-    curves = numbers.table("curves")
+    curves = numbers.curves("curves")
     if not curves.empty:
         yield f"![Validation Dice during training]({link}/curves.svg)"
         yield _flattened(numbers, curves)
@@ -323,7 +332,7 @@ def _flattened(numbers: Numbers, curves: pd.DataFrame) -> str:
     for _, curve in numbers.main(curves).groupby(list(METHOD), sort=False):
         early = curve["iteration"] <= curve["iterations"] * 5 / 6
         if early.any() and not early.all():
-            dice = 100 * curve["validation_dice"]
+            dice = 100 * curve[VALIDATION]
             rises.setdefault(str(curve["dataset"].iloc[0]), []).append(dice.iloc[-1] - dice[early].iloc[-1])
     if not rises:
         return ""

@@ -102,10 +102,8 @@ def test_effects_follow_from_the_records_beside_them(folder, finished, published
 
 
 def test_the_page_reports_the_simulated_effects(text):
-    assert "`spatial_spectral` (λ = 0.2) against the baseline `spatial`: of 4 comparisons in DSC better in 3" in text
-    assert (
-        f"Against its control `{CONTROL}`: of 4 comparisons in DSC better in 0, worse in 0, equivalent within ±" in text
-    )
+    assert "`spatial_spectral` (λ = 0.2) against the baseline `spatial`, 4 comparisons in DSC: 3 better" in text
+    assert f"Against its control `{CONTROL}`, 4 comparisons in DSC: 0 better, 0 worse, 4 equivalent within ±" in text
     assert "4 comparisons of 4 under 'sound' are equivalent; all would be with a margin of 0.01" in text
     assert "GRCSF: none of its 7 claims can be tested, as the study has none of their runs." in text
     assert "### Harmonized: A title\n\nOf 2 claims of the paper 1 can be tested with these datasets: 1 holds." in text
@@ -151,9 +149,9 @@ def test_verdicts_follow_from_intervals(folder, text):
 @pytest.mark.parametrize(
     ("column", "value", "expected"),
     [
-        ("verdict", "undecided", "undecided in 4"),
-        ("verdict", "worse", "worse in 4"),
-        ("verdict", "equivalent", "in 4 and"),
+        ("verdict", "undecided", "and 4 undecided"),
+        ("verdict", "worse", "4 worse"),
+        ("verdict", "equivalent", "4 equivalent within"),
     ],
 )
 def test_the_answer_counts_verdicts(column, value, expected, folder, tmp_path):
@@ -277,7 +275,7 @@ def test_comparisons_without_interval_are_not_undecided(folder):
     rows = writing._dice(writing.Numbers(folder), writing.Numbers(folder).against(), "spatial_spectral")
     rows = rows.assign(low=[np.nan, *rows["low"][1:]], margin=[0.5, 0.5, 1.0, 2.0])
     page = writing._outcome(rows)
-    assert page.startswith("of 3 comparisons in DSC (1 comparison more without an interval) better in ")
+    assert page.startswith("3 comparisons in DSC (1 comparison more without an interval): ")
     assert "within ± 0.5 or 1 or 2 percentage points" in page
     assert writing._outcome(rows[1:2]).endswith(
         f"; difference {writing.signed(rows['difference'].iloc[1])} percentage points"

@@ -184,9 +184,9 @@ def answer(numbers: Numbers) -> list[str]:
     label = f"`{name}`" if weight == "0" else f"`{name}` (λ = {weight})"
     outcome = _outcome(_dice(numbers, numbers.against(), name))
     return [
-        f"{label} against the baseline `{numbers.config.baseline}`: {outcome}.",
+        f"{label} against the baseline `{numbers.config.baseline}`, {outcome}.",
         *(
-            f"Against its control `{reference}`: {_outcome(_dice(numbers, numbers.against(reference), name))}."
+            f"Against its control `{reference}`, {_outcome(_dice(numbers, numbers.against(reference), name))}."
             for reference in _controls(numbers, name)
         ),
     ]
@@ -216,18 +216,19 @@ def _outcome(rows: pd.DataFrame) -> str:
     counts = rows["verdict"].value_counts()
     unit = "percentage points"
     phrases = [
-        f"better in {counts.get(BETTER, 0)}",
-        f"worse in {counts.get(WORSE, 0)}",
-        f"equivalent within {margins(rows['margin'], unit)} in {counts.get(EQUIVALENT, 0)}",
-        f"undecided in {counts.get(UNDECIDED, 0)}",
+        f"{counts.get(BETTER, 0)} better",
+        f"{counts.get(WORSE, 0)} worse",
+        f"{counts.get(EQUIVALENT, 0)} equivalent within {margins(rows['margin'], unit)}",
+        f"{counts.get(UNDECIDED, 0)} undecided",
     ]
     low, high = signed(rows["difference"].min()), signed(rows["difference"].max())
     spread = f"difference {low}" if len(rows) == 1 else f"differences from {low} to {high}"
-    return f"of {counted(len(rows), 'comparison')} in DSC{more} {listed(phrases)}; {spread} {unit}"
+    return f"{counted(len(rows), 'comparison')} in DSC{more}: {listed(phrases)}; {spread} {unit}"
 
 
 def _head(numbers: Numbers, link: str) -> Iterator[str]:
     yield f"![Differences to the baseline in DSC with 95 % intervals]({link}/forest.svg)"
+    yield "*Differences to the baseline in DSC with 95 % intervals. Grey: the margin. A full dot: better or worse.*"
     yield " ".join(answer(numbers))
     states = numbers.table("runs")["state"]
     if missing := (states != "evaluated").sum():

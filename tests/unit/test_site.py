@@ -113,7 +113,7 @@ def test_every_generated_part_is_in_a_page(site):
     assert [address for address, text in site.items() if "<!-- site:" in pages._CODE.sub("", text)] == []
 
 
-def test_links_of_all_pages_lead_to_pages_or_pictures_of_the_site(site):
+def test_links_of_all_pages_lead_to_pages_or_files_of_the_site(site):
     links = {
         link.partition("#")[0]
         for address, text in site.items()
@@ -121,7 +121,8 @@ def test_links_of_all_pages_lead_to_pages_or_pictures_of_the_site(site):
         for link in re.findall(r"\]\(([^)\s]+)\)", pages._CODE.sub("", text))
         if ":" not in link
     }
-    assert links - {""} <= set(site) | {path.relative_to(DOCS).as_posix() for path in (DOCS / "images").rglob("*")}
+    files = {path.relative_to(DOCS).as_posix() for name in ("images", "evidence") for path in (DOCS / name).rglob("*")}
+    assert links - {""} <= set(site) | files
 
 
 def test_files_of_the_repository_are_copied_as_they_are(site):

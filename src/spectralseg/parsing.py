@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ MAX_VALUES = 100_000  # of a YAML file, with aliases and merged mappings written
 MAX_DEPTH = 64  # of nested lists and mappings
 MAX_JSON_BYTES = 2**26
 _LONGEST_INTEGER = 100  # characters
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_yaml(path: Path) -> Any:
@@ -56,13 +58,16 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES, remedy: str = "give an int
 
 
 def parse_json(text: str) -> Any:
-    """The value of JSON text with finite numbers and without duplicate keys.
+    """The value of JSON text with finite numbers, without duplicate keys and with valid Unicode only.
 
     Raises:
         ValueError: the text is not valid.
         RecursionError: it is nested too deeply.
     """
-    return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique_keys)
+    value = json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique_keys)
+    if _SURROGATE.search(text):  # valid in pairs only; half of one could not be written to any file
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
 
 
 def refuse_expanding(value: Any, source: str) -> None:
@@ -127,6 +132,7 @@ class _BoundedLoader(yaml.SafeLoader):
 
     def _size(self, node: yaml.Node) -> tuple[int, int]:
         if isinstance(node, yaml.ScalarNode):
+            node.value.encode()  # fails for half of a surrogate pair, which could not be written to any file
             return 1, 0
         children = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
         values, depth = _total_size([self._sizes[id(child)] for child in children])

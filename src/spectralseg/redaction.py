@@ -15,13 +15,15 @@ _SHORTEST = 8  # characters; a shorter value may be an ordinary word
 _LOGIN = re.compile(r"(?<=://)(?:[^/\s@:]*:[^\s'\"<>]*|[^/\s]*)@")
 _QUERY = re.compile(r"(https?://[^\s?#'\"]+)([?#])[^\s'\")]+")
 _HEADER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
-_PAIR = re.compile(
-    r"(?i)\b(\w*(?:password|passwd|secret|token|api_?key)[\"']?\s*[=:]\s*)(\"[^\"]+\"|'[^']+'|[^\s'\",;&)]+)"
+_KEY = r"\b\w*(?:password|passwd|passphrase|secret|token|(?:api|access|private)[_-]?key)[\"']?\s*[=:]\s*"
+_PAIR = re.compile(rf"(?i)({_KEY})(\"[^\"]+\"|'[^']+'|[^\s'\",;&)]+)")
+# Tokens of GitHub, Hugging Face, GitLab and AWS, JSON web tokens as those of Synapse, and private keys.
+_KNOWN = re.compile(
+    r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|hf_[A-Za-z0-9]{30,}|glpat-[\w-]{20,}|AKIA[0-9A-Z]{16}"
+    r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?)|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
 _SIGNED = re.compile(r"(?i)sig|token|secret|password|credential|expires|key=|auth")  # in the query of a URL
-_PLAIN_VALUE = re.compile(
-    r"(?i)\b\w*(?:password|passwd|secret|token|api_?key)[\"']?\s*[=:]\s*(?:true|false|null|none|[\d.]+|\*+)(?![^\s\"',;&)}\]])"
-)
+_PLAIN_VALUE = re.compile(rf"(?i){_KEY}(?:true|false|null|none|[\d.]+|\*+)(?![^\s\"',;&)}}\]])")
 _GAP = re.compile(r"(?:\s|\\[nrt])*")
 
 
@@ -29,8 +31,8 @@ def redact(text: str) -> str:
     """``text`` without secrets.
 
     Removed are values of environment variables named like ``*TOKEN*``, also if truncated, percent-encoded or broken
-    into lines; logins and queries of URLs, as object stores sign URLs in the query; authorization headers; and values
-    after ``password=`` and similar keys.
+    into lines; logins and queries of URLs, as object stores sign URLs in the query; authorization headers; tokens of
+    well-known services and private keys; and values after ``password=`` and similar keys.
     """
     for name, value in os.environ.items():
         if _SECRET_NAMES.search(name) and len(value) >= _SHORTEST and not os.path.exists(value):
@@ -38,7 +40,7 @@ def redact(text: str) -> str:
                 text = _without(text, form)
     text = _LOGIN.sub("***@", text)
     text = _QUERY.sub(r"\1\2***", text)
-    text = _HEADER.sub(r"\1 ***", text)
+    text = _KNOWN.sub("***", _HEADER.sub(r"\1 ***", text))
     return _PAIR.sub(r"\1***", text)
 
 

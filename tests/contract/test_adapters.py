@@ -123,8 +123,39 @@ def test_unknown_metrics_and_wrong_shapes_are_refused(adapter):
     with pytest.raises(InputError, match="metric 'hd' cannot be computed here; choose one of dsc, iou"):
         adapter("hd")
     predictions, references = label_maps()
-    with pytest.raises(ValueError, match="masks have the shapes"):
+    with pytest.raises(ValueError, match=r"(masks|labels) have the shapes"):
         adapter("dsc").add(predictions[:2], references)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("dsc", {"tolerance": 2.0}, "metric 'dsc': option 'tolerance' is unknown; its options are: none"),
+        ("hd95", {"per_clas": True}, "metric 'hd95': option 'per_clas' is unknown; its options are: definition"),
+        ("nsd", {}, "metric 'nsd': option 'tolerance' is missing; its options are: tolerance"),
+    ],
+)
+def test_options_are_checked_at_once(name, options, message):
+    for build in (lambda: TorchMetric(name, 1, **options), lambda: MonaiMetric(name, **options)):
+        with pytest.raises(InputError) as caught:
+            build()
+        assert str(caught.value) == message
+
+
+def test_probabilities_and_unknown_labels_are_refused():
+    """They would be scored as empty or full masks."""
+    target = torch.ones(2, 8, 8, dtype=torch.long)
+    metric = TorchMetric("dsc", 1)
+    for preds in (torch.full((2, 8, 8), 0.7), torch.full((2, 8, 8), torch.nan), 2 * target, -target, 255 * target):
+        with pytest.raises(ValueError, match="preds have values other than the labels 0 to 1; apply a threshold"):
+            metric.update(preds, target)
+    with pytest.raises(ValueError, match=r"labels have the shapes \(2, 1, 8, 8\) and \(2, 8, 8\); pass two batches"):
+        metric.update(target[:, None], target)
+    for y_pred in (torch.full((2, 1, 8, 8), 0.7), 2 * target[:, None]):
+        with pytest.raises(ValueError, match="predictions have values other than the labels 0 to 1"):
+            MonaiMetric("dsc")(y_pred, target[:, None])
+    with pytest.raises(ValueError, match="classes"):
+        TorchMetric("dsc", 0)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -37,6 +37,7 @@ def doubling(first, line):
         "a: 1" + ":1" * 20_000,
         "a: 2001-99-99",
         "? [a, b]\n: 1",
+        r'a: "half of a pair: \ud800"',
         "a: 1\na: 2",
         "a: !!python/object/apply:os.getcwd []",
         "a: " + "x" * MAX_BYTES,
@@ -66,7 +67,11 @@ def test_expanded_values_of_another_parser_are_counted():
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, "[NaN]", "[-Infinity]", "[1e999]", "[" + "9" * 5000 + "]", '{"a": 1, "a": 2}', "{", "1 2"]
+    "text",
+    [
+        *("[" * 100_000, "[NaN]", "[-Infinity]", "[1e999]", "[" + "9" * 5000 + "]", '{"a": 1, "a": 2}', "{", "1 2"),
+        r'["half of a pair: \ud800"]',
+    ],
 )
 def test_json_beyond_the_limits_is_rejected(tmp_path, text):
     with pytest.raises(InputError, match="file: "):

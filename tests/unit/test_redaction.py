@@ -51,6 +51,11 @@ def test_secrets_of_the_environment_are_removed_completely(monkeypatch, form):
         ("Authorization: Bearer\n abcdefgh12", "Authorization: Bearer ***"),
         ("password=hunter2 next", "password=*** next"),
         ('{"api_key": "a b c"}', '{"api_key": ***}'),
+        ("AWS_SECRET_ACCESS_KEY=abc next", "AWS_SECRET_ACCESS_KEY=*** next"),
+        ("x-api-key: abc", "x-api-key: ***"),
+        (f"pushed with ghp_{'a1' * 18}, gone", "pushed with ***, gone"),
+        ("login eyJ0eXAiOiJK.eyJhY2Nlc3Mi.a-b_c failed", "login *** failed"),
+        ("-----BEGIN RSA PRIVATE KEY-----", "***"),
         ("set SYNAPSE_AUTH_TOKEN to a personal access token", "set SYNAPSE_AUTH_TOKEN to a personal access token"),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from monai.metrics.metric import CumulativeIterationMetric
 from torch import Tensor
 
-from spectralseg.adapters._cases import Spacing, case_values, check_name, mean_of
+from spectralseg.adapters._cases import Spacing, case_values, check_metric, mean_of
 
 
 class MonaiMetric(CumulativeIterationMetric):
@@ -42,7 +42,8 @@ class MonaiMetric(CumulativeIterationMetric):
 
     def __init__(self, metric: str, *, spacing: Spacing = None, per_class: bool = False, **options: Any) -> None:
         super().__init__()
-        self.metric, self.spacing, self.per_class, self.options = check_name(metric), spacing, per_class, options
+        self.metric, self.spacing = check_metric(metric, options), spacing
+        self.per_class, self.options = per_class, options
 
     @property
     def undefined(self) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from spectralseg.adapters._cases import Spacing, case_values, check_name, mean_of
+from spectralseg.adapters._cases import Spacing, case_values, check_metric, check_values, mean_of
+from spectralseg.metrics._arguments import count
 from spectralseg.metrics.catalogue import metric_of
 
 
@@ -30,8 +31,9 @@ class TorchMetric(Metric):
     the mean is NaN.
 
     Raises:
-        InputError: the metric is unknown.
-        ValueError: the shapes differ or are not those of labels, or the metric rejects the spacing or an option.
+        InputError: the metric is unknown, or its options are.
+        ValueError: the number of classes is not 1 or more, the shapes are not those of labels, a value is not a
+            label from 0 to K, or the metric rejects the spacing or the value of an option.
 
     Examples:
         >>> import torch
@@ -60,7 +62,7 @@ class TorchMetric(Metric):
         **options: Any,
     ) -> None:
         super().__init__()
-        self.metric, self.classes, self.spacing = check_name(metric), classes, spacing
+        self.metric, self.classes, self.spacing = check_metric(metric, options), count("classes", classes), spacing
         self.per_class, self.options = per_class, options
         self.add_state("values", default=[], dist_reduce_fx="cat")
 
@@ -76,6 +78,11 @@ class TorchMetric(Metric):
 
     def update(self, preds: Tensor, target: Tensor, spacing: Spacing = None) -> None:
         """Add a batch of labels; see the class."""
+        if preds.shape != target.shape or preds.ndim not in (3, 4):
+            shapes = f"{tuple(preds.shape)} and {tuple(target.shape)}"
+            raise ValueError(f"labels have the shapes {shapes}; pass two batches (B, H, W) or (B, D, H, W)")
+        for name, labels in (("preds", preds), ("target", target)):
+            check_values(name, labels, self.classes)
         masks = [torch.stack([labels == k for k in range(1, self.classes + 1)], 1) for labels in (preds, target)]
         spacing = self.spacing if spacing is None else spacing
         self.values.append(case_values(self.metric, masks[0], masks[1], spacing, self.options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zipfile
@@ -24,7 +25,7 @@ from spectralseg.exchange.model_card import model_card
 from spectralseg.files import dump_json, replacing, sha256_of, temporary_folder
 from spectralseg.grid import Run
 from spectralseg.loading import read_json, reading
-from spectralseg.metrics.records import COMPACT, RUN_KEYS, divergence, read_table, recorded_runs
+from spectralseg.metrics.records import COMPACT, RUN_KEYS, SCHEMA, divergence, read_table, recorded_runs
 from spectralseg.reporting.report import write_report
 from spectralseg.reporting.results import Results
 from spectralseg.run_folder import DESCRIPTION
@@ -32,7 +33,7 @@ from spectralseg.sharing import contents, manifest
 from spectralseg.sharing.croissant import NAME as CROISSANT
 from spectralseg.sharing.croissant import UNKNOWN, Deposit, croissant
 from spectralseg.sharing.manifest import Manifest, check_laboratory
-from spectralseg.sharing.privacy import refuse_leaks, without_folders
+from spectralseg.sharing.privacy import Machine, refuse_leaks, without_folders
 from spectralseg.study_folder import StudyFolder
 
 DEFAULT_NAME = "bundle.zip"  # in the results folder
@@ -99,8 +100,8 @@ def write_bundle(root: Path, out: Path, *, laboratory: str = "", deposit: Deposi
     config = load_config(root / contents.CONFIG)
     name = check_laboratory(laboratory or config.name)
     study = StudyFolder(root, config)
-    with temporary_folder(root, "bundle") as scratch:
-        staged = scratch / "study"
+    _refuse_leaks_of_deposit(deposit, root)
+    with replacing(out) as partial, _staging(root, out.parent) as staged:
         shared = contents.shared_files(study)
         _stage(study, staged, shared)
         recorded = _stage_records(study, config, staged / contents.RECORDS)
@@ -114,9 +115,25 @@ def write_bundle(root: Path, out: Path, *, laboratory: str = "", deposit: Deposi
         files = {**description.files, CROISSANT: _entry(staged / CROISSANT)}
         description = description.model_copy(update={"files": files})
         dump_json(staged / manifest.NAME, description.model_dump(mode="json"))
-        with replacing(out) as partial:
-            _zip(staged, [manifest.NAME, *files], partial)
+        _zip(staged, [manifest.NAME, *files], partial)
     return Bundle(out, description, deposit.missing)
+
+
+@contextlib.contextmanager
+def _staging(root: Path, parent: Path) -> Iterator[Path]:
+    """A temporary folder for the files of the bundle; errors about them name those of the study."""
+    with temporary_folder(parent, "bundle") as scratch:
+        staged = scratch / "study"
+        try:
+            yield staged
+        except InputError as error:
+            raise InputError(str(error).replace(str(staged), str(root))) from None
+
+
+def _refuse_leaks_of_deposit(deposit: Deposit, root: Path) -> None:
+    for option, text in (("--licence", deposit.licence), ("--url", deposit.url)):
+        if what := Machine(root).leak_of(text):
+            raise InputError(f"{option}: contains {what}; give the public name or address without it")
 
 
 def _stage(study: StudyFolder, staged: Path, names: list[str]) -> None:
@@ -152,7 +169,9 @@ def _stage_records(study: StudyFolder, config: Config, out: Path) -> dict[Run, b
     if foreign:
         rows = pd.MultiIndex.from_frame(pa.table(keys).to_pandas()).isin(foreign)
         table = table.filter(pa.array(~rows))
-    parquet.write_table(table.replace_schema_metadata(None).cast(COMPACT), out, write_page_checksum=True)
+    # Encoded again, as a filtered column keeps all entries of its dictionary: ids of cases of the other runs.
+    columns = [table[field.name].cast(SCHEMA.field(field.name).type).cast(field.type) for field in COMPACT]
+    parquet.write_table(pa.table(columns, schema=COMPACT), out, write_page_checksum=True)
     diverged = table.filter(pc.equal(table["metric"].cast(pa.string()), "diverged")).select(RUN_KEYS).to_pylist()
     failed = {Run.of(keys) for keys in diverged}
     return {run: run in failed for run in study.runs if tuple(run.keys.values()) in recorded_runs(out)}
@@ -190,8 +209,6 @@ def _stage_report(study: StudyFolder, staged: Path) -> None:
         link.symlink_to(os.path.abspath(target))
     try:
         write_report(staged)
-    except InputError as error:
-        raise InputError(str(error).replace(str(staged), str(study.root))) from None
     finally:
         for link in links:
             link.unlink()

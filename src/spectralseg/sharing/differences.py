@@ -21,7 +21,7 @@ from spectralseg.sharing.manifest import Manifest
 _IRRELEVANT = ("name", "downloads", "runs_per_gpu", "tables", "figures", "studies")
 _IRRELEVANT_OF_DATASETS = ("path", "mirrors")
 _DEFINITIONS = ("architectures", "objectives", "pretraining")  # what the names of methods stand for
-_BY_NAME = (*_DEFINITIONS, "datasets")  # sections of entries by name, which a laboratory may lack
+BY_NAME = (*_DEFINITIONS, "datasets")  # sections of entries by name, which a laboratory may lack
 _MOST_NAMES = 8
 _NOT_SET = "not set"
 _REFUSALS = {  # problem and remedy by kind of difference
@@ -122,7 +122,7 @@ def _settings(studies: list[Study]) -> Iterator[Difference]:
         present = [
             value
             for value, study in zip(values, studies, strict=True)
-            if section not in _BY_NAME or not rest or rest[0] in (study.config.get(section) or {})
+            if section not in BY_NAME or not rest or rest[0] in study.config.get(section, {})
         ]
         if any(value != present[0] for value in present):
             yield Difference("setting", key, tuple(map(str, values)), section in _DEFINITIONS)
@@ -196,8 +196,8 @@ def repeated_runs(studies: list[Study]) -> dict[str, dict[Run, str]]:
     for first, second in itertools.combinations(studies, 2):
         for run in sorted(set(first.by_run) & set(second.by_run)):
             equal = first.by_run[run].equals(second.by_run[run])
-            checksums = {study.descriptions.get(run, {}).get(CHECKSUM) for study in (first, second)}
-            if not equal and len(checksums) == 1 and None not in checksums:
+            one, other = (study.descriptions.get(run, {}).get(CHECKSUM) for study in (first, second))
+            if not equal and one == other is not None:
                 raise InputError(
                     f"{second.bundle}: has the same weights of run {run.folder} as {first.bundle} with other records; "
                     "leave one of the bundles out, or evaluate the run with the same version in both"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from spectralseg.errors import InputError
 from spectralseg.files import sha256_of
 from spectralseg.loading import read_json
+from spectralseg.parsing import refuse_expanding
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -87,7 +88,7 @@ def check_laboratory(name: str) -> str:
     Raises:
         InputError: it is not.
     """
-    if not re.fullmatch(_LABORATORY.strip("^$"), name):
+    if not re.fullmatch(_LABORATORY, name):
         raise InputError(
             f"laboratory '{name}': is not a valid name; give up to 64 letters, digits, '_', '.' and '-', beginning "
             "with a letter or digit"
@@ -123,7 +124,9 @@ def read_manifest(folder: Path, bundle: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise InputError(f"{bundle}: {NAME}: {key}: {first['msg'].lower()}; {_REMEDY}") from None
+        raise InputError(f"{bundle}: {NAME}: {key}: {first['msg'][:1].lower()}{first['msg'][1:]}; {_REMEDY}") from None
+    for name, dataset in manifest.datasets.items():
+        refuse_expanding(dataset.identity, f"{bundle}: {NAME}: datasets.{name}")
     _verify(folder, bundle, manifest)
     return manifest
 

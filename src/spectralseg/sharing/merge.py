@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,22 @@ from spectralseg.parsing import read_yaml
 from spectralseg.reporting.table import Table
 from spectralseg.run_folder import DESCRIPTION
 from spectralseg.sharing import contents
-from spectralseg.sharing.differences import Difference, Study, differences, refuse_conflicts, repeated_runs, some
+from spectralseg.sharing.differences import (
+    BY_NAME,
+    Difference,
+    Study,
+    differences,
+    refuse_conflicts,
+    repeated_runs,
+    some,
+)
 from spectralseg.sharing.laboratories import laboratories_table
 from spectralseg.sharing.manifest import Manifest, read_manifest
-from spectralseg.statistics.laboratories import compare_laboratories
+from spectralseg.statistics.laboratories import ALL, compare_laboratories
 
 DESCRIPTION_OF_MERGE = "merge.json"
 FOLDER = "laboratories"  # of the unpacked bundles, one folder each
 _FORMAT = 1
-_RECORDS = "the metric records of a bundle"
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,8 @@ def merge(bundles: Sequence[Path], out: Path, *, baseline: str = "", allowed: Co
                 f"{', '.join(map(str, files))}: no method can be compared with the baseline in any laboratory; give "
                 "another --baseline"
             )
-        table = laboratories_table(effects, names, [*remarks, *unpaired], demonstration=_demonstration(studies))
+        remarks += [*unpaired, *_without_comparison(effects, names)]
+        table = laboratories_table(effects, names, remarks, demonstration=_demonstration(studies))
         write_parquet(folder / contents.RECORDS, records)
         table.write(folder)
         for number, study in enumerate(studies):
@@ -104,7 +112,7 @@ def merge(bundles: Sequence[Path], out: Path, *, baseline: str = "", allowed: Co
             target.parent.mkdir(exist_ok=True)
             (scratch / str(number)).rename(target)
         dump_json(folder / DESCRIPTION_OF_MERGE, _description(studies, conflicts, repeated))
-    return Merge(out, names, table, len(records), [*remarks, *unpaired])
+    return Merge(out, names, table, len(records), remarks)
 
 
 def _without_copies(bundles: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -135,6 +143,9 @@ def _read(bundle: Path, folder: Path) -> Study:
         raise InputError(str(error).replace(f"{folder}/", f"{bundle}: ")) from None
     if not isinstance(config, dict):
         raise InputError(f"{bundle}: {contents.CONFIG} is not a mapping; bundle the study again")
+    for section in (*BY_NAME, "comparison"):
+        if not isinstance(config.get(section, {}), dict):
+            raise InputError(f"{bundle}: {contents.CONFIG}: {section} is not a mapping; bundle the study again")
     return Study(bundle, manifest, config, _plain(records), descriptions)
 
 
@@ -171,9 +182,8 @@ def _baseline(studies: Sequence[Study]) -> str:
 
 
 def _baseline_of(study: Study) -> str:
-    comparison, objectives = study.config.get("comparison") or {}, study.config.get("objectives") or {}
-    name = comparison.get("baseline") if isinstance(comparison, dict) else None
-    return str(name or next(iter(objectives), ""))
+    name = study.config.get("comparison", {}).get("baseline")
+    return str(name or next(iter(study.config.get("objectives", {})), ""))
 
 
 def _remarks(conflicts: Sequence[Difference], repeated: dict[str, dict[Run, str]], names: list[str]) -> list[str]:
@@ -191,6 +201,14 @@ def _remarks(conflicts: Sequence[Difference], repeated: dict[str, dict[Run, str]
         folders = [f"{run.folder} ({first})" for run, first in runs.items()]
         sentences.append(f"{laboratory}: {len(runs)} runs equal those of another laboratory: {some(folders)}.")
     return sentences
+
+
+def _without_comparison(effects: pd.DataFrame, names: list[str]) -> Iterator[str]:
+    """Sentences on laboratories that the table lacks, and on the lack of rows across laboratories."""
+    compared = set(effects[LABORATORY])
+    yield from (f"{name}: no method can be compared with the baseline." for name in names if name not in compared)
+    if ALL not in compared:
+        yield "No comparison is common to two laboratories, so there is no row across them."
 
 
 def _demonstration(studies: Sequence[Study]) -> bool:
@@ -231,5 +249,4 @@ def _description(
 
 
 def _facts(manifest: Manifest) -> dict[str, Any]:
-    content = manifest.model_dump(mode="json")
-    return {name: content[name] for name in ("versions", "commits", "seeds", "runs", "missing")}
+    return manifest.model_dump(mode="json", include={"versions", "commits", "seeds", "runs", "missing"})

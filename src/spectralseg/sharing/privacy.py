@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import html
 import os
 import re
 import socket
@@ -11,13 +12,14 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import parquet
+from PIL import Image
 
 from spectralseg.errors import InputError
-from spectralseg.files import notes_of
+from spectralseg.loading import read_parquet, reading
 from spectralseg.parsing import read_json, read_yaml
 from spectralseg.redaction import contains_secret
 
@@ -25,10 +27,13 @@ ELSEWHERE = "elsewhere/"
 """Replaces the folder of an absolute path."""
 _TEXTS = {".csv", ".html", ".json", ".jsonl", ".md", ".tex", ".txt", ".yaml"}
 _STRUCTURED = {".json": read_json, ".yaml": read_yaml}
-_ROOTS = ("home", "Users", "root", "tmp", "var", "mnt", "media", "scratch", "data", "work", "opt", "srv", "nfs", "gpfs")
-_WINDOWS = re.compile(r"(?<![\w/])[A-Za-z]:\\{1,2}[\w.$~-]+\\")
+# Two folders or more, of this machine or the one that trained; not relative addresses and fragments.
+_ABSOLUTE = r"(?<![\w./~*%)#-])/[\w.@+-]+/[\w.@+-]+"
+_WINDOWS = r"(?<![\w/])[A-Za-z]:(?:\\{1,2}[\w.$~-]+\\|/[\w.$~-]+/)|(?<![\\\w])\\{2}[\w.-]+\\[\w.$-]+"
 _FILE_ADDRESS = re.compile(r"\bfile:/")
 _BASE64 = re.compile(r"base64,[A-Za-z0-9+/=]+")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})|\\([\\/])")  # characters of JSON
+_STREAM = re.compile(rb"stream\r?\n.*?endstream", re.DOTALL)  # of a PDF file
 # Names that say nothing about a person or machine, or are ordinary words of results.
 _GENERIC = {
     "root",
@@ -71,25 +76,29 @@ class Machine:
 
     @cached_property
     def _path(self) -> re.Pattern[str]:
-        roots = {*_ROOTS, *(entry for entry in os.listdir("/") if entry.isalnum())}
         folders = [re.escape(folder) + r"(?![\w.-])" for folder in self._folders if folder.count("/") > 1]
-        return re.compile("|".join([*folders, rf"(?<![\w.:/~<*%)-])/(?:{'|'.join(sorted(roots))})/[\w.@+-]+"]))
+        return re.compile("|".join([*folders, _WINDOWS, _ABSOLUTE]))
 
     @cached_property
     def _name(self) -> re.Pattern[str] | None:
-        names = {socket.gethostname(), socket.gethostname().partition(".")[0]}
+        host = socket.gethostname()
+        patterns = {name: f"(?i:{re.escape(name)})" for name in (host, host.partition(".")[0])}
         with contextlib.suppress(KeyError, OSError):  # a user without a name
-            names.add(getpass.getuser())
-        names = {name for name in names if len(name) >= _SHORTEST and name.lower() not in _GENERIC}
-        return re.compile(rf"(?<![\w.-])(?:{'|'.join(map(re.escape, sorted(names)))})(?![\w-])") if names else None
+            patterns.setdefault(user := getpass.getuser(), re.escape(user))
+        kept = [patterns[name] for name in patterns if len(name) >= _SHORTEST and name.lower() not in _GENERIC]
+        return re.compile(rf"(?<![\w.-])(?:{'|'.join(kept)})(?![\w-])") if kept else None
 
     def leak_of(self, text: str) -> str:
-        """What of a text must not be shared, as a clause; empty if nothing."""
+        """What of a text must not be shared, as a clause; empty if nothing. Escapes of JSON, HTML and URLs are read."""
+        plain = html.unescape(unquote(_ESCAPED.sub(_unescaped, text)))
+        return self._leak_of(text) or (self._leak_of(plain) if plain != text else "")
+
+    def _leak_of(self, text: str) -> str:
         if contains_secret(text):
             return "a password, token or other secret"
-        for pattern in (self._path, _WINDOWS, _FILE_ADDRESS):
+        for pattern in (self._path, _FILE_ADDRESS):
             if match := pattern.search(text):
-                return f"the path {match[0]} of this machine"
+                return f"the path {match[0]} of a machine"
         if self._name and (match := self._name.search(text)):
             return f"the name '{match[0]}' of this user or machine"
         return ""
@@ -105,21 +114,36 @@ class Machine:
             for place, text in _texts_of(file):
                 if what := self.leak_of(text):
                     yield Leak(place, what)
-        else:
-            content = file.read_bytes()
-            for folder in self._folders:
-                if folder.count("/") > 1 and os.fsencode(folder) in content:
-                    yield Leak("metadata", f"the path {folder} of this machine")
+        elif what := self.leak_of(_metadata(file)):
+            yield Leak("metadata", what)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else match[2]
+
+
+def _metadata(file: Path) -> str:
+    """The texts that a PNG or PDF file has beside its picture."""
+    if file.suffix == ".png":
+        with reading(file, "a picture", "draw it again"), Image.open(file, formats=("PNG",)) as picture:
+            picture.load()  # texts may follow the pixels
+            return " ".join(f"{key} {value}" for key, value in picture.info.items() if isinstance(value, str))
+    return _STREAM.sub(b"", file.read_bytes()).decode("latin-1")
 
 
 def _texts_of(file: Path) -> Iterator[tuple[str, str]]:
-    table = parquet.read_table(file, partitioning=None)
-    yield "metadata", str(notes_of(table) or "")
-    for column in table.schema:
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            for text in pc.unique(table[column.name].cast(pa.string())).to_pylist():
-                yield f"column '{column.name}'", text or ""
+    """All texts of a parquet file, also those of dictionaries that no row has."""
+    table = read_parquet(file, "a table", "make it again")
+    for key, value in (table.schema.metadata or {}).items():
+        yield "metadata", f"{key.decode(errors='replace')} {value.decode(errors='replace')}"
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        yield "columns", name
+        parts = [chunk.dictionary if pa.types.is_dictionary(column.type) else chunk for chunk in column.chunks]
+        if parts and not pa.types.is_primitive(parts[0].type):
+            values = pa.chunked_array(parts)
+            if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+                values = pc.unique(values)  # not of lists
+            yield from ((f"column '{name}'", str(text)) for text in values.to_pylist())
 
 
 def without_folders(file: Path) -> str:

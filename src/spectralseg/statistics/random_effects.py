@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # it imports pandas
     from spectralseg.statistics.pairing import Paired
 
 FEW = 5  # laboratories; with fewer, tau² and intervals are hardly informative
-_SMALLEST = 1e-12  # variance, relative to the spread of the estimates
+_SMALLEST = 1e-12  # variance, relative to the spread of the estimates and to the largest variance
 
 
 class RandomEffects(NamedTuple):
@@ -106,7 +106,7 @@ def random_effects(
         return RandomEffects(float(values[0]) if count else nan, nan, nan, nan, nan, nan, nan, nan, count)
     measured = bool(np.isfinite(errors).all())
     errors = errors if measured else np.zeros(count)
-    errors = np.maximum(errors, _SMALLEST * float(np.var(values)))
+    errors = np.maximum(errors, _SMALLEST * max(float(np.var(values)), float(errors.max())))
     tau2 = _paule_mandel(values, errors)
     mean, variance = _weighted(values, errors + tau2)
 

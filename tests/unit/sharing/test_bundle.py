@@ -2,17 +2,23 @@ import getpass
 import json
 import shutil
 import socket
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import yaml
+from matplotlib.figure import Figure
+from PIL import Image
+from pyarrow import parquet
 
 from spectralseg import __version__, cli
 from spectralseg.data import archives
 from spectralseg.files import sha256_of
-from spectralseg.metrics.records import COLUMNS
+from spectralseg.metrics.records import COLUMNS, COMPACT, SCHEMA, read_table
 from spectralseg.sharing.croissant import COLUMNS as DESCRIBED
 from spectralseg.sharing.manifest import read_manifest
 
@@ -129,6 +135,26 @@ def test_runs_of_an_earlier_configuration_are_left_out(changed, tmp_path):
     assert not list((tmp_path / "x").glob("runs/*/*/*/*/seed2"))
 
 
+def test_ids_of_cases_of_runs_that_are_left_out_are_not_shared(changed, tmp_path):
+    """A filtered column of a parquet file keeps the dictionary of all its values."""
+    table = read_table(changed / "records.parquet").cast(SCHEMA)
+    ids = table.filter(pc.equal(table["seed"], 2)).to_pandas().assign(seed=9, case="patient 4711")
+    parquet.write_table(
+        pa.concat_tables([table, pa.Table.from_pandas(ids).cast(SCHEMA)]).cast(COMPACT), changed / "records.parquet"
+    )
+    assert cli.main(["bundle", str(changed), "--out", str(tmp_path / "x.zip")]) == 0
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert b"4711" not in archive.read("records.parquet")
+
+
+def test_the_results_folder_may_be_read_only(changed, tmp_path, monkeypatch):
+    """The files of a finished study may belong to another user."""
+    made = []
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *a, d=tempfile.mkdtemp, **k: made.append(k["dir"]) or d(*a, **k))
+    assert cli.main(["bundle", str(changed), "--out", str(tmp_path / "x.zip")]) == 0
+    assert set(made) == {tmp_path}
+
+
 class TestReport:
     def test_the_report_shows_no_images(self, changed, tmp_path):
         shutil.rmtree(changed / "figures")
@@ -156,9 +182,17 @@ class TestPrivacy:
     @pytest.mark.parametrize(
         ("line", "what"),
         [
-            ("# from /home/anna/study", "the path /home/anna of this machine"),
-            ("# see C:\\Users\\anna\\data", "the path C:\\Users\\ of this machine"),
-            ("# file:///archive/x", "the path file:/ of this machine"),
+            ("# from /home/anna/study", "the path /home/anna of a machine"),
+            ("# see C:\\Users\\anna\\data", "the path C:\\Users\\ of a machine"),
+            ("# file:///archive/x", "the path file:/ of a machine"),
+            ("# /cluster/home/anna/x", "the path /cluster/home of a machine"),
+            ("# rsync anna@login:/data/acdc", "the path /data/acdc of a machine"),
+            ("# log:/Volumes/USB/x", "the path /Volumes/USB of a machine"),
+            ("# %2Fhome%2Fanna%2Fx", "the path /home/anna of a machine"),
+            ("# D:/data/anna", "the path D:/data/ of a machine"),
+            ("# \\\\server\\share\\x", "the path \\server\\share of a machine"),
+            ("# eyJ0eXAiOiJKV1QiLCJhbGciOiJS.eyJhY2Nlc3MiOnsic2Nv.abc", "a password, token or other secret"),
+            ("# AWS_SECRET_ACCESS_KEY=abcdefgh1", "a password, token or other secret"),
             ("# password: abcdefgh1", "a password, token or other secret"),
             ("# https://anna:secret1@example.org/data", "a password, token or other secret"),
             ("# https://example.org/x?X-Amz-Signature=abc", "a password, token or other secret"),
@@ -166,6 +200,7 @@ class TestPrivacy:
             ("# the_token_of_a_service", "a password, token or other secret"),
             ("# trained by annabelle", "the name 'annabelle' of this user or machine"),
             ("# trained on gpu17.example.org", "the name 'gpu17' of this user or machine"),
+            ("# trained on GPU17", "the name 'GPU17' of this user or machine"),
         ],
     )
     def test_what_remains_in_the_configuration_is_refused(self, changed, tmp_path, refused, monkeypatch, line, what):
@@ -191,7 +226,53 @@ class TestPrivacy:
         frame.loc[3, "flag"] = "cannot read /scratch/anna/c1.png"
         frame.to_parquet(changed / "records.parquet")
         message = refused("bundle", changed, "--out", tmp_path / "x.zip")
-        assert "records.parquet, column 'flag': contains the path /scratch/anna of this machine" in message
+        assert "records.parquet, column 'flag': contains the path /scratch/anna of a machine" in message
+
+    @pytest.mark.parametrize("text", [r"\/home\/anna\/x", r"\u002fhome\u002fanna", r"C:\\Users\\anna"])
+    def test_escaped_text_is_checked(self, changed, tmp_path, refused, text):
+        (changed / RUN / "history.jsonl").write_text(f'{{"iteration": 1, "note": "{text}"}}\n')
+        assert "history.jsonl, line 1: contains the path " in refused("bundle", changed, "--out", tmp_path / "x.zip")
+
+    @pytest.mark.parametrize(
+        ("place", "table"),
+        [
+            ("metadata", pa.table({"a": [1]}, metadata={"source": "/home/anna/x"})),
+            ("columns", pa.table({"/home/anna/x": [1]})),
+            ("column 'a'", pa.table({"a": [["/home/anna/x"]]})),
+            ("column 'a'", pa.table({"a": pa.DictionaryArray.from_arrays([0], ["used", "/home/anna/x"])})),
+        ],
+    )
+    def test_all_texts_of_tables_are_checked(self, changed, tmp_path, refused, place, table):
+        parquet.write_table(table, changed / "leakage.parquet")
+        message = refused("bundle", changed, "--out", tmp_path / "x.zip")
+        assert f"leakage.parquet, {place}: contains the path /home/anna of a machine" in message
+
+    def test_metadata_of_figures_are_checked(self, changed, tmp_path, refused):
+        figure = Figure()
+        for suffix, options in (("png", {"Source": "/home/anna/x"}), ("pdf", {"Title": "/home/anna/x"})):
+            shutil.rmtree(changed / "figures")
+            (changed / "figures").mkdir()
+            Image.new("L", (4, 4)).save(changed / "figures" / "forest.png")
+            figure.savefig(changed / "figures" / f"forest.{suffix}", metadata=options)
+            message = refused("bundle", changed, "--out", tmp_path / "x.zip")
+            assert f"forest.{suffix}, metadata: contains the path /home/anna of a machine" in message
+
+    def test_a_damaged_figure_is_refused(self, changed, tmp_path, refused):
+        (changed / "figures" / "forest.png").write_bytes(b"\x89PNG")
+        message = refused("bundle", changed, "--out", tmp_path / "x.zip")
+        assert f"{changed / 'figures/forest.png'}: cannot be read as a picture" in message
+
+    @pytest.mark.parametrize(
+        ("option", "value", "what"),
+        [
+            ("--url", "https://anna:secret1@example.org/x", "a password, token or other secret"),
+            ("--licence", "/home/anna/LICENCE", "the path /home/anna of a machine"),
+        ],
+    )
+    def test_metadata_of_the_deposit_are_checked(self, study, tmp_path, refused, option, value, what):
+        message = refused("bundle", study, "--out", tmp_path / "x.zip", option, value)
+        assert message.startswith(f"{option}: contains {what}; give ")
+        assert "secret1" not in message
 
     def test_addresses_and_options_are_no_secrets(self, changed, tmp_path):
         file = changed / "config.yaml"

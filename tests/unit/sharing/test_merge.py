@@ -1,3 +1,5 @@
+import hashlib
+import io
 import json
 import shutil
 import stat
@@ -6,6 +8,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from tests.standins.laboratory import rewrite
 
 from spectralseg import cli
@@ -24,6 +27,20 @@ def north(bundled):
 @pytest.fixture
 def south(bundled):
     return bundled("south", seed=2, gain=0.04)
+
+
+def nested(depth):
+    """Mappings in mappings."""
+    return {"x": nested(depth - 1)} if depth else {}
+
+
+def reseal(bundle, out, name, content):
+    """Change a file of a bundle and its checksum in the manifest."""
+    content = content.encode() if isinstance(content, str) else content
+    with zipfile.ZipFile(bundle) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    return rewrite(bundle, out, {name: content, "manifest.json": json.dumps(manifest)})
 
 
 def merged(capsys, *arguments):
@@ -97,6 +114,22 @@ def test_equal_runs_of_two_names_count_once(bundled, tmp_path, capsys):
     assert "6 runs equal" in (out / "laboratories.md").read_text()
 
 
+def test_laboratories_without_a_common_comparison_are_reported(north, south, tmp_path, capsys):
+    with zipfile.ZipFile(south) as archive:
+        records = pd.read_parquet(io.BytesIO(archive.read("records.parquet"))).astype({"objective": "str"})
+    for kept, sentences in (
+        (records.assign(test_dataset="other"), ["No comparison is common to two laboratories, so there is no row"]),
+        (records[records["objective"] == "spatial"], ["south: no method", "No comparison is common"]),
+    ):
+        changed = reseal(south, tmp_path / "changed.zip", "records.parquet", kept.to_parquet(index=False))
+        out = tmp_path / f"merged{len(sentences)}"
+        lines = merged(capsys, north, changed, "--out", out).splitlines()
+        assert [line.startswith(start) for line, start in zip(lines, sentences, strict=False)] == [True] * len(
+            sentences
+        )
+        assert "No comparison is common" in (out / "laboratories.md").read_text()
+
+
 class TestRefusals:
     def test_a_changed_file(self, north, south, tmp_path, refused):
         changed = rewrite(north, tmp_path / "changed.zip", {"config.yaml": "name: toy\n"})
@@ -119,7 +152,10 @@ class TestRefusals:
         ("change", "message"),
         [
             (lambda content: content.update(format=2), "has format 2 and this version reads format 1"),
-            (lambda content: content.update(laboratory="../x"), "manifest.json: laboratory: "),
+            (
+                lambda content: content.update(laboratory="../x"),
+                "manifest.json: laboratory: string should match pattern '^[A-Z",
+            ),
             (lambda content: content.pop("runs"), "manifest.json: runs: field required"),
             (lambda content: content.update(more=1), "manifest.json: more: extra inputs are not permitted"),
         ],
@@ -130,6 +166,36 @@ class TestRefusals:
         change(content)
         changed = rewrite(north, tmp_path / "changed.zip", {"manifest.json": json.dumps(content)})
         assert f"{changed}: {message}" in refused("merge", changed, south, "--out", tmp_path / "merged")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda content: content.update(commits=["\ud800"]), "surrogates not allowed"),
+            (
+                lambda content: content["datasets"]["polypgen"].update(identity=nested(200)),
+                "nested more than 64 levels",
+            ),
+        ],
+    )
+    def test_values_that_no_page_can_show(self, north, south, tmp_path, refused, change, message):
+        with zipfile.ZipFile(north) as archive:
+            content = json.loads(archive.read("manifest.json"))
+        change(content)
+        changed = rewrite(north, tmp_path / "changed.zip", {"manifest.json": json.dumps(content)})
+        assert message in refused("merge", changed, south, "--out", tmp_path / "merged", "--allow-different-data")
+
+    @pytest.mark.parametrize("section", ["objectives", "datasets", "comparison"])
+    def test_a_configuration_with_a_section_of_another_type(self, north, south, tmp_path, refused, section):
+        changed = reseal(north, tmp_path / "changed.zip", "config.yaml", yaml.safe_dump({section: 3}))
+        message = refused("merge", changed, south, "--out", tmp_path / "merged")
+        assert message == f"{changed}: config.yaml: {section} is not a mapping; bundle the study again"
+
+    def test_a_checksum_of_weights_of_another_type_is_no_checksum(self, north, south, tmp_path, capsys):
+        name = "runs/kvasir_seg/unet/spatial/lambda0/seed0/run.json"
+        with zipfile.ZipFile(north) as archive:
+            content = json.loads(archive.read(name)) | {"weights_sha256": [1]}
+        changed = reseal(north, tmp_path / "changed.zip", name, json.dumps(content))
+        assert len(merged(capsys, changed, south, "--out", tmp_path / "merged").splitlines()) == 1
 
     def test_an_archive_that_is_no_bundle(self, north, tmp_path, refused):
         with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:

@@ -65,6 +65,12 @@ def test_equal_exact_estimates_have_an_interval_without_width():
     assert (result.tau2, result.i2) == (0, 0)
 
 
+def test_equal_estimates_may_be_exact_in_one_laboratory_only():
+    result = random_effects([0.4, 0.4], [0, 1])
+    assert result[:3] == pytest.approx((0.4, 0.4, 0.4), abs=1e-4)
+    assert (result.tau2, result.i2, result.q) == (0, 0, 0)
+
+
 def test_a_shared_error_is_not_reduced_by_more_laboratories():
     many = random_effects(np.zeros(50), np.full(50, 0.01), shared=2.0)
     assert many.high == pytest.approx(np.hypot(2, 2.0096 * 0.1 / np.sqrt(50)), rel=1e-4)

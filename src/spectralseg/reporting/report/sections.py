@@ -14,6 +14,7 @@ from PIL import Image
 
 from spectralseg import __version__
 from spectralseg.data.splits import PARTS
+from spectralseg.loading import reading
 from spectralseg.outputs import describe
 from spectralseg.redaction import redact
 from spectralseg.reporting.cards.card import SOURCES
@@ -164,7 +165,7 @@ def _address(file: Path, out: Path) -> str:
 
 def _thumbnail(file: Path) -> dict[str, Any]:
     """A picture of at most :data:`THUMBNAIL` pixels in width, as WebP in base64, with its width and height."""
-    with Image.open(file) as original:
+    with reading(file, "a picture", "draw it again"), Image.open(file) as original:
         picture = original.convert("RGB")
     picture.thumbnail((THUMBNAIL, 10 * THUMBNAIL), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

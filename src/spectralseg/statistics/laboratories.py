@@ -43,7 +43,8 @@ def compare_laboratories(
         One row per comparison and laboratory, and one with :data:`ALL` as laboratory for comparisons that at least two
         laboratories have, in units of the records, with the columns :data:`COLUMNS`. Columns about heterogeneity are
         NaN in rows of one laboratory. Counts are as in :func:`spectralseg.statistics.comparison.compare`; those of
-        all laboratories are sums. ``laboratories`` is the number of laboratories with a defined difference.
+        all laboratories are sums, but groups and cases of several laboratories count once. ``laboratories`` is the
+        number of laboratories with a defined difference.
 
         And sentences about methods, seeds and cases of a laboratory without a partner.
 
@@ -83,6 +84,8 @@ def _of_cell(keys: dict[str, Any], by_name: Mapping[str, Paired]) -> Iterator[di
         numbers = {"laboratories": result.laboratories, "difference": result.estimate}
         heterogeneity = {name: getattr(result, name) for name in ("low", "high", *HETEROGENEITY)}
         totals = {name: sum(row[name] for row in within) for name in COUNTS}
+        totals["groups"] = len({group for pairs in by_name.values() for group in pairs.groups[pairs.defined].tolist()})
+        totals["cases"] = len({case for pairs in by_name.values() for case in pairs.cases.tolist()})
         yield {**keys, LABORATORY: ALL, **numbers, **heterogeneity, **totals}
 
 

@@ -74,10 +74,15 @@ class Values:
         return effective_groups(self.values, self.members)
 
     @property
+    def defined(self) -> NDArray[np.bool_]:
+        """Whether a case has any defined value, (cases,)."""
+        cases: NDArray[np.bool_] = np.isfinite(self.values).any((0, 1))
+        return cases
+
+    @property
     def informative_groups(self) -> int:
         """Number of groups with any defined value."""
-        defined = np.isfinite(self.values).any((0, 1))
-        return len(np.unique(self.members[defined]))
+        return len(np.unique(self.members[self.defined]))
 
     def of_class(self, name: str) -> Values:
         """Values of a class; ``mean`` selects all foreground classes, or the whole case for metrics without classes."""

@@ -33,12 +33,22 @@ def test_there_is_a_row_of_each_laboratory_and_one_of_all():
         assert rows.loc[name, "low"] < gain < rows.loc[name, "high"]
         assert rows.loc[name, ["seeds", "groups", "cases"]].tolist() == [3, 8, 8]
     assert rows.loc[ALL, "difference"] == pytest.approx(rows.loc[list(GAINS), "difference"].mean())
-    assert rows.loc[ALL, ["laboratories", "seeds", "cases"]].tolist() == [3, 9, 24]
+    assert rows.loc[ALL, ["laboratories", "seeds", "groups", "cases"]].tolist() == [3, 9, 8, 8], "the cases are shared"
     assert rows.loc[ALL, "i2"] > 0.5
     assert rows.loc[ALL, "tau2"] == pytest.approx(0.02**2, rel=0.5)
     assert rows.loc[ALL, "low"] < 0 < rows.loc["west", "low"], "three laboratories that differ settle little"
     assert rows.loc[list(GAINS), "tau2"].isna().all()
     assert remarks == ()
+
+
+def test_cases_of_one_laboratory_only_are_added():
+    table = records()
+    west = table[LABORATORY] == "west"
+    for name in ("case", "group"):
+        table.loc[west, name] = "w" + table.loc[west, name]
+    table.loc[west & (table["case"] == "wc0"), "value"] = np.nan
+    rows = compare_laboratories(table, "spatial")[0].set_index(LABORATORY)
+    assert rows.loc[ALL, ["seeds", "groups", "cases"]].tolist() == [9, 8 + 7, 8 + 8]
 
 
 def test_rows_of_a_laboratory_equal_those_of_its_own_comparison(tmp_path):

@@ -76,8 +76,7 @@ class Values:
     @property
     def defined(self) -> NDArray[np.bool_]:
         """Whether a case has any defined value, (cases,)."""
-        cases: NDArray[np.bool_] = np.isfinite(self.values).any((0, 1))
-        return cases
+        return np.asarray(np.isfinite(self.values).any((0, 1)))
 
     @property
     def informative_groups(self) -> int:

@@ -164,11 +164,10 @@ class Report:
         Raises:
             FindingsError: there are findings; gives their number.
         """
-        if len(self.findings):
+        if count := len(self.findings):
             files = ", ".join(dict.fromkeys(self.findings["table"]))
-            raise FindingsError(
-                f"{files}: {len(self.findings)} findings, see above; check these numbers at their source"
-            )
+            findings = "1 finding" if count == 1 else f"{count} findings"
+            raise FindingsError(f"{files}: {findings}, see above; check these numbers at their source")
 
 
 def _table_as_json(table: PrintedTable) -> dict[str, Any]:

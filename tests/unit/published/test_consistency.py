@@ -147,7 +147,7 @@ def test_tampered_tables_have_findings(tmp_path, table, excess, data):
     report = audited(tmp_path, frame.map("{:.3f}".format).to_csv(index=False), unit="share")
     assert keys(report) == {(JENSEN, f"row {place + 1}")}
     assert report.findings["excess"].item() == pytest.approx(excess, abs=0.002)
-    with pytest.raises(InputError, match=r"results\.csv: 1 findings, see above"):
+    with pytest.raises(InputError, match=r"results\.csv: 1 finding, see above"):
         report.refuse()
 
 
@@ -286,7 +286,7 @@ class TestCommand:
         assert cli.main(["audit-table", str(file), "--out", str(tmp_path / "findings.csv")]) == 1
         message = capsys.readouterr()
         assert "a: DSC 0.80 is 0.05 above 0.75" in message.out
-        assert message.err == f"error: {file}: 1 findings, see above; check these numbers at their source\n"
+        assert message.err == f"error: {file}: 1 finding, see above; check these numbers at their source\n"
         assert len(pd.read_csv(tmp_path / "findings.csv")) == 1
 
     def test_the_unit_may_be_given(self, tmp_path, capsys):

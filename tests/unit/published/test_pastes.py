@@ -286,7 +286,7 @@ class TestCommand:
         assert typed(MARKDOWN.replace("80.1", "70.1")) == 1
         message = capsys.readouterr()
         assert "UNet [3], ACDC: Dice ↑ (%) 88.4 is 5.9 above 82.5" in message.out
-        assert message.err.startswith("error: standard input: 1 findings")
+        assert message.err.startswith("error: standard input: 1 finding,")
 
     @pytest.mark.parametrize("text", ["", "no table\n", b"method\tDSC\na\t\xff\n", "method,DSC\na,b\n"])
     def test_what_cannot_be_read_ends_with_status_2(self, typed, capsys, text):

@@ -205,7 +205,9 @@ def test_a_deployed_study_is_planned_with_the_wheel(wheel, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "This was a dry-run" in done.stdout
     # Snakemake prints its own path, which is in the clone where .venv is.
-    printed = "".join(line for line in (done.stdout + done.stderr).splitlines() if not line.startswith("Command: "))
+    printed = "".join(
+        line for line in (done.stdout + done.stderr).splitlines() if not line.strip().startswith("Command: ")
+    )
     assert str(REPOSITORY) not in printed
 
 

@@ -41,7 +41,7 @@ def _forest(numbers: Numbers) -> Figure:
     methods = list(dict.fromkeys(zip(rows["architecture"], rows["objective"], rows["lambda"], strict=True)))
     with style.applied():
         figure = Figure(figsize=(9.5, 1.1 + _LINE * 1.6 * max(len(methods), 1)), layout="constrained")
-        panels = figure.subplots(1, max(len(datasets), 1), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, max(len(datasets), 1), sharex=True, sharey=True, squeeze=False)[0]
         for panel, dataset in zip(panels, datasets, strict=False):
             _intervals(panel, rows[rows["dataset"] == dataset].to_dict("records"), methods)
             panel.set_title(dataset_label(dataset))

@@ -185,6 +185,13 @@ def made_once(tmp_path_factory):
     return find
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Commands called in this process may set another number, with which sums of later tests have other last bits."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def study():
     """A valid raw configuration that a test may spoil."""

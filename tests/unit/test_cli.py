@@ -12,7 +12,6 @@ import sys
 
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from spectralseg import __version__, cli
@@ -486,7 +485,6 @@ def test_the_module_runs_as_a_program():
 
 
 def test_all_steps_from_phantom_to_comparison(capsys, tmp_path, repository, study):
-    threads = torch.get_num_threads()
     specification = repository / "workflow" / "rules" / "datasets" / "kvasir_seg.smk"
     study |= {"datasets": {"kvasir_seg": {"source": "phantom"}}}
     study["grid"]["main"]["datasets"] = study["evaluation"]["noise"]["datasets"] = ["kvasir_seg"]
@@ -525,4 +523,3 @@ def test_all_steps_from_phantom_to_comparison(capsys, tmp_path, repository, stud
         len(comparison)
         == comparison[["suite", "corruption", "severity", "protocol", "metric"]].drop_duplicates().shape[0]
     )
-    torch.set_num_threads(threads)

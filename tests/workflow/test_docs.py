@@ -13,7 +13,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import yaml
 
 from spectralseg import cli
@@ -49,7 +48,6 @@ def copy_repository(target):
 def typed(tmp_path, monkeypatch):
     """Runs commands of the package in ``tmp_path``, one after another in this process, which saves their imports."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # as the commands set it
-    threads = torch.get_num_threads()
 
     def run(commands):
         monkeypatch.chdir(tmp_path)
@@ -58,8 +56,7 @@ def typed(tmp_path, monkeypatch):
             assert program == "spectralseg"
             assert cli.main(arguments) == 0, command
 
-    yield run
-    torch.set_num_threads(threads)
+    return run
 
 
 def draw_cells(folder, count=24, side=80):

@@ -421,8 +421,8 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
         yield f"Difference of `{name}` to `{reference}` with the 90 % interval of two one-sided tests."
         if numbers.config.objectives[reference].auxiliary is not None:
             yield (
-                "But for smoothing and rounding, both are the same function (Parseval's theorem), so a difference can only "
-                "come from these, by way of training."
+                "But for smoothing and rounding, both are the same function (Parseval's theorem), so a difference can "
+                "only come from these, by way of training."
             )
         yield pipe_table((*_CELL, "metric", "difference", "margin", ""), rows)
         dice = select(effects, protocol=MAIN_PROTOCOL)

@@ -27,6 +27,7 @@ STUDY = {
 }
 RUNS = [f"{objective}_{seed}" for objective in ("spatial_0", "spatial_spectral_0.2") for seed in range(3)]
 CANCELLED, REQUEUED, KILLED, SLOW, FROZEN, DAMAGED = RUNS
+STOPS = re.compile(r"stopped by its time limit after iteration \d+ of 150; run it again")
 COMPLAINT = f"seed{DAMAGED[-1]}/state.pt: cannot be read as a training checkpoint"
 
 
@@ -103,8 +104,8 @@ def disturbed(start_cluster, tmp_path_factory):
         clusters.run("scontrol", "update", "nodename=node1", "state=resume")
         wait_for(lambda: disturb(study, seen.first))
 
-        wait_for(lambda: shown(seen.first[SLOW], "Restarts") not in (None, "0"))  # it has put itself back in the queue
-        seen.log = (folder(study, SLOW) / "train.log").read_text()
+        wait_for(lambda: says_that_it_stops(study, seen) or restarted(seen.first[SLOW]))
+        wait_for(lambda: restarted(seen.first[SLOW]))  # it has put itself back in the queue
         limit(seen.first[SLOW], 60)
         clusters.stop_controller()
         time.sleep(25)  # Snakemake looks after its jobs every ten seconds
@@ -113,7 +114,7 @@ def disturbed(start_cluster, tmp_path_factory):
         wait_for(lambda: shown(seen.first[FROZEN], "JobState") == "TIMEOUT")
         wait_for(lambda: all(job_of(run, "all") > seen.first[run] for run in (CANCELLED, KILLED, FROZEN)))
         seen.newest = {run: job_of(run, "all") for run in seen.first}
-        seen.requeued = {run for run in seen.first if shown(seen.first[run], "Restarts") not in (None, "0")}
+        seen.requeued = {run for run in seen.first if restarted(seen.first[run])}
         wait_for(lambda: study.said().count(COMPLAINT) == 2 and "(Rule: train)" in study.said().partition(COMPLAINT)[2])
         seen.orphan = wait_for(lambda: hold_one(study))
     finally:
@@ -124,6 +125,16 @@ def disturbed(start_cluster, tmp_path_factory):
     done = study.run()
     seen.finish = done.stdout + done.stderr
     return seen
+
+
+def restarted(job):
+    return shown(job, "Restarts") not in (None, "0")
+
+
+def says_that_it_stops(study, seen):
+    """Keep the log of the slow training, which the next start of its job begins again."""
+    seen.log = (folder(study, SLOW) / "train.log").read_text()
+    return STOPS.search(seen.log)
 
 
 def hold_one(study):
@@ -188,7 +199,7 @@ def test_a_requeued_job_is_the_same_job(disturbed, run):
 
 
 def test_training_leaves_in_time_and_comes_back(disturbed):
-    assert re.search(r"stopped by its time limit after iteration \d+ of 150; run it again", disturbed.log)
+    assert STOPS.search(disturbed.log)
 
 
 def test_a_controller_that_is_away_is_waited_for(disturbed):

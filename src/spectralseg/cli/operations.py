@@ -43,7 +43,7 @@ def status(arguments: argparse.Namespace) -> None:
     import time
 
     from spectralseg.operations.estimate import Estimator
-    from spectralseg.operations.status import FINAL, study_queue, study_status
+    from spectralseg.operations.status import FINAL, failed_jobs, study_queue, study_status
     from spectralseg.operations.status_text import as_json, as_text
     from spectralseg.study_folder import StudyFolder
 
@@ -53,11 +53,11 @@ def status(arguments: argparse.Namespace) -> None:
     while True:
         statuses = study_status(config, results, queue)
         study_folder, estimator = StudyFolder(results, config), Estimator(config, results, repository)
-        left = estimator.time_left(estimator.parts(statuses))
+        left, failed = estimator.time_left(estimator.parts(statuses)), failed_jobs(study_folder)
         if arguments.json:
-            text = json.dumps(as_json(config, statuses, queue, study_folder.left_out, left), indent=2)
+            text = json.dumps(as_json(config, statuses, queue, study_folder.left_out, left, failed), indent=2)
         else:
-            text = as_text(config, statuses, queue, study_folder.left_out_sentence(), left)
+            text = as_text(config, statuses, queue, study_folder.left_out_sentence(), left, failed)
         clear = "\x1b[2J\x1b[H" if arguments.watch and sys.stdout.isatty() else ""
         print(clear + printable(text), flush=True)
         if not arguments.watch or all(run.state in FINAL for run in statuses):

@@ -1,4 +1,4 @@
-"""Status of the runs and masked autoencoders of a study, read from their folders.
+"""Status of the runs, masked autoencoders and failed jobs of a study, read from its folder.
 
 It needs no server and works the same with and without SLURM, which is asked only for the reasons of queued jobs.
 """
@@ -21,7 +21,7 @@ from spectralseg.grid import Autoencoder, Run
 from spectralseg.loading import reading
 from spectralseg.operations.heartbeat import Beat, read_beat
 from spectralseg.parsing import read_json
-from spectralseg.study_folder import StudyFolder
+from spectralseg.study_folder import PAGES, StudyFolder
 
 SLURM_LOGS = ".snakemake/slurm_logs"  # logs of SLURM jobs of the workflow
 
@@ -36,6 +36,7 @@ _NUMBER = re.compile(r"\d+(_\d+)?", re.ASCII)  # of a SLURM job
 _RECORDS = "records.parquet"
 _RETRAIN = "delete it, so that the workflow repeats the training"
 _MAX_BYTES = 2**24  # of run.json
+_OF_A_DATASET = {"fetch", "phantom", "prepare", "export", "cards"}  # folders of logs with one for each dataset
 _KILLED = "ended without an error message: killed by kill -9, a limit on memory or time, or a reboot"
 
 
@@ -223,6 +224,50 @@ def study_queue(results: Path) -> list[tuple[str, str]]:
     """Queued SLURM jobs of a study: the path of each log in ``SLURM_LOGS``, and the reason why it is queued."""
     name = _lines(results / "logs" / "slurm_name.txt")
     return slurm.queued(name[0], _slurm_logs(results)) if name else []  # without a name, no job was submitted to SLURM
+
+
+@dataclass(frozen=True)
+class FailedJob:
+    """A job of the workflow that is not one of a run or of a masked autoencoder, and whose last attempt failed.
+
+    Attributes:
+        name: rule or kind of page, and what it was for, such as ``prepare/acdc``, ``tables/summary`` or ``leakage``.
+        error: first line of the error.
+        log: file with the full error, relative to the working directory.
+    """
+
+    name: str
+    error: str
+    log: str
+
+
+def failed_jobs(study: StudyFolder) -> list[FailedJob]:
+    """Jobs whose logs end with an error, sorted by name; every attempt begins its log anew.
+
+    Logs of datasets and pages that the configuration does not name are left out.
+    """
+    logs = {
+        file.relative_to(study.root / "logs").with_suffix(""): file for file in (study.root / "logs").rglob("*.log")
+    }
+    if study.config:
+        logs |= {
+            Path("fetch", file.stem): file for file in (study.home / study.config.downloads / "logs").glob("*.log")
+        }
+    found = []
+    for name, file in sorted(logs.items()):
+        if (error := first_error(_lines(file))) and _in_study(study.config, name):
+            found.append(FailedJob(name.as_posix(), error, str(file)))
+    return found
+
+
+def _in_study(config: Config | None, name: Path) -> bool:
+    kind = name.parent.name
+    if config is None or not kind:
+        return True
+    if kind in PAGES:
+        pages = getattr(config, kind)
+        return pages is None or name.name in pages
+    return kind not in _OF_A_DATASET or name.name in config.datasets
 
 
 def _slurm_logs(results: Path) -> Path:

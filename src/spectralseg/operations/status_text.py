@@ -13,6 +13,7 @@ from spectralseg.operations import stages
 from spectralseg.operations.stages import TimeLeft
 from spectralseg.operations.status import (
     STATES,
+    FailedJob,
     RunStatus,
     State,
     of_autoencoders,
@@ -28,6 +29,7 @@ def as_json(
     queue: Iterable[tuple[str, str]] = (),
     left_out: Mapping[str, int] | None = None,
     time: TimeLeft | None = None,
+    failed: Sequence[FailedJob] = (),
 ) -> dict[str, Any]:
     """The status of a study as plain values. Numbers by state count runs and masked autoencoders.
 
@@ -37,6 +39,7 @@ def as_json(
         queue: from :func:`study_queue`.
         left_out: see :attr:`~spectralseg.study_folder.StudyFolder.left_out`.
         time: remaining time of all stages.
+        failed: from :func:`failed_jobs`.
     """
     count = Counter(status.state for status in statuses)
     runs, autoencoders = of_runs(statuses), of_autoencoders(statuses)
@@ -50,6 +53,7 @@ def as_json(
         "time": time and stages.as_json(time),
         "queue": [{"rule": rule, "reason": reason, "jobs": jobs} for (rule, reason), jobs in _by_rule(queue)],
         "left_out": dict(left_out or {}),
+        "failed_jobs": [asdict(job) for job in failed],
         "pretraining": [_fields(status) for status in autoencoders],
         "status": [_fields(status) for status in runs],
     }
@@ -68,9 +72,10 @@ def as_text(
     queue: Iterable[tuple[str, str]] = (),
     left_out: str = "",
     time: TimeLeft | None = None,
+    failed: Sequence[FailedJob] = (),
 ) -> str:
     """The status of a study for a terminal: totals, remaining time, running and queued jobs, errors, masked
-    autoencoders, the grid, and ``left_out``.
+    autoencoders, the grid, and ``left_out``; for the arguments, see :func:`as_json`.
     """
     count = Counter(status.state for status in statuses)
     counts = [f"{count[state]} {state}" for state in STATES if count[state] or state not in _RARE]
@@ -86,12 +91,12 @@ def as_text(
     for state in _RARE:
         if members := [f"  {status.title}: {status.error}" for status in statuses if status.state == state]:
             parts.append("\n".join([state.capitalize(), *members]))
-    if failed := [
-        f"  {status.title}, {status.task}: {status.error}\n    {status.log}"
-        for status in statuses
-        if status.state == "failed"
-    ]:
-        parts.append("\n".join(["Failed", *failed]))
+    failures = [(job.name, job.error, job.log) for job in failed]
+    failures += [
+        (f"{status.title}, {status.task}", status.error, status.log) for status in statuses if status.state == "failed"
+    ]
+    if failures:
+        parts.append("\n".join(["Failed", *(f"  {what}: {error}\n    {log}" for what, error, log in failures)]))
     if of_autoencoders(statuses):
         parts.append(_autoencoder_table(statuses))
     parts.append(_grid(of_runs(statuses)))

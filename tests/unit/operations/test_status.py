@@ -24,9 +24,10 @@ from spectralseg.metrics.records import divergence_record
 from spectralseg.operations import heartbeat as beats
 from spectralseg.operations.estimate import Estimator
 from spectralseg.operations.heartbeat import Beat, heartbeat, read_beat
-from spectralseg.operations.status import _job, first_error, study_queue, study_status
+from spectralseg.operations.status import FailedJob, _job, failed_jobs, first_error, study_queue, study_status
 from spectralseg.operations.status_text import as_json, as_text, duration
 from spectralseg.progress import progress_bar
+from spectralseg.study_folder import StudyFolder
 from spectralseg.training.settings import settings_of
 
 
@@ -407,6 +408,35 @@ class TestRun:
 )
 def test_the_first_line_of_the_error_is_found_in_a_log(log, error):
     assert first_error(log.splitlines()) == error
+
+
+def test_a_failed_job_of_no_run_is_shown_with_its_error(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    logs = {
+        "results/toy/logs/prepare/toy.log": "error: toy.zip: is truncated; fetch it again\n",
+        "results/toy/logs/prepare/other.log": "error: of an earlier configuration\n",
+        "results/toy/logs/phantom/toy.log": "12 cases\n",
+        "results/toy/logs/tables/no_table.log": "error: of an earlier configuration\n",
+        "results/toy/logs/leakage.log": "Traceback (most recent call last):\n  File\nMemoryError\n",
+        f"{config.downloads}/logs/toy.log": "error: toy: no answer\n",
+        f"{config.downloads}/logs/other.log": "error: of another study\n",
+    }
+    for name, text in logs.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    config = config.model_copy(update={"tables": ["summary"]})
+    failed = failed_jobs(StudyFolder(Path("results/toy"), config))
+    assert [(job.name, job.error) for job in failed] == [
+        ("fetch/toy", "toy: no answer"),
+        ("leakage", "MemoryError"),
+        ("prepare/toy", "toy.zip: is truncated; fetch it again"),
+    ]
+    text = as_text(config, [], failed=failed)
+    for job in failed:
+        assert f"  {job.name}: {job.error}\n    {job.log}" in text
+        assert Path(job.log).is_file()
+    listed = as_json(config, [], failed=failed)["failed_jobs"]
+    assert [FailedJob(**job) for job in listed] == failed
 
 
 class TestAutoencoders:

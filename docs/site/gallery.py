@@ -1,6 +1,7 @@
-"""Makes the pictures of docs/gallery.md from the results of the demo: python docs/site/gallery.py results/demo.
+"""Makes the pictures of docs/gallery.md: python docs/site/gallery.py results/demo results/evidence
 
-The demo runs on synthetic phantoms, so no picture shows a patient. Chromium takes the pictures of pages.
+No picture shows a patient: the demo runs on synthetic phantoms, and of the study on real images only the top of the
+report is taken, which has no images. Chromium takes the pictures of pages.
 """
 
 from __future__ import annotations
@@ -20,29 +21,36 @@ PAGES = {
     "table_2": ("tables/table_2.html", 1300, 800),
     "card": ("cards/acdc.html", 1300, 800),
 }
-"""Pages of the results by name of the picture: file, width and height of the window in pixels."""
+"""Pages of the demo by name of the picture: file, width and height of the window in pixels."""
+EVIDENCE = {"evidence": ("report/index.html", 1440, 1060)}
+"""The same for the study on real images."""
 FIGURES = ("figure_2", "forest", "severity", "lambda_curves", "reliability", "frequency", "leakage_matrix", "cost")
-"""Figures of the results."""
+"""Figures of the demo."""
 WIDTH = 1000  # pixels of a picture
 QUALITY = 70  # of WebP
 MOST_BYTES = 1_000_000
 """Size of all pictures together."""
 
 
-def main(results: Path) -> None:
+def main(demo: Path, evidence: Path) -> None:
     """Make all pictures.
+
+    Args:
+        demo: results of ``config/demo.yaml``.
+        evidence: results of ``config/evidence.yaml``.
 
     Raises:
         SystemExit: a file of the results or Chromium is missing, or the pictures are too large.
     """
     GALLERY.mkdir(exist_ok=True)
-    for name, (page, width, height) in PAGES.items():
+    pages = [(demo, *entry) for entry in PAGES.items()] + [(evidence, *entry) for entry in EVIDENCE.items()]
+    for results, name, (page, width, height) in pages:
         with tempfile.TemporaryDirectory() as folder:
             picture = Path(folder, "page.png")
             photograph(existing(results / page), picture, width, height)
             reduce(picture, name)
     for name in FIGURES:
-        reduce(existing(results / "figures" / f"{name}.png"), name)
+        reduce(existing(demo / "figures" / f"{name}.png"), name)
     size = sum(file.stat().st_size for file in GALLERY.iterdir())
     if size > MOST_BYTES:
         sys.exit(f"{GALLERY}: the pictures have {size:,} bytes, more than {MOST_BYTES:,}; lower QUALITY or WIDTH")
@@ -51,7 +59,7 @@ def main(results: Path) -> None:
 def existing(file: Path) -> Path:
     """The file, if it exists."""
     if not file.is_file():
-        sys.exit(f"{file}: does not exist; run make demo first")
+        sys.exit(f"{file}: does not exist; run the study first")
     return file
 
 
@@ -76,4 +84,4 @@ def reduce(picture: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

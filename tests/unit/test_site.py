@@ -254,15 +254,16 @@ def test_messages_of_the_package_are_listed_with_their_remedies():
     assert all(f"\n## {message.area}\n" in page for message in collected)
 
 
-def test_the_gallery_shows_small_pictures_that_are_labelled_as_phantoms():
+def test_the_gallery_shows_small_pictures_and_labels_those_of_phantoms():
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
-    names = [*gallery.PAGES, *gallery.FIGURES]
+    names = [*gallery.PAGES, *gallery.EVIDENCE, *gallery.FIGURES]
     assert sorted(re.findall(r"!\[.+\]\(images/gallery/(\w+)\.webp\)", page)) == sorted(names)
     files = sorted(gallery.GALLERY.iterdir())
     assert [file.stem for file in files] == sorted(names)
     assert sum(file.stat().st_size for file in files) < gallery.MOST_BYTES
     sections = page.split("\n## ")[1:]
-    assert [section.partition("\n")[0] for section in sections if not section.rstrip().endswith("Phantoms.")] == []
+    others = [section for section in sections if not section.rstrip().endswith("Phantoms.")]
+    assert [re.findall(r"\(images/gallery/(\w+)\.webp\)", section) for section in others] == [[*gallery.EVIDENCE]]
 
 
 def test_a_figure_of_the_gallery_is_reduced(tmp_path, monkeypatch):
@@ -271,7 +272,7 @@ def test_a_figure_of_the_gallery_is_reduced(tmp_path, monkeypatch):
     gallery.reduce(tmp_path / "large.png", "small")
     with Image.open(tmp_path / "small.webp") as image:
         assert image.size == (gallery.WIDTH, gallery.WIDTH // 2)
-    with pytest.raises(SystemExit, match=r"cost\.png: does not exist; run make demo first"):
+    with pytest.raises(SystemExit, match=r"cost\.png: does not exist; run the study first"):
         gallery.existing(tmp_path / "cost.png")
 
 

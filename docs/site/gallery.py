@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/gallery.md: python docs/site/gallery.py results/demo results/evidence
+"""Makes the pictures of docs/gallery.md, which has the command.
 
 No picture shows a patient: the demo runs on synthetic phantoms, and of the study on real images only the top of the
 report is taken, which has no images. Chromium takes the pictures of pages.

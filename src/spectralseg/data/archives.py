@@ -168,6 +168,9 @@ def _tar_members(tar: tarfile.TarFile, stream: _LimitedStream) -> Iterator[_Memb
         problem = "" if plain else "is a link or device; do not use this file"
         yield _Member(info.name, info.size, info.isdir(), problem, partial(_tar_open, tar, info))
         stream.left = _CHUNK
+    # tarfile ends at a damaged header or the end of the file as at the block of zeros behind the last member.
+    if stream.last != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("no end behind the last member that can be read")
     stream.left = math.inf
     # tarfile does not read on after the last readable member, up to the checksum of gzip.
     for _ in range(16):
@@ -188,13 +191,15 @@ class _LimitedStream:
 
     def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
         self.left: float = _CHUNK
+        self.last = b""  # what was read last
         self.seek, self.tell, self._read = stream.seek, stream.tell, stream.read
 
     def read(self, size: int) -> bytes:
         self.left -= size
         if size < 0 or self.left < 0:
             raise tarfile.ReadError("a header of absurd size")
-        return self._read(size)
+        self.last = self._read(size)
+        return self.last
 
 
 def _checked(archive: Path, members: Iterable[_Member], free: int | None) -> list[_Member]:

@@ -247,6 +247,31 @@ def test_a_truncated_archive_is_an_input_error(tmp_path, folder, kind, share):
     refuse(archive, folder, "cannot be unpacked .*fetch it again")
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("length", [1024, 1324, 1536, 2560, 2561, 3071])
+def test_a_tar_that_ends_between_members_or_in_a_header_is_an_input_error(tmp_path, folder, compressed, length):
+    # Two blocks of 512 bytes for each file: header and content.
+    content = make_tar(tmp_path / "a.tar", {"a": b"1", "empty": b"", "b": b"2"}).read_bytes()
+    archive = tmp_path / "b.tar.gz"
+    truncated = content[:length]
+    archive.write_bytes(gzip.compress(truncated) if compressed else truncated)
+    refuse(archive, folder, "cannot be unpacked .*fetch it again")
+
+
+def test_a_tar_with_one_block_of_zeros_at_its_end_is_unpacked(tmp_path, folder):
+    content = make_tar(tmp_path / "a.tar", {"a": b"1"}).read_bytes()
+    (tmp_path / "b.tar").write_bytes(content[:1536])
+    archives.unpack(tmp_path / "b.tar", folder / "new")
+    assert (folder / "new" / "a").read_bytes() == b"1"
+
+
+def test_a_tar_whose_last_member_is_empty_and_unreadable_is_refused(tmp_path, folder):
+    content = bytearray(make_tar(tmp_path / "a.tar", {"a": b"1", "b": b""}).read_bytes())
+    content[1024] ^= 0xFF  # in the header of "b"
+    (tmp_path / "a.tar").write_bytes(content)
+    refuse(tmp_path / "a.tar", folder, "cannot be unpacked .*behind the last member")
+
+
 @pytest.mark.parametrize("kind", ["zip", "tgz"])
 @pytest.mark.parametrize("values", [4, 256])
 def test_an_archive_with_damaged_bytes_is_an_input_error(tmp_path, folder, kind, values):

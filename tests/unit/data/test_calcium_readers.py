@@ -436,11 +436,18 @@ def test_coca_accepts_a_doubled_top_folder_and_refuses_a_patient_in_both(patient
     refusal(root, "coca", f"patient {annotation.stem} appears twice")
 
 
-def test_coca_ignores_and_counts_annotations_without_scan(patient, caplog):
-    root, _, annotation = patient(0)
-    shutil.copy(annotation, annotation.with_name("9999.xml"))
-    only(root)
-    assert "1 annotations of patients without scan are ignored" in caplog.text
+def test_coca_excludes_annotations_without_slices(patient):
+    root, series, annotation = patient(0)
+    for identity in ("77", "9999"):
+        shutil.copy(annotation, annotation.with_name(f"{identity}.xml"))
+    folder = series[0].parent.with_name("77") / "series"
+    folder.mkdir(parents=True)
+    shutil.copy(next(series[0].glob("*.dcm")), folder / "IM-0001-0001")  # without suffix
+    first, *others = read_cases("coca", root, {})
+    assert not first.defect
+    assert {case.id: case.defect for case in others} == {
+        identity: f"no file *.dcm in patient/{identity}" for identity in ("77", "9999")
+    }
 
 
 def test_coca_keeps_polygons_on_request(patient):

@@ -135,12 +135,13 @@ def _read_header(file: Path) -> pydicom.Dataset:
                 "convert the series, e.g. with 'gdcmconv --raw'"
             )
         header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=[*_COMMON, *_OTHERS])
-        numbers = [float(header.get(tag, math.nan)) for tag in ("RescaleSlope", "RescaleIntercept")]
+        slope, intercept = (float(header.get(tag, math.nan)) for tag in ("RescaleSlope", "RescaleIntercept"))
         planar = header.get("SamplesPerPixel", 1) == 1 and header.get("NumberOfFrames", 1) in (1, None)
-        if not planar or header.get("PhotometricInterpretation") != "MONOCHROME2" or not np.isfinite(numbers).all():
+        grey = planar and header.get("PhotometricInterpretation") == "MONOCHROME2"
+        if not grey or not np.isfinite([slope, intercept]).all() or slope == 0:
             raise InputError(
-                f"{file}: is not a slice of CT, with one grey value per pixel, RescaleSlope and RescaleIntercept; "
-                "replace it by an intact copy"
+                f"{file}: is not a slice of CT, with one grey value per pixel, RescaleSlope other than 0 and "
+                "RescaleIntercept; replace it by an intact copy"
             )
         refuse_larger(file, "the image", (int(header.Rows), int(header.Columns)), MAX_VOXELS)
     return header
@@ -158,14 +159,17 @@ def _axes(file: Path, header: pydicom.Dataset) -> tuple[NDArray[np.float64], NDA
 
 def _numbers(file: Path, header: pydicom.Dataset, tag: str, count: int) -> NDArray[np.float64]:
     value: Any = header.get(tag)
-    numbers = np.array([] if value is None else value, np.float64).ravel()
+    try:
+        numbers = np.array([] if value is None else value, np.float64).ravel()
+    except (TypeError, ValueError):  # pydicom keeps text that is not a number
+        numbers = np.empty(0)
     if len(numbers) != count or not np.isfinite(numbers).all():
         raise InputError(f"{file}: the header does not give {count} numbers as {tag}; replace it by an intact copy")
     return numbers
 
 
 def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
+    return int(value) if isinstance(value, int) else None
 
 
 def _step(

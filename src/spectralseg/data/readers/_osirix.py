@@ -41,7 +41,7 @@ class Region(BaseModel, frozen=True):
     @property
     def defect(self) -> str:
         """Why the region has no interior; empty if it has."""
-        if len(self.points_px) < 3:
+        if max(len(self.points_px), len(self.points_mm)) < 3:
             return "of fewer than three points"
         return "of area zero" if self.area == 0 else ""
 
@@ -51,34 +51,44 @@ class AnnotatedImage(BaseModel, frozen=True):
 
     Attributes:
         index: of the slice. Its origin and direction are not documented, see :mod:`spectralseg.data.readers.coca`.
+        count: number of regions; 0 if not stored.
         regions: regions of interest of the slice.
     """
 
     index: int = Field(alias="ImageIndex")
+    count: int = Field(0, alias="NumberOfROIs")
     regions: tuple[Region, ...] = Field((), alias="ROIs", max_length=_MOST_REGIONS)
 
 
 class Annotation(BaseModel, frozen=True):
     """An annotation file; ``images`` is empty if nothing was marked."""
 
-    images: tuple[AnnotatedImage, ...] = Field((), alias="Images", max_length=_MOST_REGIONS)
+    images: tuple[AnnotatedImage, ...] = Field(alias="Images", max_length=_MOST_REGIONS)
 
 
 def read_annotation(path: Path) -> Annotation:
     """Read the regions of all slices.
 
     Raises:
-        InputError: the file is not a property list in XML, or an entry is missing or of the wrong type.
+        InputError: the file is not a property list in XML, an entry is missing or of the wrong type, or an image has
+            fewer regions than it says.
     """
     regular_file(path, MAX_TEXT_BYTES)
     with decoding(path, "an annotation of OsiriX"), path.open("rb") as stream:
         content = plistlib.load(stream, fmt=plistlib.FMT_XML)  # refuses declarations of entities
         try:
-            return Annotation.model_validate(content)
+            annotation = Annotation.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
             entry = ".".join(map(str, first["loc"])) or "the top level"
             raise InputError(f"{path}: {entry}: {first['msg']}; replace it by an intact copy") from None
+    for image in annotation.images:
+        if len(image.regions) < image.count:
+            raise InputError(
+                f"{path}: image {image.index} has {len(image.regions)} of {image.count} regions; replace it by an "
+                "intact copy or exclude the case"
+            )
+    return annotation
 
 
 def vertices(path: Path, points: tuple[str, ...], axes: int) -> NDArray[np.float64]:

@@ -65,7 +65,7 @@ def read(
     missing_xml: Literal["exclude", "negative"] = "exclude",
     threshold: float | None = AGATSTON,
 ) -> list[Case]:
-    """List the gated scans, one case per patient.
+    """List the gated scans, one case per patient. An annotation without slices is recorded as an excluded case.
 
     Args:
         root: folder with the dataset.
@@ -93,14 +93,15 @@ def read(
         raise InputError(f"{root}: no file matches 'patient/<id>/<series>/*.dcm'; {layout_remedy(root, FILES)}")
     if nongated:
         _log.info("%d scans in deidentified_nongated have no masks and are ignored", len(nongated))
-    if orphans := annotations.keys() - patients.keys():
-        _log.warning("%d annotations of patients without scan are ignored", len(orphans))
     cases = []
     for patient, series in patients.items():
         annotation = annotations.get(patient)
         defect = "no annotation file in calcium_xml" if annotation is None and missing_xml == "exclude" else ""
         load = partial(_load, folders[patient], list(series.values()), annotation, threshold)
         cases.append(Case(patient, patient, load, image=next(iter(series.values()))[0], defect=defect))
+    for patient in sorted(annotations.keys() - patients.keys()):
+        load = partial(_load, root, [], annotations[patient], threshold)
+        cases.append(Case(patient, patient, load, defect=f"no file *.dcm in patient/{patient}"))
     return cases
 
 

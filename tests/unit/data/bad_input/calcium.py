@@ -72,6 +72,17 @@ def _deflated_slice(path):
     content.save_as(path)
 
 
+def _letters(header):
+    """Replace the number of a tag, given by the first bytes of its element, by letters."""
+
+    def change(content):
+        start = content.index(header) + 8
+        length = int.from_bytes(content[start - 2 : start], "little")
+        return content[:start] + b"x" * length + content[start + length :]
+
+    return rewritten(change)
+
+
 def _tilted(path):
     content = pydicom.dcmread(path)
     x, y, z = map(float, content.ImagePositionPatient)
@@ -302,6 +313,26 @@ COCA = [
     Entry(
         "no position", "coca", on(SLICE, _tags(ImagePositionPatient=None)), rf"0003\.dcm: .* 3 numbers as .*; {INTACT}"
     ),
+    Entry(
+        "letters as position",
+        "coca",
+        on(SLICE, _letters(b"\x20\0\x32\0DS")),
+        rf"0003\.dcm: the header does not give 3 numbers as ImagePositionPatient; {INTACT}",
+    ),
+    Entry(
+        "letters as slope",
+        "coca",
+        on(SLICE, _letters(b"\x28\0\x53\x10DS")),
+        rf"0003\.dcm: cannot be read as a DICOM file \(.*\); {INTACT}",
+    ),
+    Entry(
+        "letters as number",
+        "coca",
+        on(SLICE, _letters(b"\x20\0\x13\0IS")),
+        r"\[\{.*\}, \{.*\}\]$",
+        recorded=True,
+    ),
+    Entry("slope zero", "coca", on(SLICE, _tags(RescaleSlope=0)), rf"0003\.dcm: is not a slice of CT, .*; {INTACT}"),
     Entry("no slope", "coca", on(SLICE, _tags(RescaleSlope=None)), rf"0003\.dcm: is not a slice of CT, .*; {INTACT}"),
     Entry("colours", "coca", on(SLICE, _tags(PhotometricInterpretation="RGB")), r"0003\.dcm: is not a slice of CT, "),
     Entry("many frames", "coca", on(SLICE, _tags(NumberOfFrames=9)), r"0003\.dcm: is not a slice of CT, "),
@@ -373,6 +404,30 @@ COCA = [
         "coca",
         _region(Point_px=lambda points: [7, *points[1:]]),
         rf"236\.xml: Images\.0\.ROIs\.0\.Point_px\.0: .*; {INTACT}",
+    ),
+    Entry(
+        "points in millimetres only",
+        "coca",
+        _region(Point_px=[]),
+        r"236\.xml: region 0 of image \d+ has 0 Point_px and \d+ Point_mm; fix the file",
+    ),
+    Entry(
+        "fewer regions than promised",
+        "coca",
+        _images(lambda images: images[0]["ROIs"].pop()),
+        rf"236\.xml: image \d+ has \d+ of \d+ regions; {INTACT}",
+    ),
+    Entry(
+        "no regions where some are promised",
+        "coca",
+        _images(lambda images: images[0].pop("ROIs")),
+        rf"236\.xml: image \d+ has 0 of \d+ regions; {INTACT}",
+    ),
+    Entry(
+        "no images",
+        "coca",
+        on(REGIONS, replaced(plistlib.dumps({"images": []}))),
+        rf"236\.xml: Images: .*; {INTACT}",
     ),
     Entry(
         "no list of images",

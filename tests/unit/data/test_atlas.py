@@ -94,6 +94,14 @@ class TestReader:
         assert "ATLAS R2.0: 16 of 655 labelled scans; ignored 3 scans without masks in test" in caplog.text
         assert "and 1 other NIfTI files" in caplog.text
 
+    def test_a_mask_in_a_test_folder_is_refused(self, raw, tmp_path):
+        copy = shutil.copytree(raw, tmp_path / "raw")
+        _, mask = scan_files(copy, "sub-r001s001_ses-1")
+        (image,) = copy.glob("ATLAS_2/Testing/*/sub-*s001/*/anat/*_T1w.nii.gz")
+        mask.rename(image.with_name(image.name.replace("T1w", "label-L_desc-T1lesion_mask")))
+        with pytest.raises(InputError, match=r"Testing/.*_mask\.nii\.gz: is a lesion mask in a test folder, .*; move"):
+            read_cases("atlas", copy, {})
+
     def test_dot_files_are_ignored(self, raw, cases):
         hidden = [path.name for path in raw.rglob(".*")]
         assert len(hidden) == 3

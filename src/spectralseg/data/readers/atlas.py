@@ -83,7 +83,7 @@ def read(root: Path) -> list[Case]:
 
     Raises:
         InputError: there is no scan, one without its mask or vice versa, a scan appears twice, or files belong to
-            release 1.1 or to two releases.
+            release 1.1 or to two releases, or a mask is in a test folder.
     """
     entries, testing, others = _entries(root)
     release = _release_of(root, entries)
@@ -114,7 +114,12 @@ def _entries(root: Path) -> tuple[list[tuple[Path, _Scan, str]], int, int]:
         if not any(_is_of(release, ending) for release in _RELEASES):
             ignored["other"] += 1
         elif any(_TESTING.search(folder) for folder in folders):
-            ignored["testing"] += ending.endswith("t1w")
+            if not ending.endswith("t1w"):
+                raise InputError(
+                    f"{path}: is a lesion mask in a test folder, whose scans are not used; move image and mask to "
+                    "another folder, or remove the mask"
+                )
+            ignored["testing"] += 1
         else:
             entries.append((path, _Scan(names["subject"], names["session"]), ending))
     return entries, ignored["testing"], ignored["other"]

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from spectralseg.data.readers._formats import read_nifti, whole_labels
+from spectralseg.data.readers._formats import load_pair, read_nifti, whole_labels
 from spectralseg.errors import InputError
 
 SHAPE = (5, 4, 3)
@@ -79,6 +79,16 @@ class TestVoxels:
         with pytest.raises(InputError, match=r"a\.nii: is compressed, unlike its name says; rename it"):
             read_nifti(path)
 
+    def test_a_file_that_is_compressed_twice_is_named(self, tmp_path):
+        path = write(tmp_path / "a.nii.gz", volume("i2"))
+        path.write_bytes(gzip.compress(path.read_bytes()))
+        with pytest.raises(InputError, match=r"a\.nii\.gz: is compressed twice; decompress it once"):
+            read_nifti(path)
+
+    def test_a_compressed_file_with_a_suffix_in_upper_case_is_read(self, tmp_path):
+        path = write(tmp_path / "a.nii.gz", volume("i2")).rename(tmp_path / "A.NII.GZ")
+        np.testing.assert_array_equal(read_nifti(path).array, volume("i2"))
+
     def test_a_changed_voxel_is_detected_by_the_checksum(self, tmp_path):
         content = bytearray(gzip.compress(write(tmp_path / "a.nii", volume("u1")).read_bytes(), compresslevel=0))
         content[-20] ^= 1  # not compressed, so that it still inflates
@@ -141,6 +151,20 @@ class TestLengths:
         result = read_nifti(header_of(tmp_path / "a.nii", pixdim=[1, 1.5, 1.5, 10, 1, 1, 1, 1]))
         assert result.zooms == (1.5, 1.5, 10)
         assert result.unit_affine
+
+    @pytest.mark.parametrize("side", [1.0, 0.9999999, 1.0000001])
+    def test_an_affine_of_unit_scale_gives_the_axes_of_voxels_of_a_millimetre(self, tmp_path, side):
+        nib.Nifti1Image(volume("u1") // 100, np.eye(4)).to_filename(tmp_path / "a.nii")
+        path = header_of(tmp_path / "a.nii", pixdim=[1, side, 1, 1, 1, 1, 1, 1])
+        np.testing.assert_array_equal(
+            load_pair(path, path, 1).labels, volume("u1").transpose(2, 1, 0)[:, ::-1, ::-1] // 100
+        )
+
+    def test_an_affine_of_unit_scale_does_not_give_the_axes_of_other_voxels(self, tmp_path):
+        nib.Nifti1Image(volume("u1") // 100, np.eye(4)).to_filename(tmp_path / "a.nii")
+        path = header_of(tmp_path / "a.nii", pixdim=[1, 1.1, 1, 1, 1, 1, 1, 1])
+        with pytest.raises(InputError, match="the header does not give the patient's axes"):
+            load_pair(path, path, 1)
 
     def test_axes_without_a_form_code_are_a_guess(self, tmp_path):
         path = write(tmp_path / "a.nii", volume("i2"))

@@ -1,5 +1,6 @@
 """MetaImage headers and voxels: what is read, and what is refused."""
 
+import unicodedata
 import zlib
 
 import numpy as np
@@ -52,6 +53,15 @@ def test_axes_and_offset_become_the_affine(tmp_path):
 def test_a_data_file_in_lower_case_is_read(tmp_path):
     path = write(tmp_path, name="A.RAW")
     (tmp_path / "A.RAW").rename(tmp_path / "a.raw")
+    np.testing.assert_array_equal(read_metaimage(path).array, ARRAY)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_the_name_of_the_data_file_may_have_umlauts(tmp_path, encoding, form):
+    path = write(tmp_path)
+    change(path, b"a.raw", "Größe ä.raw".encode(encoding))
+    (tmp_path / "a.raw").rename(tmp_path / unicodedata.normalize(form, "Größe ä.raw"))
     np.testing.assert_array_equal(read_metaimage(path).array, ARRAY)
 
 

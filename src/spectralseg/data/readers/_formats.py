@@ -151,7 +151,7 @@ def load_pair(image_path: Path, label_path: Path, largest_label: int) -> Sample:
 
 def refuse_without_axes(path: Path, volume: Volume, remedy: str = "use the published file") -> None:
     """Raise an :class:`InputError` unless the header of a volume gives the patient's axes."""
-    if not volume.placed or (volume.unit_affine and volume.zooms != (1, 1, 1)):
+    if not volume.placed or (volume.unit_affine and not np.allclose(volume.zooms, 1, rtol=_ROUNDING)):
         raise InputError(f"{path}: the header does not give the patient's axes; {remedy}")
 
 

@@ -177,10 +177,12 @@ def open_volume(path: Path, *, planes: bool = False) -> tuple[Any, NDArray[Any]]
     """
     stored = regular_file(path)
     unzip: Any = igzip.open  # it has no annotations
-    with unzip(path) if path.suffix == ".gz" else path.open("rb") as stream:
+    zipped = path.suffix.lower() == ".gz"
+    with unzip(path) if zipped else path.open("rb") as stream:
         head = stream.read(_NIFTI2_HEADER)
         if head.startswith(_GZIP):
-            raise InputError(f"{path}: is compressed, unlike its name says; rename it to end with .nii.gz")
+            twice, once = "twice; decompress it once", "unlike its name says; rename it to end with .nii.gz"
+            raise InputError(f"{path}: is compressed {twice}" if zipped else f"{path}: is compressed, {once}")
         sizes = {int.from_bytes(head[:4], order) for order in ("little", "big")}
         kind = nib.Nifti2Header if _NIFTI2_HEADER in sizes else nib.Nifti1Header
         header = kind(head[: kind.sizeof_hdr], check=False)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spectralseg.data.patterns import composed
 from spectralseg.data.prepared import MAX_VOXELS
 from spectralseg.data.readers._formats import Volume, decoding
 from spectralseg.data.readers._limits import refuse_hollow, refuse_larger, regular_file, usable_voxel_size
@@ -92,7 +93,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     with path.open("rb") as stream:
         header: dict[str, str] = {}
         while stream.tell() < _MAX_HEADER and (line := stream.readline(_MAX_HEADER)):
-            key, separator, value = line.decode("latin-1").partition("=")
+            key, separator, value = _text(line).partition("=")
             if not separator and key.strip():
                 break
             key = key.strip()
@@ -100,6 +101,13 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             if key == "ElementDataFile":
                 return header, stream.tell()
     raise InputError(f"{path}: is not a MetaImage header with the entry ElementDataFile; replace it by an intact copy")
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def _numbers(path: Path, header: Mapping[str, str], key: str, count: int = 3) -> NDArray[np.float64]:
@@ -149,14 +157,16 @@ def _data_file(path: Path, header: Mapping[str, str], start: int) -> tuple[Path,
             "convert it"
         )
     data = path.with_name(name)
-    alternatives = [] if data.exists() else _in_other_case(data)
+    alternatives = [] if data.exists() else _alternatives(data)
     if not data.exists() and len(alternatives) != 1:
         raise InputError(f"{data}: the voxels of {path.name} are missing; restore the file")
     return alternatives[0] if alternatives else data, 0
 
 
-def _in_other_case(path: Path) -> list[Path]:
-    return [file for file in path.parent.iterdir() if file.name.casefold() == path.name.casefold()]
+def _alternatives(path: Path) -> list[Path]:
+    """Files of the same name in upper or lower case, or with composed or decomposed characters."""
+    name = composed(path.name.casefold())
+    return [file for file in path.parent.iterdir() if composed(file.name.casefold()) == name]
 
 
 def _voxels(path: Path, start: int, promised: int, *, deflated: bool) -> bytes:

@@ -104,6 +104,26 @@ class TestAgreement:
         assert better["gain_low"] < better["gain"] < better["gain_high"]
         assert np.isnan(baseline["gain"])
 
+    @pytest.mark.parametrize("lacking", [method[0] for method in METHODS])
+    def test_the_difference_to_the_baseline_is_that_of_the_cases_of_both(self, records, tmp_path, lacking):
+        gone = (records["objective"] == lacking) & (records["case"] == "c7")
+        records[~gone].to_parquet(tmp_path / "records.parquet")
+        gain = cell(build_table("lesions", Results(tmp_path)), "icc_agatston", "spatial_spectral")["gain"]
+        both = records[records["case"] != "c7"]
+        better, baseline = (
+            np.mean([intraclass_correlation(ratings(both, "agatston", name, seed)).estimate for seed in range(SEEDS)])
+            for name in ("spatial_spectral", "spatial")
+        )
+        assert gain == pytest.approx(better - baseline)
+
+    def test_a_seed_without_agreement_is_left_out_and_counted(self, records, tmp_path):
+        equal = records["metric"].str.startswith("agatston") & (records["seed"] == 2)
+        records.assign(value=records["value"].mask(equal, 5)).to_parquet(tmp_path / "records.parquet")
+        row = cell(build_table("lesions", Results(tmp_path)), "icc_agatston", "spatial")
+        expected = [intraclass_correlation(ratings(records, "agatston", "spatial", seed)).estimate for seed in range(2)]
+        assert row["measured"] == pytest.approx(np.mean(expected))
+        assert (row["seeds"], row["undefined"], row["values"]) == (2, CASES, CASES * SEEDS)
+
     def test_the_interval_resamples_patients(self, records, table, tmp_path):
         grouped = records.assign(group="g" + (records["case"].str[1:].astype(int) % 4).astype(str))
         grouped.to_parquet(tmp_path / "records.parquet")

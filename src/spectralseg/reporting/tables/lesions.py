@@ -80,7 +80,7 @@ def build(results: Results) -> Table:
     """A block for each kind of metric and test set with records, and one per test set for the agreement.
 
     The cells of the agreement have the line ``agreement`` and the metrics of :data:`AGREEMENTS`; ``undefined`` counts
-    cases without a volume or score, which are left out.
+    cases without a volume or score, and those of seeds whose statistic is undefined, which are left out.
 
     Raises:
         InputError: there are no metric records.
@@ -148,17 +148,17 @@ def _group(cell: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Ratings:
-    """Contributions of cases to a statistic (:func:`contributions`), and what they were computed from.
+    """Predicted and reference values of all seeds and cases, and the groups of the cases.
 
     Attributes:
-        estimates: the statistic of each seed.
-        contributions: seeds by cases.
+        agreement: how the values are summarised.
+        values: one row per seed and case, two columns, without rows that have an undefined value.
         groups: group of each case.
-        undefined: number of values left out.
+        undefined: number of rows left out.
     """
 
-    estimates: pd.Series
-    contributions: pd.DataFrame
+    agreement: Agreement
+    values: pd.DataFrame
     groups: pd.Series
     undefined: int
 
@@ -166,36 +166,47 @@ class _Ratings:
     def of(cls, records: pd.DataFrame, agreement: Agreement) -> _Ratings:
         values = records.pivot_table("value", ["seed", "case"], "metric", aggfunc="sum", dropna=False)
         defined = records["value"].notna().groupby([records["seed"], records["case"]]).all()
-        ratings = values.loc[defined[defined].index, list(agreement.metrics)]
-        per_seed = {seed: part.droplevel("seed") for seed, part in ratings.groupby(level="seed")}
-        parts = {
-            seed: pd.Series(contributions(agreement.statistic, part.to_numpy()), part.index)
-            for seed, part in per_seed.items()
-        }
         return cls(
-            pd.Series({seed: agreement.statistic(part.to_numpy()) for seed, part in per_seed.items()}, dtype=float),
-            pd.DataFrame(parts).T.rename_axis(columns="case"),
+            agreement,
+            values.loc[defined[defined].index, list(agreement.metrics)],
             records.drop_duplicates("case").set_index("case")["group"],
             int((~defined).sum()),
         )
 
     def measure(self, reference: _Ratings | None) -> dict[str, Any]:
-        """Columns of a measured cell, with the difference to the ratings of the baseline."""
-        _, low, high = self._interval(self.contributions)
+        """Columns of a measured cell, with the difference to the ratings of the baseline on the cases of both."""
+        estimates = pd.Series(
+            {seed: self.agreement.statistic(part.to_numpy()) for seed, part in self.values.groupby(level="seed")},
+            dtype=float,
+        )
+        seeds, cases = self.values.index.get_level_values("seed"), self.values.index.unique("case")
+        # A seed whose statistic is undefined is left out with all its cases.
+        undefined = self.undefined + int(np.isnan(estimates.reindex(seeds).to_numpy()).sum())
+        _, low, high = self._interval(self._contributions(self.values.index))
         gain = (np.nan,) * 3
         if reference is not None:
-            gain = self._interval((self.contributions - reference.contributions).dropna(how="all"))
-        cases = self.contributions.columns
+            common = self.values.index.intersection(reference.values.index)
+            gain = self._interval(self._contributions(common) - reference._contributions(common))
         groups = self.groups.reindex(cases).nunique()
         return {
-            "measured": float(self.estimates.mean()),
-            "measured_sd": float(self.estimates.std(ddof=1)),
+            "measured": float(estimates.mean()),
+            "measured_sd": float(estimates.std(ddof=1)),
             "measured_low": max(low, -1.0) if np.isfinite(low) else low,
             "measured_high": min(high, 1.0) if np.isfinite(high) else high,
             **dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True)),
-            **{"cases": len(cases), "groups": groups, "effective_groups": float(groups), "seeds": len(self.estimates)},
-            **{"values": int(self.contributions.size) + self.undefined, "undefined": self.undefined},
+            **{"cases": len(cases), "groups": groups, "effective_groups": float(groups)},
+            **{"seeds": int(estimates.notna().sum())},
+            **{"values": len(self.values) + self.undefined, "undefined": undefined},
         }
+
+    def _contributions(self, index: pd.Index) -> pd.DataFrame:
+        """Contributions of the cases of an index to the statistic of each seed, seeds by cases."""
+        per_seed = {seed: part.droplevel("seed") for seed, part in self.values.loc[index].groupby(level="seed")}
+        parts = {
+            seed: pd.Series(contributions(self.agreement.statistic, part.to_numpy()), part.index)
+            for seed, part in per_seed.items()
+        }
+        return pd.DataFrame(parts).T
 
     def _interval(self, values: pd.DataFrame) -> tuple[float, float, float]:
         if values.empty or not np.isfinite(values.to_numpy()).any():

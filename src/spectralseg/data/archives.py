@@ -33,6 +33,7 @@ _RATIO = 300  # bytes out per byte in; label volumes reach about 200, zeros 1032
 _MOST_MEMBERS = 200_000
 _MOST_FOLDERS = 64  # nested
 _CHUNK = 2**20
+_GZIP = b"\x1f\x8b"
 _LOCAL_HEADER = 30  # bytes before every member of a zip, without its name
 # Commands that decrypt files of openssl, as ATLAS is distributed, by their first bytes: base64 text, and binary.
 _OPENSSL = {
@@ -154,10 +155,13 @@ def _zip_problem(entry: zipfile.ZipInfo) -> str:
 @contextlib.contextmanager
 def _tar(archive: Path) -> Iterator[Iterable[_Member]]:
     with archive.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
+        zipped = file.read(2) == _GZIP
         file.seek(0)
         with contextlib.ExitStack() as stack:
-            stream = _LimitedStream(stack.enter_context(gzip.GzipFile(fileobj=file)) if zipped else file)
+            content = stack.enter_context(gzip.GzipFile(fileobj=file)) if zipped else file
+            if zipped and content.peek(2).startswith(_GZIP):
+                raise InputError(f"{archive}: is compressed twice; decompress it once")
+            stream = _LimitedStream(content)
             tar = stack.enter_context(tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:"))
             yield _tar_members(tar, stream)
 

@@ -247,6 +247,12 @@ def test_a_truncated_archive_is_an_input_error(tmp_path, folder, kind, share):
     refuse(archive, folder, "cannot be unpacked .*fetch it again")
 
 
+def test_an_archive_that_is_compressed_twice_is_named(tmp_path, folder):
+    archive = make_tar(tmp_path / "a.tar.gz", {"a": b"1"}, "w:gz")
+    archive.write_bytes(gzip.compress(archive.read_bytes()))
+    refuse(archive, folder, "is compressed twice; decompress it once")
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("length", [1024, 1324, 1536, 2560, 2561, 3071])
 def test_a_tar_that_ends_between_members_or_in_a_header_is_an_input_error(tmp_path, folder, compressed, length):

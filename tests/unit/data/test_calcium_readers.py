@@ -389,13 +389,23 @@ def test_coca_counts_irregular_regions(samples, patients):
 
 
 def test_coca_uses_the_series_that_fits(samples, patients, patient):
-    assert samples["coca"][patients[2]].remarks == ("1 of 2 series do not fit the annotation",)
+    assert samples["coca"][patients[2]].remarks == ("1 of 2 series do not fit the annotation or are damaged",)
     root, (first, second), _ = patient(2)
     assert " " in first.name
     shutil.rmtree(first)
     np.testing.assert_array_equal(only(root).labels, samples["coca"][patients[2]].labels)
     shutil.copytree(second, first)
     refusal(root, "coca", "2 series fit the annotation")
+
+
+def test_coca_uses_the_series_that_is_not_damaged(patient):
+    root, (series,), _ = patient(0)
+    expected = only(root)
+    damaged = shutil.copytree(series, series.with_name("another"))
+    next(damaged.glob("*.dcm")).write_bytes(b"")
+    sample = only(root)
+    np.testing.assert_array_equal(sample.labels, expected.labels)
+    assert sample.remarks == (*expected.remarks, "1 of 2 series do not fit the annotation or are damaged")
 
 
 def test_coca_refuses_two_series_that_do_not_fit(patient):

@@ -129,7 +129,7 @@ def _load(
     (sample,) = samples
     if not problems:
         return sample
-    remark = f"{len(problems)} of {len(all_series)} series do not fit the annotation"
+    remark = f"{len(problems)} of {len(all_series)} series do not fit the annotation or are damaged"
     return Sample(sample.image, sample.labels, sample.spacing, (*sample.remarks, remark), geometry=sample.geometry)
 
 

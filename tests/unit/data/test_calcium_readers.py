@@ -446,6 +446,13 @@ def test_coca_accepts_a_doubled_top_folder_and_refuses_a_patient_in_both(patient
     refusal(root, "coca", f"patient {annotation.stem} appears twice")
 
 
+@pytest.mark.parametrize("content", [{}, {"Images": []}, {"Images": [{"ImageIndex": 1, "NumberOfROIs": 0}]}])
+def test_coca_takes_an_annotation_without_regions_for_a_scan_without_calcium(patient, content):
+    root, _, annotation = patient(0)
+    annotation.write_bytes(plistlib.dumps(content))
+    assert not only(root).labels.any()
+
+
 def test_coca_excludes_annotations_without_slices(patient):
     root, series, annotation = patient(0)
     for identity in ("77", "9999"):

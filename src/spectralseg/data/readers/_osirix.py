@@ -77,7 +77,8 @@ def read_annotation(path: Path) -> Annotation:
     with decoding(path, "an annotation of OsiriX"), path.open("rb") as stream:
         content = plistlib.load(stream, fmt=plistlib.FMT_XML)  # refuses declarations of entities
         try:
-            annotation = Annotation.model_validate(content)
+            # Of nothing marked, the list may be empty, or missing with all other keys.
+            annotation = Annotation.model_validate({"Images": []} if content == {} else content)
         except ValidationError as error:
             first = error.errors()[0]
             entry = ".".join(map(str, first["loc"])) or "the top level"

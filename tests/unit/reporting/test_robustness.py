@@ -96,7 +96,34 @@ def test_a_corruption_without_the_baseline(study, tmp_path):
     others = cells[cells["objective"] != "spatial"]
     assert others.loc[others["corruption"] == "ghosting", "gain"].isna().all()
     assert others.loc[others["corruption"] == "bernoulli", "gain"].notna().all()
+    assert others.loc[others["corruption"] == "mean", "gain"].isna().all(), "means of other corruptions"
     assert others.loc[others["quantity"] == "mCE", "measured"].isna().all()
+
+
+@pytest.mark.parametrize("lacking", ["spatial", "spatial_spectral"])
+def test_the_difference_is_that_of_the_structures_of_both(study, tmp_path, lacking):
+    """A Dice is undefined where reference and prediction are empty, which is not so for every method."""
+    lost = {"case": "acdc_0", "severity": "3", "class": "myocardium"}
+
+    def is_lost(records, names):
+        return np.logical_and.reduce([records[name] == lost[name] for name in names])
+
+    def lose_one(records):
+        undefined = is_lost(records, lost) & (records["objective"] == lacking)
+        return records.assign(value=records["value"].mask(undefined))
+
+    cells = changed(study, tmp_path, lose_one).cells
+    selected = (cells["objective"] == "spatial_spectral") & (cells["dataset"] == "acdc") & (cells["quantity"] == "rD")
+    for cell in cells[selected].to_dict("records"):
+        losses = {}
+        for objective, lam in (("spatial_spectral", cell["lambda"]), ("spatial", "0")):
+            records = records_of(study, cell, objective=objective, **{"lambda": lam})
+            both = records[~is_lost(records, ["case", "class"])]
+            seeds = per_seed(both, relative_degradation)
+            losses[objective] = np.mean(
+                [seed.mean() if cell["corruption"] == "mean" else seed[cell["corruption"]] for seed in seeds]
+            )
+        assert cell["gain"] == pytest.approx(100 * (losses["spatial_spectral"] - losses["spatial"]), abs=1e-9)
 
 
 def test_without_corrupted_images(study, tmp_path):

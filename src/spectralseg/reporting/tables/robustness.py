@@ -83,23 +83,23 @@ def build(results: Results) -> Table:
 def _of_dataset(records: pd.DataFrame, baseline: str) -> Iterator[dict[str, Any]]:
     """Rows of all methods of a dataset under one protocol."""
     methods = dict(iter(records.groupby(METHOD)))
-    losses = {method: _losses(part) for method, part in methods.items()}
+    scores = {method: _scores(part) for method, part in methods.items()}
     for method, part in methods.items():
+        losses = _losses(scores[method])
         references = [key for key in methods if key[:2] == (method[0], baseline)]
         reference = references[0] if len(references) == 1 and method not in references else None
         severities = part[part["corruption"] != CLEAN].groupby("corruption")["severity"].nunique()
+        differences = _differences(scores[method], scores[reference]) if reference else pd.DataFrame()
         row = {
             **dict(zip(METHOD, method, strict=True)),
             "baseline": baseline,
-            "seeds": losses[method].index.get_level_values("seed").nunique(),
-            "cases": losses[method].index.get_level_values("case").nunique(),
-            "units": len(losses[method]),
-            "left_out": len(part[_UNIT].drop_duplicates()) - len(losses[method]),
+            "seeds": losses.index.get_level_values("seed").nunique(),
+            "cases": losses.index.get_level_values("case").nunique(),
+            "units": len(losses),
+            "left_out": len(part[_UNIT].drop_duplicates()) - len(losses),
         }
-        for corruption, loss in losses[method].items():
-            gain = (np.nan,) * 3
-            if reference and corruption in losses[reference]:
-                gain = _difference(loss - losses[reference][corruption], part)
+        for corruption, loss in losses.items():
+            gain = _interval(differences[corruption], part) if corruption in differences else (np.nan,) * 3
             yield {
                 **row,
                 **{"quantity": LOSS, "corruption": corruption},
@@ -112,7 +112,12 @@ def _of_dataset(records: pd.DataFrame, baseline: str) -> Iterator[dict[str, Any]
             yield {**row, "quantity": ERROR, "corruption": MEAN, "severities": severities.sum(), **errors}
 
 
-def _losses(records: pd.DataFrame) -> pd.DataFrame:
+def _scores(records: pd.DataFrame) -> pd.DataFrame:
+    """Dice by seed, case and class, a column per corruption and severity, without structures that lack one."""
+    return records.set_index([*_UNIT, "corruption", "severity"])["value"].unstack(["corruption", "severity"]).dropna()
+
+
+def _losses(scores: pd.DataFrame) -> pd.DataFrame:
     """Contribution of each structure of a case to rD, in percent: a row per seed, case and class.
 
     rD = 1 - noisy / clean is a ratio of means, which cannot be resampled as a mean over cases. The first-order
@@ -121,8 +126,7 @@ def _losses(records: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One column per corruption, and ``mean`` over these.
     """
-    table = records.set_index([*_UNIT, "corruption", "severity"])["value"].unstack(["corruption", "severity"]).dropna()
-    values = table.T.groupby(level="corruption").mean().T
+    values = scores.T.groupby(level="corruption").mean().T
     means = values.groupby("seed").transform("mean")
     kept = means.div(means[CLEAN], axis=0)
     changes = (kept.mul(values[CLEAN], axis=0) - values).div(means[CLEAN], axis=0)
@@ -130,8 +134,22 @@ def _losses(records: pd.DataFrame) -> pd.DataFrame:
     return losses.assign(**{MEAN: losses.mean(axis=1)}) if losses.size else losses
 
 
-def _difference(differences: pd.Series, records: pd.DataFrame) -> Interval:
-    """Mean difference of the contributions to both methods, with its interval over seeds and patients."""
+def _differences(scores: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """Contributions less those to the baseline, both of the structures of both.
+
+    Returns:
+        One column per corruption with the same severities, and ``mean`` if these are all corruptions of both.
+    """
+    structures, conditions = scores.index.intersection(baseline.index), scores.columns.union(baseline.columns)
+    corruptions = conditions.get_level_values("corruption")
+    unequal = set(corruptions[~(conditions.isin(scores.columns) & conditions.isin(baseline.columns))])
+    same = conditions[~corruptions.isin(unequal)]
+    method, reference = (_losses(part.loc[structures, same]) for part in (scores, baseline))
+    return (method - reference).drop(columns=[MEAN] if unequal else [])
+
+
+def _interval(differences: pd.Series, records: pd.DataFrame) -> Interval:
+    """Mean difference with its interval over seeds and patients."""
     table = differences.unstack("seed").dropna(how="all")
     groups = records.drop_duplicates("case").set_index("case")["group"]
     if table.empty:

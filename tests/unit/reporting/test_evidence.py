@@ -77,7 +77,7 @@ def test_every_interval_of_the_page_is_in_its_files(text, effects):
         tuple(signed(value, digits) for value in row)
         for source in sources
         for row in source.dropna().to_numpy()
-        for digits in (2, 3)
+        for digits in range(2, writing.MOST_DIGITS + 1)
     }
     assert set(printed) <= intervals
 

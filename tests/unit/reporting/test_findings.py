@@ -16,6 +16,7 @@ from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
 from spectralseg.reporting.findings import extract, write_page, writing
 from spectralseg.reporting.results import Results
+from spectralseg.reporting.studies import _common as common
 
 CONTROL = "squared_dice"
 TRAINING = {"learning_rate": 0.1, "iterations": 600}
@@ -55,9 +56,9 @@ def finished(study, tmp_path_factory):
         lines = [{"iteration": n, "validation_dice": 0.8 - 0.3 / n * 100} for n in (100, 500, 600)]
         (file.parent / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (file.parent / "records.parquet").touch()
-    claims = [["harmonized", "a", "1", "It helps", 2, "holds", "of 2 comparisons 2 hold"]]
-    claims.append(["harmonized", "b", "2", "It cooks", 0, "cannot be tested with this data", "no such thing"])
-    names = ["paper", "id", "section", "claim", "comparisons", "verdict", "reason"]
+    claims = [["harmonized", "a", "1", "It helps", 2, "holds", "too uncertain to say", "of 2 comparisons 2 hold"]]
+    claims.append(["harmonized", "b", "2", "It cooks", 0, *["cannot be tested with this data"] * 2, "no such thing"])
+    names = ["paper", "id", "section", "claim", "comparisons", "verdict", "verdict_adjusted", "reason"]
     write_claims(root, [dict(zip(names, row, strict=True)) for row in claims], untested=["GRCSF"])
     return root
 
@@ -68,6 +69,18 @@ def folder(finished, published, tmp_path_factory):
     extract(Results(finished, published), [finished], out)
     write_page(out, out.with_suffix(".md"))
     return out
+
+
+def copied(folder, tmp_path):
+    copy = tmp_path / "evidence"
+    shutil.copytree(folder, copy)
+    return copy
+
+
+def rewrite(copy, name, change):
+    """Apply a change to one of the CSV files, as text."""
+    file = copy / f"{name}.csv"
+    change(pd.read_csv(file, dtype="str", keep_default_na=False)).to_csv(file, index=False)
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +117,10 @@ def test_effects_follow_from_the_records_beside_them(folder, finished, published
 def test_the_page_reports_the_simulated_effects(text):
     assert "`spatial_spectral` (λ = 0.2) against the baseline `spatial`, 4 comparisons in DSC: 3 better" in text
     assert f"Against its control `{CONTROL}`, 4 comparisons in DSC: 0 better, 0 worse, 4 equivalent within ±" in text
-    assert "4 comparisons of 4 under 'sound' are equivalent; all would be with a margin of 0.01" in text
+    assert "Equivalent under 'sound': 4 of 4 comparisons; all would be with a margin of 0.02 percentage" in text
     assert "GRCSF: none of its 7 claims can be tested, as the study has none of their runs." in text
-    assert "### Harmonized: A title\n\nOf 2 claims of the paper 1 can be tested with these datasets: 1 holds." in text
-    assert "| 1 | It helps | holds | of 2 comparisons 2 hold |" in text
+    assert "### Harmonized: A title\n\nOf 2 claims of the paper, 1 can be tested with these runs: 1 holds." in text
+    assert "| 1 | It helps | holds | too uncertain to say | of 2 comparisons 2 hold |" in text
 
 
 def test_every_effect_on_the_page_is_a_row_of_its_file(folder, text):
@@ -135,6 +148,9 @@ def test_verdicts_follow_from_intervals(folder, text):
     )
     for line in table:
         name, cell = line.strip("| ").split(" | ")[:2]
+        if "`spatial`" in name:
+            assert re.fullmatch(r"\d+\.\d\d", cell), "the value of the baseline"
+            continue
         architecture = "transunet" if "TransUNet" in name else "unet"
         objective = re.search("`([a-z_]+)", name).group(1)
         lam = (re.search(r"λ = ([0-9.]+)", name) or ["", "0"])[1]
@@ -192,7 +208,7 @@ def test_phantoms_and_missing_runs_are_reported_first(folder, tmp_path):
         )
     page = writing.text(writing.Numbers(copy), "evidence").split("## Protocol")[0]
     assert "nothing here says anything about a paper" in page
-    assert "runs are missing or diverged" in page
+    assert re.search(r"Unfinished: (\d+) of \1 runs have no results\.", page)
 
 
 def test_hand_written_notes_join_the_page(folder, tmp_path):
@@ -255,10 +271,12 @@ def test_a_baseline_that_is_a_control_is_compared_once(finished, published, tmp_
     ("needed", "expected"),
     [
         ([0.1, 0.2948], "with a margin of 0.30 percentage"),
+        ([0.1, 0.29], "with a margin of 0.30 percentage"),
+        ([0.0], "with a margin of 0.01 percentage"),
         ([0.1, np.nan], "no margin would be enough, because equivalence needs 3"),
     ],
 )
-def test_the_reported_margin_is_rounded_up(needed, expected):
+def test_all_intervals_lie_within_the_reported_margin(needed, expected):
     assert expected in writing._all_equivalent(pd.DataFrame({"margin_needed": needed}))
 
 
@@ -295,16 +313,221 @@ def test_the_ends_of_a_sweep_are_paired_and_compared_with_the_same_network_of_th
     assert "the paper's" not in isic
 
 
-def test_a_curve_of_one_validation_has_no_final_rise(folder):
-    numbers = writing.Numbers(folder)
-    curves = numbers.curves("curves")
-    assert writing._flattened(numbers, curves).startswith(
-        "In the last sixth of training, mean validation Dice changes by +"
-    )
-    assert writing._flattened(numbers, curves[curves["iteration"] == 600]) == ""
+def test_the_final_change_is_that_of_runs_with_both_validations(folder, tmp_path):
+    copy = copied(folder, tmp_path)
+    curves = pd.read_csv(copy / "curves.csv", dtype="str")
+    start = "Change of validation Dice at the end of training, mean over runs, in percentage points: "
+    both = f"{start}+1.0 on ACDC (iterations 500 to 600) and +1.0 on ISIC-18 (iterations 500 to 600). Where it still"
+    assert writing._flattened(writing.Numbers(copy)).startswith(both)
+    early = curves[(curves["dataset"] == "acdc") & (curves["seed"] == "0") & (curves["iteration"] == "500")]
+    curves.drop(early.index).replace({"validation_dice": {"0.75": "0.1"}}).to_csv(copy / "curves.csv", index=False)
+    assert "ACDC (iterations 100 to 600)" in writing._flattened(writing.Numbers(copy))
+    curves[curves["iteration"] == "600"].to_csv(copy / "curves.csv", index=False)
+    assert writing._flattened(writing.Numbers(copy)) == ""
 
 
 def test_random_maps_get_no_verdict():
     row = {"metric": "cam_random_energy_relative", "verdict": "better", "difference": 1.0, "low": 0.5, "high": 1.5}
     assert "better" in writing._entry(row)
     assert "better" not in writing._entry(row, marked=False)
+
+
+def against(frame, reference):
+    return frame[frame["reference"] != reference]
+
+
+REDUCED = {
+    "complete": [],
+    "no baseline": [("effects", lambda frame: against(frame, "spatial"))],
+    "no control": [("effects", lambda frame: against(frame, CONTROL))],
+    "no interval": [("effects", lambda frame: frame.assign(low="", high="", narrow_low="", narrow_high=""))],
+    "no Dice": [("effects", lambda frame: frame[frame["metric"] != "dsc"])],
+    "two weights": [("effects", lambda frame: frame[frame["lambda"].isin(["0", "0.1", "0.2"])])],
+    "three weights of no objective": [
+        ("effects", lambda frame: frame[(frame["objective"] == "printed") == (frame["lambda"] == "0.5")])
+    ],
+    "no effect": [("effects", lambda frame: frame[:0])],
+    "no curve": [("curves", lambda frame: frame[:0]), ("tuning", lambda frame: frame[:0])],
+    "no rate": [("curves", lambda frame: frame.assign(learning_rate=""))],
+    "no noise": [("noise", lambda frame: frame[:0])],
+    "no audit": [("leakage", lambda frame: frame[:0])],
+    "no claim": [("claims", lambda frame: frame[frame["verdict"] != "holds"])],
+    "no run": [("runs", lambda frame: frame.assign(state="missing", iterations=""))],
+    "nothing recorded": [
+        (
+            "runs",
+            lambda frame: frame.assign(device="", threads="", evaluation="", parameters="", commit="", torch=""),
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("case", REDUCED)
+def test_a_page_has_no_empty_part(case, folder, tmp_path):
+    """No heading or table without content, no plot without data, no number that is NaN."""
+    copy = copied(folder, tmp_path)
+    for name, change in REDUCED[case]:
+        rewrite(copy, name, change)
+    write_page(copy, tmp_path / "evidence.md")
+    page = (tmp_path / "evidence.md").read_text(encoding="utf-8")
+    assert not re.search(r"\bnan\b", page, re.IGNORECASE)
+    assert {f"evidence/{file.name}" for file in copy.glob("*.svg")} == set(re.findall(r"!\[[^]]*\]\((.*?)\)", page))
+    parts = page.strip().split("\n\n")
+    for part, after in zip(parts, [*parts[1:], "# End"], strict=True):
+        level = len(re.match("#*", part)[0])
+        assert level < 2 or level < len(re.match("#*", after)[0]) or not after.startswith("#"), part
+        assert not part.endswith(":") or not after.startswith("#"), part
+        assert not part.startswith("|") or part.count("\n") > 1, part
+        assert part.startswith("|") or not re.search(r"  |\(\)|: ?[.;]|,,|\b1 (runs|claims|seeds)\b", part), part
+
+
+def test_the_baseline_is_reported_with_its_values(folder, text):
+    records = pd.read_parquet(folder / "records.parquet")
+    keys = {"suite": "iid", "dataset": "isic2018", "architecture": "unet", "objective": "spatial", "metric": "dsc"}
+    mask = np.logical_and.reduce([records[key] == value for key, value in keys.items()])
+    mean = 100 * records[mask & (records["protocol"] == "sound")]["value"].mean()
+    section = text.split("### ISIC-18\n")[1]
+    assert section.index(f"| UNet `spatial` | {mean:.2f} |") < section.index("UNet `spatial_spectral, λ = 0.2`")
+
+
+def test_measures_without_a_value_have_no_column(text):
+    assert "| DSC, sound | DSC, published | HD95, sound |" in text
+    assert "NSD, sound" not in text
+
+
+def test_methods_follow_the_configuration(text):
+    lines = re.findall(r"^\| (\w+) `(\w+)", text.split("## Noise")[1].split("\n## ")[0], re.MULTILINE)
+    first = lines[: len(lines) // 2]
+    assert first[0] == ("UNet", "spatial")
+    assert first == sorted(first, key=lambda line: line[0] == "TransUNet"), "UNet is the first network"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_diverged_runs_are_not_missing_runs(seeds, folder, tmp_path):
+    copy = copied(folder, tmp_path)
+
+    def diverge(frame):
+        chosen = (frame["objective"] == "printed") & (frame["lambda"] == "0.2") & (frame["dataset"] == "acdc")
+        return frame.assign(state=np.where(chosen & (frame["seed"].astype(int) < seeds), "diverged", "evaluated"))
+
+    rewrite(copy, "runs", diverge)
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert re.search(rf"\*\*{seeds} of \d+ runs diverged: `printed` {seeds}\. Comparisons leave out their seeds", page)
+    assert "Unfinished" not in page
+
+
+def test_limits_name_what_was_measured(folder, text, tmp_path):
+    assert "- ACDC and ISIC-18 with UNet and TransUNet only, each tested on cases of its own dataset" in text
+    assert "- Learning rate and iterations were tuned for the baseline alone" in text
+    copy = copied(folder, tmp_path)
+
+    def lose(frame):
+        lost = (frame["dataset"] == "acdc") | (frame["architecture"] == "transunet")
+        return frame.assign(state=frame["state"].mask(lost, "missing"), parameters="3600000.0")
+
+    rewrite(copy, "runs", lose)
+    rewrite(copy, "tuning", lambda frame: frame[:0])
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert "- ISIC-18 with UNet only, each tested on cases of its own dataset" in page
+    assert "networks of 3.6 million parameters" in page
+    assert "none was tuned individually" in page
+
+
+def test_the_protocol_is_that_of_the_configuration(folder, tmp_path):
+    copy = copied(folder, tmp_path)
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["evaluation"] = {"checkpoint": "last"}
+    (copy / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert "*add*: L + λA. *printed*: L + λ(1 − A), the sign of Eq. (3). *convex*: (1 − λ)L + λA. Training: SGD" in page
+    assert "The checkpoint after the last iteration is evaluated." in page
+
+
+def test_the_audit_is_reported_where_it_found_nothing(folder, text, tmp_path):
+    found = "Test cases that match another case of their dataset: 0 of 3 on ACDC, "
+    assert found in text
+    copy = copied(folder, tmp_path)
+    rewrite(copy, "leakage", lambda frame: frame.assign(train="1", not_hashed="2"))
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert "their dataset: 1 of 3 on ACDC (1 in its train part, 2 not compared), " in page
+
+
+def test_a_margin_above_the_measured_error_says_little(folder, tmp_path):
+    copy = copied(folder, tmp_path)
+
+    def calibrated(frame):
+        hd95 = frame[(frame["metric"] == "hd95") & (frame["protocol"] == "sound")]
+        changes = {"margin": "0.5", "equivalent": "True", "verdict": "equivalent"}
+        return pd.concat([hd95.assign(metric="ece", reference_measured="0.3", **changes), frame])
+
+    rewrite(copy, "effects", calibrated)
+    warning = "the margin, ± 0.5 percentage points, is at least as large as the ECE of the baseline itself"
+    assert warning in writing.text(writing.Numbers(copy), "evidence")
+    rewrite(copy, "effects", lambda frame: frame.assign(reference_measured="4.2"))
+    assert warning not in writing.text(writing.Numbers(copy), "evidence")
+
+
+def test_a_verdict_is_not_rounded_away():
+    row = {"metric": "nll", "verdict": "better", "difference": -0.0006, "low": -0.0011, "high": -0.0002}
+    assert writing._entry(row) == "−0.0006 [−0.0011, −0.0002] **better**"
+    assert writing._entry({**row, "verdict": "undecided", "high": 0.0002}) == "−0.001 [−0.001, +0.000]"
+    row = {"metric": "dsc", "difference": 0.1, "narrow_low": -0.2, "narrow_high": 0.4996}
+    assert writing._limits_apart(row, "narrow_low", "narrow_high", [0.5]) == "+0.1000 [−0.2000, +0.4996]"
+
+
+def test_a_study_without_eq_2_is_answered_for_each_objective(folder, tmp_path):
+    copy = copied(folder, tmp_path)
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["objectives"]["spatial_spectral"]["form"] = "convex"
+    (copy / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    first, *others = writing.answer(writing.Numbers(copy))
+    assert first == "No objective of this study adds 1 − S, with S of Eq. (2) over all frequencies, to the baseline."
+    assert others[0].startswith("`spatial_spectral` (λ = 0.2) against the baseline `spatial`, 4 comparisons in DSC")
+    assert len(others) == len(config["objectives"]) - 1
+
+
+def test_the_baseline_is_not_the_subject(folder, tmp_path):
+    copy = copied(folder, tmp_path)
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["comparison"] = {"baseline": "spatial_spectral"}
+    del config["grid"]["curves"]
+    (copy / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    assert "`spatial_spectral` (λ = 0.2) against" not in " ".join(writing.answer(writing.Numbers(copy)))
+
+
+def test_external_methods_have_no_effect(finished, published, tmp_path):
+    root = tmp_path / "study"
+    shutil.copytree(finished, root)
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    commands = {"train": "train {data} {seed} {model}", "predict": "predict {model} {images} {predictions}"}
+    config["external"] = {"other": {"datasets": ["acdc"], "seeds": [0, 1, 2], **commands}}
+    (root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    records = pd.read_parquet(root / "records.parquet")
+    ours = (records["dataset"] == "acdc") & (records["objective"] == "spatial") & (records["architecture"] == "unet")
+    external = records[ours].assign(architecture="other", objective="external")
+    pd.concat([records, external])[list(COLUMNS)].to_parquet(root / "records.parquet")
+    extract(Results(root, published), [], tmp_path / "evidence")
+    write_page(tmp_path / "evidence", tmp_path / "evidence.md")
+    assert "external" not in set(pd.read_csv(tmp_path / "evidence" / "effects.csv")["objective"])
+    assert "| other `external` |" in (tmp_path / "evidence.md").read_text(encoding="utf-8").split("## Noise")[1]
+
+
+def test_spectra_are_those_of_all_test_cases(folder, text):
+    """Only class activation maps are limited to the interpreted cases."""
+    records = pd.read_parquet(folder / "records.parquet")
+    patients = records[(records["metric"] == "frc_mid") & (records["dataset"] == "acdc")]["group"].nunique()
+    assert re.search(rf"\| ACDC \| UNet \| Fourier ring correlation, middle band \|.*\| 3 \| {patients} \|", text)
+    assert "spectra are those of all test cases" in text
+
+
+def test_the_gains_of_the_paper_are_those_of_its_tables(finished, published, text):
+    gains = common.published_gains(Results(finished, published), "table_1", "table_2")
+    gains = gains[(gains["metric"] == "dsc") & (gains["suite"] == "iid")]["published_gain"]
+    assert f"the paper's gains are {gains.min():.2f} to {gains.max():.2f}." in text
+
+
+def test_a_missing_column_raises(folder, tmp_path):
+    copy = copied(folder, tmp_path)
+    rewrite(copy, "runs", lambda frame: frame.drop(columns="state"))
+    with pytest.raises(InputError, match=r"runs\.csv: .*'state'.*run 'spectralseg findings' again"):
+        write_page(copy, tmp_path / "page.md")

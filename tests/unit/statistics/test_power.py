@@ -38,6 +38,15 @@ def test_power_of_a_detectable_difference(seeds, groups):
     assert POWER - 0.12 < np.mean(result) < POWER + 0.08, "the interval is a little wider than the test that is planned"
 
 
+@pytest.mark.parametrize(("groups", "sd"), [(20, (0.0035, 0, 0.025)), (100, (0, 0.014, 0.107))])
+def test_intervals_detect_less_often_where_seeds_hardly_matter(groups, sd):
+    """The interval cannot exclude a variance between seeds; the test takes its estimate of about zero for the truth."""
+    truth = Components(*(part**2 for part in sd), 6, groups).detectable()
+    rng = np.random.default_rng(3)
+    result = [paired_interval(study(rng, 6, groups, truth, sd), resamples=1000).low > 0 for _ in range(600)]
+    assert 0.5 < np.mean(result) < 0.7
+
+
 def test_cases_of_a_group_count_as_one():
     values, groups = study(np.random.default_rng(3), 5, 20), np.repeat(np.arange(20), 3)
     assert Components.of(np.repeat(values, 3, axis=1), groups) == pytest.approx(Components.of(values))

@@ -25,24 +25,32 @@ _LINE = 0.17  # inches
 
 
 def draw(numbers: Numbers, folder: Path) -> None:
-    """Write ``forest.svg``, ``curves.svg`` and ``sweep.svg``, the same bytes for the same numbers."""
-    for name, figure in (("forest", _forest(numbers)), ("curves", _curves(numbers)), ("sweep", _sweep(numbers))):
-        with (
-            replacing(folder / f"{name}.svg") as partial,
-            mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}),
-        ):
-            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
+    """Write ``forest.svg``, ``curves.svg`` and ``sweep.svg``, the same bytes for the same numbers.
+
+    A plot without data is removed.
+    """
+    plots = {
+        "forest": (_forest, numbers.main(numbers.dice)),
+        "curves": (_curves, numbers.ordered(numbers.main(numbers.curves("curves")))),
+        "sweep": (_sweep, numbers.sweep),
+    }
+    for name, (plot, rows) in plots.items():
+        file = folder / f"{name}.svg"
+        if rows.empty:
+            file.unlink(missing_ok=True)
+            continue
+        with replacing(file) as partial, mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+            plot(rows).savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _forest(numbers: Numbers) -> Figure:
+def _forest(rows: pd.DataFrame) -> Figure:
     """Differences to the baseline in DSC: a panel per dataset, a line per architecture and objective."""
-    rows = numbers.main(_dice(numbers))
-    datasets = [name for name in numbers.config.datasets if name in set(rows["dataset"])]
+    datasets = list(dict.fromkeys(rows["dataset"]))
     methods = list(dict.fromkeys(zip(rows["architecture"], rows["objective"], rows["lambda"], strict=True)))
     with style.applied():
-        figure = Figure(figsize=(9.5, 1.1 + _LINE * 1.6 * max(len(methods), 1)), layout="constrained")
-        panels = figure.subplots(1, max(len(datasets), 1), sharex=True, sharey=True, squeeze=False)[0]
-        for panel, dataset in zip(panels, datasets, strict=False):
+        figure = Figure(figsize=(9.5, 1.1 + _LINE * 1.6 * len(methods)), layout="constrained")
+        panels = figure.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
+        for panel, dataset in zip(panels, datasets, strict=True):
             _intervals(panel, rows[rows["dataset"] == dataset].to_dict("records"), methods)
             panel.set_title(dataset_label(dataset))
             panel.set_xlabel("difference in DSC, percentage points")
@@ -50,11 +58,6 @@ def _forest(numbers: Numbers) -> Figure:
         panels[0].set_yticks(range(len(methods)), labels)
         panels[0].set_ylim(len(methods) - 0.5, -0.5)
     return figure
-
-
-def _dice(numbers: Numbers) -> pd.DataFrame:
-    rows = numbers.against()
-    return rows[(rows["metric"] == "dsc") & (rows["protocol"] == "sound")].dropna(subset=["low"])
 
 
 def _intervals(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tuple[str, str, str]]) -> None:
@@ -69,13 +72,12 @@ def _intervals(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tuple
         panel.plot([row["difference"]], [place], "o", color=colour, markerfacecolor=face, markersize=4.5)
 
 
-def _curves(numbers: Numbers) -> Figure:
+def _curves(curves: pd.DataFrame) -> Figure:
     """Validation Dice against iterations: a panel per dataset and architecture, a line per objective."""
-    curves = numbers.ordered(numbers.main(numbers.curves("curves")))
     cells = list(dict.fromkeys(zip(curves["dataset"], curves["architecture"], strict=True)))
     objectives = list(dict.fromkeys(curves["objective"]))
     with style.applied():
-        height, width = max(1, math.ceil(len(cells) / 3)), min(3, max(1, len(cells)))  # in panels
+        height, width = math.ceil(len(cells) / 3), min(3, len(cells))  # in panels
         figure = Figure(figsize=(9.5, 2.4 * height + 0.5), layout="constrained")
         panels = figure.subplots(height, width, squeeze=False).ravel()
         for panel, (dataset, architecture) in zip(panels, cells, strict=False):
@@ -89,32 +91,29 @@ def _curves(numbers: Numbers) -> Figure:
             panel.set_axis_off()
         panels[0].set_ylabel("validation Dice, %")
         handles = [Line2D([], [], color=c, label=n) for c, n in zip(_COLOURS * 3, objectives, strict=False)]
-        if handles:
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
     return figure
 
 
-def _sweep(numbers: Numbers) -> Figure:
-    """Difference in DSC to the baseline against λ, with 95 % intervals, for sweeps of more than two λ."""
-    rows = _dice(numbers)
-    several = rows.groupby(["dataset", "architecture", "objective"])["lambda"].transform("nunique")
-    rows = rows[several > 2].assign(weight=lambda frame: frame["lambda"].astype(float))
+def _sweep(rows: pd.DataFrame) -> Figure:
+    """Difference in DSC to the baseline against λ, with 95 % intervals: a panel per dataset and architecture."""
+    rows = rows.assign(weight=rows["lambda"].astype(float))
     cells = list(dict.fromkeys(zip(rows["dataset"], rows["architecture"], strict=True)))
     objectives = list(dict.fromkeys(rows["objective"]))
     with style.applied():
-        figure = Figure(figsize=(1.0 + 4.5 * max(len(cells), 1), 3.2), layout="constrained")
-        panels = figure.subplots(1, max(len(cells), 1), squeeze=False, sharey=True)[0]
-        for panel, (dataset, architecture) in zip(panels, cells, strict=False):
+        figure = Figure(figsize=(1.0 + 4.5 * len(cells), 3.4), layout="constrained")
+        panels = figure.subplots(1, len(cells), squeeze=False, sharey=True)[0]
+        for panel, (dataset, architecture) in zip(panels, cells, strict=True):
             here = rows[(rows["dataset"] == dataset) & (rows["architecture"] == architecture)]
             for place, name in enumerate(objectives):
                 part, colour = here[here["objective"] == name], _COLOURS[place % len(_COLOURS)]
                 bars = (part["difference"] - part["low"], part["high"] - part["difference"])
                 beside = part["weight"] + 0.012 * (place - (len(objectives) - 1) / 2)
-                panel.errorbar(beside, part["difference"], bars, color=colour, marker="o", markersize=4, label=name)
+                panel.errorbar(beside, part["difference"], bars, color=colour, marker="o", markersize=4)
             panel.axhline(0, color="0.4", linewidth=0.8)
             panel.set_title(f"{dataset_label(dataset)}, {architecture_label(architecture)}")
             panel.set_xlabel("λ")
         panels[0].set_ylabel("difference to the baseline in DSC,\npercentage points")
-        if cells:
-            panels[-1].legend()
+        handles = [Line2D([], [], color=c, marker="o", label=n) for c, n in zip(_COLOURS * 3, objectives, strict=False)]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
     return figure

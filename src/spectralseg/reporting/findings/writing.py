@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from spectralseg.config import Config, load_config
+from spectralseg.config import EXTERNAL, Config, load_config
 from spectralseg.data.splits import PARTS
 from spectralseg.files import replacing
 from spectralseg.loading import read_csv
@@ -21,9 +21,11 @@ from spectralseg.reporting.findings import plots
 from spectralseg.reporting.findings.extract import (
     BETTER,
     CALIBRATION,
+    COLUMNS,
     CONFIG,
     EQUIVALENT,
     METHOD,
+    METRICS,
     SEGMENTATION,
     TO_SETTLE,
     UNDECIDED,
@@ -41,7 +43,7 @@ _MARKS = {BETTER: "**better**", WORSE: "**worse**", EQUIVALENT: "equivalent", UN
 _MAPS = {
     "cam_energy_relative": "energy of the class activation map inside the structure, by its share of the image",
     "cam_random_energy_relative": "the same of a random map",
-    "cam_pointing": "share of maps whose maximum lies in the structure",
+    "cam_pointing": "percent of maps whose maximum lies in the structure",
     "cam_random_pointing": "the same of a random map",
     "spectral_correlation": "correlation of log spectra, the paper's Fig. 8",
     "spectral_correlation_detrended": "the same less the mean of each ring",
@@ -50,6 +52,13 @@ _MAPS = {
 }
 
 _CELL = ["dataset", "architecture"]
+_FORMS = {
+    "add": "L + λA",
+    "printed": f"L + λ(1 {MINUS} A), the sign of Eq. (3)",
+    "convex": f"(1 {MINUS} λ)L + λA",
+}
+MOST_DIGITS = 6  # after the decimal point; the CSV files have six significant digits
+_CHECKPOINTS = {"best": "with the best validation Dice", "last": "after the last iteration"}
 
 Row = Mapping[Any, Any]
 
@@ -70,7 +79,7 @@ class Numbers:
         texts = (*METHOD, "reference", "reference_lambda", "metric", "protocol", "leak_free")
         expected = "the numbers of a study", "run 'spectralseg findings' again"
         options: dict[str, Any] = {"dtype": dict.fromkeys(texts, "str"), "keep_default_na": True}
-        frame = read_csv(self.folder / f"{name}.csv", *expected, **options)
+        frame = read_csv(self.folder / f"{name}.csv", *expected, COLUMNS[name], **options)
         return frame.fillna({column: "" for column in texts if column in frame})
 
     def curves(self, name: str) -> pd.DataFrame:
@@ -78,7 +87,7 @@ class Numbers:
         number.
         """
         keys = [*METHOD, "learning_rate", "iterations", "iteration"]
-        by_iteration = self.table(name).groupby(keys, sort=False)[VALIDATION]
+        by_iteration = self.table(name).groupby(keys, sort=False, dropna=False)[VALIDATION]
         return by_iteration.agg(["mean", "count"]).rename(columns={"mean": VALIDATION, "count": "seeds"}).reset_index()
 
     def notes(self, name: str) -> Iterator[str]:
@@ -93,9 +102,13 @@ class Numbers:
         return self.table("effects")
 
     def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows in the order of the configuration."""
+        """Rows in the order of the configuration, external methods last."""
         config = self.config
-        orders = (list(config.datasets), list(config.architectures), list(config.objectives))
+        orders = (
+            [*config.datasets],
+            [*config.architectures, *config.external],
+            [*config.objectives, EXTERNAL],
+        )
         keys = zip(frame["dataset"], frame["architecture"], frame["objective"], frame["lambda"], strict=True)
         places = [
             (*(order.index(name) for order, name in zip(orders, names, strict=True)), float(weight))
@@ -106,6 +119,22 @@ class Numbers:
     def against(self, reference: str | None = None, *, leak_free: str = "") -> pd.DataFrame:
         """Effects against the baseline, or another reference."""
         return self.ordered(select(self.effects, reference=reference or self.config.baseline, leak_free=leak_free))
+
+    @cached_property
+    def evaluated(self) -> pd.DataFrame:
+        """Runs with metric values."""
+        return select(self.table("runs"), state="evaluated")
+
+    @cached_property
+    def dice(self) -> pd.DataFrame:
+        """Effects in DSC against the baseline under the main protocol that have an interval."""
+        return select(self.against(), metric="dsc", protocol=MAIN_PROTOCOL).dropna(subset=["low"])
+
+    @cached_property
+    def sweep(self) -> pd.DataFrame:
+        """:attr:`dice` of the objectives with more than two λ on a dataset and network."""
+        several = self.dice.groupby([*_CELL, "objective"])["lambda"].transform("nunique")
+        return self.dice[several > 2]
 
     @cached_property
     def weights(self) -> dict[str, str]:
@@ -176,15 +205,19 @@ def text(numbers: Numbers, link: str) -> str:
 
 
 def answer(numbers: Numbers) -> list[str]:
-    """The answer in two sentences: Eq. (2) as 1 − S against the baseline, and against the squared Dice."""
+    """The answer in two sentences: Eq. (2) as 1 − S against the baseline, and against the squared Dice.
+
+    Without this objective, one sentence on each other objective.
+    """
     name = _subject(numbers)
     if name is None:
-        return ["No objective of this study has Eq. (2) over all frequencies."]
-    weight = numbers.weights.get(name, "0")
-    label = f"`{name}`" if weight == "0" else f"`{name}` (λ = {weight})"
-    outcome = _outcome(_dice(numbers, numbers.against(), name))
+        others = [other for other in numbers.config.objectives if other != numbers.config.baseline]
+        return [
+            f"No objective of this study adds 1 {MINUS} S, with S of Eq. (2) over all frequencies, to the baseline.",
+            *(_against_baseline(numbers, other) for other in others),
+        ]
     return [
-        f"{label} against the baseline `{numbers.config.baseline}`, {outcome}.",
+        _against_baseline(numbers, name),
         *(
             f"Against its control `{reference}`, {_outcome(_dice(numbers, numbers.against(reference), name))}."
             for reference in _controls(numbers, name)
@@ -192,10 +225,18 @@ def answer(numbers: Numbers) -> list[str]:
     ]
 
 
+def _against_baseline(numbers: Numbers, name: str) -> str:
+    weight = numbers.weights.get(name, "0")
+    label = f"`{name}`" if weight == "0" else f"`{name}` (λ = {weight})"
+    outcome = _outcome(_dice(numbers, numbers.against(), name))
+    return f"{label} against the baseline `{numbers.config.baseline}`, {outcome}."
+
+
 def _subject(numbers: Numbers) -> str | None:
     """The objective that the study is about: Eq. (2) over all frequencies, added as a loss."""
     objectives = numbers.config.objectives.items()
-    return next((name for name, objective in objectives if is_full_band(objective) and objective.form == "add"), None)
+    added = (name for name, objective in objectives if is_full_band(objective) and objective.form == "add")
+    return next((name for name in added if name != numbers.config.baseline), None)
 
 
 def _controls(numbers: Numbers, name: str) -> list[str]:
@@ -227,12 +268,11 @@ def _outcome(rows: pd.DataFrame) -> str:
 
 
 def _head(numbers: Numbers, link: str) -> Iterator[str]:
-    yield f"![Differences to the baseline in DSC with 95 % intervals]({link}/forest.svg)"
-    yield "*Differences to the baseline in DSC with 95 % intervals. Grey: the margin. A full dot: better or worse.*"
+    if len(numbers.main(numbers.dice)):
+        yield f"![Differences to the baseline in DSC with 95 % intervals]({link}/forest.svg)"
+        yield "*Differences to the baseline in DSC with 95 % intervals. Grey: the margin. A full dot: better or worse.*"
     yield " ".join(answer(numbers))
-    states = numbers.table("runs")["state"]
-    if missing := (states != "evaluated").sum():
-        yield f"**Unfinished: {missing} of {len(states)} runs are missing or diverged.**"
+    yield from _incomplete(numbers.table("runs"))
     if "phantom" in set(numbers.table("datasets")["source"]):
         yield "**Measured on synthetic phantoms: nothing here says anything about a paper.**"
     yield (
@@ -242,6 +282,20 @@ def _head(numbers: Numbers, link: str) -> Iterator[str]:
         f"[effects]({link}/effects.csv), [runs]({link}/runs.csv), [noise]({link}/noise.csv), "
         f"[claims]({link}/claims.csv) and others."
     )
+
+
+def _incomplete(runs: pd.DataFrame) -> Iterator[str]:
+    """Numbers of runs without results."""
+    diverged = runs[runs["state"] == "diverged"]
+    if waiting := len(runs) - len(diverged) - (runs["state"] == "evaluated").sum():
+        verb = "has" if waiting == 1 else "have"
+        yield f"**Unfinished: {waiting} of {counted(len(runs), 'run')} {verb} no results.**"
+    if len(diverged):
+        counts = listed(f"`{name}` {count}" for name, count in diverged["objective"].value_counts(sort=False).items())
+        yield (
+            f"**{len(diverged)} of {counted(len(runs), 'run')} diverged: {counts}. Comparisons leave out their seeds, "
+            "which favours an objective that diverges.**"
+        )
 
 
 def _protocol(numbers: Numbers, link: str) -> Iterator[str]:
@@ -262,12 +316,14 @@ def _protocol(numbers: Numbers, link: str) -> Iterator[str]:
             )
         )
     yield pipe_table(("objective", "base L", "auxiliary A", "form", "λ"), rows)
+    used = {objective.form for objective in config.objectives.values() if objective.auxiliary}
+    forms = "".join(f"*{form}*: {formula}. " for form, formula in _FORMS.items() if form in used)
     yield (
-        f"*add*: L + λA. *printed*: L + λ(1 {MINUS} A), the sign of Eq. (3). All runs: SGD with batches of "
-        f"{training.batch_size}, learning rate {training.learning_rate:g} ({training.schedule}), momentum "
-        f"{training.momentum:g}, weight decay {training.weight_decay:g}; iterations: {listed(steps)}. For each seed, "
-        "all objectives share initial weights, data order and test cases, so that differences are paired. The "
-        f"checkpoint with the best validation Dice is evaluated. [Configuration]({link}/{CONFIG})."
+        f"{forms}Training: SGD with batches of {training.batch_size}, learning rate {training.learning_rate:g} "
+        f"({training.schedule}), momentum {training.momentum:g}, weight decay {training.weight_decay:g}"
+        f"{f'; iterations: {listed(steps)}' if steps else ''}. For each seed, all objectives share initial weights, "
+        "data order and test cases, so that differences are paired. The checkpoint "
+        f"{_CHECKPOINTS[config.evaluation.checkpoint]} is evaluated. [Configuration]({link}/{CONFIG})."
     )
 
 
@@ -294,16 +350,25 @@ def _data(numbers: Numbers, link: str) -> Iterator[str]:
     yield pipe_table(headings, rows)
     yield from numbers.notes("data.md")
     leaks = numbers.table("leakage")
-    if leaks.empty:
+    own = leaks[leaks["train_dataset"] == leaks["test_dataset"]]
+    if own.empty:
         yield "The overlap of training and test data was not audited."
-    for finding in leaks[leaks["train_dataset"] == leaks["test_dataset"]]["finding"]:
-        if isinstance(finding, str) and finding:
-            yield f"Leakage audit. {finding}."
+    else:
+        phrases = listed(_leaks(row) for row in own.to_dict("records"))
+        yield f"[Leakage audit](leakage.md). Test cases that match another case of their dataset: {phrases}."
+
+
+def _leaks(row: Row) -> str:
+    """How many test cases match another case, and in which part."""
+    matches = [f"{row[part]} in its {part} part" for part in PARTS if row[part]]
+    unknown = [f"{row['not_hashed']} not compared"] if row["not_hashed"] else []
+    details = f" ({', '.join([*matches, *unknown])})" if matches or unknown else ""
+    return f"{sum(row[part] for part in PARTS)} of {row['cases']} on {dataset_label(row['test_dataset'])}{details}"
 
 
 def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
     baseline = numbers.config.baseline
-    tuning = select(numbers.curves("tuning"), objective=baseline)
+    tuning = numbers.ordered(select(numbers.curves("tuning"), objective=baseline))
     if not tuning.empty:
         keys = [*_CELL, "learning_rate", "iterations"]
         best: dict[Any, float] = tuning.groupby(keys)[VALIDATION].max().to_dict()
@@ -317,52 +382,75 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
         ]
         yield (
             f"Tuned for the baseline `{baseline}` alone, on validation data, with "
-            f"{counted(int(tuning['seeds'].max()), 'seed')}. Best validation Dice in percent for each learning rate "
-            "and number of iterations:"
+            f"{_range(tuning['seeds'])} {'seed' if tuning['seeds'].max() == 1 else 'seeds'}. Best validation Dice in "
+            "percent for each learning rate and number of iterations:"
         )
         yield pipe_table(("", *(f"{rate:g}, {iterations}" for rate, iterations in settings)), rows)
-    curves = numbers.curves("curves")
-    if not curves.empty:
+    if len(numbers.main(numbers.table("curves"))):
         yield f"![Validation Dice during training]({link}/curves.svg)"
-        yield _flattened(numbers, curves)
+        yield "*Validation Dice during training, mean over seeds.*"
+        yield _flattened(numbers)
 
 
-def _flattened(numbers: Numbers, curves: pd.DataFrame) -> str:
-    """The rise of validation Dice in the last sixth of training; empty unless validations lie before and in it."""
-    rises: dict[str, list[float]] = {}
-    for _, curve in numbers.main(curves).groupby(list(METHOD), sort=False):
-        early = curve["iteration"] <= curve["iterations"] * 5 / 6
-        if early.any() and not early.all():
-            dice = 100 * curve[VALIDATION]
-            rises.setdefault(str(curve["dataset"].iloc[0]), []).append(dice.iloc[-1] - dice[early].iloc[-1])
-    if not rises:
+def _flattened(numbers: Numbers) -> str:
+    """The change of validation Dice from the last validation before the last sixth of training to its end, mean over
+    runs; empty unless runs have both.
+    """
+    changes: dict[tuple[str, int, int], list[float]] = {}
+    curves = numbers.ordered(numbers.main(numbers.table("curves")))
+    for (dataset, *_), run in curves.groupby([*METHOD, "seed"], sort=False):
+        early = run[run["iteration"] <= run["iterations"] * 5 / 6]
+        if 0 < len(early) < len(run):
+            ends = early.iloc[-1], run.iloc[-1]
+            first, last = (int(end["iteration"]) for end in ends)
+            change = 100 * (ends[1][VALIDATION] - ends[0][VALIDATION])
+            changes.setdefault((str(dataset), first, last), []).append(change)
+    if not changes:
         return ""
-    phrases = [f"{signed(sum(rise) / len(rise), 1)} on {dataset_label(name)}" for name, rise in rises.items()]
-    return f"In the last sixth of training, mean validation Dice changes by {listed(phrases)} percentage points."
+    phrases = [
+        f"{signed(sum(change) / len(change), 1)} on {dataset_label(name)} (iterations {first} to {last})"
+        for (name, first, last), change in changes.items()
+    ]
+    return (
+        f"Change of validation Dice at the end of training, mean over runs, in percentage points: {listed(phrases)}. "
+        "Where it still rises, training has not converged."
+    )
 
 
 def _effects(numbers: Numbers, link: str) -> Iterator[str]:
-    yield (
-        f"Difference of each objective to `{numbers.config.baseline}`, mean over classes, with the 95 % interval. "
-        "DSC, NSD (within 2 mm, or 2 pixels where the spacing is unknown) and false structures are in percentage "
-        "points, HD95 is in mm or pixels; lower is better for the last two. *Published*: the paper's protocol, traps "
-        "included; *sound*: ours, see [the metrics policy](metrics-policy.md)."
-    )
     columns = [("dsc", protocol) for protocol in PROTOCOLS]
     columns += [(metric, MAIN_PROTOCOL) for metric in SEGMENTATION[1:]]
+    if select(numbers.main(numbers.against()), metric=SEGMENTATION).dropna(subset=["low"]).empty:
+        return
+    yield (
+        f"For each network, the values of `{numbers.config.baseline}`, and below them the difference of each objective "
+        "to it with the 95 % interval; means over classes. DSC and NSD (within 2 mm, or 2 pixels where the spacing is "
+        "unknown) are in percent, their differences in percentage points; HD95 is in mm or pixels. False structures: "
+        "percent of cases without a structure in which one is predicted. Lower is better for the last two. A measure "
+        "that no test case defines has no column. "
+        "*Published*: the paper's protocol, traps included; *sound*: ours, see [the metrics policy](metrics-policy.md)."
+    )
     for dataset in numbers.config.datasets:
         readings = select(numbers.effects, dataset=dataset)["leak_free"]
         for leak_free in ("", *dict.fromkeys(readings[readings != ""])):
             rows = select(numbers.main(numbers.against(leak_free=leak_free)), dataset=dataset)
-            if len(rows):
+            if len(select(rows, metric=SEGMENTATION).dropna(subset=["low"])):
                 yield f"### {dataset_label(dataset)}" + (", without leaked test cases" if leak_free else "")
-                yield _effect_table(rows, columns)
+                yield _effect_table(numbers, rows, columns)
                 yield _sizes(rows)
 
 
-def _effect_table(rows: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> str:
-    headings = {column: f"{metric_of(column[0]).label}, {column[1]}" for column in columns}
-    return _method_table(rows, ("metric", "protocol"), headings, _entry)
+def _effect_table(numbers: Numbers, rows: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> str:
+    """For each architecture the values of the baseline, then the effects; columns without an effect are left out."""
+    keys = ["metric", "protocol"]
+    rows = rows.dropna(subset=["low"])
+    present = set(rows[keys].itertuples(index=False, name=None))
+    headings = {column: f"{metric_of(column[0]).label}, {column[1]}" for column in columns if column in present}
+    lines = []
+    for _, part in rows.groupby("architecture", sort=False):
+        values = part.drop_duplicates(keys).assign(objective=numbers.config.baseline, difference=math.nan)
+        lines += [values.assign(**{"lambda": "0"}), part]
+    return _method_table(pd.concat(lines), keys, headings, _entry)
 
 
 def _method_table(
@@ -378,11 +466,29 @@ def _method_table(
 
 
 def _entry(row: Row | None, *, marked: bool = True) -> str:
-    """A difference with its 95 % interval and its verdict."""
+    """A difference with its 95 % interval and its verdict; for the baseline its value."""
     if row is None or row["low"] != row["low"]:
         return NO_RUN
-    mark = _MARKS[row["verdict"]] if marked else ""
-    return f"{limits(row['difference'], row['low'], row['high'], digits=_digits(row))} {mark}".strip()
+    if row["difference"] != row["difference"]:
+        return _value(row)
+    mark, decided = _MARKS[row["verdict"]] if marked else "", row["verdict"] in (BETTER, WORSE)
+    text = _limits_apart(row, "low", "high", [0.0] if decided else [])
+    return f"{text} {mark}".strip()
+
+
+def _limits_apart(row: Row, low: str, high: str, bounds: Iterable[float]) -> str:
+    """A difference with its interval, with digits enough that no limit is rounded to a bound of the verdict."""
+    digits = _digits(row)
+    while digits < MOST_DIGITS and any(
+        round(row[limit], digits) in (bound, -bound) for limit in (low, high) for bound in bounds
+    ):
+        digits += 1
+    return limits(row["difference"], row[low], row[high], digits=digits)
+
+
+def _value(row: Row) -> str:
+    """The value of the baseline."""
+    return f"{row['reference_measured']:.{_digits(row)}f}"
 
 
 def _digits(row: Row) -> int:
@@ -399,22 +505,28 @@ def _sizes(rows: pd.DataFrame) -> str:
     return " ".join([*phrases, *few_patients(rows["groups"])])
 
 
-def _range(counts: pd.Series[int]) -> str:
+def _range(counts: pd.Series[Any]) -> str:
+    """The number, or the least and the largest; empty without any."""
     low, high = counts.min(), counts.max()
-    return f"{low}" if low == high else f"{low} to {high}"
+    return f"{low}" if low == high else f"{low} to {high}" if len(counts) else ""
 
 
 def _control(numbers: Numbers, link: str) -> Iterator[str]:
     name = _subject(numbers)
     for reference in _controls(numbers, name) if name else []:
         effects = numbers.main(select(numbers.against(reference), objective=name or "", metric="dsc"))
+        effects = effects.dropna(subset=["low"])
+        if effects.empty:
+            continue
         rows = [
             (
                 *_cell(row),
                 f"{metric_of(row['metric']).label}, {row['protocol']}",
-                limits(row["difference"], row["narrow_low"], row["narrow_high"], digits=_digits(row)),
+                _limits_apart(row, "narrow_low", "narrow_high", [row["margin"]]),
                 f"±{row['margin']:g}" if row["margin"] == row["margin"] else NO_RUN,
                 _MARKS[EQUIVALENT] if row["equivalent"] else "",
+                row["seeds"],
+                row["groups"],
             )
             for row in effects.to_dict("records")
         ]
@@ -424,12 +536,12 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
                 "But for smoothing and rounding, both are the same function (Parseval's theorem), so a difference can "
                 "only come from these, by way of training."
             )
-        yield pipe_table((*_CELL, "metric", "difference", "margin", ""), rows)
+        yield pipe_table((*_CELL, "metric", "difference", "margin", "", "seeds", "patients"), rows)
         dice = select(effects, protocol=MAIN_PROTOCOL)
         if len(dice):
             yield (
-                f"{counted(int(dice['equivalent'].sum()), 'comparison')} of {len(dice)} under "
-                f"'{MAIN_PROTOCOL}' are equivalent; {_all_equivalent(dice)}."
+                f"Equivalent under '{MAIN_PROTOCOL}': {dice['equivalent'].sum()} of "
+                f"{counted(len(dice), 'comparison')}; {_all_equivalent(dice)}."
             )
 
 
@@ -438,53 +550,63 @@ def _cell(row: Row) -> tuple[str, str]:
 
 
 def _all_equivalent(dice: pd.DataFrame) -> str:
-    """The smallest margin within which all comparisons would be equivalent, rounded up."""
+    """A margin with two decimals that all intervals lie within, none at its limits."""
     if dice["margin_needed"].isna().any():
         return f"no margin would be enough, because equivalence needs {FEWEST}"
-    return f"all would be with a margin of {math.ceil(100 * dice['margin_needed'].max()) / 100:.2f} percentage points"
+    needed = math.floor(round(100 * dice["margin_needed"].max(), 6)) + 1
+    return f"all would be with a margin of {needed / 100:.2f} percentage points"
 
 
 def _sweep(numbers: Numbers, link: str) -> Iterator[str]:
-    full = [name for name, objective in numbers.config.objectives.items() if is_full_band(objective)]
-    rows = select(numbers.against(), metric="dsc", protocol=MAIN_PROTOCOL, objective=full)
-    several = rows.groupby(_CELL)["lambda"].nunique()
-    for dataset, architecture in several[several > 2].index:
-        cell = {"dataset": dataset, "architecture": architecture}
-        sweep = select(rows, **cell)
-        weights = sorted(set(sweep["lambda"]), key=float)
+    for (dataset, architecture), sweep in numbers.sweep.groupby(_CELL, sort=False):
+        cell = {"dataset": str(dataset), "architecture": str(architecture)}
+        names, weights = dict.fromkeys(sweep["objective"]), sorted(set(sweep["lambda"]), key=float)
         published = select(numbers.table("published"), column="DSC", **cell).set_index("lambda")["value"]
         lines = []
         if len(published):
             lines.append(("Table 6 of the paper, DSC", *(_number(published.get(weight)) for weight in weights)))
-        for name in full:
-            if effects := select(sweep, objective=name).set_index("lambda").to_dict("index"):
-                lines.append((f"`{name}` less the baseline", *(_entry(effects.get(weight)) for weight in weights)))
-        yield f"{dataset_label(dataset)}, {architecture_label(architecture)}: DSC under '{MAIN_PROTOCOL}' against λ."
+        for name in names:
+            effects = select(sweep, objective=name).set_index("lambda").to_dict("index")
+            lines.append((f"`{name}` less the baseline", *(_entry(effects.get(weight)) for weight in weights)))
+        yield f"{', '.join(_cell(cell))}: DSC under '{MAIN_PROTOCOL}' against λ."
         yield pipe_table(("", *(f"λ = {weight}" for weight in weights)), lines)
-        for name in full:
+        yield _sizes(sweep)
+        for name in names:
             ends = select(numbers.against(name), objective=name, protocol=MAIN_PROTOCOL, **cell)
-            yield from (_ends(row, published) for row in ends.to_dict("records"))
-    if (several > 2).any():
+            yield from (_ends(row, published) for row in ends.dropna(subset=["low"]).to_dict("records"))
+    if len(numbers.sweep):
         yield f"![Difference in DSC to the baseline against λ]({link}/sweep.svg)"
 
 
 def _ends(row: Row, published: pd.Series[float]) -> str:
     """The difference of the largest λ to the smallest, paired, and that of the paper's table."""
     first, last = row["reference_lambda"], row["lambda"]
-    paper = ""
+    paper, mark = "", _MARKS[row["verdict"]]
     if {first, last} <= set(published.index):
         paper = f"; the paper's DSC changes by {signed(published[last] - published[first])}"
-    return f"`{row['objective']}` from λ = {first} to λ = {last}: {_entry(row)} percentage points{paper}."
+    return (
+        f"`{row['objective']}` from λ = {first} to λ = {last}: {_entry(row, marked=False)} percentage points"
+        f"{f', {mark}' if mark else ''}{paper}."
+    )
 
 
 def _calibration(numbers: Numbers, link: str) -> Iterator[str]:
-    rows = select(numbers.main(numbers.against()), metric=CALIBRATION)
+    rows = select(numbers.main(numbers.against()), metric=CALIBRATION, protocol=MAIN_PROTOCOL).dropna(subset=["low"])
     if rows.empty:
         return
-    yield "Differences to the baseline; lower is better. ECE and Brier score in percentage points."
+    yield (
+        "For each network, the values of the baseline, and below them the differences to it; lower is better. ECE and "
+        "Brier score in percent."
+    )
     for dataset, part in rows.groupby("dataset", sort=False):
         yield f"{dataset_label(str(dataset))}:"
-        yield _effect_table(part, [(metric, MAIN_PROTOCOL) for metric in CALIBRATION])
+        yield _effect_table(numbers, part, [(metric, MAIN_PROTOCOL) for metric in CALIBRATION])
+        wide = part[part["equivalent"] & (part["reference_measured"] <= part["margin"])]
+        if names := [metric_of(metric).label for metric in CALIBRATION if metric in set(wide["metric"])]:
+            yield (
+                f"Here the margin, {margins(wide['margin'], 'percentage points')}, is at least as large as the "
+                f"{listed(names)} of the baseline itself, so that *equivalent* says little."
+            )
 
 
 def _noise(numbers: Numbers, link: str) -> Iterator[str]:
@@ -492,41 +614,46 @@ def _noise(numbers: Numbers, link: str) -> Iterator[str]:
     if noise.empty:
         return
     yield (
-        "Percent of the clean Dice that a corruption costs (0: no loss), and in brackets its difference to the "
-        "baseline with the 95 % interval; below zero is more robust."
+        "Percent of the clean Dice that a [corruption](corruptions.md) costs (0: no loss), and in brackets its "
+        "difference to the baseline with the 95 % interval; below zero is more robust. Mean: over corruptions. "
+        f"{NO_RUN}: undefined, as without any clean Dice."
     )
-    for dataset, part in noise.groupby("dataset", sort=False):
+    for dataset, part in numbers.ordered(numbers.main(noise)).groupby("dataset", sort=False):
         yield f"{dataset_label(str(dataset))}:"
         headings = {(name,): name for name in noise["corruption"].unique()}
-        yield _method_table(numbers.main(part), ("corruption",), headings, _loss)
+        yield _method_table(part, ("corruption",), headings, _loss)
+        yield f"Seeds: {_range(part['seeds'])}. Test cases: {_range(part['cases'])}."
 
 
 def _loss(row: Row | None) -> str:
     if row is None or row["measured"] != row["measured"]:
         return NO_RUN
-    gain = row["gain"]
-    return f"{row['measured']:.2f}" + (f" ({limits(gain, row['gain_low'], row['gain_high'])})" if gain == gain else "")
+    gain = row["gain"], row["gain_low"], row["gain_high"]
+    return f"{row['measured']:.2f}" + ("" if any(map(math.isnan, gain)) else f" ({limits(*gain)})")
 
 
 def _maps(numbers: Numbers, link: str) -> Iterator[str]:
     name = _subject(numbers)
     rows = numbers.main(select(numbers.against(), metric=_MAPS, protocol=MAIN_PROTOCOL, objective=name or ()))
+    rows = rows.dropna(subset=["low"])
     if rows.empty:
         return
     rows = rows.sort_values("metric", key=lambda names: names.map(list(_MAPS).index), kind="stable")
     lines = [
         (
-            *(*_cell(row), _MAPS[row["metric"]], f"{row['reference_measured']:.{_digits(row)}f}"),
+            *(*_cell(row), _MAPS[row["metric"]], _value(row)),
             _entry(row, marked="random" not in row["metric"]),
+            *(row["seeds"], row["groups"]),
         )
-        for row in rows.dropna(subset=["low"]).to_dict("records")
+        for row in rows.to_dict("records")
     ]
     yield (
-        f"`{name}` against the baseline on the test cases that are interpreted, at most "
-        f"{numbers.config.evaluation.interpretation.cases} of each dataset. [Interpretation](interpretation.md) "
-        "says what such scores are worth: a map that is no better than a random one explains nothing."
+        f"`{name}` against the baseline. Class activation maps are those of at most "
+        f"{numbers.config.evaluation.interpretation.cases} test cases of each dataset, and a constant map has no "
+        "score; spectra are those of all test cases. [Interpretation](interpretation.md) says what such scores are "
+        "worth: a map that is no better than a random one explains nothing."
     )
-    yield pipe_table((*_CELL, "score", "baseline", "difference"), lines)
+    yield pipe_table((*_CELL, "score", "baseline", "difference", "seeds", "patients"), lines)
 
 
 def _claims(numbers: Numbers, link: str) -> Iterator[str]:
@@ -542,11 +669,21 @@ def _claims_of(paper: ClaimPaper, claims: pd.DataFrame) -> Iterator[str]:
     tested = claims[claims["verdict"] != UNTESTED]
     phrases = listed([f"{count} {verdict}" for verdict, count in tested["verdict"].value_counts().items()])
     yield (
-        f"Of {paper.claims} claims of the paper {len(tested)} can be tested with these datasets: {phrases or 'none'}. "
-        "The others need datasets, networks or measurements that this study does not have."
+        f"Of {counted(paper.claims, 'claim')} of the paper, {len(tested)} can be tested with these runs"
+        f"{f': {phrases}' if phrases else ''}."
+        + (
+            " The others need datasets, networks, runs or measurements that this study does not have."
+            if len(tested) < paper.claims
+            else ""
+        )
     )
-    lines = tested[["section", "claim", "verdict", "reason"]].itertuples(index=False, name=None)
-    yield pipe_table(("section", "claim", "verdict", "why"), lines)
+    if len(tested):
+        yield (
+            "*Adjusted*: the verdict when all claims of the paper that can be tested are judged together, see "
+            "[many comparisons](statistics.md#many-comparisons)."
+        )
+        lines = tested[["section", "claim", "verdict", "verdict_adjusted", "reason"]].itertuples(index=False, name=None)
+        yield pipe_table(("section", "claim", "verdict", "adjusted", "why"), lines)
 
 
 def _power(numbers: Numbers, link: str) -> Iterator[str]:
@@ -558,6 +695,7 @@ def _power(numbers: Numbers, link: str) -> Iterator[str]:
     ).dropna(subset=["detectable"])
     if rows.empty:
         return
+    rows = rows.sort_values("metric", key=lambda names: names.map(METRICS.index), kind="stable")
     lines = [
         (
             *(*_cell(row), metric_of(row["metric"]).label, f"{row['detectable']:.{_digits(row)}f}"),
@@ -568,11 +706,13 @@ def _power(numbers: Numbers, link: str) -> Iterator[str]:
     sizes = [f"{kind} for {size}" for size in TO_SETTLE for kind in ("seeds", "patients")]
     low, high = TO_SETTLE
     yield (
-        "The smallest true difference that a study of this size detects with a probability of 80 %, from the variance "
-        "of the differences between seeds and patients; and how many seeds (with these patients) or patients (with "
-        f"these seeds) would detect a difference of {low} or {high} percentage points of DSC, the range of the paper's "
-        "gains. 'None': no number does, because the other source of variance alone is too large. The variances are "
-        "estimates from few seeds: take the numbers as orders of magnitude."
+        "The smallest true difference that a two-sided t test at 5 % detects with a probability of 80 % in a study of "
+        "this size, if the variances between seeds and patients are those that were estimated; and how many seeds "
+        f"(with these patients) or patients (with these seeds) would detect a difference of {low} or {high} percentage "
+        "points of DSC. (In distribution, the paper's gains are 0.21 to 4.04.) 'None': no number does, because the "
+        "other source of variance alone is too large. Take the numbers as orders of magnitude, and rather as lower "
+        "bounds: the variances are estimates from few seeds, and as the intervals of this page allow for that, they "
+        "[exclude zero less often](statistics.md#power)."
     )
     yield pipe_table((*_CELL, "metric", "detectable", *sizes), lines)
 
@@ -580,34 +720,41 @@ def _power(numbers: Numbers, link: str) -> Iterator[str]:
 def _needed(row: Row, name: str) -> str:
     if row["metric"] != "dsc":
         return ""
-    return f"{row[name]:.0f}" if row[name] == row[name] else "none"
+    return f"{row[name]:.0f}" if row[name] == row[name] else "None"
 
 
 def _limits(numbers: Numbers, link: str) -> Iterator[str]:
-    datasets = numbers.table("datasets")
-    sizes, longest = sorted(set(datasets["image_size"])), max(_iterations(numbers).values(), default=0)
+    runs = numbers.evaluated
+    if runs.empty:
+        return
+    used = numbers.table("datasets").set_index("dataset").loc[list(dict.fromkeys(runs["dataset"]))]
+    sizes, parameters = sorted(set(used["image_size"])), _range((runs["parameters"] / 1e6).dropna().round(1))
+    networks = f"networks of {parameters} million parameters" if parameters else "these networks"
+    most = max(_iterations(numbers).values(), default=None)
+    training = "this training" if most is None else f"at most {most:.0f} iterations"
+    datasets, architectures = map(dataset_label, used.index), map(architecture_label, runs["architecture"].unique())
     points = (
-        f"Images of {listed(map(str, sizes))} pixels, at most {longest:.0f} iterations and small networks: this does "
-        "not show whether the same holds at full size and after full training.",
-        f"{listed(map(dataset_label, datasets['dataset']))} only: this does not show what holds on other data.",
-        "Objectives were not tuned individually: the learning rate is the baseline's, which favours it if anything.",
-        "An undecided comparison is no evidence of equality: see the section on statistical power.",
+        f"Images of {listed(map(str, sizes))} pixels, {training} and {networks}: this does not show whether the same "
+        "holds for other sizes, after longer training and for other networks.",
+        f"{listed(datasets)} with {listed(architectures)} only, each tested on cases of its own dataset: "
+        "this does not show what holds on other data.",
+        "Learning rate and iterations were tuned for the baseline alone, which favours it if anything."
+        if len(numbers.table("tuning"))
+        else "All objectives have the same learning rate and iterations; none was tuned individually.",
+        "An undecided comparison is no evidence of equality.",
     )
     yield "\n".join(f"- {point}" for point in points)
 
 
 def _cost(numbers: Numbers, link: str) -> Iterator[str]:
-    runs = numbers.table("runs")
-    evaluated = select(runs, state="evaluated")
+    runs, evaluated = numbers.table("runs"), numbers.evaluated
     if evaluated.empty:
         return
-    total = evaluated[["training", "evaluation"]].sum() / 3600
+    hours = [f"{_hours(evaluated[name])} of {name}" for name in ("training", "evaluation")]
     hardware = evaluated[["device", "threads"]].drop_duplicates().itertuples(index=False, name=None)
-    devices = listed([f"{device} with {counted(int(threads), 'thread')}" for device, threads in hardware])
-    yield (
-        f"{len(evaluated)} runs took {total['training']:.1f} hours of training and {total['evaluation']:.1f} hours of "
-        f"evaluation on {devices}."
-    )
+    devices = listed([text for device, threads in hardware if (text := _device(device, threads))])
+    where = f" on {devices}" if devices else ""
+    yield f"{counted(len(evaluated), 'run')} took {listed(hours)}{where}."
     costs = evaluated.groupby(_CELL, sort=False)[["training", "evaluation", "resident"]].mean().reset_index()
     lines = [
         (
@@ -619,9 +766,14 @@ def _cost(numbers: Numbers, link: str) -> Iterator[str]:
     ]
     yield pipe_table((*_CELL, "training, min", "evaluation, min", "memory, MiB"), lines)
     versions = list(runs.columns)[list(runs.columns).index("weights_sha256") + 1 :]
-    phrases = [f"{name} {'/'.join(map(str, evaluated[name].dropna().unique()))}" for name in versions]
-    commits = [str(commit) for commit in evaluated["commit"].dropna().unique()]
-    yield f"Versions: {', '.join(phrases)}; {counted(len(commits), 'commit')} of SpectralSeg: {', '.join(commits)}."
+    known = {name: evaluated[name].dropna().unique() for name in (*versions, "commit")}
+    commits = [str(commit) for commit in known.pop("commit")]
+    phrases = [", ".join(f"{name} {'/'.join(map(str, values))}" for name, values in known.items() if len(values))]
+    if commits:
+        changed = " (+: with uncommitted changes)" if any(commit.endswith("+") for commit in commits) else ""
+        phrases.append(f"{counted(len(commits), 'commit')} of SpectralSeg: {', '.join(commits)}{changed}")
+    if any(phrases):
+        yield f"Versions: {'; '.join(filter(None, phrases))}."
     digests = [
         (dataset_label(row["dataset"]), *(str(row[f"{array}_sha256"])[:16] for array in ("images", "masks")))
         for row in numbers.table("datasets").to_dict("records")
@@ -629,6 +781,19 @@ def _cost(numbers: Numbers, link: str) -> Iterator[str]:
     yield "First 16 characters of the SHA-256 checksums of the prepared data; the files hold all:"
     yield pipe_table(("dataset", "images", "masks"), digests)
     yield from numbers.notes("obstacles.md")
+
+
+def _hours(seconds: pd.Series[float]) -> str:
+    """The sum in hours, and of how many runs if not of all."""
+    known = seconds.notna()
+    if not known.any():
+        return "an unknown time"
+    return f"{seconds.sum() / 3600:.1f} hours" + ("" if known.all() else f" ({known.sum()} runs measured)")
+
+
+def _device(name: object, threads: float) -> str:
+    known = [name] if isinstance(name, str) else []
+    return " with ".join([*known, *([counted(int(threads), "thread")] if threads == threads else [])])
 
 
 def _number(value: float | None, factor: float = 1.0, digits: int = 2) -> str:

@@ -416,6 +416,13 @@ def test_diverged_runs_are_not_missing_runs(seeds, folder, tmp_path):
     assert "Unfinished" not in page
 
 
+def test_the_tuning_study_may_have_other_datasets(folder, tmp_path):
+    copy = copied(folder, tmp_path)
+    rewrite(copy, "tuning", lambda frame: frame.replace({"dataset": {"acdc": "btseg"}}))
+    rows = re.findall(r"^\| ([\w-]+ \w+) \| 75\.0 \|$", writing.text(writing.Numbers(copy), "evidence"), re.MULTILINE)
+    assert rows == ["ISIC-18 UNet", "ISIC-18 TransUNet", "BTSeg UNet", "BTSeg TransUNet"]
+
+
 def test_limits_name_what_was_measured(folder, text, tmp_path):
     assert "- ACDC and ISIC-18 with UNet and TransUNet only, each tested on cases of its own dataset" in text
     assert "- Learning rate and iterations were tuned for the baseline alone" in text

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from spectralseg.config import EXTERNAL, Config, load_config
+from spectralseg.config import Config, load_config
 from spectralseg.data.splits import PARTS
 from spectralseg.files import replacing
 from spectralseg.loading import read_csv
@@ -102,16 +102,12 @@ class Numbers:
         return self.table("effects")
 
     def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Rows in the order of the configuration, external methods last."""
+        """Rows in the order of the configuration, those of other names, as of external methods, last."""
         config = self.config
-        orders = (
-            [*config.datasets],
-            [*config.architectures, *config.external],
-            [*config.objectives, EXTERNAL],
-        )
+        orders = (list(config.datasets), list(config.architectures), list(config.objectives))
         keys = zip(frame["dataset"], frame["architecture"], frame["objective"], frame["lambda"], strict=True)
         places = [
-            (*(order.index(name) for order, name in zip(orders, names, strict=True)), float(weight))
+            (*(([*order, name]).index(name) for order, name in zip(orders, names, strict=True)), float(weight))
             for *names, weight in keys
         ]
         return frame.iloc[sorted(range(len(places)), key=places.__getitem__)]
@@ -371,7 +367,7 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
     tuning = numbers.ordered(select(numbers.curves("tuning"), objective=baseline))
     if not tuning.empty:
         keys = [*_CELL, "learning_rate", "iterations"]
-        best: dict[Any, float] = tuning.groupby(keys)[VALIDATION].max().to_dict()
+        best: dict[Any, float] = tuning.groupby(keys, sort=False)[VALIDATION].max().to_dict()
         settings = sorted({key[2:] for key in best})
         rows = [
             (

@@ -26,8 +26,20 @@ def message(raw, **options):
 
 def test_the_configurations_of_the_repository_are_valid(repository):
     specifications = read_specifications(repository / "workflow" / "rules" / "datasets")
-    for file in ("config.yaml", "demo.yaml", "lesions.yaml", "evidence.yaml"):
-        assert isinstance(load_config(repository / "config" / file, specifications), Config)
+    studies = [file for file in (repository / "config").glob("*.yaml") if "name" in read_yaml(file)]
+    assert len(studies) > 5
+    for file in studies:
+        assert isinstance(load_config(file, specifications), Config)
+
+
+def test_the_study_of_phantoms_asks_the_questions_of_the_study_of_lesions(repository):
+    lesions, phantoms = (load_config(repository / "config" / f"{name}.yaml") for name in ("lesions", "lesion_phantoms"))
+    assert phantoms.comparison.questions == lesions.comparison.questions
+    assert phantoms.grid["stroke"] == lesions.grid["stroke"]
+    for name, small in phantoms.architectures.items():
+        large = lesions.architectures[name]
+        assert (small.model, small.pretrained) == (large.model, large.pretrained)
+        assert large.options.items() <= small.options.items()
 
 
 def test_nnunet_can_be_added_to_the_paper_grid(repository):

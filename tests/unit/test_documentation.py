@@ -22,6 +22,8 @@ from spectralseg.published.claims import CELL_COLUMNS, MINUS, read_claims
 from spectralseg.published.claims import COLUMNS as CLAIM_COLUMNS
 from spectralseg.published.tables import SELECTION, read_published_table
 from spectralseg.reporting.claim_verdicts import HOLDS, UNTESTED, build_claim_verdicts
+from spectralseg.reporting.rendering import MINUS as MINUS_SIGN
+from spectralseg.reporting.rendering import NO_RUN, limits
 from spectralseg.reporting.results import Results
 
 GUIDES = sorted((REPOSITORY / "docs").glob("*.md"))
@@ -96,6 +98,37 @@ def test_the_page_on_grcsf_explains_every_network_of_its_study():
     assert names <= set(re.findall(r"[a-z_]+", text))
     asked = [name for question in config.comparison.questions.values() for _, name in question.sides]
     assert set(asked) == set(config.architectures)
+
+
+def test_the_page_on_grcsf_has_the_numbers_of_its_study_of_phantoms():
+    text = (REPOSITORY / "docs" / "grcsf.md").read_text(encoding="utf-8").partition("## The same study on phantoms")[2]
+    section = text.partition("\n## ")[0]
+    tables = {file.stem: pd.read_csv(file) for file in (REPOSITORY / "docs" / "lesion_phantoms").glob("*.csv")}
+    ranking, questions = (
+        table[(table["protocol"] == "sound") & (table["metric"] == "dsc")]
+        for table in (tables["leaderboard"], tables["questions"])
+    )
+    lesions = tables["lesions"].query("metric == 'lesion_f1' and line == 'measured'").set_index("architecture")
+    assert len(ranking) == len(lesions) == 9
+    assert set(ranking["seeds"].dropna()) == set(questions["seeds"]) == {6}
+    assert set(questions["cases"]) == {15}
+    for row in ranking.to_dict("records"):
+        reference = row["architecture"] == "unet"
+        difference = NO_RUN if reference else limits(row["difference"], row["low"], row["high"])
+        detected = lesions.loc[row["architecture"], "measured"]
+        line = f"| `{row['architecture']}` | {row['mean']:.2f} ± {row['sd']:.2f} | {difference} | {detected:.2f} |"
+        assert line in section
+    for row in questions.to_dict("records"):
+        compared = f"| {row['question']} | `{row['architecture']}` {MINUS_SIGN} `{row['reference']}` |"
+        interval = limits(row["difference"], row["low"], row["high"])
+        assert f"{compared} {interval} | {row['p_adjusted']:.3f} | {row['verdict']} |" in section
+    assert set(questions["verdict"]) == {"not settled"}, "as the page says"
+    decided = questions[questions["low"] * questions["high"] > 0]
+    assert list(decided["architecture"]) == ["gcu_cos"], "the one interval without zero"
+    maps = tables["map_quality"].groupby("map")["auroc"].agg(["min", "max"])
+    low, high = 1 - maps.loc["intensity", ["max", "min"]]
+    assert f"darkness alone is {low:.2f} to {high:.2f}" in section
+    assert f"residual maps {maps.loc['residual', 'min']:.2f} to {maps.loc['residual', 'max']:.2f}" in section
 
 
 def test_the_table_of_splits_names_every_dataset_and_alternative():

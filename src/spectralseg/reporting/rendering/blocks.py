@@ -45,14 +45,14 @@ def few_patients(effective_groups: Iterable[float]) -> tuple[str, ...]:
 def protocol_sections(
     cells: pd.DataFrame, blocks: Callable[[pd.DataFrame], Iterable[Block]] | None = None
 ) -> tuple[Section, ...]:
-    """One section per metric protocol; ``blocks`` makes its blocks from its cells, by default one per ``block``."""
+    """One section per metric protocol that has blocks; ``blocks`` makes them from its cells, by default one per
+    ``block``.
+    """
+    by_protocol = {name: tuple((blocks or _blocks)(cells[cells["protocol"] == name])) for name in PROTOCOLS}
     return tuple(
-        Section(
-            protocol,
-            f"Protocol: {protocol} ({description})",
-            tuple((blocks or _blocks)(cells[cells["protocol"] == protocol])),
-        )
-        for protocol, description in PROTOCOLS.items()
+        Section(name, f"Protocol: {name} ({PROTOCOLS[name]})", members)
+        for name, members in by_protocol.items()
+        if members
     )
 
 

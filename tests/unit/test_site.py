@@ -121,7 +121,8 @@ def test_links_of_all_pages_lead_to_pages_or_files_of_the_site(site):
         for link in re.findall(r"\]\(([^)\s]+)\)", pages._CODE.sub("", text))
         if ":" not in link
     }
-    files = {path.relative_to(DOCS).as_posix() for name in ("images", "evidence") for path in (DOCS / name).rglob("*")}
+    folders = ("images", "evidence", "lesion_phantoms")
+    files = {path.relative_to(DOCS).as_posix() for name in folders for path in (DOCS / name).rglob("*")}
     assert links - {""} <= set(site) | files
 
 

@@ -84,6 +84,11 @@ STATISTICS = {
 }
 
 
+def test_a_protocol_without_these_metrics_has_no_heading(table):
+    assert "## Protocol: sound" in table.markdown()
+    assert "## Protocol: published" not in table.markdown()
+
+
 class TestAgreement:
     @pytest.mark.parametrize("name", STATISTICS)
     @pytest.mark.parametrize("objective", [method[0] for method in METHODS])

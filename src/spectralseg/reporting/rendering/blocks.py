@@ -45,14 +45,14 @@ def few_patients(effective_groups: Iterable[float]) -> tuple[str, ...]:
 def protocol_sections(
     cells: pd.DataFrame, blocks: Callable[[pd.DataFrame], Iterable[Block]] | None = None
 ) -> tuple[Section, ...]:
-    """One section per metric protocol that has blocks; ``blocks`` makes them from its cells, by default one per
-    ``block``.
+    """One section per metric protocol that has blocks, or per protocol if none has; ``blocks`` makes them from its
+    cells, by default one per ``block``.
     """
     by_protocol = {name: tuple((blocks or _blocks)(cells[cells["protocol"] == name])) for name in PROTOCOLS}
     return tuple(
         Section(name, f"Protocol: {name} ({PROTOCOLS[name]})", members)
         for name, members in by_protocol.items()
-        if members
+        if members or not any(by_protocol.values())
     )
 
 

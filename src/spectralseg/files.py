@@ -333,6 +333,8 @@ def read_regular(path: Path, most: int, remedy: str) -> bytes | None:
     Raises:
         InputError: the file is too large or not a regular file; the message ends with the remedy.
     """
+    if not path.exists():  # a file that another process creates after this does not exist yet
+        return None
     try:
         regular_file(path, most, remedy)
         with path.open("rb") as stream:

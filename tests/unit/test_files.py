@@ -331,3 +331,18 @@ def test_a_file_that_is_deleted_while_it_is_read_is_missing(tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "open", vanish)
     assert read_regular(file, 100, "delete it") is None
+
+
+def test_a_file_that_is_created_while_it_is_looked_for_is_missing(tmp_path, monkeypatch):
+    file = tmp_path / "progress.json"
+    looked = Path.stat
+
+    def appear(path, **options):
+        try:
+            return looked(path, **options)
+        finally:
+            file.write_bytes(b"{}")
+
+    monkeypatch.setattr(Path, "stat", appear)
+    assert read_regular(file, 100, "delete it") is None
+    assert read_regular(file, 100, "delete it") == b"{}"

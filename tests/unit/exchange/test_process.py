@@ -89,7 +89,11 @@ def test_a_signal_ends_the_command_and_its_children(tmp_path):
     threading.Thread(target=interrupt_after, args=[mark]).start()
     with pytest.raises(Interrupted), heartbeat(tmp_path, "train"):
         run_command([PYTHON, "-c", script], "x")
-    running = subprocess.run(["pgrep", "-f", str(mark)], capture_output=True, text=True, check=False).stdout
+    for _ in range(300):  # a process that was killed may need a moment to go
+        running = subprocess.run(["pgrep", "-f", str(mark)], capture_output=True, text=True, check=False).stdout
+        if not running:
+            break
+        time.sleep(0.1)
     assert running == ""
 
 

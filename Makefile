@@ -40,7 +40,7 @@ test-all: test  ## also nightly tests: repeated kills, benchmark scripts, guides
 test-slurm: .venv/.complete  ## tests on a SLURM that they install on this machine; skipped where that is impossible
 	pytest -m slurm -rs tests/slurm
 
-test-fast: .venv/.complete  ## fast tests, under two minutes
+test-fast: .venv/.complete  ## tests without those that take long
 	pytest -m "not slow and not workflow and not nightly and not slurm" -n 2
 
 lint: .venv/.complete  ## check style, types, import layers, workflow and derived files

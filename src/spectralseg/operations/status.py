@@ -242,7 +242,7 @@ class FailedJob:
 
 
 def failed_jobs(study: StudyFolder) -> list[FailedJob]:
-    """Jobs whose logs end with an error, sorted by name; every attempt begins its log anew.
+    """Jobs whose logs end with an error, sorted by name; every attempt overwrites its log.
 
     Logs of datasets and pages that the configuration does not name are left out.
     """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +15,9 @@ from spectralseg.statistics.bootstrap import influence
 from spectralseg.statistics.significance import LEVEL
 from spectralseg.statistics.verdicts import FEWEST_GROUPS, FEWEST_SEEDS
 
-Size = NDArray[np.float64] | np.float64  # numbers of seeds or groups, and what follows from them
-
 POWER = 0.8
 MOST = 100_000  # seeds or groups that are considered
+_STUDIES, _DRAWS, _BISECTIONS = 15, 64, 26  # accurate to about 2 %
 
 
 class Components(NamedTuple):
@@ -66,65 +67,75 @@ class Components(NamedTuple):
 
     def standard_error(self, seeds: int, groups: int) -> float:
         """Standard error of the mean difference in a study of this size, for outcomes at least that of intervals."""
-        return float(self._error(np.float64(seeds), np.float64(groups)))
+        return math.hypot(math.sqrt(self.seed / seeds), self._error_of_groups(seeds, groups))
 
-    def _error(self, seeds: Size, groups: Size) -> Size:
+    def _error_of_groups(self, seeds: int, groups: int) -> float:
         least = 1 / (groups + 2) if self.outcomes else 0.0
-        return np.maximum(np.sqrt(sum(part for part, _ in self._parts(seeds, groups))), least)
-
-    def _parts(self, seeds: Size, groups: Size) -> list[tuple[Size, Size]]:
-        """Parts of the squared standard error, and the degrees of freedom of each."""
-        return [
-            (self.seed / seeds, seeds - 1),
-            (self.group / groups, groups - 1),
-            (self.residual / (seeds * groups), (seeds - 1) * (groups - 1)),
-        ]
+        return max(math.sqrt(self.group / groups + self.residual / (seeds * groups)), least)
 
     def detectable(
         self, seeds: int | None = None, groups: int | None = None, *, level: float = LEVEL, power: float = POWER
     ) -> float:
         """Smallest true difference that a study of this size detects with the given power.
 
-        For a two-sided test at ``level`` with the degrees of freedom of Satterthwaite (1946). With few seeds, the
-        variance estimates make the result uncertain by a factor of two or more.
+        Detected means that the interval of :func:`~spectralseg.statistics.bootstrap.paired_interval` excludes zero on
+        the side of the difference. With few seeds, the variance estimates make the result uncertain by a factor of two
+        or more.
 
         Args:
-            seeds: of the study; by default those of the estimate.
+            seeds: of the study, at least 2; by default those of the estimate.
             groups: likewise.
-            level: of the test.
+            level: 1 minus the coverage of the interval.
             power: probability to detect the difference.
 
         Returns:
             In units of the differences; 0 without variance.
         """
-        return float(self._detectable(seeds or self.seeds, groups or self.groups, level, power))
+        from scipy import special
 
-    def _detectable(
-        self, seeds: ArrayLike, groups: ArrayLike, level: float = LEVEL, power: float = POWER
-    ) -> NDArray[np.float64]:
-        """As :meth:`detectable`, for studies of several sizes."""
-        from scipy import stats
+        size = seeds or self.seeds, groups or self.groups
+        error = self.standard_error(*size)
+        if error == 0:
+            return 0.0
+        limits = self._half_widths(*size, level)
+        beyond = error * float(special.ndtri(power))
+        return float(
+            _root(
+                lambda difference: power - special.ndtr((difference - limits) / error).mean(),
+                np.float64(limits.min() + beyond),
+                np.float64(limits.max() + beyond),
+            )
+        )
 
-        sizes = np.asarray(seeds, np.float64), np.asarray(groups, np.float64)
-        parts = self._parts(*sizes)
-        spread = np.asarray(sum(part**2 / np.maximum(degrees, 1) for part, degrees in parts))
-        square = np.asarray(sum(part for part, _ in parts) ** 2)
-        freedom = np.divide(square, spread, out=np.full(square.shape, np.inf), where=spread > 0)
-        quantiles = stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(power, freedom)
-        return np.asarray(self._error(*sizes) * quantiles)
+    def _half_widths(self, seeds: int, groups: int, level: float) -> NDArray[np.float64]:
+        """Half-widths of the intervals of equally probable studies, by the variance that they observe between seeds.
+
+        Of normal differences with these variances. As in the interval, the part of groups has the width of Student's
+        t, and that of seeds a variance which is the observed one divided by a chi-squared variable.
+        """
+        from scipy import special
+
+        normal = float(special.ndtri(1 - level / 2))
+        of_groups = self._error_of_groups(seeds, groups) * special.stdtrit(groups - 1, 1 - level / 2) / normal
+        observed = (groups * self.seed + self.residual) * _chi_squared_ratios(_STUDIES, seeds - 1)
+        of_seeds = observed[:, None] / _chi_squared_ratios(_DRAWS, seeds - 1) - self.residual
+        spread = np.sqrt(of_groups**2 + np.maximum(of_seeds, 0) / (seeds * groups))  # (studies, draws)
+        return _root(
+            lambda limits: special.ndtr(-limits[:, None] / spread).mean(1) - level / 2,
+            normal * spread.min(1),
+            normal * spread.max(1),
+        )
 
     def seeds_for(self, difference: float) -> int | None:
         """Smallest number of seeds that detects a difference with the groups of the estimate; None above :data:`MOST`.
 
         At least the number that a verdict needs.
         """
-        sizes = _sizes(FEWEST_SEEDS)
-        return _fewest(sizes, self._detectable(sizes, self.groups) <= difference)
+        return _fewest(FEWEST_SEEDS, lambda seeds: self.detectable(seeds=seeds) <= difference)
 
     def groups_for(self, difference: float) -> int | None:
         """Smallest number of groups that detects a difference with the seeds of the estimate; see :meth:`seeds_for`."""
-        sizes = _sizes(FEWEST_GROUPS)
-        return _fewest(sizes, self._detectable(self.seeds, sizes) <= difference)
+        return _fewest(FEWEST_GROUPS, lambda groups: self.detectable(groups=groups) <= difference)
 
 
 def detectable_over_groups(
@@ -160,19 +171,29 @@ def detectable_over_groups(
     return error * float(stats.t.ppf(1 - level / 2, count - 1) + stats.t.ppf(power, count - 1))
 
 
-@functools.cache
-def _sizes(least: int) -> NDArray[np.int64]:
-    """Sizes of studies from ``least`` to :data:`MOST`, with steps of 1 % above a hundred."""
-    sizes = [least]
-    while sizes[-1] + max(1, sizes[-1] // 100) <= MOST:
-        sizes.append(sizes[-1] + max(1, sizes[-1] // 100))
-    return np.array(sizes)
+@functools.lru_cache(maxsize=64)
+def _chi_squared_ratios(count: int, freedom: int) -> NDArray[np.float64]:
+    """Equally probable values of a chi-squared variable over its degrees of freedom, (count,)."""
+    from scipy import special
+
+    survival = (np.arange(count) + 0.5) / count
+    return np.asarray(special.chdtri(freedom, survival) / freedom)
 
 
-def _fewest(sizes: NDArray[np.int64], enough: NDArray[np.bool_]) -> int | None:
-    """The smallest sufficient size; None if there is none.
+def _root(
+    decreasing: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Arguments between two bounds at which a decreasing function is zero, by bisection."""
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        above = decreasing(middle) > 0
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return np.asarray((low + high) / 2)
 
-    All are tried, because the detectable difference is not monotonic: with few seeds, more groups can reduce the
-    degrees of freedom.
-    """
-    return int(sizes[enough.argmax()]) if enough.any() else None
+
+def _fewest(least: int, suffices: Callable[[int], bool]) -> int | None:
+    """The smallest size from ``least`` to :data:`MOST` that suffices, as all larger ones do; None if none does."""
+    size = least + bisect.bisect_left(range(least, MOST + 1), True, key=suffices)
+    return size if size <= MOST else None

@@ -702,13 +702,12 @@ def _power(numbers: Numbers, link: str) -> Iterator[str]:
     sizes = [f"{kind} for {size}" for size in TO_SETTLE for kind in ("seeds", "patients")]
     low, high = TO_SETTLE
     yield (
-        "The smallest true difference that a two-sided t test at 5 % detects with a probability of 80 % in a study of "
-        "this size, if the variances between seeds and patients are those that were estimated; and how many seeds "
-        f"(with these patients) or patients (with these seeds) would detect a difference of {low} or {high} percentage "
-        "points of DSC. (In distribution, the paper's gains are 0.21 to 4.04.) 'None': no number does, because the "
-        "other source of variance alone is too large. Take the numbers as orders of magnitude, and rather as lower "
-        "bounds: the variances are estimates from few seeds, and as the intervals of this page allow for that, they "
-        "[exclude zero less often](statistics.md#power)."
+        "The smallest true difference that the 95 % interval of a study of this size excludes from zero with a "
+        "[probability of 80 %](statistics.md#power), if the variances between seeds and patients are those that were "
+        f"estimated; and how many seeds (with these patients) or patients (with these seeds) would detect {low} or "
+        f"{high} percentage points of DSC. (In distribution, the paper's gains are 0.21 to 4.04.) 'None': no number "
+        "does, because the other source of variance alone is too large. The variances are estimates from few seeds, "
+        "so these numbers are orders of magnitude."
     )
     yield pipe_table((*_CELL, "metric", "detectable", *sizes), lines)
 

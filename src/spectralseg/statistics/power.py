@@ -102,8 +102,8 @@ class Components(NamedTuple):
         return float(
             _root(
                 lambda difference: power - special.ndtr((difference - limits) / error).mean(),
-                np.float64(limits.min() + beyond),
-                np.float64(limits.max() + beyond),
+                np.asarray(limits.min() + beyond),
+                np.asarray(limits.max() + beyond),
             )
         )
 

@@ -184,6 +184,7 @@ def test_a_forward_call_returns_the_value_of_the_batch():
     assert metric.compute() == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "package", "extra"), [("TorchMetric", "torchmetrics", "reference"), ("MonaiMetric", "monai", "train")]
 )

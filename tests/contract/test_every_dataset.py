@@ -82,6 +82,7 @@ def test_partners_exist_with_the_same_kind_of_task(specification, specifications
         assert specifications[partner].channels == specification.channels
 
 
+@pytest.mark.slow
 def test_the_phantom_writes_reproducible_official_files(specification, tmp_path):
     assert specification.name in phantoms.available()
     for folder in ("a", "b"):
@@ -94,6 +95,7 @@ def test_the_phantom_writes_reproducible_official_files(specification, tmp_path)
     }
 
 
+@pytest.mark.slow
 def test_the_phantom_is_prepared_verified_and_described(prepared_phantom, specification):
     data = prepared_phantom(specification.name)
     parts = verify_prepared(data.path)
@@ -112,6 +114,7 @@ def test_the_phantom_is_prepared_verified_and_described(prepared_phantom, specif
         assert spacing is None or (len(spacing) == native.ndim and min(spacing) > 0)
 
 
+@pytest.mark.slow
 def test_the_phantom_has_a_card(prepared_phantom, specification, tmp_path):
     write_card(prepared_phantom(specification.name).path, tmp_path / "card.html")
     page = html.unescape((tmp_path / "card.html").read_text(encoding="utf-8"))

@@ -178,6 +178,7 @@ class TestAgainstReferences:
         masks[0][masks[0] == 2] = 0
         assert_equal("lovasz", {"per_image": per_image}, reference, logits, masks, tolerance=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [32, 700])
     def test_distances_equal_scipy_in_double_precision(self, channels, size):
         logits, masks = blobs(channels, size)

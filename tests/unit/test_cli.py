@@ -484,6 +484,7 @@ def test_the_module_runs_as_a_program():
     assert re.match(r"error: .*'nothing'.*\n$", done.stderr)
 
 
+@pytest.mark.slow
 def test_all_steps_from_phantom_to_comparison(capsys, tmp_path, repository, study):
     specification = repository / "workflow" / "rules" / "datasets" / "kvasir_seg.smk"
     study |= {"datasets": {"kvasir_seg": {"source": "phantom"}}}

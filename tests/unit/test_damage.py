@@ -77,6 +77,7 @@ def run(command):
     assert cli.main(command.split()) == 0, command
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", READERS)
 def test_a_damaged_file_is_reported_in_one_sentence(name, damage, study_root, monkeypatch, capsys):

@@ -106,6 +106,7 @@ def test_environments_are_installed_with_checksums(repository):
         assert "--no-deps --require-hashes --requirement envs/hashes.lock" in text
 
 
+@pytest.mark.slow
 def test_torchvision_imports_with_this_torch():
     done = subprocess.run(
         [sys.executable, "-c", "import spectralseg.models, torchvision, timm"],

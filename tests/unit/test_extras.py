@@ -20,6 +20,8 @@ from tests.conftest import REPOSITORY
 from spectralseg import cli, extras
 from spectralseg.extras import MissingPackage, explaining_missing_packages, missing_package, require
 
+pytestmark = pytest.mark.slow
+
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LISTS = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
 HIDING = """

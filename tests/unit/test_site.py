@@ -13,6 +13,8 @@ from tests.contract.test_public_names import SIGNATURES
 from spectralseg.data.specification import read_specifications
 from spectralseg.metrics.catalogue import CATALOGUE
 
+pytestmark = pytest.mark.slow
+
 DOCS = REPOSITORY / "docs"
 TASKS = {
     "install": "install.md",

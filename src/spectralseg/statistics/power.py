@@ -17,7 +17,7 @@ from spectralseg.statistics.verdicts import FEWEST_GROUPS, FEWEST_SEEDS
 
 POWER = 0.8
 MOST = 100_000  # seeds or groups that are considered
-_STUDIES, _DRAWS, _BISECTIONS = 15, 64, 26  # accurate to about 2 %
+_STUDIES, _DRAWS, _BISECTIONS = 15, 64, 16  # accurate to about 2 %
 
 
 class Components(NamedTuple):

@@ -203,6 +203,7 @@ COPIES = {
 }
 
 
+@pytest.mark.slow
 class TestNearDuplicates:
     @pytest.mark.parametrize("size", [64, 224])
     def test_copies_match_and_other_images_do_not(self, dataset, size):

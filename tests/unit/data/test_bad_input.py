@@ -92,6 +92,7 @@ def test_there_are_enough_entries_for_every_dataset():
     assert len({str(entry) for entry in ENTRIES}) == len(ENTRIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("packed", [True, False])
 def test_intact_phantoms_are_valid(valid, prepare, dataset, packed, tmp_path):
@@ -100,6 +101,7 @@ def test_intact_phantoms_are_valid(valid, prepare, dataset, packed, tmp_path):
     assert verify_prepared(tmp_path / "study" / "prepared")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ENTRIES, ids=str)
 def test_malformed_data(entry, valid, prepare, tmp_path):
     raw = Path(shutil.copytree(valid(entry.dataset, entry.packed), tmp_path / "raw"))
@@ -250,6 +252,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_random_damage_never_crashes(dataset, valid, tmp_path, repository, monkeypatch):
     """Volumes are damaged before compression, too, as damaged gzip files would be refused early."""
@@ -280,6 +283,7 @@ def test_random_damage_never_crashes(dataset, valid, tmp_path, repository, monke
     assert 5 < outcomes["read"] < outcomes["all"] - 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz"])
 def test_randomly_damaged_archives_leave_no_files(suffix, tmp_path):
     archive, folder = tmp_path / f"a{suffix}", tmp_path / "folder"

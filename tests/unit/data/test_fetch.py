@@ -101,6 +101,7 @@ def test_terms_are_logged_before_the_download(tmp_path, specification, server, c
     assert "Licence: CC0. Please cite: nobody" in caplog.messages[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checksum", [{}, {"sha256": None, "md5": MD5}, {"md5": MD5}])
 @pytest.mark.parametrize("content", [OTHER, CONTENT[:-1], b""])
 def test_files_with_another_checksum_are_removed(tmp_path, specification, server, checksum, content):
@@ -269,6 +270,7 @@ def test_concurrent_processes_wait(tmp_path, specification, server):
     assert len(read_receipts(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_the_next_process_resumes_after_a_kill(tmp_path, server):
     server.content = np.random.default_rng(0).bytes(2_000_000)
     server.piece_pause = 0.02
@@ -304,6 +306,7 @@ def test_unwritable_folders_raise(tmp_path, specification, monkeypatch):
     assert visible(tmp_path / "new") == []
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_without_a_published_checksum_is_not_kept(tmp_path, specification, server):
     """All entries refer to one member, which each would extract."""
     stream = io.BytesIO()

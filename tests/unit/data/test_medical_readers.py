@@ -86,6 +86,7 @@ def test_archives_are_named_like_the_official_ones(name, archives):
     assert sorted(path.name for path in archives[name]) == sorted(s.file for s in specification(name).sources)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATASETS)
 def test_same_arguments_give_the_same_bytes(name, archives, tmp_path):
     again = phantoms.generate(name, tmp_path / "again", cases=6, side=48, seed=3)

@@ -6,6 +6,7 @@ from spectralseg.data import phantoms
 from spectralseg.data.phantom_archives import deliver
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["btseg", "monuseg"])
 def test_delivered_phantoms_are_unchanged(tmp_path, name):
     """Including names with spaces, and a file that is not an archive."""

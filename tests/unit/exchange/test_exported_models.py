@@ -21,6 +21,8 @@ from spectralseg.models import available
 from spectralseg.preprocessing import to_float
 from spectralseg.run_folder import read_settings
 
+pytestmark = pytest.mark.slow
+
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 lacking = pytest.mark.skipif(not all(map(importlib.util.find_spec, EXTRA)), reason="needs the extra 'export'")
 KINDS = ["torchscript", pytest.param("onnx", marks=lacking)]

@@ -50,6 +50,7 @@ def interrupt_after(file):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_the_time_limit_stops_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_POLL", 0.05)
     mark = tmp_path / "started"

@@ -139,6 +139,7 @@ def test_all_models_of_the_library_are_listed():
     assert sorted(smp.MODEL_ARCHITECTURES_MAPPING) == sorted(LIBRARY_MODELS)
 
 
+@pytest.mark.slow
 class TestWeightsFromAFile:
     @pytest.fixture
     def file(self, tmp_path):

@@ -320,6 +320,7 @@ def test_weights_are_checked_without_a_network(phantoms, specifications, tmp_pat
         assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
+@pytest.mark.slow
 def test_the_measurement_separates_loading_and_step_and_is_saved_for_plans(run, tmp_path):
     status, output, _ = run("--seconds", "0.3", "--json")
     assert status == 0

@@ -208,6 +208,7 @@ def test_without_a_measurement_no_estimate_is_given(tmp_path, planned):
     assert study_plan.run_bytes > 6 * 8 * 10_000, "two sets of weights for each run"
 
 
+@pytest.mark.slow
 class TestAutoencoders:
     @pytest.fixture
     def planned(self, pretrained_study):

@@ -99,6 +99,7 @@ def rows(draw):
     return values | {"ece": bins.mean(1).mean(), "mce": bins.max(1).mean()}
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(rows(), min_size=1, max_size=15), st.integers(1, 3), st.booleans(), st.booleans())
 def test_consistent_tables_raise_no_alarm(tmp_path, table, digits, percent, tell):
@@ -116,6 +117,7 @@ def test_consistent_tables_raise_no_alarm(tmp_path, table, digits, percent, tell
     report.refuse()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("percent", [False, True], ids=["share", "percent"])
 @pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound.formula)
 def test_bounds_allow_for_rounding(tmp_path, bound, percent):
@@ -135,6 +137,7 @@ def test_bounds_allow_for_rounding(tmp_path, bound, percent):
     assert result == {"at the bound": 0, "beyond": 1}
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.lists(rows(), min_size=2, max_size=5), st.floats(0.003, 0.2), st.data())
 def test_tampered_tables_have_findings(tmp_path, table, excess, data):

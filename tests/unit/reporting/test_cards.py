@@ -20,6 +20,8 @@ from spectralseg.reporting.cards.charts import applied, intensity, native_sizes,
 from spectralseg.reporting.cards.measures import BINS, intensities, measure
 from spectralseg.reporting.cards.pictures import COUNT, examples, outlines
 
+pytestmark = pytest.mark.slow
+
 MOST_BYTES = 1_500_000
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 NASTY = "<script>alert('ü')</script> & \"日本\" $x$ {{ 7 }}"

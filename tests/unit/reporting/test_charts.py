@@ -67,6 +67,7 @@ def without(study, tmp_path):
     return keep
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
 def test_counts_of_seeds_and_cases_are_given(drawn, name):
     text = prose(drawn[name])

@@ -66,6 +66,7 @@ def drawn():
     return draw
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_files(phantom, drawn, tmp_path, monkeypatch, name):
     figure = drawn(name, phantom)
@@ -80,6 +81,7 @@ def test_files(phantom, drawn, tmp_path, monkeypatch, name):
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{name}.pdf", f"{name}.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_fits_a_page_and_is_legible(phantom, study, name):
     results = Results(phantom if name in WITH_IMAGES else study, PUBLISHED)
@@ -104,6 +106,7 @@ def _sides(box):
     return (box.x0, box.x1), (box.y0, box.y1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_CASES)
 def test_stamp_and_rule(official, phantom, drawn, name):
     stamped, plain = (texts(drawn(name, root)) for root in (phantom, official))

@@ -18,6 +18,8 @@ from spectralseg.reporting.findings import extract, write_page, writing
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import _common as common
 
+pytestmark = pytest.mark.slow
+
 CONTROL = "squared_dice"
 TRAINING = {"learning_rate": 0.1, "iterations": 600}
 

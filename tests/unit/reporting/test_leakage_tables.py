@@ -128,6 +128,7 @@ def repeating(official, results):
     )
 
 
+@pytest.mark.slow
 class TestRepeatsWithinTrainingData:
     def test_they_are_reported_with_the_audit_and_beside_results_of_the_dataset(self, repeating, published):
         text = build_table("leakage", repeating).markdown()

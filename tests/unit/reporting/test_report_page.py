@@ -149,6 +149,7 @@ def pages(finished_study, published, tmp_path_factory):
     return pages
 
 
+@pytest.mark.slow
 class TestFile:
     def test_the_page_loads_no_other_file(self, text):
         addresses = re.findall(r"""(?:src|href|action|data|poster)\s*=\s*["']?([^"'\s>]+)""", text)

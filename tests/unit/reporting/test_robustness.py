@@ -7,6 +7,8 @@ from spectralseg.reporting.results import BANNER, Results
 from spectralseg.reporting.tables import build_table
 from spectralseg.reporting.tables.robustness import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 METHOD = ["architecture", "objective", "lambda"]
 COLUMNS_USED = ["case", "class", "corruption", "severity", "value"]
 

@@ -115,6 +115,7 @@ def lead(study):
     return {word: " ".join((text, *points)) for word, text, points in study.page.lead}
 
 
+@pytest.mark.slow
 class TestPages:
     @pytest.mark.parametrize("name", NAMES)
     def test_files(self, phantom, published, tmp_path, name):
@@ -274,6 +275,7 @@ class TestSign:
         assert verdict(Effect("dsc", Interval(-10, -12, -8), seeds, groups, 9), -10) == "untold"
 
 
+@pytest.mark.slow
 class TestMidBand:
     def records(self, gain, control=0.0):
         for test in ("kvasir_seg", "polypgen"):

@@ -12,6 +12,8 @@ from spectralseg.reporting.results import Results
 from spectralseg.reporting.tables import build_table
 from spectralseg.reporting.trace import trace
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def results(official, published, tmp_path_factory):

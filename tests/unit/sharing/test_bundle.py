@@ -169,6 +169,7 @@ class TestReport:
         assert not list((tmp_path / "x").glob("prepared"))
 
 
+@pytest.mark.slow
 class TestPrivacy:
     def test_absolute_paths_of_the_configuration_lose_their_folder(self, changed, tmp_path):
         config = yaml.safe_load((changed / "config.yaml").read_text())

@@ -18,6 +18,8 @@ from spectralseg.reporting.results import BANNER
 from spectralseg.sharing.differences import compatible_version
 from spectralseg.statistics.laboratories import ALL
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def north(bundled):

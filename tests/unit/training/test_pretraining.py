@@ -21,6 +21,8 @@ from spectralseg.run_folder import read_settings
 from spectralseg.training import loop, pretraining
 from spectralseg.training.settings import settings_of
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"mask_ratio": 0.5, "patch": 8, "width": 16, "layers": 1, "heads": 2}
 SIZES |= {"decoder_width": 16, "decoder_layers": 1, "decoder_heads": 2}
 OPTIONS = {

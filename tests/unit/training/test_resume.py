@@ -29,6 +29,8 @@ from spectralseg.training.learner import Learner
 from spectralseg.training.settings import settings_of
 from spectralseg.training.validation import validation_dice, validation_part
 
+pytestmark = pytest.mark.slow
+
 
 class Stop(Exception):
     pass

@@ -13,6 +13,8 @@ from spectralseg.grid import Run
 from spectralseg.training import checkpoint, loop, stop
 from spectralseg.training.learner import Learner
 
+pytestmark = pytest.mark.slow
+
 STEP, SAVING, RESERVE = 1, 2, stop._RESERVE  # seconds of the simulated clock
 RUN = Run("toy", "unet", "mixed", "0.2", 0)
 

@@ -67,6 +67,7 @@ def test_progress_resets_the_number_of_attempts(tmp_path):
     assert server.sent == len(CONTENT)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(drops=st.lists(st.integers(0, 60_000), max_size=8), parts=st.sampled_from(["etag", "date", "length"]))
 def test_any_sequence_of_drops_gives_the_complete_file(tmp_path_factory, drops, parts):
@@ -145,6 +146,7 @@ def test_too_short_responses_fail(tmp_path):
     assert server.sent == len(CONTENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504, 403])
 def test_a_busy_server_is_retried(tmp_path, code):
     with serving(CONTENT) as server:
@@ -153,6 +155,7 @@ def test_a_busy_server_is_retried(tmp_path, code):
     assert len(server.ranges_asked) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [400, 401, 404, 405, 410, 451, 501])
 def test_a_refusal_is_not_retried(tmp_path, code):
     with serving(CONTENT) as server:
@@ -236,6 +239,7 @@ def test_a_full_disk_is_noticed_before_and_during(tmp_path, monkeypatch):
     assert 0 < server.ranges_asked[-1] < len(CONTENT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [b"", b"{", b"[]", b'{"url": 1}', b"\xff"])
 def test_a_partial_file_of_unknown_origin_is_discarded(tmp_path, state):
     (tmp_path / "file.zip.part").write_bytes(b"something")

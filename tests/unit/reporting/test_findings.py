@@ -120,6 +120,7 @@ def test_the_page_reports_the_simulated_effects(text):
     assert "`spatial_spectral` (λ = 0.2) against the baseline `spatial`, 4 comparisons in DSC: 3 better" in text
     assert f"Against its control `{CONTROL}`, 4 comparisons in DSC: 0 better, 0 worse, 4 equivalent within ±" in text
     assert "Equivalent under 'sound': 4 of 4 comparisons; all would be with a margin of 0.02 percentage" in text
+    assert "the two nevertheless differ by up to 0.01 (ACDC) and 0.01 (ISIC-18) percentage points of DSC." in text
     assert "GRCSF: none of its 7 claims can be tested, as the study has none of their runs." in text
     assert "### Harmonized: A title\n\nOf 2 claims of the paper, 1 can be tested with these runs: 1 holds." in text
     assert "| 1 | It helps | holds | too uncertain to say | of 2 comparisons 2 hold |" in text

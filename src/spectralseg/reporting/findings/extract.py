@@ -48,10 +48,14 @@ EFFECTS = (
     *METHOD,
     *("reference", "reference_lambda", "metric", "protocol", "leak_free"),
     *("measured", "reference_measured", "difference", "low", "high", "narrow_low", "narrow_high"),
+    *("smallest_seed", "largest_seed"),
     *("margin", "margin_needed", "p_equivalence", "equivalent", "verdict", "seeds", "groups", "cases"),
     *("detectable", *(f"{kind}_for_{size}" for size in TO_SETTLE for kind in ("seeds", "groups"))),
 )
-"""Columns of ``effects.csv``: a method against a reference, in printed units."""
+"""Columns of ``effects.csv``: a method against a reference, in printed units.
+
+``smallest_seed`` and ``largest_seed`` are the differences of the seeds with the smallest and the largest one.
+"""
 CURVES = (*RUN_KEYS, "learning_rate", "iterations", "iteration", VALIDATION)
 COLUMNS: dict[str, Sequence[str]] = {
     "effects": EFFECTS,
@@ -181,6 +185,8 @@ def _effect(values: Values, reference: Values, cell: Mapping[Any, Any], margin: 
         **dict(zip(("difference", "low", "high"), interval, strict=True)),
         "narrow_low": narrow.low,
         "narrow_high": narrow.high,
+        "smallest_seed": float(pd.Series(pairs.per_seed).min()),
+        "largest_seed": float(pd.Series(pairs.per_seed).max()),
         "margin": float("nan") if margin is None else margin,
         "margin_needed": margin_needed(interval, narrow, *sizes),
         "detectable": components.detectable() if components else float("nan"),

@@ -521,19 +521,31 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
                 _limits_apart(row, "narrow_low", "narrow_high", [row["margin"]]),
                 f"±{row['margin']:g}" if row["margin"] == row["margin"] else NO_RUN,
                 _MARKS[EQUIVALENT] if row["equivalent"] else "",
+                f"{signed(row['smallest_seed'])} to {signed(row['largest_seed'])}",
                 row["seeds"],
                 row["groups"],
             )
             for row in effects.to_dict("records")
         ]
-        yield f"Difference of `{name}` to `{reference}` with the 90 % interval of two one-sided tests."
-        if numbers.config.objectives[reference].auxiliary is not None:
+        yield (
+            f"Difference of `{name}` to `{reference}` with the 90 % interval of two one-sided tests; single seeds: the "
+            "smallest and the largest difference of a seed."
+        )
+        same = numbers.config.objectives[reference].auxiliary is not None
+        if same:
             yield (
                 "But for smoothing and rounding, both are the same function (Parseval's theorem), so a difference can "
                 "only come from these, by way of training."
             )
-        yield pipe_table((*_CELL, "metric", "difference", "margin", "", "seeds", "patients"), rows)
+        headings = (*_CELL, "metric", "difference", "margin", "", "single seeds", "seeds", "patients")
+        yield pipe_table(headings, rows)
         dice = select(effects, protocol=MAIN_PROTOCOL)
+        if same and len(dice):
+            yield (
+                f"With the same data and seed, the two nevertheless differ by up to {listed(_largest_of_seeds(dice))} "
+                "percentage points of DSC. A difference of that size between single runs is no evidence for an "
+                "objective."
+            )
         if len(dice):
             yield (
                 f"Equivalent under '{MAIN_PROTOCOL}': {dice['equivalent'].sum()} of "
@@ -543,6 +555,12 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
 
 def _cell(row: Row) -> tuple[str, str]:
     return dataset_label(row["dataset"]), architecture_label(row["architecture"])
+
+
+def _largest_of_seeds(dice: pd.DataFrame) -> list[str]:
+    """The largest absolute difference of a seed on each dataset."""
+    largest = dice[["smallest_seed", "largest_seed"]].abs().max(axis=1).groupby(dice["dataset"], sort=False).max()
+    return [f"{value:.2f} ({dataset_label(str(name))})" for name, value in largest.items()]
 
 
 def _all_equivalent(dice: pd.DataFrame) -> str:

@@ -298,9 +298,9 @@ def test_comparisons_without_interval_are_not_undecided(folder):
     page = writing._outcome(rows)
     assert page.startswith("3 comparisons in DSC (1 comparison more without an interval): ")
     assert "within ± 0.5 or 1 or 2 percentage points" in page
-    assert writing._outcome(rows[1:2]).endswith(
-        f"; difference {writing.signed(rows['difference'].iloc[1])} percentage points"
-    )
+    difference, low, high = map(writing.signed, rows[["difference", "smallest_seed", "largest_seed"]].iloc[1])
+    expected = f"; difference {difference} percentage points, of single seeds from {low} to {high}"
+    assert writing._outcome(rows[1:2]).endswith(expected)
     assert (
         writing._outcome(rows.assign(low=np.nan))
         == "no comparison could be made (4 comparisons more without an interval)"

@@ -260,7 +260,8 @@ def _outcome(rows: pd.DataFrame) -> str:
     ]
     low, high = signed(rows["difference"].min()), signed(rows["difference"].max())
     spread = f"difference {low}" if len(rows) == 1 else f"differences from {low} to {high}"
-    return f"{counted(len(rows), 'comparison')} in DSC{more}: {listed(phrases)}; {spread} {unit}"
+    seeds = f", of single seeds from {signed(rows['smallest_seed'].min())} to {signed(rows['largest_seed'].max())}"
+    return f"{counted(len(rows), 'comparison')} in DSC{more}: {listed(phrases)}; {spread} {unit}{seeds}"
 
 
 def _head(numbers: Numbers, link: str) -> Iterator[str]:

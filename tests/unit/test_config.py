@@ -1,9 +1,14 @@
+import copy
+import re
+
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from spectralseg.config import Config, fill, load_config, validate_config
 from spectralseg.data.specification import read_specifications
 from spectralseg.errors import InputError
+from spectralseg.grid import runs
 from spectralseg.parsing import read_yaml
 
 
@@ -40,6 +45,34 @@ def test_the_study_of_phantoms_asks_the_questions_of_the_study_of_lesions(reposi
         large = lesions.architectures[name]
         assert (small.model, small.pretrained) == (large.model, large.pretrained)
         assert large.options.items() <= small.options.items()
+
+
+def test_the_study_on_real_images_runs_on_other_data_as_documented(repository):
+    other = re.search(
+        r"```yaml\n( +name: evidence_isic\n.*?) +```", (repository / "config/README.md").read_text(), re.S
+    )
+    merged = read_yaml(repository / "config" / "evidence.yaml")
+    update_config(merged, yaml.safe_load(other[1]))  # as Snakemake does with several files
+    specifications = read_specifications(repository / "workflow" / "rules" / "datasets")
+    config = validate_config(merged, "both", specifications)
+    assert list(config.datasets) == ["isic2018"]
+    assert {run.dataset for run in runs(config)} == {"isic2018"}
+
+
+@pytest.mark.parametrize("section", ["datasets", "architectures", "pretraining", "objectives", "grid", "external"])
+def test_false_removes_an_entry_and_nothing_else_does(study, section):
+    expected = validate_config(copy.deepcopy(study), "toy.yaml")
+    study.setdefault(section, {})["superfluous"] = False
+    assert validate_config(study, "toy.yaml") == expected
+    for value in (None, True, 0, "false"):
+        study[section]["superfluous"] = value
+        assert f"{section}.superfluous" in message(study)
+
+
+def test_a_name_that_is_removed_and_used_is_unknown(study):
+    study["datasets"]["other"] = dict(study["datasets"]["toy"])
+    study["datasets"]["toy"] = False
+    assert "grid.main.datasets: 'toy' is unknown" in message(study)
 
 
 def test_nnunet_can_be_added_to_the_paper_grid(repository):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ from spectralseg.config.external import External
 from spectralseg.config.objective import Objective
 from spectralseg.config.pretraining import Pretraining
 from spectralseg.config.training import Training
-from spectralseg.config.values import ImageSize, Name, PathText, Section
+from spectralseg.config.values import ImageSize, Name, PathText, Removable, Section
 
 _FILLED = "null: those that show a run of the study"
 
@@ -40,12 +40,18 @@ class Config(Section):
         description="trainings or evaluations that share a GPU of this machine; under SLURM, each has its own",
     )
     downloads: PathText = Field("results/downloads", description="folder of official archives, shared by studies")
-    datasets: dict[Name, Dataset] = Field(min_length=1)
-    architectures: dict[Name, Architecture] = Field(min_length=1)
-    pretraining: dict[Name, Pretraining] = Field({}, description="masked autoencoders that architectures use")
-    objectives: dict[Name, Objective] = Field(min_length=1)
-    grid: dict[Name, Block] = Field(min_length=1, description="the runs are the union of these blocks")
-    external: dict[Name, External] = Field({}, description="external methods; see docs/external-methods.md")
+    datasets: Annotated[dict[Name, Dataset], Removable] = Field(min_length=1)
+    architectures: Annotated[dict[Name, Architecture], Removable] = Field(min_length=1)
+    pretraining: Annotated[dict[Name, Pretraining], Removable] = Field(
+        {}, description="masked autoencoders that architectures use"
+    )
+    objectives: Annotated[dict[Name, Objective], Removable] = Field(min_length=1)
+    grid: Annotated[dict[Name, Block], Removable] = Field(
+        min_length=1, description="the runs are the union of these blocks"
+    )
+    external: Annotated[dict[Name, External], Removable] = Field(
+        {}, description="external methods; see docs/external-methods.md"
+    )
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     comparison: Comparison = Comparison()

@@ -49,9 +49,17 @@ def _path(value: str) -> str:
     return expanded
 
 
+def _without_removed(value: Any) -> Any:
+    """Leave out entries that are ``False``: files of a configuration are merged, and a later one cannot delete keys."""
+    if not isinstance(value, dict):
+        return value
+    return {name: entry for name, entry in value.items() if entry is not False}
+
+
 QuotedNumber = Annotated[str, BeforeValidator(_quoted_number, json_schema_input_type=str)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 ModelName = Annotated[str, Field(pattern=r"^([a-z][a-z0-9_]*|monai:[A-Za-z0-9]+)$", max_length=64)]
 Unique = AfterValidator(_unique)
+Removable = BeforeValidator(_without_removed)
 PathText = Annotated[str, AfterValidator(_path)]
 ImageSize = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]

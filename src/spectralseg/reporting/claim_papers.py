@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 from spectralseg.files import csv_text
 from spectralseg.loading import read_csv, reading
+from spectralseg.reporting.rendering import listed
+from spectralseg.statistics.verdicts import FAILS, HOLDS, UNCERTAIN, UNTESTED, VERDICTS
 
 FILE = "claims_papers.csv"
 _EXPECTED = "papers of claims", "run 'spectralseg claims' again"
@@ -71,3 +74,14 @@ def read_claim_papers(folder: Path) -> list[ClaimPaper]:
     with reading(file, *_EXPECTED):
         table = table[columns].astype(dict.fromkeys(("claims", "tested", "runs"), "int64"))
         return [ClaimPaper(*row) for row in table.itertuples(index=False, name=None)]
+
+
+_PLURALS = {HOLDS: "hold", FAILS: "do not hold", UNCERTAIN: f"are {UNCERTAIN}", UNTESTED: UNTESTED}
+_SINGULARS = {UNCERTAIN: f"is {UNCERTAIN}"}
+
+
+def tally(verdicts: Iterable[str]) -> str:
+    """``2 hold, 1 does not hold and 3 are too uncertain to say``; empty without any verdict."""
+    counts = Counter(verdicts)
+    forms = [(counts[name], _SINGULARS.get(name, name), _PLURALS[name]) for name in VERDICTS if counts[name]]
+    return listed(f"{count} {singular if count == 1 else plural}" for count, singular, plural in forms)

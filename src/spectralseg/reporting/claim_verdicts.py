@@ -20,7 +20,7 @@ from spectralseg.papers import Paper, read_papers
 from spectralseg.published.claims import MINUS, Claim, Comparison, read_claims
 from spectralseg.published.tables import SELECTION, read_published
 from spectralseg.reporting import rendering
-from spectralseg.reporting.claim_papers import FILE, ClaimPaper, papers_text
+from spectralseg.reporting.claim_papers import FILE, ClaimPaper, papers_text, tally
 from spectralseg.reporting.measurements import LEAK_FREE, Measurements
 from spectralseg.reporting.report_link import report_link
 from spectralseg.reporting.results import Results
@@ -329,14 +329,12 @@ def _conclude(claim: Claim, comparisons: Sequence[Judged]) -> tuple[str, str]:
     if len(comparisons) == 1:
         return comparisons[0].verdict, comparisons[0].reason
     verdicts = [judged.verdict for judged in comparisons]
-    counts = Counter(verdicts)
-    tally = ", ".join(f"{counts[name]} {'untested' if name == UNTESTED else name}" for name in VERDICTS if counts[name])
-    reason = f"of {len(verdicts)} comparisons {tally}; {claim.quantifier} must hold"
+    reason = f"of {len(verdicts)} comparisons {tally(verdicts)}; {claim.quantifier} must hold"
     if claim.holds([verdict == HOLDS for verdict in verdicts]):
         return HOLDS, reason
     if not claim.holds([verdict != FAILS for verdict in verdicts]):
         return FAILS, reason
-    return (UNTESTED if counts[UNTESTED] else UNCERTAIN), reason
+    return (UNTESTED if UNTESTED in verdicts else UNCERTAIN), reason
 
 
 def _chances(claim: Claim, comparisons: Sequence[Judged]) -> Chances:
@@ -382,13 +380,8 @@ def _page(papers: Sequence[ClaimPaper], claims: pd.DataFrame, results: Results) 
 
 
 def _summary(paper: ClaimPaper, claims: pd.DataFrame) -> str:
-    counts = claims["verdict"].value_counts()
-    hold, fail, uncertain, untested = (counts.get(verdict, 0) for verdict in VERDICTS)
-    adjusted = claims["verdict_adjusted"].value_counts()
-    return (
-        f"{paper.name}, {len(claims)} claims: {hold} hold, {fail} do not hold, {uncertain} are {UNCERTAIN}, {untested} "
-        f"{UNTESTED}; adjusted for their number {adjusted.get(HOLDS, 0)} hold and {adjusted.get(FAILS, 0)} do not hold."
-    )
+    verdicts, adjusted = tally(claims["verdict"]), tally(claims["verdict_adjusted"])
+    return f"{paper.name}, {rendering.counted(len(claims), 'claim')}: {verdicts}. Adjusted for their number: {adjusted}."
 
 
 def _section(paper: ClaimPaper, claims: pd.DataFrame, stamp: str) -> rendering.Section:

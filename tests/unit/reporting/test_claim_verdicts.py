@@ -10,6 +10,7 @@ from spectralseg.cli import main
 from spectralseg.data.audit import LEAKS, PAIRS, Audit
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
+from spectralseg.reporting.claim_papers import tally
 from spectralseg.reporting.claim_verdicts import FAILS, HOLDS, UNCERTAIN, UNTESTED, build_claim_verdicts
 from spectralseg.reporting.results import BANNER, Results
 
@@ -527,3 +528,12 @@ class TestGains:
         row = self.ledger(published, tmp_path, 0.03, missing=[("unet", "spatial")]).claims.iloc[0]
         assert row["verdict"] == UNTESTED
         assert row["reason"] == "no records of acdc/unet/spatial/0 (iid, acdc, dsc)"
+
+
+def test_a_tally_has_the_verdicts_in_order_and_in_the_right_number():
+    assert tally([]) == ""
+    assert tally(["does not hold"]) == "1 does not hold"
+    many = ["cannot be tested with this data", *["does not hold"] * 2, "holds", "too uncertain to say"]
+    expected = "1 holds, 2 do not hold, 1 is too uncertain to say and 1 cannot be tested with this data"
+    assert tally(many) == expected
+    assert tally(["too uncertain to say"] * 3) == "3 are too uncertain to say"

@@ -16,7 +16,7 @@ from spectralseg.data.splits import PARTS
 from spectralseg.files import replacing
 from spectralseg.loading import read_csv
 from spectralseg.metrics.catalogue import metric_of
-from spectralseg.reporting.claim_papers import ClaimPaper, read_claim_papers
+from spectralseg.reporting.claim_papers import ClaimPaper, read_claim_papers, tally
 from spectralseg.reporting.findings import plots
 from spectralseg.reporting.findings.extract import (
     BETTER,
@@ -33,9 +33,9 @@ from spectralseg.reporting.findings.extract import (
     WORSE,
 )
 from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
-from spectralseg.reporting.rendering import MINUS, NO_RUN, few_patients, limits, margins, signed
+from spectralseg.reporting.rendering import MINUS, NO_RUN, counted, few_patients, limits, listed, margins, signed
 from spectralseg.reporting.rendering.markdown import pipe_table
-from spectralseg.reporting.studies._common import counted, is_full_band, listed
+from spectralseg.reporting.studies._common import is_full_band
 from spectralseg.statistics.verdicts import FEWEST, UNTESTED
 
 MAIN_PROTOCOL, PROTOCOLS = "sound", ("sound", "published")
@@ -682,10 +682,9 @@ def _claims(numbers: Numbers, link: str) -> Iterator[str]:
 
 def _claims_of(paper: ClaimPaper, claims: pd.DataFrame) -> Iterator[str]:
     tested = claims[claims["verdict"] != UNTESTED]
-    phrases = listed([f"{count} {verdict}" for verdict, count in tested["verdict"].value_counts().items()])
+    verdicts = f": {tally(tested['verdict'])}" if len(tested) else ""
     yield (
-        f"Of {counted(paper.claims, 'claim')} of the paper, {len(tested)} can be tested with these runs"
-        f"{f': {phrases}' if phrases else ''}."
+        f"Of {counted(paper.claims, 'claim')} of the paper, {len(tested)} can be tested with these runs{verdicts}."
         + (
             " The others need datasets, networks, runs or measurements that this study does not have."
             if len(tested) < paper.claims

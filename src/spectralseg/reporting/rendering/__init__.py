@@ -4,7 +4,7 @@ from spectralseg.reporting.rendering.blocks import COUNTS, LEGEND, UNDEFINED, fe
 from spectralseg.reporting.rendering.html import html
 from spectralseg.reporting.rendering.latex import escape_latex, latex
 from spectralseg.reporting.rendering.markdown import markdown
-from spectralseg.reporting.rendering.numbers import MINUS, NO_RUN, limits, margins, p_text, signed
+from spectralseg.reporting.rendering.numbers import MINUS, NO_RUN, counted, limits, listed, margins, p_text, signed
 from spectralseg.reporting.rendering.page import PROTOCOLS, Block, Entry, Line, Page, Section, json_text, read_page
 
 __all__ = [
@@ -19,12 +19,14 @@ __all__ = [
     "Line",
     "Page",
     "Section",
+    "counted",
     "escape_latex",
     "few_patients",
     "html",
     "json_text",
     "latex",
     "limits",
+    "listed",
     "margins",
     "markdown",
     "p_text",

@@ -30,3 +30,14 @@ def margins(values: Iterable[float], unit: str) -> str:
     """``± 0.5 percentage points``, ``± 0.5 or 1 percentage points`` where datasets differ, or ``none``."""
     finite = sorted({float(value) for value in values if np.isfinite(value)})
     return f"± {' or '.join(f'{value:g}' for value in finite)} {unit}" if finite else "none"
+
+
+def listed(texts: Iterable[str]) -> str:
+    """``a, b and c``."""
+    *first, last = [*texts] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 run`` or ``2 runs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from spectralseg.errors import InputError
 from spectralseg.loading import read_csv
-from spectralseg.reporting.claim_papers import ClaimPaper, read_claim_papers
+from spectralseg.reporting.claim_papers import ClaimPaper, read_claim_papers, tally
 from spectralseg.reporting.rendering import p_text, signed
 from spectralseg.reporting.rendering.html_table import DASH, Cell, Grid, columns, number
 from spectralseg.statistics.verdicts import VERDICTS
@@ -45,14 +45,14 @@ class PaperSection:
     Attributes:
         paper: the paper.
         verdicts: number of claims by verdict.
-        adjusted: the same by adjusted verdict.
+        adjusted: the same by adjusted verdict, as text.
         demonstration: whether the verdicts rest on phantoms.
         grid: the table.
     """
 
     paper: ClaimPaper
     verdicts: dict[str, int]
-    adjusted: dict[str, int]
+    adjusted: str
     demonstration: bool
     grid: Grid
 
@@ -78,13 +78,13 @@ def paper_sections(folder: Path) -> tuple[list[PaperSection], list[str]] | None:
 
 
 def _section(paper: ClaimPaper, claims: pd.DataFrame) -> PaperSection:
-    counts = verdict_counts(claims), verdict_counts(claims, "verdict_adjusted")
+    counts = verdict_counts(claims), tally(claims["verdict_adjusted"])
     return PaperSection(paper, *counts, any(map(demonstrates, claims["demonstration"])), claims_grid(paper, claims))
 
 
-def verdict_counts(claims: pd.DataFrame, column: str = "verdict") -> dict[str, int]:
+def verdict_counts(claims: pd.DataFrame) -> dict[str, int]:
     """Number of claims with each verdict, zeros included."""
-    return {verdict: int((claims[column] == verdict).sum()) for verdict in VERDICTS}
+    return {verdict: int((claims["verdict"] == verdict).sum()) for verdict in VERDICTS}
 
 
 def claims_grid(paper: ClaimPaper, claims: pd.DataFrame) -> Grid:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import MEAN
 from spectralseg.published.tables import PublishedTable, read_published_table
 from spectralseg.reporting.measurements import CONDITION, Measurements
-from spectralseg.reporting.rendering import MINUS
+from spectralseg.reporting.rendering import MINUS, counted
 from spectralseg.reporting.results import Results
 from spectralseg.statistics.bootstrap import Interval
 from spectralseg.statistics.pairing import Paired
@@ -106,17 +106,6 @@ def conditions(records: pd.DataFrame, *names: str) -> list[dict[Any, Any]]:
     """Distinct values of some columns of records, by default :data:`CONDITION`, as cells over all cases."""
     distinct = records[list(names or CONDITION)].drop_duplicates()
     return distinct.assign(leak_free="", **{"class": MEAN}).to_dict("records")
-
-
-def listed(texts: Iterable[str]) -> str:
-    """``a, b and c``."""
-    *first, last = [*texts] or [""]
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 run`` or ``2 runs``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def outcomes(directions: pd.Series) -> str:

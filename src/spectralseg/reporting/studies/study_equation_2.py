@@ -22,7 +22,7 @@ from spectralseg.interpretation import spectra
 from spectralseg.outputs import title_of
 from spectralseg.reporting.drawing import layout, style
 from spectralseg.reporting.labels import dataset_label, method_label
-from spectralseg.reporting.rendering import MINUS, NO_RUN, Block, Entry, Line, Section, limits, margins, signed
+from spectralseg.reporting.rendering import MINUS, NO_RUN, Block, Entry, Line, Section, counted, limits, margins, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import _common as common
 from spectralseg.reporting.study import Study, study_page
@@ -202,7 +202,7 @@ def _identity(values: pd.DataFrame) -> Iterator[str]:
         yield "No example prediction is stored, so that values cannot be compared."
         return
     largest = max(_largest(defined, "closed_form"), _largest(defined, "squared_dice"))
-    where = f"on {common.counted(len(defined), 'predicted mask')} of {len(values.groupby(list(_KEYS[:5])))} runs"
+    where = f"on {counted(len(defined), 'predicted mask')} of {len(values.groupby(list(_KEYS[:5])))} runs"
     if largest < ROUNDING:
         yield (
             f"The squared Dice: {where} its value by Fourier transform differs from 2Σyp / (Σy² + Σp²) by at most "
@@ -222,7 +222,7 @@ def _identity(values: pd.DataFrame) -> Iterator[str]:
 
 def _effect(trained: pd.DataFrame) -> Iterator[str]:
     for control, part in trained.groupby("control", sort=False):
-        comparisons, margin = common.counted(len(part), "comparison"), margins(part["margin"], "percentage points")
+        comparisons, margin = counted(len(part), "comparison"), margins(part["margin"], "percentage points")
         yield (
             f"Training with '{control}' instead gives an equivalent DSC, within {margin}, in "
             f"{part['equivalent'].sum()} of {comparisons} (differences from {signed(part['low'].min())} to "
@@ -252,7 +252,7 @@ def _value_blocks(values: pd.DataFrame) -> Iterator[Block]:
 
 
 def _masks(part: pd.DataFrame) -> str:
-    return common.counted(int(part["fourier"].notna().sum()), "mask")
+    return counted(int(part["fourier"].notna().sum()), "mask")
 
 
 def _entries(part: pd.DataFrame) -> tuple[Entry, ...]:

@@ -21,7 +21,7 @@ from spectralseg.outputs import title_of
 from spectralseg.reporting.drawing import layout, style
 from spectralseg.reporting.labels import method_label, pair_label
 from spectralseg.reporting.measurements import LEAK_FREE
-from spectralseg.reporting.rendering import NO_RUN, UNDEFINED, Block, Entry, Line, Section, limits, signed
+from spectralseg.reporting.rendering import NO_RUN, UNDEFINED, Block, Entry, Line, Section, counted, limits, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import METHOD, PAIR, rows_where
 from spectralseg.reporting.studies import _common as common
@@ -89,8 +89,8 @@ def _answer(cells: pd.DataFrame, audited: _Audited, gains: pd.DataFrame) -> Iter
         shift = (steps[LEAK_FREE]["measured"] - steps[""]["measured"]).dropna()
         ends = f"{signed(shift.min())} to {signed(shift.max())}" if len(shift) else "an undefined amount"
         yield (
-            f"{name}: {leaks} of {common.counted(int(audit['cases']), 'test case')} match training or validation data. "
-            f"Without them DSC changes by {ends} over {common.counted(len(shift), 'method')}."
+            f"{name}: {leaks} of {counted(int(audit['cases']), 'test case')} match training or validation data. "
+            f"Without them DSC changes by {ends} over {counted(len(shift), 'method')}."
         )
         yield from _claims(steps, _of_pair(gains, pair))
     yield from common.few(cells)
@@ -107,7 +107,7 @@ def _headline(cells: pd.DataFrame, audited: _Audited) -> str:
         [int((rows["leak_free"] == step).sum()) for rows in (decided, compared)] for step in ("", LEAK_FREE)
     )
     return (
-        f"{len(leaking)} of {common.counted(len(pairs), 'pair')} of datasets leak training or validation data"
+        f"{len(leaking)} of {counted(len(pairs), 'pair')} of datasets leak training or validation data"
         f"{'; there' if leaking else ', and'} {all_decided} of {all_cases} differences to the baseline are beyond "
         f"chance on all test cases, and {leak_free_decided} of {leak_free} on leak-free test cases."
     )

@@ -24,7 +24,19 @@ from spectralseg.outputs import title_of
 from spectralseg.reporting.drawing import layout, style
 from spectralseg.reporting.labels import tested_on
 from spectralseg.reporting.measurements import Measurements
-from spectralseg.reporting.rendering import NO_RUN, Block, Entry, Line, Section, limits, margins, p_text, signed
+from spectralseg.reporting.rendering import (
+    NO_RUN,
+    Block,
+    Entry,
+    Line,
+    Section,
+    counted,
+    limits,
+    listed,
+    margins,
+    p_text,
+    signed,
+)
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import row_where, rows_where
 from spectralseg.reporting.studies import _common as common
@@ -200,7 +212,7 @@ def _answer(compared: pd.DataFrame) -> Iterator[str]:
     dice = dice[pd.MultiIndex.from_frame(dice[keys]).isin(with_baseline)]
     beats = (dice["direction"] > 0).groupby([dice[name] for name in keys]).all()
     yield (
-        f"In {beats.sum()} of {common.counted(len(beats), 'result')} it beats the baseline, and its control if it has "
+        f"In {beats.sum()} of {counted(len(beats), 'result')} it beats the baseline, and its control if it has "
         "one, in DSC beyond chance."
     )
     names = dict.fromkeys(f"'{name}'" for name in middle["objective"])
@@ -208,8 +220,8 @@ def _answer(compared: pd.DataFrame) -> Iterator[str]:
         rows = rows_where(middle, reference=reference)
         parts = [_against(rows_where(rows, metric=metric), metric_of(metric).label) for metric in METRICS]
         if any(parts):
-            against = common.listed(dict.fromkeys(f"'{name}'" for name in rows["against"]))
-            pairs = f"{common.listed(names)} against the {reference} ({against})"
+            against = listed(dict.fromkeys(f"'{name}'" for name in rows["against"]))
+            pairs = f"{listed(names)} against the {reference} ({against})"
             yield f"{pairs}: {'; '.join(filter(None, parts))}."
     yield from common.few(middle)
 

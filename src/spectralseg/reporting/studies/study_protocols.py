@@ -28,7 +28,7 @@ from spectralseg.outputs import title_of
 from spectralseg.reporting.drawing import layout, style
 from spectralseg.reporting.labels import tested_on
 from spectralseg.reporting.measurements import Measurements
-from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section
+from spectralseg.reporting.rendering import MINUS, NO_RUN, PROTOCOLS, Block, Entry, Line, Section, counted
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import METHOD, rows_where
 from spectralseg.reporting.studies import _common as common
@@ -258,7 +258,7 @@ def _protocol_answer(protocols: pd.DataFrame) -> Iterator[str]:
         claimed = "" if np.isnan(row["published_gain"]) else f", where the paper claims {row['published_gain']:.2f}"
         gain = "" if np.isnan(row["gain"]) else f"; methods differ from the baseline by {row['gain']:.2f}{claimed}"
         yield (
-            f"DSC, {SUITES[row['suite']]}: {common.counted(row['results'], 'result')} move by {row['move']:.2f} "
+            f"DSC, {SUITES[row['suite']]}: {counted(row['results'], 'result')} move by {row['move']:.2f} "
             f"percentage points on average and {row['largest']:.2f} at most{gain}."
         )
 
@@ -276,7 +276,7 @@ def _averaging_answer(averagings: pd.DataFrame, protocols: pd.DataFrame) -> Iter
             f"Averaging {metric_of(metric).label} over images, cases or all pixels moves it by {units.mean():.2f} on "
             f"average and by {units.max():.2f} on {tested_on(worst)}; with the background the spread is "
             f"{rows['spread'].mean():.2f} on average. Another method is best under another averaging on "
-            f"{int(ranked['other_best'].sum())} of {common.counted(len(ranked), 'test set')}."
+            f"{int(ranked['other_best'].sum())} of {counted(len(ranked), 'test set')}."
         )
 
 

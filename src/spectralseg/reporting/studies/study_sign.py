@@ -24,7 +24,7 @@ from spectralseg.outputs import title_of
 from spectralseg.reporting.drawing import layout, style
 from spectralseg.reporting.labels import dataset_label
 from spectralseg.reporting.measurements import Measurements
-from spectralseg.reporting.rendering import NO_RUN, PROTOCOLS, Block, Entry, Line, Section, limits, signed
+from spectralseg.reporting.rendering import NO_RUN, PROTOCOLS, Block, Entry, Line, Section, limits, listed, signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.rows import row_where, rows_where
 from spectralseg.reporting.studies import _common as common
@@ -163,7 +163,7 @@ def _answer(changes: pd.DataFrame) -> Iterator[str]:
     yield _compatible(changes)
     datasets = dice.drop_duplicates("dataset").to_dict("records")
     published = [f"{signed(row['published'])} on {dataset_label(row['dataset'])}" for row in datasets]
-    yield f"From λ = {FROM} to λ = {TO} the published DSC changes by {common.listed(published)}."
+    yield f"From λ = {FROM} to λ = {TO} the published DSC changes by {listed(published)}."
     for (name, form), part in dice.groupby(["objective", "form"], sort=False):
         texts = [
             f"{dataset_label(row['dataset'])} {_interval(row)}, {_WORDS[row['verdict']]}"
@@ -180,7 +180,7 @@ def _compatible(changes: pd.DataFrame) -> str:
     for (name, form), part in dice.groupby(["objective", "form"], sort=False):
         worst = max(part["verdict"], key=list(_OVERALL).index)
         kinds[worst].append(f"{FORMS[str(form)]} ('{name}')")
-    text = "; ".join(f"{_OVERALL[kind]}: {common.listed(names)}" for kind, names in kinds.items() if names)
+    text = "; ".join(f"{_OVERALL[kind]}: {listed(names)}" for kind, names in kinds.items() if names)
     return f"{text[0].upper()}{text[1:]}."
 
 
@@ -188,7 +188,7 @@ def _needed(changes: pd.DataFrame) -> Iterator[str]:
     missing = [f"'{form}' ({text})" for form, text in FORMS.items() if form not in set(changes["form"])]
     if missing:
         noun = "form" if len(missing) == 1 else "forms"
-        yield f"No runs of the {noun} {common.listed(missing)} at both λ: {common.OBJECTIVES_STUDY}."
+        yield f"No runs of the {noun} {listed(missing)} at both λ: {common.OBJECTIVES_STUDY}."
 
 
 def _change_blocks(changes: pd.DataFrame) -> Iterator[Block]:

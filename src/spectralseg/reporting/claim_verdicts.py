@@ -380,8 +380,9 @@ def _page(papers: Sequence[ClaimPaper], claims: pd.DataFrame, results: Results) 
 
 
 def _summary(paper: ClaimPaper, claims: pd.DataFrame) -> str:
+    heading = f"{paper.name}, {rendering.counted(len(claims), 'claim')}"
     verdicts, adjusted = tally(claims["verdict"]), tally(claims["verdict_adjusted"])
-    return f"{paper.name}, {rendering.counted(len(claims), 'claim')}: {verdicts}. Adjusted for their number: {adjusted}."
+    return f"{heading}: {verdicts}. Adjusted for their number: {adjusted}."
 
 
 def _section(paper: ClaimPaper, claims: pd.DataFrame, stamp: str) -> rendering.Section:

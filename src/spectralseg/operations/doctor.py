@@ -354,7 +354,7 @@ def slurm() -> Iterator[Finding]:
         return
     version = _output("sbatch", "--version") or "of unknown version"
     if (nodes := _output("sinfo", "--noheader", "--format=%P %D %G")) is None:
-        yield Finding("problem", "SLURM", f"{version} does not answer; ask the site's administrators")
+        yield Finding("note", "SLURM", f"{version} does not answer; to use it, ask the site's administrators")
         return
     offered = "; ".join(" ".join(line.split()) for line in nodes.splitlines())
     yield Finding("ok", "SLURM", f"{version}; partitions, nodes, devices: {offered}")

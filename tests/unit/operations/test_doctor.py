@@ -195,7 +195,7 @@ def test_weights_that_are_not_in_the_cache_are_a_problem(study, tmp_path, monkey
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ({}, [("problem", "SLURM")]),
+        ({}, [("note", "SLURM")]),
         ({"sinfo": "gpu* 2 gpu:4", "sacct": ""}, [("ok", "SLURM")]),
         ({"sinfo": "all 2 (null)", "sacct": ""}, [("ok", "SLURM"), ("note", "SLURM")]),
         ({"sinfo": "gpu* 2 gpu:4"}, [("ok", "SLURM"), ("note", "SLURM")]),

@@ -26,6 +26,8 @@ _UNEVEN = 0.1  # of the gap between slices: tolerance of positions, which are ro
 _UNIT = 1e-3  # tolerance of direction cosines
 # Tags that all slices of a series have in common, and further ones that are used.
 _COMMON = ("SeriesInstanceUID", "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient")
+_ROUNDED = {"PixelSpacing": 2, "ImageOrientationPatient": 6}  # of these, numbers that may differ by _ROUNDING
+_ROUNDING = 1e-5  # over a thousand pixels, a hundredth of a millimetre
 _OTHERS = (
     "InstanceNumber",
     "ImagePositionPatient",
@@ -75,7 +77,7 @@ def read_series(files: Sequence[Path]) -> Series:
     headers = [_read_header(file) for file in files]
     for file, header in zip(files, headers, strict=True):
         for tag in _COMMON:
-            if header.get(tag) != headers[0].get(tag):
+            if not _agree(file, header, files[0], headers[0], tag):
                 raise InputError(
                     f"{file}: {tag} differs from that of {files[0].name}; keep the slices of one series per folder"
                 )
@@ -155,6 +157,16 @@ def _axes(file: Path, header: pydicom.Dataset) -> tuple[NDArray[np.float64], NDA
     if not perpendicular or not usable_voxel_size(spacing):
         raise InputError(f"{file}: the header gives no usable axes or pixel size; replace it by an intact copy")
     return across, down, spacing
+
+
+def _agree(file: Path, header: pydicom.Dataset, other: Path, other_header: pydicom.Dataset, tag: str) -> bool:
+    """Whether two slices have the same value of a tag, but for rounding."""
+    if header.get(tag) == other_header.get(tag):
+        return True
+    if tag not in _ROUNDED:
+        return False
+    values = _numbers(file, header, tag, _ROUNDED[tag]), _numbers(other, other_header, tag, _ROUNDED[tag])
+    return bool(np.abs(values[0] - values[1]).max() <= _ROUNDING)
 
 
 def _numbers(file: Path, header: pydicom.Dataset, tag: str, count: int) -> NDArray[np.float64]:

@@ -120,8 +120,11 @@ def _load(
             samples.append(_sample(files, annotation, threshold))
         except InputError as error:
             problems.append(error)
-    if not samples:
+    if len(problems) == 1 and not samples:
         raise problems[0]
+    if not samples:
+        named = (f"{files[0].parent.name}: {problem}" for files, problem in zip(all_series, problems, strict=True))
+        raise InputError(f"{patient}: none of its {len(problems)} series can be used; {'; '.join(named)}")
     if len(samples) > 1:
         raise InputError(
             f"{patient}: {len(samples)} series fit the annotation; remove all but one, or exclude the case"

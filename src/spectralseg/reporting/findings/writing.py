@@ -183,7 +183,7 @@ def text(numbers: Numbers, link: str) -> str:
         "Data": _data,
         "Learning rate and iterations": _tuning,
         "Effects": _effects,
-        "Is it a squared Dice?": _control,
+        "Is it more than a Dice?": _control,
         "λ and the sign": _sweep,
         "Calibration": _calibration,
         "Noise": _noise,
@@ -217,6 +217,7 @@ def answer(numbers: Numbers) -> list[str]:
         *(
             f"Against its control `{reference}`, {_outcome(_dice(numbers, numbers.against(reference), name))}."
             for reference in _controls(numbers, name)
+            if _is_same_function(numbers, reference)
         ),
     ]
 
@@ -238,6 +239,11 @@ def _subject(numbers: Numbers) -> str | None:
 def _controls(numbers: Numbers, name: str) -> list[str]:
     references = dict.fromkeys(numbers.main(select(numbers.effects, objective=name))["reference"])
     return [reference for reference in references if reference not in (name, numbers.config.baseline)]
+
+
+def _is_same_function(numbers: Numbers, reference: str) -> bool:
+    """Whether a control is the squared Dice, rather than more weight on the Dice of the base objective."""
+    return numbers.config.objectives[reference].auxiliary is not None
 
 
 def _dice(numbers: Numbers, frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -532,12 +538,13 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
             f"Difference of `{name}` to `{reference}` with the 90 % interval of two one-sided tests; single seeds: the "
             "smallest and the largest difference of a seed."
         )
-        same = numbers.config.objectives[reference].auxiliary is not None
-        if same:
-            yield (
-                "But for smoothing and rounding, both are the same function (Parseval's theorem), so a difference can "
-                "only come from these, by way of training."
-            )
+        same = _is_same_function(numbers, reference)
+        yield (
+            "But for smoothing and rounding, both are the same function (Parseval's theorem), so a difference can only "
+            "come from these, by way of training."
+            if same
+            else f"`{reference}` has no auxiliary term. Instead, the Dice of its base L has more weight, by λ."
+        )
         headings = (*_CELL, "metric", "difference", "margin", "", "single seeds", "seeds", "patients")
         yield pipe_table(headings, rows)
         dice = select(effects, protocol=MAIN_PROTOCOL)

@@ -12,6 +12,8 @@ from spectralseg.interpretation.cam import coarse_maps, source_of
 from spectralseg.models import available, build_model
 from spectralseg.objectives import build_objective
 
+pytestmark = pytest.mark.slow
+
 OWN = registry.names("spectralseg.models")
 NAMES = ("unet", *OWN, *registry.monai_names())  # one model represents those of segmentation-models-pytorch
 
@@ -44,7 +46,6 @@ def test_every_model_of_the_library_can_be_built_and_trained(name):
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.slow
 def test_the_vision_transformer_of_the_library_needs_an_encoder_of_one_stride():
     assert build_model("dpt", 3, 2, encoder="tu-test_vit.r160_in1k")(torch.randn(1, 3, 160, 160)).shape[-1] == 160
     with pytest.raises(InputError, match="model 'dpt' with encoder 'resnet18' cannot be built"):
@@ -103,7 +104,6 @@ def test_training_changes_every_trainable_tensor(small_model, name, outputs):
     check_that_all_change(model, outputs, steps=2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unet", "transunet", "transunet_original"])
 def test_one_step_changes_every_trainable_tensor_of_the_large_networks(name):
     check_that_all_change(build_model(name, 3, 1).train(), 1, steps=1)

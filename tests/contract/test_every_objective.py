@@ -198,6 +198,7 @@ class TestEveryTask:
         assert gradient.abs().max() > 0
         assert objective(logits - gradient / gradient.norm(), masks) < value
 
+    @pytest.mark.slow
     def test_training_a_network_decreases_the_value(self, objective, channels):
         masks = scene(channels)
         images = masks[:, None].float() + 0.3 * noise(masks, 1)

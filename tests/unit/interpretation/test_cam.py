@@ -87,6 +87,7 @@ def test_the_size_of_an_object_does_not_scale_the_map():
     assert maps[0].max().item() == pytest.approx(maps[1].max().item(), rel=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("outputs", [1, 4])
@@ -148,6 +149,7 @@ def test_layers_are_input_and_output_of_the_decoder(small_model, name, deepest):
     assert coarse_maps(model, images, layer="decoder")[0].shape == (1, 64, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", ["UnetPlusPlus", "MAnet", "Linknet", "FPN", "DeepLabV3Plus", "UPerNet", "Segformer"]
 )

@@ -26,6 +26,8 @@ from spectralseg.preprocessing import to_float
 from spectralseg.run_folder import read_settings
 from spectralseg.training.loop import train
 
+pytestmark = pytest.mark.slow
+
 nets = importlib.import_module("monai.networks.nets")
 efficientnet = importlib.import_module("monai.networks.nets.efficientnet")
 PACKAGES = {package for network in NETWORKS.values() for package in network.packages}
@@ -319,7 +321,6 @@ def test_a_network_can_be_exported(small_model, name, tmp_path):
     check_export(small_model(f"monai:{name}", 1, 4).eval(), "torchscript", tmp_path / "model")
 
 
-@pytest.mark.slow
 @with_packages
 @pytest.mark.skipif(importlib.util.find_spec("onnxscript") is None, reason="needs the extra 'export'")
 @pytest.mark.parametrize("name", ["SegResNetDS", "SwinUNETR"])

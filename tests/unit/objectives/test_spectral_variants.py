@@ -71,6 +71,7 @@ class TestEveryVariant:
         assert all(part.isfinite() and not part.requires_grad for part in components.values())
         assert torch.autograd.grad(loss, logits)[0].isfinite().all()
 
+    @pytest.mark.slow
     def test_training_with_it_raises_the_similarity(self, name, options, channels):
         """With matching, the value may increase together with the similarity."""
         masks = masks_of(channels)

@@ -11,6 +11,8 @@ from spectralseg.statistics.bootstrap import paired_interval
 from spectralseg.statistics.power import Components
 from spectralseg.statistics.verdicts import OPEN
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cells(official):

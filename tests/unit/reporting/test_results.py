@@ -68,6 +68,7 @@ def test_damaged_examples_raise(official, tmp_path):
         Results(tmp_path).examples(run)
 
 
+@pytest.mark.slow
 class TestDivergedRuns:
     @pytest.fixture
     def diverge(self, study, tmp_path):

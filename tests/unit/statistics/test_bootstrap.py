@@ -53,6 +53,7 @@ def mostly_equal(rng, seeds, groups):
     return differs * (rng.exponential(1, (1, groups)) + rng.normal(0, 0.3, (seeds, groups))) - 0.3
 
 
+@pytest.mark.slow
 class TestCoverage:
     """With 1,500 repetitions a coverage of 95 % is measured to ± 1.1 points."""
 

@@ -30,6 +30,7 @@ def test_standard_error_of_simulated_studies():
     assert Components(0.02**2, 0.05**2, 0.04**2, 4, 30).standard_error(4, 30) == pytest.approx(np.std(means), rel=0.04)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sd", [(0, 0, 1), (0, 1, 1), (0.2, 1, 1), (0.7, 0.7, 1), (1, 0.3, 0.3)])
 @pytest.mark.parametrize(("seeds", "groups", "least"), [(3, 60, 0.68), (6, 14, 0.68), (6, 60, 0.74), (12, 100, 0.74)])
 def test_intervals_exclude_zero_as_often_as_planned(seeds, groups, least, sd):

@@ -161,6 +161,7 @@ def test_classes_and_cases_of_some_laboratories_only_are_used():
     assert np.isfinite(result[:3]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("laboratories", [2, 3, 6])
 @pytest.mark.parametrize(
     ("between", "patients", "shared"), [(0, 1, True), (0.3, 1, True), (1, 0.3, True), (0.3, 0.5, False)]

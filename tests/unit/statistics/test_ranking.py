@@ -23,6 +23,7 @@ def test_the_ranking_of_very_different_methods_is_stable():
     assert result.tau == pytest.approx((1, 1, 1))
 
 
+@pytest.mark.slow
 def test_without_differences_all_methods_win_equally():
     wins = np.mean([ranking_stability(scores([0] * 4, seed=n), resamples=200).wins for n in range(40)], 0)
     assert wins == pytest.approx([0.25] * 4, abs=0.12)

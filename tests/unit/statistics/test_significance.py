@@ -29,6 +29,7 @@ class TestWilcoxon:
     def test_without_values_the_result_is_nan(self, nothing):
         assert np.isnan(wilcoxon(nothing))
 
+    @pytest.mark.slow
     def test_under_the_null_one_in_twenty_is_below_5_percent(self):
         result = [wilcoxon(np.random.default_rng(n).normal(0, 1, (3, 40))) < 0.05 for n in range(2000)]
         assert 0.035 <= np.mean(result) <= 0.065

@@ -112,18 +112,31 @@ def test_effects_follow_from_the_records_beside_them(folder, finished, published
     before, after = (pd.read_csv(place / "effects.csv") for place in (folder, tmp_path / "evidence"))
     pd.testing.assert_frame_equal(before, after, rtol=1e-3, atol=1e-4)
     records = pd.read_parquet(folder / "records.parquet")
-    assert set(records["suite"]) <= {"iid", "noise"}
+    assert set(records["suite"]) == {"iid", "noise", "ood"}
     assert set(records.loc[records["suite"] == "noise", "metric"]) <= {"dsc"}
 
 
 def test_the_page_reports_the_simulated_effects(text):
-    assert "`spatial_spectral` (λ = 0.2) against the baseline `spatial`, 4 comparisons in DSC: 3 better" in text
-    assert f"Against its control `{CONTROL}`, 4 comparisons in DSC: 0 better, 0 worse, 4 equivalent within ±" in text
+    assert "`spatial_spectral` (λ = 0.2) is better than the baseline `spatial` in 3 of 4 comparisons in DSC" in text
+    assert f"It is better than its control `{CONTROL}` in 0 of 4 comparisons in DSC, worse in 0, equivalent" in text
     assert "Equivalent under 'sound': 4 of 4 comparisons; all would be with a margin of 0.02 percentage" in text
     assert "the two nevertheless differ by up to 0.01 (ACDC) and 0.01 (ISIC-18) percentage points of DSC." in text
     assert "GRCSF: none of its 7 claims can be tested, as the study has none of their runs." in text
     assert "### Harmonized: A title\n\nOf 2 claims of the paper, 1 can be tested with these runs: 1 holds." in text
+    assert "(statistics.md#many-comparisons). Adjusted, 1 is too uncertain to say.\n" in text
     assert "| 1 | It helps | holds | too uncertain to say | of 2 comparisons 2 hold |" in text
+
+
+def test_other_test_data_have_tables_and_a_sentence_of_their_own(folder, text):
+    own, other, *_ = text.split("### ISIC-17, trained on ISIC-18\n")
+    assert "### ISIC-18\n" in own
+    assert "### ISIC-17, trained on ISIC-18, without leaked test cases\n" in other
+    assert "On other data, it is better than the baseline in 1 of 2 comparisons in DSC, worse in 0" in text
+    assert "2 of 3 on ISIC-17 (1 in ISIC-18's train part, 1 in ISIC-18's test part)." in text
+    numbers = writing.Numbers(folder)
+    assert set(numbers.effects["test_dataset"]) == {"acdc", "isic2018"}
+    assert set(numbers.other_data["test_dataset"]) == {"isic2017"}
+    assert set(numbers.other_data["metric"]) <= set(writing.SEGMENTATION)
 
 
 def test_every_effect_on_the_page_is_a_row_of_its_file(folder, text):
@@ -168,9 +181,9 @@ def test_verdicts_follow_from_intervals(folder, text):
 @pytest.mark.parametrize(
     ("column", "value", "expected"),
     [
-        ("verdict", "undecided", "and 4 undecided"),
-        ("verdict", "worse", "4 worse"),
-        ("verdict", "equivalent", "4 equivalent within"),
+        ("verdict", "undecided", "and undecided in 4;"),
+        ("verdict", "worse", "worse in 4,"),
+        ("verdict", "equivalent", "percentage points in 4 and"),
     ],
 )
 def test_the_answer_counts_verdicts(column, value, expected, folder, tmp_path):
@@ -265,9 +278,9 @@ def test_a_baseline_that_is_a_control_is_compared_once(finished, published, tmp_
     (root / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     extract(Results(root, published), [], tmp_path / "evidence")
     keys = ["dataset", "architecture", "objective", "lambda", "reference", "reference_lambda", "metric", "protocol"]
-    assert not pd.read_csv(tmp_path / "evidence" / "effects.csv").duplicated([*keys, "leak_free"]).any()
+    assert not pd.read_csv(tmp_path / "evidence" / "effects.csv").duplicated([*keys, "test_dataset", "leak_free"]).any()
     write_page(tmp_path / "evidence", tmp_path / "evidence.md")
-    assert "Against its control" not in (tmp_path / "evidence.md").read_text()
+    assert "its control" not in (tmp_path / "evidence.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -295,16 +308,14 @@ def test_the_main_weight_is_that_of_most_cells_then_the_first(folder):
 def test_comparisons_without_interval_are_not_undecided(folder):
     rows = writing._dice(writing.Numbers(folder), writing.Numbers(folder).against(), "spatial_spectral")
     rows = rows.assign(low=[np.nan, *rows["low"][1:]], margin=[0.5, 0.5, 1.0, 2.0])
-    page = writing._outcome(rows)
-    assert page.startswith("3 comparisons in DSC (1 comparison more without an interval): ")
+    page = writing._outcome("It", "this", rows)
+    assert page.startswith("It is better than this in 2 of 3 comparisons in DSC (1 comparison more without an")
     assert "within ± 0.5 or 1 or 2 percentage points" in page
     difference, low, high = map(writing.signed, rows[["difference", "smallest_seed", "largest_seed"]].iloc[1])
-    expected = f"; difference {difference} percentage points, of single seeds from {low} to {high}"
-    assert writing._outcome(rows[1:2]).endswith(expected)
-    assert (
-        writing._outcome(rows.assign(low=np.nan))
-        == "no comparison could be made (4 comparisons more without an interval)"
-    )
+    expected = f"; the difference is {difference} percentage points, those of single seeds {low} to {high}."
+    assert writing._outcome("It", "this", rows[1:2]).endswith(expected)
+    impossible = writing._outcome("It", "this", rows.assign(low=np.nan))
+    assert impossible == "It could not be compared with this in DSC (4 comparisons more without an interval)."
 
 
 def test_the_ends_of_a_sweep_are_paired_and_compared_with_the_same_network_of_the_paper(text):
@@ -427,7 +438,7 @@ def test_the_tuning_study_may_have_other_datasets(folder, tmp_path):
 
 
 def test_limits_name_what_was_measured(folder, text, tmp_path):
-    assert "- ACDC and ISIC-18 with UNet and TransUNet only, each tested on cases of its own dataset" in text
+    assert "- ACDC and ISIC-18 with UNet and TransUNet only, each tested on cases of its own dataset, and some on" in text
     assert "- Learning rate and iterations were tuned for the baseline alone" in text
     copy = copied(folder, tmp_path)
 
@@ -492,8 +503,9 @@ def test_a_study_without_eq_2_is_answered_for_each_objective(folder, tmp_path):
     (copy / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     first, *others = writing.answer(writing.Numbers(copy))
     assert first == "No objective of this study adds 1 − S, with S of Eq. (2) over all frequencies, to the baseline."
-    assert others[0].startswith("`spatial_spectral` (λ = 0.2) against the baseline `spatial`, 4 comparisons in DSC")
-    assert len(others) == len(config["objectives"]) - 1
+    assert others[0].startswith("`spatial_spectral` (λ = 0.2) is better than the baseline `spatial` in 3 of 4 ")
+    own = [sentence for sentence in others if not sentence.startswith("On other data, it is ")]
+    assert len(own) == len(config["objectives"]) - 1
 
 
 def test_the_baseline_is_not_the_subject(folder, tmp_path):

@@ -40,12 +40,13 @@ INTERPRETATION = (
     *("spectral_correlation", "spectral_correlation_detrended", "spectral_similarity", "frc_mid"),
 )
 METRICS = (*SEGMENTATION, *CALIBRATION, *INTERPRETATION)
+_SUITES = {"iid": METRICS, "ood": SEGMENTATION}
 TO_SETTLE = (0.5, 1.8)  # percentage points of DSC; the paper's gains on ACDC, Kvasir-SEG and MoNuSeg: 0.53 to 1.84
 BETTER, WORSE, EQUIVALENT, UNDECIDED = "better", "worse", "equivalent", "undecided"
 METHOD = RUN_KEYS[:-1]
 """Columns that identify a method on a dataset."""
 EFFECTS = (
-    *METHOD,
+    *(*METHOD, "test_dataset"),
     *("reference", "reference_lambda", "metric", "protocol", "leak_free"),
     *("measured", "reference_measured", "difference", "low", "high", "narrow_low", "narrow_high"),
     *("smallest_seed", "largest_seed"),
@@ -115,8 +116,8 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
 
 def _write_records(results: Results, file: Path) -> None:
     """Write the metric records behind the page, in single precision, as small as possible."""
-    records = results.read(suite={"iid", "noise"}, metric=METRICS)
-    records = records[(records["suite"] == "iid") | (records["metric"] == robustness.METRIC)]
+    kept = {**_SUITES, "noise": (robustness.METRIC,)}
+    records = pd.concat([results.read(suite={suite}, metric=metrics) for suite, metrics in kept.items()])
     records = records.assign(value=records["value"].astype("float32"))
     table = pa.Table.from_pandas(records, preserve_index=False).replace_schema_metadata(None).cast(COMPACT)
     texts = [name for name in RECORD_COLUMNS if name not in ("seed", "value")]
@@ -133,18 +134,19 @@ def _short(value: Any) -> Any:
 
 def _effects(results: Results) -> Iterator[dict[str, Any]]:
     """Every method against the baseline, and Eq. (2) against its controls, with and without leaked test cases."""
-    measurements = common.measurements(results, set(METRICS), {"iid"})
-    conditions = results.different(CONDITION, metric=set(METRICS), suite={"iid"}).sort_values(list(CONDITION))
-    pairs = results.leakage.reported_twice
-    leaking = set(pairs.loc[pairs["train_dataset"] == pairs["test_dataset"], "train_dataset"])
-    for condition in conditions.to_dict("records"):
-        for leak_free in ("", LEAK_FREE) if condition["dataset"] in leaking else ("",):
+    measurements = common.measurements(results, set(METRICS), set(_SUITES))
+    suites = [results.different(CONDITION, metric=metrics, suite={suite}) for suite, metrics in _SUITES.items()]
+    pairs = results.leakage.pairs
+    leaks = pairs[pairs["train"] + pairs["validation"] > 0]
+    leaking = set(zip(leaks["train_dataset"], leaks["test_dataset"], strict=True))
+    for condition in pd.concat([suite.sort_values(list(CONDITION)) for suite in suites]).to_dict("records"):
+        for leak_free in ("", LEAK_FREE) if (condition["dataset"], condition["test_dataset"]) in leaking else ("",):
             cell = {**condition, "class": MEAN, "leak_free": leak_free}
             values = measurements.values(cell)
             for name, lam, reference in _references(results, measurements, cell):
                 if values is not None and reference is not None:
                     yield {
-                        **{key: cell[key] for key in (*METHOD, "metric", "protocol", "leak_free")},
+                        **{key: cell[key] for key in (*METHOD, "test_dataset", "metric", "protocol", "leak_free")},
                         **{"reference": name, "reference_lambda": lam},
                         **_effect(values, reference, cell, results.margin_of(cell)),
                     }

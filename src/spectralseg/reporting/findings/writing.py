@@ -97,9 +97,20 @@ class Numbers:
             yield file.read_text(encoding="utf-8").strip()
 
     @cached_property
-    def effects(self) -> pd.DataFrame:
-        """Differences between methods."""
+    def all_effects(self) -> pd.DataFrame:
+        """Differences between methods on all test sets."""
         return self.table("effects")
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """Differences between methods on test cases of the dataset that they were trained on."""
+        return self.all_effects[self.all_effects["dataset"] == self.all_effects["test_dataset"]]
+
+    @cached_property
+    def other_data(self) -> pd.DataFrame:
+        """Differences to the baseline on other datasets."""
+        effects = self.all_effects[self.all_effects["dataset"] != self.all_effects["test_dataset"]]
+        return self.ordered(select(effects, reference=self.config.baseline))
 
     def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows in the order of the configuration, those of other names, as of external methods, last."""
@@ -203,30 +214,32 @@ def text(numbers: Numbers, link: str) -> str:
 def answer(numbers: Numbers) -> list[str]:
     """The answer in two sentences: Eq. (2) as 1 − S against the baseline, and against the squared Dice.
 
-    Without this objective, one sentence on each other objective.
+    Without this objective, each other objective against the baseline. Other test data add a sentence.
     """
     name = _subject(numbers)
     if name is None:
         others = [other for other in numbers.config.objectives if other != numbers.config.baseline]
         return [
             f"No objective of this study adds 1 {MINUS} S, with S of Eq. (2) over all frequencies, to the baseline.",
-            *(_against_baseline(numbers, other) for other in others),
+            *(sentence for other in others for sentence in _against_baseline(numbers, other)),
         ]
     return [
-        _against_baseline(numbers, name),
+        *_against_baseline(numbers, name),
         *(
-            f"Against its control `{reference}`, {_outcome(_dice(numbers, numbers.against(reference), name))}."
+            _outcome("It", f"its control `{reference}`", _dice(numbers, numbers.against(reference), name))
             for reference in _controls(numbers, name)
             if _is_same_function(numbers, reference)
         ),
     ]
 
 
-def _against_baseline(numbers: Numbers, name: str) -> str:
+def _against_baseline(numbers: Numbers, name: str) -> Iterator[str]:
     weight = numbers.weights.get(name, "0")
     label = f"`{name}`" if weight == "0" else f"`{name}` (λ = {weight})"
-    outcome = _outcome(_dice(numbers, numbers.against(), name))
-    return f"{label} against the baseline `{numbers.config.baseline}`, {outcome}."
+    yield _outcome(label, f"the baseline `{numbers.config.baseline}`", _dice(numbers, numbers.against(), name))
+    other = _dice(numbers, select(numbers.other_data, leak_free=""), name)
+    if len(other):
+        yield f"On other data, {_outcome('it', 'the baseline', other)}"
 
 
 def _subject(numbers: Numbers) -> str | None:
@@ -250,24 +263,23 @@ def _dice(numbers: Numbers, frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return numbers.main(select(frame, objective=name, metric="dsc", protocol=MAIN_PROTOCOL))
 
 
-def _outcome(rows: pd.DataFrame) -> str:
+def _outcome(name: str, reference: str, rows: pd.DataFrame) -> str:
     """What comparisons in DSC say together, no stronger than their intervals."""
     rows, impossible = rows.dropna(subset=["low"]), int(rows["low"].isna().sum())
     more = f" ({counted(impossible, 'comparison')} more without an interval)" if impossible else ""
     if rows.empty:
-        return f"no comparison could be made{more}"
-    counts = rows["verdict"].value_counts()
-    unit = "percentage points"
+        return f"{name} could not be compared with {reference} in DSC{more}."
+    counts, unit = rows["verdict"].value_counts(), "percentage points"
     phrases = [
-        f"{counts.get(BETTER, 0)} better",
-        f"{counts.get(WORSE, 0)} worse",
-        f"{counts.get(EQUIVALENT, 0)} equivalent within {margins(rows['margin'], unit)}",
-        f"{counts.get(UNDECIDED, 0)} undecided",
+        f"better than {reference} in {counts.get(BETTER, 0)} of {counted(len(rows), 'comparison')} in DSC{more}",
+        f"worse in {counts.get(WORSE, 0)}",
+        f"equivalent within {margins(rows['margin'], unit)} in {counts.get(EQUIVALENT, 0)}",
+        f"undecided in {counts.get(UNDECIDED, 0)}",
     ]
     low, high = signed(rows["difference"].min()), signed(rows["difference"].max())
-    spread = f"difference {low}" if len(rows) == 1 else f"differences from {low} to {high}"
-    seeds = f", of single seeds from {signed(rows['smallest_seed'].min())} to {signed(rows['largest_seed'].max())}"
-    return f"{counted(len(rows), 'comparison')} in DSC{more}: {listed(phrases)}; {spread} {unit}{seeds}"
+    spread = f"the difference is {low}" if len(rows) == 1 else f"differences are {low} to {high}"
+    seeds = f"those of single seeds {signed(rows['smallest_seed'].min())} to {signed(rows['largest_seed'].max())}"
+    return f"{name} is {listed(phrases)}; {spread} {unit}, {seeds}."
 
 
 def _head(numbers: Numbers, link: str) -> Iterator[str]:
@@ -353,17 +365,21 @@ def _data(numbers: Numbers, link: str) -> Iterator[str]:
     yield pipe_table(headings, rows)
     yield from numbers.notes("data.md")
     leaks = numbers.table("leakage")
-    own = leaks[leaks["train_dataset"] == leaks["test_dataset"]]
-    if own.empty:
+    if leaks.empty:
         yield "The overlap of training and test data was not audited."
-    else:
-        phrases = listed(_leaks(row) for row in own.to_dict("records"))
-        yield f"[Leakage audit](leakage.md). Test cases that match another case of their dataset: {phrases}."
+    own, other = (
+        listed(_leaks(row) for row in select(leaks, role=role).to_dict("records")) for role in ("own", "ood")
+    )
+    if own:
+        yield f"[Leakage audit](leakage.md). Test cases that match another case of their dataset: {own}."
+    if other:
+        yield f"Test cases of other data that match a case of the dataset that was trained on: {other}."
 
 
 def _leaks(row: Row) -> str:
     """How many test cases match another case, and in which part."""
-    matches = [f"{row[part]} in its {part} part" for part in PARTS if row[part]]
+    trained = "its" if row["train_dataset"] == row["test_dataset"] else f"{dataset_label(row['train_dataset'])}'s"
+    matches = [f"{row[part]} in {trained} {part} part" for part in PARTS if row[part]]
     unknown = [f"{row['not_hashed']} not compared"] if row["not_hashed"] else []
     details = f" ({', '.join([*matches, *unknown])})" if matches or unknown else ""
     return f"{sum(row[part] for part in PARTS)} of {row['cases']} on {dataset_label(row['test_dataset'])}{details}"
@@ -433,12 +449,13 @@ def _effects(numbers: Numbers, link: str) -> Iterator[str]:
         "that no test case defines has no column. "
         "*Published*: the paper's protocol, traps included; *sound*: ours, see [the metrics policy](metrics-policy.md)."
     )
-    for dataset in numbers.config.datasets:
-        readings = select(numbers.effects, dataset=dataset)["leak_free"]
-        for leak_free in ("", *dict.fromkeys(readings[readings != ""])):
-            rows = select(numbers.main(numbers.against(leak_free=leak_free)), dataset=dataset)
+    for effects in (select(numbers.effects, reference=numbers.config.baseline), numbers.other_data):
+        keys = ["dataset", "test_dataset", "leak_free"]
+        for (dataset, tested, leak_free), rows in numbers.main(numbers.ordered(effects)).groupby(keys, sort=False):
             if len(select(rows, metric=SEGMENTATION).dropna(subset=["low"])):
-                yield f"### {dataset_label(dataset)}" + (", without leaked test cases" if leak_free else "")
+                trained = f", trained on {dataset_label(str(dataset))}" if tested != dataset else ""
+                without = ", without leaked test cases" if leak_free else ""
+                yield f"### {dataset_label(str(tested))}{trained}{without}"
                 yield _effect_table(numbers, rows, columns)
                 yield _sizes(rows)
 
@@ -701,7 +718,7 @@ def _claims_of(paper: ClaimPaper, claims: pd.DataFrame) -> Iterator[str]:
     if len(tested):
         yield (
             "*Adjusted*: the verdict when all claims of the paper that can be tested are judged together, see "
-            "[many comparisons](statistics.md#many-comparisons)."
+            f"[many comparisons](statistics.md#many-comparisons). Adjusted, {tally(tested['verdict_adjusted'])}."
         )
         lines = tested[["section", "claim", "verdict", "verdict_adjusted", "reason"]].itertuples(index=False, name=None)
         yield pipe_table(("section", "claim", "verdict", "adjusted", "why"), lines)
@@ -753,11 +770,12 @@ def _limits(numbers: Numbers, link: str) -> Iterator[str]:
     most = max(_iterations(numbers).values(), default=None)
     training = "this training" if most is None else f"at most {most:.0f} iterations"
     datasets, architectures = map(dataset_label, used.index), map(architecture_label, runs["architecture"].unique())
+    others = [dataset_label(name) for name in dict.fromkeys(numbers.other_data["test_dataset"])]
+    tested = "each tested on cases of its own dataset" + (f", and some on {listed(others)}" if others else "")
     points = (
         f"Images of {listed(map(str, sizes))} pixels, {training} and {networks}: this does not show whether the same "
         "holds for other sizes, after longer training and for other networks.",
-        f"{listed(datasets)} with {listed(architectures)} only, each tested on cases of its own dataset: "
-        "this does not show what holds on other data.",
+        f"{listed(datasets)} with {listed(architectures)} only, {tested}: this does not show what holds on other data.",
         "Learning rate and iterations were tuned for the baseline alone, which favours it if anything."
         if len(numbers.table("tuning"))
         else "All objectives have the same learning rate and iterations; none was tuned individually.",

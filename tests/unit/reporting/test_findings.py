@@ -438,7 +438,7 @@ def test_the_tuning_study_may_have_other_datasets(folder, tmp_path):
 
 
 def test_limits_name_what_was_measured(folder, text, tmp_path):
-    assert "- ACDC and ISIC-18 with UNet and TransUNet only, each tested on cases of its own dataset, and some on" in text
+    assert "- ACDC and ISIC-18 with UNet and TransUNet only, each tested on cases of its own dataset, and some" in text
     assert "- Learning rate and iterations were tuned for the baseline alone" in text
     copy = copied(folder, tmp_path)
 

@@ -367,9 +367,7 @@ def _data(numbers: Numbers, link: str) -> Iterator[str]:
     leaks = numbers.table("leakage")
     if leaks.empty:
         yield "The overlap of training and test data was not audited."
-    own, other = (
-        listed(_leaks(row) for row in select(leaks, role=role).to_dict("records")) for role in ("own", "ood")
-    )
+    own, other = (listed(_leaks(row) for row in select(leaks, role=role).to_dict("records")) for role in ("own", "ood"))
     if own:
         yield f"[Leakage audit](leakage.md). Test cases that match another case of their dataset: {own}."
     if other:

@@ -18,7 +18,7 @@ from spectralseg.files import csv_text, replacing_all
 from spectralseg.loading import read_csv
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.metrics.records import COLUMNS as RECORD_COLUMNS
-from spectralseg.metrics.records import COMPACT, MEAN, RUN_KEYS
+from spectralseg.metrics.records import COMPACT, CONDITION_KEYS, MEAN, METHOD_KEYS, RUN_KEYS
 from spectralseg.reporting.claim_papers import FILE, papers_text, read_claim_papers
 from spectralseg.reporting.measurements import CONDITION, LEAK_FREE, Measurements
 from spectralseg.reporting.report.runs_table import read_runs
@@ -33,6 +33,7 @@ from spectralseg.statistics.verdicts import margin_needed, side
 
 CONFIG, RECORDS = "config.yaml", "records.parquet"
 VALIDATION = "validation_dice"
+MAIN_PROTOCOL = "sound"
 SEGMENTATION = ("dsc", "nsd", "hd95", "false_structure")
 CALIBRATION = ("ece", "brier", "nll")
 INTERPRETATION = (
@@ -91,9 +92,10 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
     """
     if results.config is None:
         raise InputError(f"{results.root}: there is no config.yaml; give the results folder of a study")
+    noise = robustness.build(results).cells
     tables = {
         "effects": pd.DataFrame(_effects(results), columns=list(EFFECTS)),
-        "noise": robustness.build(results).cells.drop(columns="source"),
+        "noise": noise[noise["protocol"] == MAIN_PROTOCOL].drop(columns="source"),
         "claims": read_csv(results.root / "claims.csv", "claims", "run the workflow until 'claims'", COLUMNS["claims"]),
         "datasets": pd.DataFrame(_datasets(results, results.config)),
         "leakage": results.leakage.pairs,
@@ -116,9 +118,15 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
 
 def _write_records(results: Results, file: Path) -> None:
     """Write the metric records behind the page, in single precision, as small as possible."""
-    kept = {**_SUITES, "noise": (robustness.METRIC,)}
-    records = pd.concat([results.read(suite={suite}, metric=metrics) for suite, metrics in kept.items()])
-    records = records.assign(value=records["value"].astype("float32"))
+    records = pd.concat(
+        [
+            *(results.read(suite={suite}, metric=metrics) for suite, metrics in _SUITES.items()),
+            results.read(suite={"noise"}, metric={robustness.METRIC}, protocol={MAIN_PROTOCOL}),
+        ]
+    )
+    # Values of the same case are similar, so they compress well beside each other.
+    order = ["metric", *CONDITION_KEYS, "dataset", "class", "case", *METHOD_KEYS, "seed", "protocol"]
+    records = records.assign(value=records["value"].astype("float32")).sort_values(order)
     table = pa.Table.from_pandas(records, preserve_index=False).replace_schema_metadata(None).cast(COMPACT)
     texts = [name for name in RECORD_COLUMNS if name not in ("seed", "value")]
     split = {"value": "BYTE_STREAM_SPLIT"}  # the lower bytes of single precision are zero

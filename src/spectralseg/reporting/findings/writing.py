@@ -24,6 +24,7 @@ from spectralseg.reporting.findings.extract import (
     COLUMNS,
     CONFIG,
     EQUIVALENT,
+    MAIN_PROTOCOL,
     METHOD,
     METRICS,
     SEGMENTATION,
@@ -38,7 +39,7 @@ from spectralseg.reporting.rendering.markdown import pipe_table
 from spectralseg.reporting.studies._common import is_full_band
 from spectralseg.statistics.verdicts import FEWEST, UNTESTED
 
-MAIN_PROTOCOL, PROTOCOLS = "sound", ("sound", "published")
+PROTOCOLS = (MAIN_PROTOCOL, "published")
 _MARKS = {BETTER: "**better**", WORSE: "**worse**", EQUIVALENT: "equivalent", UNDECIDED: ""}
 _MAPS = {
     "cam_energy_relative": "energy of the class activation map inside the structure, by its share of the image",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # imported where they are used, as the workflow's parser need
     from numpy.typing import NDArray
 
 MAX_ARRAY_BYTES = 2**32
+MAX_ROWS = 2 * 10**8  # of a parquet table; a file of kilobytes can repeat a row billions of times
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 
@@ -94,7 +95,7 @@ def read_csv(
 def read_parquet(
     file: Path, what: str, remedy: str, columns: Sequence[str] | None = None, *, exact: bool = False, **options: Any
 ) -> pa.Table:
-    """A parquet table. Checksums of its pages are verified if the file has them.
+    """A parquet table of at most :data:`MAX_ROWS` rows. Checksums of its pages are verified if the file has them.
 
     Args:
         file: the file.
@@ -107,7 +108,10 @@ def read_parquet(
     from pyarrow import parquet
 
     with reading(file, what, remedy):
-        _require_columns(parquet.read_schema(file).names, columns or (), exact=exact)
+        metadata = parquet.read_metadata(file)
+        _require_columns(metadata.schema.to_arrow_schema().names, columns or (), exact=exact)
+        if metadata.num_rows > MAX_ROWS:
+            raise ValueError(f"it has {metadata.num_rows} rows, more than {MAX_ROWS}")
         options = {"partitioning": None, "page_checksum_verification": True, **options}
         return parquet.read_table(file, columns=None if columns is None else list(columns), **options)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 
 from spectralseg.errors import InputError
 from spectralseg.loading import read_arrays, read_csv, read_json, read_json_lines, read_parquet, read_tensors
@@ -112,6 +114,16 @@ def test_arrays_beyond_the_limit_are_rejected_before_unpacking(tmp_path, monkeyp
     assert file.stat().st_size < 2**14
     with pytest.raises(InputError, match=r"a\.npz: cannot be read as a sample \(it unpacks to more than"):
         READERS["a.npz"](file)
+
+
+def test_tables_with_too_many_rows_are_rejected_before_reading(tmp_path, monkeypatch):
+    monkeypatch.setattr("spectralseg.loading.MAX_ROWS", 2**20)
+    monkeypatch.setattr(parquet, "read_table", lambda *_, **__: pytest.fail("it was read"))
+    file = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"a": pa.array(np.zeros(2**20 + 1, np.int8))}), file, compression="zstd")
+    assert file.stat().st_size < 2**14
+    with pytest.raises(InputError, match=r"a\.parquet: cannot be read as a sample \(it has 1048577 rows, more than"):
+        READERS["a.parquet"](file)
 
 
 def test_compressed_tensors_are_rejected(tmp_path):

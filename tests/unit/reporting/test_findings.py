@@ -430,6 +430,20 @@ def test_diverged_runs_are_not_missing_runs(seeds, folder, tmp_path):
     assert "Unfinished" not in page
 
 
+def test_twice_the_iterations_are_compared_with_those_of_the_study(folder, text, tmp_path):
+    assert "Twice the iterations" not in text
+    copy = copied(folder, tmp_path)
+
+    def add(frame):
+        longer = frame.assign(iterations="1200", validation_dice=frame["validation_dice"].astype(float) + 0.0123)
+        other = longer.assign(learning_rate="0.3", validation_dice=1.0)
+        return pd.concat([frame, longer[longer["architecture"] == "unet"], other]).astype("str")
+
+    rewrite(copy, "tuning", add)
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert "Twice the iterations of this study change it by +1.2 (ACDC UNet) and +1.2 (ISIC-18 UNet) percentage" in page
+
+
 def test_the_tuning_study_may_have_other_datasets(folder, tmp_path):
     copy = copied(folder, tmp_path)
     rewrite(copy, "tuning", lambda frame: frame.replace({"dataset": {"acdc": "btseg"}}))

@@ -404,10 +404,24 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
             "percent for each learning rate and number of iterations:"
         )
         yield pipe_table(("", *(f"{rate:g}, {iterations}" for rate, iterations in settings)), rows)
+        if longer := _longer(numbers, best):
+            yield f"Twice the iterations of this study change it by {listed(longer)} percentage points."
     if len(numbers.main(numbers.table("curves"))):
         yield f"![Validation Dice during training]({link}/curves.svg)"
         yield "*Validation Dice during training, mean over seeds.*"
         yield _flattened(numbers)
+
+
+def _longer(numbers: Numbers, best: Mapping[Any, float]) -> list[str]:
+    """The change of the best validation Dice by twice the iterations, where both were tried."""
+    rate, changes = numbers.config.training.learning_rate, []
+    for dataset, iterations in _iterations(numbers).items():
+        for architecture in dict.fromkeys(key[1] for key in best if key[0] == dataset):
+            once, twice = (best.get((dataset, architecture, rate, n * iterations)) for n in (1, 2))
+            if once is not None and twice is not None:
+                name = f"{dataset_label(dataset)} {architecture_label(architecture)}"
+                changes.append(f"{signed(100 * (twice - once), 1)} ({name})")
+    return changes
 
 
 def _flattened(numbers: Numbers) -> str:

@@ -68,11 +68,11 @@ def test_files_are_small_and_show_no_image():
 
 
 def test_every_interval_of_the_page_is_in_its_files(text, effects):
-    noise = pd.read_csv(FOLDER / "noise.csv")
+    noise, claims = (pd.read_csv(FOLDER / f"{name}.csv") for name in ("noise", "claims"))
     printed = re.findall(r"([+−]\d+\.\d+) \[([+−]\d+\.\d+), ([+−]\d+\.\d+)\]", text)
     assert len(printed) > 20
     sources = [effects[["difference", *limits]] for limits in (["low", "high"], ["narrow_low", "narrow_high"])]
-    sources.append(noise[["gain", "gain_low", "gain_high"]])
+    sources += [noise[["gain", "gain_low", "gain_high"]], claims[["measured", "low", "high"]]]
     intervals = {
         tuple(signed(value, digits) for value in row)
         for source in sources

@@ -58,10 +58,15 @@ def finished(study, tmp_path_factory):
         lines = [{"iteration": n, "validation_dice": 0.8 - 0.3 / n * 100} for n in (100, 500, 600)]
         (file.parent / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         (file.parent / "records.parquet").touch()
-    claims = [["harmonized", "a", "1", "It helps", 2, "holds", "too uncertain to say", "of 2 comparisons 2 hold"]]
-    claims.append(["harmonized", "b", "2", "It cooks", 0, *["cannot be tested with this data"] * 2, "no such thing"])
-    names = ["paper", "id", "section", "claim", "comparisons", "verdict", "verdict_adjusted", "reason"]
-    write_claims(root, [dict(zip(names, row, strict=True)) for row in claims], untested=["GRCSF"])
+    helps = {"paper": "harmonized", "id": "a", "section": "1", "claim": "It helps", "comparisons": 2, "untested": 0}
+    helps |= {"verdict": "holds", "reason": "of 2 comparisons 2 hold", "p": 0.04}
+    helps |= {"verdict_adjusted": "too uncertain to say", "p_adjusted": 0.08}
+    untested = "cannot be tested with this data"
+    cooks = {**helps, "id": "b", "section": "2", "claim": "It cooks", "untested": 1, "verdict": untested}
+    cooks |= {"verdict_adjusted": untested, "reason": "no such thing", "p": 1.0}
+    number = {**helps, "id": "c", "claim": "It is 2 pp", "comparisons": 1, "published": 2.0, "unit": "pp"}
+    number |= {"verdict": "does not hold", "reason": "no", "measured": -0.5, "low": -1.0, "high": 0.25}
+    write_claims(root, [helps, cooks, number], untested=["GRCSF"])
     return root
 
 
@@ -122,9 +127,13 @@ def test_the_page_reports_the_simulated_effects(text):
     assert "Equivalent under 'sound': 4 of 4 comparisons; all would be with a margin of 0.02 percentage" in text
     assert "the two nevertheless differ by up to 0.01 (ACDC) and 0.01 (ISIC-18) percentage points of DSC." in text
     assert "GRCSF: none of its 7 claims can be tested, as the study has none of their runs." in text
-    assert "### Harmonized: A title\n\nOf 2 claims of the paper, 1 can be tested with these runs: 1 holds." in text
-    assert "(statistics.md#many-comparisons). Adjusted, 1 is too uncertain to say.\n" in text
-    assert "| 1 | It helps | holds | too uncertain to say | of 2 comparisons 2 hold |" in text
+    some = "these runs have all comparisons of 2 and some comparisons of 1 more; the others need"
+    assert f"### Harmonized: A title\n\nOf 3 claims of the paper, {some}" in text
+    assert " With them, 1 holds and 1 does not hold. A claim" in text
+    assert "*Adjusted*: the verdict when the 3 claims with a p value are judged together" in text
+    assert "(statistics.md#many-comparisons). Adjusted, 2 are too uncertain to say.\n" in text
+    assert "| 1 | It helps | holds | 0.040 | too uncertain to say | 0.080 | of 2 comparisons 2 hold |" in text
+    assert "| 0.080 | no; published +2.00, measured −0.50 [−1.00, +0.25] pp |" in text
 
 
 def test_other_test_data_have_tables_and_a_sentence_of_their_own(folder, text):
@@ -151,6 +160,8 @@ def test_every_effect_on_the_page_is_a_row_of_its_file(folder, text):
         tuple(f"{value:+.2f}".replace("-", "−").replace("−0.00", "+0.00") for value in row)
         for row in noise[["gain", "gain_low", "gain_high"]].dropna().to_numpy()
     }
+    claims = pd.read_csv(folder / "claims.csv")
+    intervals |= {tuple(map(writing.signed, row)) for row in claims[["measured", "low", "high"]].dropna().to_numpy()}
     printed = re.findall(r"([+−]\d+\.\d\d) \[([+−]\d+\.\d\d), ([+−]\d+\.\d\d)\]", text)
     assert len(printed) > 40
     assert set(printed) <= intervals
@@ -331,7 +342,7 @@ def test_the_final_change_is_that_of_runs_with_both_validations(folder, tmp_path
     copy = copied(folder, tmp_path)
     curves = pd.read_csv(copy / "curves.csv", dtype="str")
     start = "Change of validation Dice at the end of training, mean over runs, in percentage points: "
-    both = f"{start}+1.0 on ACDC (iterations 500 to 600) and +1.0 on ISIC-18 (iterations 500 to 600). Where it still"
+    both = f"{start}+1.0 on ACDC (iterations 500 to 600) and +1.0 on ISIC-18 (iterations 500 to 600). The learning"
     assert writing._flattened(writing.Numbers(copy)).startswith(both)
     early = curves[(curves["dataset"] == "acdc") & (curves["seed"] == "0") & (curves["iteration"] == "500")]
     curves.drop(early.index).replace({"validation_dice": {"0.75": "0.1"}}).to_csv(copy / "curves.csv", index=False)
@@ -340,10 +351,19 @@ def test_the_final_change_is_that_of_runs_with_both_validations(folder, tmp_path
     assert writing._flattened(writing.Numbers(copy)) == ""
 
 
-def test_random_maps_get_no_verdict():
-    row = {"metric": "cam_random_energy_relative", "verdict": "better", "difference": 1.0, "low": 0.5, "high": 1.5}
+def test_maps_and_spectra_get_no_verdict(folder):
+    row = {"metric": "frc_mid", "seeds": 3, "verdict": "better", "difference": 1.0, "low": 0.5, "high": 1.5}
     assert "better" in writing._entry(row)
     assert "better" not in writing._entry(row, marked=False)
+    numbers = writing.Numbers(folder)
+    dice = numbers.effects[numbers.effects["metric"] == "dsc"]
+    assert "better" in set(dice["verdict"])
+    maps = [dice.assign(metric=name) for name in ("frc_mid", "cam_random_pointing")]
+    numbers.__dict__["effects"] = pd.concat(maps)
+    _, table = writing._maps(numbers, "evidence")
+    assert "better" not in table
+    assert "| the same of a random map | " in table
+    assert all("[" not in line for line in table.splitlines() if "random" in line)
 
 
 def against(frame, reference):
@@ -441,7 +461,7 @@ def test_twice_the_iterations_are_compared_with_those_of_the_study(folder, text,
 
     rewrite(copy, "tuning", add)
     page = writing.text(writing.Numbers(copy), "evidence")
-    assert "Twice the iterations of this study change it by +1.2 (ACDC UNet) and +1.2 (ISIC-18 UNet) percentage" in page
+    assert "Twice the iterations of this study change the best validation Dice by +1.2 (ACDC UNet) and +1.2" in page
 
 
 def test_the_tuning_study_may_have_other_datasets(folder, tmp_path):
@@ -503,9 +523,10 @@ def test_a_margin_above_the_measured_error_says_little(folder, tmp_path):
 
 
 def test_a_verdict_is_not_rounded_away():
-    row = {"metric": "nll", "verdict": "better", "difference": -0.0006, "low": -0.0011, "high": -0.0002}
+    row = {"metric": "nll", "seeds": 3, "verdict": "better", "difference": -0.0006, "low": -0.0011, "high": -0.0002}
     assert writing._entry(row) == "−0.0006 [−0.0011, −0.0002] **better**"
-    assert writing._entry({**row, "verdict": "undecided", "high": 0.0002}) == "−0.001 [−0.001, +0.000]"
+    assert writing._entry({**row, "verdict": "undecided", "high": 0.0002}) == "−0.0006 [−0.0011, +0.0002]"
+    assert writing._entry({**row, "verdict": "undecided", "seeds": 2}) == "−0.0006 [−0.0011, −0.0002] (2 seeds)"
     row = {"metric": "dsc", "difference": 0.1, "narrow_low": -0.2, "narrow_high": 0.4996}
     assert writing._limits_apart(row, "narrow_low", "narrow_high", [0.5]) == "+0.1000 [−0.2000, +0.4996]"
 

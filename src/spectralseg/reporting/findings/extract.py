@@ -62,7 +62,10 @@ CURVES = (*RUN_KEYS, "learning_rate", "iterations", "iteration", VALIDATION)
 COLUMNS: dict[str, Sequence[str]] = {
     "effects": EFFECTS,
     "noise": robustness.COLUMNS,
-    "claims": ("paper", "section", "claim", "verdict", "verdict_adjusted", "reason"),
+    "claims": (
+        *("paper", "section", "claim", "published", "measured", "low", "high", "unit", "comparisons", "untested"),
+        *("verdict", "reason", "p", "p_adjusted", "verdict_adjusted"),
+    ),
     "datasets": (
         *("dataset", "source", "image_size", *(f"{part}_{kind}" for part in PARTS for kind in ("cases", "images"))),
         *("test_groups", "images_sha256", "masks_sha256"),

@@ -16,12 +16,14 @@ from matplotlib.lines import Line2D
 from spectralseg.files import replacing
 from spectralseg.reporting.drawing import style
 from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
+from spectralseg.statistics.verdicts import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     from spectralseg.reporting.findings.writing import Numbers
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _LINE = 0.17  # inches
+_FEW = "0.6"  # grey, for intervals over too few seeds
 
 
 def draw(numbers: Numbers, folder: Path) -> None:
@@ -67,6 +69,8 @@ def _intervals(panel: Axes, rows: list[dict[Hashable, Any]], methods: list[tuple
     for row in rows:
         place = methods.index((row["architecture"], row["objective"], row["lambda"]))
         colour = _COLOURS[0] if row["architecture"] == methods[0][0] else _COLOURS[1]
+        if row["seeds"] < FEWEST_SEEDS:
+            colour = _FEW
         face = colour if row["verdict"] in ("better", "worse") else "white"
         panel.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.4)
         panel.plot([row["difference"]], [place], "o", color=colour, markerfacecolor=face, markersize=4.5)

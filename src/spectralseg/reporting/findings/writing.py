@@ -34,10 +34,20 @@ from spectralseg.reporting.findings.extract import (
     WORSE,
 )
 from spectralseg.reporting.labels import architecture_label, dataset_label, objective_label
-from spectralseg.reporting.rendering import MINUS, NO_RUN, counted, few_patients, limits, listed, margins, signed
+from spectralseg.reporting.rendering import (
+    MINUS,
+    NO_RUN,
+    counted,
+    few_patients,
+    limits,
+    listed,
+    margins,
+    p_text,
+    signed,
+)
 from spectralseg.reporting.rendering.markdown import pipe_table
 from spectralseg.reporting.studies._common import is_full_band
-from spectralseg.statistics.verdicts import FEWEST, UNTESTED
+from spectralseg.statistics.verdicts import FEWEST, FEWEST_SEEDS, UNTESTED
 
 PROTOCOLS = (MAIN_PROTOCOL, "published")
 _MARKS = {BETTER: "**better**", WORSE: "**worse**", EQUIVALENT: "equivalent", UNDECIDED: ""}
@@ -58,6 +68,7 @@ _FORMS = {
     "printed": f"L + λ(1 {MINUS} A), the sign of Eq. (3)",
     "convex": f"(1 {MINUS} λ)L + λA",
 }
+_NOTHING_LEFT = 90  # percent of the clean Dice that is lost
 MOST_DIGITS = 6  # after the decimal point; the CSV files have six significant digits
 _CHECKPOINTS = {"best": "with the best validation Dice", "last": "after the last iteration"}
 
@@ -292,11 +303,12 @@ def _head(numbers: Numbers, link: str) -> Iterator[str]:
     if "phantom" in set(numbers.table("datasets")["source"]):
         yield "**Measured on synthetic phantoms: nothing here says anything about a paper.**"
     yield (
-        "*Better* and *worse*: the 95 % interval over seeds and patients excludes zero. *Equivalent*: the 90 % "
-        f"interval lies within the margin, whether it excludes zero or not. Either needs {FEWEST}. Verdicts are not "
-        f"adjusted for the number of comparisons. Every number is computed from CSV files in the folder `{link}`: "
-        f"[effects]({link}/effects.csv), [runs]({link}/runs.csv), [noise]({link}/noise.csv), "
-        f"[claims]({link}/claims.csv) and others."
+        "*Equivalent* comes first: the 90 % interval over seeds and patients lies within the margin, whether it "
+        "excludes zero or not. Otherwise *better* or *worse*: the 95 % interval excludes zero. Each verdict needs "
+        f"{FEWEST}; where seeds are fewer, their number is given, and the interval says nothing about other "
+        "seeds. Images of unknown patients count as patients. Verdicts are not adjusted for the number of comparisons. "
+        f"Every number is computed from CSV files in the folder `{link}`: [effects]({link}/effects.csv), "
+        f"[runs]({link}/runs.csv), [noise]({link}/noise.csv), [claims]({link}/claims.csv) and others."
     )
 
 
@@ -405,11 +417,29 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
         )
         yield pipe_table(("", *(f"{rate:g}, {iterations}" for rate, iterations in settings)), rows)
         if longer := _longer(numbers, best):
-            yield f"Twice the iterations of this study change it by {listed(longer)} percentage points."
+            yield (
+                f"Twice the iterations of this study change the best validation Dice by {listed(longer)} percentage "
+                "points."
+            )
+        yield from _chosen(numbers, best)
     if len(numbers.main(numbers.table("curves"))):
         yield f"![Validation Dice during training]({link}/curves.svg)"
         yield "*Validation Dice during training, mean over seeds.*"
         yield _flattened(numbers)
+
+
+def _chosen(numbers: Numbers, best: Mapping[Any, float]) -> Iterator[str]:
+    """The mean over datasets and networks of each learning rate that was tried on all, at the study's iterations."""
+    iterations = _iterations(numbers)
+    rates: dict[float, list[float]] = {}
+    for (dataset, _, rate, steps), value in best.items():
+        if iterations.get(dataset) == steps:
+            rates.setdefault(rate, []).append(value)
+    most = max(map(len, rates.values()), default=0)
+    means = {rate: sum(values) / most for rate, values in sorted(rates.items()) if len(values) == most}
+    if most > 1 and len(means) > 1:
+        phrases = listed(f"{100 * value:.1f} ({rate:g})" for rate, value in means.items())
+        yield f"Mean over datasets and networks of each learning rate, with the iterations of this study: {phrases}."
 
 
 def _longer(numbers: Numbers, best: Mapping[Any, float]) -> list[str]:
@@ -445,7 +475,7 @@ def _flattened(numbers: Numbers) -> str:
     ]
     return (
         f"Change of validation Dice at the end of training, mean over runs, in percentage points: {listed(phrases)}. "
-        "Where it still rises, training has not converged."
+        "The learning rate falls to zero meanwhile, so a flat end does not show that longer training adds nothing."
     )
 
 
@@ -457,9 +487,9 @@ def _effects(numbers: Numbers, link: str) -> Iterator[str]:
     yield (
         f"For each network, the values of `{numbers.config.baseline}`, and below them the difference of each objective "
         "to it with the 95 % interval; means over classes. DSC and NSD (within 2 mm, or 2 pixels where the spacing is "
-        "unknown) are in percent, their differences in percentage points; HD95 is in mm or pixels. False structures: "
-        "percent of cases without a structure in which one is predicted. Lower is better for the last two. A measure "
-        "that no test case defines has no column. "
+        "unknown) are in percent, their differences in percentage points; HD95 is in mm or pixels, that of a missed "
+        "structure the diagonal of the image, and lower is better. False structures, where some case has no structure: "
+        "percent of such cases in which one is predicted. "
         "*Published*: the paper's protocol, traps included; *sound*: ours, see [the metrics policy](metrics-policy.md)."
     )
     for effects in (select(numbers.effects, reference=numbers.config.baseline), numbers.other_data):
@@ -504,9 +534,9 @@ def _entry(row: Row | None, *, marked: bool = True) -> str:
         return NO_RUN
     if row["difference"] != row["difference"]:
         return _value(row)
-    mark, decided = _MARKS[row["verdict"]] if marked else "", row["verdict"] in (BETTER, WORSE)
-    text = _limits_apart(row, "low", "high", [0.0] if decided else [])
-    return f"{text} {mark}".strip()
+    few = f"({counted(int(row['seeds']), 'seed')})" if row["seeds"] < FEWEST_SEEDS else ""
+    mark = _MARKS[row["verdict"]] if marked else ""
+    return " ".join(filter(None, (_limits_apart(row, "low", "high", [0.0]), few, mark)))
 
 
 def _limits_apart(row: Row, low: str, high: str, bounds: Iterable[float]) -> str:
@@ -575,7 +605,7 @@ def _control(numbers: Numbers, link: str) -> Iterator[str]:
             if same
             else f"`{reference}` has no auxiliary term. Instead, the Dice of its base L has more weight, by λ."
         )
-        headings = (*_CELL, "metric", "difference", "margin", "", "single seeds", "seeds", "patients")
+        headings = (*_CELL, "metric", "difference", "margin", "verdict", "single seeds", "seeds", "patients")
         yield pipe_table(headings, rows)
         dice = select(effects, protocol=MAIN_PROTOCOL)
         if same and len(dice):
@@ -675,6 +705,12 @@ def _noise(numbers: Numbers, link: str) -> Iterator[str]:
         headings = {(name,): name for name in noise["corruption"].unique()}
         yield _method_table(part, ("corruption",), headings, _loss)
         yield f"Seeds: {_range(part['seeds'])}. Test cases: {_range(part['cases'])}."
+        means = part.groupby("corruption", sort=False)["measured"].mean()
+        if len(most := means[means > _NOTHING_LEFT]):
+            yield (
+                f"Under {listed(f'`{name}`' for name in most.index)}, more than {_NOTHING_LEFT} % of the Dice is lost, "
+                "so that hardly anything is left to compare."
+            )
 
 
 def _loss(row: Row | None) -> str:
@@ -694,7 +730,7 @@ def _maps(numbers: Numbers, link: str) -> Iterator[str]:
     lines = [
         (
             *(*_cell(row), _MAPS[row["metric"]], _value(row)),
-            _entry(row, marked="random" not in row["metric"]),
+            _entry(row, marked=False) if "random" not in row["metric"] else "",
             *(row["seeds"], row["groups"]),
         )
         for row in rows.to_dict("records")
@@ -702,7 +738,8 @@ def _maps(numbers: Numbers, link: str) -> Iterator[str]:
     yield (
         f"`{name}` against the baseline. Class activation maps are those of at most "
         f"{numbers.config.evaluation.interpretation.cases} test cases of each dataset, and a constant map has no "
-        "score; spectra are those of all test cases. [Interpretation](interpretation.md) says what such scores are "
+        "score, so that a difference can be over fewer cases than the baseline's mean; spectra are those of all test "
+        "cases. [Interpretation](interpretation.md) says what such scores are "
         "worth: a map that is no better than a random one explains nothing."
     )
     yield pipe_table((*_CELL, "score", "baseline", "difference", "seeds", "patients"), lines)
@@ -718,23 +755,32 @@ def _claims(numbers: Numbers, link: str) -> Iterator[str]:
 
 
 def _claims_of(paper: ClaimPaper, claims: pd.DataFrame) -> Iterator[str]:
-    tested = claims[claims["verdict"] != UNTESTED]
-    verdicts = f": {tally(tested['verdict'])}" if len(tested) else ""
+    tested, judged = claims[claims["verdict"] != UNTESTED], claims["p"].notna().sum()
+    complete = (claims["comparisons"] > 0) & (claims["untested"] == 0)
+    partly = (claims["untested"] > 0) & (claims["untested"] < claims["comparisons"])
+    verdicts = f" With them, {tally(tested['verdict'])}." if len(tested) else ""
     yield (
-        f"Of {counted(paper.claims, 'claim')} of the paper, {len(tested)} can be tested with these runs{verdicts}."
-        + (
-            " The others need datasets, networks, runs or measurements that this study does not have."
-            if len(tested) < paper.claims
-            else ""
-        )
+        f"Of {counted(paper.claims, 'claim')} of the paper, these runs have all comparisons of {complete.sum()} and "
+        f"some comparisons of {partly.sum()} more; the others need datasets, networks, runs or measurements that this "
+        f"study does not have.{verdicts} A claim that needs all of its comparisons can fail with some of them, but not "
+        "hold. Verdicts use all metrics of the study, also those that are not on this page."
     )
     if len(tested):
         yield (
-            "*Adjusted*: the verdict when all claims of the paper that can be tested are judged together, see "
+            f"*Adjusted*: the verdict when the {judged} claims with a p value are judged together, see "
             f"[many comparisons](statistics.md#many-comparisons). Adjusted, {tally(tested['verdict_adjusted'])}."
         )
-        lines = tested[["section", "claim", "verdict", "verdict_adjusted", "reason"]].itertuples(index=False, name=None)
-        yield pipe_table(("section", "claim", "verdict", "adjusted", "why"), lines)
+        headings = ("section", "claim", "verdict", "p", "adjusted", "adjusted p", "why")
+        yield pipe_table(headings, [_claim(row) for row in tested.to_dict("records")])
+
+
+def _claim(row: Row) -> tuple[str, ...]:
+    why = row["reason"]
+    if not any(row[name] != row[name] for name in ("published", "measured", "low", "high")):
+        measured = limits(row["measured"], row["low"], row["high"])
+        why += f"; published {signed(row['published'])}, measured {measured} {row['unit']}"
+    p, adjusted = p_text(row["p"]), p_text(row["p_adjusted"])
+    return row["section"], row["claim"], row["verdict"], p, row["verdict_adjusted"], adjusted, why
 
 
 def _power(numbers: Numbers, link: str) -> Iterator[str]:
@@ -789,7 +835,7 @@ def _limits(numbers: Numbers, link: str) -> Iterator[str]:
         f"Images of {listed(map(str, sizes))} pixels, {training} and {networks}: this does not show whether the same "
         "holds for other sizes, after longer training and for other networks.",
         f"{listed(datasets)} with {listed(architectures)} only, {tested}: this does not show what holds on other data.",
-        "Learning rate and iterations were tuned for the baseline alone, which favours it if anything."
+        "Learning rate and iterations were tuned for the baseline alone, with one learning rate for all datasets."
         if len(numbers.table("tuning"))
         else "All objectives have the same learning rate and iterations; none was tuned individually.",
         "An undecided comparison is no evidence of equality.",
@@ -805,7 +851,7 @@ def _cost(numbers: Numbers, link: str) -> Iterator[str]:
     hardware = evaluated[["device", "threads"]].drop_duplicates().itertuples(index=False, name=None)
     devices = listed([text for device, threads in hardware if (text := _device(device, threads))])
     where = f" on {devices}" if devices else ""
-    yield f"{counted(len(evaluated), 'run')} took {listed(hours)}{where}."
+    yield f"{counted(len(evaluated), 'evaluated run')} took {listed(hours)}{where}, without the runs of the tuning."
     costs = evaluated.groupby(_CELL, sort=False)[["training", "evaluation", "resident"]].mean().reset_index()
     lines = [
         (

@@ -120,5 +120,6 @@ def test_differences_follow_from_the_records(effects, records):
         mean = 100 * (pairs.iloc[:, 0] - pairs.iloc[:, 1]).mean()
         assert mean == pytest.approx(row["difference"], abs=0.02)
         by_seed = 100 * (pairs.iloc[:, 0] - pairs.iloc[:, 1]).groupby("seed").mean()
+        assert 100 * pairs.iloc[:, 1].groupby("seed").mean().std() == pytest.approx(row["reference_sd"], abs=0.02)
         assert [by_seed.min(), by_seed.max()] == pytest.approx([row["smallest_seed"], row["largest_seed"]], abs=0.02)
         assert pairs.index.get_level_values("seed").nunique() == row["seeds"]

@@ -49,14 +49,15 @@ METHOD = RUN_KEYS[:-1]
 EFFECTS = (
     *(*METHOD, "test_dataset"),
     *("reference", "reference_lambda", "metric", "protocol", "leak_free"),
-    *("measured", "reference_measured", "difference", "low", "high", "narrow_low", "narrow_high"),
+    *("measured", "reference_measured", "reference_sd", "difference", "low", "high", "narrow_low", "narrow_high"),
     *("smallest_seed", "largest_seed"),
     *("margin", "margin_needed", "p_equivalence", "equivalent", "verdict", "seeds", "groups", "cases"),
     *("detectable", *(f"{kind}_for_{size}" for size in TO_SETTLE for kind in ("seeds", "groups"))),
 )
 """Columns of ``effects.csv``: a method against a reference, in printed units.
 
-``smallest_seed`` and ``largest_seed`` are the differences of the seeds with the smallest and the largest one.
+``smallest_seed`` and ``largest_seed`` are the differences of the seeds with the smallest and the largest one;
+``reference_sd`` is the standard deviation of the reference over seeds.
 """
 CURVES = (*RUN_KEYS, "learning_rate", "iterations", "iteration", VALIDATION)
 COLUMNS: dict[str, Sequence[str]] = {
@@ -195,6 +196,7 @@ def _effect(values: Values, reference: Values, cell: Mapping[Any, Any], margin: 
     scaled = {
         "measured": float(mean(values.per_seed, 0)),
         "reference_measured": float(mean(reference.per_seed, 0)),
+        "reference_sd": float(pd.Series(reference.per_seed).std()),
         **dict(zip(("difference", "low", "high"), interval, strict=True)),
         "narrow_low": narrow.low,
         "narrow_high": narrow.high,

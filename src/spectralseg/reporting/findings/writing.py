@@ -485,11 +485,11 @@ def _effects(numbers: Numbers, link: str) -> Iterator[str]:
     if select(numbers.main(numbers.against()), metric=SEGMENTATION).dropna(subset=["low"]).empty:
         return
     yield (
-        f"For each network, the values of `{numbers.config.baseline}`, and below them the difference of each objective "
-        "to it with the 95 % interval; means over classes. DSC and NSD (within 2 mm, or 2 pixels where the spacing is "
-        "unknown) are in percent, their differences in percentage points; HD95 is in mm or pixels, that of a missed "
-        "structure the diagonal of the image, and lower is better. False structures, where some case has no structure: "
-        "percent of such cases in which one is predicted. "
+        f"For each network, the values of `{numbers.config.baseline}` (± standard deviation over seeds), and below "
+        "them the difference of each objective to it with the 95 % interval; means over classes. DSC and NSD (within "
+        "2 mm, or 2 pixels where the spacing is unknown) are in percent, their differences in percentage points; HD95 "
+        "is in mm or pixels, that of a missed structure the diagonal of the image, and lower is better. False "
+        "structures, where some case has no structure: percent of such cases in which one is predicted. "
         "*Published*: the paper's protocol, traps included; *sound*: ours, see [the metrics policy](metrics-policy.md)."
     )
     for effects in (select(numbers.effects, reference=numbers.config.baseline), numbers.other_data):
@@ -550,8 +550,9 @@ def _limits_apart(row: Row, low: str, high: str, bounds: Iterable[float]) -> str
 
 
 def _value(row: Row) -> str:
-    """The value of the baseline."""
-    return f"{row['reference_measured']:.{_digits(row)}f}"
+    """The value of the baseline, and its standard deviation over seeds if there are several."""
+    deviation = f" ± {row['reference_sd']:.{_digits(row)}f}" if row["reference_sd"] == row["reference_sd"] else ""
+    return f"{row['reference_measured']:.{_digits(row)}f}{deviation}"
 
 
 def _digits(row: Row) -> int:

@@ -127,9 +127,10 @@ def test_the_page_reports_the_simulated_effects(text):
     assert "Equivalent under 'sound': 4 of 4 comparisons; all would be with a margin of 0.02 percentage" in text
     assert "the two nevertheless differ by up to 0.01 (ACDC) and 0.01 (ISIC-18) percentage points of DSC." in text
     assert "GRCSF: none of its 7 claims can be tested, as the study has none of their runs." in text
-    some = "these runs have all comparisons of 2 and some comparisons of 1 more; the others need"
-    assert f"### Harmonized: A title\n\nOf 3 claims of the paper, {some}" in text
-    assert " With them, 1 holds and 1 does not hold. A claim" in text
+    some = (
+        "these runs have all comparisons of 2 and some comparisons of 1 more. With them, 1 holds and 1 does not hold."
+    )
+    assert f"### Harmonized: A title\n\nOf 3 claims of the paper, {some} A claim that needs all" in text
     assert "*Adjusted*: the verdict when the 3 claims with a p value are judged together" in text
     assert "(statistics.md#many-comparisons). Adjusted, 2 are too uncertain to say.\n" in text
     assert "| 1 | It helps | holds | 0.040 | too uncertain to say | 0.080 | of 2 comparisons 2 hold |" in text
@@ -464,6 +465,34 @@ def test_twice_the_iterations_are_compared_with_those_of_the_study(folder, text,
     rewrite(copy, "tuning", add)
     page = writing.text(writing.Numbers(copy), "evidence")
     assert "Twice the iterations of this study change the best validation Dice by +1.2 (ACDC UNet) and +1.2" in page
+
+
+def test_learning_rates_are_compared_where_all_were_tried_alike(folder, text, tmp_path):
+    assert "Mean over datasets and networks" not in text
+    copy = copied(folder, tmp_path)
+
+    def add(frame):
+        at = {rate: frame.assign(learning_rate=rate, validation_dice=f"0.{rate[-1]}1") for rate in ("0.02", "0.03")}
+        missing = at["0.03"][at["0.03"]["dataset"] == "acdc"].assign(learning_rate="0.04")
+        longer = at["0.03"].assign(learning_rate="0.05", iterations="1200")
+        return pd.concat([frame, *at.values(), missing, longer])
+
+    rewrite(copy, "tuning", add)
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert "with the iterations of this study: 21.0 (0.02), 31.0 (0.03) and 75.0 (0.1).\n" in page
+
+
+@pytest.mark.parametrize(("least", "named"), [("95.0", True), ("89.0", False)])
+def test_a_corruption_that_leaves_nothing_is_named(least, named, folder, tmp_path):
+    copy = copied(folder, tmp_path)
+
+    def lose(frame):
+        measured = ["96.0" if name == "spatial_spectral" else least for name in frame["objective"]]
+        return frame.assign(measured=measured, corruption="gaussian", quantity="rD")
+
+    rewrite(copy, "noise", lose)
+    page = writing.text(writing.Numbers(copy), "evidence")
+    assert ("Under `gaussian`, every method loses more than 90 % of its Dice" in page) == named
 
 
 def test_the_tuning_study_may_have_other_datasets(folder, tmp_path):

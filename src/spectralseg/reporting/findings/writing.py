@@ -16,6 +16,7 @@ from spectralseg.data.splits import PARTS
 from spectralseg.files import replacing
 from spectralseg.loading import read_csv
 from spectralseg.metrics.catalogue import metric_of
+from spectralseg.metrics.records import MEAN
 from spectralseg.reporting.claim_papers import ClaimPaper, read_claim_papers, tally
 from spectralseg.reporting.findings import plots
 from spectralseg.reporting.findings.extract import (
@@ -431,13 +432,14 @@ def _tuning(numbers: Numbers, link: str) -> Iterator[str]:
 def _chosen(numbers: Numbers, best: Mapping[Any, float]) -> Iterator[str]:
     """The mean over datasets and networks of each learning rate that was tried on all, at the study's iterations."""
     iterations = _iterations(numbers)
-    rates: dict[float, list[float]] = {}
-    for (dataset, _, rate, steps), value in best.items():
+    rates: dict[float, dict[tuple[str, str], float]] = {}
+    for (dataset, architecture, rate, steps), value in best.items():
         if iterations.get(dataset) == steps:
-            rates.setdefault(rate, []).append(value)
-    most = max(map(len, rates.values()), default=0)
-    means = {rate: sum(values) / most for rate, values in sorted(rates.items()) if len(values) == most}
-    if most > 1 and len(means) > 1:
+            rates.setdefault(rate, {})[dataset, architecture] = value
+    cells = {cell for values in rates.values() for cell in values}
+    tried = {rate: values for rate, values in sorted(rates.items()) if values.keys() == cells}
+    means = {rate: sum(values.values()) / len(cells) for rate, values in tried.items()}
+    if len(cells) > 1 and len(means) > 1:
         phrases = listed(f"{100 * value:.1f} ({rate:g})" for rate, value in means.items())
         yield f"Mean over datasets and networks of each learning rate, with the iterations of this study: {phrases}."
 
@@ -488,8 +490,9 @@ def _effects(numbers: Numbers, link: str) -> Iterator[str]:
         f"For each network, the values of `{numbers.config.baseline}` (± standard deviation over seeds), and below "
         "them the difference of each objective to it with the 95 % interval; means over classes. DSC and NSD (within "
         "2 mm, or 2 pixels where the spacing is unknown) are in percent, their differences in percentage points; HD95 "
-        "is in mm or pixels, that of a missed structure the diagonal of the image, and lower is better. False "
-        "structures, where some case has no structure: percent of such cases in which one is predicted. "
+        "is in mm or pixels, that of a structure in only one of prediction and reference the diagonal of the image, "
+        "and lower is better. False structures, where some case has no structure: percent of such cases in which one "
+        "is predicted. "
         "*Published*: the paper's protocol, traps included; *sound*: ours, see [the metrics policy](metrics-policy.md)."
     )
     for effects in (select(numbers.effects, reference=numbers.config.baseline), numbers.other_data):
@@ -706,11 +709,12 @@ def _noise(numbers: Numbers, link: str) -> Iterator[str]:
         headings = {(name,): name for name in noise["corruption"].unique()}
         yield _method_table(part, ("corruption",), headings, _loss)
         yield f"Seeds: {_range(part['seeds'])}. Test cases: {_range(part['cases'])}."
-        means = part.groupby("corruption", sort=False)["measured"].mean()
-        if len(most := means[means > _NOTHING_LEFT]):
+        least = select(part, corruption=set(part["corruption"]) - {MEAN}).groupby("corruption", sort=False)
+        least = least["measured"].min()
+        if len(lost := least[least > _NOTHING_LEFT]):
             yield (
-                f"Under {listed(f'`{name}`' for name in most.index)}, more than {_NOTHING_LEFT} % of the Dice is lost, "
-                "so that hardly anything is left to compare."
+                f"Under {listed(f'`{name}`' for name in lost.index)}, every method loses more than {_NOTHING_LEFT} % "
+                "of its Dice, so that hardly anything is left to compare."
             )
 
 
@@ -759,13 +763,15 @@ def _claims_of(paper: ClaimPaper, claims: pd.DataFrame) -> Iterator[str]:
     tested, judged = claims[claims["verdict"] != UNTESTED], claims["p"].notna().sum()
     complete = (claims["comparisons"] > 0) & (claims["untested"] == 0)
     partly = (claims["untested"] > 0) & (claims["untested"] < claims["comparisons"])
-    verdicts = f" With them, {tally(tested['verdict'])}." if len(tested) else ""
-    yield (
+    others = "; the others need datasets, networks, runs or measurements that this study does not have"
+    sentences = [
         f"Of {counted(paper.claims, 'claim')} of the paper, these runs have all comparisons of {complete.sum()} and "
-        f"some comparisons of {partly.sum()} more; the others need datasets, networks, runs or measurements that this "
-        f"study does not have.{verdicts} A claim that needs all of its comparisons can fail with some of them, but not "
-        "hold. Verdicts use all metrics of the study, also those that are not on this page."
-    )
+        f"some comparisons of {partly.sum()} more{others if (complete | partly).sum() < paper.claims else ''}.",
+        f"With them, {tally(tested['verdict'])}." if len(tested) else "",
+        "A claim that needs all of its comparisons can fail with some of them, but not hold." if partly.any() else "",
+        "Verdicts use all metrics of the study, also those that are not on this page.",
+    ]
+    yield " ".join(filter(None, sentences))
     if len(tested):
         yield (
             f"*Adjusted*: the verdict when the {judged} claims with a p value are judged together, see "
@@ -852,7 +858,8 @@ def _cost(numbers: Numbers, link: str) -> Iterator[str]:
     hardware = evaluated[["device", "threads"]].drop_duplicates().itertuples(index=False, name=None)
     devices = listed([text for device, threads in hardware if (text := _device(device, threads))])
     where = f" on {devices}" if devices else ""
-    yield f"{counted(len(evaluated), 'evaluated run')} took {listed(hours)}{where}, without the runs of the tuning."
+    without = ", without the runs of the tuning" if len(numbers.table("tuning")) else ""
+    yield f"{counted(len(evaluated), 'evaluated run')} took {listed(hours)}{where}{without}."
     costs = evaluated.groupby(_CELL, sort=False)[["training", "evaluation", "resident"]].mean().reset_index()
     lines = [
         (

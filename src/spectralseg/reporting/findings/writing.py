@@ -709,8 +709,8 @@ def _noise(numbers: Numbers, link: str) -> Iterator[str]:
         headings = {(name,): name for name in noise["corruption"].unique()}
         yield _method_table(part, ("corruption",), headings, _loss)
         yield f"Seeds: {_range(part['seeds'])}. Test cases: {_range(part['cases'])}."
-        least = select(part, corruption=set(part["corruption"]) - {MEAN}).groupby("corruption", sort=False)
-        least = least["measured"].min()
+        corrupted = select(part, corruption=set(part["corruption"]) - {MEAN})
+        least = corrupted.groupby("corruption", sort=False)["measured"].min()
         if len(lost := least[least > _NOTHING_LEFT]):
             yield (
                 f"Under {listed(f'`{name}`' for name in lost.index)}, every method loses more than {_NOTHING_LEFT} % "

@@ -298,7 +298,11 @@ def _outcome(name: str, reference: str, rows: pd.DataFrame) -> str:
 def _head(numbers: Numbers, link: str) -> Iterator[str]:
     if len(numbers.main(numbers.dice)):
         yield f"![Differences to the baseline in DSC with 95 % intervals]({link}/forest.svg)"
-        yield "*Differences to the baseline in DSC with 95 % intervals. Grey: the margin. A full dot: better or worse.*"
+        few = f" Grey line: fewer than {FEWEST_SEEDS} seeds." if (numbers.dice["seeds"] < FEWEST_SEEDS).any() else ""
+        yield (
+            "*Differences to the baseline in DSC with 95 % intervals. Grey band: the margin. A full dot: better or "
+            f"worse.{few}*"
+        )
     yield " ".join(answer(numbers))
     yield from _incomplete(numbers.table("runs"))
     if "phantom" in set(numbers.table("datasets")["source"]):

@@ -62,12 +62,11 @@ def contrast(pairs: Paired, name: str, margin: float | None) -> dict[str, Any]:
     same = np.nan
     if margin is not None:
         same = equivalence(pairs.values, pairs.members, margin=margin, outcomes=pairs.outcomes).p
-    p = min(pairs.p_values(direction=direction).holds for direction in ("higher", "lower"))
     target = max(abs(interval.estimate), margin or 0.0)
     parts = Components.of(pairs.values, pairs.members, outcomes=pairs.outcomes) if target > 0 else None
     return {
         **dict(zip(("difference", "low", "high"), metric.factor * np.array(interval), strict=True)),
-        **{"p": p if enough(pairs.informative_seeds, pairs.informative_groups) else np.nan},
+        **{"p": pairs.two_sided_p if enough(pairs.informative_seeds, pairs.informative_groups) else np.nan},
         "p_equivalence": same,
         "margin": np.nan if margin is None else metric.factor * margin,
         **{"seeds": pairs.informative_seeds, "groups": pairs.informative_groups, "cases": len(pairs.cases)},

@@ -179,6 +179,11 @@ class Paired(Values):
         draws = mean_and_draws(self.values, self.members, outcomes=self.outcomes)[1]
         return p_values(draws, degrees_of_freedom(self.values, self.members), **options)
 
+    @property
+    def two_sided_p(self) -> float:
+        """P value of the mean difference against zero: at most 0.05 if its 95 % interval excludes zero."""
+        return min(self.p_values(direction=direction).holds for direction in ("higher", "lower"))
+
     @cached_property
     def over_classes(self) -> NDArray[np.float64]:
         """Mean over the classes with a value, (seeds, cases)."""

@@ -29,7 +29,7 @@ from spectralseg.reporting.tables import robustness
 from spectralseg.statistics.equivalence import equivalence
 from spectralseg.statistics.pairing import Values, mean, pair
 from spectralseg.statistics.power import Components
-from spectralseg.statistics.verdicts import margin_needed, side
+from spectralseg.statistics.verdicts import enough, margin_needed, side
 
 CONFIG, RECORDS = "config.yaml", "records.parquet"
 VALIDATION = "validation_dice"
@@ -48,13 +48,13 @@ METHOD = RUN_KEYS[:-1]
 """Columns that identify a method on a dataset."""
 EFFECTS = (
     *(*METHOD, "test_dataset"),
-    *("reference", "reference_lambda", "metric", "protocol", "leak_free"),
+    *("reference", "reference_lambda", "metric", "class", "protocol", "leak_free"),
     *("measured", "reference_measured", "reference_sd", "difference", "low", "high", "narrow_low", "narrow_high"),
     *("smallest_seed", "largest_seed"),
-    *("margin", "margin_needed", "p_equivalence", "equivalent", "verdict", "seeds", "groups", "cases"),
+    *("margin", "margin_needed", "p", "p_equivalence", "equivalent", "verdict", "seeds", "groups", "cases"),
     *("detectable", *(f"{kind}_for_{size}" for size in TO_SETTLE for kind in ("seeds", "groups"))),
 )
-"""Columns of ``effects.csv``: a method against a reference, in printed units.
+"""Columns of ``effects.csv``: a method against a reference, in printed units, as a mean over classes or of one class.
 
 ``smallest_seed`` and ``largest_seed`` are the differences of the seeds with the smallest and the largest one;
 ``reference_sd`` is the standard deviation of the reference over seeds.
@@ -78,7 +78,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     ),
     "curves": CURVES,
     "tuning": CURVES,
-    "published": ("column", "value", "dataset", "architecture", "lambda"),
+    "published": ("table", "value", *METHOD),
 }
 """Columns of each CSV file that the page needs."""
 
@@ -106,7 +106,7 @@ def extract(results: Results, tuning: Sequence[Path], out: Path) -> list[Path]:
         "runs": pd.DataFrame(_runs(results)),
         "curves": _curves([results]),
         "tuning": _curves([Results(folder) for folder in tuning]),
-        "published": common.published_table(results, "table_6").cells,
+        "published": _published(results),
     }
     texts = {f"{name}.csv": csv_text(table.map(_short)) for name, table in tables.items()}
     texts[FILE] = papers_text(read_claim_papers(results.root))
@@ -139,6 +139,14 @@ def _write_records(results: Results, file: Path) -> None:
     )
 
 
+def _published(results: Results) -> pd.DataFrame:
+    """The paper's mean Dice on test cases of the dataset that was trained on, and against λ."""
+    names = ("table_1", "table_2", "table_6")
+    cells = pd.concat([common.published_table(results, name).cells.assign(table=name) for name in names])
+    cells = cells[(cells["metric"] == "dsc") & (cells["class"] == MEAN) & (cells["suite"] == "iid")]
+    return cells[["table", *METHOD, "value"]]
+
+
 def _short(value: Any) -> Any:
     """Numbers with six significant digits, more than any page shows."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
@@ -153,15 +161,22 @@ def _effects(results: Results) -> Iterator[dict[str, Any]]:
     leaking = set(zip(leaks["train_dataset"], leaks["test_dataset"], strict=True))
     for condition in pd.concat([suite.sort_values(list(CONDITION)) for suite in suites]).to_dict("records"):
         for leak_free in ("", LEAK_FREE) if (condition["dataset"], condition["test_dataset"]) in leaking else ("",):
-            cell = {**condition, "class": MEAN, "leak_free": leak_free}
-            values = measurements.values(cell)
-            for name, lam, reference in _references(results, measurements, cell):
-                if values is not None and reference is not None:
-                    yield {
-                        **{key: cell[key] for key in (*METHOD, "test_dataset", "metric", "protocol", "leak_free")},
-                        **{"reference": name, "reference_lambda": lam},
-                        **_effect(values, reference, cell, results.margin_of(cell)),
-                    }
+            for label in _classes(measurements, {**condition, "class": MEAN, "leak_free": leak_free}):
+                cell = {**condition, "class": label, "leak_free": leak_free}
+                values = measurements.values(cell)
+                for name, lam, reference in _references(results, measurements, cell):
+                    if values is not None and reference is not None:
+                        yield {
+                            **{key: cell[key] for key in EFFECTS if key in cell},
+                            **{"reference": name, "reference_lambda": lam},
+                            **_effect(values, reference, cell, results.margin_of(cell)),
+                        }
+
+
+def _classes(measurements: Measurements, cell: Mapping[Any, Any]) -> tuple[str, ...]:
+    """The mean over classes; for Dice under the main protocol, all classes if there are several."""
+    values = measurements.values(cell) if (cell["metric"], cell["protocol"]) == ("dsc", MAIN_PROTOCOL) else None
+    return (MEAN, *values.classes) if values is not None and len(values.classes) > 1 else (MEAN,)
 
 
 def _references(
@@ -211,6 +226,7 @@ def _effect(values: Values, reference: Values, cell: Mapping[Any, Any], margin: 
     verdicts = {1: BETTER, -1: WORSE, 0: UNDECIDED}
     return {
         **{name: metric.factor * value for name, value in scaled.items()},
+        "p": pairs.two_sided_p if enough(*sizes) else float("nan"),
         "p_equivalence": test.p if test else float("nan"),
         "equivalent": equivalent,
         "verdict": EQUIVALENT if equivalent else verdicts[metric.sign * side(interval.low, interval.high, *sizes)],

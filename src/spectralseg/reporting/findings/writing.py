@@ -89,7 +89,7 @@ class Numbers:
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the CSV files; names and λ are text, an empty cell is NaN or an empty text."""
-        texts = (*METHOD, "reference", "reference_lambda", "metric", "protocol", "leak_free")
+        texts = (*METHOD, "reference", "reference_lambda", "metric", "class", "protocol", "leak_free")
         expected = "the numbers of a study", "run 'spectralseg findings' again"
         options: dict[str, Any] = {"dtype": dict.fromkeys(texts, "str"), "keep_default_na": True}
         frame = read_csv(self.folder / f"{name}.csv", *expected, COLUMNS[name], **options)
@@ -116,14 +116,33 @@ class Numbers:
 
     @cached_property
     def effects(self) -> pd.DataFrame:
-        """Differences between methods on test cases of the dataset that they were trained on."""
-        return self.all_effects[self.all_effects["dataset"] == self.all_effects["test_dataset"]]
+        """Differences between methods on test cases of the dataset that they were trained on, mean over classes."""
+        effects = select(self.all_effects, **{"class": MEAN})
+        return effects[effects["dataset"] == effects["test_dataset"]]
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """Differences to the baseline in single classes, where a dataset has several."""
+        effects = select(self.all_effects, reference=self.config.baseline, leak_free="")
+        return self.ordered(effects[effects["class"] != MEAN])
 
     @cached_property
     def other_data(self) -> pd.DataFrame:
-        """Differences to the baseline on other datasets."""
-        effects = self.all_effects[self.all_effects["dataset"] != self.all_effects["test_dataset"]]
-        return self.ordered(select(effects, reference=self.config.baseline))
+        """Differences to the baseline on other datasets, mean over classes."""
+        effects = select(self.all_effects, reference=self.config.baseline, **{"class": MEAN})
+        return self.ordered(effects[effects["dataset"] != effects["test_dataset"]])
+
+    @cached_property
+    def paper(self) -> dict[tuple[str, ...], float]:
+        """Mean DSC of the paper's tables 1 and 2 for each dataset, network, objective and λ."""
+        cells = select(self.table("published"), table=("table_1", "table_2"))
+        return dict(zip(cells[list(METHOD)].itertuples(index=False, name=None), cells["value"], strict=True))
+
+    def published_gain(self, row: Row) -> tuple[float, float] | None:
+        """The paper's DSC of the baseline, and its difference of a method to it; None if it does not have both."""
+        method = self.paper.get(tuple(row[key] for key in METHOD))
+        reference = self.paper.get((row["dataset"], row["architecture"], self.config.baseline, "0"))
+        return None if method is None or reference is None else (reference, method - reference)
 
     def ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Rows in the order of the configuration, those of other names, as of external methods, last."""
@@ -312,7 +331,7 @@ def _head(numbers: Numbers, link: str) -> Iterator[str]:
         "excludes zero or not. Otherwise *better* or *worse*: the 95 % interval excludes zero. Each verdict needs "
         f"{FEWEST}; where seeds are fewer, their number is given, and the interval says nothing about other "
         "seeds. Images of unknown patients count as patients. Verdicts are not adjusted for the number of comparisons. "
-        f"Every number is computed from CSV files in the folder `{link}`: [effects]({link}/effects.csv), "
+        f"Every number is computed from CSV files in the folder `{link}`: [effects]({link}/effects.csv) with p values, "
         f"[runs]({link}/runs.csv), [noise]({link}/noise.csv), [claims]({link}/claims.csv) and others."
     )
 
@@ -499,6 +518,7 @@ def _effects(numbers: Numbers, link: str) -> Iterator[str]:
         "is predicted. "
         "*Published*: the paper's protocol, traps included; *sound*: ours, see [the metrics policy](metrics-policy.md)."
     )
+    yield from _beside_the_paper(numbers)
     for effects in (select(numbers.effects, reference=numbers.config.baseline), numbers.other_data):
         keys = ["dataset", "test_dataset", "leak_free"]
         for (dataset, tested, leak_free), rows in numbers.main(numbers.ordered(effects)).groupby(keys, sort=False):
@@ -508,14 +528,51 @@ def _effects(numbers: Numbers, link: str) -> Iterator[str]:
                 yield f"### {dataset_label(str(tested))}{trained}{without}"
                 yield _effect_table(numbers, rows, columns)
                 yield _sizes(rows)
+                if tested == dataset and not leak_free:
+                    yield from _class_table(numbers, str(dataset))
 
 
-def _effect_table(numbers: Numbers, rows: pd.DataFrame, columns: Sequence[tuple[str, str]]) -> str:
-    """For each architecture the values of the baseline, then the effects; columns without an effect are left out."""
-    keys = ["metric", "protocol"]
+def _beside_the_paper(numbers: Numbers) -> Iterator[str]:
+    """The paper's baseline and gain beside those of the study, under the paper's protocol."""
+    name = _subject(numbers)
+    effects = numbers.main(select(numbers.against(), metric="dsc", protocol="published", objective=name or ()))
+    rows = [(row, numbers.published_gain(row)) for row in effects.dropna(subset=["low"]).to_dict("records")]
+    lines = [
+        (*_cell(row), f"{paper[0]:.2f}", _value(row), signed(paper[1]), _entry(row, marked=False))
+        for row, paper in rows
+        if paper
+    ]
+    if lines:
+        yield (
+            f"DSC of the baseline, and difference of `{name}` to it, in the paper and here, both under the paper's "
+            "protocol. Its networks, image sizes and training are others (see [limits](#limits)); it gives neither "
+            "seeds nor intervals."
+        )
+        sides = ("paper", "here")
+        headings = (*(f"baseline, {side}" for side in sides), *(f"difference, {side}" for side in sides))
+        yield pipe_table((*_CELL, *headings), lines)
+
+
+def _class_table(numbers: Numbers, dataset: str) -> Iterator[str]:
+    """Effects in single classes."""
+    rows = numbers.main(select(numbers.classes, dataset=dataset, test_dataset=dataset)).dropna(subset=["low"])
+    if len(rows):
+        yield f"Single classes of {dataset_label(dataset)}:"
+        yield _effect_table(numbers, rows, [(name, MAIN_PROTOCOL) for name in rows["class"].unique()], "class")
+
+
+def _effect_table(
+    numbers: Numbers, rows: pd.DataFrame, columns: Sequence[tuple[str, str]], what: str = "metric"
+) -> str:
+    """For each architecture the values of the baseline, then the effects; columns without an effect are left out.
+
+    ``columns`` are metrics, or the values of another column, with a protocol.
+    """
+    keys = [what, "protocol"]
     rows = rows.dropna(subset=["low"])
     present = set(rows[keys].itertuples(index=False, name=None))
-    headings = {column: f"{metric_of(column[0]).label}, {column[1]}" for column in columns if column in present}
+    labels = {name: metric_of(name).label if what == "metric" else f"DSC of {name}" for name, _ in columns}
+    headings = {column: f"{labels[column[0]]}, {column[1]}" for column in columns if column in present}
     lines = []
     for _, part in rows.groupby("architecture", sort=False):
         values = part.drop_duplicates(keys).assign(objective=numbers.config.baseline, difference=math.nan)
@@ -651,7 +708,7 @@ def _sweep(numbers: Numbers, link: str) -> Iterator[str]:
     for (dataset, architecture), sweep in numbers.sweep.groupby(_CELL, sort=False):
         cell = {"dataset": str(dataset), "architecture": str(architecture)}
         names, weights = dict.fromkeys(sweep["objective"]), sorted(set(sweep["lambda"]), key=float)
-        published = select(numbers.table("published"), column="DSC", **cell).set_index("lambda")["value"]
+        published = select(numbers.table("published"), table="table_6", **cell).set_index("lambda")["value"]
         lines = []
         if len(published):
             lines.append(("Table 6 of the paper, DSC", *(_number(published.get(weight)) for weight in weights)))
@@ -806,7 +863,12 @@ def _power(numbers: Numbers, link: str) -> Iterator[str]:
     rows = rows.sort_values("metric", key=lambda names: names.map(METRICS.index), kind="stable")
     lines = [
         (
-            *(*_cell(row), metric_of(row["metric"]).label, f"{row['detectable']:.{_digits(row)}f}"),
+            *(
+                *_cell(row),
+                metric_of(row["metric"]).label,
+                f"{row['detectable']:.{_digits(row)}f}",
+                _paper_gain(numbers, row),
+            ),
             *(_needed(row, f"{kind}_for_{size}") for size in TO_SETTLE for kind in ("seeds", "groups")),
         )
         for row in rows.to_dict("records")
@@ -817,11 +879,16 @@ def _power(numbers: Numbers, link: str) -> Iterator[str]:
         "The smallest true difference that the 95 % interval of a study of this size excludes from zero with a "
         "[probability of 80 %](statistics.md#power), if the variances between seeds and patients are those that were "
         f"estimated; and how many seeds (with these patients) or patients (with these seeds) would detect {low} or "
-        f"{high} percentage points of DSC. (In distribution, the paper's gains are 0.21 to 4.04.) 'None': no number "
-        "does, because the other source of variance alone is too large. The variances are estimates from few seeds, "
-        "so these numbers are orders of magnitude."
+        f"{high} percentage points of DSC. Paper: the published difference. 'None': no number does, because the other "
+        "source of variance alone is too large. The variances are estimates from few seeds, so these numbers are "
+        "orders of magnitude."
     )
-    yield pipe_table((*_CELL, "metric", "detectable", *sizes), lines)
+    yield pipe_table((*_CELL, "metric", "detectable", "paper", *sizes), lines)
+
+
+def _paper_gain(numbers: Numbers, row: Row) -> str:
+    paper = numbers.published_gain(row) if row["metric"] == "dsc" else None
+    return signed(paper[1]) if paper else ""
 
 
 def _needed(row: Row, name: str) -> str:

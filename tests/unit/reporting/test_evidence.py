@@ -10,7 +10,9 @@ from tests.conftest import REPOSITORY
 
 from spectralseg import cli
 from spectralseg.config import load_config
-from spectralseg.reporting.findings import writing
+from spectralseg.reporting.findings.cells import MOST_DIGITS
+from spectralseg.reporting.findings.numbers import Numbers
+from spectralseg.reporting.findings.sections.summary import answer
 from spectralseg.reporting.rendering import signed
 from spectralseg.statistics.verdicts import FEWEST_GROUPS, FEWEST_SEEDS
 
@@ -43,7 +45,7 @@ def test_the_page_is_what_the_command_writes(text, tmp_path):
 def test_the_readme_repeats_the_answer():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8").split("## What you get")[0]
     assert "docs/evidence/forest.svg" in readme
-    for sentence in writing.answer(writing.Numbers(FOLDER)):
+    for sentence in answer(Numbers(FOLDER)):
         assert sentence in readme
 
 
@@ -77,7 +79,7 @@ def test_every_interval_of_the_page_is_in_its_files(text, effects):
         tuple(signed(value, digits) for value in row)
         for source in sources
         for row in source.dropna().to_numpy()
-        for digits in range(2, writing.MOST_DIGITS + 1)
+        for digits in range(2, MOST_DIGITS + 1)
     }
     assert set(printed) <= intervals
 

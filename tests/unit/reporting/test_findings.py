@@ -14,7 +14,11 @@ from tests.standins.study import write_claims
 from spectralseg import cli
 from spectralseg.errors import InputError
 from spectralseg.metrics.records import COLUMNS
-from spectralseg.reporting.findings import extract, write_page, writing
+from spectralseg.reporting.findings import cells, extract, write_page
+from spectralseg.reporting.findings.extract import SEGMENTATION
+from spectralseg.reporting.findings.numbers import Numbers
+from spectralseg.reporting.findings.page import page_text
+from spectralseg.reporting.findings.sections import effects, properties, setup, summary
 from spectralseg.reporting.rendering import signed
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.studies import _common as common
@@ -145,10 +149,10 @@ def test_other_test_data_have_tables_and_a_sentence_of_their_own(folder, text):
     assert "### ISIC-17, trained on ISIC-18, without leaked test cases\n" in other
     assert "On other data, it is better than the baseline in 1 of 2 comparisons in DSC, worse in 0" in text
     assert "2 of 3 on ISIC-17 (1 in ISIC-18's train part, 1 in ISIC-18's test part)." in text
-    numbers = writing.Numbers(folder)
+    numbers = Numbers(folder)
     assert set(numbers.effects["test_dataset"]) == {"acdc", "isic2018"}
     assert set(numbers.other_data["test_dataset"]) == {"isic2017"}
-    assert set(numbers.other_data["metric"]) <= set(writing.SEGMENTATION)
+    assert set(numbers.other_data["metric"]) <= set(SEGMENTATION)
 
 
 def test_every_effect_on_the_page_is_a_row_of_its_file(folder, text):
@@ -164,7 +168,7 @@ def test_every_effect_on_the_page_is_a_row_of_its_file(folder, text):
         for row in noise[["gain", "gain_low", "gain_high"]].dropna().to_numpy()
     }
     claims = pd.read_csv(folder / "claims.csv")
-    intervals |= {tuple(map(writing.signed, row)) for row in claims[["measured", "low", "high"]].dropna().to_numpy()}
+    intervals |= {tuple(map(signed, row)) for row in claims[["measured", "low", "high"]].dropna().to_numpy()}
     printed = re.findall(r"([+−]\d+\.\d\d) \[([+−]\d+\.\d\d), ([+−]\d+\.\d\d)\]", text)
     assert len(printed) > 40
     assert set(printed) <= intervals
@@ -205,7 +209,7 @@ def test_the_answer_counts_verdicts(column, value, expected, folder, tmp_path):
     shutil.copytree(folder, copy)
     effects = pd.read_csv(copy / "effects.csv", dtype="str", keep_default_na=False)
     effects.assign(**{column: value}).to_csv(copy / "effects.csv", index=False)
-    assert expected in writing.answer(writing.Numbers(copy))[0]
+    assert expected in summary.answer(Numbers(copy))[0]
 
 
 def test_objectives_without_runs_have_no_weight(folder, tmp_path):
@@ -213,7 +217,7 @@ def test_objectives_without_runs_have_no_weight(folder, tmp_path):
     shutil.copytree(folder, copy)
     effects = pd.read_csv(copy / "effects.csv", dtype="str", keep_default_na=False)
     effects[effects["objective"] != "printed"].to_csv(copy / "effects.csv", index=False)
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert "| `printed` | bce_dice | spectral | printed | – |" in page
     assert "| `spatial_spectral` | bce_dice | spectral | add | 0.2 |" in page
 
@@ -236,7 +240,7 @@ def test_phantoms_and_missing_runs_are_reported_first(folder, tmp_path):
         pd.read_csv(copy / f"{name}.csv", dtype="str").assign(**{column: value}).to_csv(
             copy / f"{name}.csv", index=False
         )
-    page = writing.text(writing.Numbers(copy), "evidence").split("## Protocol")[0]
+    page = page_text(Numbers(copy), "evidence").split("## Protocol")[0]
     assert "nothing here says anything about a paper" in page
     assert re.search(r"Unfinished: (\d+) of \1 runs have no results\.", page)
 
@@ -246,7 +250,7 @@ def test_hand_written_notes_join_the_page(folder, tmp_path):
     shutil.copytree(folder, copy)
     (copy / "data.md").write_text("Recompressed, all of it.\n")
     (copy / "obstacles.md").write_text("Nothing was in the way.\n")
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert page.index("Recompressed, all of it.") < page.index("## Effects") < page.index("Nothing was in the way.")
 
 
@@ -308,11 +312,11 @@ def test_a_baseline_that_is_a_control_is_compared_once(finished, published, tmp_
     ],
 )
 def test_all_intervals_lie_within_the_reported_margin(needed, expected):
-    assert expected in writing._all_equivalent(pd.DataFrame({"margin_needed": needed}))
+    assert expected in effects._all_equivalent(pd.DataFrame({"margin_needed": needed}))
 
 
 def test_the_main_weight_is_that_of_most_cells_then_the_first(folder):
-    numbers = writing.Numbers(folder)
+    numbers = Numbers(folder)
     assert numbers.weights == {"spatial_spectral": "0.2", CONTROL: "0.2", "printed": "0.2", "convex": "0.2"}
     sweep = numbers.effects[numbers.effects["objective"] == "convex"]
     numbers.__dict__["effects"] = pd.concat([numbers.effects, sweep.assign(**{"lambda": "0"})])
@@ -321,15 +325,15 @@ def test_the_main_weight_is_that_of_most_cells_then_the_first(folder):
 
 
 def test_comparisons_without_interval_are_not_undecided(folder):
-    rows = writing._dice(writing.Numbers(folder), writing.Numbers(folder).against(), "spatial_spectral")
+    rows = summary._dice(Numbers(folder), Numbers(folder).against(), "spatial_spectral")
     rows = rows.assign(low=[np.nan, *rows["low"][1:]], margin=[0.5, 0.5, 1.0, 2.0])
-    page = writing._outcome("It", "this", rows)
+    page = summary._outcome("It", "this", rows)
     assert page.startswith("It is better than this in 2 of 3 comparisons in DSC (1 comparison more without an")
     assert "within ± 0.5 or 1 or 2 percentage points" in page
-    difference, low, high = map(writing.signed, rows[["difference", "smallest_seed", "largest_seed"]].iloc[1])
+    difference, low, high = map(signed, rows[["difference", "smallest_seed", "largest_seed"]].iloc[1])
     expected = f"; the difference is {difference} percentage points, those of single seeds {low} to {high}."
-    assert writing._outcome("It", "this", rows[1:2]).endswith(expected)
-    impossible = writing._outcome("It", "this", rows.assign(low=np.nan))
+    assert summary._outcome("It", "this", rows[1:2]).endswith(expected)
+    impossible = summary._outcome("It", "this", rows.assign(low=np.nan))
     assert impossible == "It could not be compared with this in DSC (4 comparisons more without an interval)."
 
 
@@ -347,24 +351,24 @@ def test_the_final_change_is_that_of_runs_with_both_validations(folder, tmp_path
     curves = pd.read_csv(copy / "curves.csv", dtype="str")
     start = "Change of validation Dice at the end of training, mean over runs, in percentage points: "
     both = f"{start}+1.0 on ACDC (iterations 500 to 600) and +1.0 on ISIC-18 (iterations 500 to 600). The learning"
-    assert writing._flattened(writing.Numbers(copy)).startswith(both)
+    assert setup._flattened(Numbers(copy)).startswith(both)
     early = curves[(curves["dataset"] == "acdc") & (curves["seed"] == "0") & (curves["iteration"] == "500")]
     curves.drop(early.index).replace({"validation_dice": {"0.75": "0.1"}}).to_csv(copy / "curves.csv", index=False)
-    assert "ACDC (iterations 100 to 600)" in writing._flattened(writing.Numbers(copy))
+    assert "ACDC (iterations 100 to 600)" in setup._flattened(Numbers(copy))
     curves[curves["iteration"] == "600"].to_csv(copy / "curves.csv", index=False)
-    assert writing._flattened(writing.Numbers(copy)) == ""
+    assert setup._flattened(Numbers(copy)) == ""
 
 
 def test_maps_and_spectra_get_no_verdict(folder):
     row = {"metric": "frc_mid", "seeds": 3, "verdict": "better", "difference": 1.0, "low": 0.5, "high": 1.5}
-    assert "better" in writing._entry(row)
-    assert "better" not in writing._entry(row, marked=False)
-    numbers = writing.Numbers(folder)
+    assert "better" in cells.entry(row)
+    assert "better" not in cells.entry(row, marked=False)
+    numbers = Numbers(folder)
     dice = numbers.effects[numbers.effects["metric"] == "dsc"]
     assert "better" in set(dice["verdict"])
     maps = [dice.assign(metric=name) for name in ("frc_mid", "cam_random_pointing")]
     numbers.__dict__["effects"] = pd.concat(maps)
-    _, table = writing._maps(numbers, "evidence")
+    _, table = properties.maps_section(numbers, "evidence")
     assert "better" not in table
     assert "| the same of a random map | " in table
     assert all("[" not in line for line in table.splitlines() if "random" in line)
@@ -451,7 +455,7 @@ def test_diverged_runs_are_not_missing_runs(seeds, folder, tmp_path):
         return frame.assign(state=np.where(chosen & (frame["seed"].astype(int) < seeds), "diverged", "evaluated"))
 
     rewrite(copy, "runs", diverge)
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert re.search(rf"\*\*{seeds} of \d+ runs diverged: `printed` {seeds}\. Comparisons leave out their seeds", page)
     assert "Unfinished" not in page
 
@@ -466,7 +470,7 @@ def test_twice_the_iterations_are_compared_with_those_of_the_study(folder, text,
         return pd.concat([frame, longer[longer["architecture"] == "unet"], other]).astype("str")
 
     rewrite(copy, "tuning", add)
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert "Twice the iterations of this study change the best validation Dice by +1.2 (ACDC UNet) and +1.2" in page
 
 
@@ -481,7 +485,7 @@ def test_learning_rates_are_compared_where_all_were_tried_alike(folder, text, tm
         return pd.concat([frame, *at.values(), missing, longer])
 
     rewrite(copy, "tuning", add)
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert "with the iterations of this study: 21.0 (0.02), 31.0 (0.03) and 75.0 (0.1).\n" in page
 
 
@@ -494,14 +498,14 @@ def test_a_corruption_that_leaves_nothing_is_named(least, named, folder, tmp_pat
         return frame.assign(measured=measured, corruption="gaussian", quantity="rD")
 
     rewrite(copy, "noise", lose)
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert ("Under `gaussian`, every method loses more than 90 % of its Dice" in page) == named
 
 
 def test_the_tuning_study_may_have_other_datasets(folder, tmp_path):
     copy = copied(folder, tmp_path)
     rewrite(copy, "tuning", lambda frame: frame.replace({"dataset": {"acdc": "btseg"}}))
-    rows = re.findall(r"^\| ([\w-]+ \w+) \| 75\.0 \|$", writing.text(writing.Numbers(copy), "evidence"), re.MULTILINE)
+    rows = re.findall(r"^\| ([\w-]+ \w+) \| 75\.0 \|$", page_text(Numbers(copy), "evidence"), re.MULTILINE)
     assert rows == ["ISIC-18 UNet", "ISIC-18 TransUNet", "BTSeg UNet", "BTSeg TransUNet"]
 
 
@@ -516,7 +520,7 @@ def test_limits_name_what_was_measured(folder, text, tmp_path):
 
     rewrite(copy, "runs", lose)
     rewrite(copy, "tuning", lambda frame: frame[:0])
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert "- ISIC-18 with UNet only, each tested on cases of its own dataset" in page
     assert "networks of 3.6 million parameters" in page
     assert "none was tuned individually" in page
@@ -527,7 +531,7 @@ def test_the_protocol_is_that_of_the_configuration(folder, tmp_path):
     config = yaml.safe_load((copy / "config.yaml").read_text())
     config["evaluation"] = {"checkpoint": "last"}
     (copy / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert "*add*: L + λA. *printed*: L + λ(1 − A), the sign of Eq. (3). *convex*: (1 − λ)L + λA. Training: SGD" in page
     assert "The checkpoint after the last iteration is evaluated." in page
 
@@ -537,7 +541,7 @@ def test_the_audit_is_reported_where_it_found_nothing(folder, text, tmp_path):
     assert found in text
     copy = copied(folder, tmp_path)
     rewrite(copy, "leakage", lambda frame: frame.assign(train="1", not_hashed="2"))
-    page = writing.text(writing.Numbers(copy), "evidence")
+    page = page_text(Numbers(copy), "evidence")
     assert "their dataset: 1 of 3 on ACDC (1 in its train part, 2 not compared), " in page
 
 
@@ -551,18 +555,18 @@ def test_a_margin_above_the_measured_error_says_little(folder, tmp_path):
 
     rewrite(copy, "effects", calibrated)
     warning = "the margin, ± 0.5 percentage points, is at least as large as the ECE of the baseline itself"
-    assert warning in writing.text(writing.Numbers(copy), "evidence")
+    assert warning in page_text(Numbers(copy), "evidence")
     rewrite(copy, "effects", lambda frame: frame.assign(reference_measured="4.2"))
-    assert warning not in writing.text(writing.Numbers(copy), "evidence")
+    assert warning not in page_text(Numbers(copy), "evidence")
 
 
 def test_a_verdict_is_not_rounded_away():
     row = {"metric": "nll", "seeds": 3, "verdict": "better", "difference": -0.0006, "low": -0.0011, "high": -0.0002}
-    assert writing._entry(row) == "−0.0006 [−0.0011, −0.0002] **better**"
-    assert writing._entry({**row, "verdict": "undecided", "high": 0.0002}) == "−0.0006 [−0.0011, +0.0002]"
-    assert writing._entry({**row, "verdict": "undecided", "seeds": 2}) == "−0.0006 [−0.0011, −0.0002] (2 seeds)"
+    assert cells.entry(row) == "−0.0006 [−0.0011, −0.0002] **better**"
+    assert cells.entry({**row, "verdict": "undecided", "high": 0.0002}) == "−0.0006 [−0.0011, +0.0002]"
+    assert cells.entry({**row, "verdict": "undecided", "seeds": 2}) == "−0.0006 [−0.0011, −0.0002] (2 seeds)"
     row = {"metric": "dsc", "difference": 0.1, "narrow_low": -0.2, "narrow_high": 0.4996}
-    assert writing._limits_apart(row, "narrow_low", "narrow_high", [0.5]) == "+0.1000 [−0.2000, +0.4996]"
+    assert cells.limits_apart(row, "narrow_low", "narrow_high", [0.5]) == "+0.1000 [−0.2000, +0.4996]"
 
 
 def test_a_study_without_eq_2_is_answered_for_each_objective(folder, tmp_path):
@@ -570,7 +574,7 @@ def test_a_study_without_eq_2_is_answered_for_each_objective(folder, tmp_path):
     config = yaml.safe_load((copy / "config.yaml").read_text())
     config["objectives"]["spatial_spectral"]["form"] = "convex"
     (copy / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    first, *others = writing.answer(writing.Numbers(copy))
+    first, *others = summary.answer(Numbers(copy))
     assert first == "No objective of this study adds 1 − S, with S of Eq. (2) over all frequencies, to the baseline."
     assert others[0].startswith("`spatial_spectral` (λ = 0.2) is better than the baseline `spatial` in 3 of 4 ")
     own = [sentence for sentence in others if not sentence.startswith("On other data, it is ")]
@@ -583,7 +587,7 @@ def test_the_baseline_is_not_the_subject(folder, tmp_path):
     config["comparison"] = {"baseline": "spatial_spectral"}
     del config["grid"]["curves"]
     (copy / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    assert "`spatial_spectral` (λ = 0.2) against" not in " ".join(writing.answer(writing.Numbers(copy)))
+    assert "`spatial_spectral` (λ = 0.2) against" not in " ".join(summary.answer(Numbers(copy)))
 
 
 def test_external_methods_have_no_effect(finished, published, tmp_path):

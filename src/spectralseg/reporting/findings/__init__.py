@@ -4,6 +4,6 @@
 """
 
 from spectralseg.reporting.findings.extract import extract
-from spectralseg.reporting.findings.writing import write_page
+from spectralseg.reporting.findings.page import write_page
 
 __all__ = ["extract", "write_page"]

@@ -19,7 +19,7 @@ from spectralseg.reporting.labels import architecture_label, dataset_label, obje
 from spectralseg.statistics.verdicts import FEWEST_SEEDS
 
 if TYPE_CHECKING:
-    from spectralseg.reporting.findings.writing import Numbers
+    from spectralseg.reporting.findings.numbers import Numbers
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _LINE = 0.17  # inches

@@ -1,0 +1,1 @@
+"""Sections of a page of findings: functions from its numbers to paragraphs, in Markdown."""

@@ -117,12 +117,15 @@ def test_page_and_plots_are_written_from_the_files_alone(folder, text, tmp_path)
 def test_effects_follow_from_the_records_beside_them(folder, finished, published, tmp_path):
     root = tmp_path / "study"
     shutil.copytree(finished, root)
-    shutil.copy(folder / "records.parquet", root)
+    records = pd.read_parquet(folder / "records.parquet")
+    of_claims = records[(records["metric"] == "dsc") & (records["suite"] == "iid")].assign(metric="mce")
+    pd.concat([records, of_claims]).to_parquet(root / "records.parquet")
     extract(Results(root, published), [], tmp_path / "evidence")
     before, after = (pd.read_csv(place / "effects.csv") for place in (folder, tmp_path / "evidence"))
     pd.testing.assert_frame_equal(before.drop(columns="p"), after.drop(columns="p"), rtol=2e-3, atol=1e-4)
     np.testing.assert_allclose(before["p"], after["p"], atol=1e-3)
-    records = pd.read_parquet(folder / "records.parquet")
+    kept = pd.read_parquet(tmp_path / "evidence" / "records.parquet")
+    assert len(kept) == len(records) + len(of_claims) > len(records)
     assert set(records["suite"]) == {"iid", "noise", "ood"}
     assert set(records.loc[records["suite"] == "noise", "metric"]) <= {"dsc"}
 

@@ -478,18 +478,28 @@ def test_twice_the_iterations_are_compared_with_those_of_the_study(folder, text,
 
 
 def test_learning_rates_are_compared_where_all_were_tried_alike(folder, text, tmp_path):
-    assert "Mean over datasets and networks" not in text
+    assert "Mean of each learning rate" not in text
     copy = copied(folder, tmp_path)
 
     def add(frame):
         at = {rate: frame.assign(learning_rate=rate, validation_dice=f"0.{rate[-1]}1") for rate in ("0.02", "0.03")}
         missing = at["0.03"][at["0.03"]["dataset"] == "acdc"].assign(learning_rate="0.04")
         longer = at["0.03"].assign(learning_rate="0.05", iterations="1200")
-        return pd.concat([frame, *at.values(), missing, longer])
+        once = frame[frame["dataset"] == "acdc"].assign(dataset="btseg", validation_dice="0.99")
+        return pd.concat([frame, *at.values(), missing, longer, once])
 
     rewrite(copy, "tuning", add)
-    page = page_text(Numbers(copy), "evidence")
-    assert "with the iterations of this study: 21.0 (0.02), 31.0 (0.03) and 75.0 (0.1).\n" in page
+    sentence = re.search(
+        "Mean of each learning rate over (.*), with that many iterations: (.*)", page_text(Numbers(copy), "evidence")
+    )
+    assert sentence[1] == "ACDC UNet (600), ACDC TransUNet (600), ISIC-18 UNet (600) and ISIC-18 TransUNet (600)"
+    assert sentence[2] == "21.0 (0.02), 31.0 (0.03) and 75.0 (0.1)."
+
+    def train_longer(frame):
+        return frame.assign(iterations=[iterations.replace("600", "2400") for iterations in frame["iterations"]])
+
+    rewrite(copy, "runs", train_longer)
+    assert sentence[0] in page_text(Numbers(copy), "evidence")
 
 
 @pytest.mark.parametrize(("least", "named"), [("95.0", True), ("89.0", False)])

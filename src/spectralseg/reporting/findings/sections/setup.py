@@ -113,26 +113,29 @@ def tuning_section(numbers: Numbers, link: str) -> Iterator[str]:
                 f"Twice the iterations of this study change the best validation Dice by {listed(longer)} percentage "
                 "points."
             )
-        yield from _chosen(numbers, best)
+        yield from _chosen(best)
     if len(numbers.main(numbers.table("curves"))):
         yield f"![Validation Dice during training]({link}/curves.svg)"
         yield "*Validation Dice during training, mean over seeds.*"
         yield _flattened(numbers)
 
 
-def _chosen(numbers: Numbers, best: Mapping[Any, float]) -> Iterator[str]:
-    """The mean over datasets and networks of each learning rate that was tried on all, at the study's iterations."""
-    iterations = numbers.iterations
-    rates: dict[float, dict[tuple[str, str], float]] = {}
+def _chosen(best: Mapping[Any, float]) -> Iterator[str]:
+    """The mean of each learning rate over the datasets and networks that have several, at the number of iterations with
+    most of them; rates that were not tried on all are left out.
+    """
+    trials: dict[tuple[str, str], dict[int, dict[float, float]]] = {}
     for (dataset, architecture, rate, steps), value in best.items():
-        if iterations.get(dataset) == steps:
-            rates.setdefault(rate, {})[dataset, architecture] = value
-    cells = {cell for values in rates.values() for cell in values}
-    tried = {rate: values for rate, values in sorted(rates.items()) if values.keys() == cells}
-    means = {rate: sum(values.values()) / len(cells) for rate, values in tried.items()}
-    if len(cells) > 1 and len(means) > 1:
+        trials.setdefault((dataset, architecture), {}).setdefault(steps, {})[rate] = value
+    most = {cell: max(by_steps.items(), key=lambda item: len(item[1])) for cell, by_steps in trials.items()}
+    compared = {cell: (steps, rates) for cell, (steps, rates) in most.items() if len(rates) > 1}
+    tried = [set(rates) for _, rates in compared.values()]
+    shared = sorted(set.intersection(*tried)) if tried else []
+    if len(compared) > 1 and len(shared) > 1:
+        places = [f"{dataset_label(d)} {architecture_label(a)} ({steps})" for (d, a), (steps, _) in compared.items()]
+        means = {rate: sum(rates[rate] for _, rates in compared.values()) / len(compared) for rate in shared}
         phrases = listed(f"{100 * value:.1f} ({rate:g})" for rate, value in means.items())
-        yield f"Mean over datasets and networks of each learning rate, with the iterations of this study: {phrases}."
+        yield f"Mean of each learning rate over {listed(places)}, with that many iterations: {phrases}."
 
 
 def _longer(numbers: Numbers, best: Mapping[Any, float]) -> list[str]:

@@ -216,8 +216,8 @@ class TestTable:
         table = build_table("leakage", results(dataclasses.replace(audit, pairs=pd.concat([own, more]))))
         text = table.markdown()
         assert "Matching, but not tested together" in text
-        assert "without any match: 1 pairs that are not tested together" in text
-        assert "PolypGen: 1 test cases are blank and not hashed." in text
+        assert "without any match: 1 pair not tested together" in text
+        assert "PolypGen: 1 blank test case not hashed." in text
         assert len(table.cells) == len(own) + 2
 
     def test_files(self, phantom, tmp_path):

@@ -228,14 +228,18 @@ class TestAnswer:
             "No difference is settled, and neither more seeds nor more patients alone are estimated to do so."
         ]
 
-    def test_many_settled_differences_are_counted(self):
-        rows = [row(verdict="better", architecture=f"net{n}") for n in range(9)]
-        _, sentences = answer(pd.DataFrame([*rows, row()]))
+    @pytest.mark.parametrize(
+        ("settled", "unsettled", "expected"),
+        [
+            (9, 1, ("3 more settled differences are in the table.", "1 of 10 differences is not settled")),
+            (7, 2, ("1 more settled difference is in the table.", "2 of 9 differences are not settled")),
+        ],
+    )
+    def test_many_settled_differences_are_counted(self, settled, unsettled, expected):
+        rows = [row(verdict="better", architecture=f"net{n}") for n in range(settled)]
+        _, sentences = answer(pd.DataFrame([*rows, *[row()] * unsettled]))
         assert len(sentences) == 8
-        assert sentences[-2:] == [
-            "3 more settled differences are in the table.",
-            "1 of 10 differences are not settled; the column 'To settle' says what would.",
-        ]
+        assert sentences[-2:] == [expected[0], f"{expected[1]}; the column 'To settle' says what would."]
 
     def test_the_grid_has_one_row_per_method_on_one_scale_per_test_set(self):
         rows = [row(verdict="better"), row(difference=-1.0, low=-20.0, high=18.0), row(reference="", difference=np.nan)]
@@ -479,7 +483,10 @@ class TestRuns:
 
 @pytest.mark.parametrize(
     ("value", "options", "text"),
-    [(1234.5, {}, "1,234.50"), (-2, {"digits": 0}, "−2"), (2, {"sign": True}, "+2.00"), (np.nan, {}, DASH)],
+    [
+        *((1234.5, {}, "1,234.50"), (-2, {"digits": 0}, "−2"), (2, {"sign": True}, "+2.00"), (np.nan, {}, DASH)),
+        *((-0.001, {}, "0.00"), (-0.001, {"sign": True}, "+0.00")),
+    ],
 )
 def test_numbers(value, options, text):
     cell = number(value, **options)

@@ -90,4 +90,4 @@ def _first_and_last(examples: Sequence[ExampleCase]) -> list[ExampleCase]:
 
 
 def _decimal(value: float) -> str:
-    return "undefined" if np.isnan(value) else f"{value:.3f}".replace("-", "−")
+    return "undefined" if np.isnan(value) else f"{value:z.3f}".replace("-", "−")

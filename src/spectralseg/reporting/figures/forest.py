@@ -240,7 +240,7 @@ def _draw(panel: Axes, lines: Sequence[_Line], metric: str, limit: float, *, fir
             panel.barh(y, 2 * margin, left=-margin, height=1, color=_BAND, linewidth=0, zorder=0)
         _effect(panel, y, (middle, low, high), limit, better=(middle > 0) == higher, effect=effect)
         if first and numbers:
-            text = f"{middle:+.2f} [{low:.2f}, {high:.2f}]"
+            text = f"{middle:+z.2f} [{low:z.2f}, {high:z.2f}]"
             panel.text(1 + 1.06 / inches, y, text.replace("-", "−"), transform=across, **_RIGHT)
         if metric == "hd95" or not numbers:
             text = f"{effect['seeds']} × {effect['cases']}"

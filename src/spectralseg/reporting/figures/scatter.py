@@ -184,7 +184,7 @@ def _overlays(panels: Sequence[Axes], results: Results, plot: _Plot, side: float
             layout.empty(panel, "not prepared")
             continue
         _overlay(panel, data, case["case"], plot.stored)
-        layout.note(panel, f"{case['change']:+.1f}".replace("-", "−"))
+        layout.note(panel, f"{case['change']:+z.1f}".replace("-", "−"))
 
 
 def _overlay(panel: Axes, data: PreparedDataset, case: str, stored: Sequence[Examples | None]) -> None:

@@ -90,7 +90,7 @@ def number(value: float, digits: int = 2, sign: bool = False) -> Cell:
     """A number with thousands separators and a fixed number of decimals; a dash if it is not finite."""
     if not np.isfinite(value):
         return Cell(DASH)
-    return Cell(f"{value:{'+' if sign else ''},.{digits}f}".replace("-", MINUS), key=float(value))
+    return Cell(f"{value:{'+' if sign else ''}z,.{digits}f}".replace("-", MINUS), key=float(value))
 
 
 def tables_of(page: Page) -> list[tuple[str, list[Grid]]]:

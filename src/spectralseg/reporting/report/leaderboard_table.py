@@ -11,7 +11,7 @@ import pandas as pd
 from spectralseg.metrics.catalogue import metric_of
 from spectralseg.reporting.contrasts import to_settle
 from spectralseg.reporting.labels import method_label, tested_on
-from spectralseg.reporting.rendering import limits
+from spectralseg.reporting.rendering import counted, limits
 from spectralseg.reporting.rendering.html_table import DASH, Cell, Grid, columns, number
 from spectralseg.reporting.report.leaderboard_groups import ALL_CASES, with_groups
 from spectralseg.reporting.rows import rows_where
@@ -49,8 +49,11 @@ def answer(cells: pd.DataFrame) -> tuple[dict[str, int], list[str]]:
         )
         for cell in settled.to_dict("records")
     ]
-    more = [f"{len(sentences) - _MOST} more settled differences are in the table."] if len(sentences) > _MOST else []
-    return counts, [*sentences[:_MOST], *more, *_open(clean[clean["verdict"] == OPEN], settled=len(settled))]
+    more = len(sentences) - _MOST
+    rest = (
+        [f"{counted(more, 'more settled difference')} {'is' if more == 1 else 'are'} in the table."] if more > 0 else []
+    )
+    return counts, [*sentences[:_MOST], *rest, *_open(clean[clean["verdict"] == OPEN], settled=len(settled))]
 
 
 def _open(cells: pd.DataFrame, settled: int) -> Iterator[str]:
@@ -58,7 +61,7 @@ def _open(cells: pd.DataFrame, settled: int) -> Iterator[str]:
         return
     needed = dict.fromkeys(filter(None, map(to_settle, cells.to_dict("records"))))
     what = f"{len(cells)} of {len(cells) + settled} differences" if settled else "No difference"
-    verb = "are not settled" if settled else "is settled"
+    verb = "is settled" if not settled else "is not settled" if len(cells) == 1 else "are not settled"
     few = [text for text in needed if text.startswith("at least")]
     if few:
         yield f"{what} {verb}: a verdict needs {few[0]}."

@@ -316,7 +316,7 @@ def _averaging_blocks(averagings: pd.DataFrame) -> Iterator[Block]:
 
 
 def _text(value: float) -> str:
-    return NO_RUN if np.isnan(value) else f"{value:.2f}".replace("-", MINUS)
+    return NO_RUN if np.isnan(value) else f"{value:z.2f}".replace("-", MINUS)
 
 
 def _draw(protocols: pd.DataFrame, averagings: pd.DataFrame, *, demonstration: bool) -> Figure:

@@ -20,7 +20,7 @@ from spectralseg.data.audit import KINDS, Audit, count_by_part
 from spectralseg.data.splits import PARTS
 from spectralseg.outputs import title_of
 from spectralseg.reporting.labels import dataset_label
-from spectralseg.reporting.rendering import Block, Entry, Line, Page, Section
+from spectralseg.reporting.rendering import Block, Entry, Line, Page, Section, counted
 from spectralseg.reporting.results import Results
 from spectralseg.reporting.table import Table
 
@@ -113,10 +113,10 @@ def _notes(cells: pd.DataFrame, visible_pairs: pd.DataFrame) -> Iterable[str]:
             yield f"{names}: by ids alone, {left} test cases would remain."
     not_hashed = visible_pairs[visible_pairs["not_hashed"] > 0].drop_duplicates("test_dataset")
     for pair in not_hashed.to_dict("records"):
-        yield f"{dataset_label(pair['test_dataset'])}: {pair['not_hashed']} test cases are blank and not hashed."
+        yield f"{dataset_label(pair['test_dataset'])}: {counted(pair['not_hashed'], 'blank test case')} not hashed."
     rest = len(cells) - len(visible_pairs)
     if rest:
-        yield f"Also compared, without any match: {rest} pairs that are not tested together; see the CSV."
+        yield f"Also compared, without any match: {counted(rest, 'pair')} not tested together; see the CSV."
 
 
 def _development_note(development: pd.DataFrame) -> str:
